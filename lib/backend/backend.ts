@@ -1,0 +1,179 @@
+/**
+ * The one narrow interface to arithmetic. It imports nothing: `js.ts` (readable float64 reference) and
+ * `native.ts` (the addon) implement it, `select.ts` chooses between them, everything else only uses it.
+ *
+ * Arguments that reach a backend have been checked by the facade (`analysis/qk-covariance.ts`,
+ * `analysis/svd.ts`); a backend may still refuse them, but must never crash on them.
+ */
+
+export type BackendName = 'js' | 'cpu' | 'cuda'
+export type Dtype = 'f32' | 'f16' | 'bf16'
+
+/** How terms are averaged (design: "Covariances"). Fixed when accumulation starts. */
+export type Estimator = 'per-query' | 'per-pair' | 'sum'
+
+/** A strided view, [batch, pos, heads, d]; row r is (batch, pos) = (floor(r / pos), r mod pos). */
+export interface RowTensor {
+  /** f32 as Float32Array; f16 and bf16 as Uint16Array of their bits. */
+  data: Float32Array | Uint16Array
+  dtype: Dtype
+  shape: readonly [batch: number, pos: number, heads: number, d: number]
+  /** In elements, one per axis of `shape`, non-negative. */
+  strides: readonly [number, number, number, number]
+}
+
+/**
+ * Explicit terms, one entry per term in every per-term array; key sets in CSR form.
+ * Term t: query row `query[t]` against keys `pos[posOffsets[t] .. posOffsets[t+1]]`, and query row
+ * `queryNeg[t]` against keys `neg[negOffsets[t] .. negOffsets[t+1]]`. No set is empty.
+ */
+export interface TermBatch {
+  contrast: Int32Array
+  query: Int32Array
+  queryNeg: Int32Array
+  posOffsets: Int32Array
+  pos: Int32Array
+  negOffsets: Int32Array
+  neg: Int32Array
+  /** Weight of each term, default 1; finite and >= 0. */
+  weights?: Float32Array
+  /** Weight of each key within its set, default 1; finite and >= 0, not all zero within a set. */
+  posWeights?: Float32Array
+  negWeights?: Float32Array
+}
+
+/** Which keys a label-matched query sees: earlier ones, all but its own position, or all (cross attention). */
+export type LabelReach = 'before' | 'others' | 'all'
+
+/**
+ * One label-matched sequence: every query with a label is a term whose positives are the reachable keys
+ * with the same label and whose negatives those with another one. Label -1 (null) is neither. A query
+ * with either set empty is skipped, and counted. Positions ascend strictly within a sequence.
+ */
+export interface LabelSequence {
+  contrast: number
+  reach: LabelReach
+  queryRows: Int32Array
+  queryPositions: Int32Array
+  queryLabels: Int32Array
+  keyRows: Int32Array
+  keyPositions: Int32Array
+  keyLabels: Int32Array
+}
+
+export interface CovarianceBatch {
+  q: RowTensor
+  k: RowTensor
+  terms?: TermBatch
+  labels?: readonly LabelSequence[]
+}
+
+export interface CovarianceSpec {
+  heads: number
+  /** Divides `heads`; query head h reads key head floor(h / (heads / kvHeads)). */
+  kvHeads: number
+  headDim: number
+  contrasts: number
+  estimator: Estimator
+  /** Accept NaN and infinity instead of refusing the batch. */
+  allowNonFinite: boolean
+  /** Threads of the native pool to use at most; 0 = all. Never changes a bit of the result. */
+  threads: number
+}
+
+/**
+ * Weighted sums, enough to merge shards exactly and to centre afterwards. All f64, row-major.
+ *
+ * With term weight w, key weights a_j (A = their sum over the set) and estimator
+ *   per-query: W += w,   q-sum += w q,   k-sum += w sum_j a_j k_j / A, qk-sum += w q (sum_j a_j k_j / A)^T
+ *   per-pair:  W += w A, q-sum += w A q, k-sum += w sum_j a_j k_j,     qk-sum += w q (sum_j a_j k_j)^T
+ *   sum:       W += w (numbers of terms); q-, k- and qk-sums as for per-pair.
+ * So C = qk-sum / W under every estimator.
+ */
+export interface SideMoments {
+  /** [contrasts] */
+  weight: Float64Array
+  /** [contrasts, heads, d] */
+  q: Float64Array
+  /** [contrasts, heads, d] */
+  k: Float64Array
+  /** [contrasts, heads, d, d], rows on the query side */
+  qk: Float64Array
+}
+
+export interface CovarianceMoments {
+  /** Terms accumulated, [contrasts]. */
+  terms: Float64Array
+  /** Label-matched queries that were skipped because one of their sets was empty, [contrasts]. */
+  skipped: Float64Array
+  positive: SideMoments
+  negative: SideMoments
+}
+
+/** Accumulates contrastive covariances. Calls are queued and run in the order in which they were made. */
+export interface BackendCovariance {
+  /**
+   * Adds a batch, wholly or (on error or abort) not at all. Typed arrays over SharedArrayBuffers, or any
+   * when `owned` is set, are read in place until the promise settles; all others are copied before the
+   * call returns.
+   */
+  add(batch: CovarianceBatch, options?: { signal?: AbortSignal; owned?: boolean }): Promise<void>
+  /** Adds the moments of another accumulation with the same spec; master sums are f64, so this is exact to 1e-12. */
+  merge(moments: CovarianceMoments): Promise<void>
+  /** A copy of the moments of the heads asked for (all by default), after every earlier call. */
+  moments(heads?: readonly number[]): Promise<CovarianceMoments>
+  /** Frees the native memory now rather than at garbage collection. Later calls reject. */
+  dispose(): void
+}
+
+/** When a decomposition may stop. Full when neither `energy` nor `rank` is given. */
+export interface SvdRequest {
+  /** [n, rows, cols], row-major. */
+  matrices: Float32Array | Float64Array
+  n: number
+  rows: number
+  cols: number
+  /** Smallest r whose squared singular values sum to at least this fraction of ||A||_F^2. */
+  energy?: number
+  /** Exactly this rank (capped by the matrix's numerical rank). */
+  rank?: number
+  /** Upper limit of the rank under `energy`. */
+  maxRank?: number
+  /** Seed of the randomised start; the result is the same bits for the same seed. */
+  seed?: number
+  threads?: number
+}
+
+export interface SvdResult {
+  /** Largest rank in the batch; narrower results are zero-padded. */
+  maxRank: number
+  /** [n] */
+  ranks: Int32Array
+  /** [n, rows, maxRank], orthonormal columns; the entry of largest magnitude of each is positive. */
+  u: Float64Array
+  /** [n, maxRank], descending. */
+  s: Float64Array
+  /** [n, cols, maxRank], orthonormal columns; v itself, not its transpose. */
+  v: Float64Array
+  /** ||A||_F^2, exact (may overflow to infinity or underflow to 0 for extreme matrices), [n]. */
+  totalEnergy: Float64Array
+  /** Upper bound of ||A - U diag(s) V^T||_F / ||A||_F, [n]. */
+  errorBound: Float64Array
+  /** 1 when the accuracy contract was met, 0 when the iteration limit came first, [n]. */
+  converged: Uint8Array
+}
+
+export interface BackendDescription {
+  name: BackendName
+  /** 'scalar' for js; 'baseline', 'avx2', ... for cpu. */
+  instructionSet: string
+  threads: number
+  version: string
+}
+
+export interface Backend {
+  readonly name: BackendName
+  describe(): BackendDescription
+  covariance(spec: CovarianceSpec): BackendCovariance
+  svd(request: SvdRequest, signal?: AbortSignal): Promise<SvdResult>
+}

@@ -1,0 +1,59 @@
+/** Every error that qkspace raises on purpose: a stable code, what was wrong, and what to do. */
+
+/** Stable strings; scripts may switch on them. */
+export type QkErrorCode =
+  | 'ERR_ARGUMENT'
+  | 'ERR_TYPE'
+  | 'ERR_SHAPE'
+  | 'ERR_RANGE'
+  | 'ERR_EMPTY_SET'
+  | 'ERR_NON_FINITE'
+  | 'ERR_ABORTED'
+  | 'ERR_OUT_OF_MEMORY'
+  | 'ERR_MEMORY_LIMIT'
+  | 'ERR_NO_CONVERGENCE'
+  | 'ERR_BACKEND'
+  | 'ERR_ADDON_LOAD'
+  | 'ERR_NOT_BUILT_YET'
+  | 'ERR_FILE'
+  | 'ERR_FORMAT'
+  | 'ERR_NOT_ONNX'
+  | 'ERR_NO_ATTENTION'
+  | 'ERR_UNSUPPORTED_MODEL'
+  | 'ERR_UNKNOWN_HEAD'
+  | 'ERR_UNKNOWN_CONTRAST'
+  | 'ERR_CAPTURE_MISMATCH'
+  | 'ERR_INFERENCE'
+  | 'ERR_TOKENIZER'
+  | 'ERR_PROMPT'
+  | 'ERR_POSITION'
+  | 'ERR_MATCH'
+  | 'ERR_USAGE'
+  | 'ERR_INTERNAL'
+
+export interface QkErrorOptions {
+  /** What the reader can do about it, as one sentence. */
+  hint?: string
+  cause?: unknown
+}
+
+export class QkError extends Error {
+  override readonly name = 'QkError'
+  readonly code: QkErrorCode
+  readonly hint: string | undefined
+
+  constructor(code: QkErrorCode, message: string, options: QkErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause })
+    this.code = code
+    this.hint = options.hint
+  }
+}
+
+/** The error that an aborted operation rejects with; the signal's reason is its cause. */
+export function abortedError(signal?: AbortSignal): QkError {
+  return new QkError('ERR_ABORTED', 'the operation was aborted', { cause: signal?.reason })
+}
+
+export function throwIfAborted(signal?: AbortSignal): void {
+  if (signal?.aborted) throw abortedError(signal)
+}
