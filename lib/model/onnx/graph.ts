@@ -1,0 +1,262 @@
+/** An index over an ONNX graph: who makes a tensor, who uses it, and what is constant. */
+
+import { create, toBinary } from '@bufbuild/protobuf'
+import {
+  AttributeProto_AttributeType,
+  AttributeProtoSchema,
+  type GraphProto,
+  GraphProtoSchema,
+  ModelProtoSchema,
+  type NodeProto,
+  NodeProtoSchema,
+  type TensorProto,
+  TensorProtoSchema,
+  type ValueInfoProto,
+  ValueInfoProtoSchema,
+} from './onnx_pb.js'
+import type { OnnxModel } from './read-model.js'
+
+/** ONNX's numbers for the element types that qkspace names. */
+export const ElementType = { float: 1, int64: 7, float16: 10, double: 11, bfloat16: 16 } as const
+
+export class Graph {
+  readonly producers = new Map<string, NodeProto>()
+  readonly consumers = new Map<string, NodeProto[]>()
+  readonly initializers = new Map<string, TensorProto>()
+  readonly inputs: ValueInfoProto[]
+  private readonly order = new Map<NodeProto, number>()
+  private readonly staticMemo = new Map<string, boolean>()
+
+  constructor(readonly model: OnnxModel) {
+    const graph = model.proto.graph!
+    for (const tensor of graph.initializer) this.initializers.set(tensor.name, tensor)
+    graph.node.forEach((node, index) => {
+      this.order.set(node, index)
+      for (const name of node.output) if (name) this.producers.set(name, node)
+      for (const name of namesUsedBy(node)) {
+        const users = this.consumers.get(name)
+        if (users) users.push(node)
+        else this.consumers.set(name, [node])
+      }
+    })
+    // Old exporters list initializers among the inputs, as defaults that a caller could override.
+    this.inputs = graph.input.filter((input) => !this.initializers.has(input.name))
+  }
+
+  get nodes(): readonly NodeProto[] {
+    return this.model.proto.graph!.node
+  }
+
+  /** Version of the default operator set. */
+  get opset(): number {
+    const entry = this.model.proto.opsetImport.find((o) => o.domain === '' || o.domain === 'ai.onnx')
+    return Number(entry?.version ?? 1n)
+  }
+
+  /** Place of a node in the file, which ONNX requires to be a topological order. */
+  indexOf(node: NodeProto): number {
+    return this.order.get(node) ?? -1
+  }
+
+  /** Whether the tensor depends on no input except through shapes: a scale, an axis, a constant table. */
+  isStatic(name: string): boolean {
+    const known = this.staticMemo.get(name)
+    if (known !== undefined) return known
+    // Iterative, since graphs may be deeper than the stack; a cycle counts as not static.
+    const stack: string[] = [name]
+    const open = new Set<string>()
+    while (stack.length > 0) {
+      const current = stack[stack.length - 1]
+      if (this.staticMemo.has(current)) {
+        stack.pop()
+        continue
+      }
+      const verdict = this.staticLeaf(current)
+      if (verdict !== undefined) {
+        this.staticMemo.set(current, verdict)
+        stack.pop()
+        continue
+      }
+      const names = namesUsedBy(this.producers.get(current)!)
+      const pending = names.filter((n) => !this.staticMemo.has(n))
+      if (open.has(current) || pending.length === 0) {
+        this.staticMemo.set(
+          current,
+          names.every((n) => this.staticMemo.get(n) === true),
+        )
+        stack.pop()
+      } else {
+        open.add(current)
+        stack.push(...pending.filter((n) => !open.has(n)))
+      }
+    }
+    return this.staticMemo.get(name)!
+  }
+
+  private staticLeaf(name: string): boolean | undefined {
+    if (this.initializers.has(name)) return true
+    const node = this.producers.get(name)
+    if (!node) return false
+    if (node.opType === 'Shape' || node.opType === 'Size' || node.opType === 'Constant') return true
+    return undefined
+  }
+
+  attribute(node: NodeProto, name: string) {
+    return node.attribute.find((a) => a.name === name)
+  }
+
+  int(node: NodeProto, name: string, fallback: number): number {
+    const found = this.attribute(node, name)
+    return found ? Number(found.i) : fallback
+  }
+
+  ints(node: NodeProto, name: string): number[] | undefined {
+    return this.attribute(node, name)?.ints.map(Number)
+  }
+
+  string(node: NodeProto, name: string): string | undefined {
+    const found = this.attribute(node, name)
+    return found && Buffer.from(found.s).toString('utf8')
+  }
+
+  /** Small constant integers (axes, shapes) from an initializer or a Constant node, if that is what it is. */
+  constantInts(name: string): number[] | undefined {
+    const node = this.producers.get(name)
+    if (node?.opType === 'Constant') {
+      const value = this.attribute(node, 'value')?.t
+      if (value) return tensorInts(value)
+      const single = this.attribute(node, 'value_int')
+      return single ? [Number(single.i)] : this.ints(node, 'value_ints')
+    }
+    const tensor = this.initializers.get(name)
+    return tensor && tensorInts(tensor)
+  }
+}
+
+function tensorInts(tensor: TensorProto): number[] | undefined {
+  if (tensor.externalData.length > 0) return undefined
+  if (tensor.dataType === ElementType.int64) {
+    if (tensor.int64Data.length > 0) return tensor.int64Data.map(Number)
+    const raw = Buffer.from(tensor.rawData)
+    return Array.from({ length: raw.length / 8 }, (_, i) => Number(raw.readBigInt64LE(i * 8)))
+  }
+  return undefined
+}
+
+/** Every outer tensor that a node reads, those of its subgraphs' bodies included. */
+export function namesUsedBy(node: NodeProto): string[] {
+  const direct = node.input.filter((name) => name !== '')
+  const bodies = node.attribute.flatMap((a) => (a.g ? [a.g, ...a.graphs] : a.graphs))
+  if (bodies.length === 0) return direct
+  return [...direct, ...bodies.flatMap(outerNames)]
+}
+
+function outerNames(body: GraphProto): string[] {
+  const own = new Set<string>(body.input.map((i) => i.name))
+  for (const tensor of body.initializer) own.add(tensor.name)
+  for (const node of body.node) for (const name of node.output) own.add(name)
+  const used = [...body.node.flatMap(namesUsedBy), ...body.output.map((o) => o.name)]
+  return used.filter((name) => !own.has(name))
+}
+
+/**
+ * A new graph over an old one: nodes and inputs are added, outputs are chosen, and whatever those outputs
+ * do not need is left out. onnxruntime computes every output of a graph, fetched or not, so leaving the
+ * rest in would cost a full forward pass.
+ */
+export class GraphEditor {
+  private readonly addedNodes: NodeProto[] = []
+  private readonly addedInputs: ValueInfoProto[] = []
+  private readonly addedInitializers: TensorProto[] = []
+  private readonly outputs: string[] = []
+  private counter = 0
+
+  constructor(readonly graph: Graph) {}
+
+  /** Adds a node with one output and returns that output's name. */
+  node(
+    opType: string,
+    inputs: string[],
+    attributes: Record<string, number | number[]> = {},
+    output?: string,
+  ): string {
+    const name = output ?? `qkspace.${opType}.${this.counter++}`
+    const attribute = Object.entries(attributes).map(([key, value]) =>
+      Array.isArray(value)
+        ? create(AttributeProtoSchema, {
+            name: key,
+            ints: value.map(BigInt),
+            type: AttributeProto_AttributeType.INTS,
+          })
+        : create(AttributeProtoSchema, { name: key, i: BigInt(value), type: AttributeProto_AttributeType.INT }),
+    )
+    this.addedNodes.push(create(NodeProtoSchema, { opType, input: inputs, output: [name], name, attribute }))
+    return name
+  }
+
+  int64Input(name: string, dims: (string | number)[]): string {
+    const dim = dims.map((d) => ({
+      value:
+        typeof d === 'number'
+          ? { case: 'dimValue' as const, value: BigInt(d) }
+          : { case: 'dimParam' as const, value: d },
+    }))
+    const type = {
+      value: { case: 'tensorType' as const, value: { elemType: ElementType.int64, shape: { dim } } },
+    }
+    this.addedInputs.push(create(ValueInfoProtoSchema, { name, type }))
+    return name
+  }
+
+  int64Constant(values: readonly number[]): string {
+    const name = `qkspace.constant.${this.counter++}`
+    this.addedInitializers.push(
+      create(TensorProtoSchema, {
+        name,
+        dataType: ElementType.int64,
+        dims: [BigInt(values.length)],
+        int64Data: values.map(BigInt),
+      }),
+    )
+    return name
+  }
+
+  output(name: string): void {
+    if (!this.outputs.includes(name)) this.outputs.push(name)
+  }
+
+  /** The edited model's bytes (weights stay external) and the inputs that it still takes. */
+  build(): { bytes: Uint8Array; inputs: string[] } {
+    const { graph } = this
+    const source = graph.model.proto
+    const added = new Map(this.addedNodes.flatMap((node) => node.output.map((name) => [name, node] as const)))
+    const keptNodes = new Set<NodeProto>()
+    const needed = new Set<string>()
+    const stack = [...this.outputs]
+    while (stack.length > 0) {
+      const name = stack.pop()!
+      if (needed.has(name)) continue
+      needed.add(name)
+      const node = added.get(name) ?? graph.producers.get(name)
+      if (!node || keptNodes.has(node)) continue
+      keptNodes.add(node)
+      stack.push(...namesUsedBy(node))
+    }
+    const inputs = [...source.graph!.input, ...this.addedInputs].filter((i) => needed.has(i.name))
+    const proto = create(ModelProtoSchema, { ...source })
+    proto.graph = create(GraphProtoSchema, {
+      name: source.graph!.name,
+      node: [...graph.nodes, ...this.addedNodes].filter((node) => keptNodes.has(node)),
+      initializer: [...source.graph!.initializer, ...this.addedInitializers].filter((t) => needed.has(t.name)),
+      sparseInitializer: source.graph!.sparseInitializer.filter((t) => needed.has(t.values?.name ?? '')),
+      input: inputs,
+      output: this.outputs.map((name) => create(ValueInfoProtoSchema, { name })),
+    })
+    const own = new Set(graph.inputs.map((i) => i.name))
+    for (const input of this.addedInputs) own.add(input.name)
+    return {
+      bytes: toBinary(ModelProtoSchema, proto),
+      inputs: inputs.map((i) => i.name).filter((name) => own.has(name)),
+    }
+  }
+}
