@@ -188,7 +188,11 @@ export class GraphEditor {
             ints: value.map(BigInt),
             type: AttributeProto_AttributeType.INTS,
           })
-        : create(AttributeProtoSchema, { name: key, i: BigInt(value), type: AttributeProto_AttributeType.INT }),
+        : create(AttributeProtoSchema, {
+            name: key,
+            i: BigInt(value),
+            type: AttributeProto_AttributeType.INT,
+          }),
     )
     this.addedNodes.push(create(NodeProtoSchema, { opType, input: inputs, output: [name], name, attribute }))
     return name
@@ -247,7 +251,9 @@ export class GraphEditor {
     proto.graph = create(GraphProtoSchema, {
       name: source.graph!.name,
       node: [...graph.nodes, ...this.addedNodes].filter((node) => keptNodes.has(node)),
-      initializer: [...source.graph!.initializer, ...this.addedInitializers].filter((t) => needed.has(t.name)),
+      initializer: [...source.graph!.initializer, ...this.addedInitializers].filter((t) =>
+        needed.has(t.name),
+      ),
       sparseInitializer: source.graph!.sparseInitializer.filter((t) => needed.has(t.values?.name ?? '')),
       input: inputs,
       output: this.outputs.map((name) => create(ValueInfoProtoSchema, { name })),

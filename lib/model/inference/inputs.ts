@@ -1,0 +1,247 @@
+/** What a model takes: token ids, a mask, positions, an empty cache, or tensors that only the user can give. */
+
+import { QkError } from '../../errors.js'
+import type { Graph } from '../onnx/graph.js'
+import type { ValueInfoProto } from '../onnx/onnx_pb.js'
+import type { WireTensor } from './session.js'
+
+export type InputRole = 'ids' | 'mask' | 'positions' | 'segments' | 'cache' | 'custom'
+
+export interface ModelInput {
+  name: string
+  role: InputRole
+  /** onnxruntime's name of the element type. */
+  type: string
+  /** Fixed sizes as numbers, free ones by name ('' where they have none). */
+  shape: (number | string)[]
+}
+
+type NumericArray =
+  | Float32Array
+  | Float64Array
+  | Uint16Array
+  | Int32Array
+  | BigInt64Array
+  | Uint8Array
+  | Int8Array
+
+/** onnxruntime's type names and arrays by ONNX element type. */
+const ELEMENTS: Record<number, { type: string; make: (n: number) => NumericArray }> = {
+  1: { type: 'float32', make: (n) => new Float32Array(n) },
+  2: { type: 'uint8', make: (n) => new Uint8Array(n) },
+  3: { type: 'int8', make: (n) => new Int8Array(n) },
+  6: { type: 'int32', make: (n) => new Int32Array(n) },
+  7: { type: 'int64', make: (n) => new BigInt64Array(n) },
+  9: { type: 'bool', make: (n) => new Uint8Array(n) },
+  10: { type: 'float16', make: (n) => new Uint16Array(n) },
+  11: { type: 'float64', make: (n) => new Float64Array(n) },
+}
+const MAKERS = new Map(Object.values(ELEMENTS).map(({ type, make }) => [type, make]))
+
+/** The inputs of a graph that are not weights, each with the role that its name, type and rank suggest. */
+export function modelInputs(graph: Graph): ModelInput[] {
+  const described = graph.inputs.map(describe)
+  const ids = described.find(isIds)
+  return described.map((input) => ({ ...input, role: input === ids ? 'ids' : roleOf(input, ids) }))
+}
+
+function describe(info: ValueInfoProto): Omit<ModelInput, 'role'> {
+  const tensor = info.type?.value.case === 'tensorType' ? info.type.value.value : undefined
+  const element = ELEMENTS[tensor?.elemType ?? 0]
+  const shape = (tensor?.shape?.dim ?? []).map((d) =>
+    d.value.case === 'dimValue' ? Number(d.value.value) : (d.value.value ?? ''),
+  )
+  return { name: info.name, type: element?.type ?? 'unsupported', shape }
+}
+
+const isInteger = (type: string) => type === 'int64' || type === 'int32'
+
+function isIds({ name, type, shape }: Omit<ModelInput, 'role'>): boolean {
+  if (!isInteger(type) || shape.length !== 2) return false
+  return /(^|[_.])(input_?)?(ids?|tokens?)$/i.test(name) && !/position|type|segment|mask/i.test(name)
+}
+
+function roleOf({ name, type, shape }: Omit<ModelInput, 'role'>, ids: unknown): InputRole {
+  if (ids === undefined) return 'custom'
+  if (/mask/i.test(name) && shape.length === 2) return 'mask'
+  if (/position/i.test(name) && isInteger(type) && shape.length === 2) return 'positions'
+  if (/token_type|segment/i.test(name) && isInteger(type)) return 'segments'
+  if (/past|cache/i.test(name) && shape.length >= 4) return 'cache'
+  return 'custom'
+}
+
+/** Whether prompts can be token ids: every input can be filled from them. */
+export function takesTokens(inputs: readonly ModelInput[]): boolean {
+  return inputs.some((i) => i.role === 'ids') && inputs.every((i) => i.role !== 'custom')
+}
+
+/** Feeds for a batch of token sequences, padded on the right where they differ in length. */
+export function tokenFeeds(
+  inputs: readonly ModelInput[],
+  sequences: readonly (readonly number[])[],
+  padId: number,
+): Record<string, WireTensor> {
+  const batch = sequences.length
+  const length = Math.max(...sequences.map((s) => s.length))
+  const feeds: Record<string, WireTensor> = {}
+  for (const input of inputs) {
+    if (input.role === 'cache') {
+      feeds[input.name] = emptyCache(input, batch)
+      continue
+    }
+    const data = makeArray(input, batch * length)
+    sequences.forEach((tokens, b) => {
+      for (let t = 0; t < length; t++) {
+        const inside = t < tokens.length
+        const value =
+          input.role === 'ids'
+            ? inside
+              ? tokens[t]
+              : padId
+            : input.role === 'mask'
+              ? Number(inside)
+              : input.role === 'positions'
+                ? t
+                : 0
+        setValue(data, b * length + t, value, input.type)
+      }
+    })
+    feeds[input.name] = { type: input.type, dims: [batch, length], data }
+  }
+  return feeds
+}
+
+/** A cache of no past positions: the axis that is neither batch, heads nor head dimension has size 0. */
+function emptyCache(input: ModelInput, batch: number): WireTensor {
+  const { shape } = input
+  const position = shape.findLastIndex((d, i) => typeof d === 'string' && i >= shape.length - 2)
+  const dims = shape.map((d, i) => {
+    if (i === position) return 0
+    return typeof d === 'number' ? d : batch
+  })
+  const size = dims.reduce((a, b) => a * b, 1)
+  return { type: input.type, dims, data: makeArray(input, size) }
+}
+
+/** Sizes to try for the free axes of a probe. They differ, so that axes can be told apart by size. */
+export interface ProbeSizes {
+  batch: number
+  length: number
+}
+
+export const PROBE_SIZES: readonly ProbeSizes[] = [
+  { batch: 3, length: 7 },
+  { batch: 2, length: 8 },
+  { batch: 1, length: 8 },
+  { batch: 1, length: 1 },
+]
+
+/**
+ * A synthetic batch: seeded random tokens with a padded last sequence, or standard normal values where
+ * the model takes tensors.
+ */
+export function probeFeeds(
+  graph: Graph,
+  inputs: readonly ModelInput[],
+  sizes: ProbeSizes,
+): Record<string, WireTensor> {
+  const random = mulberry32(20_602)
+  const fixed = (shape: (number | string)[], axis: number, free: number) =>
+    typeof shape[axis] === 'number' ? shape[axis] : free
+  const ids = inputs.find((i) => i.role === 'ids')
+  const batch = ids ? fixed(ids.shape, 0, sizes.batch) : sizes.batch
+  const length = ids ? fixed(ids.shape, 1, sizes.length) : sizes.length
+  const vocabulary = ids ? vocabularySize(graph, ids.name) : 0
+  const padded = batch > 1 && length > 2 && inputs.some((i) => i.role === 'mask')
+  const isLast = (b: number) => padded && b === batch - 1 && typeof ids?.shape[1] !== 'number'
+  const sequences = Array.from({ length: batch }, (_, b) =>
+    Array.from({ length: isLast(b) ? length - 2 : length }, () => Math.floor(random() * vocabulary)),
+  )
+  const feeds = tokenFeeds(
+    inputs.filter((i) => i.role !== 'custom'),
+    sequences,
+    0,
+  )
+  const named = new Map<string, number>()
+  for (const input of inputs.filter((i) => i.role === 'custom')) {
+    const dims = input.shape.map((d, axis) => {
+      if (typeof d === 'number') return d
+      const size = axis === 0 || /batch/i.test(d) ? batch : length
+      if (!d) return size
+      if (!named.has(d)) named.set(d, size)
+      return named.get(d)!
+    })
+    const data = makeArray(
+      input,
+      dims.reduce((a, b) => a * b, 1),
+    )
+    const limit = vocabularySize(graph, input.name)
+    for (let i = 0; i < data.length; i++) {
+      const value = isFloat(input.type) ? normal(random) : Math.floor(random() * Math.min(limit, 2))
+      setValue(data, i, value, input.type)
+    }
+    feeds[input.name] = { type: input.type, dims, data }
+  }
+  return feeds
+}
+
+const isFloat = (type: string) => type.startsWith('float')
+
+/** Rows of the table that the ids select from, so that a probe stays inside it. */
+function vocabularySize(graph: Graph, name: string): number {
+  for (const user of graph.consumers.get(name) ?? []) {
+    if (user.opType === 'Gather' && user.input[1] === name) {
+      const table = graph.initializers.get(user.input[0])
+      if (table && table.dims.length === 2) return Number(table.dims[0])
+    }
+    if (user.opType === 'Cast' || user.opType === 'Reshape' || user.opType === 'Slice') {
+      const inner = vocabularySize(graph, user.output[0])
+      if (inner !== SMALL_VOCABULARY) return inner
+    }
+  }
+  return SMALL_VOCABULARY
+}
+
+const SMALL_VOCABULARY = 16
+
+export function makeArray(input: ModelInput, size: number): NumericArray {
+  const make = MAKERS.get(input.type)
+  if (!make) {
+    throw new QkError(
+      'ERR_UNSUPPORTED_MODEL',
+      `the input "${input.name}" has an element type that is not known`,
+    )
+  }
+  return make(size)
+}
+
+export function setValue(data: NumericArray, index: number, value: number, type: string): void {
+  if (data instanceof BigInt64Array) data[index] = BigInt(Math.trunc(value))
+  else data[index] = type === 'float16' ? toHalf(value) : value
+}
+
+/** float16 bits of a value of moderate size, truncated; enough for probes, masks and zeros. */
+function toHalf(value: number): number {
+  if (value === 0) return 0
+  const sign = value < 0 ? 0x8000 : 0
+  const magnitude = Math.abs(value)
+  const exponent = Math.min(15, Math.floor(Math.log2(magnitude)))
+  if (exponent < -14) return sign
+  return sign | ((exponent + 15) << 10) | Math.floor((magnitude / 2 ** exponent - 1) * 1024)
+}
+
+/** A small seeded generator of numbers in [0, 1) (Tommy Ettinger's mulberry32). */
+export function mulberry32(seed: number): () => number {
+  let state = seed >>> 0
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let t = state
+    t = Math.imul(t ^ (t >>> 15), t | 1)
+    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296
+  }
+}
+
+function normal(random: () => number): number {
+  return Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random())
+}

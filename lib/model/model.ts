@@ -1,0 +1,126 @@
+/** Opens ONNX models and finds, resolves and verifies their attention sites. */
+
+import { availableParallelism } from 'node:os'
+import { QkError } from '../errors.js'
+import { type ModelInput, modelInputs, takesTokens } from './inference/inputs.js'
+import { Graph } from './onnx/graph.js'
+import { readModel } from './onnx/read-model.js'
+import { findSites, type UnsupportedSite } from './sites/find.js'
+import type { AttentionSite, ResolvedSite } from './sites/site.js'
+import { surveySites } from './sites/survey.js'
+import { verifySites } from './sites/verify.js'
+import { loadTokenizer, type PromptTokenizer } from './tokenizer.js'
+
+export interface OpenOptions {
+  /** Path of a Hugging Face `tokenizer.json`. */
+  tokenizer?: string
+  /** Threads of one inference; all cores by default. */
+  threads?: number
+}
+
+/** Above these a capture is refused (design: contract 3). */
+export const TOLERANCE = { f32: 1e-3, f16: 1e-2 } as const
+
+export class Model {
+  /** @internal */
+  constructor(
+    /** Path as given. */
+    readonly path: string,
+    readonly sites: readonly ResolvedSite[],
+    /** Attention that was seen in the graph but cannot be captured, with the reason. */
+    readonly unsupported: readonly UnsupportedSite[],
+    readonly inputs: readonly ModelInput[],
+    readonly graph: Graph,
+    readonly threads: number,
+    readonly tokenizer: PromptTokenizer | undefined,
+  ) {}
+
+  /** Whether prompts are token ids (or text); otherwise they give the model's inputs as tensors. */
+  get takesTokens(): boolean {
+    return takesTokens(this.inputs)
+  }
+}
+
+/**
+ * Opens a model: reads its graph, finds its attention sites, runs a small synthetic probe to settle their
+ * axes, and measures for each how well scores recomputed from its queries and keys match the model's own.
+ *
+ * Errors: ERR_FILE, ERR_NOT_ONNX, ERR_NO_ATTENTION, ERR_INFERENCE, ERR_TOKENIZER.
+ */
+export async function openModel(path: string, options: OpenOptions = {}): Promise<Model> {
+  const threads = options.threads ?? availableParallelism()
+  const graph = new Graph(readModel(path))
+  const tokenizer = options.tokenizer === undefined ? undefined : await loadTokenizer(options.tokenizer)
+  const found = findSites(graph)
+  if (found.candidates.length === 0) throw noAttention(path, found.unsupported)
+  if (graph.opset < 11) {
+    throw new QkError(
+      'ERR_UNSUPPORTED_MODEL',
+      `${path} uses opset ${graph.opset}; rows are gathered by opset 11`,
+      {
+        hint: 'Convert it with onnx.version_converter, or export it again with opset 11 or later.',
+      },
+    )
+  }
+  const inputs = modelInputs(graph)
+  const survey = await surveySites({ graph, inputs, threads }, found.candidates)
+  const unsupported = [...found.unsupported, ...survey.unsupported]
+  if (survey.sites.length === 0) throw noAttention(path, unsupported)
+  const verified = await verifySites(graph, survey.sites, survey.feeds, threads)
+  survey.sites.forEach((site, i) => {
+    site.relativeError = verified[i].relativeError
+    site.keyStride = verified[i].keyStride
+    site.kvHeads /= verified[i].keyStride
+  })
+  return new Model(path, survey.sites, unsupported, inputs, graph, threads, tokenizer)
+}
+
+function noAttention(path: string, unsupported: readonly UnsupportedSite[]): QkError {
+  const reasons = unsupported.map(({ node, reason }) => `${node}: ${reason}`)
+  return new QkError(
+    'ERR_NO_ATTENTION',
+    reasons.length > 0
+      ? `${path} has no attention that can be captured:\n  ${reasons.slice(0, 8).join('\n  ')}`
+      : `${path} has no attention: no Softmax lies between two products of computed tensors`,
+    {
+      hint:
+        reasons.length > 0
+          ? 'Export the model with attention decomposed (in PyTorch: attn_implementation="eager").'
+          : 'qkspace needs a model whose attention scores come from queries and keys.',
+    },
+  )
+}
+
+/** The part of a site that users see, in the order of `inspect --json`. */
+export function describeSite(site: AttentionSite): AttentionSite {
+  const {
+    layer,
+    kind,
+    op,
+    node,
+    heads,
+    kvHeads,
+    headDim,
+    scale,
+    causal,
+    rotary,
+    cross,
+    hooks,
+    relativeError,
+  } = site
+  return {
+    layer,
+    ...(kind ? { kind } : {}),
+    op,
+    node,
+    heads,
+    kvHeads,
+    headDim,
+    scale,
+    causal,
+    rotary,
+    cross,
+    hooks,
+    relativeError,
+  }
+}

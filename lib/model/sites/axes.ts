@@ -1,0 +1,153 @@
+/**
+ * Follows the meaning of axes from an operand of the score product back through transpositions, reshapes
+ * and repetitions, with the concrete shapes of a probe run to tell axes apart.
+ */
+
+import type { Graph } from '../onnx/graph.js'
+import type { NodeProto } from '../onnx/onnx_pb.js'
+import type { OperandStep } from './find.js'
+
+/** batch, head, head within a group of repeated keys, position, feature dimension, or an axis of size one. */
+export type Axis = 'batch' | 'head' | 'group' | 'pos' | 'dim' | 'one'
+
+export type Shapes = (name: string) => readonly number[] | undefined
+
+/** Where queries or keys can be captured, and what their axes mean there. */
+export interface CapturePoint {
+  tensor: string
+  axes: Axis[]
+  /** Names of constant factors between this point and the product, and whether each divides. */
+  factors: { name: string; divide: boolean }[]
+  /** How often each head is repeated between this point and the product. */
+  repeats: number
+}
+
+/**
+ * The point closest to the product that lies before every constant factor and every repetition of heads
+ * that could be followed.
+ */
+export function capturePoint(
+  graph: Graph,
+  operand: string,
+  axes: Axis[],
+  steps: readonly OperandStep[],
+  shapes: Shapes,
+  scalar: (name: string) => boolean,
+): CapturePoint {
+  let best: CapturePoint = { tensor: operand, axes, factors: [], repeats: 1 }
+  let current: Axis[] | undefined = axes
+  let tensor = operand
+  const factors: CapturePoint['factors'] = []
+  let repeats = 1
+  // A repetition ends on a tensor that no longer has a group axis; until then the point is not valid.
+  for (const step of steps) {
+    const from = shapes(step.source)
+    const to = shapes(tensor)
+    if (!from || !to || !current) break
+    if (step.factor !== undefined) {
+      if (!scalar(step.factor)) break
+      factors.push({ name: step.factor, divide: step.node.opType === 'Div' })
+    } else {
+      const stepped = stepBack(graph, step.node, current, from, to)
+      if (!stepped) break
+      current = stepped.axes
+      repeats *= stepped.repeats
+    }
+    tensor = step.source
+    const settled = !current.includes('group') || axes.includes('group')
+    if (settled && (factors.length > best.factors.length || repeats > best.repeats)) {
+      best = { tensor, axes: current, factors: [...factors], repeats }
+    }
+  }
+  return best
+}
+
+interface Stepped {
+  axes: Axis[]
+  repeats: number
+}
+
+function stepBack(
+  graph: Graph,
+  node: NodeProto,
+  axes: Axis[],
+  from: readonly number[],
+  to: readonly number[],
+): Stepped | undefined {
+  switch (node.opType) {
+    case 'Cast':
+    case 'CastLike':
+    case 'Identity':
+    case 'Dropout':
+      return { axes, repeats: 1 }
+    case 'Transpose': {
+      const perm = graph.ints(node, 'perm') ?? from.map((_, i) => from.length - 1 - i)
+      const before: Axis[] = []
+      perm.forEach((source, target) => {
+        before[source] = axes[target]
+      })
+      return { axes: before, repeats: 1 }
+    }
+    case 'Reshape':
+    case 'Squeeze':
+    case 'Unsqueeze':
+    case 'Flatten':
+      return reshapeBack(axes, from, to)
+    case 'Expand':
+    case 'Tile':
+    case 'Concat':
+      return repeatBack(axes, from, to)
+    default:
+      return undefined
+  }
+}
+
+/** Axes before a reshape: equal stretches keep their meaning; a head axis may split into head and group. */
+function reshapeBack(axes: Axis[], from: readonly number[], to: readonly number[]): Stepped | undefined {
+  const before: Axis[] = []
+  let i = 0
+  let j = 0
+  while (i < from.length || j < to.length) {
+    if (i < from.length && j < to.length && from[i] === to[j]) {
+      before[i++] = axes[j++]
+    } else if (
+      j < to.length &&
+      axes[j] === 'head' &&
+      i + 1 < from.length &&
+      from[i] * from[i + 1] === to[j]
+    ) {
+      before[i] = 'head'
+      before[i + 1] = 'group'
+      i += 2
+      j++
+    } else if (j < to.length && to[j] === 1) {
+      if (axes[j] !== 'one') return undefined
+      j++
+    } else if (i < from.length && from[i] === 1) {
+      before[i++] = 'one'
+    } else {
+      return undefined
+    }
+  }
+  return { axes: before, repeats: 1 }
+}
+
+/** Only a group axis, or the head axis of a single key head, may be repeated, and from size one. */
+function repeatBack(axes: Axis[], from: readonly number[], to: readonly number[]): Stepped | undefined {
+  const offset = to.length - from.length
+  if (offset < 0) return undefined
+  const before: Axis[] = []
+  let repeats = 1
+  for (let j = 0; j < to.length; j++) {
+    const size = j < offset ? 1 : from[j - offset]
+    if (size === to[j]) {
+      if (j >= offset) before[j - offset] = axes[j]
+    } else if ((axes[j] === 'group' || axes[j] === 'head') && size === 1) {
+      repeats *= to[j]
+      if (j >= offset) before[j - offset] = axes[j] === 'head' ? 'head' : 'one'
+    } else {
+      return undefined
+    }
+  }
+  return { axes: before, repeats }
+}

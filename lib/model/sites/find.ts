@@ -1,0 +1,210 @@
+/**
+ * Finds decomposed attention in a graph by its shape alone: a Softmax whose input comes, through scale,
+ * mask and the like, from a product of two computed tensors, and whose output meets a third, the values.
+ * Which operand holds the queries, and how their axes are ordered, is settled by running a probe
+ * (`survey.ts`).
+ */
+
+import type { Graph } from '../onnx/graph.js'
+import type { NodeProto } from '../onnx/onnx_pb.js'
+
+/** One operation between the product and the softmax; `chain` is the input through which the scores flow. */
+export interface ScoreStep {
+  node: NodeProto
+  chain: number
+}
+
+/** One operation between the tensor that can be captured and an operand of the product, nearest first. */
+export interface OperandStep {
+  node: NodeProto
+  /** The tensor that the operation reads, one step closer to the projection. */
+  source: string
+  /** Name of the constant factor, when the operation is a multiplication or division by one. */
+  factor?: string
+}
+
+export interface SiteCandidate {
+  softmax: NodeProto
+  softmaxInput: string
+  /** MatMul or Einsum. */
+  product: NodeProto
+  /** From the product's output to the softmax's input. */
+  steps: ScoreStep[]
+  left: OperandStep[]
+  right: OperandStep[]
+}
+
+/** Attention that exists in the graph but that cannot be captured, and why. */
+export interface UnsupportedSite {
+  node: string
+  op: string
+  reason: string
+}
+
+/** Operations of one computed input that leave its values in place or merely reshape them. */
+const RESHAPING = new Set(['Reshape', 'Squeeze', 'Unsqueeze', 'Transpose', 'Flatten'])
+const PASSING = new Set(['Cast', 'Identity', 'Dropout', 'CastLike'])
+const POINTWISE = new Set(['Add', 'Sub', 'Mul', 'Div', 'Max', 'Min', 'Tanh', 'Neg', 'Clip', 'Sum'])
+const REPEATING = new Set(['Expand', 'Tile', 'Concat'])
+
+/** Fused operators: queries and keys are inside. */
+const FUSED = new Set([
+  'Attention',
+  'MultiHeadAttention',
+  'GroupQueryAttention',
+  'DecoderMaskedMultiHeadAttention',
+  'DecoderMaskedSelfAttention',
+  'PackedAttention',
+  'PackedMultiHeadAttention',
+  'QAttention',
+  'LongformerAttention',
+  'SparseAttention',
+  'PagedAttention',
+  'QOrderedAttention',
+  'RelativePositionBias',
+])
+
+const MAX_SCORE_STEPS = 24
+const MAX_OPERAND_STEPS = 16
+const MAX_VALUE_STEPS = 8
+
+export function findSites(graph: Graph): { candidates: SiteCandidate[]; unsupported: UnsupportedSite[] } {
+  const candidates: SiteCandidate[] = []
+  const unsupported: UnsupportedSite[] = []
+  for (const node of graph.nodes) {
+    if (node.opType === 'Softmax') {
+      const candidate = matchSoftmax(graph, node)
+      if (candidate) candidates.push(candidate)
+    } else if (FUSED.has(node.opType) && node.opType !== 'RelativePositionBias') {
+      const op = node.domain ? `${node.domain}.${node.opType}` : node.opType
+      unsupported.push({
+        node: node.name || node.output[0],
+        op,
+        reason: `${op} is a fused operator: its queries and keys do not surface in the graph`,
+      })
+    } else if (node.attribute.some((a) => a.g !== undefined)) {
+      if (hasSoftmaxInside(node)) {
+        unsupported.push({
+          node: node.name || node.output[0],
+          op: node.opType,
+          reason: `the attention is inside a subgraph of ${node.opType}`,
+        })
+      }
+    }
+  }
+  candidates.sort((a, b) => graph.indexOf(a.product) - graph.indexOf(b.product))
+  return { candidates, unsupported }
+}
+
+function hasSoftmaxInside(node: NodeProto): boolean {
+  return node.attribute.some((a) =>
+    a.g?.node.some(
+      (inner) => inner.opType === 'Softmax' || FUSED.has(inner.opType) || hasSoftmaxInside(inner),
+    ),
+  )
+}
+
+function matchSoftmax(graph: Graph, softmax: NodeProto): SiteCandidate | undefined {
+  if (!meetsValues(graph, softmax.output[0])) return undefined
+  const found = scorePath(graph, softmax.input[0])
+  if (!found) return undefined
+  const [left, right] = found.product.input
+  return {
+    softmax,
+    softmaxInput: softmax.input[0],
+    product: found.product,
+    steps: found.steps,
+    left: operandSteps(graph, left),
+    right: operandSteps(graph, right),
+  }
+}
+
+/** Follows the attention pattern to a product with another computed tensor. */
+function meetsValues(graph: Graph, pattern: string): boolean {
+  let front = [pattern]
+  for (let depth = 0; depth < MAX_VALUE_STEPS && front.length > 0; depth++) {
+    const next: string[] = []
+    for (const name of front) {
+      for (const user of graph.consumers.get(name) ?? []) {
+        if (isProduct(graph, user)) return true
+        if (RESHAPING.has(user.opType) || PASSING.has(user.opType) || POINTWISE.has(user.opType)) {
+          next.push(user.output[0])
+        } else if (user.opType === 'Where' || user.opType === 'IsNaN') {
+          next.push(user.output[0])
+        }
+      }
+    }
+    front = next
+  }
+  return false
+}
+
+/** Whether a node multiplies two computed tensors, as scores and values do and projections do not. */
+function isProduct(graph: Graph, node: NodeProto): boolean {
+  if (node.opType !== 'MatMul' && !(node.opType === 'Einsum' && node.input.length === 2)) return false
+  return node.input.every((name) => !graph.isStatic(name))
+}
+
+function scorePath(graph: Graph, top: string): { product: NodeProto; steps: ScoreStep[] } | undefined {
+  const visited = new Set<string>()
+  const walk = (name: string, depth: number): { product: NodeProto; steps: ScoreStep[] } | undefined => {
+    if (depth > MAX_SCORE_STEPS || visited.has(name)) return undefined
+    visited.add(name)
+    const node = graph.producers.get(name)
+    if (!node) return undefined
+    if (isProduct(graph, node)) return { product: node, steps: [] }
+    const through = RESHAPING.has(node.opType) || PASSING.has(node.opType) ? [0] : chainInputs(node)
+    for (const chain of through) {
+      if (graph.isStatic(node.input[chain])) continue
+      const found = walk(node.input[chain], depth + 1)
+      if (found) {
+        found.steps.push({ node, chain })
+        return found
+      }
+    }
+    return undefined
+  }
+  return walk(top, 0)
+}
+
+function chainInputs(node: NodeProto): number[] {
+  if (node.opType === 'Where') return [1, 2]
+  if (node.opType === 'Clip') return [0]
+  if (POINTWISE.has(node.opType)) return node.input.map((_, i) => i)
+  return []
+}
+
+/**
+ * The walk from an operand of the product towards its projection, as long as the values stay queries or
+ * keys up to a constant factor, a transposition or a repetition of heads.
+ */
+function operandSteps(graph: Graph, operand: string): OperandStep[] {
+  const steps: OperandStep[] = []
+  let name = operand
+  while (steps.length < MAX_OPERAND_STEPS) {
+    const node = graph.producers.get(name)
+    if (!node || node.domain === 'com.microsoft') break
+    const step = operandStep(graph, node)
+    if (!step) break
+    steps.push(step)
+    name = step.source
+  }
+  return steps
+}
+
+function operandStep(graph: Graph, node: NodeProto): OperandStep | undefined {
+  if (node.opType === 'Mul' || node.opType === 'Div') {
+    const [a, b] = node.input
+    if (graph.isStatic(b) && !graph.isStatic(a)) return { node, source: a, factor: b }
+    if (node.opType === 'Mul' && graph.isStatic(a) && !graph.isStatic(b))
+      return { node, source: b, factor: a }
+    return undefined
+  }
+  if (node.opType === 'Concat') {
+    return node.input.every((name) => name === node.input[0]) ? { node, source: node.input[0] } : undefined
+  }
+  if (RESHAPING.has(node.opType) || PASSING.has(node.opType) || REPEATING.has(node.opType)) {
+    return graph.isStatic(node.input[0]) ? undefined : { node, source: node.input[0] }
+  }
+  return undefined
+}

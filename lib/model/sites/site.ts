@@ -1,0 +1,59 @@
+/** An attention site: where in a graph queries meet keys, and how to get at them. */
+
+import type { Axis } from './axes.js'
+import type { SiteCandidate } from './find.js'
+
+export type SiteKind = 'enc' | 'dec' | 'cross'
+
+/** What users see of a site; `inspect --json` prints it. */
+export interface AttentionSite {
+  /** Place among the sites of its kind, in topological order. */
+  layer: number
+  /** `enc`, `dec` or `cross` in a model with several kinds, otherwise absent. */
+  kind?: SiteKind
+  /** How attention is written: MatMul or Einsum. */
+  op: string
+  /** Name of the node that multiplies queries and keys. */
+  node: string
+  /** Query heads. */
+  heads: number
+  /** Key heads; query head h reads key head floor(h / (heads / kvHeads)). */
+  kvHeads: number
+  headDim: number
+  /** What q·k is multiplied by before the mask is added. */
+  scale: number
+  causal: boolean
+  /** Whether queries and keys are rotated by position (RoPE). */
+  rotary: boolean
+  cross: boolean
+  /** TransformerLens names of the captured tensors. */
+  hooks: { q: string; k: string }
+  /** ||S - S'||_F / ||S||_F over unmasked entries of a probe: S the model's scores, S' those recomputed. */
+  relativeError: number
+}
+
+/** A head's name, as in `L16H1`, with the site's kind in a model with several. */
+export function headName(site: { layer: number; kind?: SiteKind }, head: number): string {
+  return `${site.kind ? `${site.kind}.` : ''}L${site.layer}H${head}`
+}
+
+/** Where one side can be captured. */
+export interface Side {
+  tensor: string
+  axes: Axis[]
+}
+
+/** A site with what capture and verification need to know of the graph. */
+export interface ResolvedSite extends AttentionSite {
+  candidate: SiteCandidate
+  query: Side
+  key: Side
+  /** Product of the constant factors on both operands of the product. */
+  operandScale: number
+  /** Meaning of the axes of the product's output; `keyPos` is the softmax's axis. */
+  productAxes: ProductAxis[]
+  /** Every how many heads of the captured keys are distinct: 1 unless they were repeated untraceably. */
+  keyStride: number
+}
+
+export type ProductAxis = 'batch' | 'head' | 'group' | 'queryPos' | 'keyPos' | 'one'
