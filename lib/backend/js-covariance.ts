@@ -1,0 +1,298 @@
+/**
+ * Covariance accumulation in plain float64: what native/cpu/covariance_kernel.h is checked against.
+ *
+ * A term adds  qk += w q kbar^T  with  kbar = sum_j a_j k_j / A  (per-query) or  sum_j a_j k_j  (otherwise);
+ * the q-sum is weighted by w (per-query) or w A, the k-sum is w kbar. All in f64.
+ */
+
+import { QkError } from '../errors.js'
+import { elementReader, isResizable, isShared } from '../tensor.js'
+import type {
+  BackendCovariance,
+  CovarianceBatch,
+  CovarianceMoments,
+  CovarianceSpec,
+  LabelSequence,
+  RowTensor,
+  SideMoments,
+  TermBatch,
+} from './backend.js'
+import { checkBatch } from './check.js'
+import { cooperator } from './cooperate.js'
+import { addMoments, emptyMoments } from './moments.js'
+import { Slots } from './slots.js'
+
+type RowReader = (row: number, head: number, out: Float64Array) => void
+
+function rowReader(t: RowTensor): RowReader {
+  const [, pos, , d] = t.shape
+  const [sb, st, sh, sd] = t.strides
+  const read = elementReader(t.data, t.dtype)
+  return (row, head, out) => {
+    const start = Math.floor(row / pos) * sb + (row % pos) * st + head * sh
+    for (let i = 0; i < d; i++) out[i] = read(start + i * sd)
+  }
+}
+
+/** What a batch reads, copied unless it may be read in place. */
+function keep(batch: CovarianceBatch, owned: boolean): CovarianceBatch {
+  const tensor = (t: RowTensor): RowTensor => {
+    if ((owned || isShared(t.data)) && !isResizable(t.data)) return t
+    return { ...t, data: t.data.slice() }
+  }
+  const arrays = <T extends object>(from: T): T =>
+    Object.fromEntries(
+      Object.entries(from).map(([key, x]) => [key, ArrayBuffer.isView(x) ? (x as Int32Array).slice() : x]),
+    ) as T
+  return {
+    q: tensor(batch.q),
+    k: tensor(batch.k),
+    terms: batch.terms && arrays(batch.terms),
+    labels: batch.labels?.map(arrays),
+  }
+}
+
+export class JsCovariance implements BackendCovariance {
+  readonly #spec: CovarianceSpec
+  readonly #slots = new Slots()
+  #sums: CovarianceMoments | undefined
+  #queue: Promise<unknown> = Promise.resolve()
+
+  constructor(spec: CovarianceSpec) {
+    this.#spec = spec
+    this.#sums = emptyMoments(spec.contrasts, spec.heads, spec.headDim)
+  }
+
+  add(batch: CovarianceBatch, options: { signal?: AbortSignal; owned?: boolean } = {}): Promise<void> {
+    return this.#slots.hold(async () => {
+      this.#live()
+      checkBatch(this.#spec, batch)
+      const own = keep(batch, options.owned ?? false)
+      await this.#enqueue(async () => {
+        // Summed apart and added at the end, so that an error or an abort leaves nothing behind.
+        const added = await accumulate(this.#spec, own, options.signal)
+        addMoments(this.#live(), added)
+      })
+    })
+  }
+
+  async merge(moments: CovarianceMoments): Promise<void> {
+    await this.#enqueue(async () => addMoments(this.#live(), moments))
+  }
+
+  moments(heads?: readonly number[]): Promise<CovarianceMoments> {
+    return this.#enqueue(async () => {
+      const all = this.#live()
+      const { contrasts, headDim: d } = this.#spec
+      const wanted = heads ?? Array.from({ length: this.#spec.heads }, (_, h) => h)
+      for (const [i, h] of wanted.entries())
+        if (!(Number.isInteger(h) && h >= 0 && h < this.#spec.heads))
+          throw new QkError('ERR_RANGE', `heads[${i}] is ${h}, expected 0 to ${this.#spec.heads - 1}`)
+      const out = emptyMoments(contrasts, wanted.length, d)
+      out.terms.set(all.terms)
+      out.skipped.set(all.skipped)
+      for (const side of ['positive', 'negative'] as const) {
+        out[side].weight.set(all[side].weight)
+        for (const [what, size] of [
+          ['q', d],
+          ['k', d],
+          ['qk', d * d],
+        ] as const)
+          for (let c = 0; c < contrasts; c++)
+            wanted.forEach((h, i) => {
+              const from = (c * this.#spec.heads + h) * size
+              out[side][what].set(all[side][what].subarray(from, from + size), (c * wanted.length + i) * size)
+            })
+      }
+      return out
+    })
+  }
+
+  dispose(): void {
+    this.#sums = undefined
+  }
+
+  #live(): CovarianceMoments {
+    if (!this.#sums) throw new QkError('ERR_ARGUMENT', 'the covariance has been disposed of')
+    return this.#sums
+  }
+
+  /** Calls run one after another, in order; a failed one does not stop the next. */
+  #enqueue<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#queue.then(work)
+    this.#queue = result.catch(() => {})
+    return result
+  }
+}
+
+async function accumulate(
+  spec: CovarianceSpec,
+  batch: CovarianceBatch,
+  signal?: AbortSignal,
+): Promise<CovarianceMoments> {
+  const pause = cooperator(signal)
+  const out = emptyMoments(spec.contrasts, spec.heads, spec.headDim)
+  const readQ = rowReader(batch.q)
+  const readK = rowReader(batch.k)
+  for (let head = 0; head < spec.heads; head++) {
+    const add = new HeadSums(spec, out, head, readQ, readK)
+    if (batch.terms) {
+      const { terms } = batch
+      for (let t = 0; t < terms.contrast.length; t++) {
+        add.term(terms, t)
+        await pause()
+      }
+    }
+    for (const labels of batch.labels ?? []) {
+      add.sequence(labels)
+      await pause()
+    }
+  }
+  return out
+}
+
+/** Adds terms to the sums of one head. */
+class HeadSums {
+  readonly #spec: CovarianceSpec
+  readonly #out: CovarianceMoments
+  readonly #head: number
+  readonly #kvHead: number
+  readonly #readQ: RowReader
+  readonly #readK: RowReader
+  readonly #query: Float64Array
+  readonly #key: Float64Array
+  readonly #sum: Float64Array
+
+  constructor(
+    spec: CovarianceSpec,
+    out: CovarianceMoments,
+    head: number,
+    readQ: RowReader,
+    readK: RowReader,
+  ) {
+    this.#spec = spec
+    this.#out = out
+    this.#head = head
+    this.#kvHead = Math.floor(head / (spec.heads / spec.kvHeads))
+    this.#readQ = readQ
+    this.#readK = readK
+    this.#query = new Float64Array(spec.headDim)
+    this.#key = new Float64Array(spec.headDim)
+    this.#sum = new Float64Array(spec.headDim)
+  }
+
+  term(terms: TermBatch, t: number): void {
+    const c = terms.contrast[t]
+    const weight = terms.weights?.[t] ?? 1
+    const half = (
+      side: SideMoments,
+      query: number,
+      offsets: Int32Array,
+      keys: Int32Array,
+      keyWeights: Float32Array | undefined,
+    ) => {
+      this.#query_(query)
+      this.#sum.fill(0)
+      let total = 0
+      for (let j = offsets[t]; j < offsets[t + 1]; j++) {
+        const a = keyWeights?.[j] ?? 1
+        const key = this.#key_(keys[j])
+        for (let i = 0; i < key.length; i++) this.#sum[i] += a * key[i]
+        total += a
+      }
+      this.#pair(side, c, weight, total, this.#sum)
+    }
+    half(this.#out.positive, terms.query[t], terms.posOffsets, terms.pos, terms.posWeights)
+    half(this.#out.negative, terms.queryNeg[t], terms.negOffsets, terms.neg, terms.negWeights)
+    if (this.#head === 0) this.#out.terms[c]++
+  }
+
+  /** Label-matched terms through running sums of keys, per label and in total: linear in the sequence. */
+  sequence(l: LabelSequence): void {
+    const d = this.#spec.headDim
+    const byLabel = new Map<number, { sum: Float64Array; count: number }>()
+    const total = { sum: new Float64Array(d), count: 0 }
+    const none = { sum: new Float64Array(d), count: 0 }
+    const pos = new Float64Array(d)
+    const neg = new Float64Array(d)
+    let key = 0
+    let self = 0
+    for (let i = 0; i < l.queryRows.length; i++) {
+      const at = l.queryPositions[i]
+      for (; key < l.keyRows.length && (l.reach !== 'before' || l.keyPositions[key] < at); key++) {
+        const label = l.keyLabels[key]
+        if (label < 0) continue
+        let own = byLabel.get(label)
+        if (!own) {
+          own = { sum: new Float64Array(d), count: 0 }
+          byLabel.set(label, own)
+        }
+        const row = this.#key_(l.keyRows[key])
+        for (const to of [own, total]) {
+          for (let j = 0; j < d; j++) to.sum[j] += row[j]
+          to.count++
+        }
+      }
+      while (self < l.keyRows.length && l.keyPositions[self] < at) self++
+      const label = l.queryLabels[i]
+      if (label < 0) continue
+      const same = byLabel.get(label) ?? none
+      let posCount = same.count
+      let negCount = total.count - same.count
+      for (let j = 0; j < d; j++) {
+        pos[j] = same.sum[j]
+        neg[j] = total.sum[j] - same.sum[j]
+      }
+      if (l.reach === 'others' && l.keyPositions[self] === at && l.keyLabels[self] >= 0) {
+        const row = this.#key_(l.keyRows[self])
+        const own = l.keyLabels[self] === label
+        for (let j = 0; j < d; j++) (own ? pos : neg)[j] -= row[j]
+        if (own) posCount--
+        else negCount--
+      }
+      if (posCount === 0 || negCount === 0) {
+        if (this.#head === 0) this.#out.skipped[l.contrast]++
+        continue
+      }
+      this.#query_(l.queryRows[i])
+      this.#pair(this.#out.positive, l.contrast, 1, posCount, pos)
+      this.#pair(this.#out.negative, l.contrast, 1, negCount, neg)
+      if (this.#head === 0) this.#out.terms[l.contrast]++
+    }
+  }
+
+  /** The current query against a sum of keys whose weights sum to `total`. */
+  #pair(side: SideMoments, c: number, weight: number, total: number, keySum: Float64Array): void {
+    const { headDim: d, estimator, heads } = this.#spec
+    const mean = estimator === 'per-query'
+    const qWeight = mean ? weight : weight * total
+    const kWeight = mean ? weight / total : weight
+    const row = c * heads + this.#head
+    if (this.#head === 0) side.weight[c] += estimator === 'sum' ? weight : qWeight
+    for (let i = 0; i < d; i++) {
+      const q = this.#query[i]
+      side.q[row * d + i] += qWeight * q
+      side.k[row * d + i] += kWeight * keySum[i]
+      const to = (row * d + i) * d
+      for (let j = 0; j < d; j++) side.qk[to + j] += q * (kWeight * keySum[j])
+    }
+  }
+
+  #query_(row: number): void {
+    this.#readQ(row, this.#head, this.#query)
+    this.#finite(this.#query, 'q', this.#head, row)
+  }
+
+  #key_(row: number): Float64Array {
+    this.#readK(row, this.#kvHead, this.#key)
+    this.#finite(this.#key, 'k', this.#kvHead, row)
+    return this.#key
+  }
+
+  #finite(values: Float64Array, name: string, head: number, row: number): void {
+    if (this.#spec.allowNonFinite || values.every(Number.isFinite)) return
+    throw new QkError('ERR_NON_FINITE', `${name} is not finite at head ${head}, row ${row}`, {
+      hint: 'find out why, or set allowNonFinite to accumulate it anyway',
+    })
+  }
+}

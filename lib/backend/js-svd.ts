@@ -1,0 +1,107 @@
+/**
+ * Singular value decomposition in plain float64, by one-sided Jacobi (Hestenes 1958): rotate pairs of
+ * columns of A until all are orthogonal; their lengths are the singular values, the rotations make V.
+ * Always decomposes fully, then cuts.
+ */
+
+const EPS = 2 ** -52
+
+export interface FullSvd {
+  /** [rows, k] with k = min(rows, cols), as columns. */
+  u: Float64Array[]
+  s: number[]
+  /** [cols, k] as columns. */
+  v: Float64Array[]
+  converged: boolean
+}
+
+/** Columns of an orthonormal set, completed where `columns` holds null. Each of length n. */
+function complete(columns: (Float64Array | null)[], n: number): Float64Array[] {
+  const done = columns.filter((c) => c !== null)
+  let axis = 0
+  return columns.map((column) => {
+    if (column) return column
+    for (; axis < n; axis++) {
+      const x = new Float64Array(n)
+      x[axis] = 1
+      for (let pass = 0; pass < 2; pass++)
+        for (const other of done) {
+          const along = dot(other, x)
+          for (let i = 0; i < n; i++) x[i] -= along * other[i]
+        }
+      const length = Math.sqrt(dot(x, x))
+      // Some axis keeps at least this much, as long as fewer than n columns are taken.
+      if (length * length < 0.5 / n) continue
+      for (let i = 0; i < n; i++) x[i] /= length
+      done.push(x)
+      axis++
+      return x
+    }
+    throw new Error('no direction left to complete an orthonormal set')
+  })
+}
+
+function dot(a: Float64Array, b: Float64Array): number {
+  let sum = 0
+  for (let i = 0; i < a.length; i++) sum += a[i] * b[i]
+  return sum
+}
+
+function rotate(a: Float64Array, b: Float64Array, c: number, s: number): void {
+  for (let i = 0; i < a.length; i++) {
+    const x = a[i]
+    const y = b[i]
+    a[i] = c * x - s * y
+    b[i] = s * x + c * y
+  }
+}
+
+/** All of a matrix's singular triplets, descending. `at(i, j)` must be finite and of moderate size. */
+export function jacobiSvd(rows: number, cols: number, at: (i: number, j: number) => number): FullSvd {
+  if (rows < cols) {
+    const t = jacobiSvd(cols, rows, (i, j) => at(j, i))
+    return { u: t.v, s: t.s, v: t.u, converged: t.converged }
+  }
+  const a = Array.from({ length: cols }, (_, j) => Float64Array.from({ length: rows }, (_, i) => at(i, j)))
+  const v = Array.from({ length: cols }, (_, j) => Float64Array.from({ length: cols }, (_, i) => +(i === j)))
+  const norm2 = a.reduce((sum, column) => sum + dot(column, column), 0)
+  const negligible = norm2 * (EPS * EPS)
+  let converged = false
+  for (let sweep = 0; sweep < 60 && !converged; sweep++) {
+    converged = true
+    for (let p = 0; p < cols; p++)
+      for (let q = p + 1; q < cols; q++) {
+        const alpha = dot(a[p], a[p])
+        const beta = dot(a[q], a[q])
+        const gamma = dot(a[p], a[q])
+        if (Math.abs(gamma) <= 4 * EPS * Math.sqrt(alpha * beta) || Math.abs(gamma) <= EPS * negligible)
+          continue
+        if (alpha <= negligible && beta <= negligible) continue
+        converged = false
+        const zeta = (beta - alpha) / (2 * gamma)
+        const t = (zeta >= 0 ? 1 : -1) / (Math.abs(zeta) + Math.hypot(1, zeta))
+        const c = 1 / Math.sqrt(1 + t * t)
+        rotate(a[p], a[q], c, c * t)
+        rotate(v[p], v[q], c, c * t)
+      }
+  }
+  const lengths = a.map((column) => Math.sqrt(dot(column, column)))
+  const order = lengths.map((_, j) => j).sort((x, y) => lengths[y] - lengths[x] || x - y)
+  const s = order.map((j) => lengths[j])
+  // Directions of columns that are rounding noise mean nothing and need not be orthogonal: made anew.
+  const floor = EPS * rows * (s[0] ?? 0)
+  const u = order.map((j) => (lengths[j] > floor ? a[j].map((x) => x / lengths[j]) : null))
+  return { u: complete(u, rows), s, v: order.map((j) => v[j]), converged }
+}
+
+/** Smallest r whose squares reach `energy` of all of them; `s` descends. */
+export function rankByEnergy(s: readonly number[], energy: number): number {
+  const total = s.reduce((sum, x) => sum + x * x, 0)
+  if (total === 0) return 0
+  let sum = 0
+  for (let i = 0; i < s.length; i++) {
+    sum += s[i] * s[i]
+    if (sum >= energy * total) return i + 1
+  }
+  return s.length
+}

@@ -1,0 +1,40 @@
+/** Room for moments, and arithmetic on them that every backend shares. */
+
+import type { CovarianceMoments, CovarianceSpec, SideMoments } from './backend.js'
+
+/** Zeroed moments with room for `heads` heads. */
+export function emptyMoments(contrasts: number, heads: number, d: number): CovarianceMoments {
+  const side = (): SideMoments => ({
+    weight: new Float64Array(contrasts),
+    q: new Float64Array(contrasts * heads * d),
+    k: new Float64Array(contrasts * heads * d),
+    qk: new Float64Array(contrasts * heads * d * d),
+  })
+  return {
+    terms: new Float64Array(contrasts),
+    skipped: new Float64Array(contrasts),
+    positive: side(),
+    negative: side(),
+  }
+}
+
+/** Bytes of the master sums of all heads and contrasts. */
+export function momentBytes(spec: Pick<CovarianceSpec, 'contrasts' | 'heads' | 'headDim'>): number {
+  const { contrasts, heads, headDim: d } = spec
+  return 16 * contrasts * heads * (d * d + 2 * d)
+}
+
+/** Every array of the moments, in a fixed order. */
+export function momentArrays(moments: CovarianceMoments): Float64Array[] {
+  const { terms, skipped, positive: p, negative: n } = moments
+  return [terms, skipped, p.weight, p.q, p.k, p.qk, n.weight, n.q, n.k, n.qk]
+}
+
+/** to += from, entry by entry. */
+export function addMoments(to: CovarianceMoments, from: CovarianceMoments): void {
+  const targets = momentArrays(to)
+  momentArrays(from).forEach((source, a) => {
+    const target = targets[a]
+    for (let i = 0; i < target.length; i++) target[i] += source[i]
+  })
+}

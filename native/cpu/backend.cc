@@ -1,0 +1,98 @@
+#include "backend.h"
+
+#include <memory>
+#include <string>
+
+#include "covariance.h"
+#include "isa.h"
+#include "pool.h"
+#include "status.h"
+#include "svd.h"
+
+struct qks_context {
+  const qkspace::Kernels* kernels;
+  qkspace::Pool pool;
+  explicit qks_context(const qkspace::Kernels* k, int threads) : kernels(k), pool(threads) {}
+};
+
+struct qks_covariance {
+  qkspace::Covariance sums;
+  qks_covariance(const qks_spec& spec, qks_context& context) : sums(spec, *context.kernels, context.pool) {}
+};
+
+struct qks_decomposition {
+  qkspace::Decomposition result;
+};
+
+namespace qkspace {
+namespace {
+
+int32_t openContext(const qks_options* options, qks_context** out, qks_error* error) {
+  return guarded(error, [&] {
+    const std::string wanted = options->instruction_set ? options->instruction_set : "";
+    if (options->threads < 0 || options->threads > 1024) fail(QKS_E_ARGUMENT, "threads must be from 0 to 1024");
+    std::string reason;
+    const Kernels* kernels = chooseKernels(wanted, reason);
+    if (!kernels) fail(QKS_E_BACKEND, reason);
+    *out = new qks_context(kernels, options->threads);
+  });
+}
+
+void closeContext(qks_context* context) { delete context; }
+
+int32_t describe(qks_context* context, qks_description* out, qks_error*) {
+  out->name = "cpu";
+  out->version = "1";
+  out->instruction_set = context->kernels->name;
+  out->instruction_sets = availableKernels();
+  out->threads = context->pool.threads();
+  return QKS_OK;
+}
+
+int32_t covarianceCreate(qks_context* context, const qks_spec* spec, qks_covariance** out, qks_error* error) {
+  return guarded(error,
+                 [&] { *out = new qks_covariance(*spec, *context); });
+}
+
+void covarianceDestroy(qks_covariance* covariance) { delete covariance; }
+
+int32_t covarianceAdd(qks_covariance* covariance, const qks_batch* batch, const qks_cancel* cancel,
+                      qks_error* error) {
+  return guarded(error, [&] { covariance->sums.add(*batch, cancel); });
+}
+
+int32_t covarianceMerge(qks_covariance* covariance, const qks_moments* moments, qks_error* error) {
+  return guarded(error, [&] { covariance->sums.merge(*moments); });
+}
+
+int32_t covarianceRead(qks_covariance* covariance, const int32_t* heads, int32_t count, const qks_moments* out,
+                       qks_error* error) {
+  return guarded(error, [&] { covariance->sums.read(heads, count, *out); });
+}
+
+int32_t svd(qks_context* context, const qks_svd_request* request, const qks_cancel* cancel,
+            qks_svd_summary* summary, qks_decomposition** out, qks_error* error) {
+  return guarded(error, [&] {
+    auto result = std::make_unique<qks_decomposition>();
+    decompose(*request, *context->kernels, context->pool, cancel, *summary, result->result);
+    *out = result.release();
+  });
+}
+
+int32_t svdRead(qks_context* context, const qks_decomposition* from, double* u, double* s, double* v,
+                qks_error* error) {
+  return guarded(error, [&] { readDecomposition(from->result, context->pool, u, s, v); });
+}
+
+void svdDestroy(qks_decomposition* decomposition) { delete decomposition; }
+
+const qks_backend kBackend = {QKS_ABI_VERSION,   sizeof(qks_backend), openContext,    closeContext,
+                              describe,          covarianceCreate,    covarianceDestroy, covarianceAdd,
+                              covarianceMerge,   covarianceRead,      svd,            svdRead,
+                              svdDestroy};
+
+}  // namespace
+
+const qks_backend* cpuBackend() { return &kBackend; }
+
+}  // namespace qkspace

@@ -1,0 +1,267 @@
+#include "batch.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+#include <unordered_map>
+
+#include "status.h"
+
+namespace qkspace {
+namespace {
+
+constexpr int64_t kMaxRows = INT32_MAX;
+constexpr int64_t kMaxElements = int64_t{1} << 53;
+
+std::string str(int64_t x) { return std::to_string(x); }
+
+// a * b of non-negative numbers, or a failure above 2^53.
+int64_t product(int64_t a, int64_t b, const char* what) {
+  if (a != 0 && b > kMaxElements / a) fail(QKS_E_SHAPE, std::string(what) + " has more than 2^53 elements");
+  return a * b;
+}
+
+RowView checkTensor(const qks_tensor& t, int64_t heads, int64_t d, const char* name) {
+  const std::string who = name;
+  if (t.dtype != QKS_F32 && t.dtype != QKS_F16 && t.dtype != QKS_BF16)
+    fail(QKS_E_ARGUMENT, who + ": unknown dtype " + str(t.dtype));
+  for (int i = 0; i < 4; i++) {
+    if (t.shape[i] < 0 || t.shape[i] > kMaxRows)
+      fail(QKS_E_SHAPE, who + ": shape[" + str(i) + "] is " + str(t.shape[i]) + ", expected 0 to 2^31 - 1");
+    if (t.strides[i] < 0 || t.strides[i] > kMaxElements)
+      fail(QKS_E_SHAPE, who + ": strides[" + str(i) + "] is " + str(t.strides[i]) + ", expected 0 to 2^53");
+  }
+  if (t.shape[2] != heads)
+    fail(QKS_E_SHAPE, who + " has " + str(t.shape[2]) + " heads, expected " + str(heads));
+  if (t.shape[3] != d) fail(QKS_E_SHAPE, who + " has head dimension " + str(t.shape[3]) + ", expected " + str(d));
+  const int64_t rows = product(t.shape[0], t.shape[1], name);
+  if (rows > kMaxRows) fail(QKS_E_SHAPE, who + " has " + str(rows) + " rows, at most 2^31 - 1 can be numbered");
+  if (rows > 0) {
+    int64_t last = 0;
+    for (int i = 0; i < 4; i++) {
+      last += product(t.shape[i] - 1, t.strides[i], name);
+      if (last > kMaxElements) fail(QKS_E_SHAPE, who + " spans more than 2^53 elements");
+    }
+    if (t.length <= last || !t.data)
+      fail(QKS_E_SHAPE, who + " has " + str(t.length) + " elements, its shape and strides need " + str(last + 1));
+  }
+  RowView v;
+  v.data = t.data;
+  v.dtype = t.dtype;
+  v.rows = rows;
+  v.pos = std::max<int64_t>(1, t.shape[1]);
+  v.batchStride = t.strides[0];
+  v.posStride = t.strides[1];
+  v.headStride = t.strides[2];
+  v.dimStride = t.strides[3];
+  v.linear = t.shape[0] <= 1 || t.strides[0] == t.shape[1] * t.strides[1];
+  return v;
+}
+
+void checkRows(const int32_t* rows, int64_t count, int64_t limit, const char* name) {
+  for (int64_t i = 0; i < count; i++)
+    if (rows[i] < 0 || rows[i] >= limit)
+      fail(QKS_E_RANGE, std::string(name) + "[" + str(i) + "] is " + str(rows[i]) + ", expected a row from 0 to " +
+                            str(limit - 1));
+}
+
+void checkWeights(const float* weights, int64_t count, const char* name) {
+  if (!weights) return;
+  for (int64_t i = 0; i < count; i++)
+    if (!std::isfinite(weights[i]) || weights[i] < 0)
+      fail(QKS_E_ARGUMENT, std::string(name) + "[" + str(i) + "] is " + std::to_string(weights[i]) +
+                               ", expected a finite weight that is not negative");
+}
+
+void checkOffsets(const int32_t* offsets, int64_t terms, int64_t keys, const char* name) {
+  if (offsets[0] != 0) fail(QKS_E_RANGE, std::string(name) + "[0] is " + str(offsets[0]) + ", expected 0");
+  for (int64_t t = 0; t < terms; t++) {
+    if (offsets[t + 1] < offsets[t])
+      fail(QKS_E_RANGE, std::string(name) + " falls at index " + str(t + 1) + " (" + str(offsets[t]) + " to " +
+                            str(offsets[t + 1]) + ")");
+    if (offsets[t + 1] == offsets[t])
+      fail(QKS_E_EMPTY_SET, std::string(name) + ": term " + str(t) + " has no keys");
+  }
+  if (offsets[terms] != keys)
+    fail(QKS_E_RANGE, std::string(name) + " ends at " + str(offsets[terms]) + ", expected " + str(keys));
+}
+
+void prepareTerms(const qks_spec& spec, const qks_terms& in, Batch& out) {
+  PreparedBatch& v = out.view;
+  const int64_t n = in.count;
+  if (n < 0 || n > kMaxRows) fail(QKS_E_SHAPE, "terms: the number of terms is out of range");
+  out.start.assign(static_cast<size_t>(spec.contrasts) + 1, 0);
+  if (n == 0) return;
+  for (int64_t t = 0; t < n; t++) {
+    if (in.contrast[t] < 0 || in.contrast[t] >= spec.contrasts)
+      fail(QKS_E_RANGE, "contrast[" + str(t) + "] is " + str(in.contrast[t]) + ", expected 0 to " +
+                            str(spec.contrasts - 1));
+    out.start[static_cast<size_t>(in.contrast[t]) + 1]++;
+  }
+  checkRows(in.query, n, v.q.rows, "query");
+  if (in.query_neg != in.query) checkRows(in.query_neg, n, v.q.rows, "queryNeg");
+  checkOffsets(in.pos_offsets, n, in.pos_count, "posOffsets");
+  checkOffsets(in.neg_offsets, n, in.neg_count, "negOffsets");
+  checkRows(in.pos, in.pos_count, v.k.rows, "pos");
+  checkRows(in.neg, in.neg_count, v.k.rows, "neg");
+  checkWeights(in.weights, n, "weights");
+  checkWeights(in.pos_weights, in.pos_count, "posWeights");
+  checkWeights(in.neg_weights, in.neg_count, "negWeights");
+
+  for (size_t c = 0; c < static_cast<size_t>(spec.contrasts); c++) out.start[c + 1] += out.start[c];
+  out.order.resize(static_cast<size_t>(n));
+  std::vector<int64_t> next(out.start.begin(), out.start.end() - 1);
+  for (int64_t t = 0; t < n; t++)
+    out.order[static_cast<size_t>(next[static_cast<size_t>(in.contrast[t])]++)] = static_cast<int32_t>(t);
+
+  for (int s = 0; s < 2; s++) {
+    const int32_t* offsets = s == 0 ? in.pos_offsets : in.neg_offsets;
+    const float* keyWeights = s == 0 ? in.pos_weights : in.neg_weights;
+    out.keyScale[s].resize(static_cast<size_t>(n));
+    out.queryScale[s].resize(static_cast<size_t>(n));
+    for (int64_t t = 0; t < n; t++) {
+      double sum = 0;
+      if (keyWeights)
+        for (int32_t j = offsets[t]; j < offsets[t + 1]; j++) sum += static_cast<double>(keyWeights[j]);
+      else
+        sum = offsets[t + 1] - offsets[t];
+      if (!(sum > 0))
+        fail(QKS_E_ARGUMENT, std::string(s == 0 ? "posWeights" : "negWeights") + ": all weights of term " + str(t) +
+                                 " are zero");
+      const double w = in.weights ? static_cast<double>(in.weights[t]) : 1.0;
+      const bool mean = spec.estimator == QKS_PER_QUERY;
+      const double keyScale = mean ? w / sum : w;
+      const double queryScale = mean ? w : w * sum;
+      out.keyScale[s][static_cast<size_t>(t)] = keyScale;
+      out.queryScale[s][static_cast<size_t>(t)] = queryScale;
+      out.weight[s][static_cast<size_t>(in.contrast[t])] += spec.estimator == QKS_SUM ? w : queryScale;
+      out.largestGain = std::max({out.largestGain, keyScale * sum, queryScale});
+    }
+    v.side[s].query = s == 0 ? in.query : in.query_neg;
+    v.side[s].offsets = offsets;
+    v.side[s].keys = s == 0 ? in.pos : in.neg;
+    v.side[s].keyWeights = keyWeights;
+    v.side[s].keyScale = out.keyScale[s].data();
+    v.side[s].queryScale = out.queryScale[s].data();
+  }
+  for (int64_t t = 0; t < n; t++) out.terms[static_cast<size_t>(in.contrast[t])] += 1;
+  out.rowsRead += 2 * n + in.pos_count + in.neg_count;
+}
+
+void checkPositions(const int32_t* positions, int64_t count, const std::string& name) {
+  for (int64_t i = 1; i < count; i++)
+    if (positions[i] <= positions[i - 1])
+      fail(QKS_E_RANGE, name + " does not ascend at index " + str(i) + " (" + str(positions[i - 1]) + ", " +
+                            str(positions[i]) + ")");
+}
+
+// Plans one sequence with counts only; the sums of keys are made per head by the kernel.
+void prepareRun(const qks_spec& spec, const qks_labels& in, int64_t index, Batch& out) {
+  const std::string who = "labels[" + str(index) + "]";
+  if (in.contrast < 0 || in.contrast >= spec.contrasts)
+    fail(QKS_E_RANGE, who + ".contrast is " + str(in.contrast) + ", expected 0 to " + str(spec.contrasts - 1));
+  if (in.reach != QKS_BEFORE && in.reach != QKS_OTHERS && in.reach != QKS_ALL)
+    fail(QKS_E_ARGUMENT, who + ".reach is unknown");
+  if (in.query_count < 0 || in.key_count < 0 || in.query_count > kMaxRows || in.key_count > kMaxRows)
+    fail(QKS_E_SHAPE, who + ": the number of queries or keys is out of range");
+  checkRows(in.query_rows, in.query_count, out.view.q.rows, (who + ".queryRows").c_str());
+  checkRows(in.key_rows, in.key_count, out.view.k.rows, (who + ".keyRows").c_str());
+  checkPositions(in.query_positions, in.query_count, who + ".queryPositions");
+  checkPositions(in.key_positions, in.key_count, who + ".keyPositions");
+
+  std::unordered_map<int32_t, int32_t> compact;
+  std::vector<int32_t> keyLabels(static_cast<size_t>(in.key_count));
+  for (int64_t j = 0; j < in.key_count; j++) {
+    const int32_t label = in.key_labels[j];
+    keyLabels[static_cast<size_t>(j)] =
+        label < 0 ? -1 : compact.emplace(label, static_cast<int32_t>(compact.size())).first->second;
+  }
+  const size_t contrast = static_cast<size_t>(in.contrast);
+  std::vector<int64_t> seen(compact.size(), 0);
+  std::vector<LabelTerm> terms;
+  int64_t total = 0, key = 0, self = 0;
+  for (int64_t i = 0; i < in.query_count; i++) {
+    const int32_t position = in.query_positions[i];
+    while (key < in.key_count && (in.reach != QKS_BEFORE || in.key_positions[key] < position)) {
+      const int32_t label = keyLabels[static_cast<size_t>(key++)];
+      if (label < 0) continue;
+      seen[static_cast<size_t>(label)]++;
+      total++;
+    }
+    while (self < in.key_count && in.key_positions[self] < position) self++;
+    if (in.query_labels[i] < 0) continue;
+    const auto found = compact.find(in.query_labels[i]);
+    int64_t pos = found == compact.end() ? 0 : seen[static_cast<size_t>(found->second)];
+    int64_t neg = total - pos;
+    LabelTerm term;
+    term.selfKey = -1;
+    if (in.reach == QKS_OTHERS && self < in.key_count && in.key_positions[self] == position &&
+        keyLabels[static_cast<size_t>(self)] >= 0) {
+      term.selfKey = static_cast<int32_t>(self);
+      const bool own = found != compact.end() && keyLabels[static_cast<size_t>(self)] == found->second;
+      (own ? pos : neg)--;
+    }
+    if (pos == 0 || neg == 0) {
+      out.skipped[contrast] += 1;
+      continue;
+    }
+    term.queryRow = in.query_rows[i];
+    term.label = found->second;
+    term.keysBefore = static_cast<int32_t>(key);
+    term.posCount = static_cast<int32_t>(pos);
+    term.negCount = static_cast<int32_t>(neg);
+    terms.push_back(term);
+    out.terms[contrast] += 1;
+    out.weight[0][contrast] += spec.estimator == QKS_PER_PAIR ? static_cast<double>(pos) : 1.0;
+    out.weight[1][contrast] += spec.estimator == QKS_PER_PAIR ? static_cast<double>(neg) : 1.0;
+    if (spec.estimator != QKS_PER_QUERY)
+      out.largestGain = std::max({out.largestGain, static_cast<double>(pos), static_cast<double>(neg)});
+  }
+  out.rowsRead += in.query_count + in.key_count;
+  out.runTerms.push_back(std::move(terms));
+  out.runLabels.push_back(std::move(keyLabels));
+  LabelRun run;
+  run.contrast = in.contrast;
+  run.labels = static_cast<int32_t>(compact.size());
+  run.termCount = static_cast<int64_t>(out.runTerms.back().size());
+  run.keyCount = in.key_count;
+  run.terms = out.runTerms.back().data();
+  run.keyRows = in.key_rows;
+  run.keyLabels = out.runLabels.back().data();
+  out.runs.push_back(run);
+}
+
+}  // namespace
+
+void prepareBatch(const qks_spec& spec, const qks_batch& in, Batch& out) {
+  const size_t contrasts = static_cast<size_t>(spec.contrasts);
+  out.terms.assign(contrasts, 0);
+  out.skipped.assign(contrasts, 0);
+  for (auto& weight : out.weight) weight.assign(contrasts, 0);
+  PreparedBatch& v = out.view;
+  v = PreparedBatch{};
+  v.q = checkTensor(in.q, spec.heads, spec.head_dim, "q");
+  v.k = checkTensor(in.k, spec.kv_heads, spec.head_dim, "k");
+  v.headDim = spec.head_dim;
+  v.heads = spec.heads;
+  v.groupSize = spec.heads / spec.kv_heads;
+  v.contrasts = spec.contrasts;
+  v.estimator = spec.estimator;
+  v.allowNonFinite = spec.allow_non_finite;
+  prepareTerms(spec, in.terms, out);
+  // Room first: the runs point into these.
+  out.runTerms.reserve(static_cast<size_t>(in.label_count));
+  out.runLabels.reserve(static_cast<size_t>(in.label_count));
+  for (int64_t i = 0; i < in.label_count; i++) prepareRun(spec, in.labels[i], i, out);
+  std::stable_sort(out.runs.begin(), out.runs.end(),
+                   [](const LabelRun& a, const LabelRun& b) { return a.contrast < b.contrast; });
+  out.runStart.assign(contrasts + 1, 0);
+  for (const LabelRun& run : out.runs) out.runStart[static_cast<size_t>(run.contrast) + 1]++;
+  for (size_t c = 0; c < contrasts; c++) out.runStart[c + 1] += out.runStart[c];
+  v.order = out.order.data();
+  v.start = out.start.data();
+  v.runs = out.runs.data();
+  v.runStart = out.runStart.data();
+}
+
+}  // namespace qkspace

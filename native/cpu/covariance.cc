@@ -1,0 +1,232 @@
+#include "covariance.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "status.h"
+
+namespace qkspace {
+namespace {
+
+#include "simd_scalar16.h"
+
+// Above this a batch is checked in a pass of its own rather than summed beside the masters first.
+constexpr double kMostStaged = 512.0 * 1024 * 1024;
+
+
+// Largest magnitude in a row as f32 bits; at least 0x7f800000 when one is not finite.
+uint32_t rowBits(const RowView& v, int64_t row, int64_t headOffset, int d) {
+  int64_t at = (v.linear ? row * v.posStride : row / v.pos * v.batchStride + row % v.pos * v.posStride) + headOffset;
+  uint32_t most = 0;
+  if (v.dtype == QKS_F32) {
+    const float* p = static_cast<const float*>(v.data) + at;
+    for (int i = 0; i < d; i++) most = std::max(most, floatToBits(p[i * v.dimStride]) & 0x7fffffffu);
+    return most;
+  }
+  const uint16_t* p = static_cast<const uint16_t*>(v.data) + at;
+  for (int i = 0; i < d; i++) most = std::max<uint32_t>(most, p[i * v.dimStride] & 0x7fffu);
+  return floatToBits(v.dtype == QKS_F16 ? f16ToFloat(static_cast<uint16_t>(most))
+                                        : bf16ToFloat(static_cast<uint16_t>(most)));
+}
+
+}  // namespace
+
+Covariance::Covariance(const qks_spec& spec, const Kernels& kernels, Pool& pool)
+    : spec_(spec), kernels_(kernels), pool_(pool) {
+  if (spec.heads < 1 || spec.kv_heads < 1 || spec.head_dim < 1 || spec.contrasts < 1 ||
+      spec.heads % spec.kv_heads != 0)
+    fail(QKS_E_ARGUMENT, "heads, kvHeads, headDim and contrasts must be positive, and kvHeads divide heads");
+  if (spec.head_dim > 4096) fail(QKS_E_ARGUMENT, "headDim is above 4096");
+  if (spec.estimator < QKS_PER_QUERY || spec.estimator > QKS_SUM) fail(QKS_E_ARGUMENT, "unknown estimator");
+  const int64_t d = spec.head_dim;
+  block_ = 2 * (d * d + 2 * d);
+  const double bytes = static_cast<double>(block_) * spec.heads * spec.contrasts * sizeof(double);
+  if (bytes > 9007199254740992.0) throw std::bad_alloc();
+  terms_.assign(static_cast<size_t>(spec.contrasts), 0);
+  skipped_ = weight_[0] = weight_[1] = terms_;
+  sums_.reserve(static_cast<size_t>(bytes), true);
+  scratch_ = std::vector<Buffer>(static_cast<size_t>(pool.threads()));
+}
+
+HeadSums Covariance::at(double* base, int64_t contrast, int64_t head) const {
+  const int64_t d = spec_.head_dim;
+  double* p = base + (contrast * spec_.heads + head) * block_;
+  HeadSums sums;
+  for (auto& side : sums.side) {
+    side.q = p;
+    side.k = p + d;
+    side.qk = p + 2 * d;
+    p += d * d + 2 * d;
+  }
+  return sums;
+}
+
+bool Covariance::scan(const PreparedBatch& b, int32_t head, float* largestQ, float* largestK,
+                      std::string* where) const {
+  const int64_t qHead = head * b.q.headStride, kHead = head / b.groupSize * b.k.headStride;
+  uint32_t most[2] = {0, 0};
+  auto look = [&](bool isKey, int64_t row) {
+    const uint32_t bits = rowBits(isKey ? b.k : b.q, row, isKey ? kHead : qHead, b.headDim);
+    if (bits > most[isKey]) most[isKey] = bits;
+    if (bits < 0x7f800000u) return true;
+    if (where) {
+      const int32_t tensorHead = isKey ? head / b.groupSize : head;
+      *where = std::string(isKey ? "k" : "q") + " is not finite at head " + std::to_string(tensorHead) + ", row " +
+               std::to_string(row);
+    }
+    return false;
+  };
+  for (int32_t c = 0; c < b.contrasts; c++) {
+    for (int64_t i = b.start[c]; i < b.start[c + 1]; i++) {
+      const int32_t t = b.order[i];
+      for (const TermSide& side : b.side) {
+        if (!look(false, side.query[t])) return false;
+        for (int32_t j = side.offsets[t]; j < side.offsets[t + 1]; j++)
+          if (!look(true, side.keys[j])) return false;
+      }
+    }
+    for (int64_t r = b.runStart[c]; r < b.runStart[c + 1]; r++) {
+      const LabelRun& run = b.runs[r];
+      if (run.termCount == 0) continue;
+      for (int64_t i = 0; i < run.termCount; i++)
+        if (!look(false, run.terms[i].queryRow)) return false;
+      const int64_t keys = run.terms[run.termCount - 1].keysBefore;
+      for (int64_t j = 0; j < keys; j++)
+        if (run.keyLabels[j] >= 0 && !look(true, run.keyRows[j])) return false;
+    }
+  }
+  if (largestQ) *largestQ = bitsToFloat(most[0]);
+  if (largestK) *largestK = bitsToFloat(most[1]);
+  return true;
+}
+
+void Covariance::reportNonFinite(const PreparedBatch& batch) const {
+  std::string where;
+  for (int32_t h = 0; h < spec_.heads; h++)
+    if (!scan(batch, h, nullptr, nullptr, &where)) fail(QKS_E_NON_FINITE, where);
+  fail(QKS_E_NON_FINITE, "a weighted sum of keys is beyond the range of float32");
+}
+
+void Covariance::add(const qks_batch& in, const qks_cancel* cancel) {
+  Batch batch;
+  prepareBatch(spec_, in, batch);
+  const PreparedBatch& b = batch.view;
+  const int64_t heads = spec_.heads, contrasts = spec_.contrasts;
+
+  // Either the rows are checked first and summed straight into the masters, or they are summed beside the
+  // masters and added when every head has passed. The cheaper in bytes is taken; results differ only in
+  // the order of f64 additions, and the choice depends on the batch alone.
+  const double stagedBytes = static_cast<double>(block_) * static_cast<double>(heads * contrasts) * sizeof(double);
+  const double rowBytes = static_cast<double>(batch.rowsRead) * static_cast<double>(heads) * spec_.head_dim *
+                          (b.q.dtype == QKS_F32 ? 4 : 2);
+  bool staged = stagedBytes <= kMostStaged && rowBytes > stagedBytes;
+  std::atomic<int32_t> worst{QKS_OK};
+  if (!staged) {
+    std::mutex mutex;
+    float mostK = 0;
+    pool_.run(spec_.threads, heads, [&](int64_t h, int) {
+      if (cancelled(cancel)) worst = QKS_E_ABORTED;
+      if (worst != QKS_OK || (spec_.allow_non_finite && !staged)) return;
+      float q = 0, k = 0;
+      if (!scan(b, static_cast<int32_t>(h), &q, &k, nullptr)) {
+        worst = QKS_E_NON_FINITE;
+        return;
+      }
+      std::lock_guard<std::mutex> lock(mutex);
+      mostK = std::max(mostK, k);
+    });
+    if (worst == QKS_E_ABORTED) fail(QKS_E_ABORTED, "the operation was aborted");
+    if (worst == QKS_E_NON_FINITE) reportNonFinite(b);
+    // A key sum that may leave the range of f32 is only found by making it.
+    if (!spec_.allow_non_finite && static_cast<double>(mostK) * batch.largestGain >= 3e38) staged = true;
+  }
+
+  const size_t scratchBytes = kernels_.covarianceScratch(b);
+  const int used = pool_.used(spec_.threads, heads);
+  for (int i = 0; i < used; i++) scratch_[static_cast<size_t>(i)].reserve(scratchBytes);
+  std::vector<HeadSums> sums(static_cast<size_t>(used) * static_cast<size_t>(contrasts));
+  if (staged) staged_.reserve(static_cast<size_t>(stagedBytes));
+  double* base = staged ? staged_.get<double>() : sums_.get<double>();
+
+  pool_.run(spec_.threads, heads, [&](int64_t h, int worker) {
+    if (worst != QKS_OK) return;
+    HeadSums* own = sums.data() + static_cast<size_t>(worker) * static_cast<size_t>(contrasts);
+    for (int64_t c = 0; c < contrasts; c++) {
+      own[c] = at(base, c, h);
+      if (staged) std::memset(own[c].side[0].q, 0, static_cast<size_t>(block_) * sizeof(double));
+    }
+    CovarianceTask task;
+    task.batch = &b;
+    task.head = static_cast<int32_t>(h);
+    task.sums = own;
+    task.scratch = scratch_[static_cast<size_t>(worker)].get();
+    task.cancel = staged ? cancel : nullptr;
+    const int32_t status = kernels_.covariance(task);
+    if (status != QKS_OK) worst = status;
+  });
+  if (worst == QKS_E_ABORTED) fail(QKS_E_ABORTED, "the operation was aborted");
+  if (worst == QKS_E_NON_FINITE) reportNonFinite(b);
+
+  if (staged)
+    pool_.run(spec_.threads, heads, [&](int64_t h, int) {
+      for (int64_t c = 0; c < contrasts; c++) {
+        const double* from = at(base, c, h).side[0].q;
+        double* to = at(sums_.get<double>(), c, h).side[0].q;
+        for (int64_t i = 0; i < block_; i++) to[i] += from[i];
+      }
+    });
+  for (size_t c = 0; c < static_cast<size_t>(contrasts); c++) {
+    terms_[c] += batch.terms[c];
+    skipped_[c] += batch.skipped[c];
+    for (int s = 0; s < 2; s++) weight_[s][c] += batch.weight[s][c];
+  }
+}
+
+void Covariance::merge(const qks_moments& in) {
+  const int64_t d = spec_.head_dim, heads = spec_.heads;
+  for (int64_t c = 0; c < spec_.contrasts; c++) {
+    terms_[static_cast<size_t>(c)] += in.terms[c];
+    skipped_[static_cast<size_t>(c)] += in.skipped[c];
+    for (int s = 0; s < 2; s++) weight_[s][static_cast<size_t>(c)] += in.side[s].weight[c];
+    for (int64_t h = 0; h < heads; h++) {
+      const HeadSums to = at(sums_.get<double>(), c, h);
+      const int64_t from = c * heads + h;
+      for (int s = 0; s < 2; s++) {
+        for (int64_t i = 0; i < d; i++) to.side[s].q[i] += in.side[s].q[from * d + i];
+        for (int64_t i = 0; i < d; i++) to.side[s].k[i] += in.side[s].k[from * d + i];
+        for (int64_t i = 0; i < d * d; i++) to.side[s].qk[i] += in.side[s].qk[from * d * d + i];
+      }
+    }
+  }
+}
+
+void Covariance::read(const int32_t* wanted, int32_t count, const qks_moments& out) const {
+  const int64_t d = spec_.head_dim;
+  for (int32_t i = 0; i < count; i++)
+    if (wanted[i] < 0 || wanted[i] >= spec_.heads)
+      fail(QKS_E_RANGE, "heads[" + std::to_string(i) + "] is " + std::to_string(wanted[i]) + ", expected 0 to " +
+                            std::to_string(spec_.heads - 1));
+  for (int64_t c = 0; c < spec_.contrasts; c++) {
+    out.terms[c] = terms_[static_cast<size_t>(c)];
+    out.skipped[c] = skipped_[static_cast<size_t>(c)];
+    for (int s = 0; s < 2; s++) out.side[s].weight[c] = weight_[s][static_cast<size_t>(c)];
+    for (int32_t i = 0; i < count; i++) {
+      const HeadSums from = at(sums_.get<double>(), c, wanted[i]);
+      const int64_t to = c * count + i;
+      const size_t vector = static_cast<size_t>(d) * sizeof(double);
+      for (int s = 0; s < 2; s++) {
+        std::memcpy(out.side[s].q + to * d, from.side[s].q, vector);
+        std::memcpy(out.side[s].k + to * d, from.side[s].k, vector);
+        std::memcpy(out.side[s].qk + to * d * d, from.side[s].qk, vector * static_cast<size_t>(d));
+      }
+    }
+  }
+}
+
+}  // namespace qkspace

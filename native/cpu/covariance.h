@@ -1,0 +1,38 @@
+// The accumulated sums of all heads and contrasts, and the order in which a batch reaches them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "batch.h"
+#include "buffer.h"
+#include "kernels.h"
+#include "pool.h"
+
+namespace qkspace {
+
+class Covariance {
+ public:
+  Covariance(const qks_spec& spec, const Kernels& kernels, Pool& pool);
+
+  void add(const qks_batch& batch, const qks_cancel* cancel);
+  void merge(const qks_moments& moments);
+  void read(const int32_t* heads, int32_t count, const qks_moments& out) const;
+
+ private:
+  HeadSums at(double* base, int64_t contrast, int64_t head) const;
+  // Every row that head reads is finite; the largest magnitudes are returned through the pointers.
+  bool scan(const PreparedBatch& batch, int32_t head, float* largestQ, float* largestK, std::string* where) const;
+  [[noreturn]] void reportNonFinite(const PreparedBatch& batch) const;
+
+  const qks_spec spec_;
+  const Kernels& kernels_;
+  Pool& pool_;
+  int64_t block_;  // doubles of one (contrast, head): 2 * (d^2 + 2 d)
+  std::vector<double> terms_, skipped_, weight_[2];
+  Buffer sums_, staged_;  // [contrasts, heads, block]
+  std::vector<Buffer> scratch_;
+};
+
+}  // namespace qkspace

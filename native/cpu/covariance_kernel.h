@@ -1,0 +1,488 @@
+// Fused covariance accumulation of one head. Included inside the namespace of an instruction set, which
+// defines VF (W floats), VD (W/2 doubles), MR and their operations.
+//
+//   qk[side] += sum_t q_t kbar_t^T,   kbar_t = scale_t * sum_j a_j k_j   (scale as the estimator says)
+//   q[side]  += sum_t u_t q_t,        k[side] += sum_t kbar_t
+//
+// Layout. Rows are gathered straight from the strided tensors into a tile of up to 128 terms, kept as
+// panels: MR query columns (or 2W key columns) of all terms lie together, so that the product reads both
+// operands front to back. Panels are 16 floats apart from a power of two, else they share cache sets.
+//
+// Product. A block of MR x 2W sums stays in registers over the whole tile: one broadcast and two
+// multiply-adds per query element. When positive and negative terms have the same query its tile is shared.
+//
+// Precision. Key sums in f64, rounded once to f32; chunks of at most 128 terms in f32; masters in f64. The
+// error of an entry is then at most (127 + 3) * 2^-24 * sum |q||k|, for any number of rows or keys. A tile
+// whose largest magnitude is outside [2^-40, 2^40] is scaled by a power of two first, which is exact, so
+// that neither 1e-30 nor 1e30 leaves the range of f32.
+
+struct CovarianceLayout {
+  int d, qPanels, kPanels, lastWidth, rowLength;
+  size_t qStride, kStride;                       // floats between panels
+  size_t q[2], k[2], row, acc, sums, weights;    // byte offsets
+  size_t bytes;
+};
+
+static inline size_t alignUp(size_t x) { return (x + 63) & ~static_cast<size_t>(63); }
+
+static CovarianceLayout covarianceLayout(const PreparedBatch& b) {
+  CovarianceLayout l;
+  const int d = b.headDim;
+  l.d = d;
+  l.qPanels = (d + MR - 1) / MR;
+  l.kPanels = (d + 2 * W - 1) / (2 * W);
+  l.lastWidth = d - (l.kPanels - 1) * 2 * W <= W ? W : 2 * W;
+  l.rowLength = (d + 2 * W + MR) / (2 * W) * (2 * W) + 2 * W;
+  l.qStride = static_cast<size_t>(kTile) * MR + 16;
+  l.kStride = static_cast<size_t>(kTile) * 2 * W + 16;
+  size_t at = 0;
+  for (int s = 0; s < 2; s++) {
+    l.q[s] = at;
+    at = alignUp(at + l.qPanels * l.qStride * sizeof(float));
+    l.k[s] = at;
+    at = alignUp(at + l.kPanels * l.kStride * sizeof(float));
+  }
+  l.row = at;
+  at = alignUp(at + l.rowLength * sizeof(float));
+  l.acc = at;
+  at = alignUp(at + l.rowLength * sizeof(double));
+  l.weights = at;
+  at = alignUp(at + 2 * kTile * sizeof(float));
+  int64_t labels = 0;
+  for (int64_t r = 0; r < b.runStart[b.contrasts]; r++)
+    if (b.runs[r].labels > labels) labels = b.runs[r].labels;
+  l.sums = at;  // one row per label, and the total
+  at = alignUp(at + static_cast<size_t>(labels + 1) * l.rowLength * sizeof(double));
+  l.bytes = at;
+  return l;
+}
+
+static size_t covarianceScratch(const PreparedBatch& b) { return covarianceLayout(b).bytes; }
+
+// ---- reading rows ----
+
+template <int DT>
+struct Element;
+template <>
+struct Element<QKS_F32> {
+  typedef float type;
+  static inline float one(const float* p) { return *p; }
+  static inline VF many(const float* p) { return fload(p); }
+};
+template <>
+struct Element<QKS_F16> {
+  typedef uint16_t type;
+  static inline float one(const uint16_t* p) { return f16ToFloat(*p); }
+  static inline VF many(const uint16_t* p) { return loadF16(p); }
+};
+template <>
+struct Element<QKS_BF16> {
+  typedef uint16_t type;
+  static inline float one(const uint16_t* p) { return bf16ToFloat(*p); }
+  static inline VF many(const uint16_t* p) { return loadBf16(p); }
+};
+
+static inline int64_t rowOffset(const RowView& v, int64_t r) {
+  if (v.linear) return r * v.posStride;
+  return r / v.pos * v.batchStride + r % v.pos * v.posStride;
+}
+
+static inline void prefetchRow(const RowView& v, int64_t offset, int d) {
+#if defined(__GNUC__) || defined(__clang__)
+  if (v.dimStride != 1) return;
+  const size_t size = v.dtype == QKS_F32 ? 4 : 2;
+  const char* p = static_cast<const char*>(v.data) + static_cast<size_t>(offset) * size;
+  for (size_t i = 0; i < static_cast<size_t>(d) * size; i += 64) __builtin_prefetch(p + i);
+#else
+  (void)v, (void)offset, (void)d;
+#endif
+}
+
+template <int DT>
+static inline void loadRowAs(const RowView& v, int64_t offset, int d, float* row) {
+  const typename Element<DT>::type* p = static_cast<const typename Element<DT>::type*>(v.data) + offset;
+  int i = 0;
+  if (v.dimStride == 1) {
+    for (; i + W <= d; i += W) fstore(row + i, Element<DT>::many(p + i));
+    for (; i < d; i++) row[i] = Element<DT>::one(p + i);
+  } else {
+    for (; i < d; i++) row[i] = Element<DT>::one(p + i * v.dimStride);
+  }
+}
+
+static void loadRow(const RowView& v, int64_t offset, int d, float* row) {
+  if (v.dtype == QKS_F32)
+    loadRowAs<QKS_F32>(v, offset, d, row);
+  else if (v.dtype == QKS_F16)
+    loadRowAs<QKS_F16>(v, offset, d, row);
+  else
+    loadRowAs<QKS_BF16>(v, offset, d, row);
+}
+
+// acc[0 .. N*W) += sum_j a_j p[offset_j + 0 .. N*W)
+template <int DT, int N>
+static inline void addColumns(const typename Element<DT>::type* p, const int64_t* offsets, const float* weights,
+                              int count, double* acc) {
+  VD sum[N][2];
+  for (int n = 0; n < N; n++) {
+    sum[n][0] = dload(acc + n * W);
+    sum[n][1] = dload(acc + n * W + W / 2);
+  }
+  for (int j = 0; j < count; j++) {
+    const typename Element<DT>::type* x = p + offsets[j];
+    const VD a = dset(weights ? static_cast<double>(weights[j]) : 1.0);
+    for (int n = 0; n < N; n++) {
+      const VF f = Element<DT>::many(x + n * W);
+      sum[n][0] = dmadd(a, widenLow(f), sum[n][0]);
+      sum[n][1] = dmadd(a, widenHigh(f), sum[n][1]);
+    }
+  }
+  for (int n = 0; n < N; n++) {
+    dstore(acc + n * W, sum[n][0]);
+    dstore(acc + n * W + W / 2, sum[n][1]);
+  }
+}
+
+template <int DT>
+static void addKeysAs(const RowView& v, const int64_t* offsets, const float* weights, int count, int d,
+                      double* acc) {
+  const typename Element<DT>::type* p = static_cast<const typename Element<DT>::type*>(v.data);
+  int i = 0;
+  if (v.dimStride == 1) {
+    for (; i + 4 * W <= d; i += 4 * W) addColumns<DT, 4>(p + i, offsets, weights, count, acc + i);
+    for (; i + W <= d; i += W) addColumns<DT, 1>(p + i, offsets, weights, count, acc + i);
+  }
+  for (; i < d; i++) {
+    double sum = acc[i];
+    for (int j = 0; j < count; j++) {
+      double x = static_cast<double>(Element<DT>::one(p + offsets[j] + i * v.dimStride));
+      sum += weights ? static_cast<double>(weights[j]) * x : x;
+    }
+    acc[i] = sum;
+  }
+}
+
+// row = scale * sum_j a_j k_j over a set of keys
+static void sumKeys(const RowView& v, int64_t headOffset, const int32_t* keys, const float* weights, int64_t count,
+                    double scale, int d, double* acc, int rowLength, float* row) {
+  if (count == 1) {
+    const double factor = weights ? scale * static_cast<double>(weights[0]) : scale;
+    loadRow(v, rowOffset(v, keys[0]) + headOffset, d, row);
+    if (factor != 1.0)
+      for (int i = 0; i < d; i++) row[i] = static_cast<float>(static_cast<double>(row[i]) * factor);
+    return;
+  }
+  memset(acc, 0, static_cast<size_t>(rowLength) * sizeof(double));
+  int64_t offsets[256];
+  for (int64_t from = 0; from < count; from += 256) {
+    const int part = static_cast<int>(count - from < 256 ? count - from : 256);
+    for (int j = 0; j < part; j++) offsets[j] = rowOffset(v, keys[from + j]) + headOffset;
+    const float* w = weights ? weights + from : nullptr;
+    if (v.dtype == QKS_F32)
+      addKeysAs<QKS_F32>(v, offsets, w, part, d, acc);
+    else if (v.dtype == QKS_F16)
+      addKeysAs<QKS_F16>(v, offsets, w, part, d, acc);
+    else
+      addKeysAs<QKS_BF16>(v, offsets, w, part, d, acc);
+  }
+  const VD factor = dset(scale);
+  for (int i = 0; i < d; i += W)
+    fstore(row + i, narrow(dmul(dload(acc + i), factor), dmul(dload(acc + i + W / 2), factor)));
+  for (int i = d; i < rowLength; i++) row[i] = 0;
+}
+
+// ---- the tile ----
+
+struct CovarianceTile {
+  const PreparedBatch* batch;
+  const CovarianceLayout* layout;
+  float *q[2], *k[2], *row, *weight[2];
+  double* acc;
+  uint32_t qMost[2], kMost[2];  // largest magnitude so far, as bits (ordered like the values, NaN last)
+  int count;
+  bool shared;  // both sides have had the same queries
+};
+
+static inline uint32_t largestBits(const float* row, int n, uint32_t most) {
+  for (int i = 0; i < n; i++) {
+    const uint32_t bits = floatToBits(row[i]) & 0x7fffffffu;
+    most = bits > most ? bits : most;
+  }
+  return most;
+}
+
+static inline void packQuery(CovarianceTile& t, int side) {
+  const CovarianceLayout& l = *t.layout;
+  t.qMost[side] = largestBits(t.row, l.d, t.qMost[side]);
+  float* to = t.q[side] + static_cast<size_t>(t.count) * MR;
+  for (int p = 0; p < l.qPanels; p++) memcpy(to + p * l.qStride, t.row + p * MR, MR * sizeof(float));
+}
+
+static inline void packKey(CovarianceTile& t, int side) {
+  const CovarianceLayout& l = *t.layout;
+  t.kMost[side] = largestBits(t.row, l.d, t.kMost[side]);
+  float* to = t.k[side];
+  int p = 0;
+  for (; p < l.kPanels - 1; p++)
+    memcpy(to + p * l.kStride + static_cast<size_t>(t.count) * 2 * W, t.row + p * 2 * W, 2 * W * sizeof(float));
+  memcpy(to + p * l.kStride + static_cast<size_t>(t.count) * l.lastWidth, t.row + p * 2 * W,
+         static_cast<size_t>(l.lastWidth) * sizeof(float));
+}
+
+// From here on the sides have queries of their own.
+static void unshare(CovarianceTile& t) {
+  memcpy(t.q[1], t.q[0], t.layout->qPanels * t.layout->qStride * sizeof(float));
+  t.qMost[1] = t.qMost[0];
+  t.shared = false;
+}
+
+static void clearTile(CovarianceTile& t) {
+  t.count = 0;
+  t.shared = true;
+  for (int s = 0; s < 2; s++) t.qMost[s] = t.kMost[s] = 0;
+}
+
+// The power of two to scale a tile by; 1 in the comfortable range, for zero, infinity and NaN.
+static float tileScale(uint32_t most) {
+  if (most == 0 || most >= 0x7f800000u) return 1.0f;
+  int exponent = static_cast<int>(most >> 23) - 127;
+  if (exponent >= -40 && exponent <= 40) return 1.0f;
+  if (exponent > 120) exponent = 120;
+  if (exponent < -120) exponent = -120;
+  return bitsToFloat(static_cast<uint32_t>(127 - exponent) << 23);
+}
+
+static void scalePanels(float* panels, size_t panelCount, size_t stride, size_t used, float factor) {
+  if (factor == 1.0f) return;
+  for (size_t p = 0; p < panelCount; p++)
+    for (size_t i = 0; i < used; i++) panels[p * stride + i] *= factor;
+}
+
+// c[MR][NV * W] += scale * sum_t a[t][MR] b[t][NV * W]; rows and columns beyond the matrix are left out.
+template <int NV>
+static inline void productBlock(const float* a, const float* b, int count, double scale, double* c, int64_t ldc,
+                                int rows, int cols) {
+  VF sum[MR][NV];
+  for (int i = 0; i < MR; i++)
+    for (int n = 0; n < NV; n++) sum[i][n] = fset(0.0f);
+  for (int t = 0; t < count; t++) {
+    VF right[NV];
+    for (int n = 0; n < NV; n++) right[n] = fload(b + n * W);
+    for (int i = 0; i < MR; i++) {
+      const VF left = fset(a[i]);
+      for (int n = 0; n < NV; n++) sum[i][n] = fmadd(left, right[n], sum[i][n]);
+    }
+    a += MR;
+    b += NV * W;
+  }
+  if (rows >= MR && cols >= NV * W) {
+    const VD factor = dset(scale);
+    for (int i = 0; i < MR; i++)
+      for (int n = 0; n < NV; n++) {
+        double* to = c + i * ldc + n * W;
+        dstore(to, dmadd(widenLow(sum[i][n]), factor, dload(to)));
+        dstore(to + W / 2, dmadd(widenHigh(sum[i][n]), factor, dload(to + W / 2)));
+      }
+    return;
+  }
+  float edge[MR][NV * W];
+  for (int i = 0; i < MR; i++)
+    for (int n = 0; n < NV; n++) fstore(edge[i] + n * W, sum[i][n]);
+  for (int i = 0; i < MR && i < rows; i++)
+    for (int j = 0; j < NV * W && j < cols; j++) c[i * ldc + j] += static_cast<double>(edge[i][j]) * scale;
+}
+
+// out[0 .. valid) += scale * sum_t w_t panel[t][N]; four interleaved chains of at most 32 f32 additions
+template <int N, bool WEIGHTED>
+static inline void panelSum(const float* panel, const float* w, int count, double scale, double* out, int valid) {
+  float sum[4][N];
+  for (int c = 0; c < 4; c++)
+    for (int i = 0; i < N; i++) sum[c][i] = 0.0f;
+  int t = 0;
+  for (; t + 4 <= count; t += 4)
+    for (int c = 0; c < 4; c++)
+      for (int i = 0; i < N; i++)
+        sum[c][i] += WEIGHTED ? w[t + c] * panel[(t + c) * N + i] : panel[(t + c) * N + i];
+  for (; t < count; t++)
+    for (int i = 0; i < N; i++) sum[0][i] += WEIGHTED ? w[t] * panel[t * N + i] : panel[t * N + i];
+  for (int i = 0; i < N && i < valid; i++)
+    out[i] += scale * ((static_cast<double>(sum[0][i]) + static_cast<double>(sum[1][i])) +
+                       (static_cast<double>(sum[2][i]) + static_cast<double>(sum[3][i])));
+}
+
+// Adds the tile to the sums of its contrast and empties it.
+static int32_t flushTile(CovarianceTile& t, const HeadSums& sums) {
+  if (t.count == 0) return QKS_OK;
+  const CovarianceLayout& l = *t.layout;
+  const size_t n = static_cast<size_t>(t.count);
+  if (t.shared) t.qMost[1] = t.qMost[0];
+  if (!t.batch->allowNonFinite)
+    for (int s = 0; s < 2; s++)
+      if (t.qMost[s] >= 0x7f800000u || t.kMost[s] >= 0x7f800000u) return QKS_E_NON_FINITE;
+  float qScale[2], kScale[2];
+  for (int s = 0; s < 2; s++) {
+    qScale[s] = tileScale(t.qMost[s]);
+    kScale[s] = tileScale(t.kMost[s]);
+    if (s == 0 || !t.shared)
+      scalePanels(t.q[s], static_cast<size_t>(l.qPanels), l.qStride, n * MR, qScale[s]);
+    scalePanels(t.k[s], static_cast<size_t>(l.kPanels), l.kStride, n * 2 * W, kScale[s]);
+  }
+  for (int s = 0; s < 2; s++) {
+    const float* q = t.shared ? t.q[0] : t.q[s];
+    const double back = 1.0 / (static_cast<double>(qScale[s]) * static_cast<double>(kScale[s]));
+    for (int p = 0; p < l.qPanels; p++)
+      panelSum<MR, true>(q + p * l.qStride, t.weight[s], t.count, 1.0 / static_cast<double>(qScale[s]),
+                         sums.side[s].q + p * MR, l.d - p * MR);
+    for (int j = 0; j < l.kPanels; j++) {
+      const float* k = t.k[s] + j * l.kStride;
+      const int cols = l.d - j * 2 * W;
+      const bool wide = j < l.kPanels - 1 || l.lastWidth == 2 * W;
+      double* ksum = sums.side[s].k + j * 2 * W;
+      if (wide)
+        panelSum<2 * W, false>(k, nullptr, t.count, 1.0 / static_cast<double>(kScale[s]), ksum, cols);
+      else
+        panelSum<W, false>(k, nullptr, t.count, 1.0 / static_cast<double>(kScale[s]), ksum, cols);
+      for (int p = 0; p < l.qPanels; p++) {
+        double* c = sums.side[s].qk + static_cast<int64_t>(p) * MR * l.d + j * 2 * W;
+        if (wide)
+          productBlock<2>(q + p * l.qStride, k, t.count, back, c, l.d, l.d - p * MR, cols);
+        else
+          productBlock<1>(q + p * l.qStride, k, t.count, back, c, l.d, l.d - p * MR, cols);
+      }
+    }
+  }
+  clearTile(t);
+  return QKS_OK;
+}
+
+// ---- filling it ----
+
+static inline void prefetchTerm(const PreparedBatch& b, int32_t term, int64_t qHead, int64_t kHead) {
+  prefetchRow(b.q, rowOffset(b.q, b.side[0].query[term]) + qHead, b.headDim);
+  if (b.side[1].query[term] != b.side[0].query[term])
+    prefetchRow(b.q, rowOffset(b.q, b.side[1].query[term]) + qHead, b.headDim);
+  for (int s = 0; s < 2; s++) {
+    const TermSide& side = b.side[s];
+    for (int32_t j = side.offsets[term]; j < side.offsets[term + 1] && j < side.offsets[term] + 4; j++)
+      prefetchRow(b.k, rowOffset(b.k, side.keys[j]) + kHead, b.headDim);
+  }
+}
+
+static void pushTerm(CovarianceTile& t, int32_t term, int64_t qHead, int64_t kHead) {
+  const PreparedBatch& b = *t.batch;
+  const int32_t query = b.side[0].query[term], queryNeg = b.side[1].query[term];
+  loadRow(b.q, rowOffset(b.q, query) + qHead, b.headDim, t.row);
+  packQuery(t, 0);
+  if (queryNeg != query && t.shared) unshare(t);
+  if (!t.shared) {
+    if (queryNeg != query) loadRow(b.q, rowOffset(b.q, queryNeg) + qHead, b.headDim, t.row);
+    packQuery(t, 1);
+  }
+  for (int s = 0; s < 2; s++) {
+    const TermSide& side = b.side[s];
+    const int32_t from = side.offsets[term];
+    sumKeys(b.k, kHead, side.keys + from, side.keyWeights ? side.keyWeights + from : nullptr,
+            side.offsets[term + 1] - from, side.keyScale[term], b.headDim, t.acc, t.layout->rowLength, t.row);
+    packKey(t, s);
+    t.weight[s][t.count] = static_cast<float>(side.queryScale[term]);
+  }
+  t.count++;
+}
+
+static inline void addRow(double* sum, const float* row, int d) {
+  for (int i = 0; i < d; i++) sum[i] += static_cast<double>(row[i]);
+}
+
+// Positives are the running sum of the query's label, negatives the running total less that.
+static int32_t pushRun(CovarianceTile& t, const LabelRun& run, double* sums, int64_t qHead, int64_t kHead,
+                       const HeadSums& out, const qks_cancel* cancel) {
+  const PreparedBatch& b = *t.batch;
+  const int d = b.headDim;
+  const int64_t stride = t.layout->rowLength;
+  double* total = sums + run.labels * stride;
+  memset(sums, 0, static_cast<size_t>((run.labels + 1) * stride) * sizeof(double));
+  int64_t key = 0;
+  for (int64_t i = 0; i < run.termCount; i++) {
+    const LabelTerm& term = run.terms[i];
+    for (; key < term.keysBefore; key++) {
+      const int32_t label = run.keyLabels[key];
+      if (label < 0) continue;
+      if (key + 4 < run.keyCount) prefetchRow(b.k, rowOffset(b.k, run.keyRows[key + 4]) + kHead, d);
+      loadRow(b.k, rowOffset(b.k, run.keyRows[key]) + kHead, d, t.row);
+      addRow(sums + label * stride, t.row, d);
+      addRow(total, t.row, d);
+    }
+    const double* same = sums + term.label * stride;
+    const bool mean = b.estimator == QKS_PER_QUERY;
+    const double posScale = mean ? 1.0 / term.posCount : 1.0, negScale = mean ? 1.0 / term.negCount : 1.0;
+    double posSelf = 0, negSelf = 0;
+    if (term.selfKey >= 0) {
+      loadRow(b.k, rowOffset(b.k, run.keyRows[term.selfKey]) + kHead, d, t.row);
+      for (int j = 0; j < d; j++) t.acc[j] = static_cast<double>(t.row[j]);
+      const bool own = run.keyLabels[term.selfKey] == term.label;
+      posSelf = own ? 1 : 0;
+      negSelf = own ? 0 : 1;
+    }
+    if (posSelf != 0)
+      for (int j = 0; j < d; j++) t.row[j] = static_cast<float>((same[j] - t.acc[j]) * posScale);
+    else
+      for (int j = 0; j < d; j++) t.row[j] = static_cast<float>(same[j] * posScale);
+    packKey(t, 0);
+    if (negSelf != 0)
+      for (int j = 0; j < d; j++) t.row[j] = static_cast<float>((total[j] - same[j] - t.acc[j]) * negScale);
+    else
+      for (int j = 0; j < d; j++) t.row[j] = static_cast<float>((total[j] - same[j]) * negScale);
+    packKey(t, 1);
+    loadRow(b.q, rowOffset(b.q, term.queryRow) + qHead, d, t.row);
+    packQuery(t, 0);
+    if (!t.shared) packQuery(t, 1);
+    const bool pairs = b.estimator != QKS_PER_QUERY;
+    t.weight[0][t.count] = pairs ? static_cast<float>(term.posCount) : 1.0f;
+    t.weight[1][t.count] = pairs ? static_cast<float>(term.negCount) : 1.0f;
+    if (++t.count == kTile) {
+      const int32_t status = flushTile(t, out);
+      if (status != QKS_OK) return status;
+      if (cancel && cancel->poll && cancel->poll(cancel->user)) return QKS_E_ABORTED;
+    }
+  }
+  return QKS_OK;
+}
+
+static int32_t covarianceHead(const CovarianceTask& task) {
+  const PreparedBatch& b = *task.batch;
+  const CovarianceLayout l = covarianceLayout(b);
+  char* scratch = static_cast<char*>(task.scratch);
+  CovarianceTile t;
+  t.batch = &b;
+  t.layout = &l;
+  for (int s = 0; s < 2; s++) {
+    t.q[s] = reinterpret_cast<float*>(scratch + l.q[s]);
+    t.k[s] = reinterpret_cast<float*>(scratch + l.k[s]);
+    t.weight[s] = reinterpret_cast<float*>(scratch + l.weights) + s * kTile;
+  }
+  t.row = reinterpret_cast<float*>(scratch + l.row);
+  t.acc = reinterpret_cast<double*>(scratch + l.acc);
+  for (int i = 0; i < l.rowLength; i++) t.row[i] = 0.0f;
+  clearTile(t);
+
+  const int64_t qHead = task.head * b.q.headStride, kHead = task.head / b.groupSize * b.k.headStride;
+  const qks_cancel* cancel = task.cancel;
+  for (int32_t c = 0; c < b.contrasts; c++) {
+    const HeadSums& out = task.sums[c];
+    int32_t status;
+    for (int64_t i = b.start[c]; i < b.start[c + 1]; i++) {
+      if (i + 4 < b.start[c + 1]) prefetchTerm(b, b.order[i + 4], qHead, kHead);
+      pushTerm(t, b.order[i], qHead, kHead);
+      if (t.count < kTile) continue;
+      if ((status = flushTile(t, out)) != QKS_OK) return status;
+      if (cancel && cancel->poll && cancel->poll(cancel->user)) return QKS_E_ABORTED;
+    }
+    for (int64_t r = b.runStart[c]; r < b.runStart[c + 1]; r++) {
+      double* sums = reinterpret_cast<double*>(scratch + l.sums);
+      status = pushRun(t, b.runs[r], sums, qHead, kHead, out, cancel);
+      if (status != QKS_OK) return status;
+    }
+    if ((status = flushTile(t, out)) != QKS_OK) return status;
+  }
+  return QKS_OK;
+}

@@ -1,0 +1,119 @@
+// What an instruction set provides: two entry points, compiled once per instruction set from
+// covariance_kernel.h and svd_kernel.h. Plain structs and raw pointers only: a template of the standard
+// library instantiated under a wider instruction set could be the copy that the linker keeps for all.
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../abi.h"
+
+#if defined(__x86_64__) || defined(__i386__) || defined(_M_X64) || defined(_M_IX86)
+#define QKS_X86 1
+#endif
+
+namespace qkspace {
+
+constexpr int kTile = 128;  // terms in one f32 chunk (contract: at most 128)
+
+// ---- covariance ----
+
+// A checked strided tensor; row r of head h starts at offset(r) + h * headStride.
+struct RowView {
+  const void* data;
+  int32_t dtype;
+  int64_t rows, pos;
+  int64_t batchStride, posStride, headStride, dimStride;
+  int linear;  // batchStride == pos * posStride: offset(r) = r * posStride
+};
+
+// One side (positive or negative) of the explicit terms of a batch.
+struct TermSide {
+  const int32_t* query;
+  const int32_t* offsets;
+  const int32_t* keys;
+  const float* keyWeights;  // or null
+  const double* keyScale;   // per term: factor of the weighted key sum
+  const double* queryScale; // per term: weight of the query in the q-sum
+};
+
+// One query of a label-matched sequence that is a term.
+struct LabelTerm {
+  int32_t queryRow;
+  int32_t label;       // compact
+  int32_t selfKey;     // index of the key that it does not see, or -1
+  int32_t keysBefore;  // it sees keys [0, keysBefore) of the sequence
+  int32_t posCount, negCount;
+};
+
+struct LabelRun {
+  int32_t contrast;
+  int32_t labels;  // number of distinct labels
+  int64_t termCount, keyCount;
+  const LabelTerm* terms;
+  const int32_t* keyRows;
+  const int32_t* keyLabels;  // compact, -1 for none
+};
+
+struct PreparedBatch {
+  RowView q, k;
+  int32_t headDim, heads, groupSize, contrasts, estimator, allowNonFinite;
+  // Explicit terms in order of contrast, stable: order[start[c] .. start[c+1]].
+  const int32_t* order;
+  const int64_t* start;
+  TermSide side[2];
+  const LabelRun* runs;  // in order of contrast, stable; runStart as start
+  const int64_t* runStart;
+};
+
+// Where the sums of one (contrast, head) go.
+struct SideSums {
+  double *q, *k, *qk;
+};
+struct HeadSums {
+  SideSums side[2];
+};
+
+struct CovarianceTask {
+  const PreparedBatch* batch;
+  int32_t head;
+  const HeadSums* sums;  // [contrasts]
+  void* scratch;         // covarianceScratch bytes, 64-aligned
+  const qks_cancel* cancel;
+};
+
+// ---- svd ----
+
+struct SvdTask {
+  const void* matrix;
+  int32_t dtype;  // QKS_F32 or QKS_F64
+  int32_t rows, cols;
+  int32_t mode;
+  double energy;
+  int32_t rank, maxRank;
+  uint64_t seed;
+  void* scratch;  // svdScratch bytes, 64-aligned
+  // Results. ut [most, rows] and vt [most, cols] hold the vectors as rows; s [most]; inside scratch.
+  double *ut, *s, *vt;
+  int32_t found;
+  double totalEnergy, errorBound;
+  uint8_t converged;
+};
+
+struct Kernels {
+  const char* name;
+  size_t (*covarianceScratch)(const PreparedBatch&);
+  // QKS_OK, QKS_E_ABORTED, or QKS_E_NON_FINITE (the caller then looks for the row).
+  int32_t (*covariance)(const CovarianceTask&);
+  size_t (*svdScratch)(int32_t rows, int32_t cols);
+  // QKS_OK or QKS_E_NON_FINITE.
+  int32_t (*svd)(SvdTask&);
+};
+
+extern const Kernels kernelsBaseline;
+#if defined(QKS_X86)
+extern const Kernels kernelsAvx2;
+extern const Kernels kernelsAvx512;
+#endif
+
+}  // namespace qkspace

@@ -1,0 +1,88 @@
+// Kernels for any processor: SSE2 on x86, plain C++ elsewhere.
+#include <math.h>
+#include <string.h>
+
+#include "kernels.h"
+#if defined(QKS_X86)
+#include <emmintrin.h>
+#endif
+
+namespace qkspace {
+namespace {
+
+#include "simd_scalar16.h"
+
+#if defined(QKS_X86)
+typedef __m128 VF;
+typedef __m128d VD;
+constexpr int W = 4;
+constexpr int MR = 4;
+inline VF fload(const float* p) { return _mm_loadu_ps(p); }
+inline void fstore(float* p, VF a) { _mm_storeu_ps(p, a); }
+inline VF fset(float a) { return _mm_set1_ps(a); }
+inline VF fmadd(VF a, VF b, VF c) { return _mm_add_ps(_mm_mul_ps(a, b), c); }
+inline VF fmul(VF a, VF b) { return _mm_mul_ps(a, b); }
+inline VD dload(const double* p) { return _mm_loadu_pd(p); }
+inline void dstore(double* p, VD a) { _mm_storeu_pd(p, a); }
+inline VD dset(double a) { return _mm_set1_pd(a); }
+inline VD dmadd(VD a, VD b, VD c) { return _mm_add_pd(_mm_mul_pd(a, b), c); }
+inline VD dadd(VD a, VD b) { return _mm_add_pd(a, b); }
+inline VD dsub(VD a, VD b) { return _mm_sub_pd(a, b); }
+inline VD dmul(VD a, VD b) { return _mm_mul_pd(a, b); }
+inline double dsum(VD a) { return _mm_cvtsd_f64(_mm_add_sd(a, _mm_unpackhi_pd(a, a))); }
+inline VD widenLow(VF a) { return _mm_cvtps_pd(a); }
+inline VD widenHigh(VF a) { return _mm_cvtps_pd(_mm_movehl_ps(a, a)); }
+inline VF narrow(VD low, VD high) { return _mm_movelh_ps(_mm_cvtpd_ps(low), _mm_cvtpd_ps(high)); }
+#else
+struct VF {
+  float x[4];
+};
+struct VD {
+  double x[2];
+};
+constexpr int W = 4;
+constexpr int MR = 4;
+inline VF fload(const float* p) { return {{p[0], p[1], p[2], p[3]}}; }
+inline void fstore(float* p, VF a) { memcpy(p, a.x, sizeof a.x); }
+inline VF fset(float a) { return {{a, a, a, a}}; }
+inline VF fmadd(VF a, VF b, VF c) {
+  for (int i = 0; i < 4; i++) c.x[i] += a.x[i] * b.x[i];
+  return c;
+}
+inline VF fmul(VF a, VF b) {
+  for (int i = 0; i < 4; i++) a.x[i] *= b.x[i];
+  return a;
+}
+inline VD dload(const double* p) { return {{p[0], p[1]}}; }
+inline void dstore(double* p, VD a) { memcpy(p, a.x, sizeof a.x); }
+inline VD dset(double a) { return {{a, a}}; }
+inline VD dmadd(VD a, VD b, VD c) { return {{c.x[0] + a.x[0] * b.x[0], c.x[1] + a.x[1] * b.x[1]}}; }
+inline VD dadd(VD a, VD b) { return {{a.x[0] + b.x[0], a.x[1] + b.x[1]}}; }
+inline VD dsub(VD a, VD b) { return {{a.x[0] - b.x[0], a.x[1] - b.x[1]}}; }
+inline VD dmul(VD a, VD b) { return {{a.x[0] * b.x[0], a.x[1] * b.x[1]}}; }
+inline double dsum(VD a) { return a.x[0] + a.x[1]; }
+inline VD widenLow(VF a) { return {{a.x[0], a.x[1]}}; }
+inline VD widenHigh(VF a) { return {{a.x[2], a.x[3]}}; }
+inline VF narrow(VD low, VD high) {
+  return {{static_cast<float>(low.x[0]), static_cast<float>(low.x[1]), static_cast<float>(high.x[0]),
+           static_cast<float>(high.x[1])}};
+}
+#endif
+
+inline VF loadF16(const uint16_t* p) {
+  float x[4] = {f16ToFloat(p[0]), f16ToFloat(p[1]), f16ToFloat(p[2]), f16ToFloat(p[3])};
+  return fload(x);
+}
+inline VF loadBf16(const uint16_t* p) {
+  float x[4] = {bf16ToFloat(p[0]), bf16ToFloat(p[1]), bf16ToFloat(p[2]), bf16ToFloat(p[3])};
+  return fload(x);
+}
+
+#include "covariance_kernel.h"
+#include "svd_kernel.h"
+
+}  // namespace
+
+const Kernels kernelsBaseline = {"baseline", covarianceScratch, covarianceHead, svdScratch, svdMatrix};
+
+}  // namespace qkspace

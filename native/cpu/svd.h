@@ -1,0 +1,24 @@
+// Decompositions of many matrices: parallel over matrices, results kept at their own rank until read.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels.h"
+#include "pool.h"
+
+namespace qkspace {
+
+struct Decomposition {
+  int64_t n = 0, rows = 0, cols = 0;
+  int32_t maxRank = 0;
+  std::vector<int32_t> ranks;
+  std::vector<std::vector<double>> vectors;  // per matrix: ut [rank, rows], s [rank], vt [rank, cols]
+};
+
+void decompose(const qks_svd_request& request, const Kernels& kernels, Pool& pool, const qks_cancel* cancel,
+               qks_svd_summary& summary, Decomposition& out);
+
+void readDecomposition(const Decomposition& from, Pool& pool, double* u, double* s, double* v);
+
+}  // namespace qkspace

@@ -1,0 +1,129 @@
+// Truncated singular value decomposition of one matrix: scale, decompose, choose the rank, order, sign.
+//
+// The matrix is scaled by a power of two so that its largest magnitude is in [1/2, 1), which is exact, and
+// worked on in f64: entries of 1e-30 or 1e30 and f32 subnormals need no care after that.
+
+#include "svd_vector.h"
+#include "svd_full.h"
+
+static inline int smaller(int a, int b) { return a < b ? a : b; }
+
+struct SvdLayout {
+  size_t full, ut, s, vt, order, bytes;  // byte offsets
+};
+
+static SvdLayout svdLayout(int rows, int cols) {
+  const int m = rows > cols ? rows : cols, n = smaller(rows, cols);
+  const size_t k = static_cast<size_t>(n), b = sizeof(double);
+  SvdLayout l;
+  size_t at = 0;
+  l.full = at;
+  at = alignUp(at + fullWorkDoubles(m, n) * b);
+  l.ut = at;
+  at = alignUp(at + k * static_cast<size_t>(rows) * b);
+  l.s = at;
+  at = alignUp(at + k * b);
+  l.vt = at;
+  at = alignUp(at + k * static_cast<size_t>(cols) * b);
+  l.order = at;
+  at = alignUp(at + k * sizeof(int));
+  l.bytes = at;
+  return l;
+}
+
+static size_t svdScratch(int32_t rows, int32_t cols) { return svdLayout(rows, cols).bytes; }
+
+static inline double matrixEntry(const SvdTask& t, size_t i) {
+  return t.dtype == QKS_F32 ? static_cast<double>(static_cast<const float*>(t.matrix)[i])
+                            : static_cast<const double*>(t.matrix)[i];
+}
+
+// Smallest r whose squares reach `energy` of all of them; s descends.
+static int rankByEnergy(const double* s, int n, double energy) {
+  double total = 0, sum = 0;
+  for (int i = 0; i < n; i++) total += s[i] * s[i];
+  if (total == 0) return 0;
+  for (int i = 0; i < n; i++) {
+    sum += s[i] * s[i];
+    if (sum >= energy * total) return i + 1;
+  }
+  return n;
+}
+
+// The entry of largest magnitude of u becomes positive, the first such entry on a tie.
+static void fixSign(double* u, int rows, double* v, int cols) {
+  int at = 0;
+  for (int i = 1; i < rows; i++)
+    if (fabs(u[i]) > fabs(u[at])) at = i;
+  if (!(u[at] < 0)) return;
+  for (int i = 0; i < rows; i++) u[i] = -u[i];
+  for (int i = 0; i < cols; i++) v[i] = -v[i];
+}
+
+static int32_t svdMatrix(SvdTask& t) {
+  const int rows = t.rows, cols = t.cols;
+  const bool flip = rows < cols;
+  const int m = flip ? cols : rows, n = flip ? rows : cols;
+  const int ldm = padded(m), ldn = padded(n);
+  const SvdLayout l = svdLayout(rows, cols);
+  char* scratch = static_cast<char*>(t.scratch);
+  t.ut = reinterpret_cast<double*>(scratch + l.ut);
+  t.s = reinterpret_cast<double*>(scratch + l.s);
+  t.vt = reinterpret_cast<double*>(scratch + l.vt);
+
+  const size_t count = static_cast<size_t>(rows) * static_cast<size_t>(cols);
+  double most = 0;
+  bool finite = true;
+  for (size_t i = 0; i < count; i++) {
+    const double x = fabs(matrixEntry(t, i));
+    if (!(x <= 1.7976931348623157e308)) finite = false;
+    if (x > most) most = x;
+  }
+  if (!finite) return QKS_E_NON_FINITE;
+  int exponent = 0;
+  if (most > 0) frexp(most, &exponent);
+
+  const FullWork f = carveFull(reinterpret_cast<double*>(scratch + l.full), m, n);
+  memset(f.a, 0, static_cast<size_t>(m) * ldn * sizeof(double));
+  double total = 0;
+  // In two factors: 2^-exponent alone may overflow.
+  const double half = ldexp(1.0, -exponent / 2), rest = ldexp(1.0, -exponent - -exponent / 2);
+  for (int i = 0; i < rows; i++)
+    for (int j = 0; j < cols; j++) {
+      const double x = matrixEntry(t, static_cast<size_t>(i) * cols + j) * half * rest;
+      f.a[flip ? static_cast<size_t>(j) * ldn + i : static_cast<size_t>(i) * ldn + j] = x;
+      total += x * x;
+    }
+
+  t.converged = decomposeFull(f, m, n) ? 1 : 0;
+  int* order = reinterpret_cast<int*>(scratch + l.order);
+  for (int i = 0; i < n; i++) {
+    int at = i;
+    for (; at > 0 && f.d[order[at - 1]] < f.d[i]; at--) order[at] = order[at - 1];
+    order[at] = i;
+  }
+  for (int i = 0; i < n; i++) t.s[i] = f.d[order[i]];
+  int found = n;
+  if (t.mode == QKS_SVD_RANK) found = smaller(t.rank, n);
+  if (t.mode == QKS_SVD_ENERGY) {
+    found = rankByEnergy(t.s, n, t.energy);
+    if (t.maxRank > 0) found = smaller(found, t.maxRank);
+  }
+  double left = 0;
+  for (int i = n - 1; i >= found; i--) left += t.s[i] * t.s[i];
+  const double slack = 8 * 2.220446049250313e-16 * m;
+  t.errorBound = total > 0 ? sqrt(left / total) + slack : 0.0;
+  t.totalEnergy = ldexp(ldexp(total, exponent), exponent);
+  t.found = found;
+  for (int i = 0; i < found; i++) {
+    const double* a = f.ut + static_cast<size_t>(order[i]) * ldm;
+    const double* b = f.vt + static_cast<size_t>(order[i]) * ldn;
+    double* u = t.ut + static_cast<size_t>(i) * rows;
+    double* v = t.vt + static_cast<size_t>(i) * cols;
+    memcpy(u, flip ? b : a, static_cast<size_t>(rows) * sizeof(double));
+    memcpy(v, flip ? a : b, static_cast<size_t>(cols) * sizeof(double));
+    fixSign(u, rows, v, cols);
+    t.s[i] = ldexp(t.s[i], exponent);
+  }
+  return QKS_OK;
+}
