@@ -1,0 +1,167 @@
+/** Prompts as users write them (design: "A prompt set"), and the checks that every one must pass. */
+
+import { QkError } from '../errors.js'
+
+/** A token index (negative from the end), or a span of the prompt's text. */
+export type Position =
+  | number
+  | { char: [start: number, end: number]; token?: 'first' | 'last' }
+  | { match: string; nth?: number; token?: 'first' | 'last' }
+
+export interface Term {
+  query: Position
+  positive?: Position[]
+  negative?: Position[]
+}
+
+export type Label = string | number | null
+
+export interface Labels {
+  /** One label a position along the query axis; null takes no part. */
+  query: Label[]
+  /** One label a position along the key axis; the same as `query` when absent. */
+  key?: Label[]
+  rule?: 'same-label'
+  /** Keys before the query only. */
+  causal?: boolean
+}
+
+/** A tensor of a model whose inputs are not token ids: row `row` of a `.npy` file, or values in place. */
+export type TensorSource =
+  | { npy: string; row?: number }
+  | { data: ArrayLike<number>; shape: readonly number[] }
+
+/** What a model reads: text, token ids, or tensors. */
+export interface PromptSource {
+  text?: string
+  tokens?: number[]
+  inputs?: Record<string, TensorSource>
+}
+
+/** One contrast's rule for one prompt. */
+export interface ContrastRule {
+  terms?: Term[]
+  labels?: Labels
+}
+
+export interface Prompt extends PromptSource, ContrastRule {
+  id?: string
+  /** Name of the only contrast of this prompt; or `contrasts` for several. */
+  contrast?: string
+  contrasts?: Record<string, ContrastRule>
+  /** The run that gives the negative half of every term. */
+  counterfactual?: PromptSource & ContrastRule & { contrasts?: Record<string, ContrastRule> }
+  /** Prompts that share material, for tests that permute whole groups. */
+  group?: string
+}
+
+/** A rule whose two halves are side by side; `other` says that the negative half is of the second run. */
+export interface TermRule {
+  contrast: string
+  terms?: { query: Position; positive: Position[]; queryNeg: Position; negative: Position[] }[]
+  labels?: Labels
+  counterfactual: boolean
+}
+
+/** Names become parts of tensor names in result files. */
+const NAME = /^[\p{L}\p{N}_][\p{L}\p{N}_ -]*$/u
+
+/**
+ * Checks a prompt and lays its rules out by contrast. `where` (file and line, or an index) starts every
+ * message. Errors: ERR_PROMPT, ERR_EMPTY_SET.
+ */
+export function promptRules(prompt: Prompt, where: string): TermRule[] {
+  const fail = (message: string, hint?: string): never => {
+    throw new QkError('ERR_PROMPT', `${where}: ${message}`, { hint })
+  }
+  if (typeof prompt !== 'object' || prompt === null || Array.isArray(prompt)) fail('a prompt is an object')
+  checkSource(prompt, fail)
+  if (prompt.counterfactual) checkSource(prompt.counterfactual, (m) => fail(`counterfactual: ${m}`))
+  const rules = rulesByName(prompt, fail)
+  return Object.entries(rules).map(([contrast, rule]) => {
+    if (!NAME.test(contrast)) {
+      fail(`"${contrast}" cannot name a contrast`, 'Use letters, digits, spaces, "-" and "_".')
+    }
+    if ((rule.terms === undefined) === (rule.labels === undefined)) {
+      fail(`contrast "${contrast}" needs either "terms" or "labels"`)
+    }
+    if (rule.labels) {
+      if (prompt.counterfactual) fail('"labels" and "counterfactual" do not go together')
+      checkLabels(rule.labels, fail)
+      return { contrast, labels: rule.labels, counterfactual: false }
+    }
+    const other = prompt.counterfactual && counterfactualRule(prompt, contrast)
+    return {
+      contrast,
+      terms: pairTerms(rule.terms!, prompt.counterfactual ? (other?.terms ?? []) : undefined, where, fail),
+      counterfactual: prompt.counterfactual !== undefined,
+    }
+  })
+}
+
+/** Names of the contrasts of a prompt, in order. */
+export function contrastNames(prompt: Prompt): string[] {
+  return prompt.contrasts ? Object.keys(prompt.contrasts) : prompt.contrast ? [prompt.contrast] : []
+}
+
+type Fail = (message: string, hint?: string) => never
+
+function checkSource(source: PromptSource, fail: Fail): void {
+  const given = (['text', 'tokens', 'inputs'] as const).filter((key) => source[key] !== undefined)
+  if (given.length !== 1) fail(`give one of "text", "tokens" and "inputs", not ${given.length || 'none'}`)
+  if (source.text !== undefined && typeof source.text !== 'string') fail('"text" is a string')
+  if (source.tokens !== undefined) {
+    const ok = Array.isArray(source.tokens) && source.tokens.every((t) => Number.isSafeInteger(t) && t >= 0)
+    if (!ok || source.tokens.length === 0) fail('"tokens" is a list of token ids, not empty')
+  }
+}
+
+function rulesByName(prompt: Prompt, fail: Fail): Record<string, ContrastRule> {
+  if (prompt.contrasts !== undefined) {
+    if (prompt.contrast !== undefined) fail('give "contrast" or "contrasts", not both')
+    if (typeof prompt.contrasts !== 'object' || Object.keys(prompt.contrasts).length === 0) {
+      fail('"contrasts" is an object from names to terms or labels')
+    }
+    return prompt.contrasts
+  }
+  if (typeof prompt.contrast !== 'string') fail('give the name of the "contrast"')
+  return { [prompt.contrast!]: { terms: prompt.terms, labels: prompt.labels } }
+}
+
+function counterfactualRule(prompt: Prompt, contrast: string): ContrastRule {
+  const { counterfactual } = prompt
+  return counterfactual?.contrasts?.[contrast] ?? { terms: counterfactual?.terms }
+}
+
+function pairTerms(terms: Term[], others: Term[] | undefined, where: string, fail: Fail): TermRule['terms'] {
+  if (!Array.isArray(terms) || terms.length === 0) fail('"terms" is a list, not empty')
+  if (others && others.length !== terms.length) {
+    fail(`${terms.length} terms, but ${others.length} in the counterfactual: they go in pairs`)
+  }
+  return terms.map((term, i) => {
+    const other = others ? others[i] : term
+    const empty = (side: string) => {
+      throw new QkError('ERR_EMPTY_SET', `${where}: term ${i} has no ${side} position`, {
+        hint: `Leave the term out, or give it "${side}" positions${others ? ' (negative ones in the counterfactual)' : ''}.`,
+      })
+    }
+    if (term.query === undefined || other.query === undefined) fail(`term ${i} has no "query" position`)
+    if (!Array.isArray(term.positive) || term.positive.length === 0) empty('positive')
+    if (!Array.isArray(other.negative) || other.negative.length === 0) empty('negative')
+    return { query: term.query, positive: term.positive!, queryNeg: other.query, negative: other.negative! }
+  })
+}
+
+function checkLabels(labels: Labels, fail: Fail): void {
+  const isLabel = (l: unknown) => l === null || typeof l === 'string' || typeof l === 'number'
+  for (const side of ['query', 'key'] as const) {
+    const list = labels[side]
+    if (list === undefined && side === 'key') continue
+    if (!Array.isArray(list) || !list.every(isLabel)) {
+      fail(`labels.${side} is a list of strings, numbers or nulls, one a position`)
+    }
+  }
+  if (labels.rule !== undefined && labels.rule !== 'same-label') {
+    fail(`the label rule "${labels.rule}" does not exist`, 'The only rule is "same-label".')
+  }
+}

@@ -1,0 +1,116 @@
+/** NumPy's `.npy` files, read by row and written whole. Format: numpy.lib.format, versions 1 to 3. */
+
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
+import { QkError } from '../errors.js'
+import { writeFileAtomically } from './atomic-file.js'
+
+export type NpyArray = Float32Array | Float64Array | Uint16Array | Int32Array | BigInt64Array | Uint8Array
+
+export interface Npy {
+  /** numpy's type, as in `<f4`. */
+  descr: string
+  shape: number[]
+  data: NpyArray
+}
+
+const READERS: Record<string, { bytes: number; view: (buffer: ArrayBuffer) => NpyArray }> = {
+  '<f4': { bytes: 4, view: (b) => new Float32Array(b) },
+  '<f8': { bytes: 8, view: (b) => new Float64Array(b) },
+  '<f2': { bytes: 2, view: (b) => new Uint16Array(b) },
+  '<i4': { bytes: 4, view: (b) => new Int32Array(b) },
+  '<i8': { bytes: 8, view: (b) => new BigInt64Array(b) },
+  '|u1': { bytes: 1, view: (b) => new Uint8Array(b) },
+  '|b1': { bytes: 1, view: (b) => new Uint8Array(b) },
+}
+
+/**
+ * Reads a `.npy` file, or with `row` only that entry along its first axis. Errors: ERR_FILE, ERR_FORMAT,
+ * ERR_RANGE.
+ */
+export function readNpy(file: string, row?: number): Npy {
+  let fd: number
+  try {
+    fd = openSync(file, 'r')
+  } catch (error) {
+    throw new QkError('ERR_FILE', `cannot open ${file}: ${(error as Error).message}`, { cause: error })
+  }
+  try {
+    const { descr, shape, offset } = readHeader(fd, file)
+    const reader = READERS[descr]
+    if (!reader) {
+      throw new QkError('ERR_FORMAT', `${file} has the type ${descr}`, {
+        hint: `Types that can be read: ${Object.keys(READERS).join(', ')}.`,
+      })
+    }
+    const size = (dims: readonly number[]) => dims.reduce((a, b) => a * b, 1)
+    const expected = offset + size(shape) * reader.bytes
+    if (fstatSync(fd).size < expected) {
+      throw new QkError('ERR_FORMAT', `${file} is cut short: its shape [${shape}] takes ${expected} bytes`)
+    }
+    if (row === undefined) {
+      return { descr, shape, data: reader.view(readBytes(fd, offset, size(shape) * reader.bytes)) }
+    }
+    if (!Number.isSafeInteger(row) || row < 0 || row >= (shape[0] ?? 0)) {
+      throw new QkError('ERR_RANGE', `${file} has ${shape[0] ?? 0} rows, there is no row ${row}`)
+    }
+    const inner = shape.slice(1)
+    const bytes = size(inner) * reader.bytes
+    return { descr, shape: inner, data: reader.view(readBytes(fd, offset + row * bytes, bytes)) }
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function readBytes(fd: number, offset: number, length: number): ArrayBuffer {
+  const bytes = new Uint8Array(length)
+  for (let done = 0; done < length; ) {
+    const got = readSync(fd, bytes, done, length - done, offset + done)
+    if (got === 0) break
+    done += got
+  }
+  return bytes.buffer
+}
+
+function readHeader(fd: number, file: string): { descr: string; shape: number[]; offset: number } {
+  const head = Buffer.from(readBytes(fd, 0, 12))
+  if (head.toString('latin1', 0, 6) !== '\x93NUMPY') {
+    throw new QkError('ERR_FORMAT', `${file} is not a .npy file`)
+  }
+  const wide = head[6] > 1
+  const start = wide ? 12 : 10
+  const length = wide ? head.readUInt32LE(8) : head.readUInt16LE(8)
+  if (start + length > fstatSync(fd).size) throw new QkError('ERR_FORMAT', `${file} is cut short`)
+  const text = Buffer.from(readBytes(fd, start, length)).toString('latin1')
+  const descr = /'descr'\s*:\s*'([^']+)'/.exec(text)?.[1]
+  const shape = /'shape'\s*:\s*\(([^)]*)\)/.exec(text)?.[1]
+  if (descr === undefined || shape === undefined) {
+    throw new QkError('ERR_FORMAT', `${file} has a header that is not understood: ${text.trim()}`)
+  }
+  if (/'fortran_order'\s*:\s*True/.test(text)) {
+    throw new QkError('ERR_FORMAT', `${file} is stored in Fortran order`, {
+      hint: 'Save numpy.ascontiguousarray(x).',
+    })
+  }
+  const dims = shape
+    .split(',')
+    .map((s) => s.trim())
+    .filter((s) => s !== '')
+    .map(Number)
+  return { descr, shape: dims, offset: start + length }
+}
+
+/** Writes an array as `.npy`, version 1. */
+export function writeNpy(
+  file: string,
+  data: Float32Array | Float64Array,
+  shape: readonly number[],
+): Promise<void> {
+  const descr = data instanceof Float32Array ? '<f4' : '<f8'
+  const dims = shape.length === 1 ? `${shape[0]},` : shape.join(', ')
+  const dictionary = `{'descr': '${descr}', 'fortran_order': False, 'shape': (${dims}), }`
+  const padding = 63 - ((10 + dictionary.length) % 64)
+  const header = Buffer.from(`${dictionary}${' '.repeat(padding)}\n`, 'latin1')
+  const head = Buffer.from([0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59, 1, 0, 0, 0])
+  head.writeUInt16LE(header.length, 8)
+  return writeFileAtomically(file, [head, header, Buffer.from(data.buffer, data.byteOffset, data.byteLength)])
+}
