@@ -126,16 +126,19 @@ export interface BackendCovariance {
   dispose(): void
 }
 
-/** When a decomposition may stop. Full when neither `energy` nor `rank` is given. */
+/**
+ * When a decomposition may stop. Full when neither `energy` nor `rank` is given: min(rows, cols) columns,
+ * U and V completed to orthonormal sets where the matrix has a lower rank.
+ */
 export interface SvdRequest {
   /** [n, rows, cols], row-major. */
   matrices: Float32Array | Float64Array
   n: number
   rows: number
   cols: number
-  /** Smallest r whose squared singular values sum to at least this fraction of ||A||_F^2. */
+  /** Smallest r whose squared singular values sum to at least this fraction of ||A||_F^2; 0 for a zero matrix. */
   energy?: number
-  /** Exactly this rank (capped by the matrix's numerical rank). */
+  /** Exactly this rank, capped by min(rows, cols); beyond the matrix's own, U and V are completed. */
   rank?: number
   /** Upper limit of the rank under `energy`. */
   maxRank?: number

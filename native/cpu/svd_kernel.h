@@ -3,13 +3,14 @@
 // The matrix is scaled by a power of two so that its largest magnitude is in [1/2, 1), which is exact, and
 // worked on in f64: entries of 1e-30 or 1e30 and f32 subnormals need no care after that.
 
-#include "svd_vector.h"
-#include "svd_full.h"
-
 static inline int smaller(int a, int b) { return a < b ? a : b; }
 
+#include "svd_vector.h"
+#include "svd_full.h"
+#include "svd_truncated.h"
+
 struct SvdLayout {
-  size_t full, ut, s, vt, order, bytes;  // byte offsets
+  size_t full, truncated, ut, s, vt, order, bytes;  // byte offsets
 };
 
 static SvdLayout svdLayout(int rows, int cols) {
@@ -19,6 +20,8 @@ static SvdLayout svdLayout(int rows, int cols) {
   size_t at = 0;
   l.full = at;
   at = alignUp(at + fullWorkDoubles(m, n) * b);
+  l.truncated = at;
+  at = alignUp(at + truncatedDoubles(m, n) * b);
   l.ut = at;
   at = alignUp(at + k * static_cast<size_t>(rows) * b);
   l.s = at;
@@ -95,29 +98,52 @@ static int32_t svdMatrix(SvdTask& t) {
       total += x * x;
     }
 
-  t.converged = decomposeFull(f, m, n) ? 1 : 0;
-  int* order = reinterpret_cast<int*>(scratch + l.order);
-  for (int i = 0; i < n; i++) {
-    int at = i;
-    for (; at > 0 && f.d[order[at - 1]] < f.d[i]; at--) order[at] = order[at - 1];
-    order[at] = i;
-  }
-  for (int i = 0; i < n; i++) t.s[i] = f.d[order[i]];
-  int found = n;
-  if (t.mode == QKS_SVD_RANK) found = smaller(t.rank, n);
-  if (t.mode == QKS_SVD_ENERGY) {
-    found = rankByEnergy(t.s, n, t.energy);
-    if (t.maxRank > 0) found = smaller(found, t.maxRank);
-  }
-  double left = 0;
-  for (int i = n - 1; i >= found; i--) left += t.s[i] * t.s[i];
-  const double slack = 8 * 2.220446049250313e-16 * m;
-  t.errorBound = total > 0 ? sqrt(left / total) + slack : 0.0;
   t.totalEnergy = ldexp(ldexp(total, exponent), exponent);
+  const double eps = 2.220446049250313e-16, slack = 8 * eps * m;
+  int* order = reinterpret_cast<int*>(scratch + l.order);
+  const double *left = nullptr, *right = nullptr;  // rows of U and V; the right ones through `through`
+  const int* through = order;
+  bool ordered = false;  // the left ones are in order already
+  int found = -1;
+  if (t.mode != QKS_SVD_FULL && widestBlock(n) > 0) {
+    const TruncatedWork w = carveTruncated(reinterpret_cast<double*>(scratch + l.truncated), m, n);
+    found = truncatedSvd(t, f.a, m, n, total, w, t.s, &right);
+    left = w.u;
+    through = w.order;
+    ordered = true;
+  }
+  if (found >= 0) {
+    double kept = 0;
+    for (int i = 0; i < found; i++) kept += t.s[i] * t.s[i];
+    // The difference of two sums that may agree in all digits; what they may hide is added.
+    t.errorBound = sqrt((total > kept ? (total - kept) / total : 0.0) + 64 * eps) + slack;
+    t.converged = 1;
+  } else {
+    t.converged = decomposeFull(f, m, n) ? 1 : 0;
+    for (int i = 0; i < n; i++) {
+      int at = i;
+      for (; at > 0 && f.d[order[at - 1]] < f.d[i]; at--) order[at] = order[at - 1];
+      order[at] = i;
+    }
+    for (int i = 0; i < n; i++) t.s[i] = f.d[order[i]];
+    found = n;
+    if (t.mode == QKS_SVD_RANK) found = smaller(t.rank, n);
+    if (t.mode == QKS_SVD_ENERGY) {
+      found = rankByEnergy(t.s, n, t.energy);
+      if (t.maxRank > 0) found = smaller(found, t.maxRank);
+    }
+    double rest2 = 0;
+    for (int i = n - 1; i >= found; i--) rest2 += t.s[i] * t.s[i];
+    t.errorBound = total > 0 ? sqrt(rest2 / total) + slack : 0.0;
+    left = f.ut;
+    right = f.vt;
+    through = order;
+    ordered = false;
+  }
   t.found = found;
   for (int i = 0; i < found; i++) {
-    const double* a = f.ut + static_cast<size_t>(order[i]) * ldm;
-    const double* b = f.vt + static_cast<size_t>(order[i]) * ldn;
+    const double* a = left + static_cast<size_t>(ordered ? i : through[i]) * ldm;
+    const double* b = right + static_cast<size_t>(through[i]) * ldn;
     double* u = t.ut + static_cast<size_t>(i) * rows;
     double* v = t.vt + static_cast<size_t>(i) * cols;
     memcpy(u, flip ? b : a, static_cast<size_t>(rows) * sizeof(double));
