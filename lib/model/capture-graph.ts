@@ -30,7 +30,7 @@ export interface CaptureGraph {
  * pairs of batch index and position along the query or key axis. Its outputs are [n, heads, d] and
  * [n, kvHeads, d].
  */
-export function rowCaptureGraph(graph: Graph, requests: readonly SiteRequest[]): CaptureGraph {
+export function captureGraph(graph: Graph, requests: readonly SiteRequest[]): CaptureGraph {
   const editor = new GraphEditor(graph)
   editor.int64Input(QUERY_ROWS, ['qkspace.query_rows.n', 2])
   editor.int64Input(KEY_ROWS, ['qkspace.key_rows.n', 2])

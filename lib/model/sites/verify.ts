@@ -19,6 +19,8 @@ export interface Verification {
    * could not be followed.
    */
   keyStride: number
+  /** Element type of the captured queries. */
+  dtype: 'f32' | 'f16'
 }
 
 /** A tensor in float64. */
@@ -46,7 +48,9 @@ export async function verifySites(
     const run = await session.run(needed)
     return sites.map((site, i) => {
       const values = (name: string): Values => ({ data: tensorValues(run[name]), shape: run[name].dims })
-      return verifySite(graph, site, values(capture.outputs[i].q), values(capture.outputs[i].k), values)
+      const { q, k } = capture.outputs[i]
+      const checked = verifySite(graph, site, values(q), values(k), values)
+      return { ...checked, dtype: run[q].type === 'float16' ? 'f16' : 'f32' }
     })
   } finally {
     await session.close()
@@ -75,7 +79,7 @@ function verifySite(
   q: Values,
   k: Values,
   values: (name: string) => Values,
-): Verification {
+): Omit<Verification, 'dtype'> {
   const { candidate } = site
   let scores: Values | undefined = product(site, q, k, values(candidate.product.output[0]).shape)
   for (const { node, chain } of candidate.steps) {

@@ -1,0 +1,37 @@
+/** The public surface of qkspace. */
+
+export {
+  type AccumulateOptions,
+  accumulate,
+  disposeSums,
+  type HeadGroup,
+  type SiteSums,
+  type Sums,
+} from './analysis/accumulate.js'
+export { type DecomposeOptions, decompose, type RankRule } from './analysis/decompose.js'
+export {
+  type BatchInput,
+  type Covariances,
+  type LabelsInput,
+  QKCovariance,
+  type QKCovarianceOptions,
+  type TensorInput,
+  type TermsInput,
+} from './analysis/qk-covariance.js'
+export { type SvdOptions, svd } from './analysis/svd.js'
+export type { CovarianceMoments, Dtype, Estimator, SideMoments, SvdResult } from './backend/backend.js'
+export { type BackendChoice, type BackendReport, backends } from './backend/select.js'
+export type { Label, Labels, Position, Prompt, Term } from './contrast/prompt.js'
+export { type PromptSet, type PromptSetSummary, type Prompts, readPrompts } from './contrast/prompt-set.js'
+export { QkError, type QkErrorCode } from './errors.js'
+export { Model, type OpenOptions, openModel } from './model/model.js'
+export type { UnsupportedSite } from './model/sites/find.js'
+export type { AttentionSite } from './model/sites/site.js'
+export {
+  type ContrastSubspace,
+  type HeadResult,
+  loadResult,
+  type Result,
+  type ResultInfo,
+  type SavedSite,
+} from './store/result.js'

@@ -1,0 +1,196 @@
+/** A decomposition: named subspaces of heads, saved as one `.safetensors` file and loaded again. */
+
+import { QkError } from '../errors.js'
+import { readSafetensors, type StoredTensor, writeSafetensors } from './safetensors.js'
+
+/** One contrast of one head: ΔC ≈ U diag(s) V^T (design: "Subspaces"). */
+export interface ContrastSubspace {
+  /** Query-side basis, [d, rank], row-major, orthonormal columns. */
+  u: Float64Array
+  /** Singular values, [rank], descending. */
+  s: Float64Array
+  /** Key-side basis, [d, rank], row-major, orthonormal columns; v itself, not its transpose. */
+  v: Float64Array
+  headDim: number
+  rank: number
+  /** ||ΔC||_F^2 */
+  totalEnergy: number
+  /** Upper bound of ||ΔC - U diag(s) V^T||_F / ||ΔC||_F. */
+  errorBound: number
+  /** Whether the decomposition met its accuracy contract. */
+  converged: boolean
+  /** Terms that went in. */
+  terms: number
+  /** Label-matched queries that were left out because one of their sets was empty. */
+  skipped: number
+  /** C+ and C-, [d, d], where they were asked for. */
+  cPos?: Float64Array
+  cNeg?: Float64Array
+}
+
+/** What a result was made from; stored as JSON in the file's metadata. */
+export interface ResultInfo {
+  format: 'qkspace-result'
+  formatVersion: 1
+  model: { path: string; sha256: string; files: { name: string; sha256: string }[] }
+  prompts: { source: string; sha256: string; prompts: number; contrasts: string[] }
+  estimator: string
+  center: boolean
+  rank: RankRule
+  seed: number
+  backend: { name: string; instructionSet: string }
+  versions: Record<string, string>
+  sites: SavedSite[]
+  /** By head and contrast, what is not a tensor. */
+  heads: Record<string, Record<string, HeadInfo>>
+}
+
+export type RankRule = { rule: 'energy'; threshold: number } | { rule: 'fixed'; rank: number }
+
+export interface SavedSite {
+  layer: number
+  kind?: string
+  heads: number
+  kvHeads: number
+  headDim: number
+  scale: number
+  /** Names of the hooks whose queries and keys were captured. */
+  hooks: { q: string; k: string }
+  /** ||S - S'||_F / ||S||_F of the capture check, on the first prompt. */
+  relativeError: number
+  [more: string]: unknown
+}
+
+export type HeadInfo = Pick<
+  ContrastSubspace,
+  'rank' | 'totalEnergy' | 'errorBound' | 'converged' | 'terms' | 'skipped'
+>
+
+/** One head of a result. */
+export class HeadResult {
+  constructor(
+    readonly name: string,
+    private readonly contrasts: ReadonlyMap<string, ContrastSubspace>,
+  ) {}
+
+  get contrastNames(): string[] {
+    return [...this.contrasts.keys()]
+  }
+
+  /** Errors: ERR_UNKNOWN_CONTRAST. */
+  contrast(name: string): ContrastSubspace {
+    const found = this.contrasts.get(name)
+    if (!found) {
+      throw new QkError('ERR_UNKNOWN_CONTRAST', `head ${this.name} has no contrast "${name}"`, {
+        hint: `It has ${this.contrastNames.map((n) => `"${n}"`).join(', ')}.`,
+      })
+    }
+    return found
+  }
+}
+
+export interface SaveOptions {
+  /** Element type of the stored tensors; default f64. */
+  dtype?: 'f32' | 'f64'
+}
+
+export class Result {
+  constructor(
+    readonly info: ResultInfo,
+    private readonly heads: ReadonlyMap<string, ReadonlyMap<string, ContrastSubspace>>,
+  ) {}
+
+  get headNames(): string[] {
+    return [...this.heads.keys()]
+  }
+
+  get contrastNames(): string[] {
+    return this.info.prompts.contrasts
+  }
+
+  /** A head by name, as in `L16H1` or `16.1`. Errors: ERR_UNKNOWN_HEAD. */
+  head(name: string): HeadResult {
+    const canonical = name.replace(/^((?:enc|dec|cross)\.)?(\d+)\.(\d+)$/, '$1L$2H$3')
+    const contrasts = this.heads.get(canonical)
+    if (!contrasts) {
+      const names = this.headNames
+      throw new QkError('ERR_UNKNOWN_HEAD', `the result has no head ${name}`, {
+        hint: `It has ${names.length > 12 ? `${names.slice(0, 12).join(', ')}, ...` : names.join(', ')}.`,
+      })
+    }
+    return new HeadResult(canonical, contrasts)
+  }
+
+  /**
+   * Writes `L16H1.order.u`, `.s`, `.v` (and `.c_pos`, `.c_neg` where kept), with `info` as JSON in the
+   * metadata. Errors: ERR_FILE; nothing is left behind.
+   */
+  async save(file: string, options: SaveOptions = {}): Promise<void> {
+    const as = (data: Float64Array) => (options.dtype === 'f32' ? Float32Array.from(data) : data)
+    const tensors: [string, StoredTensor][] = []
+    for (const [head, contrasts] of this.heads) {
+      for (const [contrast, { u, s, v, rank, headDim: d, cPos, cNeg }] of contrasts) {
+        const name = `${head}.${contrast}`
+        tensors.push([`${name}.u`, { data: as(u), shape: [d, rank] }])
+        tensors.push([`${name}.s`, { data: as(s), shape: [rank] }])
+        tensors.push([`${name}.v`, { data: as(v), shape: [d, rank] }])
+        if (cPos) tensors.push([`${name}.c_pos`, { data: as(cPos), shape: [d, d] }])
+        if (cNeg) tensors.push([`${name}.c_neg`, { data: as(cNeg), shape: [d, d] }])
+      }
+    }
+    await writeSafetensors(file, tensors, { format: this.info.format, qkspace: JSON.stringify(this.info) })
+  }
+}
+
+/** Loads what `Result.save` wrote. Errors: ERR_FILE, ERR_FORMAT. */
+export async function loadResult(file: string): Promise<Result> {
+  const { tensors, metadata } = await readSafetensors(file)
+  const info = parseInfo(file, metadata.qkspace)
+  const heads = new Map<string, Map<string, ContrastSubspace>>()
+  for (const [head, contrasts] of Object.entries(info.heads)) {
+    const loaded = new Map<string, ContrastSubspace>()
+    for (const [contrast, rest] of Object.entries(contrasts)) {
+      const read = (part: string): StoredTensor | undefined => tensors.get(`${head}.${contrast}.${part}`)
+      const need = (part: string): StoredTensor => {
+        const tensor = read(part)
+        if (!tensor) throw new QkError('ERR_FORMAT', `${file} lacks the tensor ${head}.${contrast}.${part}`)
+        return tensor
+      }
+      const u = need('u')
+      const matrix = (part: string) => {
+        const tensor = read(part)
+        return tensor && Float64Array.from(tensor.data)
+      }
+      loaded.set(contrast, {
+        ...rest,
+        u: Float64Array.from(u.data),
+        s: Float64Array.from(need('s').data),
+        v: Float64Array.from(need('v').data),
+        headDim: u.shape[0],
+        cPos: matrix('c_pos'),
+        cNeg: matrix('c_neg'),
+      })
+    }
+    heads.set(head, loaded)
+  }
+  return new Result(info, heads)
+}
+
+function parseInfo(file: string, json: string | undefined): ResultInfo {
+  let info: ResultInfo | undefined
+  try {
+    info = json === undefined ? undefined : JSON.parse(json)
+  } catch {
+    // Reported below.
+  }
+  if (info?.format !== 'qkspace-result' || typeof info.heads !== 'object') {
+    throw new QkError('ERR_FORMAT', `${file} is a safetensors file, but not a result of qkspace`)
+  }
+  if (info.formatVersion !== 1) {
+    throw new QkError(
+      'ERR_FORMAT',
+      `${file} has the format version ${info.formatVersion}; this version reads 1`,
+    )
+  }
+  return info
+}

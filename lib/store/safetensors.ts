@@ -1,0 +1,115 @@
+/**
+ * The safetensors format: eight bytes with the length of a JSON header (little endian), the header, padded
+ * with spaces to a multiple of eight, then the tensors' bytes, each at `data_offsets` from the header's end.
+ */
+
+import { open } from 'node:fs/promises'
+import { QkError } from '../errors.js'
+import { writeFileAtomically } from './atomic-file.js'
+
+export interface StoredTensor {
+  data: Float32Array | Float64Array
+  shape: readonly number[]
+}
+
+export interface SafetensorsFile {
+  tensors: Map<string, StoredTensor>
+  metadata: Record<string, string>
+}
+
+const TYPES = {
+  F32: { bytes: 4, make: (buffer: ArrayBuffer) => new Float32Array(buffer) },
+  F64: { bytes: 8, make: (buffer: ArrayBuffer) => new Float64Array(buffer) },
+} as const
+
+/** Larger headers are not read: a corrupt length would otherwise allocate without limit. */
+const MAX_HEADER = 100 << 20
+
+/** Writes tensors in the order given. Errors: ERR_FILE; nothing is left behind. */
+export async function writeSafetensors(
+  file: string,
+  tensors: Iterable<[string, StoredTensor]>,
+  metadata: Record<string, string>,
+): Promise<void> {
+  const header: Record<string, unknown> = { __metadata__: metadata }
+  const chunks: Uint8Array[] = []
+  let offset = 0
+  for (const [name, { data, shape }] of tensors) {
+    if (shape.reduce((a, b) => a * b, 1) !== data.length) {
+      throw new QkError('ERR_INTERNAL', `tensor ${name} has ${data.length} elements for the shape [${shape}]`)
+    }
+    const end = offset + data.byteLength
+    header[name] = {
+      dtype: data instanceof Float32Array ? 'F32' : 'F64',
+      shape,
+      data_offsets: [offset, end],
+    }
+    chunks.push(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
+    offset = end
+  }
+  let json = JSON.stringify(header)
+  json += ' '.repeat((8 - (Buffer.byteLength(json) % 8)) % 8)
+  const length = Buffer.alloc(8)
+  length.writeBigUInt64LE(BigInt(Buffer.byteLength(json)))
+  await writeFileAtomically(file, [length, Buffer.from(json), ...chunks])
+}
+
+/** Reads a whole file, checking every length first. Errors: ERR_FILE, ERR_FORMAT. */
+export async function readSafetensors(file: string): Promise<SafetensorsFile> {
+  const bad = (why: string): QkError =>
+    new QkError('ERR_FORMAT', `${file} is not a whole safetensors file: ${why}`)
+  const handle = await open(file, 'r').catch((error: Error) => {
+    throw new QkError('ERR_FILE', `cannot open ${file}: ${error.message}`, { cause: error })
+  })
+  try {
+    const { size } = await handle.stat()
+    const read = async (at: number, length: number): Promise<ArrayBuffer> => {
+      const bytes = new Uint8Array(length)
+      let done = 0
+      while (done < length) {
+        const { bytesRead } = await handle.read(bytes, done, length - done, at + done)
+        if (bytesRead === 0) throw bad('it ends too early')
+        done += bytesRead
+      }
+      return bytes.buffer
+    }
+    if (size < 8) throw bad(`it has ${size} bytes`)
+    const headerLength = Number(Buffer.from(await read(0, 8)).readBigUInt64LE())
+    if (headerLength > Math.min(size - 8, MAX_HEADER)) throw bad(`its header claims ${headerLength} bytes`)
+    const header = parseHeader(Buffer.from(await read(8, headerLength)).toString('utf8'), bad)
+    const { __metadata__: metadata = {}, ...entries } = header
+    const tensors = new Map<string, StoredTensor>()
+    for (const [name, entry] of Object.entries(entries)) {
+      const { dtype, shape, data_offsets: offsets } = entry as Record<string, unknown>
+      const type = TYPES[dtype as keyof typeof TYPES]
+      if (!type) throw bad(`tensor ${name} has the type ${dtype}`)
+      if (!isNaturals(shape) || !isNaturals(offsets) || offsets.length !== 2)
+        throw bad(`tensor ${name} is malformed`)
+      const [start, end] = offsets
+      const expected = shape.reduce((a, b) => a * b, 1) * type.bytes
+      if (end - start !== expected || 8 + headerLength + end > size) {
+        throw bad(
+          `tensor ${name} lies at bytes ${start} to ${end}, expected ${expected} bytes inside the file`,
+        )
+      }
+      tensors.set(name, { data: type.make(await read(8 + headerLength + start, expected)), shape })
+    }
+    return { tensors, metadata: metadata as Record<string, string> }
+  } finally {
+    await handle.close()
+  }
+}
+
+function parseHeader(text: string, bad: (why: string) => QkError): Record<string, unknown> {
+  try {
+    const header = JSON.parse(text)
+    if (typeof header === 'object' && header !== null) return header
+  } catch {
+    // Reported below.
+  }
+  throw bad('its header is not JSON')
+}
+
+function isNaturals(value: unknown): value is number[] {
+  return Array.isArray(value) && value.every((n) => Number.isSafeInteger(n) && n >= 0)
+}
