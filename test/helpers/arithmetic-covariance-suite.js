@@ -1,0 +1,266 @@
+/** Covariance properties that every backend and instruction set must have. */
+
+import { QKCovariance } from '../../dist/analysis/qk-covariance.js'
+import { LAYOUTS, sequence, tensor, terms } from './arithmetic-batches.js'
+import { entry, pairSums, pairsOf } from './arithmetic-reference.js'
+
+const EPS = 2 ** -23
+
+export function covarianceSuite(test, backend) {
+  const make = (spec, more = {}) =>
+    new QKCovariance({
+      ...{
+        heads: spec.heads,
+        kvHeads: spec.kvHeads,
+        headDim: spec.headDim,
+        estimator: spec.estimator,
+        backend,
+      },
+      contrasts: Array.from({ length: spec.contrasts }, (_, c) => `c${c}`),
+      ...more,
+    })
+
+  /** Largest error of the covariances in units of 2^-23 * sum |q||k|; everything counted is compared too. */
+  async function check(t, spec, batch, bound) {
+    const cov = make(spec)
+    await cov.add(batch)
+    const moments = await cov.moments()
+    const { cPos, cNeg } = await cov.read()
+    const { pairs, weight, terms: count, skipped } = pairsOf(batch, spec.estimator, spec.contrasts)
+    const sums = pairSums(batch, spec, pairs)
+    t.deepEqual(moments.terms, count)
+    t.deepEqual(moments.skipped, skipped)
+    const block = spec.heads * spec.headDim ** 2
+    let worst = 0
+    for (const [side, c] of [
+      ['positive', cPos],
+      ['negative', cNeg],
+    ]) {
+      for (let i = 0; i < spec.contrasts; i++)
+        t.true(Math.abs(moments[side].weight[i] - weight[side][i]) <= 1e-6 * weight[side][i])
+      for (let i = 0; i < c.length; i++) {
+        const w = moments[side].weight[Math.floor(i / block)]
+        const size = sums[side].size[i]
+        const error = Math.abs(c[i] * w - sums[side].qk[i])
+        if (Number.isNaN(error)) t.fail('NaN')
+        if (size === 0) t.is(c[i], 0)
+        else worst = Math.max(worst, error / (EPS * size))
+      }
+    }
+    t.true(worst <= bound, `${worst} units of 2^-23, allowed ${bound}`)
+    cov.dispose()
+    return moments
+  }
+
+  for (const estimator of ['per-query', 'per-pair', 'sum'])
+    test(`covariance: ${estimator}, contrasts, counterfactual queries, weights, grouped keys, labels`, async (t) => {
+      const spec = { heads: 4, kvHeads: 2, headDim: 12, contrasts: 3, estimator }
+      const q = tensor([2, 30, 4, 12], { seed: 1 })
+      const k = tensor([3, 25, 2, 12], { seed: 2 })
+      const options = { contrasts: 3, counterfactual: true, weights: true, keyWeights: true }
+      const labels = ['before', 'others', 'all'].map((reach, i) =>
+        sequence(25, { reach, first: 5 * i, contrast: i % 2, seed: i + 3, shift: i === 0 ? 1 : 0 }),
+      )
+      await check(t, spec, { q, k, terms: terms(150, 60, 75, options), labels }, 4)
+    })
+
+  for (const [layout, dtype, d] of [
+    ...Object.keys(LAYOUTS).flatMap((l) => ['f32', 'f16', 'bf16'].map((x) => [l, x, 9])),
+    ...[1, 2, 16, 31, 64, 80, 130].map((x) => ['BTHd', 'f32', x]),
+    ...[16, 40, 64].map((x) => ['BHTd', 'f16', x]),
+  ])
+    test(`covariance: keys ${layout}, ${dtype}, d ${d}, views with an offset`, async (t) => {
+      const spec = { heads: 2, kvHeads: 1, headDim: d, contrasts: 1, estimator: 'per-query' }
+      const q = tensor([2, 9, 2, d], { layout: layout === 'BHdT' ? 'BHTd' : layout, dtype, offset: 3 })
+      const k = tensor([2, 9, 1, d], { layout, dtype, seed: 5, offset: 1 })
+      await check(t, spec, { q, k, terms: terms(20, 18, 18, { most: 3 }) }, 4)
+    })
+
+  test('covariance: labels against the naive T x T rule', async (t) => {
+    for (const reach of ['before', 'others', 'all'])
+      for (const estimator of ['per-query', 'per-pair', 'sum']) {
+        const spec = { heads: 1, kvHeads: 1, headDim: 5, contrasts: 2, estimator }
+        const q = tensor([1, 60, 1, 5], { seed: 8 })
+        const k = tensor([1, 60, 1, 5], { seed: 9, mean: 3 })
+        const labels = [
+          sequence(60, { reach, seed: 4, contrast: 1 }),
+          sequence(12, { reach, labels: 40, seed: 6 }),
+        ]
+        await check(t, spec, { q, k, labels }, 20)
+      }
+  })
+
+  test('contract 1: error bounds hold for many rows, zero-mean and all-positive', async (t) => {
+    const spec = { heads: 1, kvHeads: 1, headDim: 6, contrasts: 1, estimator: 'per-query' }
+    for (const [abs, bound] of [
+      [false, 4],
+      [true, 128 / 2 + 2],
+    ]) {
+      const q = tensor([1, 500, 1, 6], { abs, seed: 11 })
+      const k = tensor([1, 500, 1, 6], { abs, seed: 12 })
+      await check(t, spec, { q, k, terms: terms(20_000, 500, 500, { most: 1 }) }, bound)
+      // and for many keys in a set
+      await check(t, spec, { q, k, terms: terms(130, 500, 500, { most: 600 }) }, bound)
+    }
+  })
+
+  test('contract 1: a chunk of one large and many tiny products', async (t) => {
+    const spec = { heads: 1, kvHeads: 1, headDim: 4, contrasts: 1, estimator: 'sum' }
+    const q = tensor([1, 128, 1, 4], { abs: true })
+    q.data.fill(2 ** -23.6)
+    q.data.fill(1, 0, 4)
+    q.values.set(q.data)
+    const k = tensor([1, 1, 1, 4], {})
+    k.data.fill(1)
+    k.values.set(k.data)
+    const offsets = Int32Array.from({ length: 129 }, (_, i) => i)
+    const zeros = new Int32Array(128)
+    const query = Int32Array.from({ length: 128 }, (_, i) => i)
+    const list = { contrast: zeros, query, posOffsets: offsets, pos: zeros, negOffsets: offsets, neg: zeros }
+    await check(t, spec, { q, k, terms: list }, 66)
+  })
+
+  test('magnitudes of 1e-30 and 1e30 keep their digits', async (t) => {
+    const spec = { heads: 1, kvHeads: 1, headDim: 8, contrasts: 1, estimator: 'per-query' }
+    for (const [qScale, kScale] of [
+      [1e-30, 1e-30],
+      [1e30, 1e30],
+      [1e-30, 1e30],
+      [3e37, 1e-38],
+    ]) {
+      const q = tensor([1, 40, 1, 8], { seed: 21 })
+      const k = tensor([1, 40, 1, 8], { seed: 22 })
+      for (const [x, scale] of [
+        [q, qScale],
+        [k, kScale],
+      ]) {
+        x.data.forEach((value, i) => {
+          x.data[i] = value * scale
+        })
+        x.values.set(x.data)
+      }
+      await check(t, spec, { q, k, terms: terms(300, 40, 40) }, 4)
+    }
+  })
+
+  test('moments: weighted sums of q and k, and centring', async (t) => {
+    for (const estimator of ['per-query', 'per-pair']) {
+      const spec = { heads: 2, kvHeads: 1, headDim: 7, contrasts: 1, estimator }
+      const q = tensor([1, 30, 2, 7], { seed: 31, mean: 2 })
+      const k = tensor([1, 30, 1, 7], { seed: 32, mean: -1 })
+      const batch = {
+        q,
+        k,
+        terms: terms(200, 30, 30, { counterfactual: true, weights: true, keyWeights: true }),
+      }
+      const { pairs, weight } = pairsOf(batch, estimator, 1)
+      const cov = make(spec)
+      await cov.add(batch)
+      const moments = await cov.moments()
+      const centred = await cov.read({ center: true })
+      const sums = pairSums(batch, spec, pairs)
+      for (const side of ['positive', 'negative']) {
+        const mean = { q: new Float64Array(14), k: new Float64Array(14) }
+        for (const p of pairs)
+          if (p.side === side)
+            for (let h = 0; h < 2; h++)
+              for (let i = 0; i < 7; i++) {
+                mean.q[h * 7 + i] += p.w * entry(q, p.q, h, i)
+                mean.k[h * 7 + i] += p.w * entry(k, p.k, 0, i)
+              }
+        for (const what of ['q', 'k'])
+          for (let i = 0; i < 14; i++)
+            t.true(
+              Math.abs(moments[side][what][i] - mean[what][i]) <= 1e-5 * weight[side][0],
+              `${side} ${what}`,
+            )
+        const c = side === 'positive' ? centred.cPos : centred.cNeg
+        for (let i = 0; i < c.length; i++) {
+          const row = Math.floor(i / 7)
+          const w = weight[side][0]
+          const product = (mean.q[row] / w) * (mean.k[Math.floor(row / 7) * 7 + (i % 7)] / w)
+          t.true(Math.abs(c[i] - (sums[side].qk[i] / w - product)) <= 1e-5)
+        }
+      }
+    }
+    const sum = make({ heads: 1, kvHeads: 1, headDim: 2, contrasts: 1, estimator: 'sum' })
+    await t.throwsAsync(sum.read({ center: true }), { code: 'ERR_ARGUMENT' })
+  })
+
+  test('contract 2: same bits for any number of threads, run after run', async (t) => {
+    const spec = { heads: 6, kvHeads: 3, headDim: 24, contrasts: 2, estimator: 'per-query' }
+    const q = tensor([2, 80, 6, 24], { seed: 41 })
+    const k = tensor([2, 80, 3, 24], { seed: 42 })
+    const batches = [400, 3].map((n, seed) => ({
+      ...{ q, k, terms: terms(n, 160, 160, { contrasts: 2, seed }) },
+      labels: [sequence(80, { contrast: 1, seed })],
+    }))
+    let first
+    for (const threads of [1, 2, 3, 1]) {
+      const cov = make(spec, { threads })
+      await Promise.all(batches.map((batch) => cov.add(batch)))
+      const moments = await cov.moments()
+      first ??= moments
+      t.deepEqual(moments, first)
+    }
+  })
+
+  test('contract 2: batching agrees to 1e-6, merging of shards to 1e-12', async (t) => {
+    const spec = { heads: 2, kvHeads: 2, headDim: 10, contrasts: 2, estimator: 'per-pair' }
+    const q = tensor([1, 50, 2, 10], { seed: 51 })
+    const k = tensor([1, 50, 2, 10], { seed: 52 })
+    const parts = [1, 2, 3].map((seed) => ({
+      q,
+      k,
+      terms: terms(170, 50, 50, { contrasts: 2, seed, weights: true }),
+    }))
+    const one = make(spec)
+    for (const part of parts) await one.add(part)
+    const merged = make(spec)
+    for (const part of parts) {
+      const shard = make(spec)
+      await shard.add(part)
+      await merged.merge(shard)
+    }
+    const other = make(spec, { backend: backend === 'js' ? 'auto' : 'js' })
+    for (const part of parts) await other.add(part)
+    const near = (a, b, tolerance) => {
+      const scale = Math.max(...b.positive.qk.map(Math.abs))
+      for (const side of ['positive', 'negative'])
+        for (const what of ['weight', 'q', 'k', 'qk'])
+          for (let i = 0; i < a[side][what].length; i++)
+            if (!(Math.abs(a[side][what][i] - b[side][what][i]) <= tolerance * scale)) return false
+      return true
+    }
+    t.true(near(await merged.moments(), await one.moments(), 1e-12))
+    t.deepEqual((await merged.moments()).terms, (await one.moments()).terms)
+    t.true(near(await other.moments(), await one.moments(), 1e-5))
+    const doubled = make(spec)
+    await doubled.merge(one)
+    await doubled.merge(await other.moments())
+    t.deepEqual(
+      (await doubled.moments()).terms,
+      (await one.moments()).terms.map((x) => 2 * x),
+    )
+    await t.throwsAsync(merged.merge(make({ ...spec, headDim: 11 })), { code: 'ERR_ARGUMENT' })
+    await t.throwsAsync(merged.merge(make({ ...spec, estimator: 'sum' })), { code: 'ERR_ARGUMENT' })
+  })
+
+  test('reading: heads, f32, a contrast without terms is zero', async (t) => {
+    const spec = { heads: 3, kvHeads: 1, headDim: 4, contrasts: 2, estimator: 'per-query' }
+    const q = tensor([1, 20, 3, 4])
+    const k = tensor([1, 20, 1, 4], { seed: 2 })
+    const cov = make(spec)
+    await cov.add({ q, k, terms: { ...terms(30, 20, 20), contrast: 'c1' } })
+    const all = await cov.read()
+    const some = await cov.read({ heads: [2, 0], dtype: 'f32' })
+    t.true(some.cPos instanceof Float32Array)
+    t.deepEqual([...some.terms], [0, 30])
+    t.true(all.cPos.subarray(0, 48).every((x) => x === 0) && all.cPos.subarray(48).every((x) => x !== 0))
+    t.deepEqual(some.cNeg.subarray(32, 48), Float32Array.from(all.cNeg.subarray(48 + 32, 48 + 48)))
+    t.deepEqual(some.cNeg.subarray(48, 64), Float32Array.from(all.cNeg.subarray(48, 48 + 16)))
+    await t.throwsAsync(cov.read({ heads: [3] }), { code: 'ERR_RANGE' })
+    cov.dispose()
+    await t.throwsAsync(cov.read(), { code: 'ERR_ARGUMENT' })
+  })
+}
