@@ -5,7 +5,7 @@ import { createReadStream } from 'node:fs'
 import path from 'node:path'
 import { QkError, throwIfAborted } from '../errors.js'
 import { describeSite } from '../model/model.js'
-import { headName } from '../model/sites/site.js'
+import { headName, type ResolvedSite } from '../model/sites/site.js'
 import { type ContrastSubspace, type RankRule, Result } from '../store/result.js'
 import { versions } from '../versions.js'
 import type { HeadGroup, Sums } from './accumulate.js'
@@ -38,7 +38,7 @@ export async function decompose(sums: Sums, options: DecomposeOptions = {}): Pro
   for (const { site, groups } of sums.sites) {
     for (const group of groups) {
       throwIfAborted(options.signal)
-      const found = await decomposeGroup(sums, group, site.headDim, rule, seed, options)
+      const found = await decomposeGroup(sums, group, site, rule, seed, options)
       group.heads.forEach((head, i) => {
         heads.set(headName(site, head), found[i])
       })
@@ -65,7 +65,7 @@ export async function decompose(sums: Sums, options: DecomposeOptions = {}): Pro
 async function decomposeGroup(
   sums: Sums,
   group: HeadGroup,
-  d: number,
+  { headDim: d, scale }: ResolvedSite,
   rule: RankRule,
   seed: number,
   options: DecomposeOptions,
@@ -97,6 +97,7 @@ async function decomposeGroup(
         headDim: d,
         rank,
         totalEnergy: totalEnergy[i],
+        scoreGap: scale * trace(delta, i, d),
         errorBound: errorBound[i],
         converged: converged[i] === 1,
         terms: terms[c],
@@ -115,6 +116,12 @@ function firstColumns(batch: Float64Array, i: number, d: number, width: number, 
     for (let c = 0; c < rank; c++) out[row * rank + c] = batch[(i * d + row) * width + c]
   }
   return out
+}
+
+function trace(batch: Float64Array, i: number, d: number): number {
+  let sum = 0
+  for (let j = 0; j < d; j++) sum += batch[(i * d + j) * d + j]
+  return sum
 }
 
 /** Rank rules of the method that are not part of this version. */
@@ -151,9 +158,9 @@ function checkRule(rule: RankRule): RankRule {
 
 function headInfo(contrasts: ReadonlyMap<string, ContrastSubspace>): Result['info']['heads'][string] {
   return Object.fromEntries(
-    [...contrasts].map(([name, { rank, totalEnergy, errorBound, converged, terms, skipped }]) => [
+    [...contrasts].map(([name, { rank, totalEnergy, scoreGap, errorBound, converged, terms, skipped }]) => [
       name,
-      { rank, totalEnergy, errorBound, converged, terms, skipped },
+      { rank, totalEnergy, scoreGap, errorBound, converged, terms, skipped },
     ]),
   )
 }

@@ -15,6 +15,8 @@ export interface ContrastSubspace {
   rank: number
   /** ||ΔC||_F^2 */
   totalEnergy: number
+  /** Mean scaled score of the positive keys less that of the negative ones: scale * trace(ΔC). */
+  scoreGap: number
   /** Upper bound of ||ΔC - U diag(s) V^T||_F / ||ΔC||_F. */
   errorBound: number
   /** Whether the decomposition met its accuracy contract. */
@@ -63,7 +65,7 @@ export interface SavedSite {
 
 export type HeadInfo = Pick<
   ContrastSubspace,
-  'rank' | 'totalEnergy' | 'errorBound' | 'converged' | 'terms' | 'skipped'
+  'rank' | 'totalEnergy' | 'scoreGap' | 'errorBound' | 'converged' | 'terms' | 'skipped'
 >
 
 /** One head of a result. */

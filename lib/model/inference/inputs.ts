@@ -1,6 +1,8 @@
 /** What a model takes: token ids, a mask, positions, an empty cache, or tensors that only the user can give. */
 
 import { QkError } from '../../errors.js'
+import { seededRandom } from '../../random.js'
+import { numberToF16 } from '../../tensor.js'
 import type { Graph } from '../onnx/graph.js'
 import type { ValueInfoProto } from '../onnx/onnx_pb.js'
 import type { WireTensor } from './session.js'
@@ -145,7 +147,7 @@ export function probeFeeds(
   inputs: readonly ModelInput[],
   sizes: ProbeSizes,
 ): Record<string, WireTensor> {
-  const random = mulberry32(20_602)
+  const random = seededRandom(20_602)
   const fixed = (shape: (number | string)[], axis: number, free: number) =>
     typeof shape[axis] === 'number' ? shape[axis] : free
   const ids = inputs.find((i) => i.role === 'ids')
@@ -155,7 +157,7 @@ export function probeFeeds(
   const padded = batch > 1 && length > 2 && inputs.some((i) => i.role === 'mask')
   const isLast = (b: number) => padded && b === batch - 1 && typeof ids?.shape[1] !== 'number'
   const sequences = Array.from({ length: batch }, (_, b) =>
-    Array.from({ length: isLast(b) ? length - 2 : length }, () => Math.floor(random() * vocabulary)),
+    Array.from({ length: isLast(b) ? length - 2 : length }, () => random.below(vocabulary)),
   )
   const feeds = tokenFeeds(
     inputs.filter((i) => i.role !== 'custom'),
@@ -177,7 +179,7 @@ export function probeFeeds(
     )
     const limit = vocabularySize(graph, input.name)
     for (let i = 0; i < data.length; i++) {
-      const value = isFloat(input.type) ? normal(random) : Math.floor(random() * Math.min(limit, 2))
+      const value = isFloat(input.type) ? random.normal() : random.below(Math.min(limit, 2))
       setValue(data, i, value, input.type)
     }
     feeds[input.name] = { type: input.type, dims, data }
@@ -217,31 +219,5 @@ export function makeArray(input: ModelInput, size: number): NumericArray {
 
 export function setValue(data: NumericArray, index: number, value: number, type: string): void {
   if (data instanceof BigInt64Array) data[index] = BigInt(Math.trunc(value))
-  else data[index] = type === 'float16' ? toHalf(value) : value
-}
-
-/** float16 bits of a value of moderate size, truncated; enough for probes, masks and zeros. */
-function toHalf(value: number): number {
-  if (value === 0) return 0
-  const sign = value < 0 ? 0x8000 : 0
-  const magnitude = Math.abs(value)
-  const exponent = Math.min(15, Math.floor(Math.log2(magnitude)))
-  if (exponent < -14) return sign
-  return sign | ((exponent + 15) << 10) | Math.floor((magnitude / 2 ** exponent - 1) * 1024)
-}
-
-/** A small seeded generator of numbers in [0, 1) (Tommy Ettinger's mulberry32). */
-export function mulberry32(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let t = state
-    t = Math.imul(t ^ (t >>> 15), t | 1)
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296
-  }
-}
-
-function normal(random: () => number): number {
-  return Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random())
+  else data[index] = type === 'float16' ? numberToF16(value) : value
 }

@@ -1,0 +1,20 @@
+/** Models and word lists that come with the package. */
+
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+
+/** Path of a bundled file. */
+export function bundledFile(name: string): string {
+  return fileURLToPath(new URL(`../../lib/bundled/${name}`, import.meta.url))
+}
+
+export interface Words {
+  objects: string[]
+  boxes: string[]
+  categories: Record<string, string[]>
+}
+
+/** The words that the bundled transformer knows. */
+export function bundledWords(): Words {
+  return JSON.parse(readFileSync(bundledFile('words.json'), 'utf8'))
+}

@@ -1,0 +1,35 @@
+/** `qkspace doctor`: what works on this machine, and why the rest does not. */
+
+import type { Command } from 'commander'
+import { backends } from '../backend/select.js'
+import { versions } from '../versions.js'
+import { printJson, printLine, printTable } from './output.js'
+
+export function registerDoctor(program: Command): void {
+  program
+    .command('doctor')
+    .description('say which backends work here, and why others do not')
+    .option('--json', 'print one JSON document')
+    .action(({ json }: { json?: boolean }) => {
+      const found = backends()
+      const platform = `${process.platform}-${process.arch}`
+      if (json) {
+        printJson({ platform, versions: versions(), backends: found })
+        return
+      }
+      printTable(
+        ['backend', 'state', 'instruction set', 'threads'],
+        found.map(({ name, available, description }) => [
+          name,
+          available ? 'ready' : 'not available',
+          description?.instructionSet ?? '',
+          description ? `${description.threads}` : '',
+        ]),
+      )
+      for (const { name, reason } of found) {
+        if (reason) printLine(`\n${name}: ${reason}`)
+      }
+      printLine()
+      printTable(['component', 'version'], [['platform', platform], ...Object.entries(versions())])
+    })
+}

@@ -1,0 +1,46 @@
+/** `qkspace inspect`: the attention sites of a model. */
+
+import type { Command } from 'commander'
+import { describeSite, type Model, openModel } from '../model/model.js'
+import { printJson, printLine, printTable } from './output.js'
+
+export function registerInspect(program: Command): void {
+  program
+    .command('inspect')
+    .description('list the attention sites of a model, each verified on a synthetic batch')
+    .argument('<model>', 'ONNX file')
+    .option('--json', 'print one JSON document')
+    .action(async (file: string, { json }: { json?: boolean }) => {
+      const model = await openModel(file)
+      if (json) {
+        printJson({ model: file, sites: model.sites.map(describeSite), unsupported: model.unsupported })
+      } else {
+        printSites(model)
+      }
+    })
+}
+
+function printSites(model: Model): void {
+  printLine(`${model.path}: ${model.sites.length} attention sites`)
+  printLine()
+  printTable(
+    ['site', 'op', 'heads', 'key heads', 'head dim', 'scale', 'causal', 'rotary', 'cross', 'relative error'],
+    model.sites.map((site) => [
+      `${site.kind ? `${site.kind}.` : ''}L${site.layer}`,
+      site.op,
+      `${site.heads}`,
+      `${site.kvHeads}`,
+      `${site.headDim}`,
+      site.scale.toPrecision(4),
+      site.causal ? 'yes' : 'no',
+      site.rotary ? 'yes' : 'no',
+      site.cross ? 'yes' : 'no',
+      site.relativeError.toExponential(1),
+    ]),
+  )
+  if (model.unsupported.length > 0) {
+    printLine()
+    printLine('Not captured:')
+    for (const { node, reason } of model.unsupported) printLine(`  ${node}: ${reason}`)
+  }
+}

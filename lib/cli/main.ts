@@ -1,0 +1,59 @@
+#!/usr/bin/env node
+/** The `qkspace` command: parses arguments, runs a command, turns errors into messages and exit statuses. */
+
+import { Command, CommanderError } from 'commander'
+import { QkError } from '../errors.js'
+import { removeUnfinishedFiles } from '../store/atomic-file.js'
+import { versions } from '../versions.js'
+import { registerDecompose } from './decompose.js'
+import { registerDemo } from './demo.js'
+import { registerDoctor } from './doctor.js'
+import { registerInspect } from './inspect.js'
+import { registerToy } from './toy.js'
+
+const EXIT = { failed: 1, usage: 2 } as const
+
+// onnxruntime aborts when a process exits in an orderly way during a run; a signal's default action does not.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => {
+    removeUnfinishedFiles()
+    process.kill(process.pid, signal)
+  })
+}
+
+const program = new Command('qkspace')
+  .description(
+    'Why did this attention head attend to that token? Contrastive query-key subspaces of ONNX models.',
+  )
+  .version(versions().qkspace)
+  .showHelpAfterError('(see --help)')
+  .exitOverride()
+
+for (const register of [registerInspect, registerDecompose, registerDoctor, registerToy, registerDemo]) {
+  register(program)
+}
+for (const command of program.commands) makeStrict(command)
+
+function makeStrict(command: Command): void {
+  command.exitOverride().showHelpAfterError('(see --help)')
+  for (const inner of command.commands) makeStrict(inner)
+}
+
+try {
+  await program.parseAsync()
+} catch (error) {
+  process.exitCode = report(error)
+}
+
+/** Prints what went wrong to standard error and returns the exit status. */
+function report(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT.usage
+  if (error instanceof QkError) {
+    process.stderr.write(`qkspace: ${error.message}\n`)
+    if (error.hint) process.stderr.write(`  ${error.hint}\n`)
+    if (process.env.QKSPACE_DEBUG) process.stderr.write(`${error.stack}\n`)
+    return error.code === 'ERR_USAGE' ? EXIT.usage : EXIT.failed
+  }
+  process.stderr.write(`qkspace: ${(error as Error)?.stack ?? error}\n`)
+  return EXIT.failed
+}

@@ -1,0 +1,51 @@
+/** Options that several commands share, parsed; wrong ones are bad usage (exit status 2). */
+
+import { InvalidArgumentError } from 'commander'
+import type { RankRule } from '../analysis/decompose.js'
+import type { Estimator } from '../backend/backend.js'
+import type { BackendChoice } from '../backend/select.js'
+
+const choice =
+  <T extends string>(what: string, known: readonly T[], toCome: readonly string[] = []) =>
+  (value: string): T => {
+    if (known.includes(value as T)) return value as T
+    throw new InvalidArgumentError(
+      `${toCome.includes(value) ? `The ${what} "${value}" is not part of this version` : `There is no ${what} "${value}"`}; use ${known.join(', ')}.`,
+    )
+  }
+
+export const parseBackend = choice<BackendChoice>('backend', ['auto', 'js', 'cpu'], ['cuda'])
+export const parseEstimator = choice<Estimator>('estimator', ['per-query', 'per-pair', 'sum'])
+
+/** `energy:0.99` or `fixed:8`. */
+export function parseRank(value: string): RankRule {
+  const [name, text] = value.split(':', 2)
+  const number = Number(text)
+  if (name === 'energy') {
+    const threshold = text === undefined ? 0.99 : number
+    if (!(threshold > 0 && threshold <= 1)) {
+      throw new InvalidArgumentError('The energy threshold is above 0 and at most 1, as in energy:0.99.')
+    }
+    return { rule: 'energy', threshold }
+  }
+  if (name === 'fixed') {
+    if (!(Number.isSafeInteger(number) && number >= 1)) {
+      throw new InvalidArgumentError('A fixed rank is a whole number of at least 1, as in fixed:8.')
+    }
+    return { rule: 'fixed', rank: number }
+  }
+  const toCome = name === 'permutation' || name === 'split-half'
+  throw new InvalidArgumentError(
+    `${toCome ? `The rank rule "${name}" is not part of this version` : `There is no rank rule "${name}"`}; use energy:0.99 or fixed:8.`,
+  )
+}
+
+export const parseWhole =
+  (least: number) =>
+  (value: string): number => {
+    const number = Number(value)
+    if (!(Number.isSafeInteger(number) && number >= least)) {
+      throw new InvalidArgumentError(`Expected a whole number of at least ${least}.`)
+    }
+    return number
+  }

@@ -1,0 +1,52 @@
+/** What commands print: one JSON document, or tables for people; progress on a terminal's standard error. */
+
+import cliProgress from 'cli-progress'
+
+export function printJson(value: unknown): void {
+  process.stdout.write(`${JSON.stringify(value, (_, v) => (Number.isNaN(v) ? null : v), 2)}\n`)
+}
+
+export function printLine(text = ''): void {
+  process.stdout.write(`${text}\n`)
+}
+
+/** Columns padded to their widest cell; cells that start with a digit or a sign are aligned on the right. */
+export function printTable(header: readonly string[], rows: readonly (readonly string[])[]): void {
+  const widths = header.map((name, c) => Math.max(name.length, ...rows.map((row) => row[c].length)))
+  const numeric = header.map((_, c) => rows.length > 0 && rows.every((row) => /^([-+]?\d|$)/.test(row[c])))
+  const line = (cells: readonly string[]) =>
+    cells.map((cell, c) => (numeric[c] ? cell.padStart(widths[c]) : cell.padEnd(widths[c]))).join('  ')
+  printLine(line(header).trimEnd())
+  printLine(widths.map((w) => '─'.repeat(w)).join('  '))
+  for (const row of rows) printLine(line(row).trimEnd())
+}
+
+export interface Progress {
+  update(done: number, total: number): void
+  stop(): void
+}
+
+/** A progress bar when standard error is a terminal; nothing otherwise. */
+export function progressBar(what: string): Progress {
+  if (!process.stderr.isTTY) return { update: () => {}, stop: () => {} }
+  const bar = new cliProgress.SingleBar(
+    {
+      format: `${what} {bar} {value}/{total} {eta_formatted}`,
+      stream: process.stderr,
+      hideCursor: true,
+      clearOnComplete: true,
+    },
+    cliProgress.Presets.shades_classic,
+  )
+  let started = false
+  return {
+    update: (done, total) => {
+      if (!started) bar.start(total, done)
+      else bar.update(done)
+      started = true
+    },
+    stop: () => {
+      if (started) bar.stop()
+    },
+  }
+}
