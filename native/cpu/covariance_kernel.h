@@ -92,7 +92,7 @@ static inline void prefetchRow(const RowView& v, int64_t offset, int d) {
   if (v.dimStride != 1) return;
   const size_t size = v.dtype == QKS_F32 ? 4 : 2;
   const char* p = static_cast<const char*>(v.data) + static_cast<size_t>(offset) * size;
-  for (size_t i = 0; i < static_cast<size_t>(d) * size; i += 64) __builtin_prefetch(p + i);
+  for (size_t i = 0; i < static_cast<size_t>(d) * size; i += 64) __builtin_prefetch(p + i, 0, 2);
 #else
   (void)v, (void)offset, (void)d;
 #endif
@@ -259,8 +259,9 @@ static void scalePanels(float* panels, size_t panelCount, size_t stride, size_t 
 }
 
 // c[MR][NV * W] += scale * sum_t a[t][MR] b[t][NV * W]; rows and columns beyond the matrix are left out.
+// A function of its own: inlined into its caller, its sums spill.
 template <int NV>
-static inline void productBlock(const float* a, const float* b, int count, double scale, double* c, int64_t ldc,
+static QKS_NOINLINE void productBlock(const float* a, const float* b, int count, double scale, double* c, int64_t ldc,
                                 int rows, int cols) {
   VF sum[MR][NV];
   for (int i = 0; i < MR; i++)
@@ -310,8 +311,31 @@ static inline void panelSum(const float* panel, const float* w, int count, doubl
                        (static_cast<double>(sum[2][i]) + static_cast<double>(sum[3][i])));
 }
 
+static inline void prefetchTerm(const PreparedBatch& b, int32_t term, int64_t qHead, int64_t kHead) {
+  prefetchRow(b.q, rowOffset(b.q, b.side[0].query[term]) + qHead, b.headDim);
+  if (b.side[1].query[term] != b.side[0].query[term])
+    prefetchRow(b.q, rowOffset(b.q, b.side[1].query[term]) + qHead, b.headDim);
+  for (int s = 0; s < 2; s++) {
+    const TermSide& side = b.side[s];
+    for (int32_t j = side.offsets[term]; j < side.offsets[term + 1] && j < side.offsets[term] + 4; j++)
+      prefetchRow(b.k, rowOffset(b.k, side.keys[j]) + kHead, b.headDim);
+  }
+}
+
+// The terms that the next tile will gather. They are fetched between the blocks of the product, which
+// leaves memory idle otherwise.
+struct Ahead {
+  int64_t next, end;  // positions in batch.order
+  int64_t qHead, kHead;
+};
+
+static inline void prefetchAhead(const PreparedBatch& b, Ahead* ahead, int64_t count) {
+  for (; count > 0 && ahead->next < ahead->end; count--)
+    prefetchTerm(b, b.order[ahead->next++], ahead->qHead, ahead->kHead);
+}
+
 // Adds the tile to the sums of its contrast and empties it.
-static int32_t flushTile(CovarianceTile& t, const HeadSums& sums) {
+static int32_t flushTile(CovarianceTile& t, const HeadSums& sums, Ahead* ahead) {
   if (t.count == 0) return QKS_OK;
   const CovarianceLayout& l = *t.layout;
   const size_t n = static_cast<size_t>(t.count);
@@ -319,6 +343,8 @@ static int32_t flushTile(CovarianceTile& t, const HeadSums& sums) {
   if (!t.batch->allowNonFinite)
     for (int s = 0; s < 2; s++)
       if (t.qMost[s] >= 0x7f800000u || t.kMost[s] >= 0x7f800000u) return QKS_E_NON_FINITE;
+  const int64_t blocks = 2 * static_cast<int64_t>(l.kPanels) * l.qPanels;
+  const int64_t share = (kTile + blocks - 1) / blocks;
   float qScale[2], kScale[2];
   for (int s = 0; s < 2; s++) {
     qScale[s] = tileScale(t.qMost[s]);
@@ -348,6 +374,7 @@ static int32_t flushTile(CovarianceTile& t, const HeadSums& sums) {
           productBlock<2>(q + p * l.qStride, k, t.count, back, c, l.d, l.d - p * MR, cols);
         else
           productBlock<1>(q + p * l.qStride, k, t.count, back, c, l.d, l.d - p * MR, cols);
+        if (ahead) prefetchAhead(*t.batch, ahead, share);
       }
     }
   }
@@ -356,17 +383,6 @@ static int32_t flushTile(CovarianceTile& t, const HeadSums& sums) {
 }
 
 // ---- filling it ----
-
-static inline void prefetchTerm(const PreparedBatch& b, int32_t term, int64_t qHead, int64_t kHead) {
-  prefetchRow(b.q, rowOffset(b.q, b.side[0].query[term]) + qHead, b.headDim);
-  if (b.side[1].query[term] != b.side[0].query[term])
-    prefetchRow(b.q, rowOffset(b.q, b.side[1].query[term]) + qHead, b.headDim);
-  for (int s = 0; s < 2; s++) {
-    const TermSide& side = b.side[s];
-    for (int32_t j = side.offsets[term]; j < side.offsets[term + 1] && j < side.offsets[term] + 4; j++)
-      prefetchRow(b.k, rowOffset(b.k, side.keys[j]) + kHead, b.headDim);
-  }
-}
 
 static void pushTerm(CovarianceTile& t, int32_t term, int64_t qHead, int64_t kHead) {
   const PreparedBatch& b = *t.batch;
@@ -440,7 +456,7 @@ static int32_t pushRun(CovarianceTile& t, const LabelRun& run, double* sums, int
     t.weight[0][t.count] = pairs ? static_cast<float>(term.posCount) : 1.0f;
     t.weight[1][t.count] = pairs ? static_cast<float>(term.negCount) : 1.0f;
     if (++t.count == kTile) {
-      const int32_t status = flushTile(t, out);
+      const int32_t status = flushTile(t, out, nullptr);
       if (status != QKS_OK) return status;
       if (cancel && cancel->poll && cancel->poll(cancel->user)) return QKS_E_ABORTED;
     }
@@ -470,11 +486,18 @@ static int32_t covarianceHead(const CovarianceTask& task) {
   for (int32_t c = 0; c < b.contrasts; c++) {
     const HeadSums& out = task.sums[c];
     int32_t status;
-    for (int64_t i = b.start[c]; i < b.start[c + 1]; i++) {
-      if (i + 4 < b.start[c + 1]) prefetchTerm(b, b.order[i + 4], qHead, kHead);
+    const int64_t end = b.start[c + 1];
+    Ahead ahead = {b.start[c], end, qHead, kHead};
+    for (int64_t i = b.start[c]; i < end; i++) {
+      if (ahead.next < i + 4) {
+        ahead.next = ahead.next > i ? ahead.next : i;
+        prefetchAhead(b, &ahead, i + 4 - ahead.next);
+      }
       pushTerm(t, b.order[i], qHead, kHead);
       if (t.count < kTile) continue;
-      if ((status = flushTile(t, out)) != QKS_OK) return status;
+      ahead.end = i + 1 + kTile < end ? i + 1 + kTile : end;
+      if ((status = flushTile(t, out, &ahead)) != QKS_OK) return status;
+      ahead.end = end;
       if (cancel && cancel->poll && cancel->poll(cancel->user)) return QKS_E_ABORTED;
     }
     for (int64_t r = b.runStart[c]; r < b.runStart[c + 1]; r++) {
@@ -482,7 +505,7 @@ static int32_t covarianceHead(const CovarianceTask& task) {
       status = pushRun(t, b.runs[r], sums, qHead, kHead, out, cancel);
       if (status != QKS_OK) return status;
     }
-    if ((status = flushTile(t, out)) != QKS_OK) return status;
+    if ((status = flushTile(t, out, nullptr)) != QKS_OK) return status;
   }
   return QKS_OK;
 }

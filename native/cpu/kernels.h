@@ -12,6 +12,12 @@
 #define QKS_X86 1
 #endif
 
+#if defined(_MSC_VER)
+#define QKS_NOINLINE __declspec(noinline)
+#else
+#define QKS_NOINLINE __attribute__((noinline))
+#endif
+
 namespace qkspace {
 
 constexpr int kTile = 128;  // terms in one f32 chunk (contract: at most 128)
