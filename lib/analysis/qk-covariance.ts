@@ -13,7 +13,7 @@ import type {
   RowTensor,
   TermBatch,
 } from '../backend/backend.js'
-import { momentBytes } from '../backend/moments.js'
+import { workingBytes } from '../backend/moments.js'
 import { type BackendChoice, selectBackend } from '../backend/select.js'
 import { QkError } from '../errors.js'
 import { contiguousStrides, elementCount } from '../tensor.js'
@@ -112,7 +112,7 @@ const ESTIMATORS: readonly string[] = ['per-query', 'per-pair', 'sum']
 export class QKCovariance {
   readonly contrasts: readonly string[]
   readonly spec: Readonly<CovarianceSpec>
-  /** Bytes that the sums of all heads and contrasts take; known before the first batch. */
+  /** Bytes that the sums of all heads and contrasts take at most, a batch's included; known beforehand. */
   readonly bytes: number
   readonly backend: Backend
   readonly #sums: BackendCovariance
@@ -144,7 +144,8 @@ export class QKCovariance {
       contrasts: contrasts.length,
       allowNonFinite: options.allowNonFinite ?? false,
     }
-    this.bytes = momentBytes(this.spec)
+    this.backend = selectBackend(options.backend)
+    this.bytes = workingBytes(this.spec, this.backend.name)
     const limit = options.memoryLimit ?? totalmem() / 2
     if (!(this.bytes <= limit))
       throw new QkError(
@@ -153,7 +154,6 @@ export class QKCovariance {
           `the limit is ${megabytes(limit)}`,
         { hint: 'take fewer heads or contrasts at a time, or raise memoryLimit' },
       )
-    this.backend = selectBackend(options.backend)
     this.#sums = this.backend.covariance(this.spec)
   }
 

@@ -115,7 +115,8 @@ export interface BackendCovariance {
   /**
    * Adds a batch, wholly or (on error or abort) not at all. Typed arrays over SharedArrayBuffers, or any
    * when `owned` is set, are read in place until the promise settles; all others are copied before the
-   * call returns.
+   * call returns, and so are index arrays always. The promise is the back-pressure: with 16 batches of one
+   * covariance in flight, a further call is refused (ERR_ARGUMENT) rather than queued.
    */
   add(batch: CovarianceBatch, options?: { signal?: AbortSignal; owned?: boolean }): Promise<void>
   /** Adds the moments of another accumulation with the same spec; master sums are f64, so this is exact to 1e-12. */

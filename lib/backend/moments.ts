@@ -1,6 +1,6 @@
 /** Room for moments, and arithmetic on them that every backend shares. */
 
-import type { CovarianceMoments, CovarianceSpec, SideMoments } from './backend.js'
+import type { BackendName, CovarianceMoments, CovarianceSpec, SideMoments } from './backend.js'
 
 /** Zeroed moments with room for `heads` heads. */
 export function emptyMoments(contrasts: number, heads: number, d: number): CovarianceMoments {
@@ -22,6 +22,15 @@ export function emptyMoments(contrasts: number, heads: number, d: number): Covar
 export function momentBytes(spec: Pick<CovarianceSpec, 'contrasts' | 'heads' | 'headDim'>): number {
   const { contrasts, heads, headDim: d } = spec
   return 16 * contrasts * heads * (d * d + 2 * d)
+}
+
+/** Most that the cpu backend sums beside the masters (kMostStaged in native/cpu/covariance.cc). */
+const MOST_STAGED = 512 * 2 ** 20
+
+/** Bytes of the sums and of the room in which a batch is summed before it is added to them. */
+export function workingBytes(spec: CovarianceSpec, backend: BackendName): number {
+  const bytes = momentBytes(spec)
+  return bytes + (backend === 'js' ? bytes : Math.min(bytes, MOST_STAGED))
 }
 
 /** Every array of the moments, in a fixed order. */

@@ -207,7 +207,7 @@ export function inputSuite(test, backend) {
       code: 'ERR_MEMORY_LIMIT',
       message: /4 heads and 2 contrasts/,
     })
-    t.is(make().bytes, 16 * 4 * 2 * (D * D + 2 * D))
+    t.is(make().bytes, 2 * 16 * 4 * 2 * (D * D + 2 * D))
   })
 
   test('contract 5: batches in flight are bounded, and run in order', async (t) => {
