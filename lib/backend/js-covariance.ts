@@ -191,12 +191,12 @@ class HeadSums {
       keys: Int32Array,
       keyWeights: Float32Array | undefined,
     ) => {
-      this.#query_(query)
+      this.#loadQuery(query)
       this.#sum.fill(0)
       let total = 0
       for (let j = offsets[t]; j < offsets[t + 1]; j++) {
         const a = keyWeights?.[j] ?? 1
-        const key = this.#key_(keys[j])
+        const key = this.#loadKey(keys[j])
         for (let i = 0; i < key.length; i++) this.#sum[i] += a * key[i]
         total += a
       }
@@ -227,7 +227,7 @@ class HeadSums {
           own = { sum: new Float64Array(d), count: 0 }
           byLabel.set(label, own)
         }
-        const row = this.#key_(l.keyRows[key])
+        const row = this.#loadKey(l.keyRows[key])
         for (const to of [own, total]) {
           for (let j = 0; j < d; j++) to.sum[j] += row[j]
           to.count++
@@ -244,7 +244,7 @@ class HeadSums {
         neg[j] = total.sum[j] - same.sum[j]
       }
       if (l.reach === 'others' && l.keyPositions[self] === at && l.keyLabels[self] >= 0) {
-        const row = this.#key_(l.keyRows[self])
+        const row = this.#loadKey(l.keyRows[self])
         const own = l.keyLabels[self] === label
         for (let j = 0; j < d; j++) (own ? pos : neg)[j] -= row[j]
         if (own) posCount--
@@ -254,7 +254,7 @@ class HeadSums {
         if (this.#head === 0) this.#out.skipped[l.contrast]++
         continue
       }
-      this.#query_(l.queryRows[i])
+      this.#loadQuery(l.queryRows[i])
       this.#pair(this.#out.positive, l.contrast, 1, posCount, pos)
       this.#pair(this.#out.negative, l.contrast, 1, negCount, neg)
       if (this.#head === 0) this.#out.terms[l.contrast]++
@@ -278,12 +278,12 @@ class HeadSums {
     }
   }
 
-  #query_(row: number): void {
+  #loadQuery(row: number): void {
     this.#readQ(row, this.#head, this.#query)
     this.#finite(this.#query, 'q', this.#head, row)
   }
 
-  #key_(row: number): Float64Array {
+  #loadKey(row: number): Float64Array {
     this.#readK(row, this.#kvHead, this.#key)
     this.#finite(this.#key, 'k', this.#kvHead, row)
     return this.#key
