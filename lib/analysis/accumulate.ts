@@ -346,10 +346,11 @@ async function verifyOn(model: Model, sums: Sums, prompt: EncodedPrompt, padId: 
     model.threads,
   )
   sums.sites.forEach((entry, i) => {
-    const { relativeError, dtype } = checked[i]
+    const { relativeError, dtype, finite } = checked[i]
     entry.relativeError = relativeError
     const limit = dtype === 'f16' ? TOLERANCE.f16 : TOLERANCE.f32
-    if (relativeError <= limit) return
+    // Rows that are not finite are refused, and named, when they are accumulated.
+    if (relativeError <= limit || !finite) return
     const { site } = entry
     throw new QkError(
       'ERR_CAPTURE_MISMATCH',

@@ -1,8 +1,8 @@
 /** Files appear whole or not at all: written under a temporary name beside the target, then renamed. */
 
 import { randomBytes } from 'node:crypto'
-import { rmSync } from 'node:fs'
-import { open, rename, rm, stat } from 'node:fs/promises'
+import { constants, rmSync } from 'node:fs'
+import { access, open, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { QkError } from '../errors.js'
 
@@ -21,9 +21,17 @@ export async function checkWritable(file: string): Promise<void> {
   if (!found?.isDirectory()) {
     throw new QkError('ERR_FILE', `cannot write ${file}: there is no folder ${folder}`)
   }
-  if ((await stat(file).catch(() => undefined))?.isDirectory()) {
-    throw new QkError('ERR_FILE', `cannot write ${file}: it is a folder`)
+  const target = await stat(file).catch(() => undefined)
+  if (target && !target.isFile()) {
+    // Renaming over a device such as /dev/null would replace it.
+    throw new QkError(
+      'ERR_FILE',
+      `cannot write ${file}: it is ${target.isDirectory() ? 'a folder' : 'not a file'}`,
+    )
   }
+  await access(target ? file : folder, constants.W_OK).catch((cause) => {
+    throw new QkError('ERR_FILE', `cannot write ${file}: permission denied`, { cause })
+  })
 }
 
 /** Writes the chunks as one file, replacing what was there. Errors: ERR_FILE, with the system's reason. */

@@ -14,6 +14,8 @@ import { tensorValues } from './values.js'
 export interface Verification {
   /** ||S - S'||_F / ||S||_F over unmasked entries; NaN where a step could not be recomputed. */
   relativeError: number
+  /** Whether the captured queries and keys are finite. */
+  finite: boolean
   /**
    * Every how many captured key heads differ. More than 1 where heads were repeated by operations that
    * could not be followed.
@@ -88,6 +90,7 @@ function verifySite(
   }
   return {
     relativeError: scores ? relativeError(values(candidate.softmaxInput).data, scores.data) : Number.NaN,
+    finite: q.data.every(Number.isFinite) && k.data.every(Number.isFinite),
     keyStride: keyStride(k),
   }
 }
