@@ -1,0 +1,207 @@
+/** Prompt sets: positions in text become tokens, and every mistake is named by file and line. */
+
+import { writeFileSync } from 'node:fs'
+import path from 'node:path'
+import test from 'ava'
+import { bundledFile, bundledWords } from '../dist/bundled/files.js'
+import { boxesLexical, boxesOrder } from '../dist/contrast/families/boxes.js'
+import { resolvePosition } from '../dist/contrast/positions.js'
+import { promptRules } from '../dist/contrast/prompt.js'
+import { accumulate, openModel, readPrompts } from '../dist/index.js'
+import { loadTokenizer } from '../dist/model/tokenizer.js'
+import { temporaryFolder } from './helpers/files.js'
+
+const folder = temporaryFolder(test)
+
+const TEXT = 'The apple is in Box O, the pear is in Box A. Which box is the pear in? Box'
+
+async function located(text) {
+  const tokenizer = await loadTokenizer(bundledFile('boxes.tokenizer.json'))
+  const tokens = await tokenizer.encode(text)
+  return { length: tokens.ids.length, text, tokens, words: tokens.ids.map(tokenizer.token) }
+}
+
+test('spans and pieces of text become token indices', async (t) => {
+  const run = await located(TEXT)
+  const at = (position) => run.words[resolvePosition(position, run, 'here')]
+  t.is(at({ match: 'Box O' }), 'O')
+  t.is(at({ match: 'Box A', token: 'first' }), 'Box')
+  t.is(at({ match: 'pear', nth: 1 }), 'pear')
+  t.is(
+    resolvePosition({ match: 'pear', nth: 1 }, run, '') > resolvePosition({ match: 'pear', nth: 0 }, run, ''),
+    true,
+  )
+  t.is(at({ char: [4, 9] }), 'apple')
+  // A span that touches only part of a token takes the token.
+  t.is(at({ char: [6, 7] }), 'apple')
+  t.is(resolvePosition(-1, run, ''), run.length - 1)
+  t.is(resolvePosition(0, run, ''), 0)
+})
+
+test('special tokens never match', async (t) => {
+  const run = await located(TEXT)
+  t.is(run.tokens.special[0], true)
+  t.is(resolvePosition({ char: [0, 3] }, run, ''), 1)
+})
+
+test('offsets are UTF-16 units, also behind characters outside the basic plane', async (t) => {
+  const text = `😀😀 ${TEXT}`
+  const run = await located(text)
+  const index = resolvePosition({ match: 'apple' }, run, '')
+  t.is(run.words[index], 'apple')
+  t.deepEqual(run.tokens.spans[index], [text.indexOf('apple'), text.indexOf('apple') + 5])
+})
+
+const wrongPositions = [
+  ['a piece that is not there', { match: 'Box Z' }, 'ERR_MATCH', /"Box Z" is not in the text/],
+  ['an ambiguous piece', { match: 'pear' }, 'ERR_MATCH', /in the text 2 times/],
+  ['an nth beyond the last', { match: 'pear', nth: 2 }, 'ERR_MATCH', /counts from 0/],
+  ['an empty piece', { match: '' }, 'ERR_MATCH', /not empty/],
+  ['an index beyond the end', 99, 'ERR_POSITION', /position 99 is outside the prompt of \d+ tokens/],
+  ['an index before the start', -99, 'ERR_POSITION', /outside the prompt/],
+  ['half an index', 1.5, 'ERR_POSITION', /not a whole number/],
+  ['a span beyond the end', { char: [70, 999] }, 'ERR_POSITION', /not a span of the text's 73 characters/],
+  ['an empty span', { char: [5, 5] }, 'ERR_POSITION', /not a span/],
+  ['a span of white space', { char: [3, 4] }, 'ERR_POSITION', /no token lies in " "/],
+  ['nonsense', 'last', 'ERR_POSITION', /not a position/],
+]
+
+for (const [what, position, code, message] of wrongPositions) {
+  test(`refuses ${what}`, async (t) => {
+    const run = await located(TEXT.slice(0, 73))
+    t.throws(() => resolvePosition(position, run, 'set.jsonl:7: term 0'), { code, message })
+    t.throws(() => resolvePosition(position, run, 'set.jsonl:7: term 0'), {
+      message: /^set\.jsonl:7: term 0/,
+    })
+  })
+}
+
+const terms = [{ query: -1, positive: [1], negative: [2] }]
+const wrongPrompts = [
+  ['no text', { contrast: 'c', terms }, 'ERR_PROMPT', /give one of "text", "tokens" and "inputs"/],
+  ['text and tokens', { contrast: 'c', text: 'a', tokens: [1], terms }, 'ERR_PROMPT', /give one of/],
+  ['tokens that are not ids', { contrast: 'c', tokens: [1, 'a'], terms }, 'ERR_PROMPT', /list of token ids/],
+  ['no contrast', { tokens: [1], terms }, 'ERR_PROMPT', /name of the "contrast"/],
+  [
+    'a contrast that cannot name a tensor',
+    { contrast: 'a.b', tokens: [1], terms },
+    'ERR_PROMPT',
+    /cannot name/,
+  ],
+  ['no terms', { contrast: 'c', tokens: [1] }, 'ERR_PROMPT', /either "terms" or "labels"/],
+  ['an empty list of terms', { contrast: 'c', tokens: [1], terms: [] }, 'ERR_PROMPT', /not empty/],
+  [
+    'an empty positive set',
+    { contrast: 'c', tokens: [1], terms: [{ query: 0, positive: [], negative: [0] }] },
+    'ERR_EMPTY_SET',
+    /term 0 has no positive position/,
+  ],
+  [
+    'a missing negative set',
+    { contrast: 'c', tokens: [1], terms: [{ query: 0, positive: [0] }] },
+    'ERR_EMPTY_SET',
+    /term 0 has no negative position/,
+  ],
+  [
+    'terms without a partner in the counterfactual',
+    { contrast: 'c', tokens: [1], terms, counterfactual: { tokens: [1], terms: [] } },
+    'ERR_PROMPT',
+    /1 terms, but 0 in the counterfactual/,
+  ],
+  [
+    'labels in a counterfactual',
+    { contrast: 'c', tokens: [1], labels: { query: ['a'] }, counterfactual: { tokens: [1], terms: [] } },
+    'ERR_PROMPT',
+    /do not go together/,
+  ],
+  [
+    'an unknown label rule',
+    { contrast: 'c', tokens: [1], labels: { query: ['a'], rule: 'next' } },
+    'ERR_PROMPT',
+    /"next" does not exist/,
+  ],
+]
+
+for (const [what, prompt, code, message] of wrongPrompts) {
+  test(`refuses a prompt with ${what}`, (t) => {
+    t.throws(() => promptRules(prompt, 'set.jsonl:3'), { code, message })
+  })
+}
+
+test('a bad line is named by its number, before anything runs', async (t) => {
+  const good = JSON.stringify({ contrast: 'c', tokens: [1, 2, 3], terms })
+  const lines = Array.from({ length: 4300 }, () => good)
+  lines[4210] = '{"contrast": "c", "tokens": [1, 2'
+  const file = path.join(folder, 'set.jsonl')
+  writeFileSync(file, lines.join('\n'))
+  const model = await openModel(bundledFile('boxes.onnx'))
+  let started = false
+  const running = accumulate(model, readPrompts(file), {
+    onProgress: () => {
+      started = true
+    },
+  })
+  await t.throwsAsync(running, { code: 'ERR_PROMPT', message: /set\.jsonl:4211: not JSON/ })
+  t.false(started)
+})
+
+test('a missing or empty set is refused', async (t) => {
+  t.throws(() => readPrompts(path.join(folder, 'none.jsonl')), { code: 'ERR_FILE' })
+  const file = path.join(folder, 'empty.jsonl')
+  writeFileSync(file, '\n\n')
+  await t.throwsAsync(readPrompts(file).summary(), { code: 'ERR_PROMPT', message: /holds no prompts/ })
+})
+
+test('text without a tokenizer is refused', async (t) => {
+  const model = await openModel(bundledFile('boxes.onnx'))
+  await t.throwsAsync(accumulate(model, [{ contrast: 'c', text: TEXT, terms }]), {
+    code: 'ERR_TOKENIZER',
+    message: /text needs a tokenizer/,
+  })
+})
+
+test('labels must be as many as the tokens', async (t) => {
+  const model = await openModel(bundledFile('boxes.onnx'))
+  const prompt = { contrast: 'c', tokens: [1, 2, 3], labels: { query: ['a', 'b'] } }
+  await t.throwsAsync(accumulate(model, [prompt]), {
+    code: 'ERR_PROMPT',
+    message: /2 query labels for 3 tokens/,
+  })
+})
+
+test('an unknown head is refused, and the known ones are told', async (t) => {
+  const model = await openModel(bundledFile('boxes.onnx'))
+  for (const heads of ['L9H0', 'L0H99', 'head 3', [[9, 0]]]) {
+    await t.throwsAsync(accumulate(model, [{ contrast: 'c', tokens: [1, 2, 3], terms }], { heads }), {
+      code: 'ERR_UNKNOWN_HEAD',
+    })
+  }
+})
+
+test('order prompts: the place of the answer goes round, and the words are the bundled tokenizer’s', async (t) => {
+  const words = bundledWords()
+  const prompts = boxesOrder({ ...words, prompts: 40, seed: 1 })
+  t.deepEqual(prompts, boxesOrder({ ...words, prompts: 40, seed: 1 }))
+  for (const { text, terms: list } of prompts) {
+    const run = await located(text)
+    t.false(run.words.includes('<unk>'), text)
+    const answer = resolvePosition(list[0].positive[0], run, '')
+    const object = run.words[resolvePosition(list[0].query, run, '') - 3]
+    // "the <object> is in Box <answer>"
+    t.is(run.words[answer - 4], object, text)
+    t.is(list[0].negative.length, 4)
+  }
+})
+
+test('lexical counterfactuals differ in the object alone', (t) => {
+  const words = bundledWords()
+  for (const change of ['text and question', 'question']) {
+    for (const { text, counterfactual } of boxesLexical({ ...words, prompts: 20, seed: 1 }, change, 'x')) {
+      const [a, b] = [text, counterfactual.text].map((s) => s.split(/\W+/))
+      const different = a.map((word, i) => [word, b[i]]).filter(([x, y]) => x !== y)
+      t.is(a.length, b.length)
+      t.is(different.length, change === 'question' ? 1 : 2)
+      t.false(text.includes(` ${different[0][1]} `))
+    }
+  }
+})
