@@ -15,7 +15,7 @@ import { type Model, TOLERANCE } from '../model/model.js'
 import { type HeadSpec, parseHeads } from '../model/sites/heads.js'
 import { headName, type ResolvedSite } from '../model/sites/site.js'
 import { verifySites } from '../model/sites/verify.js'
-import { type Batch, type Batching, buildBatch, groupPrompts, type Inference } from './batch.js'
+import { type Batch, batchingFor, buildBatch, groupPrompts, type Inference } from './batch.js'
 import { type EncodedPrompt, encodePrompt } from './encode.js'
 import { type LabelsInput, QKCovariance, type TensorInput } from './qk-covariance.js'
 
@@ -91,7 +91,7 @@ export async function accumulate(
   }
   let session: InferenceSession | undefined
   try {
-    const batching: Batching = { size: batchSize, padded: model.inputs.some((i) => i.role === 'mask') }
+    const batching = batchingFor(model.inputs, batchSize)
     const graph = captureGraph(model.graph, plan.requests)
     const { weightsFolder } = model.graph.model
     session = await InferenceSession.open({ bytes: graph.bytes, weightsFolder, threads: model.threads })
@@ -337,8 +337,8 @@ function locateNonFinite(error: unknown, slice: Slice, batch: Batch, q: WireTens
 /** Contract 3: the capture is refused when scores recomputed from it are not the model's. */
 async function verifyOn(model: Model, sums: Sums, prompt: EncodedPrompt, padId: number): Promise<void> {
   const first: EncodedPrompt = { ...prompt, runs: prompt.runs.slice(0, 1), rules: [] }
-  const { feeds } = buildBatch([first], sums.contrasts, model.inputs, { size: 1, padded: false }, padId)
-    .inferences[0]
+  const batching = batchingFor(model.inputs, 1)
+  const { feeds } = buildBatch([first], sums.contrasts, model.inputs, batching, padId).inferences[0]
   const checked = await verifySites(
     model.graph,
     sums.sites.map(({ site }) => site),

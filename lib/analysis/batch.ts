@@ -39,6 +39,14 @@ export interface Batching {
   size: number
   /** Whether runs of unequal length may share an inference. */
   padded: boolean
+  /** Runs of every inference, in a model exported for one batch size. */
+  fixedRuns?: number
+}
+
+/** How a model's inputs let prompts be batched. */
+export function batchingFor(inputs: readonly ModelInput[], size: number): Batching {
+  const fixed = inputs.map((i) => i.shape[0]).find((n) => typeof n === 'number')
+  return { size, padded: inputs.some((i) => i.role === 'mask'), fixedRuns: fixed }
 }
 
 /** Groups prompts, in a fixed order that depends only on the prompts and the batching. */
@@ -68,7 +76,7 @@ export function buildBatch(
   group: readonly EncodedPrompt[],
   contrasts: readonly string[],
   inputs: readonly ModelInput[],
-  { padded }: Batching,
+  { padded, fixedRuns }: Batching,
   padId: number,
 ): Batch {
   const runs = group.flatMap((prompt) => prompt.runs.map((run, half) => ({ prompt, run, half })))
@@ -78,10 +86,12 @@ export function buildBatch(
   const keyRow = runs.map(() => new Map<number, number>())
   let queryCount = 0
   let keyCount = 0
-  const inferences = shareInferences(
+  const shared = shareInferences(
     runs.map(({ run }) => run),
     padded,
-  ).map((members): Inference => {
+    fixedRuns,
+  )
+  const inferences = shared.map((members): Inference => {
     const queries: RowOrigin[] = []
     const keys: RowOrigin[] = []
     const queryIndex: number[] = []
@@ -99,11 +109,9 @@ export function buildBatch(
         keyIndex.push(b, position)
       }
     })
-    const feeds = runFeeds(
-      inputs,
-      members.map((r) => runs[r].run),
-      padId,
-    )
+    const fed = members.map((r) => runs[r].run)
+    while (fixedRuns !== undefined && fed.length < fixedRuns) fed.push(fed[0])
+    const feeds = runFeeds(inputs, fed, padId)
     feeds[QUERY_ROWS] = indexPairs(queryIndex)
     feeds[KEY_ROWS] = indexPairs(keyIndex)
     return { feeds, queries, keys }
@@ -137,12 +145,14 @@ function usedPositions({ rules }: EncodedPrompt, half: number): { queries: numbe
 }
 
 /** Indices of the runs of each inference. */
-function shareInferences(runs: readonly Run[], padded: boolean): number[][] {
+function shareInferences(runs: readonly Run[], padded: boolean, most = runs.length): number[][] {
   const key = (run: Run): string => {
     if (run.kind === 'tokens') return padded ? 'tokens' : `tokens ${run.ids.length}`
     return JSON.stringify(Object.entries(run.tensors).map(([name, { shape }]) => [name, shape]))
   }
-  return [...groupBy(runs.keys(), (i) => key(runs[i])).values()]
+  return [...groupBy(runs.keys(), (i) => key(runs[i])).values()].flatMap((group) =>
+    Array.from({ length: Math.ceil(group.length / most) }, (_, i) => group.slice(i * most, (i + 1) * most)),
+  )
 }
 
 function runFeeds(

@@ -5,6 +5,7 @@ import { type Located, resolvePosition } from '../contrast/positions.js'
 import type { Label, Labels, PromptSource, TensorSource } from '../contrast/prompt.js'
 import type { PlacedPrompt } from '../contrast/prompt-set.js'
 import { QkError } from '../errors.js'
+import { fixedLength } from '../model/inference/inputs.js'
 import type { Model } from '../model/model.js'
 import { readNpy } from '../store/npy.js'
 import { f16ToNumber } from '../tensor.js'
@@ -78,6 +79,7 @@ async function encodeSource(
     })
   }
   if (source.tokens) {
+    checkLength(model, source.tokens.length, where)
     return { run: { kind: 'tokens', ids: source.tokens }, located: { length: source.tokens.length } }
   }
   if (!model.tokenizer) {
@@ -88,7 +90,21 @@ async function encodeSource(
   const text = source.text!
   const tokens = await model.tokenizer.encode(text)
   if (tokens.ids.length === 0) throw new QkError('ERR_PROMPT', `${where}: the text has no tokens`)
+  checkLength(model, tokens.ids.length, where)
   return { run: { kind: 'tokens', ids: tokens.ids }, located: { length: tokens.ids.length, text, tokens } }
+}
+
+/** Models exported for one length take shorter prompts only where a mask says what is padding. */
+function checkLength(model: Model, length: number, where: string): void {
+  const fixed = fixedLength(model.inputs)
+  if (fixed === undefined || length === fixed) return
+  const padded = model.inputs.some((i) => i.role === 'mask')
+  if (length > fixed || !padded) {
+    throw new QkError(
+      'ERR_PROMPT',
+      `${where}: ${length} tokens; the model was exported for ${padded ? 'at most' : 'exactly'} ${fixed}`,
+    )
+  }
 }
 
 function encodeInputs(

@@ -1,6 +1,6 @@
 /** Models and word lists that come with the package. */
 
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
 /** Path of a bundled file. */
@@ -17,4 +17,11 @@ export interface Words {
 /** The words that the bundled transformer knows. */
 export function bundledWords(): Words {
   return JSON.parse(readFileSync(bundledFile('words.json'), 'utf8'))
+}
+
+/** File names of the bundled toy models, in order. */
+export function bundledToys(): string[] {
+  return readdirSync(bundledFile('.'))
+    .filter((name) => /^toy-.*\.onnx$/.test(name))
+    .sort()
 }

@@ -84,7 +84,8 @@ export function tokenFeeds(
   padId: number,
 ): Record<string, WireTensor> {
   const batch = sequences.length
-  const length = Math.max(...sequences.map((s) => s.length))
+  const longest = Math.max(...sequences.map((s) => s.length))
+  const length = fixedLength(inputs) ?? longest
   const feeds: Record<string, WireTensor> = {}
   for (const input of inputs) {
     if (input.role === 'cache') {
@@ -111,6 +112,12 @@ export function tokenFeeds(
     feeds[input.name] = { type: input.type, dims: [batch, length], data }
   }
   return feeds
+}
+
+/** Tokens of every sequence, in a model exported for one length. */
+export function fixedLength(inputs: readonly ModelInput[]): number | undefined {
+  const size = inputs.find((i) => i.role === 'ids')?.shape[1]
+  return typeof size === 'number' ? size : undefined
 }
 
 /** A cache of no past positions: the axis that is neither batch, heads nor head dimension has size 0. */
