@@ -114,9 +114,16 @@ export function toyLoss(
 }
 
 function dot(rows: Float64Array, at: number, vector: Float64Array): number {
-  let sum = 0
-  for (let c = 0; c < vector.length; c++) sum += rows[at + c] * vector[c]
-  return sum
+  const n = vector.length
+  // Two chains of additions: one would wait for the previous sum at every step.
+  let even = 0
+  let odd = 0
+  let c = 0
+  for (; c + 1 < n; c += 2) {
+    even += rows[at + c] * vector[c]
+    odd += rows[at + c + 1] * vector[c + 1]
+  }
+  return c < n ? even + odd + rows[at + c] * vector[c] : even + odd
 }
 
 /** out = v M, M [v.length, out.length] */

@@ -61,38 +61,56 @@ export interface ToyBatch {
 
 export class ToyTask {
   readonly encoders: Encoders
+  /** [dModel, r1 + r2], of both latents together: A1 above A2 and B1 above B2, transposed. */
+  private readonly tokenEncoder: Float64Array
+  private readonly queryEncoder: Float64Array
   private readonly noise: Float64Array
 
   constructor(readonly config: ToyConfig) {
     this.encoders = toyEncoders(config)
+    const { a1, a2, b1, b2 } = this.encoders
+    this.tokenEncoder = transposedStack(a1, a2, config.dModel)
+    this.queryEncoder = transposedStack(b1, b2, config.dModel)
     // Drawing normals would cost more than training; noise is read from a fixed table at random places.
-    const random = seededRandom(config.seed ^ 0x5eed)
-    this.noise = Float64Array.from({ length: 1 << 16 }, () => random.normal() * config.noise)
+    this.noise = new Float64Array(1 << 16)
+    drawNormals(seededRandom(config.seed ^ 0x5eed), this.noise)
+    for (let i = 0; i < this.noise.length; i++) this.noise[i] *= config.noise
   }
 
-  /** Fresh samples; exactly one token of each context matches the query in both latents. */
-  sample(random: Random, size: number): ToyBatch {
-    const { context, dModel, payloads } = this.config
-    const tokens = new Float64Array(size * context * dModel)
-    const queries = new Float64Array(size * dModel)
-    const answers = new Int32Array(size)
-    for (let b = 0; b < size; b++) {
-      const z1 = this.latent(random, 1)
-      const z2 = this.latent(random, 2)
+  /** A batch to be filled by `sample`. */
+  allocate(size: number): ToyBatch {
+    const { context, dModel } = this.config
+    return {
+      size,
+      tokens: new Float64Array(size * context * dModel),
+      queries: new Float64Array(size * dModel),
+      answers: new Int32Array(size),
+    }
+  }
+
+  /** Fills a batch with fresh samples; exactly one token of each context matches the query in both latents. */
+  sample(random: Random, batch: ToyBatch): ToyBatch {
+    const { context, dModel, payloads, r1, r2 } = this.config
+    const wanted = new Float64Array(r1 + r2)
+    const other = new Float64Array(r1 + r2)
+    for (let b = 0; b < batch.size; b++) {
+      this.drawLatents(random, wanted)
+      this.writeQuery(random, batch.queries, b * dModel, wanted)
       const target = random.below(context)
       for (let t = 0; t < context; t++) {
-        let [y1, y2] = [z1, z2]
-        while (t !== target && same(y1, z1) && same(y2, z2)) {
-          y1 = this.latent(random, 1)
-          y2 = this.latent(random, 2)
-        }
         const payload = random.below(payloads)
-        if (t === target) answers[b] = payload
-        this.writeToken(random, tokens, (b * context + t) * dModel, y1, y2, payload)
+        let latents = wanted
+        if (t === target) {
+          batch.answers[b] = payload
+        } else {
+          latents = other
+          do this.drawLatents(random, other)
+          while (same(other, wanted))
+        }
+        this.writeToken(random, batch.tokens, (b * context + t) * dModel, latents, payload)
       }
-      this.writeQuery(random, queries, b * dModel, z1, z2)
     }
-    return { size, tokens, queries, answers }
+    return batch
   }
 
   /**
@@ -102,38 +120,32 @@ export class ToyTask {
    */
   contrastPrompts(prompts: number, seed: number, pairs = 4): Prompt[] {
     const random = seededRandom(seed)
-    const { dModel, payloads } = this.config
+    const { dModel, payloads, r1, r2 } = this.config
     const context = pairs * 4
+    const features = { z1: [0, r1], z2: [r1, r1 + r2] }
     return Array.from({ length: prompts }, (_, i) => {
-      const tokens = new Float64Array(context * dModel)
+      const wanted = new Float64Array(r1 + r2)
+      this.drawLatents(random, wanted)
       const query = new Float64Array(dModel)
-      const z1 = this.latent(random, 1)
-      const z2 = this.latent(random, 2)
+      this.writeQuery(random, query, 0, wanted)
+      const tokens = new Float64Array(context * dModel)
       let at = 0
-      const put = (y1: Float64Array, y2: Float64Array) => {
-        this.writeToken(random, tokens, at * dModel, y1, y2, random.below(payloads))
+      const put = (latents: Float64Array) => {
+        this.writeToken(random, tokens, at * dModel, latents, random.below(payloads))
         return at++
       }
-      const terms = (pair: () => [number, number]) =>
-        Array.from({ length: pairs }, () => {
-          const [positive, negative] = pair()
-          return { query: 0, positive: [positive], negative: [negative] }
-        })
-      const contrasts = {
-        z1: {
-          terms: terms(() => {
-            const shared = this.latent(random, 2)
-            return [put(z1, shared), put(this.latent(random, 1), shared)]
-          }),
-        },
-        z2: {
-          terms: terms(() => {
-            const shared = this.latent(random, 1)
-            return [put(shared, z2), put(shared, this.latent(random, 2))]
-          }),
-        },
-      }
-      this.writeQuery(random, query, 0, z1, z2)
+      const contrasts = Object.fromEntries(
+        Object.entries(features).map(([name, [from, to]]) => {
+          const terms = Array.from({ length: pairs }, () => {
+            const redrawn = new Float64Array(r1 + r2)
+            this.drawLatents(random, redrawn)
+            const shared = redrawn.slice()
+            shared.set(wanted.subarray(from, to), from)
+            return { query: 0, positive: [put(shared)], negative: [put(redrawn)] }
+          })
+          return [name, { terms }]
+        }),
+      )
       return {
         id: `payload-${i}`,
         contrasts,
@@ -145,62 +157,65 @@ export class ToyTask {
     })
   }
 
-  private latent(random: Random, which: 1 | 2): Float64Array {
-    const { task, r1, r2 } = this.config
-    const draw = task === 1 ? () => (random.next() < 0.5 ? -1 : 1) : () => random.normal()
-    return Float64Array.from({ length: which === 1 ? r1 : r2 }, draw)
+  /** z1 and z2 together, [r1 + r2]. */
+  private drawLatents(random: Random, out: Float64Array): void {
+    if (this.config.task === 2) drawNormals(random, out)
+    else for (let i = 0; i < out.length; i++) out[i] = random.next() < 0.5 ? -1 : 1
   }
 
   private writeToken(
     random: Random,
     out: Float64Array,
     at: number,
-    z1: Float64Array,
-    z2: Float64Array,
+    latents: Float64Array,
     payload: number,
   ): void {
-    const { a1, a2, payload: embeddings } = this.encoders
     const { dModel } = this.config
-    const from = payload * dModel
-    for (let c = 0; c < dModel; c++) out[at + c] = embeddings[from + c]
-    this.addEncoded(random, out, at, a1, z1, a2, z2)
+    this.writeEncoded(random, out, at, this.tokenEncoder, latents)
+    for (let c = 0; c < dModel; c++) out[at + c] += this.encoders.payload[payload * dModel + c]
   }
 
-  private writeQuery(
+  private writeQuery(random: Random, out: Float64Array, at: number, latents: Float64Array): void {
+    this.writeEncoded(random, out, at, this.queryEncoder, latents)
+  }
+
+  /** out[at..] = E latents + noise, E [dModel, latents] */
+  private writeEncoded(
     random: Random,
     out: Float64Array,
     at: number,
-    z1: Float64Array,
-    z2: Float64Array,
-  ): void {
-    this.addEncoded(random, out, at, this.encoders.b1, z1, this.encoders.b2, z2)
-  }
-
-  private addEncoded(
-    random: Random,
-    out: Float64Array,
-    at: number,
-    e1: Float64Array,
-    z1: Float64Array,
-    e2: Float64Array,
-    z2: Float64Array,
+    encoder: Float64Array,
+    latents: Float64Array,
   ): void {
     const { dModel } = this.config
-    addRows(out, at, e1, z1, dModel)
-    addRows(out, at, e2, z2, dModel)
+    const n = latents.length
     const from = random.below(this.noise.length - dModel)
-    for (let c = 0; c < dModel; c++) out[at + c] += this.noise[from + c]
+    for (let c = 0; c < dModel; c++) {
+      let sum = this.noise[from + c]
+      for (let i = 0; i < n; i++) sum += encoder[c * n + i] * latents[i]
+      out[at + c] = sum
+    }
   }
 }
 
-/** out += sum_i z_i rows_i */
-function addRows(out: Float64Array, at: number, rows: Float64Array, z: Float64Array, width: number): void {
-  for (let i = 0; i < z.length; i++) {
-    const weight = z[i]
-    for (let c = 0; c < width; c++) out[at + c] += weight * rows[i * width + c]
+/** Rows of `above` and `below`, [., width], as columns of one matrix [width, rows]. */
+function transposedStack(above: Float64Array, below: Float64Array, width: number): Float64Array {
+  const rows = (above.length + below.length) / width
+  const stacked = Float64Array.of(...above, ...below)
+  return stacked.map((_, at) => stacked[(at % rows) * width + Math.floor(at / rows)])
+}
+
+/** Standard normals by Box and Muller's pairs. */
+function drawNormals(random: Random, out: Float64Array): void {
+  for (let i = 0; i < out.length; i += 2) {
+    const radius = Math.sqrt(-2 * Math.log(1 - random.next()))
+    const angle = 2 * Math.PI * random.next()
+    out[i] = radius * Math.cos(angle)
+    if (i + 1 < out.length) out[i + 1] = radius * Math.sin(angle)
   }
 }
 
 function same(a: Float64Array, b: Float64Array): boolean {
-  return a.every((value, i) => value === b[i])
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false
+  return true
 }
