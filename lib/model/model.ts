@@ -75,6 +75,8 @@ export async function openModel(path: string, options: OpenOptions = {}): Promis
   return new Model(path, survey.sites, unsupported, inputs, graph, threads, tokenizer)
 }
 
+const EAGER_HINT = 'Export the model with attention written out (in PyTorch: attn_implementation="eager").'
+
 function noAttention(path: string, unsupported: readonly UnsupportedSite[]): QkError {
   const reasons = unsupported.map(({ node, reason }) => `${node}: ${reason}`)
   return new QkError(
@@ -82,12 +84,7 @@ function noAttention(path: string, unsupported: readonly UnsupportedSite[]): QkE
     reasons.length > 0
       ? `${path} has no attention that can be captured:\n  ${reasons.slice(0, 8).join('\n  ')}`
       : `${path} has no attention: no Softmax lies between two products of computed tensors`,
-    {
-      hint:
-        reasons.length > 0
-          ? 'Export the model with attention decomposed (in PyTorch: attn_implementation="eager").'
-          : 'qkspace needs a model whose attention scores come from queries and keys.',
-    },
+    { hint: unsupported.some(({ reason }) => /fused/.test(reason)) ? EAGER_HINT : undefined },
   )
 }
 
