@@ -1,6 +1,6 @@
 /**
  * Captures queries and keys of a prompt set and accumulates their contrastive covariances: while one batch
- * is accumulated, the next goes through the model. At most two batches are in memory.
+ * is accumulated, the next goes through the model, and the one after that is prepared. No more are in memory.
  */
 
 import { totalmem } from 'node:os'
@@ -103,7 +103,8 @@ export async function accumulate(
     }
     let verified = false
     let done = 0
-    let adding: Promise<unknown> = Promise.resolve()
+    let captured: Promise<void> = Promise.resolve()
+    let added: Promise<void> = Promise.resolve()
     for await (const group of groupPrompts(encoded(), batching)) {
       throwIfAborted(signal)
       if (!verified) {
@@ -111,15 +112,23 @@ export async function accumulate(
         verified = true
       }
       const batch = buildBatch(group, summary.contrasts, inputs, batching, padId)
-      const captured = await captureBatch(session, batch, graph.outputs, signal)
-      await adding
-      adding = addBatch(plan.slices, batch, captured, signal).then(() => {
-        done += batch.prompts
-        options.onProgress?.({ prompts: done, total: summary.prompts })
-      })
-      adding.catch(() => {})
+      const rows = captureBatch(session, batch, graph.outputs, signal)
+      const before = captured
+      captured = (async () => {
+        const [found] = await Promise.all([rows, before])
+        await added
+        added = addBatch(plan.slices, batch, found, signal).then(() => {
+          done += batch.prompts
+          options.onProgress?.({ prompts: done, total: summary.prompts })
+        })
+        added.catch(() => {})
+      })()
+      captured.catch(() => {})
+      // One batch is accumulated and one goes through the model while the next is prepared; no more.
+      await before
     }
-    await adding
+    await captured
+    await added
     throwIfAborted(signal)
     return sums
   } catch (error) {

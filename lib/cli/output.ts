@@ -10,10 +10,10 @@ export function printLine(text = ''): void {
   process.stdout.write(`${text}\n`)
 }
 
-/** Columns padded to their widest cell; cells that start with a digit or a sign are aligned on the right. */
+/** Columns padded to their widest cell; columns of numbers are aligned on the right. */
 export function printTable(header: readonly string[], rows: readonly (readonly string[])[]): void {
   const widths = header.map((name, c) => Math.max(name.length, ...rows.map((row) => row[c].length)))
-  const numeric = header.map((_, c) => rows.length > 0 && rows.every((row) => /^([-+]?\d|$)/.test(row[c])))
+  const numeric = header.map((_, c) => rows.length > 0 && rows.every((row) => /^[-+\d.e]*$/.test(row[c])))
   const line = (cells: readonly string[]) =>
     cells.map((cell, c) => (numeric[c] ? cell.padStart(widths[c]) : cell.padEnd(widths[c]))).join('  ')
   printLine(line(header).trimEnd())
