@@ -88,36 +88,24 @@ function noAttention(path: string, unsupported: readonly UnsupportedSite[]): QkE
   )
 }
 
+const SHOWN = [
+  'layer',
+  'kind',
+  'op',
+  'node',
+  'heads',
+  'kvHeads',
+  'headDim',
+  'scale',
+  'causal',
+  'rotary',
+  'cross',
+  'hooks',
+  'relativeError',
+] as const satisfies (keyof AttentionSite)[]
+
 /** The part of a site that users see, in the order of `inspect --json`. */
 export function describeSite(site: AttentionSite): AttentionSite {
-  const {
-    layer,
-    kind,
-    op,
-    node,
-    heads,
-    kvHeads,
-    headDim,
-    scale,
-    causal,
-    rotary,
-    cross,
-    hooks,
-    relativeError,
-  } = site
-  return {
-    layer,
-    ...(kind ? { kind } : {}),
-    op,
-    node,
-    heads,
-    kvHeads,
-    headDim,
-    scale,
-    causal,
-    rotary,
-    cross,
-    hooks,
-    relativeError,
-  }
+  const shown = SHOWN.filter((key) => site[key] !== undefined).map((key) => [key, site[key]] as const)
+  return Object.fromEntries(shown) as unknown as AttentionSite
 }

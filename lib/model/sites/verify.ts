@@ -7,6 +7,7 @@ import { fullCaptureGraph } from '../capture-graph.js'
 import { InferenceSession, type WireTensor } from '../inference/session.js'
 import type { Graph } from '../onnx/graph.js'
 import type { NodeProto } from '../onnx/onnx_pb.js'
+import { broadcast, type NdArray, transpose } from './ndarray.js'
 import type { ResolvedSite } from './site.js'
 import { MASKED_BELOW } from './survey.js'
 import { tensorValues } from './values.js'
@@ -23,12 +24,6 @@ export interface Verification {
   keyStride: number
   /** Element type of the captured queries. */
   dtype: 'f32' | 'f16'
-}
-
-/** A tensor in float64. */
-interface Values {
-  data: Float64Array
-  shape: readonly number[]
 }
 
 /** Runs a batch with every row and the scores fetched, and checks each site. */
@@ -49,7 +44,7 @@ export async function verifySites(
     const needed = Object.fromEntries(capture.inputs.map((name) => [name, feeds[name]] as const))
     const run = await session.run(needed)
     return sites.map((site, i) => {
-      const values = (name: string): Values => ({ data: tensorValues(run[name]), shape: run[name].dims })
+      const values = (name: string): NdArray => ({ data: tensorValues(run[name]), shape: run[name].dims })
       const { q, k } = capture.outputs[i]
       const checked = verifySite(graph, site, values(q), values(k), values)
       return { ...checked, dtype: run[q].type === 'float16' ? 'f16' : 'f32' }
@@ -78,12 +73,12 @@ const passes = (node: NodeProto) => ['Cast', 'CastLike', 'Identity', 'Dropout'].
 function verifySite(
   graph: Graph,
   site: ResolvedSite,
-  q: Values,
-  k: Values,
-  values: (name: string) => Values,
+  q: NdArray,
+  k: NdArray,
+  values: (name: string) => NdArray,
 ): Omit<Verification, 'dtype'> {
   const { candidate } = site
-  let scores: Values | undefined = product(site, q, k, values(candidate.product.output[0]).shape)
+  let scores: NdArray | undefined = product(site, q, k, values(candidate.product.output[0]).shape)
   for (const { node, chain } of candidate.steps) {
     scores = applyStep(graph, node, chain, scores, values)
     if (!scores) break
@@ -96,7 +91,7 @@ function verifySite(
 }
 
 /** operandScale * q k^T with the axes in the order of the product's output. */
-function product(site: ResolvedSite, q: Values, k: Values, shape: readonly number[]): Values {
+function product(site: ResolvedSite, q: NdArray, k: NdArray, shape: readonly number[]): NdArray {
   const [, queries, heads, d] = q.shape
   const [, keys, keyHeads] = k.shape
   const perKeyHead = heads / keyHeads
@@ -127,9 +122,9 @@ function applyStep(
   graph: Graph,
   node: NodeProto,
   chain: number,
-  x: Values,
-  values: (name: string) => Values,
-): Values | undefined {
+  x: NdArray,
+  values: (name: string) => NdArray,
+): NdArray | undefined {
   if (passes(node)) return x
   if (node.opType === 'Transpose') return transpose(x, graph.ints(node, 'perm'))
   if (reshapes(node)) return { data: x.data, shape: values(node.output[0]).shape }
@@ -165,60 +160,11 @@ function applyStep(
   }
 }
 
-function clip(node: NodeProto, x: Values, values: (name: string) => Values): Values {
+function clip(node: NodeProto, x: NdArray, values: (name: string) => NdArray): NdArray {
   const bound = (i: number, fallback: number) => (node.input[i] ? values(node.input[i]).data[0] : fallback)
   const low = bound(1, Number.NEGATIVE_INFINITY)
   const high = bound(2, Number.POSITIVE_INFINITY)
   return { ...x, data: x.data.map((v) => Math.min(high, Math.max(low, v))) }
-}
-
-function transpose(x: Values, given: number[] | undefined): Values {
-  const perm = given ?? x.shape.map((_, i) => x.shape.length - 1 - i)
-  const shape = perm.map((p) => x.shape[p])
-  const strides = rowMajor(x.shape)
-  const data = new Float64Array(x.data.length)
-  forEachIndex(shape, (index, at) => {
-    data[at] = x.data[perm.reduce((sum, p, i) => sum + strides[p] * index[i], 0)]
-  })
-  return { data, shape }
-}
-
-/** numpy's broadcasting of two tensors. */
-function broadcast(f: (a: number, b: number) => number, a: Values, b: Values): Values {
-  const rank = Math.max(a.shape.length, b.shape.length)
-  const size = (v: Values, i: number) => v.shape[i - rank + v.shape.length] ?? 1
-  const shape = Array.from({ length: rank }, (_, i) => (size(a, i) === 1 ? size(b, i) : size(a, i)))
-  const data = new Float64Array(shape.reduce((p, r) => p * r, 1))
-  const stridesOf = (v: Values) => {
-    const own = rowMajor(v.shape)
-    return shape.map((_, i) => (size(v, i) === 1 ? 0 : own[i - rank + v.shape.length]))
-  }
-  const [sa, sb] = [stridesOf(a), stridesOf(b)]
-  forEachIndex(shape, (index, at) => {
-    let ia = 0
-    let ib = 0
-    for (let i = 0; i < rank; i++) {
-      ia += sa[i] * index[i]
-      ib += sb[i] * index[i]
-    }
-    data[at] = f(a.data[ia], b.data[ib])
-  })
-  return { data, shape }
-}
-
-function rowMajor(shape: readonly number[]): number[] {
-  const strides = shape.map(() => 1)
-  for (let i = shape.length - 2; i >= 0; i--) strides[i] = strides[i + 1] * shape[i + 1]
-  return strides
-}
-
-function forEachIndex(shape: readonly number[], visit: (index: number[], at: number) => void): void {
-  const size = shape.reduce((a, b) => a * b, 1)
-  const index = shape.map(() => 0)
-  for (let at = 0; at < size; at++) {
-    visit(index, at)
-    for (let n = shape.length - 1; n >= 0 && ++index[n] === shape[n]; n--) index[n] = 0
-  }
 }
 
 function relativeError(expected: Float64Array, actual: Float64Array): number {
@@ -234,7 +180,7 @@ function relativeError(expected: Float64Array, actual: Float64Array): number {
 }
 
 /** The largest stride by which equal heads stand side by side, for every row. */
-function keyStride(k: Values): number {
+function keyStride(k: NdArray): number {
   const [batch, keys, heads, d] = k.shape
   const same = (h: number, g: number) => {
     for (let row = 0; row < batch * keys; row++) {

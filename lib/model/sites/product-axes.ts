@@ -1,0 +1,160 @@
+/** Tells queries from keys, and axes from one another, at the product of a site, by a probe's concrete shapes. */
+
+import type { Graph } from '../onnx/graph.js'
+import type { NodeProto } from '../onnx/onnx_pb.js'
+import type { Axis, Shapes } from './axes.js'
+import type { SiteCandidate } from './find.js'
+import type { ProductAxis } from './site.js'
+
+export interface OperandAxes {
+  operand: 0 | 1
+  axes: Axis[]
+}
+
+export interface ProductAxes {
+  query: OperandAxes
+  key: OperandAxes
+  product: ProductAxis[]
+}
+
+/** Which operand holds the queries, and what every axis of operands and scores means, or why that is not known. */
+export function productAxes(
+  graph: Graph,
+  candidate: SiteCandidate,
+  shapes: Shapes,
+  batch: number,
+): ProductAxes | { reason: string } {
+  const { product, softmax } = candidate
+  const outShape = shapes(product.output[0])
+  const softmaxShape = shapes(candidate.softmaxInput)
+  if (!outShape || !softmaxShape) return { reason: 'the probe did not reach it' }
+  const softmaxAxis = graph.int(softmax, 'axis', graph.opset < 13 ? 1 : -1)
+  const keyAxis = axisInProduct(
+    candidate,
+    shapes,
+    graph,
+    softmaxAxis < 0 ? softmaxAxis + softmaxShape.length : softmaxAxis,
+  )
+  if (keyAxis === undefined) return { reason: 'the axis of its softmax could not be followed to its product' }
+  return product.opType === 'Einsum'
+    ? einsumAxes(graph, product, outShape, keyAxis, batch)
+    : matmulAxes(product, shapes, outShape, keyAxis, batch)
+}
+
+/** The axis of the product's output that the softmax normalises over. */
+function axisInProduct(
+  candidate: SiteCandidate,
+  shapes: Shapes,
+  graph: Graph,
+  softmaxAxis: number,
+): number | undefined {
+  let axis = softmaxAxis
+  for (const { node, chain } of candidate.steps.toReversed()) {
+    const to = shapes(node.output[0])
+    const from =
+      shapes(node.input[chain]) ??
+      (node.input[chain] === candidate.product.output[0] ? shapes(candidate.product.output[0]) : undefined)
+    if (!to || !from) return undefined
+    if (node.opType === 'Transpose') {
+      axis = (graph.ints(node, 'perm') ?? from.map((_, i) => from.length - 1 - i))[axis]
+    } else if (['Reshape', 'Squeeze', 'Unsqueeze', 'Flatten'].includes(node.opType)) {
+      const after = to.slice(axis + 1).reduce((a, b) => a * b, 1)
+      let inner = 1
+      let found: number | undefined
+      for (let i = from.length - 1; i >= 0; i--) {
+        if (inner === after && from[i] === to[axis]) {
+          found = i
+          break
+        }
+        inner *= from[i]
+      }
+      if (found === undefined) return undefined
+      axis = found
+    } else {
+      axis += from.length - to.length
+      if (axis < 0) return undefined
+    }
+  }
+  return axis
+}
+
+/** Leading axes of scores: none, batch, batch and head, or batch, key head and query head within its group. */
+function leadingAxes(shape: readonly number[], batch: number): ('batch' | 'head' | 'group')[] | undefined {
+  if (shape.length === 0) return []
+  if (shape.length === 1) return shape[0] === batch ? ['batch'] : undefined
+  if (shape.length === 2) return ['batch', 'head']
+  if (shape.length === 3) return ['batch', 'head', 'group']
+  return undefined
+}
+
+function matmulAxes(
+  product: NodeProto,
+  shapes: Shapes,
+  outShape: readonly number[],
+  keyAxis: number,
+  batch: number,
+): ProductAxes | { reason: string } {
+  const rank = outShape.length
+  const lead = leadingAxes(outShape.slice(0, -2), batch)
+  if (!lead) return { reason: `its heads are folded into the batch axis, ${outShape.join(' x ')}` }
+  if (keyAxis < rank - 2) return { reason: 'its softmax does not run over the keys of one query' }
+  const keyOperand = keyAxis === rank - 1 ? 1 : 0
+  const side = (operand: 0 | 1): OperandAxes | undefined => {
+    const shape = shapes(product.input[operand])
+    if (!shape || shape.length > rank || shape.length < 2) return undefined
+    const leading = lead.slice(lead.length - (shape.length - 2)) as Axis[]
+    // An operand that is broadcast over a leading axis has size one there.
+    const own = leading.map((axis, i) => (shape[i] === 1 && axis === 'group' ? 'one' : axis))
+    return { operand, axes: operand === 0 ? [...own, 'pos', 'dim'] : [...own, 'dim', 'pos'] }
+  }
+  const left = side(0)
+  const right = side(1)
+  if (!left || !right) return { reason: 'the ranks of its operands do not match' }
+  return {
+    query: keyOperand === 1 ? left : right,
+    key: keyOperand === 1 ? right : left,
+    product: [
+      ...lead,
+      ...(keyOperand === 1 ? (['queryPos', 'keyPos'] as const) : (['keyPos', 'queryPos'] as const)),
+    ],
+  }
+}
+
+function einsumAxes(
+  graph: Graph,
+  product: NodeProto,
+  outShape: readonly number[],
+  keyAxis: number,
+  batch: number,
+): ProductAxes | { reason: string } {
+  const equation = (graph.string(product, 'equation') ?? '').replaceAll(' ', '')
+  const match = /^([a-zA-Z]+),([a-zA-Z]+)->([a-zA-Z]+)$/.exec(equation)
+  if (!match) return { reason: `the Einsum equation "${equation}" is not of the form ab,bc->ac` }
+  const [, left, right, out] = match
+  const keyLetter = out[keyAxis]
+  const keyOperand = right.includes(keyLetter) && !left.includes(keyLetter) ? 1 : 0
+  const [queryLetters, keyLetters] = keyOperand === 1 ? [left, right] : [right, left]
+  const contracted = [...left].filter((l) => right.includes(l) && !out.includes(l))
+  const own = [...queryLetters].filter((l) => !keyLetters.includes(l))
+  if (contracted.length !== 1 || own.length > 2) {
+    return { reason: `the Einsum equation "${equation}" does not contract one axis of queries and keys` }
+  }
+  const shared = [...out].filter((l) => left.includes(l) && right.includes(l))
+  const meaning = new Map<string, Axis>([[contracted[0], 'dim']])
+  shared.forEach((letter, i) => {
+    meaning.set(letter, i === 0 && outShape[out.indexOf(letter)] === batch ? 'batch' : 'head')
+  })
+  // Queries grouped over a key head bring one more axis of their own: [.., group, pos] in output order.
+  const ownInOrder = [...out].filter((l) => own.includes(l))
+  const queryPos = ownInOrder.at(-1)
+  for (const letter of ownInOrder) meaning.set(letter, letter === queryPos ? 'pos' : 'group')
+  meaning.set(keyLetter, 'pos')
+  const axesOf = (letters: string) => [...letters].map((l) => meaning.get(l)!)
+  const productAxis = (letter: string): ProductAxis =>
+    letter === keyLetter ? 'keyPos' : letter === queryPos ? 'queryPos' : (meaning.get(letter) as ProductAxis)
+  return {
+    query: { operand: keyOperand === 1 ? 0 : 1, axes: axesOf(queryLetters) },
+    key: { operand: keyOperand, axes: axesOf(keyLetters) },
+    product: [...out].map(productAxis),
+  }
+}
