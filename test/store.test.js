@@ -70,6 +70,8 @@ test('a result comes back as it was saved', async (t) => {
   t.regex(info.model.sha256, /^[0-9a-f]{64}$/)
   t.regex(info.prompts.sha256, /^[0-9a-f]{64}$/)
   t.is(info.estimator, 'per-query')
+  t.like(info.prompts.definitions.order, { rule: 'terms', prompts: 12 })
+  t.regex(info.prompts.definitions.order.example.text, /Which box is/)
   t.true(info.sites.every((s) => s.relativeError < 1e-5))
   await result.save(file, { dtype: 'f32' })
   t.true((await readSafetensors(file)).tensors.get('L0H0.order.u').data instanceof Float32Array)

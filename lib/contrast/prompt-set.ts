@@ -5,7 +5,7 @@ import { createReadStream, statSync } from 'node:fs'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { QkError } from '../errors.js'
-import { contrastNames, type Prompt, promptRules, type TermRule } from './prompt.js'
+import { type Prompt, promptRules, type TermRule } from './prompt.js'
 
 /** A prompt with its rules laid out, and where it stands for messages. */
 export interface PlacedPrompt {
@@ -16,13 +16,24 @@ export interface PlacedPrompt {
   folder: string
 }
 
+/** What a contrast is, as far as a result keeps it. */
+export interface ContrastDefinition {
+  rule: 'terms' | 'counterfactual' | 'labels'
+  /** Prompts that take part. */
+  prompts: number
+  /** The first of them, without tensors. */
+  example: Prompt
+}
+
 export interface PromptSetSummary {
   /** Path as given, or `memory`. */
   source: string
   /** Of the file, or of the prompts as JSON lines. */
   sha256: string
   prompts: number
+  /** Names, in order of first appearance. */
   contrasts: string[]
+  definitions: Record<string, ContrastDefinition>
 }
 
 export interface PromptSet extends AsyncIterable<PlacedPrompt> {
@@ -105,14 +116,30 @@ async function summarise(
   prompts: AsyncIterable<PlacedPrompt>,
   signal: AbortSignal | undefined,
   visit?: (prompt: Prompt) => void,
-): Promise<{ prompts: number; contrasts: string[] }> {
-  const contrasts = new Set<string>()
+): Promise<Pick<PromptSetSummary, 'prompts' | 'contrasts' | 'definitions'>> {
+  const definitions = new Map<string, ContrastDefinition>()
   let count = 0
-  for await (const { prompt } of prompts) {
+  for await (const { prompt, rules } of prompts) {
     if (signal?.aborted) break
-    for (const name of contrastNames(prompt)) contrasts.add(name)
+    for (const { contrast, labels, counterfactual } of rules) {
+      const known = definitions.get(contrast)
+      if (known) known.prompts += 1
+      else {
+        const rule = labels ? 'labels' : counterfactual ? 'counterfactual' : 'terms'
+        definitions.set(contrast, { rule, prompts: 1, example: withoutTensors(prompt) })
+      }
+    }
     visit?.(prompt)
     count += 1
   }
-  return { prompts: count, contrasts: [...contrasts] }
+  return {
+    prompts: count,
+    contrasts: [...definitions.keys()],
+    definitions: Object.fromEntries(definitions),
+  }
+}
+
+function withoutTensors({ inputs, counterfactual, ...rest }: Prompt): Prompt {
+  const { inputs: _, ...other } = counterfactual ?? {}
+  return counterfactual ? { ...rest, counterfactual: other } : rest
 }

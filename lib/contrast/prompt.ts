@@ -99,11 +99,6 @@ export function promptRules(prompt: Prompt, where: string): TermRule[] {
   })
 }
 
-/** Names of the contrasts of a prompt, in order. */
-export function contrastNames(prompt: Prompt): string[] {
-  return prompt.contrasts ? Object.keys(prompt.contrasts) : prompt.contrast ? [prompt.contrast] : []
-}
-
 type Fail = (message: string, hint?: string) => never
 
 function checkSource(source: PromptSource, fail: Fail): void {

@@ -35,7 +35,14 @@ export interface ResultInfo {
   format: 'qkspace-result'
   formatVersion: 1
   model: { path: string; sha256: string; files: { name: string; sha256: string }[] }
-  prompts: { source: string; sha256: string; prompts: number; contrasts: string[] }
+  prompts: {
+    source: string
+    sha256: string
+    prompts: number
+    contrasts: string[]
+    /** How each contrast is defined, with its first prompt as an example. */
+    definitions: Record<string, { rule: string; prompts: number; example: unknown }>
+  }
   estimator: string
   center: boolean
   rank: RankRule
