@@ -10,8 +10,8 @@ import { type BoxesOptions, boxesLexical, boxesOrder } from '../contrast/familie
 import type { Prompt } from '../contrast/prompt.js'
 import { type Model, openModel } from '../model/model.js'
 import type { Result } from '../store/result.js'
+import { decomposeToy } from '../toy/decompose.js'
 import { readToyConfig } from '../toy/export.js'
-import { ToyTask } from '../toy/task.js'
 import { printJson, printLine, printTable, progressBar } from './output.js'
 
 interface ToyRow {
@@ -50,15 +50,10 @@ export function registerDemo(program: Command): void {
     })
 }
 
-/** Terms of a toy contrast; enough for the noise of sampling to stay well below 1% of the energy. */
-const TOY_PROMPTS = 6000
-const TOY_PAIRS = 4
-
 async function toyRow(name: string, out: string): Promise<ToyRow> {
   const model = await openModel(bundledFile(name))
   const config = readToyConfig(model)
-  const prompts = new ToyTask(config).contrastPrompts(TOY_PROMPTS, config.seed + 100, TOY_PAIRS)
-  const result = await decomposeAll(model, prompts, name)
+  const result = await decomposeToy(model)
   await result.save(path.join(out, name.replace(/\.onnx$/, '.safetensors')))
   const rank = (contrast: string) => result.head('L0H0').contrast(contrast).rank
   return {
