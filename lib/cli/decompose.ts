@@ -10,7 +10,7 @@ import { openModel } from '../model/model.js'
 import { checkWritable } from '../store/atomic-file.js'
 import type { Result } from '../store/result.js'
 import { parseBackend, parseEstimator, parseRank, parseWhole } from './options.js'
-import { printJson, printLine, printTable, progressBar } from './output.js'
+import { fixed, printJson, printLine, printTable, progressBar } from './output.js'
 
 interface Options {
   model: string
@@ -107,7 +107,7 @@ export function printResult(result: Result, out: string): void {
         .slice(0, SHOWN_HEADS)
         .map(({ head, scoreGap, rank, totalEnergy, s }) => [
           head,
-          scoreGap.toFixed(3),
+          fixed(scoreGap, 3),
           `${rank}`,
           Math.sqrt(totalEnergy).toPrecision(4),
           Array.from(s.slice(0, 5), (value) => value.toPrecision(3)).join('  ') + (s.length > 5 ? '  …' : ''),

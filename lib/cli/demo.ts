@@ -12,7 +12,7 @@ import { type Model, openModel } from '../model/model.js'
 import type { Result } from '../store/result.js'
 import { decomposeToy } from '../toy/decompose.js'
 import { readToyConfig } from '../toy/export.js'
-import { printJson, printLine, printTable, progressBar } from './output.js'
+import { fixed, printJson, printLine, printTable, progressBar } from './output.js'
 
 interface ToyRow {
   model: string
@@ -151,20 +151,20 @@ function printBoxes(rows: readonly BoxesRow[], result: Result, file: string): vo
     ['head', 'order gap', 'rank', 'match gap', 'rank', 'lexical gap', 'rank', '‖ΔC‖'],
     rows.map(({ head, order, match, lexical }) => [
       head,
-      order.scoreGap.toFixed(2),
+      fixed(order.scoreGap, 2),
       `${order.rank}`,
-      match.scoreGap.toFixed(2),
+      fixed(match.scoreGap, 2),
       `${match.rank}`,
-      lexical.scoreGap.toFixed(2),
+      fixed(lexical.scoreGap, 2),
       `${lexical.rank}`,
-      lexical.norm.toFixed(2),
+      fixed(lexical.norm, 2),
     ]),
   )
   const [best] = rows
-  const named = best.words.map(({ word, scoreGap }) => `${word} ${scoreGap.toFixed(1)}`).join(', ')
+  const named = best.words.map(({ word, scoreGap }) => `${word} ${fixed(scoreGap, 1)}`).join(', ')
   printLine()
   printLine(
-    `${best.head} attends to the answer: its box scores ${best.order.scoreGap.toFixed(1)} above the other boxes, ` +
+    `${best.head} attends to the answer: its box scores ${fixed(best.order.scoreGap, 1)} above the other boxes, ` +
       `within a subspace of rank ${best.order.rank} of ${result.info.sites[0].headDim}.`,
   )
   printLine(`It binds by the word that is asked about; score gained by each: ${named}.`)

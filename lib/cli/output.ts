@@ -21,6 +21,12 @@ export function printTable(header: readonly string[], rows: readonly (readonly s
   for (const row of rows) printLine(line(row).trimEnd())
 }
 
+/** Fixed decimals, without a minus before zero. */
+export function fixed(value: number, decimals: number): string {
+  const text = value.toFixed(decimals)
+  return Number(text) === 0 ? (0).toFixed(decimals) : text
+}
+
 export interface Progress {
   update(done: number, total: number): void
   stop(): void
