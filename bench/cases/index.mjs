@@ -1,0 +1,10 @@
+import capture from './capture.mjs'
+import category from './category.mjs'
+import eventLoop from './event-loop.mjs'
+import labels from './labels.mjs'
+import memory from './memory.mjs'
+import pairs from './pairs.mjs'
+import start from './start.mjs'
+import svd from './svd.mjs'
+
+export const cases = { pairs, category, labels, svd, capture, 'event-loop': eventLoop, memory, start }

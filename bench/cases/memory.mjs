@@ -1,0 +1,51 @@
+/** Peak of resident memory against the number of prompts, and after a cancelled run. */
+
+import { bundledFile } from '../../dist/bundled/files.js'
+import { accumulate, openModel } from '../../dist/index.js'
+
+export default {
+  title: 'memory: peak resident memory (bar: 1,000 and 100,000 prompts within 5%)',
+  variants: () => [{ label: 'prompts of 24 tokens, every head of the bundled transformer', params: {} }],
+  subjects: () => ['1000 prompts', '100000 prompts', 'before a cancelled run', 'after a cancelled run'],
+  load: async (subject) => ({ measure: (quick) => run(subject, quick) }),
+}
+
+async function run(subject, quick) {
+  const model = await openModel(bundledFile('boxes.onnx'))
+  const mb = (bytes) => ({ value: bytes / 2 ** 20, unit: 'MiB' })
+  if (subject.endsWith('prompts')) {
+    const count = Number.parseInt(subject, 10)
+    await accumulate(model, prompts(quick ? Math.min(count, 5000) : count), { backend: 'cpu' })
+    return mb(process.resourceUsage().maxRSS * 1024)
+  }
+  // Warm, so that what is compared is the cancelled run alone.
+  await cancelled(model)
+  globalThis.gc()
+  const before = process.memoryUsage().rss
+  if (subject.startsWith('before')) return mb(before)
+  for (let i = 0; i < 5; i++) await cancelled(model)
+  globalThis.gc()
+  return mb(process.memoryUsage().rss)
+}
+
+async function cancelled(model) {
+  const controller = new AbortController()
+  await accumulate(model, prompts(4000), {
+    signal: controller.signal,
+    onProgress: ({ prompts: done }) => done > 400 && controller.abort(),
+  }).catch((error) => {
+    if (error.code !== 'ERR_ABORTED') throw error
+  })
+}
+
+/** Made as they are read, so that the set itself takes no memory. */
+function prompts(count) {
+  return {
+    *[Symbol.iterator]() {
+      for (let i = 0; i < count; i++) {
+        const tokens = Array.from({ length: 24 }, (_, j) => 3 + ((i * 7 + j * 11) % 100))
+        yield { contrast: 'c', tokens, terms: [{ query: -1, positive: [i % 20], negative: [(i + 3) % 20] }] }
+      }
+    },
+  }
+}

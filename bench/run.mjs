@@ -1,0 +1,147 @@
+/**
+ * The benchmark. Each subject runs in a fresh process, is verified against a float64 reference before it
+ * is timed, and takes turns with the others over several rounds; figures are medians with their spread.
+ *
+ *   npm run bench                                  everything (about 20 minutes)
+ *   npm run bench -- --case svd --quick            one case in under a minute
+ *   npm run bench -- --out results.json            where the figures go (default bench/results/<date>-<cpu>.json)
+ */
+
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { cases } from './cases/index.mjs'
+import { machine } from './machine.mjs'
+import { measure } from './measure.mjs'
+import { formatSeconds, printTable, statistics } from './report.mjs'
+
+const { values: options } = parseArgs({
+  options: {
+    case: { type: 'string', multiple: true },
+    quick: { type: 'boolean', default: false },
+    rounds: { type: 'string' },
+    out: { type: 'string' },
+  },
+})
+
+const names = options.case ?? Object.keys(cases)
+for (const name of names) {
+  if (cases[name]) continue
+  process.stderr.write(`there is no case "${name}"; cases: ${Object.keys(cases).join(', ')}\n`)
+  process.exit(2)
+}
+const rounds = Number(options.rounds ?? (options.quick ? 1 : 3))
+const report = { ...machine(), quick: options.quick, rounds, ceilings: {}, cases: {} }
+
+report.ceilings = ceilings()
+for (const name of names) report.cases[name] = runCase(name, cases[name])
+
+const out = options.out ?? defaultOut()
+mkdirSync(path.dirname(path.resolve(out)), { recursive: true })
+writeFileSync(out, `${JSON.stringify(report, null, 1)}\n`)
+process.stdout.write(`\nwritten ${path.relative(process.cwd(), path.resolve(out))}\n`)
+
+/** What bounds the kernels, measured in the same run. */
+function ceilings() {
+  const found = {}
+  for (const subject of ['numpy-sgemm', 'numpy-bandwidth']) {
+    const result = measure('ceiling', subject, undefined, options.quick)
+    found[subject] = result.missing ? { missing: result.missing } : { value: result.value, unit: result.unit }
+  }
+  const show = ({ value, unit, missing }) =>
+    missing ? `missing (${missing})` : `${value.toFixed(1)} ${unit}`
+  process.stdout.write(
+    `ceilings: sgemm ${show(found['numpy-sgemm'])}, memory ${show(found['numpy-bandwidth'])}\n`,
+  )
+  return found
+}
+
+function runCase(name, { title, variants, subjects, prepare, work }) {
+  process.stdout.write(`\n${title}\n`)
+  const results = []
+  for (const variant of variants(options.quick)) {
+    const folder = mkdtempSync(path.join(tmpdir(), 'qkspace-bench-'))
+    try {
+      const meta = prepare?.(variant.params, folder) ?? variant.params
+      writeFileSync(path.join(folder, 'meta.json'), JSON.stringify(meta))
+      results.push(runVariant(name, variant, subjects(variant.params), folder, work?.(variant.params)))
+    } finally {
+      rmSync(folder, { recursive: true, force: true })
+    }
+  }
+  return results
+}
+
+function runVariant(name, { label, params }, subjects, folder, work) {
+  const samples = new Map(subjects.map((s) => [s, { seconds: [], values: [] }]))
+  for (let round = 0; round < rounds; round++) {
+    for (const subject of subjects) {
+      const entry = samples.get(subject)
+      if (entry.missing || entry.failed) continue
+      const result = measure(name, subject, folder, options.quick)
+      if (result.missing) entry.missing = result.missing
+      else if (result.failed) entry.failed = result.failed
+      else {
+        entry.seconds.push(...(result.seconds ?? []))
+        if (result.value !== undefined) entry.values.push(result.value)
+        Object.assign(entry, { error: result.error, note: result.note, unit: result.unit })
+      }
+    }
+  }
+  const rows = subjects.map((subject) => {
+    const { seconds, values, ...rest } = samples.get(subject)
+    return {
+      subject,
+      ...rest,
+      ...statistics(seconds),
+      ...(values.length ? { value: statistics(values).median } : {}),
+    }
+  })
+  process.stdout.write(`\n  ${label}\n`)
+  const own = rows[0]
+  printTable(
+    ['subject', 'median', 'min', 'max', `times ${own.subject}`, 'rate', 'error'],
+    rows.map((r) => {
+      if (r.missing) return [r.subject, 'missing', '', '', '', '', r.missing]
+      if (r.failed) return [r.subject, 'failed', '', '', '', '', r.failed]
+      if (r.value !== undefined) {
+        return [
+          r.subject,
+          `${r.value.toPrecision(4)} ${r.unit}`,
+          '',
+          '',
+          (r.value / own.value).toFixed(2),
+          '',
+          r.note ?? '',
+        ]
+      }
+      const rate = work?.flops ? `${(work.flops / r.median / 1e9).toFixed(1)} GFLOP/s` : ''
+      const moved = work?.bytes ? `${(work.bytes / r.median / 1e9).toFixed(2)} GB/s` : ''
+      return [
+        r.subject,
+        formatSeconds(r.median),
+        formatSeconds(r.min),
+        formatSeconds(r.max),
+        (r.median / own.median).toFixed(2),
+        [rate, moved].filter(Boolean).join(', '),
+        r.error === undefined ? '' : r.error.toExponential(1),
+      ]
+    }),
+  )
+  return { label, params, work, subjects: rows }
+}
+
+function defaultOut() {
+  const { cpu, date } = report
+  const slug = cpu
+    .toLowerCase()
+    .replaceAll(/[^a-z0-9]+/g, '-')
+    .replaceAll(/^-|-$/g, '')
+  const folder = fileURLToPath(new URL('results/', import.meta.url))
+  return path.join(
+    folder,
+    options.quick || options.case ? 'latest-partial.json' : `${date.slice(0, 10)}-${slug}.json`,
+  )
+}
