@@ -1,5 +1,7 @@
 /** Small float64 tensors with numpy's broadcasting, for recomputing scores. */
 
+import { contiguousStrides } from '../../tensor.js'
+
 export interface NdArray {
   data: Float64Array
   shape: readonly number[]
@@ -9,7 +11,7 @@ export interface NdArray {
 export function transpose(x: NdArray, given: number[] | undefined): NdArray {
   const perm = given ?? x.shape.map((_, i) => x.shape.length - 1 - i)
   const shape = perm.map((p) => x.shape[p])
-  const strides = rowMajor(x.shape)
+  const strides = contiguousStrides(x.shape)
   const data = new Float64Array(x.data.length)
   forEachIndex(shape, (index, at) => {
     data[at] = x.data[perm.reduce((sum, p, i) => sum + strides[p] * index[i], 0)]
@@ -24,7 +26,7 @@ export function broadcast(f: (a: number, b: number) => number, a: NdArray, b: Nd
   const shape = Array.from({ length: rank }, (_, i) => (size(a, i) === 1 ? size(b, i) : size(a, i)))
   const data = new Float64Array(shape.reduce((p, r) => p * r, 1))
   const stridesOf = (v: NdArray) => {
-    const own = rowMajor(v.shape)
+    const own = contiguousStrides(v.shape)
     return shape.map((_, i) => (size(v, i) === 1 ? 0 : own[i - rank + v.shape.length]))
   }
   const [sa, sb] = [stridesOf(a), stridesOf(b)]
@@ -38,12 +40,6 @@ export function broadcast(f: (a: number, b: number) => number, a: NdArray, b: Nd
     data[at] = f(a.data[ia], b.data[ib])
   })
   return { data, shape }
-}
-
-function rowMajor(shape: readonly number[]): number[] {
-  const strides = shape.map(() => 1)
-  for (let i = shape.length - 2; i >= 0; i--) strides[i] = strides[i + 1] * shape[i + 1]
-  return strides
 }
 
 function forEachIndex(shape: readonly number[], visit: (index: number[], at: number) => void): void {

@@ -12,6 +12,7 @@ import { isCross, isRotary } from './ancestry.js'
 import { type Axis, type CapturePoint, capturePoint } from './axes.js'
 import type { SiteCandidate, UnsupportedSite } from './find.js'
 import { type OperandAxes, productAxes } from './product-axes.js'
+import { MASKED_BELOW } from './recompute.js'
 import type { ResolvedSite, SiteKind } from './site.js'
 import { tensorValues } from './values.js'
 
@@ -206,9 +207,6 @@ function stepsScale(
   }
   return scale
 }
-
-/** Below this a score is masked: exporters use -10000, the type's lowest number, or minus infinity. */
-export const MASKED_BELOW = -5000
 
 /** Whether every later key is masked and no earlier one, in the first sequence (which has no padding). */
 function looksCausal(scores: WireTensor): boolean {
