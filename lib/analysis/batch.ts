@@ -3,7 +3,7 @@
 import { QkError } from '../errors.js'
 import { groupBy } from '../group-by.js'
 import { KEY_ROWS, QUERY_ROWS } from '../model/capture-graph.js'
-import { type ModelInput, makeArray, setValue, tokenFeeds } from '../model/inference/inputs.js'
+import { type ModelInput, makeArray, numberWriter, tokenFeeds } from '../model/inference/inputs.js'
 import type { WireTensor } from '../model/inference/session.js'
 import type { EncodedPrompt, Run } from './encode.js'
 import type { LabelsInput, TermsInput } from './qk-covariance.js'
@@ -174,8 +174,9 @@ function runFeeds(
     const { shape } = tensors[0]
     const size = shape.reduce((a, b) => a * b, 1)
     const data = makeArray(input, runs.length * size)
+    const write = numberWriter(data, input.type)
     tensors.forEach(({ values }, b) => {
-      for (let i = 0; i < size; i++) setValue(data, b * size + i, values[i], input.type)
+      for (let i = 0; i < size; i++) write(b * size + i, values[i])
     })
     feeds[input.name] = { type: input.type, dims: [runs.length, ...shape], data }
   }
@@ -183,7 +184,12 @@ function runFeeds(
 }
 
 function indexPairs(pairs: readonly number[]): WireTensor {
-  return { type: 'int64', dims: [pairs.length / 2, 2], data: BigInt64Array.from(pairs, BigInt) }
+  const data = new BigInt64Array(pairs.length)
+  const write = numberWriter(data, 'int64')
+  pairs.forEach((value, i) => {
+    write(i, value)
+  })
+  return { type: 'int64', dims: [pairs.length / 2, 2], data }
 }
 
 function layTerms(

@@ -93,6 +93,7 @@ export function tokenFeeds(
       continue
     }
     const data = makeArray(input, batch * length)
+    const write = numberWriter(data, input.type)
     sequences.forEach((tokens, b) => {
       for (let t = 0; t < length; t++) {
         const inside = t < tokens.length
@@ -106,7 +107,7 @@ export function tokenFeeds(
               : input.role === 'positions'
                 ? t
                 : 0
-        setValue(data, b * length + t, value, input.type)
+        write(b * length + t, value)
       }
     })
     feeds[input.name] = { type: input.type, dims: [batch, length], data }
@@ -184,10 +185,11 @@ export function probeFeeds(
       input,
       dims.reduce((a, b) => a * b, 1),
     )
+    const write = numberWriter(data, input.type)
     const limit = vocabularySize(graph, input.name)
     for (let i = 0; i < data.length; i++) {
       const value = isFloat(input.type) ? random.normal() : random.below(Math.min(limit, 2))
-      setValue(data, i, value, input.type)
+      write(i, value)
     }
     feeds[input.name] = { type: input.type, dims, data }
   }
@@ -224,7 +226,24 @@ export function makeArray(input: ModelInput, size: number): NumericArray {
   return make(size)
 }
 
-export function setValue(data: NumericArray, index: number, value: number, type: string): void {
-  if (data instanceof BigInt64Array) data[index] = BigInt(Math.trunc(value))
-  else data[index] = type === 'float16' ? numberToF16(value) : value
+/**
+ * Writes numbers into an array of any element type. int64 is written as two words: a BigInt for every token
+ * would be garbage that makes the process grow.
+ */
+export function numberWriter(data: NumericArray, type: string): (index: number, value: number) => void {
+  if (data instanceof BigInt64Array) {
+    const words = new Int32Array(data.buffer, data.byteOffset, 2 * data.length)
+    return (index, value) => {
+      words[2 * index] = value % 2 ** 32
+      words[2 * index + 1] = Math.floor(value / 2 ** 32)
+    }
+  }
+  if (type === 'float16') {
+    return (index, value) => {
+      data[index] = numberToF16(value)
+    }
+  }
+  return (index, value) => {
+    data[index] = value
+  }
 }

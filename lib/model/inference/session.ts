@@ -39,7 +39,11 @@ export class InferenceSession {
 
   /** Starts a thread and loads the model in it. Errors: ERR_INFERENCE with onnxruntime's own message. */
   static async open(spec: SessionSpec): Promise<InferenceSession> {
-    const worker = new Worker(new URL('./session-worker.js', import.meta.url), { workerData: spec })
+    const worker = new Worker(new URL('./session-worker.js', import.meta.url), {
+      workerData: spec,
+      // The thread makes no objects worth keeping; a small nursery keeps resident memory level.
+      resourceLimits: { maxYoungGenerationSizeMb: 8 },
+    })
     const session = new InferenceSession(worker)
     const response = await new Promise<Response>((resolve) => {
       const failed = (message: string) => resolve({ kind: 'failed', message })
