@@ -24,13 +24,20 @@ export function momentBytes(spec: Pick<CovarianceSpec, 'contrasts' | 'heads' | '
   return 16 * contrasts * heads * (d * d + 2 * d)
 }
 
-/** Most that the cpu backend sums beside the masters (kMostStaged in native/cpu/covariance.cc). */
+/**
+ * What the cpu backend sums beside the masters: a batch, at most MOST_STAGED; with few heads, parts of it at
+ * the same time, as many as make MOST_TASKS with the heads, at most MOST_SPLIT (native/cpu/covariance.cc).
+ */
 const MOST_STAGED = 512 * 2 ** 20
+const MOST_SPLIT = 64 * 2 ** 20
+const MOST_TASKS = 32
 
 /** Bytes of the sums and of the room in which a batch is summed before it is added to them. */
 export function workingBytes(spec: CovarianceSpec, backend: BackendName): number {
   const bytes = momentBytes(spec)
-  return bytes + (backend === 'js' ? bytes : Math.min(bytes, MOST_STAGED))
+  if (backend === 'js') return 2 * bytes
+  const split = Math.min(bytes * Math.ceil(MOST_TASKS / spec.heads), MOST_SPLIT)
+  return bytes + Math.max(Math.min(bytes, MOST_STAGED), split)
 }
 
 /** Every array of the moments, in a fixed order. */

@@ -18,7 +18,10 @@ namespace {
 
 // Above this a batch is checked in a pass of its own rather than summed beside the masters first.
 constexpr double kMostStaged = 512.0 * 1024 * 1024;
-
+// A batch of few heads and many terms is cut into parts, each summed on its own: into as many as make this
+// many tasks together with the heads, none of fewer terms than this, taking no more room than this.
+constexpr int64_t kMostTasks = 32, kLeastTerms = 2048;
+constexpr double kMostSplit = 64.0 * 1024 * 1024;
 
 // Largest magnitude in a row as f32 bits; at least 0x7f800000 when one is not finite.
 uint32_t rowBits(const RowView& v, int64_t row, int64_t headOffset, int d) {
@@ -54,9 +57,9 @@ Covariance::Covariance(const qks_spec& spec, const Kernels& kernels, Pool& pool)
   scratch_ = std::vector<Buffer>(static_cast<size_t>(pool.threads()));
 }
 
-HeadSums Covariance::at(double* base, int64_t contrast, int64_t head) const {
+HeadSums Covariance::at(double* base, int64_t contrast, int64_t head, int64_t part) const {
   const int64_t d = spec_.head_dim;
-  double* p = base + (contrast * spec_.heads + head) * block_;
+  double* p = base + ((part * spec_.contrasts + contrast) * spec_.heads + head) * block_;
   HeadSums sums;
   for (auto& side : sums.side) {
     side.q = p;
@@ -113,6 +116,30 @@ void Covariance::reportNonFinite(const PreparedBatch& batch) const {
   fail(QKS_E_NON_FINITE, "a weighted sum of keys is beyond the range of float32");
 }
 
+// The cut depends on the batch alone, never on the number of threads.
+std::vector<BatchPart> Covariance::partsOf(const PreparedBatch& b, double bytesEach) const {
+  const int64_t terms = b.start[b.contrasts], runs = b.runStart[b.contrasts];
+  int64_t work = terms;
+  for (int64_t r = 0; r < runs; r++) work += b.runs[r].termCount;
+  const int64_t wanted = std::min((kMostTasks + spec_.heads - 1) / spec_.heads, work / kLeastTerms);
+  const int64_t room = static_cast<int64_t>(kMostSplit / bytesEach);
+  const int64_t count = std::max<int64_t>(1, std::min(wanted, room));
+  std::vector<BatchPart> parts(static_cast<size_t>(count));
+  int64_t term = 0, run = 0, done = 0;
+  for (int64_t p = 0; p < count; p++) {
+    BatchPart& part = parts[static_cast<size_t>(p)];
+    const int64_t goal = work * (p + 1) / count;
+    part.terms.from = term;
+    term = p + 1 == count ? terms : std::min(terms, goal / kTile * kTile);
+    part.terms.to = term;
+    part.runs.from = run;
+    // A run goes with the part in which it starts.
+    while (run < runs && (p + 1 == count || terms + done < goal)) done += b.runs[run++].termCount;
+    part.runs.to = run;
+  }
+  return parts;
+}
+
 void Covariance::add(const qks_batch& in, const qks_cancel* cancel) {
   Batch batch;
   prepareBatch(spec_, in, batch);
@@ -147,22 +174,32 @@ void Covariance::add(const qks_batch& in, const qks_cancel* cancel) {
     if (!spec_.allow_non_finite && static_cast<double>(mostK) * batch.largestGain >= 3e38) staged = true;
   }
 
+  const std::vector<BatchPart> parts = partsOf(b, staged ? stagedBytes : kMostSplit);
+  const int64_t tasks = heads * static_cast<int64_t>(parts.size());
   const size_t scratchBytes = kernels_.covarianceScratch(b);
-  const int used = pool_.used(spec_.threads, heads);
+  const int used = pool_.used(spec_.threads, tasks);
   for (int i = 0; i < used; i++) scratch_[static_cast<size_t>(i)].reserve(scratchBytes);
   std::vector<HeadSums> sums(static_cast<size_t>(used) * static_cast<size_t>(contrasts));
-  if (staged) staged_.reserve(static_cast<size_t>(stagedBytes));
+  if (staged) staged_.reserve(static_cast<size_t>(stagedBytes) * parts.size());
   double* base = staged ? staged_.get<double>() : sums_.get<double>();
+  auto touches = [&](const BatchPart& part, int64_t c) {
+    const Span terms = spanWithin(b.start, c, part.terms), runs = spanWithin(b.runStart, c, part.runs);
+    return terms.from < terms.to || runs.from < runs.to;
+  };
 
-  pool_.run(spec_.threads, heads, [&](int64_t h, int worker) {
+  pool_.run(spec_.threads, tasks, [&](int64_t i, int worker) {
     if (worst != QKS_OK) return;
+    const int64_t h = i % heads, p = i / heads;
+    const BatchPart& part = parts[static_cast<size_t>(p)];
     HeadSums* own = sums.data() + static_cast<size_t>(worker) * static_cast<size_t>(contrasts);
     for (int64_t c = 0; c < contrasts; c++) {
-      own[c] = at(base, c, h);
-      if (staged) std::memset(own[c].side[0].q, 0, static_cast<size_t>(block_) * sizeof(double));
+      own[c] = at(base, c, h, p);
+      if (staged && touches(part, c))
+        std::memset(own[c].side[0].q, 0, static_cast<size_t>(block_) * sizeof(double));
     }
     CovarianceTask task;
     task.batch = &b;
+    task.part = part;
     task.head = static_cast<int32_t>(h);
     task.sums = own;
     task.scratch = scratch_[static_cast<size_t>(worker)].get();
@@ -173,12 +210,19 @@ void Covariance::add(const qks_batch& in, const qks_cancel* cancel) {
   if (worst == QKS_E_ABORTED) fail(QKS_E_ABORTED, "the operation was aborted");
   if (worst == QKS_E_NON_FINITE) reportNonFinite(b);
 
+  // Parts in order, entry by entry, whoever does it.
+  constexpr int64_t kSlices = 4;
   if (staged)
-    pool_.run(spec_.threads, heads, [&](int64_t h, int) {
+    pool_.run(spec_.threads, heads * kSlices, [&](int64_t i, int) {
+      const int64_t h = i / kSlices, slice = i % kSlices;
+      const int64_t first = block_ * slice / kSlices, last = block_ * (slice + 1) / kSlices;
       for (int64_t c = 0; c < contrasts; c++) {
-        const double* from = at(base, c, h).side[0].q;
         double* to = at(sums_.get<double>(), c, h).side[0].q;
-        for (int64_t i = 0; i < block_; i++) to[i] += from[i];
+        for (size_t p = 0; p < parts.size(); p++) {
+          if (!touches(parts[p], c)) continue;
+          const double* from = at(base, c, h, static_cast<int64_t>(p)).side[0].q;
+          for (int64_t e = first; e < last; e++) to[e] += from[e];
+        }
       }
     });
   for (size_t c = 0; c < static_cast<size_t>(contrasts); c++) {

@@ -21,7 +21,9 @@ class Covariance {
   void read(const int32_t* heads, int32_t count, const qks_moments& out) const;
 
  private:
-  HeadSums at(double* base, int64_t contrast, int64_t head) const;
+  HeadSums at(double* base, int64_t contrast, int64_t head, int64_t part = 0) const;
+  // How the batch is shared out, when sums of all heads take `bytesEach`.
+  std::vector<BatchPart> partsOf(const PreparedBatch& batch, double bytesEach) const;
   // Every row that head reads is finite; the largest magnitudes are returned through the pointers.
   bool scan(const PreparedBatch& batch, int32_t head, float* largestQ, float* largestK, std::string* where) const;
   [[noreturn]] void reportNonFinite(const PreparedBatch& batch) const;
@@ -31,7 +33,7 @@ class Covariance {
   Pool& pool_;
   int64_t block_;  // doubles of one (contrast, head): 2 * (d^2 + 2 d)
   std::vector<double> terms_, skipped_, weight_[2];
-  Buffer sums_, staged_;  // [contrasts, heads, block]
+  Buffer sums_, staged_;  // [contrasts, heads, block], [parts, contrasts, heads, block]
   std::vector<Buffer> scratch_;
 };
 

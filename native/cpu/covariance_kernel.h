@@ -4,17 +4,23 @@
 //   qk[side] += sum_t q_t kbar_t^T,   kbar_t = scale_t * sum_j a_j k_j   (scale as the estimator says)
 //   q[side]  += sum_t u_t q_t,        k[side] += sum_t kbar_t
 //
-// Layout. Rows are gathered straight from the strided tensors into a tile of up to 128 terms, kept as
+// Layout. Rows are gathered straight from the strided tensors into a tile of up to kTile terms, kept as
 // panels: MR query columns (or 2W key columns) of all terms lie together, so that the product reads both
-// operands front to back. Panels are 16 floats apart from a power of two, else they share cache sets.
+// operands front to back. Panels are 16 floats apart from a power of two, else they share cache sets. Rows
+// are fetched into the first cache a few terms before they are packed; fetched earlier, they push the panels
+// and the sums out of the second.
 //
 // Product. A block of MR x 2W sums stays in registers over the whole tile: one broadcast and two
 // multiply-adds per query element. When positive and negative terms have the same query its tile is shared.
 //
-// Precision. Key sums in f64, rounded once to f32; chunks of at most 128 terms in f32; masters in f64. The
-// error of an entry is then at most (127 + 3) * 2^-24 * sum |q||k|, for any number of rows or keys. A tile
-// whose largest magnitude is outside [2^-40, 2^40] is scaled by a power of two first, which is exact, so
-// that neither 1e-30 nor 1e30 leaves the range of f32.
+// Precision. Keys are summed in f32 over chunks of at most kChunk = 32, the chunks in f64, rounded once to
+// f32 (labels: running sums in f64); tiles of at most kTile = 96 terms in f32; masters in f64. The error of
+// an entry is then at most (31 + 95 + 4) * 2^-24 * sum |q||k|, for any number of rows or keys, which is below
+// (128/2 + 2) * 2^-23. Key sums that leave the range of f32 are made again in f64: their mean may be inside. A
+// tile whose largest magnitude is outside [2^-40, 2^40] is scaled by a power of two first, which is exact,
+// so that neither 1e-30 nor 1e30 leaves the range of f32.
+
+constexpr int kChunk = 32;  // keys of a term that are summed in f32
 
 struct CovarianceLayout {
   int d, qPanels, kPanels, lastWidth, rowLength;
@@ -82,17 +88,31 @@ struct Element<QKS_BF16> {
   static inline VF many(const uint16_t* p) { return loadBf16(p); }
 };
 
+// The largest of the lanes that fmost has gathered: magnitudes as bits, ordered like the values, NaN last.
+static inline uint32_t largestBits(VF most) {
+  float lanes[W];
+  fstore(lanes, most);
+  uint32_t largest = 0;
+  for (int i = 0; i < W; i++) {
+    const uint32_t bits = floatToBits(lanes[i]);
+    largest = bits > largest ? bits : largest;
+  }
+  return largest;
+}
+
 static inline int64_t rowOffset(const RowView& v, int64_t r) {
   if (v.linear) return r * v.posStride;
   return r / v.pos * v.batchStride + r % v.pos * v.posStride;
 }
 
-static inline void prefetchRow(const RowView& v, int64_t offset, int d) {
+// Inlined by force: a function that only prefetches has no effect that the compiler knows of, and calls of
+// it are deleted.
+QKS_INLINE void prefetchRow(const RowView& v, int64_t offset, int d) {
 #if defined(__GNUC__) || defined(__clang__)
   if (v.dimStride != 1) return;
   const size_t size = v.dtype == QKS_F32 ? 4 : 2;
   const char* p = static_cast<const char*>(v.data) + static_cast<size_t>(offset) * size;
-  for (size_t i = 0; i < static_cast<size_t>(d) * size; i += 64) __builtin_prefetch(p + i, 0, 2);
+  for (size_t i = 0; i < static_cast<size_t>(d) * size; i += 64) __builtin_prefetch(p + i, 0, 3);
 #else
   (void)v, (void)offset, (void)d;
 #endif
@@ -143,14 +163,35 @@ static inline void addColumns(const typename Element<DT>::type* p, const int64_t
   }
 }
 
-template <int DT>
+// acc[0 .. N*W) += sum_j a_j p[offset_j + 0 .. N*W) as above, of at most kChunk keys, in f32
+template <int DT, int N>
+static inline void addChunk(const typename Element<DT>::type* p, const int64_t* offsets, const float* weights,
+                            int count, double* acc) {
+  VF sum[N];
+  for (int n = 0; n < N; n++) sum[n] = fset(0.0f);
+  for (int j = 0; j < count; j++) {
+    const typename Element<DT>::type* x = p + offsets[j];
+    const VF a = fset(weights ? weights[j] : 1.0f);
+    for (int n = 0; n < N; n++) sum[n] = fmadd(a, Element<DT>::many(x + n * W), sum[n]);
+  }
+  for (int n = 0; n < N; n++) {
+    double* to = acc + n * W;
+    dstore(to, dadd(dload(to), widenLow(sum[n])));
+    dstore(to + W / 2, dadd(dload(to + W / 2), widenHigh(sum[n])));
+  }
+}
+
+template <int DT, bool EXACT>
 static void addKeysAs(const RowView& v, const int64_t* offsets, const float* weights, int count, int d,
                       double* acc) {
   const typename Element<DT>::type* p = static_cast<const typename Element<DT>::type*>(v.data);
   int i = 0;
-  if (v.dimStride == 1) {
-    for (; i + 4 * W <= d; i += 4 * W) addColumns<DT, 4>(p + i, offsets, weights, count, acc + i);
+  if (v.dimStride == 1 && EXACT)
     for (; i + W <= d; i += W) addColumns<DT, 1>(p + i, offsets, weights, count, acc + i);
+  if (v.dimStride == 1 && !EXACT) {
+    for (; i + 8 * W <= d; i += 8 * W) addChunk<DT, 8>(p + i, offsets, weights, count, acc + i);
+    for (; i + 4 * W <= d; i += 4 * W) addChunk<DT, 4>(p + i, offsets, weights, count, acc + i);
+    for (; i + W <= d; i += W) addChunk<DT, 1>(p + i, offsets, weights, count, acc + i);
   }
   for (; i < d; i++) {
     double sum = acc[i];
@@ -160,6 +201,28 @@ static void addKeysAs(const RowView& v, const int64_t* offsets, const float* wei
     }
     acc[i] = sum;
   }
+}
+
+template <bool EXACT>
+static void sumKeysInto(const RowView& v, int64_t headOffset, const int32_t* keys, const float* weights,
+                        int64_t count, double scale, int d, double* acc, int rowLength, float* row) {
+  memset(acc, 0, static_cast<size_t>(rowLength) * sizeof(double));
+  int64_t offsets[kChunk];
+  for (int64_t from = 0; from < count; from += kChunk) {
+    const int part = static_cast<int>(count - from < kChunk ? count - from : kChunk);
+    for (int j = 0; j < part; j++) offsets[j] = rowOffset(v, keys[from + j]) + headOffset;
+    const float* w = weights ? weights + from : nullptr;
+    if (v.dtype == QKS_F32)
+      addKeysAs<QKS_F32, EXACT>(v, offsets, w, part, d, acc);
+    else if (v.dtype == QKS_F16)
+      addKeysAs<QKS_F16, EXACT>(v, offsets, w, part, d, acc);
+    else
+      addKeysAs<QKS_BF16, EXACT>(v, offsets, w, part, d, acc);
+  }
+  const VD factor = dset(scale);
+  for (int i = 0; i < d; i += W)
+    fstore(row + i, narrow(dmul(dload(acc + i), factor), dmul(dload(acc + i + W / 2), factor)));
+  for (int i = d; i < rowLength; i++) row[i] = 0;
 }
 
 // row = scale * sum_j a_j k_j over a set of keys
@@ -172,23 +235,11 @@ static void sumKeys(const RowView& v, int64_t headOffset, const int32_t* keys, c
       for (int i = 0; i < d; i++) row[i] = static_cast<float>(static_cast<double>(row[i]) * factor);
     return;
   }
-  memset(acc, 0, static_cast<size_t>(rowLength) * sizeof(double));
-  int64_t offsets[256];
-  for (int64_t from = 0; from < count; from += 256) {
-    const int part = static_cast<int>(count - from < 256 ? count - from : 256);
-    for (int j = 0; j < part; j++) offsets[j] = rowOffset(v, keys[from + j]) + headOffset;
-    const float* w = weights ? weights + from : nullptr;
-    if (v.dtype == QKS_F32)
-      addKeysAs<QKS_F32>(v, offsets, w, part, d, acc);
-    else if (v.dtype == QKS_F16)
-      addKeysAs<QKS_F16>(v, offsets, w, part, d, acc);
-    else
-      addKeysAs<QKS_BF16>(v, offsets, w, part, d, acc);
-  }
-  const VD factor = dset(scale);
-  for (int i = 0; i < d; i += W)
-    fstore(row + i, narrow(dmul(dload(acc + i), factor), dmul(dload(acc + i + W / 2), factor)));
-  for (int i = d; i < rowLength; i++) row[i] = 0;
+  sumKeysInto<false>(v, headOffset, keys, weights, count, scale, d, acc, rowLength, row);
+  VF most = fset(0.0f);
+  for (int i = 0; i < d; i += W) most = fmost(most, fload(row + i));
+  if (largestBits(most) >= 0x7f800000u)
+    sumKeysInto<true>(v, headOffset, keys, weights, count, scale, d, acc, rowLength, row);
 }
 
 // ---- the tile ----
@@ -198,29 +249,21 @@ struct CovarianceTile {
   const CovarianceLayout* layout;
   float *q[2], *k[2], *row, *weight[2];
   double* acc;
-  uint32_t qMost[2], kMost[2];  // largest magnitude so far, as bits (ordered like the values, NaN last)
+  VF qMost[2], kMost[2];  // largest magnitudes so far, lane by lane
   int count;
   bool shared;  // both sides have had the same queries
 };
 
-static inline uint32_t largestBits(const float* row, int n, uint32_t most) {
-  for (int i = 0; i < n; i++) {
-    const uint32_t bits = floatToBits(row[i]) & 0x7fffffffu;
-    most = bits > most ? bits : most;
-  }
-  return most;
-}
-
 static inline void packQuery(CovarianceTile& t, int side) {
   const CovarianceLayout& l = *t.layout;
-  t.qMost[side] = largestBits(t.row, l.d, t.qMost[side]);
+  for (int i = 0; i < l.d; i += W) t.qMost[side] = fmost(t.qMost[side], fload(t.row + i));
   float* to = t.q[side] + static_cast<size_t>(t.count) * MR;
   for (int p = 0; p < l.qPanels; p++) memcpy(to + p * l.qStride, t.row + p * MR, MR * sizeof(float));
 }
 
 static inline void packKey(CovarianceTile& t, int side) {
   const CovarianceLayout& l = *t.layout;
-  t.kMost[side] = largestBits(t.row, l.d, t.kMost[side]);
+  for (int i = 0; i < l.d; i += W) t.kMost[side] = fmost(t.kMost[side], fload(t.row + i));
   float* to = t.k[side];
   int p = 0;
   for (; p < l.kPanels - 1; p++)
@@ -239,7 +282,7 @@ static void unshare(CovarianceTile& t) {
 static void clearTile(CovarianceTile& t) {
   t.count = 0;
   t.shared = true;
-  for (int s = 0; s < 2; s++) t.qMost[s] = t.kMost[s] = 0;
+  for (int s = 0; s < 2; s++) t.qMost[s] = t.kMost[s] = fset(0.0f);
 }
 
 // The power of two to scale a tile by; 1 in the comfortable range, for zero, infinity and NaN.
@@ -293,7 +336,7 @@ static QKS_NOINLINE void productBlock(const float* a, const float* b, int count,
     for (int j = 0; j < NV * W && j < cols; j++) c[i * ldc + j] += static_cast<double>(edge[i][j]) * scale;
 }
 
-// out[0 .. valid) += scale * sum_t w_t panel[t][N]; four interleaved chains of at most 32 f32 additions
+// out[0 .. valid) += scale * sum_t w_t panel[t][N]; four interleaved chains of at most 24 f32 additions
 template <int N, bool WEIGHTED>
 static inline void panelSum(const float* panel, const float* w, int count, double scale, double* out, int valid) {
   float sum[4][N];
@@ -311,44 +354,42 @@ static inline void panelSum(const float* panel, const float* w, int count, doubl
                        (static_cast<double>(sum[2][i]) + static_cast<double>(sum[3][i])));
 }
 
-static inline void prefetchTerm(const PreparedBatch& b, int32_t term, int64_t qHead, int64_t kHead) {
+QKS_INLINE void prefetchTerm(const PreparedBatch& b, int32_t term, int64_t qHead, int64_t kHead) {
   prefetchRow(b.q, rowOffset(b.q, b.side[0].query[term]) + qHead, b.headDim);
   if (b.side[1].query[term] != b.side[0].query[term])
     prefetchRow(b.q, rowOffset(b.q, b.side[1].query[term]) + qHead, b.headDim);
   for (int s = 0; s < 2; s++) {
     const TermSide& side = b.side[s];
-    for (int32_t j = side.offsets[term]; j < side.offsets[term + 1] && j < side.offsets[term] + 4; j++)
+    for (int32_t j = side.offsets[term]; j < side.offsets[term + 1] && j < side.offsets[term] + 32; j++)
       prefetchRow(b.k, rowOffset(b.k, side.keys[j]) + kHead, b.headDim);
   }
 }
 
-// The terms that the next tile will gather. They are fetched between the blocks of the product, which
-// leaves memory idle otherwise.
-struct Ahead {
-  int64_t next, end;  // positions in batch.order
-  int64_t qHead, kHead;
-};
-
-static inline void prefetchAhead(const PreparedBatch& b, Ahead* ahead, int64_t count) {
-  for (; count > 0 && ahead->next < ahead->end; count--)
-    prefetchTerm(b, b.order[ahead->next++], ahead->qHead, ahead->kHead);
+// How many terms ahead to fetch: about 36 rows, which stay in the first cache until they are read.
+static int64_t termsAhead(const PreparedBatch& b) {
+  const int64_t terms = b.start[b.contrasts];
+  if (terms == 0) return 0;
+  const int64_t rows = terms + b.side[0].offsets[terms] + b.side[1].offsets[terms];
+  const int64_t ahead = 36 * terms / rows;
+  return ahead < 1 ? 1 : ahead;
 }
 
 // Adds the tile to the sums of its contrast and empties it.
-static int32_t flushTile(CovarianceTile& t, const HeadSums& sums, Ahead* ahead) {
+static int32_t flushTile(CovarianceTile& t, const HeadSums& sums) {
   if (t.count == 0) return QKS_OK;
   const CovarianceLayout& l = *t.layout;
   const size_t n = static_cast<size_t>(t.count);
   if (t.shared) t.qMost[1] = t.qMost[0];
-  if (!t.batch->allowNonFinite)
-    for (int s = 0; s < 2; s++)
-      if (t.qMost[s] >= 0x7f800000u || t.kMost[s] >= 0x7f800000u) return QKS_E_NON_FINITE;
-  const int64_t blocks = 2 * static_cast<int64_t>(l.kPanels) * l.qPanels;
-  const int64_t share = (kTile + blocks - 1) / blocks;
+  uint32_t qMost[2], kMost[2];
+  for (int s = 0; s < 2; s++) {
+    qMost[s] = largestBits(t.qMost[s]);
+    kMost[s] = largestBits(t.kMost[s]);
+    if (!t.batch->allowNonFinite && (qMost[s] >= 0x7f800000u || kMost[s] >= 0x7f800000u)) return QKS_E_NON_FINITE;
+  }
   float qScale[2], kScale[2];
   for (int s = 0; s < 2; s++) {
-    qScale[s] = tileScale(t.qMost[s]);
-    kScale[s] = tileScale(t.kMost[s]);
+    qScale[s] = tileScale(qMost[s]);
+    kScale[s] = tileScale(kMost[s]);
     if (s == 0 || !t.shared)
       scalePanels(t.q[s], static_cast<size_t>(l.qPanels), l.qStride, n * MR, qScale[s]);
     scalePanels(t.k[s], static_cast<size_t>(l.kPanels), l.kStride, n * 2 * W, kScale[s]);
@@ -374,7 +415,6 @@ static int32_t flushTile(CovarianceTile& t, const HeadSums& sums, Ahead* ahead) 
           productBlock<2>(q + p * l.qStride, k, t.count, back, c, l.d, l.d - p * MR, cols);
         else
           productBlock<1>(q + p * l.qStride, k, t.count, back, c, l.d, l.d - p * MR, cols);
-        if (ahead) prefetchAhead(*t.batch, ahead, share);
       }
     }
   }
@@ -405,8 +445,32 @@ static void pushTerm(CovarianceTile& t, int32_t term, int64_t qHead, int64_t kHe
   t.count++;
 }
 
-static inline void addRow(double* sum, const float* row, int d) {
-  for (int i = 0; i < d; i++) sum[i] += static_cast<double>(row[i]);
+// A key joins the running sums of its label and of all.
+static inline void addLabelled(const float* row, int d, double* same, double* total) {
+  for (int i = 0; i < d; i += W) {
+    const VF x = fload(row + i);
+    const VD low = widenLow(x), high = widenHigh(x);
+    dstore(same + i, dadd(dload(same + i), low));
+    dstore(same + i + W / 2, dadd(dload(same + i + W / 2), high));
+    dstore(total + i, dadd(dload(total + i), low));
+    dstore(total + i + W / 2, dadd(dload(total + i + W / 2), high));
+  }
+}
+
+// row = scale * (a - b - c), c null for none
+static inline void difference(const double* a, const double* b, const double* c, double scale, int d, float* row) {
+  const VD factor = dset(scale);
+  for (int i = 0; i < d; i += W) {
+    VD x[2];
+    for (int n = 0; n < 2; n++) {
+      const int at = i + n * (W / 2);
+      x[n] = dload(a + at);
+      if (b) x[n] = dsub(x[n], dload(b + at));
+      if (c) x[n] = dsub(x[n], dload(c + at));
+      x[n] = dmul(x[n], factor);
+    }
+    fstore(row + i, narrow(x[0], x[1]));
+  }
 }
 
 // Positives are the running sum of the query's label, negatives the running total less that.
@@ -420,43 +484,33 @@ static int32_t pushRun(CovarianceTile& t, const LabelRun& run, double* sums, int
   int64_t key = 0;
   for (int64_t i = 0; i < run.termCount; i++) {
     const LabelTerm& term = run.terms[i];
+    if (i + 8 < run.termCount) prefetchRow(b.q, rowOffset(b.q, run.terms[i + 8].queryRow) + qHead, d);
     for (; key < term.keysBefore; key++) {
       const int32_t label = run.keyLabels[key];
       if (label < 0) continue;
-      if (key + 4 < run.keyCount) prefetchRow(b.k, rowOffset(b.k, run.keyRows[key + 4]) + kHead, d);
+      if (key + 8 < run.keyCount) prefetchRow(b.k, rowOffset(b.k, run.keyRows[key + 8]) + kHead, d);
       loadRow(b.k, rowOffset(b.k, run.keyRows[key]) + kHead, d, t.row);
-      addRow(sums + label * stride, t.row, d);
-      addRow(total, t.row, d);
+      addLabelled(t.row, d, sums + label * stride, total);
     }
     const double* same = sums + term.label * stride;
     const bool mean = b.estimator == QKS_PER_QUERY;
-    const double posScale = mean ? 1.0 / term.posCount : 1.0, negScale = mean ? 1.0 / term.negCount : 1.0;
-    double posSelf = 0, negSelf = 0;
+    const double *posSelf = nullptr, *negSelf = nullptr;
     if (term.selfKey >= 0) {
       loadRow(b.k, rowOffset(b.k, run.keyRows[term.selfKey]) + kHead, d, t.row);
-      for (int j = 0; j < d; j++) t.acc[j] = static_cast<double>(t.row[j]);
-      const bool own = run.keyLabels[term.selfKey] == term.label;
-      posSelf = own ? 1 : 0;
-      negSelf = own ? 0 : 1;
+      for (int j = 0; j < t.layout->rowLength; j++) t.acc[j] = static_cast<double>(t.row[j]);
+      (run.keyLabels[term.selfKey] == term.label ? posSelf : negSelf) = t.acc;
     }
-    if (posSelf != 0)
-      for (int j = 0; j < d; j++) t.row[j] = static_cast<float>((same[j] - t.acc[j]) * posScale);
-    else
-      for (int j = 0; j < d; j++) t.row[j] = static_cast<float>(same[j] * posScale);
+    difference(same, posSelf, nullptr, mean ? 1.0 / term.posCount : 1.0, d, t.row);
     packKey(t, 0);
-    if (negSelf != 0)
-      for (int j = 0; j < d; j++) t.row[j] = static_cast<float>((total[j] - same[j] - t.acc[j]) * negScale);
-    else
-      for (int j = 0; j < d; j++) t.row[j] = static_cast<float>((total[j] - same[j]) * negScale);
+    difference(total, same, negSelf, mean ? 1.0 / term.negCount : 1.0, d, t.row);
     packKey(t, 1);
     loadRow(b.q, rowOffset(b.q, term.queryRow) + qHead, d, t.row);
     packQuery(t, 0);
     if (!t.shared) packQuery(t, 1);
-    const bool pairs = b.estimator != QKS_PER_QUERY;
-    t.weight[0][t.count] = pairs ? static_cast<float>(term.posCount) : 1.0f;
-    t.weight[1][t.count] = pairs ? static_cast<float>(term.negCount) : 1.0f;
+    t.weight[0][t.count] = mean ? 1.0f : static_cast<float>(term.posCount);
+    t.weight[1][t.count] = mean ? 1.0f : static_cast<float>(term.negCount);
     if (++t.count == kTile) {
-      const int32_t status = flushTile(t, out, nullptr);
+      const int32_t status = flushTile(t, out);
       if (status != QKS_OK) return status;
       if (cancel && cancel->poll && cancel->poll(cancel->user)) return QKS_E_ABORTED;
     }
@@ -483,29 +537,26 @@ static int32_t covarianceHead(const CovarianceTask& task) {
 
   const int64_t qHead = task.head * b.q.headStride, kHead = task.head / b.groupSize * b.k.headStride;
   const qks_cancel* cancel = task.cancel;
+  const int64_t ahead = termsAhead(b);
   for (int32_t c = 0; c < b.contrasts; c++) {
     const HeadSums& out = task.sums[c];
     int32_t status;
-    const int64_t end = b.start[c + 1];
-    Ahead ahead = {b.start[c], end, qHead, kHead};
-    for (int64_t i = b.start[c]; i < end; i++) {
-      if (ahead.next < i + 4) {
-        ahead.next = ahead.next > i ? ahead.next : i;
-        prefetchAhead(b, &ahead, i + 4 - ahead.next);
-      }
+    const Span terms = spanWithin(b.start, c, task.part.terms), runs = spanWithin(b.runStart, c, task.part.runs);
+    for (int64_t i = terms.from; i < terms.to && i < terms.from + ahead; i++)
+      prefetchTerm(b, b.order[i], qHead, kHead);
+    for (int64_t i = terms.from; i < terms.to; i++) {
+      if (i + ahead < terms.to) prefetchTerm(b, b.order[i + ahead], qHead, kHead);
       pushTerm(t, b.order[i], qHead, kHead);
       if (t.count < kTile) continue;
-      ahead.end = i + 1 + kTile < end ? i + 1 + kTile : end;
-      if ((status = flushTile(t, out, &ahead)) != QKS_OK) return status;
-      ahead.end = end;
+      if ((status = flushTile(t, out)) != QKS_OK) return status;
       if (cancel && cancel->poll && cancel->poll(cancel->user)) return QKS_E_ABORTED;
     }
-    for (int64_t r = b.runStart[c]; r < b.runStart[c + 1]; r++) {
+    for (int64_t r = runs.from; r < runs.to; r++) {
       double* sums = reinterpret_cast<double*>(scratch + l.sums);
       status = pushRun(t, b.runs[r], sums, qHead, kHead, out, cancel);
       if (status != QKS_OK) return status;
     }
-    if ((status = flushTile(t, out, nullptr)) != QKS_OK) return status;
+    if ((status = flushTile(t, out)) != QKS_OK) return status;
   }
   return QKS_OK;
 }

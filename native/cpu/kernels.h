@@ -14,13 +14,15 @@
 
 #if defined(_MSC_VER)
 #define QKS_NOINLINE __declspec(noinline)
+#define QKS_INLINE static __forceinline
 #else
 #define QKS_NOINLINE __attribute__((noinline))
+#define QKS_INLINE static inline __attribute__((always_inline))
 #endif
 
 namespace qkspace {
 
-constexpr int kTile = 128;  // terms in one f32 chunk (contract: at most 128)
+constexpr int kTile = 96;  // terms that are summed in f32 (see covariance_kernel.h)
 
 // ---- covariance ----
 
@@ -80,10 +82,26 @@ struct HeadSums {
   SideSums side[2];
 };
 
+struct Span {
+  int64_t from, to;
+};
+
+// What of [start[c], start[c + 1]) lies in the span.
+static inline Span spanWithin(const int64_t* start, int64_t c, const Span& s) {
+  const int64_t from = start[c] > s.from ? start[c] : s.from, to = start[c + 1] < s.to ? start[c + 1] : s.to;
+  return {from, to < from ? from : to};
+}
+
+// A part of a batch: positions in `order`, and runs.
+struct BatchPart {
+  Span terms, runs;
+};
+
 struct CovarianceTask {
   const PreparedBatch* batch;
+  BatchPart part;
   int32_t head;
-  const HeadSums* sums;  // [contrasts]
+  const HeadSums* sums;  // [contrasts], used where the part has terms or runs of the contrast
   void* scratch;         // covarianceScratch bytes, 64-aligned
   const qks_cancel* cancel;
 };

@@ -22,6 +22,13 @@ inline void fstore(float* p, VF a) { _mm_storeu_ps(p, a); }
 inline VF fset(float a) { return _mm_set1_ps(a); }
 inline VF fmadd(VF a, VF b, VF c) { return _mm_add_ps(_mm_mul_ps(a, b), c); }
 inline VF fmul(VF a, VF b) { return _mm_mul_ps(a, b); }
+// Lane by lane the larger magnitude, as bits; so NaN is the largest of all.
+inline VF fmost(VF most, VF a) {
+  const __m128i x = _mm_castps_si128(most);
+  const __m128i y = _mm_and_si128(_mm_castps_si128(a), _mm_set1_epi32(0x7fffffff));
+  const __m128i larger = _mm_cmpgt_epi32(x, y);
+  return _mm_castsi128_ps(_mm_or_si128(_mm_and_si128(larger, x), _mm_andnot_si128(larger, y)));
+}
 inline VD dload(const double* p) { return _mm_loadu_pd(p); }
 inline void dstore(double* p, VD a) { _mm_storeu_pd(p, a); }
 inline VD dset(double a) { return _mm_set1_pd(a); }
@@ -52,6 +59,13 @@ inline VF fmadd(VF a, VF b, VF c) {
 inline VF fmul(VF a, VF b) {
   for (int i = 0; i < 4; i++) a.x[i] *= b.x[i];
   return a;
+}
+inline VF fmost(VF most, VF a) {
+  for (int i = 0; i < 4; i++) {
+    const uint32_t x = floatToBits(most.x[i]), y = floatToBits(a.x[i]) & 0x7fffffffu;
+    most.x[i] = bitsToFloat(x > y ? x : y);
+  }
+  return most;
 }
 inline VD dload(const double* p) { return {{p[0], p[1]}}; }
 inline void dstore(double* p, VD a) { memcpy(p, a.x, sizeof a.x); }

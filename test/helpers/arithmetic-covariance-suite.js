@@ -104,6 +104,15 @@ export function covarianceSuite(test, backend) {
     }
   })
 
+  test('contract 1: keys whose sum leaves the range of f32, but not their mean', async (t) => {
+    const spec = { heads: 1, kvHeads: 1, headDim: 20, contrasts: 1, estimator: 'per-query' }
+    const q = tensor([1, 10, 1, 20], { seed: 13 })
+    const k = tensor([1, 40, 1, 20], { seed: 14, abs: true })
+    const factor = 2 ** 125
+    for (let i = 0; i < k.data.length; i++) k.values[i] = k.data[i] *= factor
+    await check(t, spec, { q, k, terms: terms(60, 10, 40, { most: 40 }) }, 34)
+  })
+
   test('contract 1: a chunk of one large and many tiny products', async (t) => {
     const spec = { heads: 1, kvHeads: 1, headDim: 4, contrasts: 1, estimator: 'sum' }
     const q = tensor([1, 128, 1, 4], { abs: true })
@@ -197,6 +206,25 @@ export function covarianceSuite(test, backend) {
     }))
     let first
     for (const threads of [1, 2, 3, 1]) {
+      const cov = make(spec, { threads })
+      await Promise.all(batches.map((batch) => cov.add(batch)))
+      const moments = await cov.moments()
+      first ??= moments
+      t.deepEqual(moments, first)
+    }
+  })
+
+  test('contract 2: same bits for any number of threads where few heads have many terms', async (t) => {
+    const spec = { heads: 1, kvHeads: 1, headDim: 5, contrasts: 3, estimator: 'per-query' }
+    const q = tensor([1, 900, 1, 5], { seed: 43 })
+    const k = tensor([1, 900, 1, 5], { seed: 44 })
+    const labels = [0, 1, 2, 3, 4].map((i) => sequence(600, { first: 50 * i, contrast: i % 2, seed: i }))
+    const batches = [9000, 2500].map((n, seed) => ({
+      ...{ q, k, labels, terms: terms(n, 900, 900, { contrasts: 3, seed, weights: true }) },
+    }))
+    await check(t, spec, batches[0], 20)
+    let first
+    for (const threads of [1, 2, 5]) {
       const cov = make(spec, { threads })
       await Promise.all(batches.map((batch) => cov.add(batch)))
       const moments = await cov.moments()

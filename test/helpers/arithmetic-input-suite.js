@@ -207,7 +207,9 @@ export function inputSuite(test, backend) {
       code: 'ERR_MEMORY_LIMIT',
       message: /4 heads and 2 contrasts/,
     })
-    t.is(make().bytes, 2 * 16 * 4 * 2 * (D * D + 2 * D))
+    // The masters, and a batch beside them: with four heads the cpu backend may sum eight parts of it at once.
+    const masters = 16 * 4 * 2 * (D * D + 2 * D)
+    t.is(make().bytes, backend === 'js' ? 2 * masters : 9 * masters)
   })
 
   test('contract 5: batches in flight are bounded, and run in order', async (t) => {
