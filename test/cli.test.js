@@ -134,7 +134,22 @@ const failures = [
     /"plum" is not in/,
   ],
   ['an empty positive set', wrong({ '--prompts': line(term({ positive: [] })) }), 1, /no positive position/],
-  ['a centred sum', [...wrong({ '--estimator': 'sum' }), '--center'], 1, /cannot be centred/],
+  ['a model in place of the result', wrong({ '--out': boxes }), 1, /it exists, and is not a result/],
+  ['a prompt set in place of the result', wrong({ '--out': prompts }), 1, /it exists, and is not a result/],
+  ['a centred sum', [...wrong({ '--estimator': 'sum' }), '--center'], 2, /cannot be centred/],
+  ['nonsense for heads', wrong({ '--heads': 'foo' }), 2, /does not name a head/],
+  [
+    'a token beyond the vocabulary',
+    wrong({
+      '--prompts': line({
+        contrast: 'c',
+        tokens: [1, 9999, 2],
+        terms: [{ query: 2, positive: [0], negative: [1] }],
+      }),
+    }),
+    1,
+    /jsonl:1: onnxruntime failed/,
+  ],
   ['no model at all', wrong({ '--model': undefined }), 2, /required option '--model/],
   ['an unknown option', [...wrong({}), '--fast'], 2, /unknown option '--fast'/],
   ['an unknown command', ['decompile'], 2, /unknown command 'decompile'/],
@@ -168,6 +183,16 @@ test('NaN in activations: exit status 1, nothing written', async (t) => {
   t.is(status, 1)
   t.regex(stderr, /at position 1 are not finite/)
   t.deepEqual(left, [])
+})
+
+test('a reader that closes the pipe early is no failure', async (t) => {
+  const child = spawn('sh', ['-c', `"${process.execPath}" "${cli}" inspect "${boxes}" | head -c 10; exit 0`])
+  let stderr = ''
+  child.stderr.on('data', (chunk) => {
+    stderr += chunk
+  })
+  await new Promise((resolve) => child.on('close', resolve))
+  t.is(stderr, '')
 })
 
 test('help names every command, and no option that is still to come', async (t) => {

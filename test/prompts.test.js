@@ -80,7 +80,12 @@ const terms = [{ query: -1, positive: [1], negative: [2] }]
 const wrongPrompts = [
   ['no text', { contrast: 'c', terms }, 'ERR_PROMPT', /give one of "text", "tokens" and "inputs"/],
   ['text and tokens', { contrast: 'c', text: 'a', tokens: [1], terms }, 'ERR_PROMPT', /give one of/],
-  ['tokens that are not ids', { contrast: 'c', tokens: [1, 'a'], terms }, 'ERR_PROMPT', /list of token ids/],
+  [
+    'tokens that are not ids',
+    { contrast: 'c', tokens: [1, 'a'], terms },
+    'ERR_PROMPT',
+    /tokens\[1\] is a, which is not a token id/,
+  ],
   ['no contrast', { tokens: [1], terms }, 'ERR_PROMPT', /name of the "contrast"/],
   [
     'a contrast that cannot name a tensor',
@@ -121,6 +126,62 @@ const wrongPrompts = [
     /"next" does not exist/,
   ],
 ]
+
+const misspelt = [
+  [{ tems: terms }, /a prompt has no "tems"/],
+  [{ terms: [{ ...terms[0], postive: [1] }] }, /term 0 has no "postive"/],
+  [{ terms: undefined, labels: { query: ['a'], casual: true } }, /"labels" has no "casual"/],
+  [{ terms: undefined, labels: { query: ['a'], causal: 'yes' } }, /labels.causal is true or false/],
+  [{ terms: [{ ...terms[0], positive: 3 }] }, /"positive" is a list of positions/],
+  [
+    { counterfactual: { tokens: [1], terms: [{ query: 0, negative: [0] }] } },
+    /negatives are in the counterfactual, has no "negative"/,
+  ],
+]
+for (const [change, message] of misspelt) {
+  test(`nothing misspelt is ignored: ${message}`, (t) => {
+    const prompt = { contrast: 'c', tokens: [1, 2, 3], terms, ...change }
+    t.throws(() => promptRules(prompt, 'here'), { code: 'ERR_PROMPT', message })
+  })
+}
+
+test('a position with an unknown key or choice is refused', async (t) => {
+  const run = await located(TEXT)
+  for (const position of [
+    { match: 'apple', nht: 2 },
+    { match: 'apple', token: 'middle' },
+  ]) {
+    t.throws(() => resolvePosition(position, run, 'here'), { code: 'ERR_POSITION' })
+  }
+})
+
+test('a generator of prompts is gone through as a list is', async (t) => {
+  const model = await openModel(bundledFile('boxes.onnx'))
+  const prompts = [1, 2, 3].map((i) => ({
+    contrast: 'c',
+    tokens: [2, 3 + i, 9],
+    terms: [{ query: 2, positive: [0], negative: [1] }],
+  }))
+  const generate = function* () {
+    yield* prompts
+  }
+  const [a, b] = await Promise.all([accumulate(model, prompts), accumulate(model, generate())])
+  t.is(a.prompts.sha256, b.prompts.sha256)
+  t.deepEqual(await a.sites[0].groups[0].covariance.read(), await b.sites[0].groups[0].covariance.read())
+  for (const wrong of ['set.jsonl', prompts[0], undefined]) {
+    await t.throwsAsync(accumulate(model, wrong), { code: 'ERR_TYPE' })
+  }
+})
+
+test('a misspelt option and a forgotten await are refused', async (t) => {
+  const opening = openModel(bundledFile('boxes.onnx'))
+  await t.throwsAsync(accumulate(opening, []), { code: 'ERR_TYPE' })
+  await t.throwsAsync(accumulate(await opening, [], { head: 'L0H0' }), {
+    code: 'ERR_ARGUMENT',
+    message: /no "head"/,
+  })
+  await t.throwsAsync(accumulate(await opening, [], { signal: AbortSignal.abort() }), { code: 'ERR_ABORTED' })
+})
 
 for (const [what, prompt, code, message] of wrongPrompts) {
   test(`refuses a prompt with ${what}`, (t) => {

@@ -7,11 +7,11 @@ import { totalmem } from 'node:os'
 import type { BackendDescription, Estimator } from '../backend/backend.js'
 import { type BackendChoice, selectBackend } from '../backend/select.js'
 import { type PromptSetSummary, type Prompts, promptSet } from '../contrast/prompt-set.js'
-import { QkError, throwIfAborted } from '../errors.js'
+import { QkError, refuseUnknownKeys, throwIfAborted } from '../errors.js'
 import { groupBy } from '../group-by.js'
 import { captureGraph, type SiteRequest } from '../model/capture-graph.js'
 import { InferenceSession, type WireTensor } from '../model/inference/session.js'
-import { type Model, TOLERANCE } from '../model/model.js'
+import { Model, TOLERANCE } from '../model/model.js'
 import { type HeadSpec, parseHeads } from '../model/sites/heads.js'
 import { headName, type ResolvedSite } from '../model/sites/site.js'
 import { verifySites } from '../model/sites/verify.js'
@@ -36,6 +36,18 @@ export interface AccumulateOptions {
   signal?: AbortSignal
   onProgress?: (progress: { prompts: number; total: number }) => void
 }
+
+const OPTIONS: readonly (keyof AccumulateOptions)[] = [
+  'heads',
+  'estimator',
+  'backend',
+  'batchSize',
+  'threads',
+  'allowNonFinite',
+  'memoryLimit',
+  'signal',
+  'onProgress',
+]
 
 /** The heads of one site that share a covariance accumulation. */
 export interface HeadGroup {
@@ -72,7 +84,14 @@ export async function accumulate(
   prompts: Prompts,
   options: AccumulateOptions = {},
 ): Promise<Sums> {
+  if (!(model instanceof Model)) {
+    throw new QkError('ERR_TYPE', 'accumulate takes an opened model', {
+      hint: 'await openModel(file) first.',
+    })
+  }
+  refuseUnknownKeys(options, OPTIONS, 'accumulate')
   const { signal, estimator = 'per-query', batchSize = 16 } = options
+  throwIfAborted(signal)
   if (!(Number.isSafeInteger(batchSize) && batchSize >= 1)) {
     throw new QkError('ERR_ARGUMENT', `batchSize is ${batchSize}, expected a whole number of at least 1`)
   }
@@ -237,7 +256,7 @@ async function captureBatch(
     try {
       results.push(await session.run(inference.feeds, { signal }))
     } catch (error) {
-      throw outsideAxis(error, inference) ?? error
+      throw explainFailure(error, inference)
     }
   }
   return outputs.map(({ q, k }) => ({
@@ -246,16 +265,25 @@ async function captureBatch(
   }))
 }
 
-/** onnxruntime's complaint about a row outside the model's axis, in terms of the prompt. */
-function outsideAxis(error: unknown, { queries, keys }: Inference): QkError | undefined {
-  const message = (error as Error).message
-  if (!/GatherND|invalid ind|out of bounds/i.test(message)) return undefined
-  const last = [...queries, ...keys].reduce((a, b) => (b.position > a.position ? b : a))
-  return new QkError(
-    'ERR_POSITION',
-    `${last.where}: position ${last.position} lies outside the query or key axis of an attention site`,
-    { cause: error },
-  )
+/** onnxruntime's complaint, in terms of the prompts that were running. */
+function explainFailure(error: unknown, { queries, keys }: Inference): unknown {
+  if (!(error instanceof QkError) || error.code !== 'ERR_INFERENCE') return error
+  const rows = [...queries, ...keys]
+  if (/GatherND|invalid ind|out of bounds/i.test(error.message) && !/idx=/.test(error.message)) {
+    const last = rows.reduce((a, b) => (b.position > a.position ? b : a))
+    return new QkError(
+      'ERR_POSITION',
+      `${last.where}: position ${last.position} lies outside the query or key axis of an attention site`,
+      { cause: error },
+    )
+  }
+  const where = [...new Set(rows.map((r) => r.where))]
+  const among =
+    where.length === 1 ? where[0] : `among ${where.length} prompts, ${where[0]} to ${where.at(-1)}`
+  return new QkError('ERR_INFERENCE', `${among}: ${error.message}`, {
+    cause: error,
+    hint: 'A token id beyond the vocabulary, or a prompt longer than the model’s positions? --batch-size 1 names it.',
+  })
 }
 
 function joinRows(parts: WireTensor[]): WireTensor {
@@ -335,7 +363,7 @@ function locateNonFinite(error: unknown, slice: Slice, batch: Batch, q: WireTens
         return new QkError(
           'ERR_NON_FINITE',
           `${where}: the ${side} of layer ${site.layer}, ${name}, at position ${position} are not finite`,
-          { cause: error, hint: 'Leave the prompt out, or allow non-finite values.' },
+          { cause: error, hint: 'Leave the prompt out.' },
         )
       }
     }
@@ -353,7 +381,9 @@ async function verifyOn(model: Model, sums: Sums, prompt: EncodedPrompt, padId: 
     sums.sites.map(({ site }) => site),
     feeds,
     model.threads,
-  )
+  ).catch((error) => {
+    throw explainFailure(error, { feeds, queries: [{ where: prompt.where, position: 0 }], keys: [] })
+  })
   sums.sites.forEach((entry, i) => {
     const { relativeError, dtype, finite } = checked[i]
     entry.relativeError = relativeError

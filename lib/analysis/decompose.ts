@@ -3,7 +3,7 @@
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import path from 'node:path'
-import { QkError, throwIfAborted } from '../errors.js'
+import { QkError, refuseUnknownKeys, throwIfAborted } from '../errors.js'
 import { describeSite } from '../model/model.js'
 import { headName, type ResolvedSite } from '../model/sites/site.js'
 import { type ContrastSubspace, type RankRule, Result } from '../store/result.js'
@@ -32,6 +32,12 @@ export interface DecomposeOptions {
  * Errors: ERR_ARGUMENT, ERR_NOT_BUILT_YET (rank rules to come), ERR_NON_FINITE, ERR_ABORTED.
  */
 export async function decompose(sums: Sums, options: DecomposeOptions = {}): Promise<Result> {
+  if (!Array.isArray(sums?.sites)) {
+    throw new QkError('ERR_TYPE', 'decompose takes what accumulate gives', {
+      hint: 'await accumulate(...) first.',
+    })
+  }
+  refuseUnknownKeys(options, ['rank', 'center', 'keepCovariances', 'seed', 'signal'], 'decompose')
   const rule = checkRule(options.rank ?? { rule: 'energy', threshold: 0.99 })
   const seed = options.seed ?? 0
   const heads = new Map<string, Map<string, ContrastSubspace>>()

@@ -140,8 +140,11 @@ function encodeInputs(
 }
 
 function readTensor(source: TensorSource, where: string, folder: string) {
+  if (typeof source !== 'object' || source === null) {
+    throw new QkError('ERR_PROMPT', `${where}: an input is {"npy": file, "row": n}, or data with a shape`)
+  }
   if ('npy' in source) {
-    const { data, shape, descr } = readNpy(path.resolve(folder, source.npy), source.row)
+    const { data, shape, descr } = readNamedNpy(source, where, folder)
     if (data instanceof BigInt64Array) return { values: Array.from(data, Number), shape }
     if (descr === '<f2') return { values: Array.from(data, f16ToNumber), shape }
     return { values: data as ArrayLike<number>, shape }
@@ -154,6 +157,15 @@ function readTensor(source: TensorSource, where: string, folder: string) {
     )
   }
   return { values: source.data, shape: source.shape }
+}
+
+function readNamedNpy(source: { npy: string; row?: number }, where: string, folder: string) {
+  try {
+    return readNpy(path.resolve(folder, source.npy), source.row)
+  } catch (error) {
+    if (!(error instanceof QkError)) throw error
+    throw new QkError(error.code, `${where}: ${error.message}`, { hint: error.hint, cause: error })
+  }
 }
 
 function checkShape(shape: readonly number[], expected: (number | string)[], where: string): void {

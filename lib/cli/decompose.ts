@@ -1,15 +1,15 @@
 /** `qkspace decompose`: from a model and a prompt set to saved subspaces. */
 
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import { accumulate, disposeSums } from '../analysis/accumulate.js'
 import { decompose, type RankRule } from '../analysis/decompose.js'
 import type { Estimator } from '../backend/backend.js'
 import type { BackendChoice } from '../backend/select.js'
 import { readPrompts } from '../contrast/prompt-set.js'
+import { QkError } from '../errors.js'
 import { openModel } from '../model/model.js'
-import { checkWritable } from '../store/atomic-file.js'
-import type { Result } from '../store/result.js'
-import { parseBackend, parseEstimator, parseRank, parseWhole } from './options.js'
+import { checkResultPath, type Result } from '../store/result.js'
+import { parseBackend, parseEstimator, parseHeadNames, parseRank, parseWhole } from './options.js'
 import { fixed, printJson, printLine, printTable, progressBar } from './output.js'
 
 interface Options {
@@ -35,10 +35,14 @@ export function registerDecompose(program: Command): void {
     .requiredOption('--model <file>', 'ONNX file')
     .option('--tokenizer <file>', 'tokenizer.json, for prompts given as text')
     .requiredOption('--prompts <file>', 'prompt set, JSONL')
-    .option('--heads <heads>', 'all, or names as in L0H1,L2H3', 'all')
+    .option('--heads <heads>', 'all, or names as in L0H1,L2H3', parseHeadNames, 'all')
     .option('--estimator <name>', 'per-query, per-pair or sum', parseEstimator, 'per-query' as const)
     .option('--center', 'subtract the product of the mean query and the mean key')
-    .option('--rank <rule>', 'energy:0.99 or fixed:8', parseRank, parseRank('energy:0.99'))
+    .addOption(
+      new Option('--rank <rule>', 'energy:0.99 or fixed:8')
+        .argParser(parseRank)
+        .default(parseRank('energy:0.99'), 'energy:0.99'),
+    )
     .option('--backend <name>', 'auto, js or cpu', parseBackend, 'auto' as const)
     .option('--seed <n>', 'seed of the decomposition', parseWhole(0), 0)
     .option('--batch-size <n>', 'prompts that go through the model together', parseWhole(1), 16)
@@ -49,7 +53,12 @@ export function registerDecompose(program: Command): void {
 }
 
 async function run(options: Options): Promise<void> {
-  await checkWritable(options.out)
+  if (options.center && options.estimator === 'sum') {
+    throw new QkError('ERR_USAGE', "covariances of the estimator 'sum' cannot be centred", {
+      hint: 'Use per-query or per-pair.',
+    })
+  }
+  await checkResultPath(options.out)
   const prompts = readPrompts(options.prompts)
   const model = await openModel(options.model, { tokenizer: options.tokenizer })
   const bar = progressBar('prompts')
@@ -100,7 +109,9 @@ export function printResult(result: Result, out: string): void {
   for (const contrast of result.contrastNames) {
     const ranked = strongestHeads(result, contrast)
     printLine()
-    printLine(`${contrast}: ${ranked[0].terms} terms; heads by the mean score that positive keys gain`)
+    const { terms, skipped } = ranked[0]
+    const left = skipped > 0 ? ` (${skipped} queries without a positive or a negative key left out)` : ''
+    printLine(`${contrast}: ${terms} terms${left}; heads by the mean score that positive keys gain`)
     printTable(
       ['head', 'score gap', 'rank', '‖ΔC‖', 'singular values'],
       ranked

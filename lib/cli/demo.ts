@@ -8,6 +8,7 @@ import { decompose } from '../analysis/decompose.js'
 import { bundledFile, bundledToys, bundledWords } from '../bundled/files.js'
 import { type BoxesOptions, boxesLexical, boxesOrder } from '../contrast/families/boxes.js'
 import type { Prompt } from '../contrast/prompt.js'
+import { QkError } from '../errors.js'
 import { type Model, openModel } from '../model/model.js'
 import type { Result } from '../store/result.js'
 import { decomposeToy } from '../toy/decompose.js'
@@ -38,7 +39,7 @@ export function registerDemo(program: Command): void {
     .option('--out <folder>', 'where results are saved', 'results')
     .option('--json', 'print one JSON document')
     .action(async ({ out, json }: { out: string; json?: boolean }) => {
-      mkdirSync(out, { recursive: true })
+      makeFolder(out)
       if (!json) printLine('Toy payload retrieval: are the ranks of two known latents recovered?\n')
       const toys: ToyRow[] = []
       for (const name of bundledToys()) toys.push(await toyRow(name, out))
@@ -48,6 +49,16 @@ export function registerDemo(program: Command): void {
       if (json) printJson({ toys, boxes, saved: out })
       else printBoxes(boxes, result, file)
     })
+}
+
+function makeFolder(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true })
+  } catch (error) {
+    throw new QkError('ERR_FILE', `cannot make the folder ${folder}: ${(error as Error).message}`, {
+      cause: error,
+    })
+  }
 }
 
 async function toyRow(name: string, out: string): Promise<ToyRow> {
@@ -148,7 +159,7 @@ function printBoxes(rows: readonly BoxesRow[], result: Result, file: string): vo
   printLine('  match    the same box, asked for by its own object against an object of no box')
   printLine('  lexical  the asked object against another in its place, in text and question\n')
   printTable(
-    ['head', 'order gap', 'rank', 'match gap', 'rank', 'lexical gap', 'rank', '‖ΔC‖'],
+    ['head', 'order gap', 'rank', 'match gap', 'rank', 'lexical gap', 'rank', 'lexical ‖ΔC‖'],
     rows.map(({ head, order, match, lexical }) => [
       head,
       fixed(order.scoreGap, 2),
@@ -165,7 +176,7 @@ function printBoxes(rows: readonly BoxesRow[], result: Result, file: string): vo
   printLine()
   printLine(
     `${best.head} attends to the answer: its box scores ${fixed(best.order.scoreGap, 1)} above the other boxes, ` +
-      `within a subspace of rank ${best.order.rank} of ${result.info.sites[0].headDim}.`,
+      `within a subspace of rank ${best.order.rank} (its head dimension is ${result.info.sites[0].headDim}).`,
   )
   printLine(`It binds by the word that is asked about; score gained by each: ${named}.`)
   const byLexical = [...rows].sort((a, b) => b.lexical.norm - a.lexical.norm).slice(0, 3)

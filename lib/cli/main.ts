@@ -21,6 +21,11 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   })
 }
 
+// A reader that has seen enough, as in `qkspace inspect ... | head`, is no failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  process.exit(error.code === 'EPIPE' ? 0 : EXIT.failed)
+})
+
 const program = new Command('qkspace')
   .description(
     'Why did this attention head attend to that token? Contrastive query-key subspaces of ONNX models.',
@@ -51,9 +56,9 @@ function report(error: unknown): number {
   if (error instanceof QkError) {
     process.stderr.write(`qkspace: ${error.message}\n`)
     if (error.hint) process.stderr.write(`  ${error.hint}\n`)
-    if (process.env.QKSPACE_DEBUG) process.stderr.write(`${error.stack}\n`)
-    return error.code === 'ERR_USAGE' ? EXIT.usage : EXIT.failed
+  } else {
+    process.stderr.write(`qkspace: ${(error as Error)?.message ?? error}\n`)
   }
-  process.stderr.write(`qkspace: ${(error as Error)?.stack ?? error}\n`)
-  return EXIT.failed
+  if (process.env.QKSPACE_DEBUG) process.stderr.write(`${(error as Error)?.stack}\n`)
+  return error instanceof QkError && error.code === 'ERR_USAGE' ? EXIT.usage : EXIT.failed
 }

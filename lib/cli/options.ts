@@ -40,6 +40,17 @@ export function parseRank(value: string): RankRule {
   )
 }
 
+/** `all`, or names with commas; whether the model has them is seen later. */
+export function parseHeadNames(value: string): string {
+  const wrong = value
+    .split(',')
+    .find((name) => !/^(all|((enc|dec|cross)\.)?(L\d+H\d+|\d+\.\d+))$/i.test(name.trim()))
+  if (wrong !== undefined) {
+    throw new InvalidArgumentError(`"${wrong}" does not name a head; write all, or names as in L0H1,L2H3.`)
+  }
+  return value.toLowerCase() === 'all' ? 'all' : value
+}
+
 export const parseWhole =
   (least: number) =>
   (value: string): number => {

@@ -20,6 +20,7 @@ export function resolvePosition(position: Position, run: Located, where: string)
       hint: 'A position is a token index, {"char": [start, end]} or {"match": "text"}.',
     })
   }
+  checkForm(position, where)
   if (run.text === undefined || run.tokens === undefined) {
     throw new QkError('ERR_POSITION', `${where}: ${JSON.stringify(position)} needs a prompt given as "text"`)
   }
@@ -33,6 +34,22 @@ export function resolvePosition(position: Position, run: Located, where: string)
     )
   }
   return position.token === 'first' ? hits[0] : hits[hits.length - 1]
+}
+
+function checkForm(position: Exclude<Position, number>, where: string): void {
+  const known = 'match' in position ? ['match', 'nth', 'token'] : ['char', 'token']
+  const unknown = Object.keys(position).find((key) => !known.includes(key))
+  if (unknown !== undefined) {
+    throw new QkError('ERR_POSITION', `${where}: a position has no "${unknown}" beside "${known[0]}"`, {
+      hint: `It has ${known.join(', ')}.`,
+    })
+  }
+  if (position.token !== undefined && position.token !== 'first' && position.token !== 'last') {
+    throw new QkError(
+      'ERR_POSITION',
+      `${where}: "token" is "first" or "last", not ${JSON.stringify(position.token)}`,
+    )
+  }
 }
 
 function resolveIndex(index: number, { length }: Located, where: string): number {

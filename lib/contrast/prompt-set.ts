@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 import { createReadStream, statSync } from 'node:fs'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
-import { QkError } from '../errors.js'
+import { QkError, throwIfAborted } from '../errors.js'
 import { type Prompt, promptRules, type TermRule } from './prompt.js'
 
 /** A prompt with its rules laid out, and where it stands for messages. */
@@ -21,8 +21,8 @@ export interface ContrastDefinition {
   rule: 'terms' | 'counterfactual' | 'labels'
   /** Prompts that take part. */
   prompts: number
-  /** The first of them, without tensors. */
-  example: Prompt
+  /** What the first of them says of it: its text or tokens, and its rule. */
+  example: Pick<Prompt, 'id' | 'text' | 'tokens'> & { rule: TermRule }
 }
 
 export interface PromptSetSummary {
@@ -45,6 +45,7 @@ export type Prompts = PromptSet | Iterable<Prompt>
 
 /** A JSONL file as a prompt set; nothing is read until it is used. Errors: ERR_FILE. */
 export function readPrompts(file: string): PromptSet {
+  if (typeof file !== 'string') throw new QkError('ERR_TYPE', 'readPrompts takes the path of a JSONL file')
   const folder = path.dirname(file)
   try {
     if (!statSync(file).isFile()) throw new Error('it is not a file')
@@ -75,12 +76,21 @@ export function readPrompts(file: string): PromptSet {
   }
 }
 
-/** Prompts given as objects; the iterable is gone through twice. */
+/** Prompts given as objects; the iterable is gone through twice. Errors: ERR_TYPE. */
 export function promptSet(prompts: Prompts): PromptSet {
-  if ('summary' in prompts) return prompts
+  if (typeof prompts === 'object' && 'summary' in prompts) return prompts
+  if (typeof prompts === 'string' || typeof prompts?.[Symbol.iterator] !== 'function') {
+    throw new QkError(
+      'ERR_TYPE',
+      'prompts are an iterable of prompt objects, or what readPrompts(file) returns',
+    )
+  }
+  // A generator can be gone through only once.
+  const once = (prompts[Symbol.iterator]() as unknown) === prompts
+  const list = once ? [...prompts] : prompts
   async function* placed(): AsyncGenerator<PlacedPrompt> {
     let index = 0
-    for (const prompt of prompts as Iterable<Prompt>) {
+    for (const prompt of list) {
       const where = `prompt ${prompt?.id ?? index}`
       index += 1
       yield place(prompt, where, '.')
@@ -120,13 +130,14 @@ async function summarise(
   const definitions = new Map<string, ContrastDefinition>()
   let count = 0
   for await (const { prompt, rules } of prompts) {
-    if (signal?.aborted) break
-    for (const { contrast, labels, counterfactual } of rules) {
-      const known = definitions.get(contrast)
+    throwIfAborted(signal)
+    const { id, text, tokens } = prompt
+    for (const rule of rules) {
+      const known = definitions.get(rule.contrast)
       if (known) known.prompts += 1
       else {
-        const rule = labels ? 'labels' : counterfactual ? 'counterfactual' : 'terms'
-        definitions.set(contrast, { rule, prompts: 1, example: withoutTensors(prompt) })
+        const kind = rule.labels ? 'labels' : rule.counterfactual ? 'counterfactual' : 'terms'
+        definitions.set(rule.contrast, { rule: kind, prompts: 1, example: { id, text, tokens, rule } })
       }
     }
     visit?.(prompt)
@@ -137,9 +148,4 @@ async function summarise(
     contrasts: [...definitions.keys()],
     definitions: Object.fromEntries(definitions),
   }
-}
-
-function withoutTensors({ inputs, counterfactual, ...rest }: Prompt): Prompt {
-  const { inputs: _, ...other } = counterfactual ?? {}
-  return counterfactual ? { ...rest, counterfactual: other } : rest
 }

@@ -75,8 +75,15 @@ export function promptRules(prompt: Prompt, where: string): TermRule[] {
     throw new QkError('ERR_PROMPT', `${where}: ${message}`, { hint })
   }
   if (typeof prompt !== 'object' || prompt === null || Array.isArray(prompt)) fail('a prompt is an object')
+  checkKeys(prompt, PROMPT_KEYS, 'a prompt', fail)
   checkSource(prompt, fail)
-  if (prompt.counterfactual) checkSource(prompt.counterfactual, (m) => fail(`counterfactual: ${m}`))
+  if (prompt.counterfactual !== undefined) {
+    const failOther: Fail = (message, hint) => fail(`counterfactual: ${message}`, hint)
+    if (typeof prompt.counterfactual !== 'object' || prompt.counterfactual === null)
+      failOther('it is an object')
+    checkKeys(prompt.counterfactual, COUNTERFACTUAL_KEYS, 'a counterfactual', failOther)
+    checkSource(prompt.counterfactual, failOther)
+  }
   const rules = rulesByName(prompt, fail)
   return Object.entries(rules).map(([contrast, rule]) => {
     if (!NAME.test(contrast)) {
@@ -101,13 +108,36 @@ export function promptRules(prompt: Prompt, where: string): TermRule[] {
 
 type Fail = (message: string, hint?: string) => never
 
+const PROMPT_KEYS = [
+  'id',
+  'text',
+  'tokens',
+  'inputs',
+  'contrast',
+  'contrasts',
+  'terms',
+  'labels',
+  'counterfactual',
+  'group',
+]
+const COUNTERFACTUAL_KEYS = ['text', 'tokens', 'inputs', 'terms', 'contrasts']
+
+/** A misspelt key that is ignored would give a wrong answer. */
+function checkKeys(value: object, known: readonly string[], what: string, fail: Fail): void {
+  const unknown = Object.keys(value).find((key) => !known.includes(key))
+  if (unknown !== undefined) fail(`${what} has no "${unknown}"`, `It has ${known.join(', ')}.`)
+}
+
 function checkSource(source: PromptSource, fail: Fail): void {
   const given = (['text', 'tokens', 'inputs'] as const).filter((key) => source[key] !== undefined)
   if (given.length !== 1) fail(`give one of "text", "tokens" and "inputs", not ${given.length || 'none'}`)
   if (source.text !== undefined && typeof source.text !== 'string') fail('"text" is a string')
   if (source.tokens !== undefined) {
-    const ok = Array.isArray(source.tokens) && source.tokens.every((t) => Number.isSafeInteger(t) && t >= 0)
-    if (!ok || source.tokens.length === 0) fail('"tokens" is a list of token ids, not empty')
+    if (!Array.isArray(source.tokens) || source.tokens.length === 0) {
+      fail('"tokens" is a list of token ids, not empty')
+    }
+    const wrong = source.tokens.findIndex((t) => !Number.isSafeInteger(t) || t < 0)
+    if (wrong >= 0) fail(`tokens[${wrong}] is ${String(source.tokens[wrong])}, which is not a token id`)
   }
 }
 
@@ -140,14 +170,30 @@ function pairTerms(terms: Term[], others: Term[] | undefined, where: string, fai
         hint: `Leave the term out, or give it "${side}" positions${others ? ' (negative ones in the counterfactual)' : ''}.`,
       })
     }
+    const known = others ? ['query', 'positive'] : ['query', 'positive', 'negative']
+    checkKeys(
+      term,
+      known,
+      others ? `term ${i}, whose negatives are in the counterfactual,` : `term ${i}`,
+      fail,
+    )
+    if (others) checkKeys(other, ['query', 'negative'], `term ${i} of the counterfactual`, fail)
     if (term.query === undefined || other.query === undefined) fail(`term ${i} has no "query" position`)
-    if (!Array.isArray(term.positive) || term.positive.length === 0) empty('positive')
-    if (!Array.isArray(other.negative) || other.negative.length === 0) empty('negative')
+    for (const [side, set] of [
+      ['positive', term.positive],
+      ['negative', other.negative],
+    ] as const) {
+      if (set !== undefined && !Array.isArray(set)) fail(`term ${i}: "${side}" is a list of positions`)
+      if (set === undefined || set.length === 0) empty(side)
+    }
     return { query: term.query, positive: term.positive!, queryNeg: other.query, negative: other.negative! }
   })
 }
 
 function checkLabels(labels: Labels, fail: Fail): void {
+  checkKeys(labels, ['query', 'key', 'rule', 'causal'], '"labels"', fail)
+  if (labels.causal !== undefined && typeof labels.causal !== 'boolean')
+    fail('labels.causal is true or false')
   const isLabel = (l: unknown) => l === null || typeof l === 'string' || typeof l === 'number'
   for (const side of ['query', 'key'] as const) {
     const list = labels[side]

@@ -1,7 +1,7 @@
 /** Opens ONNX models and finds, resolves and verifies their attention sites. */
 
 import { availableParallelism } from 'node:os'
-import { QkError } from '../errors.js'
+import { QkError, refuseUnknownKeys } from '../errors.js'
 import { type ModelInput, modelInputs, takesTokens } from './inference/inputs.js'
 import { Graph } from './onnx/graph.js'
 import { readModel } from './onnx/read-model.js'
@@ -48,6 +48,7 @@ export class Model {
  * Errors: ERR_FILE, ERR_NOT_ONNX, ERR_NO_ATTENTION, ERR_INFERENCE, ERR_TOKENIZER.
  */
 export async function openModel(path: string, options: OpenOptions = {}): Promise<Model> {
+  refuseUnknownKeys(options, ['tokenizer', 'threads'], 'openModel')
   const threads = options.threads ?? availableParallelism()
   const graph = new Graph(readModel(path))
   const tokenizer = options.tokenizer === undefined ? undefined : await loadTokenizer(options.tokenizer)

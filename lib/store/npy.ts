@@ -31,6 +31,7 @@ export function readNpy(file: string, row?: number): Npy {
   let fd: number
   try {
     fd = openSync(file, 'r')
+    if (!fstatSync(fd).isFile()) throw new Error('it is not a file')
   } catch (error) {
     throw new QkError('ERR_FILE', `cannot open ${file}: ${(error as Error).message}`, { cause: error })
   }

@@ -1,7 +1,9 @@
 /** A decomposition: named subspaces of heads, saved as one `.safetensors` file and loaded again. */
 
-import { QkError } from '../errors.js'
-import { readSafetensors, type StoredTensor, writeSafetensors } from './safetensors.js'
+import { stat } from 'node:fs/promises'
+import { QkError, refuseUnknownKeys } from '../errors.js'
+import { checkWritable } from './atomic-file.js'
+import { isSafetensors, readSafetensors, type StoredTensor, writeSafetensors } from './safetensors.js'
 
 /** One contrast of one head: ΔC ≈ U diag(s) V^T (design: "Subspaces"). */
 export interface ContrastSubspace {
@@ -135,6 +137,11 @@ export class Result {
    * metadata. Errors: ERR_FILE; nothing is left behind.
    */
   async save(file: string, options: SaveOptions = {}): Promise<void> {
+    refuseUnknownKeys(options, ['dtype'], 'save')
+    if (options.dtype !== undefined && options.dtype !== 'f32' && options.dtype !== 'f64') {
+      throw new QkError('ERR_ARGUMENT', `results are saved as 'f32' or 'f64', not '${options.dtype}'`)
+    }
+    await checkResultPath(file)
     const as = (data: Float64Array) => (options.dtype === 'f32' ? Float32Array.from(data) : data)
     const tensors: [string, StoredTensor][] = []
     for (const [head, contrasts] of this.heads) {
@@ -148,6 +155,20 @@ export class Result {
       }
     }
     await writeSafetensors(file, tensors, { format: this.info.format, qkspace: JSON.stringify(this.info) })
+  }
+}
+
+/**
+ * Checks that a result may be written here: the folder exists, and what is there already, if anything, is
+ * a safetensors file, so that a slip of the hand does not overwrite a model or a prompt set. Errors: ERR_FILE.
+ */
+export async function checkResultPath(file: string): Promise<void> {
+  await checkWritable(file)
+  if (!(await stat(file).catch(() => undefined))) return
+  if (!(await isSafetensors(file))) {
+    throw new QkError('ERR_FILE', `cannot write ${file}: it exists, and is not a result`, {
+      hint: 'Choose another name, or remove the file first.',
+    })
   }
 }
 

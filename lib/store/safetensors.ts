@@ -23,7 +23,7 @@ const TYPES = {
 } as const
 
 /** Larger headers are not read: a corrupt length would otherwise allocate without limit. */
-const MAX_HEADER = 100 << 20
+const MAX_HEADER = 100_000_000
 
 /** Writes tensors in the order given. Errors: ERR_FILE; nothing is left behind. */
 export async function writeSafetensors(
@@ -48,10 +48,27 @@ export async function writeSafetensors(
     offset = end
   }
   let json = JSON.stringify(header)
+  if (Buffer.byteLength(json) > MAX_HEADER) {
+    throw new QkError('ERR_FORMAT', `the header of ${file} would take ${Buffer.byteLength(json)} bytes`, {
+      hint: `Readers take at most ${MAX_HEADER}; save fewer heads or contrasts in one file.`,
+    })
+  }
   json += ' '.repeat((8 - (Buffer.byteLength(json) % 8)) % 8)
   const length = Buffer.alloc(8)
   length.writeBigUInt64LE(BigInt(Buffer.byteLength(json)))
   await writeFileAtomically(file, [length, Buffer.from(json), ...chunks])
+}
+
+/** Whether a file begins as safetensors do. */
+export async function isSafetensors(file: string): Promise<boolean> {
+  const handle = await open(file, 'r')
+  try {
+    const head = Buffer.alloc(9)
+    const { bytesRead } = await handle.read(head, 0, 9, 0)
+    return bytesRead === 9 && head.readBigUInt64LE(0) < BigInt(MAX_HEADER) && head[8] === 0x7b
+  } finally {
+    await handle.close()
+  }
 }
 
 /** Reads a whole file, checking every length first. Errors: ERR_FILE, ERR_FORMAT. */
@@ -67,7 +84,9 @@ export async function readSafetensors(file: string): Promise<SafetensorsFile> {
       const bytes = new Uint8Array(length)
       let done = 0
       while (done < length) {
-        const { bytesRead } = await handle.read(bytes, done, length - done, at + done)
+        const { bytesRead } = await handle.read(bytes, done, length - done, at + done).catch((error) => {
+          throw new QkError('ERR_FILE', `cannot read ${file}: ${error.message}`, { cause: error })
+        })
         if (bytesRead === 0) throw bad('it ends too early')
         done += bytesRead
       }

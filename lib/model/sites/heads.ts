@@ -20,6 +20,12 @@ export function parseHeads(
   if (spec === 'all') {
     return sites.flatMap((site, s) => Array.from({ length: site.heads }, (_, head) => ({ site: s, head })))
   }
+  if (typeof spec !== 'string' && !Array.isArray(spec)) {
+    throw new QkError(
+      'ERR_UNKNOWN_HEAD',
+      `heads are 'all', a string of names, or a list, not ${String(spec)}`,
+    )
+  }
   const list = typeof spec === 'string' ? spec.split(',').map((name) => name.trim()) : spec
   const found = new Map<string, HeadRef>()
   for (const name of list) {
