@@ -23,18 +23,13 @@ export default {
       shape({ d: 16, dtype: 'f32', heads: 1024, n: 2000 }),
     ]
   },
-  subjects: ({ dtype, heads, counterfactual }) => {
-    if (dtype !== 'f32' || counterfactual || heads > 1) return ['cpu', 'js']
+  // Every peer on the main case; the other shapes against OpenBLAS alone.
+  subjects: ({ d, dtype, heads, counterfactual }) => {
+    if (dtype !== 'f32' || counterfactual || heads > 1) return ['cpu']
+    if (d !== 128) return ['cpu', 'numpy-contiguous']
     return [
-      'cpu',
-      'js',
-      'ml-matrix',
-      'tfjs-cpu',
-      'tfjs-wasm',
-      'numpy-contiguous',
-      'numpy-gather',
-      'torch-1',
-      'torch-2',
+      ...['cpu', 'js', 'ml-matrix', 'tfjs-cpu', 'tfjs-wasm'],
+      ...['numpy-contiguous', 'numpy-gather', 'torch-1', 'torch-2'],
     ]
   },
   work: ({ n, d, heads, dtype }) => ({

@@ -15,16 +15,12 @@ export default {
       })),
     )
   },
-  subjects: ({ mode }) => [
-    'cpu',
-    'js',
-    'ml-matrix',
-    'numpy-1',
-    'numpy-2',
-    'torch-1',
-    'torch-2',
-    ...(mode === 'full' ? [] : ['torch-lowrank-1', 'torch-lowrank-2']),
-  ],
+  subjects: ({ mode, spectrum }) => {
+    if (spectrum !== 'low rank') return ['cpu', 'numpy-1', 'torch-1']
+    const peers = ['cpu', 'js', 'ml-matrix', 'numpy-1', 'numpy-2', 'torch-1', 'torch-2']
+    // svd_lowrank gives neither a rank nor a bound, and no full decomposition.
+    return mode === 'full' ? peers : [...peers, 'torch-lowrank-1', 'torch-lowrank-2']
+  },
   work: ({ n, side }) => ({ bytes: n * side * side * 4 }),
   prepare: ({ n, side, spectrum, mode }, folder) => {
     const matrices = new Float32Array(n * side * side)
