@@ -137,10 +137,17 @@ static inline double givens(double f, double g, double* c, double* s) {
     *s = 0;
     return f;
   }
-  double r = sqrt(f * f + g * g);
-  if (r < 1e-140) r = hypot(f, g);
-  *c = f / r;
-  *s = g / r;
+  const double square = f * f + g * g;
+  if (square < 1e-280) {
+    const double r = hypot(f, g);
+    *c = f / r;
+    *s = g / r;
+    return r;
+  }
+  // Division and root side by side: steps of QR wait for each other.
+  const double r = sqrt(square), inverse = r * (1.0 / square);
+  *c = f * inverse;
+  *s = g * inverse;
   return r;
 }
 

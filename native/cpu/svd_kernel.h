@@ -36,6 +36,42 @@ static SvdLayout svdLayout(int rows, int cols) {
 
 static size_t svdScratch(int32_t rows, int32_t cols) { return svdLayout(rows, cols).bytes; }
 
+// Largest magnitude of an f32 matrix; infinity or NaN when it has such an entry.
+static double largestOf(const float* x, size_t count) {
+  VF most = fset(0.0f);
+  size_t i = 0;
+  for (; i + W <= count; i += W) most = fmost(most, fload(x + i));
+  uint32_t bits = largestBits(most);
+  for (; i < count; i++) {
+    const uint32_t own = floatToBits(x[i]) & 0x7fffffffu;
+    bits = own > bits ? own : bits;
+  }
+  return static_cast<double>(bitsToFloat(bits));
+}
+
+// to [m, ldn] = factor * x [m, n], the padding of `to` left alone; the sum of squares is returned.
+static double scaleRows(const float* x, int m, int n, double factor, double* to, int ldn) {
+  const VD scale = dset(factor);
+  VD low = dset(0.0), high = dset(0.0);
+  double rest = 0;
+  for (int i = 0; i < m; i++, x += n, to += ldn) {
+    int j = 0;
+    for (; j + W <= n; j += W) {
+      const VF row = fload(x + j);
+      const VD a = dmul(widenLow(row), scale), b = dmul(widenHigh(row), scale);
+      dstore(to + j, a);
+      dstore(to + j + W / 2, b);
+      low = dmadd(a, a, low);
+      high = dmadd(b, b, high);
+    }
+    for (; j < n; j++) {
+      to[j] = static_cast<double>(x[j]) * factor;
+      rest += to[j] * to[j];
+    }
+  }
+  return dsum(dadd(low, high)) + rest;
+}
+
 static inline double matrixEntry(const SvdTask& t, size_t i) {
   return t.dtype == QKS_F32 ? static_cast<double>(static_cast<const float*>(t.matrix)[i])
                             : static_cast<const double*>(t.matrix)[i];
@@ -75,9 +111,10 @@ static int32_t svdMatrix(SvdTask& t) {
   t.vt = reinterpret_cast<double*>(scratch + l.vt);
 
   const size_t count = static_cast<size_t>(rows) * static_cast<size_t>(cols);
-  double most = 0;
-  bool finite = true;
-  for (size_t i = 0; i < count; i++) {
+  const bool f32 = t.dtype == QKS_F32;
+  double most = f32 ? largestOf(static_cast<const float*>(t.matrix), count) : 0.0;
+  bool finite = most <= 1.7976931348623157e308;
+  for (size_t i = 0; !f32 && i < count; i++) {
     const double x = fabs(matrixEntry(t, i));
     if (!(x <= 1.7976931348623157e308)) finite = false;
     if (x > most) most = x;
@@ -91,7 +128,8 @@ static int32_t svdMatrix(SvdTask& t) {
   double total = 0;
   // In two factors: 2^-exponent alone may overflow.
   const double half = ldexp(1.0, -exponent / 2), rest = ldexp(1.0, -exponent - -exponent / 2);
-  for (int i = 0; i < rows; i++)
+  if (f32 && !flip) total = scaleRows(static_cast<const float*>(t.matrix), m, n, half * rest, f.a, ldn);
+  for (int i = 0; (!f32 || flip) && i < rows; i++)
     for (int j = 0; j < cols; j++) {
       const double x = matrixEntry(t, static_cast<size_t>(i) * cols + j) * half * rest;
       f.a[flip ? static_cast<size_t>(j) * ldn + i : static_cast<size_t>(i) * ldn + j] = x;

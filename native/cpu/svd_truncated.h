@@ -22,6 +22,8 @@ struct TruncatedWork {
   int *order;
 };
 
+constexpr int kPlainSteps = 2;
+
 static int widestBlock(int n) { return n / 3 / D * D; }
 
 static size_t truncatedDoubles(int m, int n) {
@@ -102,9 +104,9 @@ static inline double nextRandom(uint64_t* state) {
   return static_cast<double>(static_cast<int64_t>(z ^ (z >> 31))) * 1.0842021724855044e-19;
 }
 
-// Gram-Schmidt, each row twice or until nothing more comes off; a row that vanishes is replaced by a random
+// Gram-Schmidt, each row twice or until nothing more comes off (once where only the span matters); a row that vanishes is replaced by a random
 // one, so that b <= length rows always end orthonormal.
-static void orthonormaliseRows(double* rows, int b, int length, int ld, uint64_t* random) {
+static void orthonormaliseRows(double* rows, int b, int length, int ld, uint64_t* random, int passes = 2) {
   for (int j = 0; j < b; j++) {
     double* row = rows + static_cast<size_t>(j) * ld;
     double before = sqrt(dot(row, row, ld));
@@ -123,7 +125,7 @@ static void orthonormaliseRows(double* rows, int b, int length, int ld, uint64_t
       }
       const VD scale = dset(1.0 / after);
       for (int i = 0; i < ld; i += D) dstore(row + i, dmul(dload(row + i), scale));
-      if (++pass >= 2 && after > 0.7 * before) break;
+      if (++pass >= passes && (passes == 1 || after > 0.7 * before)) break;
       before = 1;
     }
   }
@@ -154,18 +156,20 @@ static int truncatedSvd(const SvdTask& t, const double* a, int m, int n, double 
   uint64_t random = t.seed * 0x2545f4914f6cdd1dull + 0x632be59bd9b4e019ull;
   for (int i = 0; i < n * b; i++) w.x[i] = nextRandom(&random);
   int have = b;  // columns of x that are set
+  bool multiplied = false;  // y = A x is there already
   double residualBefore = 1e300;
   for (int round = 0, slow = 0; round < 10; round++) {
     const int ldb = b;
-    if (round == 0) {
-      // A step of plain iteration first: nothing can have converged yet.
+    // Steps of plain iteration first: nothing can have converged yet.
+    for (int step = 0; round == 0 && step < kPlainSteps; step++) {
       tallProduct(a, ldn, 1, m, n, w.x, w.y, ldb);
       tallToRows(w.y, ldb, b, m, w.q, ldm);
-      orthonormaliseRows(w.q, b, m, ldm, &random);
+      orthonormaliseRows(w.q, b, m, ldm, &random, 1);
       for (int j = 0; j < b; j++) rowToTall(w.q + static_cast<size_t>(j) * ldm, j, ldb, m, w.y);
       tallProduct(a, 1, ldn, n, m, w.y, w.x, ldb);
     }
-    tallProduct(a, ldn, 1, m, n, w.x, w.y, ldb);
+    if (!multiplied) tallProduct(a, ldn, 1, m, n, w.x, w.y, ldb);
+    multiplied = false;
     tallToRows(w.y, ldb, b, m, w.q, ldm);
     orthonormaliseRows(w.q, b, m, ldm, &random);
     for (int j = 0; j < b; j++) rowToTall(w.q + static_cast<size_t>(j) * ldm, j, ldb, m, w.y);
@@ -199,12 +203,14 @@ static int truncatedSvd(const SvdTask& t, const double* a, int m, int n, double 
       for (int j = have; j < next; j++)
         for (int i = 0; i < n; i++) w.x[static_cast<size_t>(i) * next + j] = nextRandom(&random);
       b = next;
+      multiplied = false;
       residualBefore = 1e300;
       continue;
     }
 
     for (int j = 0; j < b; j++) rowToTall(f.ut + static_cast<size_t>(w.order[j]) * ldn, j, ldb, n, w.x);
     tallProduct(a, ldn, 1, m, n, w.x, w.y, ldb);
+    multiplied = true;
     tallToRows(w.y, ldb, b, m, w.t, ldm);
     double residual = 0;
     for (int i = 0; i < r; i++) {
