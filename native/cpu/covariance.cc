@@ -175,11 +175,16 @@ void Covariance::add(const qks_batch& in, const qks_cancel* cancel) {
   }
 
   const std::vector<BatchPart> parts = partsOf(b, staged ? stagedBytes : kMostSplit);
-  const int64_t tasks = heads * static_cast<int64_t>(parts.size());
-  const size_t scratchBytes = kernels_.covarianceScratch(b);
+  const int64_t partCount = static_cast<int64_t>(parts.size());
+  // Heads are read together as far as every thread still has tasks; no bit depends on it.
+  const int64_t most = b.headDim <= 512 ? kMostHeads : 1;
+  const int64_t together =
+      std::max<int64_t>(1, std::min(most, heads * partCount / (2 * pool_.used(spec_.threads, heads * partCount))));
+  const int64_t groups = (heads + together - 1) / together, tasks = groups * partCount;
+  const size_t scratchBytes = kernels_.covarianceScratch(b, static_cast<int>(together));
   const int used = pool_.used(spec_.threads, tasks);
   for (int i = 0; i < used; i++) scratch_[static_cast<size_t>(i)].reserve(scratchBytes);
-  std::vector<HeadSums> sums(static_cast<size_t>(used) * static_cast<size_t>(contrasts));
+  std::vector<HeadSums> sums(static_cast<size_t>(used * together * contrasts));
   if (staged) staged_.reserve(static_cast<size_t>(stagedBytes) * parts.size());
   double* base = staged ? staged_.get<double>() : sums_.get<double>();
   auto touches = [&](const BatchPart& part, int64_t c) {
@@ -189,18 +194,20 @@ void Covariance::add(const qks_batch& in, const qks_cancel* cancel) {
 
   pool_.run(spec_.threads, tasks, [&](int64_t i, int worker) {
     if (worst != QKS_OK) return;
-    const int64_t h = i % heads, p = i / heads;
+    const int64_t first = i % groups * together, p = i / groups, count = std::min(together, heads - first);
     const BatchPart& part = parts[static_cast<size_t>(p)];
-    HeadSums* own = sums.data() + static_cast<size_t>(worker) * static_cast<size_t>(contrasts);
-    for (int64_t c = 0; c < contrasts; c++) {
-      own[c] = at(base, c, h, p);
-      if (staged && touches(part, c))
-        std::memset(own[c].side[0].q, 0, static_cast<size_t>(block_) * sizeof(double));
-    }
+    HeadSums* own = sums.data() + worker * together * contrasts;
+    for (int64_t h = 0; h < count; h++)
+      for (int64_t c = 0; c < contrasts; c++) {
+        const HeadSums& to = own[h * contrasts + c] = at(base, c, first + h, p);
+        if (staged && touches(part, c))
+          std::memset(to.side[0].q, 0, static_cast<size_t>(block_) * sizeof(double));
+      }
     CovarianceTask task;
     task.batch = &b;
     task.part = part;
-    task.head = static_cast<int32_t>(h);
+    task.head = static_cast<int32_t>(first);
+    task.heads = static_cast<int32_t>(count);
     task.sums = own;
     task.scratch = scratch_[static_cast<size_t>(worker)].get();
     task.cancel = staged ? cancel : nullptr;

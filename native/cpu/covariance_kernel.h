@@ -1,4 +1,4 @@
-// Fused covariance accumulation of one head. Included inside the namespace of an instruction set, which
+// Fused covariance accumulation of a few heads. Included inside the namespace of an instruction set, which
 // defines VF (W floats), VD (W/2 doubles), MR and their operations.
 //
 //   qk[side] += sum_t q_t kbar_t^T,   kbar_t = scale_t * sum_j a_j k_j   (scale as the estimator says)
@@ -9,6 +9,10 @@
 // operands front to back. Panels are 16 floats apart from a power of two, else they share cache sets. Rows
 // are fetched into the first cache a few terms before they are packed; fetched earlier, they push the panels
 // and the sums out of the second.
+//
+// Heads. A row holds all heads one after another, and the rows of a set are as far apart as heads * d: one
+// head at a time meets a new page with every row, and every page once a head. So a few heads take each term
+// in turn, with a tile each; their arithmetic is the same as alone, and so are the bits.
 //
 // Product. A block of MR x 2W sums stays in registers over the whole tile: one broadcast and two
 // multiply-adds per query element. When positive and negative terms have the same query its tile is shared.
@@ -25,13 +29,15 @@ constexpr int kChunk = 32;  // keys of a term that are summed in f32
 struct CovarianceLayout {
   int d, qPanels, kPanels, lastWidth, rowLength;
   size_t qStride, kStride;                       // floats between panels
-  size_t q[2], k[2], row, acc, sums, weights;    // byte offsets
+  size_t q[2], k[2], weights;  // byte offsets in a tile
+  size_t tile;                 // bytes of a tile; there is one a head, at the start
+  size_t row, acc, sums;       // byte offsets
   size_t bytes;
 };
 
 static inline size_t alignUp(size_t x) { return (x + 63) & ~static_cast<size_t>(63); }
 
-static CovarianceLayout covarianceLayout(const PreparedBatch& b) {
+static CovarianceLayout covarianceLayout(const PreparedBatch& b, int heads) {
   CovarianceLayout l;
   const int d = b.headDim;
   l.d = d;
@@ -48,12 +54,13 @@ static CovarianceLayout covarianceLayout(const PreparedBatch& b) {
     l.k[s] = at;
     at = alignUp(at + l.kPanels * l.kStride * sizeof(float));
   }
+  l.weights = at;
+  l.tile = alignUp(at + 2 * kTile * sizeof(float));
+  at = l.tile * static_cast<size_t>(heads);
   l.row = at;
   at = alignUp(at + l.rowLength * sizeof(float));
   l.acc = at;
   at = alignUp(at + l.rowLength * sizeof(double));
-  l.weights = at;
-  at = alignUp(at + 2 * kTile * sizeof(float));
   int64_t labels = 0;
   for (int64_t r = 0; r < b.runStart[b.contrasts]; r++)
     if (b.runs[r].labels > labels) labels = b.runs[r].labels;
@@ -63,7 +70,7 @@ static CovarianceLayout covarianceLayout(const PreparedBatch& b) {
   return l;
 }
 
-static size_t covarianceScratch(const PreparedBatch& b) { return covarianceLayout(b).bytes; }
+static size_t covarianceScratch(const PreparedBatch& b, int heads) { return covarianceLayout(b, heads).bytes; }
 
 // ---- reading rows ----
 
@@ -365,7 +372,7 @@ QKS_INLINE void prefetchTerm(const PreparedBatch& b, int32_t term, int64_t qHead
   }
 }
 
-// How many terms ahead to fetch: about 36 rows, which stay in the first cache until they are read.
+// How many terms (of one head) ahead to fetch: about 36 rows, which stay in the first cache until they are read.
 static int64_t termsAhead(const PreparedBatch& b) {
   const int64_t terms = b.start[b.contrasts];
   if (terms == 0) return 0;
@@ -518,45 +525,72 @@ static int32_t pushRun(CovarianceTile& t, const LabelRun& run, double* sums, int
   return QKS_OK;
 }
 
-static int32_t covarianceHead(const CovarianceTask& task) {
+static int32_t covarianceHeads(const CovarianceTask& task) {
   const PreparedBatch& b = *task.batch;
-  const CovarianceLayout l = covarianceLayout(b);
+  const int heads = task.heads;
+  const CovarianceLayout l = covarianceLayout(b, heads);
   char* scratch = static_cast<char*>(task.scratch);
-  CovarianceTile t;
-  t.batch = &b;
-  t.layout = &l;
-  for (int s = 0; s < 2; s++) {
-    t.q[s] = reinterpret_cast<float*>(scratch + l.q[s]);
-    t.k[s] = reinterpret_cast<float*>(scratch + l.k[s]);
-    t.weight[s] = reinterpret_cast<float*>(scratch + l.weights) + s * kTile;
+  CovarianceTile tiles[kMostHeads];
+  int64_t qHead[kMostHeads], kHead[kMostHeads];
+  for (int h = 0; h < heads; h++) {
+    CovarianceTile& t = tiles[h];
+    char* own = scratch + static_cast<size_t>(h) * l.tile;
+    t.batch = &b;
+    t.layout = &l;
+    for (int s = 0; s < 2; s++) {
+      t.q[s] = reinterpret_cast<float*>(own + l.q[s]);
+      t.k[s] = reinterpret_cast<float*>(own + l.k[s]);
+      t.weight[s] = reinterpret_cast<float*>(own + l.weights) + s * kTile;
+    }
+    t.row = reinterpret_cast<float*>(scratch + l.row);
+    t.acc = reinterpret_cast<double*>(scratch + l.acc);
+    clearTile(t);
+    qHead[h] = (task.head + h) * b.q.headStride;
+    kHead[h] = (task.head + h) / b.groupSize * b.k.headStride;
   }
-  t.row = reinterpret_cast<float*>(scratch + l.row);
-  t.acc = reinterpret_cast<double*>(scratch + l.acc);
-  for (int i = 0; i < l.rowLength; i++) t.row[i] = 0.0f;
-  clearTile(t);
+  for (int i = 0; i < l.rowLength; i++) tiles[0].row[i] = 0.0f;
 
-  const int64_t qHead = task.head * b.q.headStride, kHead = task.head / b.groupSize * b.k.headStride;
   const qks_cancel* cancel = task.cancel;
   const int64_t ahead = termsAhead(b);
   for (int32_t c = 0; c < b.contrasts; c++) {
-    const HeadSums& out = task.sums[c];
-    int32_t status;
     const Span terms = spanWithin(b.start, c, task.part.terms), runs = spanWithin(b.runStart, c, task.part.runs);
-    for (int64_t i = terms.from; i < terms.to && i < terms.from + ahead; i++)
-      prefetchTerm(b, b.order[i], qHead, kHead);
+    auto flush = [&] {
+      for (int h = 0; h < heads; h++) {
+        const int32_t status = flushTile(tiles[h], task.sums[h * b.contrasts + c]);
+        if (status != QKS_OK) return status;
+      }
+      return static_cast<int32_t>(QKS_OK);
+    };
+    int32_t status;
+    // The next (term, head) to fetch, head fastest.
+    int64_t nextTerm = terms.from;
+    int nextHead = 0;
+    auto prefetch = [&](int64_t count) {
+      for (; count > 0 && nextTerm < terms.to; count--) {
+        prefetchTerm(b, b.order[nextTerm], qHead[nextHead], kHead[nextHead]);
+        if (++nextHead < heads) continue;
+        nextHead = 0;
+        nextTerm++;
+      }
+    };
+    prefetch(ahead);
     for (int64_t i = terms.from; i < terms.to; i++) {
-      if (i + ahead < terms.to) prefetchTerm(b, b.order[i + ahead], qHead, kHead);
-      pushTerm(t, b.order[i], qHead, kHead);
-      if (t.count < kTile) continue;
-      if ((status = flushTile(t, out)) != QKS_OK) return status;
+      for (int h = 0; h < heads; h++) {
+        prefetch(1);
+        pushTerm(tiles[h], b.order[i], qHead[h], kHead[h]);
+      }
+      if (tiles[0].count < kTile) continue;
+      if ((status = flush()) != QKS_OK) return status;
       if (cancel && cancel->poll && cancel->poll(cancel->user)) return QKS_E_ABORTED;
     }
-    for (int64_t r = runs.from; r < runs.to; r++) {
-      double* sums = reinterpret_cast<double*>(scratch + l.sums);
-      status = pushRun(t, b.runs[r], sums, qHead, kHead, out, cancel);
-      if (status != QKS_OK) return status;
-    }
-    if ((status = flushTile(t, out)) != QKS_OK) return status;
+    if (runs.from < runs.to && (status = flush()) != QKS_OK) return status;
+    double* sums = reinterpret_cast<double*>(scratch + l.sums);
+    for (int h = 0; h < heads; h++)
+      for (int64_t r = runs.from; r < runs.to; r++) {
+        const HeadSums& out = task.sums[h * b.contrasts + c];
+        if ((status = pushRun(tiles[h], b.runs[r], sums, qHead[h], kHead[h], out, cancel)) != QKS_OK) return status;
+      }
+    if ((status = flush()) != QKS_OK) return status;
   }
   return QKS_OK;
 }

@@ -24,6 +24,8 @@ namespace qkspace {
 
 constexpr int kTile = 96;  // terms that are summed in f32 (see covariance_kernel.h)
 
+constexpr int kMostHeads = 4;  // heads that are read together
+
 // ---- covariance ----
 
 // A checked strided tensor; row r of head h starts at offset(r) + h * headStride.
@@ -100,8 +102,8 @@ struct BatchPart {
 struct CovarianceTask {
   const PreparedBatch* batch;
   BatchPart part;
-  int32_t head;
-  const HeadSums* sums;  // [contrasts], used where the part has terms or runs of the contrast
+  int32_t head, heads;   // the first, and how many: at most kMostHeads
+  const HeadSums* sums;  // [heads, contrasts], used where the part has terms or runs of the contrast
   void* scratch;         // covarianceScratch bytes, 64-aligned
   const qks_cancel* cancel;
 };
@@ -126,7 +128,7 @@ struct SvdTask {
 
 struct Kernels {
   const char* name;
-  size_t (*covarianceScratch)(const PreparedBatch&);
+  size_t (*covarianceScratch)(const PreparedBatch&, int heads);
   // QKS_OK, QKS_E_ABORTED, or QKS_E_NON_FINITE (the caller then looks for the row).
   int32_t (*covariance)(const CovarianceTask&);
   size_t (*svdScratch)(int32_t rows, int32_t cols);

@@ -58,7 +58,7 @@ inline VF loadBf16(const uint16_t* p) {
 
 }  // namespace
 
-extern const Kernels kernelsAvx2 = {"avx2", covarianceScratch, covarianceHead, svdScratch, svdMatrix};
+extern const Kernels kernelsAvx2 = {"avx2", covarianceScratch, covarianceHeads, svdScratch, svdMatrix};
 
 }  // namespace qkspace
 

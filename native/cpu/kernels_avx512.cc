@@ -60,7 +60,7 @@ inline VF loadBf16(const uint16_t* p) {
 
 }  // namespace
 
-extern const Kernels kernelsAvx512 = {"avx512", covarianceScratch, covarianceHead, svdScratch, svdMatrix};
+extern const Kernels kernelsAvx512 = {"avx512", covarianceScratch, covarianceHeads, svdScratch, svdMatrix};
 
 }  // namespace qkspace
 

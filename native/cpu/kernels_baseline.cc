@@ -97,6 +97,6 @@ inline VF loadBf16(const uint16_t* p) {
 
 }  // namespace
 
-const Kernels kernelsBaseline = {"baseline", covarianceScratch, covarianceHead, svdScratch, svdMatrix};
+const Kernels kernelsBaseline = {"baseline", covarianceScratch, covarianceHeads, svdScratch, svdMatrix};
 
 }  // namespace qkspace
