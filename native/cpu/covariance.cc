@@ -20,7 +20,7 @@ namespace {
 constexpr double kMostStaged = 512.0 * 1024 * 1024;
 // A batch of few heads and many terms is cut into parts, each summed on its own: into as many as make this
 // many tasks together with the heads, none of fewer terms than this, taking no more room than this.
-constexpr int64_t kMostTasks = 32, kLeastTerms = 2048;
+constexpr int64_t kMostTasks = 32, kLeastTerms = 1024;
 constexpr double kMostSplit = 64.0 * 1024 * 1024;
 
 // Largest magnitude in a row as f32 bits; at least 0x7f800000 when one is not finite.
