@@ -101,31 +101,44 @@ static void bidiagonalise(const FullWork& f, int m, int n) {
   }
 }
 
-// Rows of ut (vt) = columns of the product of the left (right) reflections.
-static void accumulateReflections(const FullWork& f, int m, int n) {
-  const int ldm = padded(m), ldn = padded(n);
-  memset(f.ut, 0, static_cast<size_t>(n) * ldm * sizeof(double));
-  memset(f.vt, 0, static_cast<size_t>(n) * ldn * sizeof(double));
-  for (int k = n - 1; k >= 0; k--) {
-    const double* v = f.left + static_cast<size_t>(k) * ldm;
-    const int from = k / D * D;
-    double* own = f.ut + static_cast<size_t>(k) * ldm;
-    own[k] = 1;
-    for (int j = k; j < n && f.tauLeft[k] != 0; j++) {
-      double* row = f.ut + static_cast<size_t>(j) * ldm;
-      const double g = j == k ? 1.0 : dot(row + from, v + from, ldm - from);
-      axpy(-f.tauLeft[k] * g, v + from, row + from, ldm - from);
+// (I - tau v v^T) applied to R rows; v is read once for all, and their sums do not wait for each other.
+template <int R>
+static inline void reflectRows(double* rows, int ld, const double* v, double tau, int n) {
+  VD sum[R];
+  for (int r = 0; r < R; r++) sum[r] = dset(0.0);
+  for (int i = 0; i < n; i += D) {
+    const VD x = dload(v + i);
+    for (int r = 0; r < R; r++) sum[r] = dmadd(dload(rows + static_cast<size_t>(r) * ld + i), x, sum[r]);
+  }
+  for (int r = 0; r < R; r++) sum[r] = dset(-tau * dsum(sum[r]));
+  for (int i = 0; i < n; i += D) {
+    const VD x = dload(v + i);
+    for (int r = 0; r < R; r++) {
+      double* y = rows + static_cast<size_t>(r) * ld + i;
+      dstore(y, dmadd(sum[r], x, dload(y)));
     }
   }
-  f.vt[0] = 1;
-  for (int k = n - 2; k >= 0; k--) {
-    const double* u = f.right + static_cast<size_t>(k) * ldn;
-    const int from = (k + 1) / D * D;
-    f.vt[static_cast<size_t>(k + 1) * ldn + k + 1] = 1;
-    for (int j = k + 1; j < n && f.tauRight[k] != 0; j++) {
-      double* row = f.vt + static_cast<size_t>(j) * ldn;
-      const double g = j == k + 1 ? 1.0 : dot(row + from, u + from, ldn - from);
-      axpy(-f.tauRight[k] * g, u + from, row + from, ldn - from);
+}
+
+// Rows of out [n, ld] = columns of the product of the reflections 0 .. n - 1 - shift, of which the k-th is
+// the identity before k + shift. Four rows stay in the first cache while the reflections pass them.
+static void accumulateReflections(const double* reflectors, const double* tau, int n, int ld, int shift,
+                                  double* out) {
+  memset(out, 0, static_cast<size_t>(n) * ld * sizeof(double));
+  for (int j = 0; j < n; j++) out[static_cast<size_t>(j) * ld + j] = 1;
+  for (int j = 0; j < n; j += 4) {
+    double* rows = out + static_cast<size_t>(j) * ld;
+    const int count = smaller(4, n - j);
+    for (int k = j + count - 1 - shift; k >= 0; k--) {
+      if (tau[k] == 0) continue;
+      const int from = (k + shift) / D * D, first = k + shift > j ? k + shift - j : 0;
+      const double* v = reflectors + static_cast<size_t>(k) * ld + from;
+      if (first == 0 && count == 4) {
+        reflectRows<4>(rows + from, ld, v, tau[k], ld - from);
+        continue;
+      }
+      for (int r = first; r < count; r++)
+        reflectRows<1>(rows + static_cast<size_t>(r) * ld + from, ld, v, tau[k], ld - from);
     }
   }
 }
@@ -271,6 +284,7 @@ static bool diagonalise(const FullWork& f, int m, int n) {
 // Everything, from f.a; d, ut, vt come back unsorted, d >= 0.
 static bool decomposeFull(const FullWork& f, int m, int n) {
   bidiagonalise(f, m, n);
-  accumulateReflections(f, m, n);
+  accumulateReflections(f.left, f.tauLeft, n, padded(m), 0, f.ut);
+  accumulateReflections(f.right, f.tauRight, n, padded(n), 1, f.vt);
   return diagonalise(f, m, n);
 }
