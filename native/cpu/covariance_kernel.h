@@ -6,7 +6,7 @@
 //
 // Layout. Rows are gathered straight from the strided tensors into a tile of up to kTile terms, kept as
 // panels: MR query columns (or 2W key columns) of all terms lie together, so that the product reads both
-// operands front to back. Panels are 16 floats apart from a power of two, else they share cache sets. Rows
+// operands front to back. Panels are padded by 16 floats, or they would share cache sets. Rows
 // are fetched into the first cache a few terms before they are packed; fetched earlier, they push the panels
 // and the sums out of the second.
 //
