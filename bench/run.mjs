@@ -36,11 +36,13 @@ const rounds = Number(options.rounds ?? (options.quick ? 1 : 3))
 const report = { ...machine(), quick: options.quick, rounds, ceilings: {}, cases: {} }
 
 report.ceilings = ceilings()
-for (const name of names) report.cases[name] = runCase(name, cases[name])
-
 const out = options.out ?? defaultOut()
 mkdirSync(path.dirname(path.resolve(out)), { recursive: true })
-writeFileSync(out, `${JSON.stringify(report, null, 1)}\n`)
+for (const name of names) {
+  report.cases[name] = runCase(name, cases[name])
+  // After every case, so that a long run that is stopped keeps what it has.
+  writeFileSync(out, `${JSON.stringify(report, null, 1)}\n`)
+}
 process.stdout.write(`\nwritten ${path.relative(process.cwd(), path.resolve(out))}\n`)
 
 /** What bounds the kernels, measured in the same run. */

@@ -10,7 +10,7 @@ export default {
   variants: (quick) => {
     const n = quick ? 20_000 : 200_000
     const shape = (params) => ({
-      label: `${n} pairs, ${params.heads ?? 1} heads, d ${params.d}, ${params.dtype}${params.counterfactual ? ', counterfactual' : ''}`,
+      label: `${params.n ?? n} pairs, ${params.heads ?? 1} heads, d ${params.d}, ${params.dtype}${params.counterfactual ? ', counterfactual' : ''}`,
       params: { n, heads: 1, counterfactual: false, ...params },
     })
     const main = ['f32', 'f16', 'bf16'].map((dtype) => shape({ d: 128, dtype }))

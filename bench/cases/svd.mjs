@@ -7,13 +7,15 @@ export default {
   title: 'svd: batches of square matrices',
   variants: (quick) => {
     const spectra = quick ? ['low rank'] : ['low rank', 'flat', 'clustered']
-    const n = quick ? 64 : 1024
-    return spectra.flatMap((spectrum) =>
-      (spectrum === 'low rank' ? ['energy', 'rank', 'full'] : ['energy', 'full']).map((mode) => ({
-        label: `${n} matrices of 128 x 128, ${spectrum}, ${mode === 'energy' ? 'to 99% of the energy' : mode === 'rank' ? 'rank 9' : 'in full'}`,
-        params: { n: spectrum === 'low rank' ? n : n / 4, side: 128, spectrum, mode },
-      })),
-    )
+    const goals = { energy: 'to 99% of the energy', rank: 'rank 9', full: 'in full' }
+    return spectra.flatMap((spectrum) => {
+      const n = quick ? 64 : spectrum === 'low rank' ? 1024 : 256
+      const modes = spectrum === 'low rank' ? ['energy', 'rank', 'full'] : ['energy', 'full']
+      return modes.map((mode) => ({
+        label: `${n} matrices of 128 x 128, ${spectrum}, ${goals[mode]}`,
+        params: { n, side: 128, spectrum, mode },
+      }))
+    })
   },
   subjects: ({ mode, spectrum }) => {
     if (spectrum !== 'low rank') return ['cpu', 'numpy-1', 'torch-1']
