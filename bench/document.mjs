@@ -92,9 +92,10 @@ function draw({ label, subjects }) {
     document,
     title: label,
     width: 760,
-    height: 60 + 26 * data.length,
+    height: 78 + 26 * data.length,
     marginLeft: 130,
     marginRight: 80,
+    marginBottom: 48,
     style: { background: 'white', color: '#1f2933', 'font-size': '12px' },
     x: {
       type: 'log',
