@@ -27,8 +27,9 @@ void decompose(const qks_svd_request& r, const Kernels& kernels, Pool& pool, con
   out.rows = r.rows;
   out.cols = r.cols;
   out.ranks.assign(static_cast<size_t>(r.n), 0);
-  out.vectors.resize(static_cast<size_t>(r.n));
+  out.vectors.assign(static_cast<size_t>(r.n), nullptr);
   const int used = pool.used(r.threads, r.n);
+  out.arenas.resize(static_cast<size_t>(used));
   const size_t bytes = kernels.svdScratch(static_cast<int32_t>(r.rows), static_cast<int32_t>(r.cols));
   std::vector<Buffer> scratch(static_cast<size_t>(used));
   for (auto& buffer : scratch) buffer.reserve(bytes);
@@ -62,11 +63,12 @@ void decompose(const qks_svd_request& r, const Kernels& kernels, Pool& pool, con
     }
     const size_t rank = static_cast<size_t>(t.found);
     try {
-      std::vector<double>& to = out.vectors[static_cast<size_t>(i)];
-      to.reserve(rank * static_cast<size_t>(r.rows + 1 + r.cols));
-      to.insert(to.end(), t.ut, t.ut + rank * static_cast<size_t>(r.rows));
-      to.insert(to.end(), t.s, t.s + rank);
-      to.insert(to.end(), t.vt, t.vt + rank * static_cast<size_t>(r.cols));
+      const size_t rows = rank * static_cast<size_t>(r.rows), cols = rank * static_cast<size_t>(r.cols);
+      double* to = out.arenas[static_cast<size_t>(worker)].take(rows + rank + cols);
+      std::copy_n(t.ut, rows, to);
+      std::copy_n(t.s, rank, to + rows);
+      std::copy_n(t.vt, cols, to + rows + rank);
+      out.vectors[static_cast<size_t>(i)] = to;
     } catch (...) {
       status = QKS_E_OUT_OF_MEMORY;
       return;
@@ -89,7 +91,7 @@ void readDecomposition(const Decomposition& from, Pool& pool, double* u, double*
   const int64_t r = from.maxRank, rows = from.rows, cols = from.cols;
   pool.run(0, from.n, [&](int64_t i, int) {
     const int64_t rank = from.ranks[static_cast<size_t>(i)];
-    const double* ut = from.vectors[static_cast<size_t>(i)].data();
+    const double* ut = from.vectors[static_cast<size_t>(i)];
     const double* values = ut + rank * rows;
     const double* vt = values + rank;
     for (int64_t a = 0; a < rows; a++)

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "arena.h"
 #include "kernels.h"
 #include "pool.h"
 
@@ -13,7 +14,8 @@ struct Decomposition {
   int64_t n = 0, rows = 0, cols = 0;
   int32_t maxRank = 0;
   std::vector<int32_t> ranks;
-  std::vector<std::vector<double>> vectors;  // per matrix: ut [rank, rows], s [rank], vt [rank, cols]
+  std::vector<const double*> vectors;  // per matrix: ut [rank, rows], s [rank], vt [rank, cols]
+  std::vector<Arena> arenas;           // of the threads that made them
 };
 
 void decompose(const qks_svd_request& request, const Kernels& kernels, Pool& pool, const qks_cancel* cancel,

@@ -7,10 +7,11 @@ static inline int smaller(int a, int b) { return a < b ? a : b; }
 
 #include "svd_vector.h"
 #include "svd_full.h"
+#include "svd_panel.h"
 #include "svd_truncated.h"
 
 struct SvdLayout {
-  size_t full, truncated, ut, s, vt, order, bytes;  // byte offsets
+  size_t full, single, truncated, ut, s, vt, order, bytes;  // byte offsets
 };
 
 static SvdLayout svdLayout(int rows, int cols) {
@@ -20,12 +21,14 @@ static SvdLayout svdLayout(int rows, int cols) {
   size_t at = 0;
   l.full = at;
   at = alignUp(at + fullWorkDoubles(m, n) * b);
+  l.single = at;
+  at = alignUp(at + static_cast<size_t>(m) * static_cast<size_t>(padded(n)) * sizeof(float));
   l.truncated = at;
   at = alignUp(at + truncatedDoubles(m, n) * b);
   l.ut = at;
   at = alignUp(at + k * static_cast<size_t>(rows) * b);
   l.s = at;
-  at = alignUp(at + k * b);
+  at = alignUp(at + static_cast<size_t>(panelWidth(n)) * b);
   l.vt = at;
   at = alignUp(at + k * static_cast<size_t>(cols) * b);
   l.order = at;
@@ -70,6 +73,12 @@ static double scaleRows(const float* x, int m, int n, double factor, double* to,
     }
   }
   return dsum(dadd(low, high)) + rest;
+}
+
+static void narrowRows(const double* from, size_t count, float* to) {
+  size_t i = 0;
+  for (; i + W <= count; i += W) fstore(to + i, narrow(dload(from + i), dload(from + i + D)));
+  for (; i < count; i++) to[i] = static_cast<float>(from[i]);
 }
 
 static inline double matrixEntry(const SvdTask& t, size_t i) {
@@ -124,7 +133,7 @@ static int32_t svdMatrix(SvdTask& t) {
   if (most > 0) frexp(most, &exponent);
 
   const FullWork f = carveFull(reinterpret_cast<double*>(scratch + l.full), m, n);
-  memset(f.a, 0, static_cast<size_t>(m) * ldn * sizeof(double));
+  if (ldn != n) memset(f.a, 0, static_cast<size_t>(m) * ldn * sizeof(double));
   double total = 0;
   // In two factors: 2^-exponent alone may overflow.
   const double half = ldexp(1.0, -exponent / 2), rest = ldexp(1.0, -exponent - -exponent / 2);
@@ -139,16 +148,13 @@ static int32_t svdMatrix(SvdTask& t) {
   t.totalEnergy = ldexp(ldexp(total, exponent), exponent);
   const double eps = 2.220446049250313e-16, slack = 8 * eps * m;
   int* order = reinterpret_cast<int*>(scratch + l.order);
-  const double *left = nullptr, *right = nullptr;  // rows of U and V; the right ones through `through`
-  const int* through = order;
-  bool ordered = false;  // the left ones are in order already
+  Triplets triplets{};
   int found = -1;
   if (t.mode != QKS_SVD_FULL && widestBlock(n) > 0) {
     const TruncatedWork w = carveTruncated(reinterpret_cast<double*>(scratch + l.truncated), m, n);
-    found = truncatedSvd(t, f.a, m, n, total, w, t.s, &right);
-    left = w.u;
-    through = w.order;
-    ordered = true;
+    float* single = reinterpret_cast<float*>(scratch + l.single);
+    narrowRows(f.a, static_cast<size_t>(m) * ldn, single);
+    found = truncatedSvd(t, f.a, single, m, n, total, w, t.s, &triplets);
   }
   if (found >= 0) {
     double kept = 0;
@@ -173,19 +179,19 @@ static int32_t svdMatrix(SvdTask& t) {
     double rest2 = 0;
     for (int i = n - 1; i >= found; i--) rest2 += t.s[i] * t.s[i];
     t.errorBound = total > 0 ? sqrt(rest2 / total) + slack : 0.0;
-    left = f.ut;
-    right = f.vt;
-    through = order;
-    ordered = false;
   }
   t.found = found;
   for (int i = 0; i < found; i++) {
-    const double* a = left + static_cast<size_t>(ordered ? i : through[i]) * ldm;
-    const double* b = right + static_cast<size_t>(through[i]) * ldn;
     double* u = t.ut + static_cast<size_t>(i) * rows;
     double* v = t.vt + static_cast<size_t>(i) * cols;
-    memcpy(u, flip ? b : a, static_cast<size_t>(rows) * sizeof(double));
-    memcpy(v, flip ? a : b, static_cast<size_t>(cols) * sizeof(double));
+    double *left = flip ? v : u, *right = flip ? u : v;
+    if (triplets.u) {
+      for (int j = 0; j < m; j++) left[j] = triplets.u[static_cast<size_t>(j) * triplets.ld + i];
+      for (int j = 0; j < n; j++) right[j] = triplets.v[static_cast<size_t>(j) * triplets.ld + i];
+    } else {
+      memcpy(left, f.ut + static_cast<size_t>(order[i]) * ldm, static_cast<size_t>(m) * sizeof(double));
+      memcpy(right, f.vt + static_cast<size_t>(order[i]) * ldn, static_cast<size_t>(n) * sizeof(double));
+    }
     fixSign(u, rows, v, cols);
     t.s[i] = ldexp(t.s[i], exponent);
   }

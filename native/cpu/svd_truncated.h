@@ -1,7 +1,7 @@
 // Leading singular triplets of an m x n matrix, m >= n, by randomised block subspace iteration with
-// Rayleigh-Ritz (Halko, Martinsson and Tropp 2011), f64. Work is in proportion to the rank.
+// Rayleigh-Ritz (Halko, Martinsson and Tropp 2011). Work is in proportion to the rank.
 //
-//   Q = orth(A X);  A^T Q = V S W^T (small, full);  U = Q W;  next X = V
+//   Q = orth(Y);  A^T Q = V S W^T (n x b, small);  U = Q W;  next Y = A V
 //
 // so that U^T A = S V^T exactly, ||A - U S V^T||_F^2 = ||A||_F^2 - sum S^2, and every sum of leading S^2 is
 // a lower bound of the true one. ||A||_F^2 is known, so the rank that reaches a fraction of it is certain
@@ -10,90 +10,58 @@
 // leaving A alone, where the full decomposition is the better way: the block would pass a third of n, the
 // residuals shrink too slowly (no gap behind the rank), or the threshold is too close to call.
 //
-// Layout. X, Y [rows, ldb] are tall and row-major, so that a product with A broadcasts entries of A against
-// whole rows; orthogonalisation works on their transposes.
+// Precision. The iteration starts in f32, twice as many numbers to a vector and half the bytes: it only has
+// to point Y in the right direction, and what rounding leaves is damped by two products in f64, from which
+// all results come.
 
 struct TruncatedWork {
-  double *x, *y;   // tall, [max(m, n), ldb]
-  double *q;       // rows [b, ldm]
-  double *t;       // rows [b, ldm]
-  double *u;       // rows [b, ldm]
-  double *full;    // FullWork of n x b
-  int *order;
+  double *y, *z, *u, *v, *q; // panels, [max(m, n), ld]
+  float *fx, *fy;           // panels
+  double *g, *t, *turn;     // [b, ld]
+  float* ft;                // [b, ld]
+  double* full;             // FullWork of n x b
+  int* order;
 };
 
+// Steps A^T A in f32 before the first small problem.
 constexpr int kPlainSteps = 2;
 
-static int widestBlock(int n) { return n / 3 / D * D; }
+// A column of which less than this is left by the others (squared) is taken to depend on them.
+constexpr double kLeastPivot = 1e-12;
+
+// Residuals (squared, of the energy) below which the triplets are taken: 3e-7 of the matrix in norm.
+constexpr double kSettled = 1e-13;
+
+static int widestBlock(int n) { return n / 3 / W * W; }
 
 static size_t truncatedDoubles(int m, int n) {
-  const size_t b = static_cast<size_t>(padded(widestBlock(n))), ldm = static_cast<size_t>(padded(m));
+  const size_t b = static_cast<size_t>(widestBlock(n)), rows = static_cast<size_t>(padded(m));
   if (b == 0) return 0;
-  return 5 * b * ldm + fullWorkDoubles(n, static_cast<int>(b)) + b + 64;
+  return 6 * b * rows + 4 * b * b + fullWorkDoubles(n, static_cast<int>(b)) + b + 64;
 }
 
 static TruncatedWork carveTruncated(double* p, int m, int n) {
-  const size_t size = static_cast<size_t>(padded(widestBlock(n))) * static_cast<size_t>(padded(m));
+  const size_t b = static_cast<size_t>(widestBlock(n)), size = b * static_cast<size_t>(padded(m));
   TruncatedWork w;
-  double** parts[] = {&w.x, &w.y, &w.q, &w.t, &w.u};
-  for (double** part : parts) {
-    *part = p;
+  double** panels[] = {&w.y, &w.z, &w.u, &w.v, &w.q};
+  for (double** panel : panels) {
+    *panel = p;
     p += size;
   }
+  w.fx = reinterpret_cast<float*>(p);
+  w.fy = w.fx + size;
+  p += size;
+  double** squares[] = {&w.g, &w.t, &w.turn};
+  for (double** square : squares) {
+    *square = p;
+    p += b * b;
+  }
+  w.ft = reinterpret_cast<float*>(p);
+  p += b * b;
   w.order = reinterpret_cast<int*>(p);
-  w.full = p + padded(widestBlock(n));
+  p += b;
+  w.full = p;
   return w;
-}
-
-// R rows of y (stride ldb) = a x over `inner`, N vectors of columns; a's entries at step (row, inner).
-template <int R, int N>
-static inline void tallBlock(const double* a, int rowStep, int innerStep, int inner, const double* x, double* y,
-                             int ldb) {
-  VD sum[R][N];
-  for (int r = 0; r < R; r++)
-    for (int n = 0; n < N; n++) sum[r][n] = dset(0.0);
-  for (int k = 0; k < inner; k++, a += innerStep, x += ldb) {
-    VD right[N];
-    for (int n = 0; n < N; n++) right[n] = dload(x + n * D);
-    for (int r = 0; r < R; r++) {
-      const VD left = dset(a[r * rowStep]);
-      for (int n = 0; n < N; n++) sum[r][n] = dmadd(left, right[n], sum[r][n]);
-    }
-  }
-  for (int r = 0; r < R; r++)
-    for (int n = 0; n < N; n++) dstore(y + static_cast<size_t>(r) * ldb + n * D, sum[r][n]);
-}
-
-template <int N>
-static void tallColumns(const double* a, int rowStep, int innerStep, int rows, int inner, const double* x, double* y,
-                        int ldb) {
-  int i = 0;
-  for (; i + 4 <= rows; i += 4)
-    tallBlock<4, N>(a + static_cast<size_t>(i) * rowStep, rowStep, innerStep, inner, x,
-                    y + static_cast<size_t>(i) * ldb, ldb);
-  for (; i < rows; i++)
-    tallBlock<1, N>(a + static_cast<size_t>(i) * rowStep, rowStep, innerStep, inner, x,
-                    y + static_cast<size_t>(i) * ldb, ldb);
-}
-
-// y [rows, ldb] = op(a) x [inner, ldb]
-static void tallProduct(const double* a, int rowStep, int innerStep, int rows, int inner, const double* x, double* y,
-                        int ldb) {
-  int j = 0;
-  for (; j + 2 * D <= ldb; j += 2 * D) tallColumns<2>(a, rowStep, innerStep, rows, inner, x + j, y + j, ldb);
-  for (; j < ldb; j += D) tallColumns<1>(a, rowStep, innerStep, rows, inner, x + j, y + j, ldb);
-}
-
-static void tallToRows(const double* tall, int ldb, int b, int length, double* rows, int ld) {
-  for (int j = 0; j < b; j++) {
-    double* to = rows + static_cast<size_t>(j) * ld;
-    for (int i = 0; i < length; i++) to[i] = tall[static_cast<size_t>(i) * ldb + j];
-    for (int i = length; i < ld; i++) to[i] = 0;
-  }
-}
-
-static void rowToTall(const double* row, int j, int ldb, int length, double* tall) {
-  for (int i = 0; i < length; i++) tall[static_cast<size_t>(i) * ldb + j] = row[i];
 }
 
 // splitmix64, uniform in [-1, 1)
@@ -104,31 +72,84 @@ static inline double nextRandom(uint64_t* state) {
   return static_cast<double>(static_cast<int64_t>(z ^ (z >> 31))) * 1.0842021724855044e-19;
 }
 
-// Gram-Schmidt, each row twice or until nothing more comes off (once where only the span matters); a row that vanishes is replaced by a random
-// one, so that b <= length rows always end orthonormal.
-static void orthonormaliseRows(double* rows, int b, int length, int ld, uint64_t* random, int passes = 2) {
-  for (int j = 0; j < b; j++) {
-    double* row = rows + static_cast<size_t>(j) * ld;
-    double before = sqrt(dot(row, row, ld));
-    for (int pass = 0, replaced = 0; pass < 5;) {
-      for (int i = 0; i < j; i++) {
-        const double* other = rows + static_cast<size_t>(i) * ld;
-        axpy(-dot(other, row, ld), other, row, ld);
-      }
-      const double after = sqrt(dot(row, row, ld));
-      if (!(after > 1e-13 * before) || after < 1e-140) {
-        if (++replaced > 8) break;
-        for (int i = 0; i < length; i++) row[i] = nextRandom(random);
-        before = sqrt(dot(row, row, ld));
-        pass = 0;
-        continue;
-      }
-      const VD scale = dset(1.0 / after);
-      for (int i = 0; i < ld; i += D) dstore(row + i, dmul(dload(row + i), scale));
-      if (++pass >= passes && (passes == 1 || after > 0.7 * before)) break;
-      before = 1;
+// to [rows, ld] = an orthonormal basis of the columns of `from`, roughly: good enough to go on iterating.
+// Columns that depend on others become zero.
+static void orthonormaliseRoughly(const float* from, int rows, int ld, const TruncatedWork& w, float* to) {
+  gram(from, rows, ld, ld, w.g);
+  cholesky(w.g, ld, ld, kLeastPivot);
+  invertUpper(w.g, ld, ld, w.t);
+  for (int i = 0; i < ld * ld; i++) w.ft[i] = static_cast<float>(w.t[i]);
+  panelProduct(from, ld, 1, rows, ld, w.ft, to, ld);
+}
+
+template <typename T>
+static inline void swapPanels(T** a, T** b) {
+  T* kept = *a;
+  *a = *b;
+  *b = kept;
+}
+
+// x [rows, ld] becomes orthonormal; y is room for as much. Columns that depend on others are replaced by
+// random ones, so that ld <= rows columns always end orthonormal.
+static void orthonormalise(double** x, double** y, int rows, int ld, const TruncatedWork& w, uint64_t* random) {
+  for (int pass = 0, clean = 0; clean < 2 && pass < 6; pass++) {
+    gram(*x, rows, ld, ld, w.g);
+    const int kept = cholesky(w.g, ld, ld, kLeastPivot);
+    invertUpper(w.g, ld, ld, w.t);
+    panelProduct(*x, ld, 1, rows, ld, w.t, *y, ld);
+    swapPanels(x, y);
+    clean = kept == ld ? clean + 1 : 0;
+    if (kept == ld) continue;
+    for (int j = 0; j < ld; j++) {
+      if (w.g[static_cast<size_t>(j) * ld + j] != 0) continue;
+      for (int i = 0; i < rows; i++) (*x)[static_cast<size_t>(i) * ld + j] = nextRandom(random);
     }
   }
+}
+
+// z [rows, ld] = q r, q orthonormal and r upper triangular, by two passes of Cholesky-QR. False when columns
+// depend on each other so far that r would not be theirs.
+static bool triangularFactor(const double* z, int rows, int ld, const TruncatedWork& w, double* room, double* q,
+                             double* r) {
+  const size_t size = static_cast<size_t>(ld) * ld * sizeof(double);
+  gram(z, rows, ld, ld, w.g);
+  if (cholesky(w.g, ld, ld, kLeastPivot) < ld) return false;
+  memcpy(r, w.g, size);
+  invertUpper(w.g, ld, ld, w.t);
+  panelProduct(z, ld, 1, rows, ld, w.t, room, ld);
+  gram(room, rows, ld, ld, w.g);
+  if (cholesky(w.g, ld, ld, kLeastPivot) < ld) return false;
+  invertUpper(w.g, ld, ld, w.t);
+  panelProduct(room, ld, 1, rows, ld, w.t, q, ld);
+  panelProduct(w.g, ld, 1, ld, ld, r, room, ld);
+  memcpy(r, room, size);
+  return true;
+}
+
+// z [rows, ld] = V S W^T: v [rows, ld], s and w.turn = W [ld, ld], columns in descending order of s. `q` and
+// `room` are panels. The triangular factor is decomposed in place of z where it is safe to.
+static bool smallProblem(const double* z, int rows, int ld, const TruncatedWork& w, double* q, double* room,
+                         double* v, double* s) {
+  FullWork f = carveFull(w.full, rows, ld);
+  const bool reduced = triangularFactor(z, rows, ld, w, room, q, f.a);
+  const int inner = reduced ? ld : rows, ldi = padded(inner);
+  if (!reduced) memcpy(f.a, z, static_cast<size_t>(rows) * ld * sizeof(double));
+  if (!decomposeFull(f, inner, ld)) return false;
+  for (int i = 0; i < ld; i++) {
+    int at = i;
+    for (; at > 0 && f.d[w.order[at - 1]] < f.d[i]; at--) w.order[at] = w.order[at - 1];
+    w.order[at] = i;
+  }
+  double* turned = reduced ? w.t : v;
+  for (int j = 0; j < ld; j++) {
+    const double* left = f.ut + static_cast<size_t>(w.order[j]) * ldi;
+    const double* right = f.vt + static_cast<size_t>(w.order[j]) * ld;
+    s[j] = f.d[w.order[j]];
+    for (int i = 0; i < inner; i++) turned[static_cast<size_t>(i) * ld + j] = left[i];
+    for (int i = 0; i < ld; i++) w.turn[static_cast<size_t>(i) * ld + j] = right[i];
+  }
+  if (reduced) panelProduct(q, ld, 1, rows, ld, w.t, v, ld);
+  return true;
 }
 
 // The rank asked for, as far as s [b] can tell: 0 = wider block needed.
@@ -142,53 +163,66 @@ static int wantedRank(const SvdTask& t, const double* s, int b, int n, double to
   return 0;
 }
 
-// Returns the rank found, with s and the rows of w.u (left) and ut of the inner FullWork (right, through
-// w.order) holding the triplets; or -1.
-static int truncatedSvd(const SvdTask& t, const double* a, int m, int n, double total, const TruncatedWork& w,
-                        double* s, const double** right) {
-  const int ldm = padded(m), ldn = padded(n), widest = widestBlock(n);
+// sum over the first r columns of ||y_j - s_j u_j||^2
+static double residualOf(const double* y, const double* u, const double* s, int rows, int ld, int r) {
+  double residual = 0;
+  for (int j = 0; j < r; j += D) {
+    const VD factor = dset(-1.0);
+    const VD scale = dload(s + j);
+    VD sum = dset(0.0);
+    for (int i = 0; i < rows; i++) {
+      const size_t at = static_cast<size_t>(i) * ld + j;
+      const VD left = dmadd(factor, dmul(scale, dload(u + at)), dload(y + at));
+      sum = dmadd(left, left, sum);
+    }
+    double lanes[D];
+    dstore(lanes, sum);
+    for (int n = 0; n < D && j + n < r; n++) residual += lanes[n];
+  }
+  return residual;
+}
+
+// A found decomposition of b columns: u [m, b] and v [n, b], row-major; s is the caller's.
+struct Triplets {
+  const double *u, *v;
+  int ld;
+};
+
+// Returns the rank found, or -1. `a` is [m, ldn], `single` the same in f32.
+static int truncatedSvd(const SvdTask& t, const double* a, const float* single, int m, int n, double total,
+                        const TruncatedWork& work, double* s, Triplets* out) {
+  const int ldn = padded(n), widest = widestBlock(n);
   int b = 16;
-  if (t.mode == QKS_SVD_RANK) b = padded(smaller(t.rank, n) + 4 + smaller(t.rank, n) / 4);
-  if (b < 8) b = 8;
-  b = padded(b);
+  if (t.mode == QKS_SVD_RANK) b = smaller(t.rank, n) + 4 + smaller(t.rank, n) / 4;
+  b = panelWidth(b < 8 ? 8 : b);
   if (n < 48 || b > widest || !(total > 0)) return -1;
 
+  TruncatedWork w = work;
   uint64_t random = t.seed * 0x2545f4914f6cdd1dull + 0x632be59bd9b4e019ull;
-  for (int i = 0; i < n * b; i++) w.x[i] = nextRandom(&random);
-  int have = b;  // columns of x that are set
-  bool multiplied = false;  // y = A x is there already
+  for (int i = 0; i < n * b; i++) w.fx[i] = static_cast<float>(nextRandom(&random));
+  bool plain = true;  // fx holds a start
   double residualBefore = 1e300;
   for (int round = 0, slow = 0; round < 10; round++) {
-    const int ldb = b;
-    // Steps of plain iteration first: nothing can have converged yet.
-    for (int step = 0; round == 0 && step < kPlainSteps; step++) {
-      tallProduct(a, ldn, 1, m, n, w.x, w.y, ldb);
-      tallToRows(w.y, ldb, b, m, w.q, ldm);
-      orthonormaliseRows(w.q, b, m, ldm, &random, 1);
-      for (int j = 0; j < b; j++) rowToTall(w.q + static_cast<size_t>(j) * ldm, j, ldb, m, w.y);
-      tallProduct(a, 1, ldn, n, m, w.y, w.x, ldb);
+    if (plain) {
+      for (int step = 0; step < kPlainSteps; step++) {
+        if (step > 0) {
+          orthonormaliseRoughly(w.fx, n, b, w, w.fy);
+          swapPanels(&w.fx, &w.fy);
+        }
+        panelProduct(single, ldn, 1, m, n, w.fx, w.fy, b);
+        orthonormaliseRoughly(w.fy, m, b, w, w.fx);
+        panelProduct(single, 1, ldn, n, m, w.fx, w.fy, b);
+        swapPanels(&w.fx, &w.fy);
+      }
+      for (int i = 0; i < n * b; i++) w.z[i] = static_cast<double>(w.fx[i]);
+      panelProduct(a, ldn, 1, m, n, w.z, w.y, b);
+      plain = false;
     }
-    if (!multiplied) tallProduct(a, ldn, 1, m, n, w.x, w.y, ldb);
-    multiplied = false;
-    tallToRows(w.y, ldb, b, m, w.q, ldm);
-    orthonormaliseRows(w.q, b, m, ldm, &random);
-    for (int j = 0; j < b; j++) rowToTall(w.q + static_cast<size_t>(j) * ldm, j, ldb, m, w.y);
-
-    const FullWork f = carveFull(w.full, n, b);
-    tallProduct(a, 1, ldn, n, m, w.y, f.a, ldb);
-    if (!decomposeFull(f, n, b)) return -1;
-    for (int i = 0; i < b; i++) {
-      int at = i;
-      for (; at > 0 && f.d[w.order[at - 1]] < f.d[i]; at--) w.order[at] = w.order[at - 1];
-      w.order[at] = i;
-    }
+    orthonormalise(&w.y, &w.z, m, b, w, &random);
+    panelProduct(a, 1, ldn, n, m, w.y, w.z, b);
+    if (!smallProblem(w.z, n, b, w, w.q, w.u, w.v, s)) return -1;
     double captured = 0;
-    for (int i = 0; i < b; i++) {
-      s[i] = f.d[w.order[i]];
-      captured += s[i] * s[i];
-    }
-    *right = f.ut;
-    have = b;
+    for (int i = 0; i < b; i++) captured += s[i] * s[i];
 
     const int r = wantedRank(t, s, b, n, total);
     const int spare = 4 > r / 4 ? 4 : r / 4;
@@ -196,32 +230,23 @@ static int truncatedSvd(const SvdTask& t, const double* a, int m, int n, double 
       // A column more can add no more than about the weaker ones here did.
       const double each = s[3 * b / 4] * s[3 * b / 4];
       if (r == 0 && (t.energy * total - captured) > each * (n / 3 - b)) return -1;
-      const int next = padded(2 * b);
+      const int next = panelWidth(2 * b);
       if (next > widest) return -1;
-      for (int j = 0; j < have; j++)
-        rowToTall(f.ut + static_cast<size_t>(w.order[j]) * ldn, j, next, n, w.x);
-      for (int j = have; j < next; j++)
-        for (int i = 0; i < n; i++) w.x[static_cast<size_t>(i) * next + j] = nextRandom(&random);
+      for (int i = 0; i < n; i++)
+        for (int j = 0; j < next; j++)
+          w.fx[static_cast<size_t>(i) * next + j] =
+              static_cast<float>(j < b ? w.v[static_cast<size_t>(i) * b + j] : nextRandom(&random));
       b = next;
-      multiplied = false;
+      plain = true;
       residualBefore = 1e300;
       continue;
     }
 
-    for (int j = 0; j < b; j++) rowToTall(f.ut + static_cast<size_t>(w.order[j]) * ldn, j, ldb, n, w.x);
-    tallProduct(a, ldn, 1, m, n, w.x, w.y, ldb);
-    multiplied = true;
-    tallToRows(w.y, ldb, b, m, w.t, ldm);
-    double residual = 0;
-    for (int i = 0; i < r; i++) {
-      double* u = w.u + static_cast<size_t>(i) * ldm;
-      const double* turn = f.vt + static_cast<size_t>(w.order[i]) * padded(b);
-      vectorTimesRows(turn, w.q, ldm, b, u, ldm);
-      double* left = w.t + static_cast<size_t>(i) * ldm;
-      axpy(-s[i], u, left, ldm);
-      residual += dot(left, left, ldm);
-    }
-    if (residual <= 1e-14 * total) {
+    panelProduct(w.y, b, 1, m, b, w.turn, w.u, b);
+    panelProduct(a, ldn, 1, m, n, w.v, w.y, b);
+    const double residual = residualOf(w.y, w.u, s, m, b, r);
+    if (residual <= kSettled * total) {
+      *out = {w.u, w.v, b};
       if (t.mode == QKS_SVD_RANK) return r;
       double below = 0, reached = 0;
       for (int i = 0; i < r; i++) {
