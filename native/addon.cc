@@ -124,8 +124,8 @@ Array typedArray(Job& job, const Napi::Value& value, napi_typedarray_type type, 
     array.data = data;
     return array;
   }
-  std::unique_ptr<uint8_t[]> copy(new (std::nothrow) uint8_t[length * size]);
-  if (!copy) throw statusError(env, QKS_E_OUT_OF_MEMORY, ("no memory to copy " + name).c_str());
+  Pages copy(static_cast<size_t>(length) * size);
+  if (!copy.get()) throw statusError(env, QKS_E_OUT_OF_MEMORY, ("no memory to copy " + name).c_str());
   std::memcpy(copy.get(), data, length * size);
   array.data = copy.get();
   job.copiedBytes += static_cast<int64_t>(length * size);
@@ -162,9 +162,10 @@ int64_t lengthAt(const Napi::Object& from, const char* key) {
 }
 
 double* outputs(Job& job, const Napi::Object& from, const char* key, int64_t length) {
-  return static_cast<double*>(
-      lengthOf(typedArray(job, from.Get(key), napi_float64_array, Use::kInPlace, key), length, from.Env(), key)
-          .data);
+  const Array array =
+      lengthOf(typedArray(job, from.Get(key), napi_float64_array, Use::kInPlace, key), length, from.Env(), key);
+  adviseLarge(array.data, static_cast<size_t>(length) * sizeof(double));
+  return static_cast<double*>(array.data);
 }
 
 qks_tensor tensor(Job& job, const Napi::Value& value, const char* name) {

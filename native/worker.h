@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "abi.h"
+#include "pages.h"
 
 namespace qkspace {
 
@@ -48,7 +49,7 @@ struct Job {
 
   // What it reads or writes: references keep JavaScript's memory, copies are the job's own.
   std::vector<Napi::Reference<Napi::Value>> held;
-  std::vector<std::unique_ptr<uint8_t[]>> copies;
+  std::vector<Pages> copies;
   int64_t copiedBytes = 0;
   std::unique_ptr<Napi::Promise::Deferred> deferred;
 };

@@ -8,16 +8,19 @@
 #include "pool.h"
 #include "status.h"
 #include "svd.h"
+#include "workspace.h"
 
 struct qks_context {
   const qkspace::Kernels* kernels;
   qkspace::Pool pool;
-  explicit qks_context(const qkspace::Kernels* k, int threads) : kernels(k), pool(threads) {}
+  qkspace::Workspace workspace;
+  qks_context(const qkspace::Kernels* k, int threads) : kernels(k), pool(threads), workspace(pool.threads()) {}
 };
 
 struct qks_covariance {
+  qks_context& context;
   qkspace::Covariance sums;
-  qks_covariance(const qks_spec& spec, qks_context& context) : sums(spec, *context.kernels, context.pool) {}
+  qks_covariance(const qks_spec& spec, qks_context& context) : context(context), sums(spec, *context.kernels, context.pool, context.workspace) {}
 };
 
 struct qks_decomposition {
@@ -58,7 +61,9 @@ void covarianceDestroy(qks_covariance* covariance) { delete covariance; }
 
 int32_t covarianceAdd(qks_covariance* covariance, const qks_batch* batch, const qks_cancel* cancel,
                       qks_error* error) {
-  return guarded(error, [&] { covariance->sums.add(*batch, cancel); });
+  const int32_t status = guarded(error, [&] { covariance->sums.add(*batch, cancel); });
+  covariance->context.workspace.settle();
+  return status;
 }
 
 int32_t covarianceMerge(qks_covariance* covariance, const qks_moments* moments, qks_error* error) {
@@ -72,11 +77,13 @@ int32_t covarianceRead(qks_covariance* covariance, const int32_t* heads, int32_t
 
 int32_t svd(qks_context* context, const qks_svd_request* request, const qks_cancel* cancel,
             qks_svd_summary* summary, qks_decomposition** out, qks_error* error) {
-  return guarded(error, [&] {
+  const int32_t status = guarded(error, [&] {
     auto result = std::make_unique<qks_decomposition>();
-    decompose(*request, *context->kernels, context->pool, cancel, *summary, result->result);
+    decompose(*request, *context->kernels, context->pool, context->workspace, cancel, *summary, result->result);
     *out = result.release();
   });
+  context->workspace.settle();
+  return status;
 }
 
 int32_t svdRead(qks_context* context, const qks_decomposition* from, double* u, double* s, double* v,

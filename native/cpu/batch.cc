@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
-#include <unordered_map>
 
 #include "status.h"
 
@@ -91,6 +90,7 @@ void prepareTerms(const qks_spec& spec, const qks_terms& in, Batch& out) {
   const int64_t n = in.count;
   if (n < 0 || n > kMaxRows) fail(QKS_E_SHAPE, "terms: the number of terms is out of range");
   out.start.assign(static_cast<size_t>(spec.contrasts) + 1, 0);
+  out.order.clear();
   if (n == 0) return;
   for (int64_t t = 0; t < n; t++) {
     if (in.contrast[t] < 0 || in.contrast[t] >= spec.contrasts)
@@ -169,48 +169,45 @@ void prepareRun(const qks_spec& spec, const qks_labels& in, int64_t index, Batch
   checkPositions(in.query_positions, in.query_count, who + ".queryPositions");
   checkPositions(in.key_positions, in.key_count, who + ".keyPositions");
 
-  std::unordered_map<int32_t, int32_t> compact;
-  std::vector<int32_t> keyLabels(static_cast<size_t>(in.key_count));
-  for (int64_t j = 0; j < in.key_count; j++) {
-    const int32_t label = in.key_labels[j];
-    keyLabels[static_cast<size_t>(j)] =
-        label < 0 ? -1 : compact.emplace(label, static_cast<int32_t>(compact.size())).first->second;
-  }
+  LabelIndex& labels = out.labelIndex;
+  labels.clear();
+  const size_t firstKey = out.keyLabels.size(), firstTerm = out.labelTerms.size();
+  out.keyLabels.resize(firstKey + static_cast<size_t>(in.key_count));
+  int32_t* keyLabels = out.keyLabels.data() + firstKey;
+  for (int64_t j = 0; j < in.key_count; j++) keyLabels[j] = in.key_labels[j] < 0 ? -1 : labels.add(in.key_labels[j]);
   const size_t contrast = static_cast<size_t>(in.contrast);
-  std::vector<int64_t> seen(compact.size(), 0);
-  std::vector<LabelTerm> terms;
+  std::vector<int64_t>& seen = out.seen;
+  seen.assign(static_cast<size_t>(labels.size()), 0);
   int64_t total = 0, key = 0, self = 0;
   for (int64_t i = 0; i < in.query_count; i++) {
     const int32_t position = in.query_positions[i];
     while (key < in.key_count && (in.reach != QKS_BEFORE || in.key_positions[key] < position)) {
-      const int32_t label = keyLabels[static_cast<size_t>(key++)];
+      const int32_t label = keyLabels[key++];
       if (label < 0) continue;
       seen[static_cast<size_t>(label)]++;
       total++;
     }
     while (self < in.key_count && in.key_positions[self] < position) self++;
     if (in.query_labels[i] < 0) continue;
-    const auto found = compact.find(in.query_labels[i]);
-    int64_t pos = found == compact.end() ? 0 : seen[static_cast<size_t>(found->second)];
+    const int32_t found = labels.find(in.query_labels[i]);
+    int64_t pos = found < 0 ? 0 : seen[static_cast<size_t>(found)];
     int64_t neg = total - pos;
     LabelTerm term;
     term.selfKey = -1;
-    if (in.reach == QKS_OTHERS && self < in.key_count && in.key_positions[self] == position &&
-        keyLabels[static_cast<size_t>(self)] >= 0) {
+    if (in.reach == QKS_OTHERS && self < in.key_count && in.key_positions[self] == position && keyLabels[self] >= 0) {
       term.selfKey = static_cast<int32_t>(self);
-      const bool own = found != compact.end() && keyLabels[static_cast<size_t>(self)] == found->second;
-      (own ? pos : neg)--;
+      (keyLabels[self] == found ? pos : neg)--;
     }
     if (pos == 0 || neg == 0) {
       out.skipped[contrast] += 1;
       continue;
     }
     term.queryRow = in.query_rows[i];
-    term.label = found->second;
+    term.label = found;
     term.keysBefore = static_cast<int32_t>(key);
     term.posCount = static_cast<int32_t>(pos);
     term.negCount = static_cast<int32_t>(neg);
-    terms.push_back(term);
+    out.labelTerms.push_back(term);
     out.terms[contrast] += 1;
     out.weight[0][contrast] += spec.estimator == QKS_PER_PAIR ? static_cast<double>(pos) : 1.0;
     out.weight[1][contrast] += spec.estimator == QKS_PER_PAIR ? static_cast<double>(neg) : 1.0;
@@ -218,16 +215,15 @@ void prepareRun(const qks_spec& spec, const qks_labels& in, int64_t index, Batch
       out.largestGain = std::max({out.largestGain, static_cast<double>(pos), static_cast<double>(neg)});
   }
   out.rowsRead += in.query_count + in.key_count;
-  out.runTerms.push_back(std::move(terms));
-  out.runLabels.push_back(std::move(keyLabels));
-  LabelRun run;
+  LabelRun run{};
   run.contrast = in.contrast;
-  run.labels = static_cast<int32_t>(compact.size());
-  run.termCount = static_cast<int64_t>(out.runTerms.back().size());
+  run.labels = labels.size();
+  run.termCount = static_cast<int64_t>(out.labelTerms.size() - firstTerm);
   run.keyCount = in.key_count;
-  run.terms = out.runTerms.back().data();
+  // Places for now: the vectors may move until the last run is planned.
+  run.termsAt = firstTerm;
+  run.keysAt = firstKey;
   run.keyRows = in.key_rows;
-  run.keyLabels = out.runLabels.back().data();
   out.runs.push_back(run);
 }
 
@@ -238,6 +234,8 @@ void prepareBatch(const qks_spec& spec, const qks_batch& in, Batch& out) {
   out.terms.assign(contrasts, 0);
   out.skipped.assign(contrasts, 0);
   for (auto& weight : out.weight) weight.assign(contrasts, 0);
+  out.rowsRead = 0;
+  out.largestGain = 1;
   PreparedBatch& v = out.view;
   v = PreparedBatch{};
   v.q = checkTensor(in.q, spec.heads, spec.head_dim, "q");
@@ -249,19 +247,32 @@ void prepareBatch(const qks_spec& spec, const qks_batch& in, Batch& out) {
   v.estimator = spec.estimator;
   v.allowNonFinite = spec.allow_non_finite;
   prepareTerms(spec, in.terms, out);
-  // Room first: the runs point into these.
-  out.runTerms.reserve(static_cast<size_t>(in.label_count));
-  out.runLabels.reserve(static_cast<size_t>(in.label_count));
+  out.runs.clear();
+  out.labelTerms.clear();
+  out.keyLabels.clear();
   for (int64_t i = 0; i < in.label_count; i++) prepareRun(spec, in.labels[i], i, out);
   std::stable_sort(out.runs.begin(), out.runs.end(),
                    [](const LabelRun& a, const LabelRun& b) { return a.contrast < b.contrast; });
   out.runStart.assign(contrasts + 1, 0);
-  for (const LabelRun& run : out.runs) out.runStart[static_cast<size_t>(run.contrast) + 1]++;
-  for (size_t c = 0; c < contrasts; c++) out.runStart[c + 1] += out.runStart[c];
+  out.labelStart.assign(contrasts + 1, 0);
+  int64_t labelled = 0;
+  for (LabelRun& run : out.runs) {
+    run.terms = out.labelTerms.data() + run.termsAt;
+    run.keyLabels = out.keyLabels.data() + run.keysAt;
+    run.firstTerm = labelled;
+    labelled += run.termCount;
+    out.runStart[static_cast<size_t>(run.contrast) + 1]++;
+    out.labelStart[static_cast<size_t>(run.contrast) + 1] += run.termCount;
+  }
+  for (size_t c = 0; c < contrasts; c++) {
+    out.runStart[c + 1] += out.runStart[c];
+    out.labelStart[c + 1] += out.labelStart[c];
+  }
   v.order = out.order.data();
   v.start = out.start.data();
   v.runs = out.runs.data();
   v.runStart = out.runStart.data();
+  v.labelStart = out.labelStart.data();
 }
 
 }  // namespace qkspace

@@ -5,22 +5,32 @@
 #include <vector>
 
 #include "kernels.h"
+#include "label_index.h"
 
 namespace qkspace {
 
+// Kept from batch to batch, so that its vectors are touched for the first time only once.
 struct Batch {
   PreparedBatch view;  // points into the vectors below and into the caller's arrays
   std::vector<int32_t> order;
-  std::vector<int64_t> start, runStart;
+  std::vector<int64_t> start, runStart, labelStart;
   std::vector<double> keyScale[2], queryScale[2];
   std::vector<LabelRun> runs;
-  std::vector<std::vector<LabelTerm>> runTerms;
-  std::vector<std::vector<int32_t>> runLabels;
+  std::vector<LabelTerm> labelTerms;  // of all runs, in the order given
+  std::vector<int32_t> keyLabels;
+  std::vector<int64_t> seen;  // keys of each label so far
+  LabelIndex labelIndex;
   // [contrasts]: what the batch adds to the counts and weights.
   std::vector<double> terms, skipped, weight[2];
   // Rows that one head reads (with repetition), and the largest |key sum| / max|k|.
   int64_t rowsRead = 0;
   double largestGain = 1;
+
+  // Memory that it holds, about.
+  size_t bytes() const {
+    return order.capacity() * sizeof(int32_t) + 4 * keyScale[0].capacity() * sizeof(double) +
+           labelTerms.capacity() * sizeof(LabelTerm) + keyLabels.capacity() * sizeof(int32_t);
+  }
 };
 
 // Throws a Failure that names the array, the index and what was expected.

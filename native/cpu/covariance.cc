@@ -21,6 +21,8 @@ constexpr double kMostStaged = 512.0 * 1024 * 1024;
 // A batch of few heads and many terms is cut into parts, each summed on its own: into as many as make this
 // many tasks together with the heads, none of fewer terms than this, taking no more room than this.
 constexpr int64_t kMostTasks = 32, kLeastTerms = 1024;
+// A part that starts inside a label run adds up the keys before it once more, so a run is cut only so often.
+constexpr int64_t kMostCuts = 4;
 constexpr double kMostSplit = 64.0 * 1024 * 1024;
 
 // Largest magnitude in a row as f32 bits; at least 0x7f800000 when one is not finite.
@@ -40,8 +42,8 @@ uint32_t rowBits(const RowView& v, int64_t row, int64_t headOffset, int d) {
 
 }  // namespace
 
-Covariance::Covariance(const qks_spec& spec, const Kernels& kernels, Pool& pool)
-    : spec_(spec), kernels_(kernels), pool_(pool) {
+Covariance::Covariance(const qks_spec& spec, const Kernels& kernels, Pool& pool, Workspace& workspace)
+    : spec_(spec), kernels_(kernels), pool_(pool), workspace_(workspace) {
   if (spec.heads < 1 || spec.kv_heads < 1 || spec.head_dim < 1 || spec.contrasts < 1 ||
       spec.heads % spec.kv_heads != 0)
     fail(QKS_E_ARGUMENT, "heads, kvHeads, headDim and contrasts must be positive, and kvHeads divide heads");
@@ -54,7 +56,6 @@ Covariance::Covariance(const qks_spec& spec, const Kernels& kernels, Pool& pool)
   terms_.assign(static_cast<size_t>(spec.contrasts), 0);
   skipped_ = weight_[0] = weight_[1] = terms_;
   sums_.reserve(static_cast<size_t>(bytes), true);
-  scratch_ = std::vector<Buffer>(static_cast<size_t>(pool.threads()));
 }
 
 HeadSums Covariance::at(double* base, int64_t contrast, int64_t head, int64_t part) const {
@@ -118,30 +119,30 @@ void Covariance::reportNonFinite(const PreparedBatch& batch) const {
 
 // The cut depends on the batch alone, never on the number of threads.
 std::vector<BatchPart> Covariance::partsOf(const PreparedBatch& b, double bytesEach) const {
-  const int64_t terms = b.start[b.contrasts], runs = b.runStart[b.contrasts];
-  int64_t work = terms;
-  for (int64_t r = 0; r < runs; r++) work += b.runs[r].termCount;
-  const int64_t wanted = std::min((kMostTasks + spec_.heads - 1) / spec_.heads, work / kLeastTerms);
+  const int64_t terms = b.start[b.contrasts], labelled = b.labelStart[b.contrasts], work = terms + labelled;
+  int64_t longest = 1;
+  for (int64_t r = 0; r < b.runStart[b.contrasts]; r++) longest = std::max(longest, b.runs[r].termCount);
+  const int64_t wanted =
+      std::min({(kMostTasks + spec_.heads - 1) / spec_.heads, work / kLeastTerms, kMostCuts * work / longest});
   const int64_t room = static_cast<int64_t>(kMostSplit / bytesEach);
   const int64_t count = std::max<int64_t>(1, std::min(wanted, room));
   std::vector<BatchPart> parts(static_cast<size_t>(count));
-  int64_t term = 0, run = 0, done = 0;
+  int64_t term = 0, label = 0;
   for (int64_t p = 0; p < count; p++) {
     BatchPart& part = parts[static_cast<size_t>(p)];
     const int64_t goal = work * (p + 1) / count;
     part.terms.from = term;
     term = p + 1 == count ? terms : std::min(terms, goal / kTile * kTile);
     part.terms.to = term;
-    part.runs.from = run;
-    // A run goes with the part in which it starts.
-    while (run < runs && (p + 1 == count || terms + done < goal)) done += b.runs[run++].termCount;
-    part.runs.to = run;
+    part.labelled.from = label;
+    label = p + 1 == count ? labelled : std::max<int64_t>(0, goal - terms) / kTile * kTile;
+    part.labelled.to = label;
   }
   return parts;
 }
 
 void Covariance::add(const qks_batch& in, const qks_cancel* cancel) {
-  Batch batch;
+  Batch& batch = workspace_.batch;
   prepareBatch(spec_, in, batch);
   const PreparedBatch& b = batch.view;
   const int64_t heads = spec_.heads, contrasts = spec_.contrasts;
@@ -183,13 +184,14 @@ void Covariance::add(const qks_batch& in, const qks_cancel* cancel) {
   const int64_t groups = (heads + together - 1) / together, tasks = groups * partCount;
   const size_t scratchBytes = kernels_.covarianceScratch(b, static_cast<int>(together));
   const int used = pool_.used(spec_.threads, tasks);
-  for (int i = 0; i < used; i++) scratch_[static_cast<size_t>(i)].reserve(scratchBytes);
+  for (int i = 0; i < used; i++) workspace_.scratch[static_cast<size_t>(i)].reserve(scratchBytes);
   std::vector<HeadSums> sums(static_cast<size_t>(used * together * contrasts));
-  if (staged) staged_.reserve(static_cast<size_t>(stagedBytes) * parts.size());
-  double* base = staged ? staged_.get<double>() : sums_.get<double>();
+  // [parts, contrasts, heads, block]
+  if (staged) workspace_.staged.reserve(static_cast<size_t>(stagedBytes) * parts.size());
+  double* base = staged ? workspace_.staged.get<double>() : sums_.get<double>();
   auto touches = [&](const BatchPart& part, int64_t c) {
-    const Span terms = spanWithin(b.start, c, part.terms), runs = spanWithin(b.runStart, c, part.runs);
-    return terms.from < terms.to || runs.from < runs.to;
+    const Span terms = spanWithin(b.start, c, part.terms), labelled = spanWithin(b.labelStart, c, part.labelled);
+    return terms.from < terms.to || labelled.from < labelled.to;
   };
 
   pool_.run(spec_.threads, tasks, [&](int64_t i, int worker) {
@@ -209,7 +211,7 @@ void Covariance::add(const qks_batch& in, const qks_cancel* cancel) {
     task.head = static_cast<int32_t>(first);
     task.heads = static_cast<int32_t>(count);
     task.sums = own;
-    task.scratch = scratch_[static_cast<size_t>(worker)].get();
+    task.scratch = workspace_.scratch[static_cast<size_t>(worker)].get();
     task.cancel = staged ? cancel : nullptr;
     const int32_t status = kernels_.covariance(task);
     if (status != QKS_OK) worst = status;

@@ -6,15 +6,15 @@
 #include <vector>
 
 #include "batch.h"
-#include "buffer.h"
 #include "kernels.h"
 #include "pool.h"
+#include "workspace.h"
 
 namespace qkspace {
 
 class Covariance {
  public:
-  Covariance(const qks_spec& spec, const Kernels& kernels, Pool& pool);
+  Covariance(const qks_spec& spec, const Kernels& kernels, Pool& pool, Workspace& workspace);
 
   void add(const qks_batch& batch, const qks_cancel* cancel);
   void merge(const qks_moments& moments);
@@ -31,10 +31,10 @@ class Covariance {
   const qks_spec spec_;
   const Kernels& kernels_;
   Pool& pool_;
+  Workspace& workspace_;
   int64_t block_;  // doubles of one (contrast, head): 2 * (d^2 + 2 d)
   std::vector<double> terms_, skipped_, weight_[2];
-  Buffer sums_, staged_;  // [contrasts, heads, block], [parts, contrasts, heads, block]
-  std::vector<Buffer> scratch_;
+  Buffer sums_;  // [contrasts, heads, block]
 };
 
 }  // namespace qkspace

@@ -31,7 +31,7 @@ struct CovarianceLayout {
   size_t qStride, kStride;                       // floats between panels
   size_t q[2], k[2], weights;  // byte offsets in a tile
   size_t tile;                 // bytes of a tile; there is one a head, at the start
-  size_t row, acc, sums;       // byte offsets
+  size_t row, wide, acc, sums; // byte offsets
   size_t bytes;
 };
 
@@ -59,6 +59,8 @@ static CovarianceLayout covarianceLayout(const PreparedBatch& b, int heads) {
   at = l.tile * static_cast<size_t>(heads);
   l.row = at;
   at = alignUp(at + l.rowLength * sizeof(float));
+  l.wide = at;
+  at = alignUp(at + static_cast<size_t>(kTile) * MR * sizeof(float));
   l.acc = at;
   at = alignUp(at + l.rowLength * sizeof(double));
   int64_t labels = 0;
@@ -254,29 +256,80 @@ static void sumKeys(const RowView& v, int64_t headOffset, const int32_t* keys, c
 struct CovarianceTile {
   const PreparedBatch* batch;
   const CovarianceLayout* layout;
-  float *q[2], *k[2], *row, *weight[2];
+  float *q[2], *k[2], *row, *weight[2], *wide;
   double* acc;
   VF qMost[2], kMost[2];  // largest magnitudes so far, lane by lane
   int count;
   bool shared;  // both sides have had the same queries
 };
 
+// Where columns [i, i + W) of the tile's next key go; i a multiple of W.
+static inline float* keyAt(const CovarianceTile& t, int side, int i) {
+  const CovarianceLayout& l = *t.layout;
+  const int p = i / (2 * W);
+  const size_t width = p < l.kPanels - 1 ? 2 * W : static_cast<size_t>(l.lastWidth);
+  return t.k[side] + p * l.kStride + static_cast<size_t>(t.count) * width + i % (2 * W);
+}
+
+// t.row, zero beyond d, as the tile's next query or key.
 static inline void packQuery(CovarianceTile& t, int side) {
   const CovarianceLayout& l = *t.layout;
-  for (int i = 0; i < l.d; i += W) t.qMost[side] = fmost(t.qMost[side], fload(t.row + i));
+  VF most = t.qMost[side];
+  for (int i = 0; i < l.d; i += W) most = fmost(most, fload(t.row + i));
+  t.qMost[side] = most;
   float* to = t.q[side] + static_cast<size_t>(t.count) * MR;
   for (int p = 0; p < l.qPanels; p++) memcpy(to + p * l.qStride, t.row + p * MR, MR * sizeof(float));
 }
 
 static inline void packKey(CovarianceTile& t, int side) {
+  VF most = t.kMost[side];
+  for (int i = 0; i < t.layout->d; i += W) {
+    const VF x = fload(t.row + i);
+    most = fmost(most, x);
+    fstore(keyAt(t, side, i), x);
+  }
+  t.kMost[side] = most;
+}
+
+// A row of the tensor as the tile's next query or key: straight into the panels where it lies ready.
+static inline void packQueryRow(CovarianceTile& t, int side, const RowView& v, int64_t offset) {
   const CovarianceLayout& l = *t.layout;
-  for (int i = 0; i < l.d; i += W) t.kMost[side] = fmost(t.kMost[side], fload(t.row + i));
-  float* to = t.k[side];
-  int p = 0;
-  for (; p < l.kPanels - 1; p++)
-    memcpy(to + p * l.kStride + static_cast<size_t>(t.count) * 2 * W, t.row + p * 2 * W, 2 * W * sizeof(float));
-  memcpy(to + p * l.kStride + static_cast<size_t>(t.count) * l.lastWidth, t.row + p * 2 * W,
-         static_cast<size_t>(l.lastWidth) * sizeof(float));
+  if (v.dtype != QKS_F32 || v.dimStride != 1 || l.d % W != 0 || l.d % MR != 0) {
+    loadRow(v, offset, l.d, t.row);
+    packQuery(t, side);
+    return;
+  }
+  const float* row = static_cast<const float*>(v.data) + offset;
+  VF most = t.qMost[side];
+  for (int i = 0; i < l.d; i += W) most = fmost(most, fload(row + i));
+  t.qMost[side] = most;
+  float* to = t.q[side] + static_cast<size_t>(t.count) * MR;
+  for (int p = 0; p < l.qPanels; p++) memcpy(to + p * l.qStride, row + p * MR, MR * sizeof(float));
+}
+
+template <int DT>
+static inline void packKeyRowAs(CovarianceTile& t, int side, const RowView& v, int64_t offset) {
+  const typename Element<DT>::type* row = static_cast<const typename Element<DT>::type*>(v.data) + offset;
+  VF most = t.kMost[side];
+  for (int i = 0; i < t.layout->d; i += W) {
+    const VF x = Element<DT>::many(row + i);
+    most = fmost(most, x);
+    fstore(keyAt(t, side, i), x);
+  }
+  t.kMost[side] = most;
+}
+
+static inline void packKeyRow(CovarianceTile& t, int side, const RowView& v, int64_t offset) {
+  if (v.dimStride != 1 || t.layout->d % W != 0) {
+    loadRow(v, offset, t.layout->d, t.row);
+    packKey(t, side);
+  } else if (v.dtype == QKS_F32) {
+    packKeyRowAs<QKS_F32>(t, side, v, offset);
+  } else if (v.dtype == QKS_F16) {
+    packKeyRowAs<QKS_F16>(t, side, v, offset);
+  } else {
+    packKeyRowAs<QKS_BF16>(t, side, v, offset);
+  }
 }
 
 // From here on the sides have queries of their own.
@@ -343,22 +396,61 @@ static QKS_NOINLINE void productBlock(const float* a, const float* b, int count,
     for (int j = 0; j < NV * W && j < cols; j++) c[i * ldc + j] += static_cast<double>(edge[i][j]) * scale;
 }
 
-// out[0 .. valid) += scale * sum_t w_t panel[t][N]; four interleaved chains of at most 24 f32 additions
-template <int N, bool WEIGHTED>
-static inline void panelSum(const float* panel, const float* w, int count, double scale, double* out, int valid) {
-  float sum[4][N];
+// out[i] += scale * lanes[j] over all j = i mod period, i < valid
+static inline void foldLanes(const float* lanes, int count, int period, double scale, double* out, int valid) {
+  for (int i = 0; i < period && i < valid; i++) {
+    double sum = 0;
+    for (int j = i; j < count; j += period) sum += static_cast<double>(lanes[j]);
+    out[i] += scale * sum;
+  }
+}
+
+// out[0 .. valid) += scale * sum_t panel[t][NV * W]; four interleaved chains of at most 24 f32 additions
+template <int NV>
+static QKS_NOINLINE void sumOfKeys(const float* panel, int count, double scale, double* out, int valid) {
+  VF sum[4][NV];
   for (int c = 0; c < 4; c++)
-    for (int i = 0; i < N; i++) sum[c][i] = 0.0f;
+    for (int n = 0; n < NV; n++) sum[c][n] = fset(0.0f);
+  const VF one = fset(1.0f);
   int t = 0;
   for (; t + 4 <= count; t += 4)
     for (int c = 0; c < 4; c++)
-      for (int i = 0; i < N; i++)
-        sum[c][i] += WEIGHTED ? w[t + c] * panel[(t + c) * N + i] : panel[(t + c) * N + i];
+      for (int n = 0; n < NV; n++) sum[c][n] = fmadd(one, fload(panel + ((t + c) * NV + n) * W), sum[c][n]);
   for (; t < count; t++)
-    for (int i = 0; i < N; i++) sum[0][i] += WEIGHTED ? w[t] * panel[t * N + i] : panel[t * N + i];
-  for (int i = 0; i < N && i < valid; i++)
-    out[i] += scale * ((static_cast<double>(sum[0][i]) + static_cast<double>(sum[1][i])) +
-                       (static_cast<double>(sum[2][i]) + static_cast<double>(sum[3][i])));
+    for (int n = 0; n < NV; n++) sum[0][n] = fmadd(one, fload(panel + (t * NV + n) * W), sum[0][n]);
+  float lanes[4 * NV * W];
+  for (int c = 0; c < 4; c++)
+    for (int n = 0; n < NV; n++) fstore(lanes + (c * NV + n) * W, sum[c][n]);
+  foldLanes(lanes, 4 * NV * W, NV * W, scale, out, valid);
+}
+
+// Vectors after which the columns of a query panel come round again: 3 of 8 floats for 6 columns, else 1.
+constexpr int kQueryPeriod = MR % W == 0 || W % MR == 0 ? 1 : 3;
+
+constexpr int kQueryStep = 4 * kQueryPeriod * W;  // floats; divides a full tile's
+static_assert(kTile * MR % kQueryStep == 0, "whole steps fill a tile");
+
+// Floats of a query panel that sumOfQueries reads.
+static inline int queryFloats(int count) { return (count * MR + kQueryStep - 1) / kQueryStep * kQueryStep; }
+
+// out[0 .. valid) += scale * sum_t w_t panel[t][MR], the weights repeated MR times in `wide`; both are zero
+// beyond the last term.
+static QKS_NOINLINE void sumOfQueries(const float* panel, const float* wide, int count, double scale, double* out,
+                                      int valid) {
+  constexpr int P = kQueryPeriod;
+  VF sum[4][P];
+  for (int c = 0; c < 4; c++)
+    for (int n = 0; n < P; n++) sum[c][n] = fset(0.0f);
+  for (int i = 0; i < count * MR; i += kQueryStep)
+    for (int c = 0; c < 4; c++)
+      for (int n = 0; n < P; n++) {
+        const int at = i + (c * P + n) * W;
+        sum[c][n] = fmadd(fload(wide + at), fload(panel + at), sum[c][n]);
+      }
+  float lanes[4 * P * W];
+  for (int c = 0; c < 4; c++)
+    for (int n = 0; n < P; n++) fstore(lanes + (c * P + n) * W, sum[c][n]);
+  foldLanes(lanes, 4 * P * W, MR, scale, out, valid);
 }
 
 QKS_INLINE void prefetchTerm(const PreparedBatch& b, int32_t term, int64_t qHead, int64_t kHead) {
@@ -381,6 +473,19 @@ static int64_t termsAhead(const PreparedBatch& b) {
   return ahead < 1 ? 1 : ahead;
 }
 
+// t.wide: the weights of a side, each MR times.
+static void widenWeights(const CovarianceTile& t, int side) {
+  for (int i = 0; i < t.count; i++)
+    for (int j = 0; j < MR; j++) t.wide[i * MR + j] = t.weight[side][i];
+  for (int i = t.count * MR; i < queryFloats(t.count); i++) t.wide[i] = 0.0f;
+}
+
+// Zeros after the last query of panels that are not full: what an earlier tile left there may not be finite.
+static void closePanels(const CovarianceTile& t, float* panels) {
+  for (int p = 0; p < t.layout->qPanels; p++)
+    for (int i = t.count * MR; i < queryFloats(t.count); i++) panels[p * t.layout->qStride + i] = 0.0f;
+}
+
 // Adds the tile to the sums of its contrast and empties it.
 static int32_t flushTile(CovarianceTile& t, const HeadSums& sums) {
   if (t.count == 0) return QKS_OK;
@@ -394,6 +499,8 @@ static int32_t flushTile(CovarianceTile& t, const HeadSums& sums) {
     if (!t.batch->allowNonFinite && (qMost[s] >= 0x7f800000u || kMost[s] >= 0x7f800000u)) return QKS_E_NON_FINITE;
   }
   float qScale[2], kScale[2];
+  closePanels(t, t.q[0]);
+  if (!t.shared) closePanels(t, t.q[1]);
   for (int s = 0; s < 2; s++) {
     qScale[s] = tileScale(qMost[s]);
     kScale[s] = tileScale(kMost[s]);
@@ -404,18 +511,19 @@ static int32_t flushTile(CovarianceTile& t, const HeadSums& sums) {
   for (int s = 0; s < 2; s++) {
     const float* q = t.shared ? t.q[0] : t.q[s];
     const double back = 1.0 / (static_cast<double>(qScale[s]) * static_cast<double>(kScale[s]));
+    widenWeights(t, s);
     for (int p = 0; p < l.qPanels; p++)
-      panelSum<MR, true>(q + p * l.qStride, t.weight[s], t.count, 1.0 / static_cast<double>(qScale[s]),
-                         sums.side[s].q + p * MR, l.d - p * MR);
+      sumOfQueries(q + p * l.qStride, t.wide, t.count, 1.0 / static_cast<double>(qScale[s]),
+                   sums.side[s].q + p * MR, l.d - p * MR);
     for (int j = 0; j < l.kPanels; j++) {
       const float* k = t.k[s] + j * l.kStride;
       const int cols = l.d - j * 2 * W;
       const bool wide = j < l.kPanels - 1 || l.lastWidth == 2 * W;
       double* ksum = sums.side[s].k + j * 2 * W;
       if (wide)
-        panelSum<2 * W, false>(k, nullptr, t.count, 1.0 / static_cast<double>(kScale[s]), ksum, cols);
+        sumOfKeys<2>(k, t.count, 1.0 / static_cast<double>(kScale[s]), ksum, cols);
       else
-        panelSum<W, false>(k, nullptr, t.count, 1.0 / static_cast<double>(kScale[s]), ksum, cols);
+        sumOfKeys<1>(k, t.count, 1.0 / static_cast<double>(kScale[s]), ksum, cols);
       for (int p = 0; p < l.qPanels; p++) {
         double* c = sums.side[s].qk + static_cast<int64_t>(p) * MR * l.d + j * 2 * W;
         if (wide)
@@ -434,40 +542,39 @@ static int32_t flushTile(CovarianceTile& t, const HeadSums& sums) {
 static void pushTerm(CovarianceTile& t, int32_t term, int64_t qHead, int64_t kHead) {
   const PreparedBatch& b = *t.batch;
   const int32_t query = b.side[0].query[term], queryNeg = b.side[1].query[term];
-  loadRow(b.q, rowOffset(b.q, query) + qHead, b.headDim, t.row);
-  packQuery(t, 0);
+  packQueryRow(t, 0, b.q, rowOffset(b.q, query) + qHead);
   if (queryNeg != query && t.shared) unshare(t);
-  if (!t.shared) {
-    if (queryNeg != query) loadRow(b.q, rowOffset(b.q, queryNeg) + qHead, b.headDim, t.row);
-    packQuery(t, 1);
-  }
+  if (!t.shared) packQueryRow(t, 1, b.q, rowOffset(b.q, queryNeg) + qHead);
   for (int s = 0; s < 2; s++) {
     const TermSide& side = b.side[s];
     const int32_t from = side.offsets[term];
+    t.weight[s][t.count] = static_cast<float>(side.queryScale[term]);
+    if (side.offsets[term + 1] - from == 1 && !side.keyWeights && side.keyScale[term] == 1.0) {
+      packKeyRow(t, s, b.k, rowOffset(b.k, side.keys[from]) + kHead);
+      continue;
+    }
     sumKeys(b.k, kHead, side.keys + from, side.keyWeights ? side.keyWeights + from : nullptr,
             side.offsets[term + 1] - from, side.keyScale[term], b.headDim, t.acc, t.layout->rowLength, t.row);
     packKey(t, s);
-    t.weight[s][t.count] = static_cast<float>(side.queryScale[term]);
   }
   t.count++;
 }
 
-// A key joins the running sums of its label and of all.
-static inline void addLabelled(const float* row, int d, double* same, double* total) {
+// sum += row
+static inline void addRow(const float* row, int d, double* sum) {
   for (int i = 0; i < d; i += W) {
     const VF x = fload(row + i);
-    const VD low = widenLow(x), high = widenHigh(x);
-    dstore(same + i, dadd(dload(same + i), low));
-    dstore(same + i + W / 2, dadd(dload(same + i + W / 2), high));
-    dstore(total + i, dadd(dload(total + i), low));
-    dstore(total + i + W / 2, dadd(dload(total + i + W / 2), high));
+    dstore(sum + i, dadd(dload(sum + i), widenLow(x)));
+    dstore(sum + i + W / 2, dadd(dload(sum + i + W / 2), widenHigh(x)));
   }
 }
 
-// row = scale * (a - b - c), c null for none
-static inline void difference(const double* a, const double* b, const double* c, double scale, int d, float* row) {
+// The tile's next key: scale * (a - b - c), b and c null for none; all are zero beyond d.
+static inline void packDifference(CovarianceTile& t, int side, const double* a, const double* b, const double* c,
+                                  double scale) {
   const VD factor = dset(scale);
-  for (int i = 0; i < d; i += W) {
+  VF most = t.kMost[side];
+  for (int i = 0; i < t.layout->d; i += W) {
     VD x[2];
     for (int n = 0; n < 2; n++) {
       const int at = i + n * (W / 2);
@@ -476,29 +583,43 @@ static inline void difference(const double* a, const double* b, const double* c,
       if (c) x[n] = dsub(x[n], dload(c + at));
       x[n] = dmul(x[n], factor);
     }
-    fstore(row + i, narrow(x[0], x[1]));
+    const VF key = narrow(x[0], x[1]);
+    most = fmost(most, key);
+    fstore(keyAt(t, side, i), key);
   }
+  t.kMost[side] = most;
 }
 
-// Positives are the running sum of the query's label, negatives the running total less that.
-static int32_t pushRun(CovarianceTile& t, const LabelRun& run, double* sums, int64_t qHead, int64_t kHead,
+// The terms of a run that lie within `part`. Positives are the running sum of the query's label, negatives the
+// running total less that; a part that starts inside the run first adds up the keys before it, which is a
+// twentieth of the work that their terms are.
+static int32_t pushRun(CovarianceTile& t, const LabelRun& run, Span part, double* sums, int64_t qHead, int64_t kHead,
                        const HeadSums& out, const qks_cancel* cancel) {
   const PreparedBatch& b = *t.batch;
   const int d = b.headDim;
   const int64_t stride = t.layout->rowLength;
+  const int64_t from = part.from > 0 ? part.from : 0, to = part.to < run.termCount ? part.to : run.termCount;
+  if (from >= to) return QKS_OK;
   double* total = sums + run.labels * stride;
   memset(sums, 0, static_cast<size_t>((run.labels + 1) * stride) * sizeof(double));
   int64_t key = 0;
-  for (int64_t i = 0; i < run.termCount; i++) {
+  const auto addKey = [&](double* sum, double* other) {
+    const int32_t label = run.keyLabels[key];
+    if (label < 0) return;
+    if (key + 8 < run.keyCount) prefetchRow(b.k, rowOffset(b.k, run.keyRows[key + 8]) + kHead, d);
+    loadRow(b.k, rowOffset(b.k, run.keyRows[key]) + kHead, d, t.row);
+    addRow(t.row, d, sum + label * stride);
+    if (other) addRow(t.row, d, other);
+  };
+  if (from > 0) {
+    for (; key < run.terms[from - 1].keysBefore; key++) addKey(sums, nullptr);
+    for (int32_t label = 0; label < run.labels; label++)
+      for (int i = 0; i < d; i++) total[i] += sums[label * stride + i];
+  }
+  for (int64_t i = from; i < to; i++) {
     const LabelTerm& term = run.terms[i];
-    if (i + 8 < run.termCount) prefetchRow(b.q, rowOffset(b.q, run.terms[i + 8].queryRow) + qHead, d);
-    for (; key < term.keysBefore; key++) {
-      const int32_t label = run.keyLabels[key];
-      if (label < 0) continue;
-      if (key + 8 < run.keyCount) prefetchRow(b.k, rowOffset(b.k, run.keyRows[key + 8]) + kHead, d);
-      loadRow(b.k, rowOffset(b.k, run.keyRows[key]) + kHead, d, t.row);
-      addLabelled(t.row, d, sums + label * stride, total);
-    }
+    if (i + 8 < to) prefetchRow(b.q, rowOffset(b.q, run.terms[i + 8].queryRow) + qHead, d);
+    for (; key < term.keysBefore; key++) addKey(sums, total);
     const double* same = sums + term.label * stride;
     const bool mean = b.estimator == QKS_PER_QUERY;
     const double *posSelf = nullptr, *negSelf = nullptr;
@@ -507,13 +628,11 @@ static int32_t pushRun(CovarianceTile& t, const LabelRun& run, double* sums, int
       for (int j = 0; j < t.layout->rowLength; j++) t.acc[j] = static_cast<double>(t.row[j]);
       (run.keyLabels[term.selfKey] == term.label ? posSelf : negSelf) = t.acc;
     }
-    difference(same, posSelf, nullptr, mean ? 1.0 / term.posCount : 1.0, d, t.row);
-    packKey(t, 0);
-    difference(total, same, negSelf, mean ? 1.0 / term.negCount : 1.0, d, t.row);
-    packKey(t, 1);
-    loadRow(b.q, rowOffset(b.q, term.queryRow) + qHead, d, t.row);
-    packQuery(t, 0);
-    if (!t.shared) packQuery(t, 1);
+    packDifference(t, 0, same, posSelf, nullptr, mean ? 1.0 / term.posCount : 1.0);
+    packDifference(t, 1, total, same, negSelf, mean ? 1.0 / term.negCount : 1.0);
+    const int64_t query = rowOffset(b.q, term.queryRow) + qHead;
+    packQueryRow(t, 0, b.q, query);
+    if (!t.shared) packQueryRow(t, 1, b.q, query);
     t.weight[0][t.count] = mean ? 1.0f : static_cast<float>(term.posCount);
     t.weight[1][t.count] = mean ? 1.0f : static_cast<float>(term.negCount);
     if (++t.count == kTile) {
@@ -543,6 +662,7 @@ static int32_t covarianceHeads(const CovarianceTask& task) {
       t.weight[s] = reinterpret_cast<float*>(own + l.weights) + s * kTile;
     }
     t.row = reinterpret_cast<float*>(scratch + l.row);
+    t.wide = reinterpret_cast<float*>(scratch + l.wide);
     t.acc = reinterpret_cast<double*>(scratch + l.acc);
     clearTile(t);
     qHead[h] = (task.head + h) * b.q.headStride;
@@ -553,7 +673,8 @@ static int32_t covarianceHeads(const CovarianceTask& task) {
   const qks_cancel* cancel = task.cancel;
   const int64_t ahead = termsAhead(b);
   for (int32_t c = 0; c < b.contrasts; c++) {
-    const Span terms = spanWithin(b.start, c, task.part.terms), runs = spanWithin(b.runStart, c, task.part.runs);
+    const Span terms = spanWithin(b.start, c, task.part.terms);
+    const Span labelled = spanWithin(b.labelStart, c, task.part.labelled);
     auto flush = [&] {
       for (int h = 0; h < heads; h++) {
         const int32_t status = flushTile(tiles[h], task.sums[h * b.contrasts + c]);
@@ -583,12 +704,14 @@ static int32_t covarianceHeads(const CovarianceTask& task) {
       if ((status = flush()) != QKS_OK) return status;
       if (cancel && cancel->poll && cancel->poll(cancel->user)) return QKS_E_ABORTED;
     }
-    if (runs.from < runs.to && (status = flush()) != QKS_OK) return status;
+    if (labelled.from < labelled.to && (status = flush()) != QKS_OK) return status;
     double* sums = reinterpret_cast<double*>(scratch + l.sums);
     for (int h = 0; h < heads; h++)
-      for (int64_t r = runs.from; r < runs.to; r++) {
+      for (int64_t r = b.runStart[c]; r < b.runStart[c + 1]; r++) {
+        const LabelRun& run = b.runs[r];
+        const Span own = {labelled.from - run.firstTerm, labelled.to - run.firstTerm};
         const HeadSums& out = task.sums[h * b.contrasts + c];
-        if ((status = pushRun(tiles[h], b.runs[r], sums, qHead[h], kHead[h], out, cancel)) != QKS_OK) return status;
+        if ((status = pushRun(tiles[h], run, own, sums, qHead[h], kHead[h], out, cancel)) != QKS_OK) return status;
       }
     if ((status = flush()) != QKS_OK) return status;
   }

@@ -59,10 +59,12 @@ struct LabelTerm {
 struct LabelRun {
   int32_t contrast;
   int32_t labels;  // number of distinct labels
+  int64_t firstTerm;       // label terms of the runs before it
   int64_t termCount, keyCount;
   const LabelTerm* terms;
   const int32_t* keyRows;
   const int32_t* keyLabels;  // compact, -1 for none
+  size_t termsAt, keysAt;    // where both start among those of all runs
 };
 
 struct PreparedBatch {
@@ -74,6 +76,7 @@ struct PreparedBatch {
   TermSide side[2];
   const LabelRun* runs;  // in order of contrast, stable; runStart as start
   const int64_t* runStart;
+  const int64_t* labelStart;  // [contrasts + 1]: label terms of the contrasts before
 };
 
 // Where the sums of one (contrast, head) go.
@@ -94,9 +97,9 @@ static inline Span spanWithin(const int64_t* start, int64_t c, const Span& s) {
   return {from, to < from ? from : to};
 }
 
-// A part of a batch: positions in `order`, and runs.
+// A part of a batch: positions in `order`, and label terms counted through all runs.
 struct BatchPart {
-  Span terms, runs;
+  Span terms, labelled;
 };
 
 struct CovarianceTask {

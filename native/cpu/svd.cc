@@ -6,13 +6,12 @@
 #include <limits>
 #include <string>
 
-#include "buffer.h"
 #include "status.h"
 
 namespace qkspace {
 
-void decompose(const qks_svd_request& r, const Kernels& kernels, Pool& pool, const qks_cancel* cancel,
-               qks_svd_summary& summary, Decomposition& out) {
+void decompose(const qks_svd_request& r, const Kernels& kernels, Pool& pool, Workspace& workspace,
+               const qks_cancel* cancel, qks_svd_summary& summary, Decomposition& out) {
   if (r.n < 0 || r.rows < 1 || r.cols < 1 || r.rows > 4096 || r.cols > 4096)
     fail(QKS_E_SHAPE, "matrices must be [n, rows, cols] with rows and cols from 1 to 4096");
   if (r.dtype != QKS_F32 && r.dtype != QKS_F64) fail(QKS_E_ARGUMENT, "matrices must be f32 or f64");
@@ -31,8 +30,7 @@ void decompose(const qks_svd_request& r, const Kernels& kernels, Pool& pool, con
   const int used = pool.used(r.threads, r.n);
   out.arenas.resize(static_cast<size_t>(used));
   const size_t bytes = kernels.svdScratch(static_cast<int32_t>(r.rows), static_cast<int32_t>(r.cols));
-  std::vector<Buffer> scratch(static_cast<size_t>(used));
-  for (auto& buffer : scratch) buffer.reserve(bytes);
+  for (int i = 0; i < used; i++) workspace.scratch[static_cast<size_t>(i)].reserve(bytes);
 
   std::atomic<int32_t> status{QKS_OK};
   std::atomic<int64_t> badMatrix{std::numeric_limits<int64_t>::max()};
@@ -53,7 +51,7 @@ void decompose(const qks_svd_request& r, const Kernels& kernels, Pool& pool, con
     t.rank = r.rank;
     t.maxRank = r.max_rank;
     t.seed = r.seed;
-    t.scratch = scratch[static_cast<size_t>(worker)].get();
+    t.scratch = workspace.scratch[static_cast<size_t>(worker)].get();
     const int32_t result = kernels.svd(t);
     if (result == QKS_E_NON_FINITE) {
       int64_t known = badMatrix.load();

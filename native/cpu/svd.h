@@ -7,6 +7,7 @@
 #include "arena.h"
 #include "kernels.h"
 #include "pool.h"
+#include "workspace.h"
 
 namespace qkspace {
 
@@ -18,8 +19,8 @@ struct Decomposition {
   std::vector<Arena> arenas;           // of the threads that made them
 };
 
-void decompose(const qks_svd_request& request, const Kernels& kernels, Pool& pool, const qks_cancel* cancel,
-               qks_svd_summary& summary, Decomposition& out);
+void decompose(const qks_svd_request& request, const Kernels& kernels, Pool& pool, Workspace& workspace,
+               const qks_cancel* cancel, qks_svd_summary& summary, Decomposition& out);
 
 void readDecomposition(const Decomposition& from, Pool& pool, double* u, double* s, double* v);
 
