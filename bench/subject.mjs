@@ -35,7 +35,6 @@ async function time(once, brief) {
   const enough = brief ? 0.3 : 1.5
   // Slow peers are not made slower by many runs: past a few seconds in all, one run a process is enough.
   for (let total = 0; seconds.length < least || (total < enough && seconds.length < 200); ) {
-    globalThis.gc?.()
     const start = process.hrtime.bigint()
     await once()
     const took = Number(process.hrtime.bigint() - start) / 1e9
