@@ -109,6 +109,8 @@ export async function accumulate(
     sites: plan.sites,
   }
   let session: InferenceSession | undefined
+  let verification: Promise<void> | undefined
+  let refused: unknown
   try {
     const batching = batchingFor(model.inputs, batchSize)
     const graph = captureGraph(model.graph, plan.requests)
@@ -120,16 +122,17 @@ export async function accumulate(
     const encoded = async function* (): AsyncGenerator<EncodedPrompt> {
       for await (const placed of set) yield encodePrompt(model, placed)
     }
-    let verified = false
     let done = 0
     let captured: Promise<void> = Promise.resolve()
     let added: Promise<void> = Promise.resolve()
     for await (const group of groupPrompts(encoded(), batching)) {
       throwIfAborted(signal)
-      if (!verified) {
-        await verifyOn(model, sums, group[0], padId)
-        verified = true
-      }
+      // Beside the first batches: it needs one core where they need all.
+      verification ??= verifyOn(model, sums, group[0], padId)
+      verification.catch((error) => {
+        refused = error
+      })
+      if (refused) throw refused
       const batch = buildBatch(group, summary.contrasts, inputs, batching, padId)
       const rows = captureBatch(session, batch, graph.outputs, signal)
       const before = captured
@@ -148,13 +151,15 @@ export async function accumulate(
     }
     await captured
     await added
+    await verification
     throwIfAborted(signal)
     return sums
   } catch (error) {
     disposeSums(sums)
-    throw error
+    throw refused ?? error
   } finally {
     await session?.close()
+    await verification?.catch(() => {})
   }
 }
 

@@ -101,19 +101,19 @@ export function buildBatch(
       for (const position of used[r].queries) {
         queryRow[r].set(position, queryCount++)
         queries.push({ where, position })
-        queryIndex.push(b, position)
+        queryIndex.push(b, position, 0)
       }
       for (const position of used[r].keys) {
         keyRow[r].set(position, keyCount++)
         keys.push({ where, position })
-        keyIndex.push(b, position)
+        keyIndex.push(b, position, 0)
       }
     })
     const fed = members.map((r) => runs[r].run)
     while (fixedRuns !== undefined && fed.length < fixedRuns) fed.push(fed[0])
     const feeds = runFeeds(inputs, fed, padId)
-    feeds[QUERY_ROWS] = indexPairs(queryIndex)
-    feeds[KEY_ROWS] = indexPairs(keyIndex)
+    feeds[QUERY_ROWS] = rowIndices(queryIndex)
+    feeds[KEY_ROWS] = rowIndices(keyIndex)
     return { feeds, queries, keys }
   })
   return { prompts: group.length, inferences, ...layTerms(group, contrasts, queryRow, keyRow) }
@@ -183,13 +183,14 @@ function runFeeds(
   return feeds
 }
 
-function indexPairs(pairs: readonly number[]): WireTensor {
-  const data = new BigInt64Array(pairs.length)
+/** [n, 3], as `captureGraph` takes them. */
+function rowIndices(values: readonly number[]): WireTensor {
+  const data = new BigInt64Array(values.length)
   const write = numberWriter(data, 'int64')
-  pairs.forEach((value, i) => {
+  values.forEach((value, i) => {
     write(i, value)
   })
-  return { type: 'int64', dims: [pairs.length / 2, 2], data }
+  return { type: 'int64', dims: [values.length / 3, 3], data }
 }
 
 function layTerms(

@@ -26,17 +26,19 @@ export interface CaptureGraph {
 }
 
 /**
- * Builds the graph for chosen rows. It takes two more inputs, `QUERY_ROWS` and `KEY_ROWS`, int64 [n, 2]:
- * pairs of batch index and position along the query or key axis. Its outputs are [n, heads, d] and
+ * Builds the graph for chosen rows. It takes two more inputs, `QUERY_ROWS` and `KEY_ROWS`, int64 [n, 3]:
+ * batch index, position along the query or key axis, and zero. Its outputs are [n, heads, d] and
  * [n, kvHeads, d].
  */
 export function captureGraph(graph: Graph, requests: readonly SiteRequest[]): CaptureGraph {
   const editor = new GraphEditor(graph)
-  editor.int64Input(QUERY_ROWS, ['qkspace.query_rows.n', 2])
-  editor.int64Input(KEY_ROWS, ['qkspace.key_rows.n', 2])
-  return build(editor, requests, (tensor, rows, output) =>
-    editor.node('GatherND', [tensor, rows], {}, output),
-  )
+  editor.int64Input(QUERY_ROWS, ['qkspace.query_rows.n', 3])
+  editor.int64Input(KEY_ROWS, ['qkspace.key_rows.n', 3])
+  const gather = rowGatherer(editor)
+  return build(editor, requests, (side, heads, output) => {
+    const rows = output.startsWith('qkspace.q/') ? QUERY_ROWS : KEY_ROWS
+    return gather(side, heads, rows, output)
+  })
 }
 
 /**
@@ -50,23 +52,26 @@ export function fullCaptureGraph(
 ): CaptureGraph {
   const editor = new GraphEditor(graph)
   for (const name of also) editor.output(name)
-  return build(editor, requests, (tensor, _rows, output) => editor.node('Identity', [tensor], {}, output))
+  return build(editor, requests, (side, heads, output) =>
+    editor.node('Identity', [byRows(editor, side, heads)], {}, output),
+  )
 }
 
-/** Turns [batch, pos, heads, d] into an output of the given name. */
-type Finish = (tensor: string, rows: string, output: string) => string
+/** The heads to capture of one side: their indices along the head axis, out of how many. */
+interface Heads {
+  count: number
+  chosen: readonly number[]
+}
 
-function build(editor: GraphEditor, requests: readonly SiteRequest[], finish: Finish): CaptureGraph {
+/** Adds nodes that end in an output of the given name. */
+type Capture = (side: Side, heads: Heads, output: string) => string
+
+function build(editor: GraphEditor, requests: readonly SiteRequest[], capture: Capture): CaptureGraph {
   const outputs = requests.map(({ site, heads, kvHeads }, index) => {
-    const keys =
-      site.keyStride === 1 ? kvHeads : (kvHeads ?? range(site.kvHeads)).map((h) => h * site.keyStride)
+    const keys = (kvHeads ?? range(site.kvHeads)).map((h) => h * site.keyStride)
     return {
-      q: finish(byRows(editor, site.query, site.heads, heads), QUERY_ROWS, `qkspace.q/${index}`),
-      k: finish(
-        byRows(editor, site.key, site.kvHeads * site.keyStride, keys),
-        KEY_ROWS,
-        `qkspace.k/${index}`,
-      ),
+      q: capture(site.query, { count: site.heads, chosen: heads ?? range(site.heads) }, `qkspace.q/${index}`),
+      k: capture(site.key, { count: site.kvHeads * site.keyStride, chosen: keys }, `qkspace.k/${index}`),
     }
   })
   for (const { q, k } of outputs) {
@@ -77,15 +82,45 @@ function build(editor: GraphEditor, requests: readonly SiteRequest[], finish: Fi
   return { bytes, inputs: inputs.filter((name) => name !== QUERY_ROWS && name !== KEY_ROWS), outputs }
 }
 
+/**
+ * Gathers rows from where they lie, whatever the order of the axes: an index for every (row, head), so that
+ * only what is wanted is moved. Transposing first would move every position of every layer.
+ */
+function rowGatherer(editor: GraphEditor) {
+  const indices = new Map<string, string>()
+  return (side: Side, heads: Heads, rows: string, output: string): string => {
+    let { tensor, axes } = side
+    if (axes.at(-1) !== 'dim') {
+      const perm = [...axes.keys()].filter((i) => axes[i] !== 'dim')
+      perm.push(axes.indexOf('dim'))
+      tensor = editor.node('Transpose', [tensor], { perm })
+      axes = perm.map((i) => axes[i])
+    }
+    const leading = axes.slice(0, -1)
+    const { groups } = side
+    const key = JSON.stringify([rows, leading, groups, heads.chosen])
+    let index = indices.get(key)
+    if (!index) {
+      const columns = leading.map((axis) => (axis === 'batch' ? 0 : axis === 'pos' ? 1 : 2))
+      const place: Partial<Record<Axis, (head: number) => number>> = {
+        head: (head) => Math.floor(head / groups),
+        group: (head) => head % groups,
+      }
+      const perHead = heads.chosen.flatMap((head) => leading.map((axis) => place[axis]?.(head) ?? 0))
+      const perRow = editor.node('Gather', [rows, editor.int64Constant(columns)], { axis: 1 })
+      const wide = editor.node('Reshape', [perRow, editor.int64Constant([-1, 1, leading.length])])
+      const offsets = editor.int64Constant(perHead, [1, heads.chosen.length, leading.length])
+      index = editor.node('Add', [wide, offsets])
+      indices.set(key, index)
+    }
+    return editor.node('GatherND', [tensor, index], {}, output)
+  }
+}
+
 const range = (n: number) => Array.from({ length: n }, (_, i) => i)
 
 /** Axes in whatever order -> [batch, pos, heads, d] of the chosen heads. */
-function byRows(
-  editor: GraphEditor,
-  side: Side,
-  headCount: number,
-  heads: readonly number[] | undefined,
-): string {
+function byRows(editor: GraphEditor, side: Side, { count, chosen }: Heads): string {
   let { tensor, axes } = side
   for (const missing of ['batch', 'pos'] as const) {
     if (!axes.includes(missing)) {
@@ -99,11 +134,11 @@ function byRows(
     .sort((a, b) => a.rank - b.rank || a.i - b.i)
     .map(({ i }) => i)
   if (perm.some((from, to) => from !== to)) tensor = editor.node('Transpose', [tensor], { perm })
-  const chosen = heads && heads.length < headCount ? heads : undefined
   if (axes.length !== 4 || !axes.includes('head')) {
-    tensor = editor.node('Reshape', [tensor, editor.int64Constant([0, 0, headCount, -1])])
+    tensor = editor.node('Reshape', [tensor, editor.int64Constant([0, 0, count, -1])])
   }
-  if (chosen) tensor = editor.node('Gather', [tensor, editor.int64Constant(chosen)], { axis: 2 })
+  const all = chosen.length === count
+  if (!all) tensor = editor.node('Gather', [tensor, editor.int64Constant(chosen)], { axis: 2 })
   return tensor
 }
 

@@ -1,9 +1,10 @@
 /**
- * Runs one ONNX session in a thread of its own, because onnxruntime-node's `run` blocks the event loop.
- * The thread ends by itself after a `close` message: terminating it during a run would abort the process.
+ * Runs ONNX sessions in a thread of their own, one after another, because onnxruntime-node's `run` blocks the
+ * event loop. Messages are worked off in turn, so a session that was closed is not running any more:
+ * terminating the thread during a run would abort the process.
  */
 
-import { parentPort, workerData } from 'node:worker_threads'
+import { parentPort } from 'node:worker_threads'
 import * as ort from 'onnxruntime-node'
 
 export interface WireTensor {
@@ -19,17 +20,19 @@ export interface SessionSpec {
 }
 
 export type Request =
+  | { kind: 'open'; spec: SessionSpec }
   | { kind: 'run'; id: number; feeds: Record<string, WireTensor>; fetches?: string[] }
   | { kind: 'close' }
 
 export type Response =
   | { kind: 'ready' }
   | { kind: 'failed'; message: string }
+  | { kind: 'closed' }
   | { kind: 'result'; id: number; outputs: Record<string, WireTensor> }
   | { kind: 'error'; id: number; message: string }
 
 const port = parentPort!
-const spec = workerData as SessionSpec
+let session: ort.InferenceSession | undefined
 
 /** Results cross to the main thread in shared memory, which the native backend reads in place. */
 function share(tensor: ort.Tensor): WireTensor {
@@ -51,39 +54,43 @@ function toTensor({ type, data, dims }: WireTensor): ort.Tensor {
   return new ort.Tensor(type as 'float32', data as Float32Array, dims)
 }
 
-async function main() {
-  const session = await ort.InferenceSession.create(spec.bytes, {
-    extra: { session: { model_external_initializers_file_folder_path: spec.weightsFolder } },
-    logSeverityLevel: 4,
-    intraOpNumThreads: spec.threads,
-  })
-  port.on('message', async (request: Request) => {
-    if (request.kind === 'close') {
-      await session.release()
-      port.close()
-      return
-    }
-    try {
-      const feeds = Object.fromEntries(
-        Object.entries(request.feeds).map(([name, t]) => [name, toTensor(t)] as const),
-      )
-      const results = await (request.fetches ? session.run(feeds, request.fetches) : session.run(feeds))
-      const outputs = Object.fromEntries(
-        Object.entries(results).map(([name, tensor]) => [name, share(tensor as ort.Tensor)] as const),
-      )
-      port.postMessage({ kind: 'result', id: request.id, outputs } satisfies Response)
-    } catch (error) {
-      port.postMessage({
-        kind: 'error',
-        id: request.id,
-        message: (error as Error).message,
-      } satisfies Response)
-    }
-  })
-  port.postMessage({ kind: 'ready' } satisfies Response)
+async function open(spec: SessionSpec): Promise<Response> {
+  try {
+    session = await ort.InferenceSession.create(spec.bytes, {
+      extra: { session: { model_external_initializers_file_folder_path: spec.weightsFolder } },
+      logSeverityLevel: 4,
+      intraOpNumThreads: spec.threads,
+    })
+    return { kind: 'ready' }
+  } catch (error) {
+    return { kind: 'failed', message: (error as Error).message }
+  }
 }
 
-main().catch((error: Error) => {
-  port.postMessage({ kind: 'failed', message: error.message } satisfies Response)
-  port.close()
+async function run({ id, feeds, fetches }: Request & { kind: 'run' }): Promise<Response> {
+  try {
+    const tensors = Object.fromEntries(Object.entries(feeds).map(([name, t]) => [name, toTensor(t)] as const))
+    const results = await (fetches ? session!.run(tensors, fetches) : session!.run(tensors))
+    const outputs = Object.fromEntries(
+      Object.entries(results).map(([name, tensor]) => [name, share(tensor as ort.Tensor)] as const),
+    )
+    return { kind: 'result', id, outputs }
+  } catch (error) {
+    return { kind: 'error', id, message: (error as Error).message }
+  }
+}
+
+async function close(): Promise<Response> {
+  await session?.release()
+  session = undefined
+  return { kind: 'closed' }
+}
+
+let before: Promise<void> = Promise.resolve()
+port.on('message', (request: Request) => {
+  before = before.then(async () => {
+    port.postMessage(
+      await (request.kind === 'open' ? open(request.spec) : request.kind === 'run' ? run(request) : close()),
+    )
+  })
 })

@@ -1,7 +1,8 @@
 /** A handle on an ONNX session that runs in a worker thread. */
 
-import { Worker } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
 import { abortedError, QkError, throwIfAborted } from '../../errors.js'
+import { returnThread, takeThread } from '../threads.js'
 import type { Request, Response, SessionSpec, WireTensor } from './session-worker.js'
 
 export type { WireTensor } from './session-worker.js'
@@ -10,6 +11,8 @@ interface Pending {
   resolve: (outputs: Record<string, WireTensor>) => void
   reject: (error: Error) => void
 }
+
+const PROGRAM = new URL('./session-worker.js', import.meta.url)
 
 export class InferenceSession {
   private readonly pending = new Map<number, Pending>()
@@ -37,24 +40,26 @@ export class InferenceSession {
     worker.on('exit', () => this.end(new QkError('ERR_INFERENCE', 'the inference thread ended')))
   }
 
-  /** Starts a thread and loads the model in it. Errors: ERR_INFERENCE with onnxruntime's own message. */
+  /** Loads the model in a thread. Errors: ERR_INFERENCE with onnxruntime's own message. */
   static async open(spec: SessionSpec): Promise<InferenceSession> {
-    const worker = new Worker(new URL('./session-worker.js', import.meta.url), {
-      workerData: spec,
-      // The thread makes no objects worth keeping; a small nursery keeps resident memory level.
-      resourceLimits: { maxYoungGenerationSizeMb: 8 },
-    })
-    const session = new InferenceSession(worker)
-    const response = await new Promise<Response>((resolve) => {
-      const failed = (message: string) => resolve({ kind: 'failed', message })
-      session.begin = resolve
-      worker.on('error', (error) => failed(error.message))
-      worker.on('exit', () => failed('its thread ended'))
-    })
+    const session = new InferenceSession(takeThread(PROGRAM))
+    const response = await session.ask({ kind: 'open', spec })
     if (response.kind === 'failed') {
+      await session.close()
       throw new QkError('ERR_INFERENCE', `onnxruntime could not load the model: ${response.message}`)
     }
     return session
+  }
+
+  /** Sends what is answered by a message of its own kind. */
+  private async ask(request: Request): Promise<Response> {
+    const { worker } = this
+    return new Promise((resolve) => {
+      this.begin = resolve
+      worker.once('error', (error) => resolve({ kind: 'failed', message: error.message }))
+      worker.once('exit', () => resolve({ kind: 'failed', message: 'its thread ended' }))
+      worker.postMessage(request)
+    })
   }
 
   /**
@@ -83,13 +88,12 @@ export class InferenceSession {
     })
   }
 
-  /** Lets the running batch end, then ends the thread. */
+  /** Lets the running batch end, frees the model and gives the thread back. */
   async close(): Promise<void> {
     if (this.ended) return
     this.ended = new QkError('ERR_INFERENCE', 'the session is closed')
-    const exited = new Promise<void>((resolve) => this.worker.once('exit', () => resolve()))
-    this.worker.postMessage({ kind: 'close' } satisfies Request)
-    await exited
+    const { kind } = await this.ask({ kind: 'close' })
+    if (kind === 'closed') returnThread(PROGRAM, this.worker)
   }
 
   private end(error: QkError): void {

@@ -212,13 +212,13 @@ export class GraphEditor {
     return name
   }
 
-  int64Constant(values: readonly number[]): string {
+  int64Constant(values: readonly number[], dims: readonly number[] = [values.length]): string {
     const name = `qkspace.constant.${this.counter++}`
     this.addedInitializers.push(
       create(TensorProtoSchema, {
         name,
         dataType: ElementType.int64,
-        dims: [BigInt(values.length)],
+        dims: dims.map(BigInt),
         int64Data: values.map(BigInt),
       }),
     )

@@ -1,14 +1,23 @@
 /** The thread in which scores are recomputed, so that the event loop stays free on long prompts. */
 
-import { parentPort, workerData } from 'node:worker_threads'
+import { parentPort } from 'node:worker_threads'
 import type { WireTensor } from '../inference/session.js'
-import { checkScores, type ScoreCheck } from './recompute.js'
+import { checkScores, type ScoreCheck, type Verification } from './recompute.js'
 
-export interface RecomputeData {
+export interface RecomputeRequest {
   checks: ScoreCheck[]
   /** Over shared memory: nothing is copied between the threads. */
   tensors: Record<string, WireTensor>
 }
 
-const { checks, tensors } = workerData as RecomputeData
-parentPort!.postMessage(checks.map((check) => checkScores(check, tensors)))
+export type RecomputeResponse = { verified: Verification[] } | { error: Error }
+
+parentPort!.on('message', ({ checks, tensors }: RecomputeRequest) => {
+  let response: RecomputeResponse
+  try {
+    response = { verified: checks.map((check) => checkScores(check, tensors)) }
+  } catch (error) {
+    response = { error: error as Error }
+  }
+  parentPort!.postMessage(response)
+})

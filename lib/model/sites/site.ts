@@ -41,6 +41,8 @@ export function headName(site: { layer: number; kind?: SiteKind }, head: number)
 export interface Side {
   tensor: string
   axes: Axis[]
+  /** Size of the group axis, 1 where there is none: query head h lies at (h div groups, h mod groups). */
+  groups: number
 }
 
 /** A site with what capture and verification need to know of the graph. */

@@ -13,7 +13,7 @@ import { type Axis, type CapturePoint, capturePoint } from './axes.js'
 import type { SiteCandidate, UnsupportedSite } from './find.js'
 import { type OperandAxes, productAxes } from './product-axes.js'
 import { MASKED_BELOW } from './recompute.js'
-import type { ResolvedSite, SiteKind } from './site.js'
+import type { ResolvedSite, Side, SiteKind } from './site.js'
 import { tensorValues } from './values.js'
 
 export interface Survey {
@@ -163,12 +163,20 @@ function resolve(
     hooks: { q: '', k: '' },
     relativeError: Number.NaN,
     candidate: { ...candidate, softmax },
-    query: { tensor: query.tensor, axes: query.axes },
-    key: { tensor: key.tensor, axes: key.axes },
+    query: sideAt(query, shapes),
+    key: sideAt(key, shapes),
     operandScale,
     productAxes: axes.product,
     keyStride: 1,
   }
+}
+
+function sideAt(
+  { tensor, axes }: CapturePoint,
+  shapes: (name: string) => readonly number[] | undefined,
+): Side {
+  const group = axes.indexOf('group')
+  return { tensor, axes, groups: group < 0 ? 1 : shapes(tensor)![group] }
 }
 
 function headCount(axes: readonly Axis[], shape: readonly number[]): number {

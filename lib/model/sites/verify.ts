@@ -1,12 +1,12 @@
 /** Verifies captures: scores recomputed from queries and keys against the model's own (design: contract 3). */
 
 import { once } from 'node:events'
-import { Worker } from 'node:worker_threads'
 import { fullCaptureGraph } from '../capture-graph.js'
 import { InferenceSession, type WireTensor } from '../inference/session.js'
 import type { Graph } from '../onnx/graph.js'
+import { returnThread, takeThread } from '../threads.js'
 import { PASSING_OPS, RESHAPING_OPS, type ScoreCheck, type Verification } from './recompute.js'
-import type { RecomputeData } from './recompute-worker.js'
+import type { RecomputeRequest, RecomputeResponse } from './recompute-worker.js'
 import type { ResolvedSite } from './site.js'
 
 /** Runs a batch with every row and the scores fetched, and checks each site. */
@@ -32,11 +32,18 @@ export async function verifySites(
   } finally {
     await session.close()
   }
-  const worker = new Worker(new URL('./recompute-worker.js', import.meta.url), {
-    workerData: { checks, tensors } satisfies RecomputeData,
-  })
-  const [verified] = await once(worker, 'message')
-  return verified
+  return recompute({ checks, tensors })
+}
+
+async function recompute(request: RecomputeRequest): Promise<Verification[]> {
+  const program = new URL('./recompute-worker.js', import.meta.url)
+  const worker = takeThread(program)
+  const answered = once(worker, 'message')
+  worker.postMessage(request)
+  const [response]: RecomputeResponse[] = await answered
+  returnThread(program, worker)
+  if ('error' in response) throw response.error
+  return response.verified
 }
 
 /** Everything besides queries and keys that the recomputation reads. */
