@@ -52,6 +52,9 @@ const Choice* choices(int& count) {
       {&kernelsAvx512, hasAvx512},
       {&kernelsAvx2, hasAvx2},
 #endif
+#if defined(QKS_ARM64)
+      {&kernelsNeon, always},
+#endif
       {&kernelsBaseline, always},
   };
   count = static_cast<int>(sizeof all / sizeof *all);

@@ -11,6 +11,9 @@
 #if defined(__x86_64__) || defined(__i386__) || defined(_M_X64) || defined(_M_IX86)
 #define QKS_X86 1
 #endif
+#if defined(__aarch64__) || defined(_M_ARM64)
+#define QKS_ARM64 1
+#endif
 
 #if defined(_MSC_VER)
 #define QKS_NOINLINE __declspec(noinline)
@@ -143,6 +146,9 @@ extern const Kernels kernelsBaseline;
 #if defined(QKS_X86)
 extern const Kernels kernelsAvx2;
 extern const Kernels kernelsAvx512;
+#endif
+#if defined(QKS_ARM64)
+extern const Kernels kernelsNeon;
 #endif
 
 }  // namespace qkspace
