@@ -32,6 +32,8 @@ for (const name of names) {
   process.stderr.write(`there is no case "${name}"; cases: ${Object.keys(cases).join(', ')}\n`)
   process.exit(2)
 }
+/** A subject that takes longer than this, in seconds, has its turn in the first round only. */
+const SLOW = 3
 const rounds = Number(options.rounds ?? (options.quick ? 1 : 3))
 const report = { ...machine(), quick: options.quick, rounds, ceilings: {}, cases: {} }
 
@@ -82,6 +84,7 @@ function runVariant(name, { label, params }, subjects, folder, work) {
     for (const subject of subjects) {
       const entry = samples.get(subject)
       if (entry.missing || entry.failed) continue
+      if (entry.seconds.some((s) => s > SLOW)) continue
       const result = measure(name, subject, folder, options.quick)
       if (result.missing) entry.missing = result.missing
       else if (result.failed) entry.failed = result.failed

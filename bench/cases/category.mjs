@@ -1,8 +1,8 @@
 /** Category terms: one query a prompt, its list's items as keys, about a fifth of them positive. */
 
-import { QKCovariance } from '../../dist/index.js'
 import { seededRandom } from '../../dist/random.js'
 import { noise, read, readShared, relativeError, save } from '../data.mjs'
+import { accumulation } from '../own.mjs'
 import { loadProduct } from '../peers/javascript.mjs'
 
 export default {
@@ -91,17 +91,15 @@ async function load(subject, { prompts, heads, items, d }, folder) {
     const [neg, negOffsets] = csr(0)
     const query = Int32Array.from({ length: prompts }, (_, i) => i)
     const terms = { contrast: 'c', query, pos, posOffsets, neg, negOffsets }
-    const once = async () => {
-      const cov = new QKCovariance({ heads, headDim: d, contrasts: ['c'], backend: subject })
-      await cov.add({
+    const once = accumulation(
+      subject,
+      { heads, headDim: d },
+      {
         q: { data: q, shape: [1, prompts, heads, d] },
         k: { data: k, shape: [1, prompts * items, heads, d] },
         terms,
-      })
-      const { cPos, cNeg } = await cov.read()
-      cov.dispose()
-      return [cPos, cNeg]
-    }
+      },
+    )
     return { tolerance: 1e-5, once, verify }
   }
   const product = await loadProduct(subject)

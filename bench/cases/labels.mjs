@@ -1,8 +1,8 @@
 /** Label-matched contrasts: every token is a query, positives are the earlier tokens with its label. */
 
-import { QKCovariance } from '../../dist/index.js'
 import { seededRandom } from '../../dist/random.js'
 import { noise, read, readShared, relativeError, save } from '../data.mjs'
+import { accumulation } from '../own.mjs'
 import { loadProduct } from '../peers/javascript.mjs'
 
 export default {
@@ -80,25 +80,17 @@ async function load(subject, { tokens, labels, d }, folder) {
     const q = readShared(folder, 'q', Float32Array)
     const k = readShared(folder, 'k', Float32Array)
     const rows = Int32Array.from({ length: tokens }, (_, i) => i)
-    const once = async () => {
-      const cov = new QKCovariance({ heads: 1, headDim: d, contrasts: ['c'], backend: subject })
-      const shape = [1, tokens, 1, d]
-      await cov.add({
-        q: { data: q, shape },
-        k: { data: k, shape },
-        labels: {
-          contrast: 'c',
-          reach: 'before',
-          queryRows: rows,
-          queryLabels: label,
-          keyRows: rows,
-          keyLabels: label,
-        },
-      })
-      const { cPos, cNeg } = await cov.read()
-      cov.dispose()
-      return [cPos, cNeg]
+    const shape = [1, tokens, 1, d]
+    const labels = {
+      contrast: 'c',
+      reach: 'before',
+      queryRows: rows,
+      queryLabels: label,
+      keyRows: rows,
+      keyLabels: label,
     }
+    const batch = { q: { data: q, shape }, k: { data: k, shape }, labels }
+    const once = accumulation(subject, { heads: 1, headDim: d }, batch)
     return { tolerance: 1e-5, once, verify }
   }
   const product = await loadProduct(subject)

@@ -16,7 +16,11 @@ async function run(subject, quick) {
   if (subject.endsWith('prompts')) {
     const count = Number.parseInt(subject, 10)
     await accumulate(model, prompts(quick ? Math.min(count, 5000) : count), { backend: 'cpu' })
-    return mb(process.resourceUsage().maxRSS * 1024)
+    const heap = process.memoryUsage().heapTotal / 2 ** 20
+    return {
+      ...mb(process.resourceUsage().maxRSS * 1024),
+      note: `of which V8's heap takes ${heap.toFixed(1)} MiB at the end`,
+    }
   }
   // Warm, so that what is compared is the cancelled run alone.
   await cancelled(model)

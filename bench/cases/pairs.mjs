@@ -1,8 +1,8 @@
 /** One-to-one pairs: one positive and one negative key a query, rows gathered at random from large tensors. */
 
-import { QKCovariance } from '../../dist/index.js'
 import { decode, encode } from '../../dist/tensor.js'
 import { noise, permutation, read, readShared, relativeError, save } from '../data.mjs'
+import { accumulation } from '../own.mjs'
 import { gather, loadProduct } from '../peers/javascript.mjs'
 
 export default {
@@ -26,7 +26,7 @@ export default {
   // Every peer on the main case; the other shapes against OpenBLAS alone.
   subjects: ({ d, dtype, heads, counterfactual }) => {
     if (dtype !== 'f32' || counterfactual || heads > 1) return ['cpu']
-    if (d !== 128) return ['cpu', 'numpy-contiguous']
+    if (d !== 128) return ['cpu', 'numpy-contiguous', 'numpy-gather']
     return [
       ...['cpu', 'js', 'ml-matrix', 'tfjs-cpu', 'tfjs-wasm'],
       ...['numpy-contiguous', 'numpy-gather', 'torch-1', 'torch-2'],
@@ -80,7 +80,7 @@ async function load(subject, { n, d, heads, dtype }, folder) {
   )
   const want = read(folder, 'reference', Float64Array)
   const rows = (cPos, cNeg) => [cPos, cNeg].flatMap((c) => Array.from(c.subarray(0, CHECKED * d)))
-  const verify = ({ cPos, cNeg }) => relativeError(rows(cPos, cNeg), want)
+  const verify = ([cPos, cNeg]) => relativeError(rows(cPos, cNeg), want)
 
   if (subject === 'cpu' || subject === 'js') {
     const q = readShared(folder, 'q', Type)
@@ -88,14 +88,9 @@ async function load(subject, { n, d, heads, dtype }, folder) {
     const offsets = Int32Array.from({ length: n + 1 }, (_, i) => i)
     const shape = [1, n, heads, d]
     const terms = { contrast: 'c', ...index, posOffsets: offsets, negOffsets: offsets }
-    const add = async () => {
-      const cov = new QKCovariance({ heads, headDim: d, contrasts: ['c'], backend: subject })
-      await cov.add({ q: { data: q, dtype, shape }, k: { data: k, dtype, shape }, terms })
-      const found = await cov.read({ heads: [0] })
-      cov.dispose()
-      return found
-    }
-    return { tolerance: 1e-4, once: add, verify }
+    const batch = { q: { data: q, dtype, shape }, k: { data: k, dtype, shape }, terms }
+    const once = accumulation(subject, { heads, headDim: d }, batch, { heads: [0] })
+    return { tolerance: 1e-4, once, verify }
   }
   const product = await loadProduct(subject)
   const q = read(folder, 'q', Float32Array)
@@ -103,10 +98,7 @@ async function load(subject, { n, d, heads, dtype }, folder) {
   const once = () => {
     const queries = gather(q, index.query, d)
     const divide = (c) => Float64Array.from(c, (x) => x / n)
-    return {
-      cPos: divide(product(queries, gather(k, index.pos, d), n, d)),
-      cNeg: divide(product(queries, gather(k, index.neg, d), n, d)),
-    }
+    return [index.pos, index.neg].map((rows) => divide(product(queries, gather(k, rows, d), n, d)))
   }
   return { tolerance: 1e-3, once, verify }
 }

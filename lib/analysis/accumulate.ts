@@ -9,7 +9,7 @@ import { type BackendChoice, selectBackend } from '../backend/select.js'
 import { type PromptSetSummary, type Prompts, promptSet } from '../contrast/prompt-set.js'
 import { QkError, refuseUnknownKeys, throwIfAborted } from '../errors.js'
 import { groupBy } from '../group-by.js'
-import { captureGraph, type SiteRequest } from '../model/capture-graph.js'
+import { type CapturedOutput, captureGraph, type SiteRequest } from '../model/capture-graph.js'
 import { InferenceSession, type WireTensor } from '../model/inference/session.js'
 import { Model, TOLERANCE } from '../model/model.js'
 import { type HeadSpec, parseHeads } from '../model/sites/heads.js'
@@ -118,6 +118,7 @@ export async function accumulate(
     session = await InferenceSession.open({ bytes: graph.bytes, weightsFolder, threads: model.threads })
     const inputs = model.inputs.filter((i) => graph.inputs.includes(i.name))
     const padId = model.tokenizer?.padId ?? 0
+    const memory = new RowMemory()
 
     const encoded = async function* (): AsyncGenerator<EncodedPrompt> {
       for await (const placed of set) yield encodePrompt(model, placed)
@@ -134,12 +135,13 @@ export async function accumulate(
       })
       if (refused) throw refused
       const batch = buildBatch(group, summary.contrasts, inputs, batching, padId)
-      const rows = captureBatch(session, batch, graph.outputs, signal)
+      const rows = captureBatch(session, batch, graph.outputs, memory, signal)
       const before = captured
       captured = (async () => {
         const [found] = await Promise.all([rows, before])
         await added
-        added = addBatch(plan.slices, batch, found, signal).then(() => {
+        added = addBatch(plan.slices, batch, found.sites, signal).then(() => {
+          memory.giveBack(found.results)
           done += batch.prompts
           options.onProgress?.({ prompts: done, total: summary.prompts })
         })
@@ -250,24 +252,57 @@ interface Captured {
   k: WireTensor
 }
 
+/** Runs of the model whose memory is kept: of a batch that is accumulated, and of the one after it. */
+const MOST_FREE = 2
+
+/**
+ * Shared memory for captured rows, used again when their batch has been accumulated. Left to the garbage collector it would pile up, since each batch leaves little else to collect.
+ */
+class RowMemory {
+  readonly #free: Record<string, SharedArrayBuffer>[] = []
+
+  take(): Record<string, SharedArrayBuffer> | undefined {
+    return this.#free.pop()
+  }
+
+  giveBack(results: readonly Record<string, WireTensor>[]): void {
+    for (const tensors of results) {
+      if (this.#free.length >= MOST_FREE) return
+      const buffers = Object.entries(tensors).map(
+        ([name, { data }]) => [name, data.buffer as SharedArrayBuffer] as const,
+      )
+      this.#free.push(Object.fromEntries(buffers))
+    }
+  }
+}
+
 async function captureBatch(
   session: InferenceSession,
   batch: Batch,
-  outputs: readonly { q: string; k: string }[],
+  outputs: readonly CapturedOutput[],
+  memory: RowMemory,
   signal: AbortSignal | undefined,
-): Promise<Captured[]> {
+): Promise<{ sites: Captured[]; results: Record<string, WireTensor>[] }> {
   const results: Record<string, WireTensor>[] = []
   for (const inference of batch.inferences) {
+    const { feeds, queries, keys } = inference
+    const shapes = Object.fromEntries(
+      outputs.flatMap(({ q, k, heads, kvHeads, headDim }) => [
+        [q, [queries.length, heads, headDim]],
+        [k, [keys.length, kvHeads, headDim]],
+      ]),
+    )
     try {
-      results.push(await session.run(inference.feeds, { signal }))
+      results.push(await session.run(feeds, { shapes, into: memory.take(), signal }))
     } catch (error) {
       throw explainFailure(error, inference)
     }
   }
-  return outputs.map(({ q, k }) => ({
+  const sites = outputs.map(({ q, k }) => ({
     q: joinRows(results.map((r) => r[q])),
     k: joinRows(results.map((r) => r[k])),
   }))
+  return { sites, results }
 }
 
 /** onnxruntime's complaint, in terms of the prompts that were running. */

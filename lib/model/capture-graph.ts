@@ -21,8 +21,17 @@ export interface CaptureGraph {
   bytes: Uint8Array
   /** The model's own inputs that are still needed. */
   inputs: string[]
-  /** Names of the outputs with queries and keys, per request. */
-  outputs: { q: string; k: string }[]
+  /** Per request. */
+  outputs: CapturedOutput[]
+}
+
+/** Names of the outputs with queries and keys, and the lengths of their last two axes. */
+export interface CapturedOutput {
+  q: string
+  k: string
+  heads: number
+  kvHeads: number
+  headDim: number
 }
 
 /**
@@ -67,11 +76,16 @@ interface Heads {
 type Capture = (side: Side, heads: Heads, output: string) => string
 
 function build(editor: GraphEditor, requests: readonly SiteRequest[], capture: Capture): CaptureGraph {
-  const outputs = requests.map(({ site, heads, kvHeads }, index) => {
-    const keys = (kvHeads ?? range(site.kvHeads)).map((h) => h * site.keyStride)
+  const outputs = requests.map(({ site, heads, kvHeads }, index): CapturedOutput => {
+    const queries = { count: site.heads, chosen: heads ?? range(site.heads) }
+    const chosenKeys = (kvHeads ?? range(site.kvHeads)).map((h) => h * site.keyStride)
+    const keys = { count: site.kvHeads * site.keyStride, chosen: chosenKeys }
     return {
-      q: capture(site.query, { count: site.heads, chosen: heads ?? range(site.heads) }, `qkspace.q/${index}`),
-      k: capture(site.key, { count: site.kvHeads * site.keyStride, chosen: keys }, `qkspace.k/${index}`),
+      q: capture(site.query, queries, `qkspace.q/${index}`),
+      k: capture(site.key, keys, `qkspace.k/${index}`),
+      heads: queries.chosen.length,
+      kvHeads: keys.chosen.length,
+      headDim: site.headDim,
     }
   })
   for (const { q, k } of outputs) {

@@ -19,8 +19,9 @@ export function takeThread(program: URL): Worker {
     return waiting
   }
   return new Worker(program, {
-    // The threads make no objects worth keeping; a small nursery keeps resident memory level.
-    resourceLimits: { maxYoungGenerationSizeMb: 8 },
+    // The threads make no objects worth keeping. The smaller their nursery, the sooner what hangs on its
+    // garbage is freed: inputs and outputs of runs, outside the heap.
+    resourceLimits: { maxYoungGenerationSizeMb: 1 },
   })
 }
 

@@ -71,9 +71,13 @@ const Kernels* chooseKernels(const std::string& name, std::string& reason) {
       if (all[i].runs()) return all[i].kernels;
     } else if (name == all[i].kernels->name) {
       if (all[i].runs()) return all[i].kernels;
-      reason = "this processor does not have the instruction set '" + name + "'; it has: " + availableKernels();
-      return nullptr;
+      break;
     }
+  }
+  for (const char* known : {"baseline", "avx2", "avx512", "neon"}) {
+    if (name != known) continue;
+    reason = "this processor does not have the instruction set '" + name + "'; it has: " + availableKernels();
+    return nullptr;
   }
   reason = "no instruction set is called '" + name + "'; this processor has: " + availableKernels();
   return nullptr;

@@ -19,9 +19,18 @@ export interface SessionSpec {
   threads: number
 }
 
+export interface RunOptions {
+  /** The outputs that are wanted; all by default. */
+  fetches?: string[]
+  /** Shapes of outputs, where they are known beforehand: onnxruntime then writes them to memory of ours. */
+  shapes?: Record<string, readonly number[]>
+  /** Shared memory to return outputs in, as far as it is large enough. */
+  into?: Record<string, SharedArrayBuffer>
+}
+
 export type Request =
   | { kind: 'open'; spec: SessionSpec }
-  | { kind: 'run'; id: number; feeds: Record<string, WireTensor>; fetches?: string[] }
+  | ({ kind: 'run'; id: number; feeds: Record<string, WireTensor> } & RunOptions)
   | { kind: 'close' }
 
 export type Response =
@@ -34,11 +43,17 @@ export type Response =
 const port = parentPort!
 let session: ort.InferenceSession | undefined
 
+/**
+ * Memory of float outputs, by name, used again for every run of a session. What onnxruntime allocates for an
+ * output is freed only when it is collected, which a thread with so little garbage of its own seldom does.
+ */
+const reused = new Map<string, ArrayBuffer>()
+
 /** Results cross to the main thread in shared memory, which the native backend reads in place. */
-function share(tensor: ort.Tensor): WireTensor {
+function share(tensor: ort.Tensor, into: SharedArrayBuffer | undefined): WireTensor {
   const source = tensor.data as ArrayBufferView & { length: number }
   const bytes = new Uint8Array(source.buffer, source.byteOffset, source.byteLength)
-  const shared = new SharedArrayBuffer(bytes.length)
+  const shared = into && into.byteLength >= bytes.length ? into : new SharedArrayBuffer(bytes.length)
   new Uint8Array(shared).set(bytes)
   // Newer Node versions give float16 as Float16Array; its bits are what travels.
   const View =
@@ -46,8 +61,21 @@ function share(tensor: ort.Tensor): WireTensor {
       ? Uint16Array
       : (source.constructor as new (
           buffer: SharedArrayBuffer,
+          offset: number,
+          length: number,
         ) => ArrayBufferView)
-  return { type: tensor.type, dims: tensor.dims, data: new View(shared) }
+  return { type: tensor.type, dims: tensor.dims, data: new View(shared, 0, source.length) }
+}
+
+/** An output of known shape over memory that is used again; null where onnxruntime must allocate it. */
+function prepared(name: string, dims: readonly number[] | undefined): ort.Tensor | null {
+  const buffer = reused.get(name)
+  const size = dims?.reduce((a, b) => a * b, 1)
+  if (!buffer || !dims || !size) return null
+  if (size * 4 <= buffer.byteLength) return new ort.Tensor('float32', new Float32Array(buffer, 0, size), dims)
+  const larger = new ArrayBuffer(size * 5)
+  reused.set(name, larger)
+  return new ort.Tensor('float32', new Float32Array(larger, 0, size), dims)
 }
 
 function toTensor({ type, data, dims }: WireTensor): ort.Tensor {
@@ -67,13 +95,20 @@ async function open(spec: SessionSpec): Promise<Response> {
   }
 }
 
-async function run({ id, feeds, fetches }: Request & { kind: 'run' }): Promise<Response> {
+async function run({ id, feeds, fetches, shapes, into }: Request & { kind: 'run' }): Promise<Response> {
   try {
     const tensors = Object.fromEntries(Object.entries(feeds).map(([name, t]) => [name, toTensor(t)] as const))
-    const results = await (fetches ? session!.run(tensors, fetches) : session!.run(tensors))
-    const outputs = Object.fromEntries(
-      Object.entries(results).map(([name, tensor]) => [name, share(tensor as ort.Tensor)] as const),
+    const wanted = Object.fromEntries(
+      (fetches ?? session!.outputNames).map((name) => [name, prepared(name, shapes?.[name])] as const),
     )
+    const results = await session!.run(tensors, wanted)
+    const outputs = Object.fromEntries(
+      Object.entries(results).map(([name, tensor]) => [name, share(tensor, into?.[name])] as const),
+    )
+    // The first run tells the types.
+    for (const [name, { type }] of Object.entries(results)) {
+      if (shapes?.[name] && type === 'float32' && !reused.has(name)) reused.set(name, new ArrayBuffer(0))
+    }
     return { kind: 'result', id, outputs }
   } catch (error) {
     return { kind: 'error', id, message: (error as Error).message }
@@ -83,6 +118,7 @@ async function run({ id, feeds, fetches }: Request & { kind: 'run' }): Promise<R
 async function close(): Promise<Response> {
   await session?.release()
   session = undefined
+  reused.clear()
   return { kind: 'closed' }
 }
 

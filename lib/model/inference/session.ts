@@ -3,7 +3,7 @@
 import type { Worker } from 'node:worker_threads'
 import { abortedError, QkError, throwIfAborted } from '../../errors.js'
 import { returnThread, takeThread } from '../threads.js'
-import type { Request, Response, SessionSpec, WireTensor } from './session-worker.js'
+import type { Request, Response, RunOptions, SessionSpec, WireTensor } from './session-worker.js'
 
 export type { WireTensor } from './session-worker.js'
 
@@ -68,9 +68,9 @@ export class InferenceSession {
    */
   async run(
     feeds: Record<string, WireTensor>,
-    options: { fetches?: string[]; signal?: AbortSignal } = {},
+    options: RunOptions & { signal?: AbortSignal } = {},
   ): Promise<Record<string, WireTensor>> {
-    const { signal, fetches } = options
+    const { signal, ...rest } = options
     throwIfAborted(signal)
     if (this.ended) throw this.ended
     const id = this.nextId++
@@ -84,7 +84,7 @@ export class InferenceSession {
           settle(value)
         }
       this.pending.set(id, { resolve: done(resolve), reject: done(reject) })
-      this.worker.postMessage({ kind: 'run', id, feeds, fetches } satisfies Request)
+      this.worker.postMessage({ kind: 'run', id, feeds, ...rest } satisfies Request)
     })
   }
 
