@@ -3,7 +3,7 @@
 import { QkError } from '../errors.js'
 import { groupBy } from '../group-by.js'
 import { KEY_ROWS, QUERY_ROWS } from '../model/capture-graph.js'
-import { type ModelInput, makeArray, numberWriter, tokenFeeds } from '../model/inference/inputs.js'
+import { int64Tensor, type ModelInput, makeArray, numberWriter, tokenFeeds } from '../model/inference/inputs.js'
 import type { WireTensor } from '../model/inference/session.js'
 import type { EncodedPrompt, Run } from './encode.js'
 import type { LabelsInput, TermsInput } from './qk-covariance.js'
@@ -109,11 +109,14 @@ export function buildBatch(
         keyIndex.push(b, position, 0)
       }
     })
-    const fed = members.map((r) => runs[r].run)
-    while (fixedRuns !== undefined && fed.length < fixedRuns) fed.push(fed[0])
-    const feeds = runFeeds(inputs, fed, padId)
-    feeds[QUERY_ROWS] = rowIndices(queryIndex)
-    feeds[KEY_ROWS] = rowIndices(keyIndex)
+    const feeds = runFeeds(
+      inputs,
+      members.map((r) => runs[r].run),
+      padId,
+      fixedRuns,
+    )
+    feeds[QUERY_ROWS] = int64Tensor(queryIndex, 3)
+    feeds[KEY_ROWS] = int64Tensor(keyIndex, 3)
     return { feeds, queries, keys }
   })
   return { prompts: group.length, inferences, ...layTerms(group, contrasts, queryRow, keyRow) }
@@ -155,11 +158,18 @@ function shareInferences(runs: readonly Run[], padded: boolean, most = runs.leng
   )
 }
 
-function runFeeds(
+/**
+ * The inputs of runs of one kind, padded to the longest. A model that was exported for one batch size gets the
+ * first run again, as often as it takes.
+ */
+export function runFeeds(
   inputs: readonly ModelInput[],
-  runs: readonly Run[],
+  given: readonly Run[],
   padId: number,
+  fixedRuns = given.length,
 ): Record<string, WireTensor> {
+  const again = Array.from({ length: Math.max(0, fixedRuns - given.length) }, () => given[0])
+  const runs = [...given, ...again]
   if (runs[0].kind === 'tokens') {
     const ids = runs.map((run) => (run.kind === 'tokens' ? run.ids : []))
     return tokenFeeds(inputs, ids, padId)
@@ -181,16 +191,6 @@ function runFeeds(
     feeds[input.name] = { type: input.type, dims: [runs.length, ...shape], data }
   }
   return feeds
-}
-
-/** [n, 3], as `captureGraph` takes them. */
-function rowIndices(values: readonly number[]): WireTensor {
-  const data = new BigInt64Array(values.length)
-  const write = numberWriter(data, 'int64')
-  values.forEach((value, i) => {
-    write(i, value)
-  })
-  return { type: 'int64', dims: [values.length / 3, 3], data }
 }
 
 function layTerms(

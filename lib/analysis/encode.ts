@@ -2,7 +2,7 @@
 
 import path from 'node:path'
 import { type Located, resolvePosition } from '../contrast/positions.js'
-import type { Label, Labels, PromptSource, TensorSource } from '../contrast/prompt.js'
+import type { Label, Labels, Prompt, PromptSource, TensorSource } from '../contrast/prompt.js'
 import type { PlacedPrompt } from '../contrast/prompt-set.js'
 import { QkError } from '../errors.js'
 import { fixedLength } from '../model/inference/inputs.js'
@@ -36,6 +36,8 @@ export interface EncodedPrompt {
   /** The prompt's run and, for a counterfactual contrast, the run of the changed prompt. */
   runs: Run[]
   rules: EncodedRule[]
+  /** Token id or class that the prompt names as its answer. */
+  answer?: number
 }
 
 /** Errors: ERR_PROMPT, ERR_POSITION, ERR_MATCH, ERR_TOKENIZER, ERR_FILE; all name the prompt. */
@@ -62,7 +64,26 @@ export async function encodePrompt(model: Model, placed: PlacedPrompt): Promise<
     })
     return { contrast, counterfactual, terms }
   })
-  return { where, runs: second ? [first.run, second.run] : [first.run], rules }
+  const runs = second ? [first.run, second.run] : [first.run]
+  if (prompt.answer === undefined) return { where, runs, rules }
+  return { where, runs, rules, answer: await encodeAnswer(model, prompt, first.run, where) }
+}
+
+/** The id of the first token that the answer's text adds to the prompt's. */
+async function encodeAnswer(model: Model, { text, answer }: Prompt, run: Run, where: string): Promise<number> {
+  if (typeof answer === 'number') {
+    if (Number.isSafeInteger(answer) && answer >= 0) return answer
+    throw new QkError('ERR_PROMPT', `${where}: the answer ${answer} is not a token id or class`)
+  }
+  if (typeof answer !== 'string' || text === undefined || !model.tokenizer || run.kind !== 'tokens') {
+    throw new QkError('ERR_PROMPT', `${where}: an answer is a token id, or text in a prompt of text`)
+  }
+  const before = run.ids.length
+  const { ids } = await model.tokenizer.encode(text + answer)
+  if (ids.length > before && run.ids.every((id, i) => ids[i] === id)) return ids[before]
+  throw new QkError('ERR_PROMPT', `${where}: the answer "${answer}" changes the tokens before it`, {
+    hint: 'Does it need a space in front? Or give its token id.',
+  })
 }
 
 async function encodeSource(

@@ -51,6 +51,11 @@ export interface Prompt extends PromptSource, ContrastRule {
   contrasts?: Record<string, ContrastRule>
   /** The run that gives the negative half of every term. */
   counterfactual?: PromptSource & ContrastRule & { contrasts?: Record<string, ContrastRule> }
+  /**
+   * What the model should answer at the query of the terms: the text that follows, of which the first token
+   * counts, or a token id or class. Interventions report it; by default they take the token at the origin.
+   */
+  answer?: string | number
   /** Prompts that share material, for tests that permute whole groups. */
   group?: string
 }
@@ -118,6 +123,7 @@ const PROMPT_KEYS = [
   'terms',
   'labels',
   'counterfactual',
+  'answer',
   'group',
 ]
 const COUNTERFACTUAL_KEYS = ['text', 'tokens', 'inputs', 'terms', 'contrasts']

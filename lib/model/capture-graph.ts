@@ -3,7 +3,7 @@
  * terms use gathered inside, so that nothing else is computed or leaves it.
  */
 
-import { type Graph, GraphEditor } from './onnx/graph.js'
+import { ElementType, type Graph, GraphEditor } from './onnx/graph.js'
 import type { Axis } from './sites/axes.js'
 import type { ResolvedSite, Side } from './sites/site.js'
 
@@ -41,8 +41,8 @@ export interface CapturedOutput {
  */
 export function captureGraph(graph: Graph, requests: readonly SiteRequest[]): CaptureGraph {
   const editor = new GraphEditor(graph)
-  editor.int64Input(QUERY_ROWS, ['qkspace.query_rows.n', 3])
-  editor.int64Input(KEY_ROWS, ['qkspace.key_rows.n', 3])
+  editor.input(QUERY_ROWS, ElementType.int64, ['qkspace.query_rows.n', 3])
+  editor.input(KEY_ROWS, ElementType.int64, ['qkspace.key_rows.n', 3])
   const gather = rowGatherer(editor)
   return build(editor, requests, (side, heads, output) => {
     const rows = output.startsWith('qkspace.q/') ? QUERY_ROWS : KEY_ROWS
@@ -66,7 +66,7 @@ export function fullCaptureGraph(
   )
 }
 
-/** The heads to capture of one side: their indices along the head axis, out of how many. */
+/** The heads to take of one side: their indices along the head axis, out of how many. */
 interface Heads {
   count: number
   chosen: readonly number[]
@@ -100,9 +100,9 @@ function build(editor: GraphEditor, requests: readonly SiteRequest[], capture: C
  * Gathers rows from where they lie, whatever the order of the axes: an index for every (row, head), so that
  * only what is wanted is moved. Transposing first would move every position of every layer.
  */
-function rowGatherer(editor: GraphEditor) {
+export function rowGatherer(editor: GraphEditor) {
   const indices = new Map<string, string>()
-  return (side: Side, heads: Heads, rows: string, output: string): string => {
+  return (side: Side, heads: Heads, rows: string, output?: string): string => {
     let { tensor, axes } = side
     if (axes.at(-1) !== 'dim') {
       const perm = [...axes.keys()].filter((i) => axes[i] !== 'dim')
@@ -151,7 +151,7 @@ function byRows(editor: GraphEditor, side: Side, { count, chosen }: Heads): stri
   if (axes.length !== 4 || !axes.includes('head')) {
     tensor = editor.node('Reshape', [tensor, editor.int64Constant([0, 0, count, -1])])
   }
-  const all = chosen.length === count
+  const all = chosen.length === count && chosen.every((h, i) => h === i)
   if (!all) tensor = editor.node('Gather', [tensor, editor.int64Constant(chosen)], { axis: 2 })
   return tensor
 }

@@ -71,6 +71,7 @@ export async function openModel(path: string, options: OpenOptions = {}): Promis
   survey.sites.forEach((site, i) => {
     site.relativeError = verified[i].relativeError
     site.keyStride = verified[i].keyStride
+    site.productType = verified[i].productType
     site.kvHeads /= verified[i].keyStride
   })
   return new Model(path, survey.sites, unsupported, inputs, graph, threads, tokenizer)

@@ -247,3 +247,13 @@ export function numberWriter(data: NumericArray, type: string): (index: number, 
     data[index] = value
   }
 }
+
+/** int64 [n, width], or [n] for a width of 1. */
+export function int64Tensor(values: readonly number[], width: number): WireTensor {
+  const data = new BigInt64Array(values.length)
+  const write = numberWriter(data, 'int64')
+  values.forEach((value, i) => {
+    write(i, value)
+  })
+  return { type: 'int64', dims: width === 1 ? [values.length] : [values.length / width, width], data }
+}

@@ -169,6 +169,7 @@ export class GraphEditor {
   private readonly addedInputs: ValueInfoProto[] = []
   private readonly addedInitializers: TensorProto[] = []
   private readonly outputs: string[] = []
+  private readonly intercepted = new Map<string, string>()
   private counter = 0
 
   constructor(readonly graph: Graph) {}
@@ -198,7 +199,8 @@ export class GraphEditor {
     return name
   }
 
-  int64Input(name: string, dims: (string | number)[]): string {
+  /** Declares an input of the graph. */
+  input(name: string, elemType: number, dims: (string | number)[]): string {
     const dim = dims.map((d) => ({
       value:
         typeof d === 'number'
@@ -206,7 +208,7 @@ export class GraphEditor {
           : { case: 'dimParam' as const, value: d },
     }))
     const type = {
-      value: { case: 'tensorType' as const, value: { elemType: ElementType.int64, shape: { dim } } },
+      value: { case: 'tensorType' as const, value: { elemType, shape: { dim } } },
     }
     this.addedInputs.push(create(ValueInfoProtoSchema, { name, type }))
     return name
@@ -225,6 +227,24 @@ export class GraphEditor {
     return name
   }
 
+  floatConstant(value: number): string {
+    const name = `qkspace.constant.${this.counter++}`
+    this.addedInitializers.push(
+      create(TensorProtoSchema, { name, dataType: ElementType.float, dims: [], floatData: [value] }),
+    )
+    return name
+  }
+
+  /**
+   * Puts room between a tensor and everything that reads it: its producer writes to the name that is returned,
+   * and a node that is added has to write the tensor's own.
+   */
+  intercept(tensor: string): string {
+    const raw = `qkspace.raw/${tensor}`
+    this.intercepted.set(tensor, raw)
+    return raw
+  }
+
   output(name: string): void {
     if (!this.outputs.includes(name)) this.outputs.push(name)
   }
@@ -233,24 +253,12 @@ export class GraphEditor {
   build(): { bytes: Uint8Array; inputs: string[] } {
     const { graph } = this
     const source = graph.model.proto
-    const added = new Map(this.addedNodes.flatMap((node) => node.output.map((name) => [name, node] as const)))
-    const keptNodes = new Set<NodeProto>()
-    const needed = new Set<string>()
-    const stack = [...this.outputs]
-    while (stack.length > 0) {
-      const name = stack.pop()!
-      if (needed.has(name)) continue
-      needed.add(name)
-      const node = added.get(name) ?? graph.producers.get(name)
-      if (!node || keptNodes.has(node)) continue
-      keptNodes.add(node)
-      stack.push(...namesUsedBy(node))
-    }
+    const { order, needed } = this.neededNodes()
     const inputs = [...source.graph!.input, ...this.addedInputs].filter((i) => needed.has(i.name))
     const proto = create(ModelProtoSchema, { ...source })
     proto.graph = create(GraphProtoSchema, {
       name: source.graph!.name,
-      node: [...graph.nodes, ...this.addedNodes].filter((node) => keptNodes.has(node)),
+      node: order,
       initializer: [...source.graph!.initializer, ...this.addedInitializers].filter((t) =>
         needed.has(t.name),
       ),
@@ -264,5 +272,48 @@ export class GraphEditor {
       bytes: toBinary(ModelProtoSchema, proto),
       inputs: inputs.map((i) => i.name).filter((name) => own.has(name)),
     }
+  }
+
+  /** The nodes that the outputs depend on, in topological order, and all tensors among them. */
+  private neededNodes(): { order: NodeProto[]; needed: Set<string> } {
+    const producers = new Map(this.graph.producers)
+    for (const [tensor, raw] of this.intercepted) {
+      const node = producers.get(tensor)!
+      const output = node.output.map((name) => (name === tensor ? raw : name))
+      const renamed = create(NodeProtoSchema, { ...node, output })
+      for (const name of output) producers.set(name, renamed)
+    }
+    for (const node of this.addedNodes) for (const name of node.output) producers.set(name, node)
+    const order: NodeProto[] = []
+    const needed = new Set<string>()
+    const state = new Map<NodeProto, 'open' | 'done'>()
+    // Depth first with a stack of its own: graphs may be deeper than the call stack. A node is left in the
+    // stack until what it reads has been placed.
+    const stack = [...this.outputs].reverse()
+    while (stack.length > 0) {
+      const name = stack[stack.length - 1]
+      needed.add(name)
+      const node = producers.get(name)
+      if (!node || state.get(node) === 'done') {
+        stack.pop()
+        continue
+      }
+      const pending = state.has(node)
+        ? []
+        : namesUsedBy(node).filter((used) => {
+            needed.add(used)
+            const producer = producers.get(used)
+            return producer !== undefined && !state.has(producer)
+          })
+      if (pending.length > 0) {
+        state.set(node, 'open')
+        stack.push(...pending)
+        continue
+      }
+      state.set(node, 'done')
+      order.push(node)
+      stack.pop()
+    }
+    return { order, needed }
   }
 }

@@ -43,6 +43,8 @@ export interface Verification {
   keyStride: number
   /** Element type of the captured queries. */
   dtype: 'f32' | 'f16'
+  /** onnxruntime's name of the element type of the product's output. */
+  productType: string
 }
 
 /** Below this a score is masked: exporters use -10000, the type's lowest number, or minus infinity. */
@@ -64,6 +66,7 @@ export function checkScores(check: ScoreCheck, tensors: Record<string, WireTenso
     finite: q.data.every(Number.isFinite) && k.data.every(Number.isFinite),
     keyStride: keyStride(k),
     dtype: tensors[check.q].type === 'float16' ? 'f16' : 'f32',
+    productType: tensors[check.product].type,
   }
 }
 

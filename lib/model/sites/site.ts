@@ -54,6 +54,10 @@ export interface ResolvedSite extends AttentionSite {
   operandScale: number
   /** Meaning of the axes of the product's output; `keyPos` is the softmax's axis. */
   productAxes: ProductAxis[]
+  /** Size of the product's group axis, 1 where there is none. */
+  productGroups: number
+  /** onnxruntime's name of the element type of the product's output; settled by verification. */
+  productType: string
   /** Every how many heads of the captured keys are distinct: 1 unless they were repeated untraceably. */
   keyStride: number
 }

@@ -167,6 +167,10 @@ function resolve(
     key: sideAt(key, shapes),
     operandScale,
     productAxes: axes.product,
+    productGroups: axes.product.includes('group')
+      ? shapes(product.output[0])![axes.product.indexOf('group')]
+      : 1,
+    productType: 'float32',
     keyStride: 1,
   }
 }

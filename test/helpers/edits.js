@@ -1,0 +1,118 @@
+/** Runs single edits inside a model, close to the graph, so that patterns and outputs can be compared in full. */
+
+import { layEdits } from '../../dist/analysis/edit-layout.js'
+import { editGraph } from '../../dist/model/edit-graph.js'
+import { fullCaptureGraph } from '../../dist/model/capture-graph.js'
+import { tokenFeeds } from '../../dist/model/inference/inputs.js'
+import { InferenceSession } from '../../dist/model/inference/session.js'
+import { GraphEditor } from '../../dist/model/onnx/graph.js'
+import { seededRandom } from '../../dist/random.js'
+
+export const zeros = (d) => new Float32Array(d * d)
+export const identity = (d) => Float32Array.from({ length: d * d }, (_, i) => Number(i % (d + 1) === 0))
+
+/** A prompt of random tokens as one item: the last token looks from `origin` to `target`. */
+export function tokenItem(length, { origin = 1, target = 2, seed = 1, vocabulary = 20, query = length - 1 } = {}) {
+  const random = seededRandom(seed)
+  const ids = Array.from({ length }, () => 3 + random.below(vocabulary - 3))
+  return { where: `item ${seed}`, prompt: seed, run: { kind: 'tokens', ids }, query, origin, target }
+}
+
+/**
+ * A function that runs items with one edit. `requests` are [layer, heads]; `projections[site][head]` are [d, d].
+ * It gives pattern[site] as [item][head] rows over keys, and the logits of each item.
+ */
+export async function editor(model, requests) {
+  const sites = requests.map(([layer, heads]) => ({ site: model.sites[layer], heads }))
+  const graph = editGraph(model.graph, sites)
+  const session = await InferenceSession.open({
+    bytes: graph.bytes,
+    weightsFolder: model.graph.model.weightsFolder,
+    threads: 1,
+  })
+  const run = async (items, shape, projections, added) => {
+    const full = { edit: 'swap', side: 'key', rows: 'query', factor: 1, ...shape }
+    const { feeds, slots } = layEdits(items, full, model.inputs, 0)
+    sites.forEach(({ site, heads }, s) => {
+      const d = site.headDim
+      for (const side of ['query', 'key']) {
+        const data = new Float32Array(heads.length * d * d)
+        if (side === full.side) heads.forEach((_, h) => data.set(projections[s][h], h * d * d))
+        feeds[graph.sites[s].projection[side]] = { type: 'float32', dims: [heads.length, d, d], data }
+        const rows = new Float32Array(slots[side] * heads.length * d)
+        for (let slot = 1; added && side === full.side && slot < slots[side]; slot++) {
+          heads.forEach((_, h) => rows.set(added[s][h], (slot * heads.length + h) * d))
+        }
+        const dims = [slots[side], heads.length, d]
+        feeds[graph.sites[s].added[side]] = { type: 'float32', dims, data: rows }
+      }
+    })
+    const wanted = Object.fromEntries(Object.entries(feeds).filter(([name]) => graph.inputs.includes(name)))
+    const outputs = await session.run(wanted)
+    const patterns = graph.sites.map(({ pattern }, s) => {
+      const { data, dims } = outputs[pattern]
+      const [n, , keys] = dims
+      return Array.from({ length: n }, (_, r) =>
+        sites[s].heads.map((__, h) => {
+          const from = (r * sites[s].heads.length + h) * keys
+          return Array.from(data.subarray(from, from + keys))
+        }),
+      )
+    })
+    const { data, dims } = outputs[graph.logits]
+    const logits = items.map((_, r) => Array.from(data.subarray(r * dims[1], (r + 1) * dims[1])))
+    return { patterns, logits }
+  }
+  return { run, close: () => session.close() }
+}
+
+/** The untouched model's logits at the queries of the items, one by one. */
+export async function plainLogits(model, items) {
+  const output = model.graph.model.proto.graph.output[0].name
+  const { bytes } = (() => {
+    const plain = new GraphEditor(model.graph)
+    plain.output(output)
+    return plain.build()
+  })()
+  const { weightsFolder } = model.graph.model
+  const session = await InferenceSession.open({ bytes, weightsFolder, threads: 1 })
+  try {
+    const rows = []
+    for (const { run, query } of items) {
+      const { data, dims } = (await session.run(tokenFeeds(model.inputs, [run.ids], 0)))[output]
+      rows.push(Array.from(data.subarray(query * dims[2], (query + 1) * dims[2]), Number))
+    }
+    return rows
+  } finally {
+    await session.close()
+  }
+}
+
+/** Query and key rows of one item in one head, in float64: { q [d], k [keys][d] }. */
+export async function capturedRows(model, layer, head, { run, query }) {
+  const site = model.sites[layer]
+  const key = Math.floor((head * site.kvHeads) / site.heads)
+  const { bytes, outputs, inputs } = fullCaptureGraph(
+    model.graph,
+    [{ site, heads: [head], kvHeads: [key] }],
+    [],
+  )
+  const { weightsFolder } = model.graph.model
+  const session = await InferenceSession.open({ bytes, weightsFolder, threads: 1 })
+  try {
+    const feeds = tokenFeeds(
+      model.inputs.filter((i) => inputs.includes(i.name)),
+      [run.ids],
+      0,
+    )
+    const found = await session.run(feeds)
+    const d = site.headDim
+    const row = ({ data }, i) => Array.from(data.subarray(i * d, (i + 1) * d))
+    return {
+      q: row(found[outputs[0].q], query),
+      k: run.ids.map((_, j) => row(found[outputs[0].k], j)),
+    }
+  } finally {
+    await session.close()
+  }
+}
