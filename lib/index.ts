@@ -8,6 +8,8 @@ export {
   type SiteSums,
   type Sums,
 } from './analysis/accumulate.js'
+export type { ArrayInput } from './analysis/array-input.js'
+export { type Basis, orthonormalBasis, randomBasis, unionBasis } from './analysis/basis.js'
 export { type DecomposeOptions, decompose, type RankRule } from './analysis/decompose.js'
 export {
   type BatchInput,
