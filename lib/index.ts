@@ -9,6 +9,15 @@ export {
   type Sums,
 } from './analysis/accumulate.js'
 export type { ArrayInput } from './analysis/array-input.js'
+export {
+  type AttributeArraysOptions,
+  type Attribution,
+  type AttributionFeature,
+  type AttributionSides,
+  type AttributionTable,
+  attributeArrays,
+  type TableAttribution,
+} from './analysis/attribute-arrays.js'
 export { type Basis, orthonormalBasis, randomBasis, unionBasis } from './analysis/basis.js'
 export { type DecomposeOptions, decompose, type RankRule } from './analysis/decompose.js'
 export {
@@ -20,6 +29,7 @@ export {
   type TensorInput,
   type TermsInput,
 } from './analysis/qk-covariance.js'
+export type { SplitMethod } from './analysis/split.js'
 export { type SvdOptions, svd } from './analysis/svd.js'
 export type { CovarianceMoments, Dtype, Estimator, SideMoments, SvdResult } from './backend/backend.js'
 export { type BackendChoice, type BackendReport, backends } from './backend/select.js'
