@@ -21,6 +21,14 @@ export {
 export { type Basis, orthonormalBasis, randomBasis, unionBasis } from './analysis/basis.js'
 export { type DecomposeOptions, decompose, type RankRule } from './analysis/decompose.js'
 export {
+  type Attention,
+  type Edit,
+  type InterveneArraysOptions,
+  type Intervention,
+  interveneArrays,
+} from './analysis/intervene-arrays.js'
+export { type MeasureMoveOptions, type Move, measureMove } from './analysis/measure-move.js'
+export {
   type BatchInput,
   type Covariances,
   type LabelsInput,
