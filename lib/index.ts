@@ -19,6 +19,7 @@ export {
   type TableAttribution,
 } from './analysis/attribute-arrays.js'
 export { type Basis, orthonormalBasis, randomBasis, unionBasis } from './analysis/basis.js'
+export { type BootstrapOptions, bootstrapMean, bootstrapRatio, type Interval } from './analysis/bootstrap.js'
 export { type DecomposeOptions, decompose, type RankRule } from './analysis/decompose.js'
 export {
   type Attention,
