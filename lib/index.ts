@@ -8,7 +8,27 @@ export {
   type SiteSums,
   type Sums,
 } from './analysis/accumulate.js'
+export type { ArrayInput } from './analysis/array-input.js'
+export {
+  type AttributeArraysOptions,
+  type Attribution,
+  type AttributionFeature,
+  type AttributionSides,
+  type AttributionTable,
+  attributeArrays,
+  type TableAttribution,
+} from './analysis/attribute-arrays.js'
+export { type Basis, orthonormalBasis, randomBasis, unionBasis } from './analysis/basis.js'
+export { type BootstrapOptions, bootstrapMean, bootstrapRatio, type Interval } from './analysis/bootstrap.js'
 export { type DecomposeOptions, decompose, type RankRule } from './analysis/decompose.js'
+export {
+  type Attention,
+  type Edit,
+  type InterveneArraysOptions,
+  type Intervention,
+  interveneArrays,
+} from './analysis/intervene-arrays.js'
+export { type MeasureMoveOptions, type Move, measureMove } from './analysis/measure-move.js'
 export {
   type BatchInput,
   type Covariances,
@@ -18,6 +38,7 @@ export {
   type TensorInput,
   type TermsInput,
 } from './analysis/qk-covariance.js'
+export type { SplitMethod } from './analysis/split.js'
 export { type SvdOptions, svd } from './analysis/svd.js'
 export type { CovarianceMoments, Dtype, Estimator, SideMoments, SvdResult } from './backend/backend.js'
 export { type BackendChoice, type BackendReport, backends } from './backend/select.js'
