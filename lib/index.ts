@@ -10,6 +10,14 @@ export {
 } from './analysis/accumulate.js'
 export type { ArrayInput } from './analysis/array-input.js'
 export {
+  type AttributedPrompt,
+  type AttributedRow,
+  type AttributeOptions,
+  type AttributionReport,
+  attribute,
+  type HeadExplained,
+} from './analysis/attribute.js'
+export {
   type AttributeArraysOptions,
   type Attribution,
   type AttributionFeature,
@@ -21,6 +29,14 @@ export {
 export { type Basis, orthonormalBasis, randomBasis, unionBasis } from './analysis/basis.js'
 export { type BootstrapOptions, bootstrapMean, bootstrapRatio, type Interval } from './analysis/bootstrap.js'
 export { type DecomposeOptions, decompose, type RankRule } from './analysis/decompose.js'
+export type {
+  BeforeAfter,
+  Estimate,
+  HeadMove,
+  InterventionVariant,
+  OutputChange,
+} from './analysis/edit-report.js'
+export { type InterveneOptions, type InterventionReport, intervene } from './analysis/intervene.js'
 export {
   type Attention,
   type Edit,

@@ -185,7 +185,9 @@ test('a key ablated to a mean has the mean’s score', async (t) => {
   await close()
   const { q, k } = await capturedRows(model, 0, 1, item)
   const { scale } = model.sites[0]
-  const scores = k.map((row, j) => scale * q.reduce((s, x, i) => s + x * (j === item.origin ? mean[i] : row[i]), 0))
+  const scores = k.map(
+    (row, j) => scale * q.reduce((s, x, i) => s + x * (j === item.origin ? mean[i] : row[i]), 0),
+  )
   const ratio = patterns[0][0][0][item.origin] / patterns[0][0][0][item.target]
   const expected = Math.exp(scores[item.origin] - scores[item.target])
   t.true(Math.abs(ratio / expected - 1) < 1e-4)

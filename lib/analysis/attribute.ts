@@ -21,8 +21,8 @@ import {
 } from './attribute-arrays.js'
 import { batchingFor, runFeeds } from './batch.js'
 import { bootstrapMean, bootstrapRatio } from './bootstrap.js'
-import { type EditItem, itemBatches } from './edit-layout.js'
 import { editItems } from './edit-items.js'
+import { type EditItem, itemBatches } from './edit-layout.js'
 import type { Estimate } from './edit-report.js'
 import { type ChosenHead, chosenHeads, requestsBySite } from './heads.js'
 import type { SplitMethod } from './split.js'
@@ -152,7 +152,8 @@ export async function attribute(
   } finally {
     await session.close()
   }
-  if (rows === 0) throw new QkError('ERR_ARGUMENT', `no prompt has terms of the contrast "${settings.contrast}"`)
+  if (rows === 0)
+    throw new QkError('ERR_ARGUMENT', `no prompt has terms of the contrast "${settings.contrast}"`)
   return {
     model: model.path,
     prompts: summary,

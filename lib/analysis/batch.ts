@@ -3,7 +3,13 @@
 import { QkError } from '../errors.js'
 import { groupBy } from '../group-by.js'
 import { KEY_ROWS, QUERY_ROWS } from '../model/capture-graph.js'
-import { int64Tensor, type ModelInput, makeArray, numberWriter, tokenFeeds } from '../model/inference/inputs.js'
+import {
+  int64Tensor,
+  type ModelInput,
+  makeArray,
+  numberWriter,
+  tokenFeeds,
+} from '../model/inference/inputs.js'
 import type { WireTensor } from '../model/inference/session.js'
 import type { EncodedPrompt, Run } from './encode.js'
 import type { LabelsInput, TermsInput } from './qk-covariance.js'

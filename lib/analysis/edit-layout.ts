@@ -81,7 +81,8 @@ export function layEdits(
       const at: Slot['at'] = [b, position]
       if (edit === 'ablate') return { at, from: at, factor: 0 }
       if (edit === 'scale') return { at, from: at, factor }
-      if (item.donor) return { at, from: [donorRun!, side === 'key' ? item.donor.key : item.donor.query], factor: 1 }
+      if (item.donor)
+        return { at, from: [donorRun!, side === 'key' ? item.donor.key : item.donor.query], factor: 1 }
       return { at, from: [b, other!], factor: 1 }
     }
     if (side === 'key') {
@@ -93,7 +94,7 @@ export function layEdits(
       }
       const first = slots.key.length - edited.length
       const queries = rows === 'all' ? [...Array(lengthOf(item)).keys()] : [item.query]
-      for (const i of queries) edited.forEach((j, s) => addCell(b, i, j, first + s))
+      for (const i of queries) for (const [s, j] of edited.entries()) addCell(b, i, j, first + s)
       return
     }
     const slot = slots.query.push(editRow(item.query, undefined)) - 1
@@ -108,8 +109,14 @@ export function layEdits(
   for (const which of ['query', 'key'] as const) {
     const names = EDIT_INPUTS[which]
     const own = slots[which]
-    feeds[names.at] = int64Tensor(own.flatMap(({ at }) => [...at, 0]), 3)
-    feeds[names.from] = int64Tensor(own.flatMap(({ from }) => [...from, 0]), 3)
+    feeds[names.at] = int64Tensor(
+      own.flatMap(({ at }) => [...at, 0]),
+      3,
+    )
+    feeds[names.from] = int64Tensor(
+      own.flatMap(({ from }) => [...from, 0]),
+      3,
+    )
     feeds[names.factor] = {
       type: 'float32',
       dims: [own.length, 1, 1],
@@ -129,7 +136,9 @@ export async function* itemBatches(
   const { padded, fixedRuns } = batchingFor(model.inputs, size)
   let waiting: EditItem[] = []
   const length = ({ run }: { run: EditItem['run'] }) =>
-    run.kind === 'tokens' ? `${run.ids.length}` : JSON.stringify(Object.values(run.tensors).map((t) => t.shape))
+    run.kind === 'tokens'
+      ? `${run.ids.length}`
+      : JSON.stringify(Object.values(run.tensors).map((t) => t.shape))
   const flush = function* () {
     const key = (item: EditItem) => {
       const donor = item.donor ? length(item.donor) : ''
@@ -137,9 +146,15 @@ export async function* itemBatches(
     }
     for (const group of groupBy(waiting, key).values()) {
       if (!padded && group[0].donor && length(group[0]) !== length(group[0].donor)) {
-        throw new QkError('ERR_PROMPT', `${group[0].where}: the model has no mask, so both runs must be as long`)
+        throw new QkError(
+          'ERR_PROMPT',
+          `${group[0].where}: the model has no mask, so both runs must be as long`,
+        )
       }
-      const most = Math.max(1, Math.floor((fixedRuns ?? group.length) / (fixedRuns && group[0].donor ? 2 : 1)))
+      const most = Math.max(
+        1,
+        Math.floor((fixedRuns ?? group.length) / (fixedRuns && group[0].donor ? 2 : 1)),
+      )
       for (let i = 0; i < group.length; i += most) yield group.slice(i, i + most)
     }
     waiting = []

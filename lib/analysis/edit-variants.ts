@@ -66,7 +66,14 @@ export function editVariants(
     const own = bases.map(projection)
     return [
       { name, kind: 'features', features: names, ranks, projections: [own], vacuous: false },
-      { name: `random, rank of ${name}`, kind: 'random', features: names, ranks, projections: draws, vacuous },
+      {
+        name: `random, rank of ${name}`,
+        kind: 'random',
+        features: names,
+        ranks,
+        projections: draws,
+        vacuous,
+      },
       {
         name: `all but ${name}`,
         kind: 'complement',

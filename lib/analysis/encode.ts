@@ -70,7 +70,12 @@ export async function encodePrompt(model: Model, placed: PlacedPrompt): Promise<
 }
 
 /** The id of the first token that the answer's text adds to the prompt's. */
-async function encodeAnswer(model: Model, { text, answer }: Prompt, run: Run, where: string): Promise<number> {
+async function encodeAnswer(
+  model: Model,
+  { text, answer }: Prompt,
+  run: Run,
+  where: string,
+): Promise<number> {
   if (typeof answer === 'number') {
     if (Number.isSafeInteger(answer) && answer >= 0) return answer
     throw new QkError('ERR_PROMPT', `${where}: the answer ${answer} is not a token id or class`)

@@ -62,7 +62,18 @@ export interface InterveneOptions {
 }
 
 const OPTIONS: readonly (keyof InterveneOptions)[] = [
-  ...(['result', 'heads', 'features', 'contrast', 'edit', 'side', 'rows', 'factor', 'to', 'strength'] as const),
+  ...([
+    'result',
+    'heads',
+    'features',
+    'contrast',
+    'edit',
+    'side',
+    'rows',
+    'factor',
+    'to',
+    'strength',
+  ] as const),
   ...(['randoms', 'seed', 'output', 'batchSize', 'signal', 'onProgress'] as const),
 ]
 

@@ -5,10 +5,12 @@ import { Command, CommanderError } from 'commander'
 import { QkError } from '../errors.js'
 import { removeUnfinishedFiles } from '../store/atomic-file.js'
 import { versions } from '../versions.js'
+import { registerAttribute } from './attribute.js'
 import { registerDecompose } from './decompose.js'
 import { registerDemo } from './demo.js'
 import { registerDoctor } from './doctor.js'
 import { registerInspect } from './inspect.js'
+import { registerIntervene } from './intervene.js'
 import { registerToy } from './toy.js'
 
 const EXIT = { failed: 1, usage: 2 } as const
@@ -34,9 +36,11 @@ const program = new Command('qkspace')
   .showHelpAfterError('(see --help)')
   .exitOverride()
 
-for (const register of [registerInspect, registerDecompose, registerDoctor, registerToy, registerDemo]) {
-  register(program)
-}
+const commands = [
+  ...[registerInspect, registerDecompose, registerAttribute, registerIntervene],
+  ...[registerDoctor, registerToy, registerDemo],
+]
+for (const register of commands) register(program)
 for (const command of program.commands) makeStrict(command)
 
 function makeStrict(command: Command): void {

@@ -5,7 +5,7 @@ import type { RankRule } from '../analysis/decompose.js'
 import type { Estimator } from '../backend/backend.js'
 import type { BackendChoice } from '../backend/select.js'
 
-const choice =
+export const parseChoice =
   <T extends string>(what: string, known: readonly T[], toCome: readonly string[] = []) =>
   (value: string): T => {
     if (known.includes(value as T)) return value as T
@@ -14,8 +14,8 @@ const choice =
     )
   }
 
-export const parseBackend = choice<BackendChoice>('backend', ['auto', 'js', 'cpu'], ['cuda'])
-export const parseEstimator = choice<Estimator>('estimator', ['per-query', 'per-pair', 'sum'])
+export const parseBackend = parseChoice<BackendChoice>('backend', ['auto', 'js', 'cpu'], ['cuda'])
+export const parseEstimator = parseChoice<Estimator>('estimator', ['per-query', 'per-pair', 'sum'])
 
 /** `energy:0.99` or `fixed:8`. */
 export function parseRank(value: string): RankRule {
@@ -49,6 +49,24 @@ export function parseHeadNames(value: string): string {
     throw new InvalidArgumentError(`"${wrong}" does not name a head; write all, or names as in L0H1,L2H3.`)
   }
   return value.toLowerCase() === 'all' ? 'all' : value
+}
+
+/** Names with commas. */
+export function parseNames(value: string): string[] {
+  const names = value.split(',').map((name) => name.trim())
+  if (names.every((name) => name !== '')) return names
+  throw new InvalidArgumentError('Write names with commas between them.')
+}
+
+/** Unions with commas, the names of each joined by +, as in `order,match,order+match`. */
+export function parseUnions(value: string): string[][] {
+  return parseNames(value).map((union) => parseNames(union.replaceAll('+', ',')))
+}
+
+export function parseNumber(value: string): number {
+  const number = Number(value)
+  if (value.trim() === '' || !Number.isFinite(number)) throw new InvalidArgumentError('Expected a number.')
+  return number
 }
 
 export const parseWhole =

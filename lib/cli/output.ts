@@ -1,9 +1,10 @@
 /** What commands print: one JSON document, or tables for people; progress on a terminal's standard error. */
 
 import cliProgress from 'cli-progress'
+import { jsonText } from '../store/json-file.js'
 
 export function printJson(value: unknown): void {
-  process.stdout.write(`${JSON.stringify(value, (_, v) => (Number.isNaN(v) ? null : v), 2)}\n`)
+  process.stdout.write(`${jsonText(value)}\n`)
 }
 
 export function printLine(text = ''): void {
@@ -25,6 +26,12 @@ export function printTable(header: readonly string[], rows: readonly (readonly s
 export function fixed(value: number, decimals: number): string {
   const text = value.toFixed(decimals)
   return Number(text) === 0 ? (0).toFixed(decimals) : text
+}
+
+/** A mean with its interval. */
+export function estimate({ mean, low, high }: { mean: number; low: number; high: number }): string {
+  const range = Number.isNaN(low) ? '' : ` [${fixed(low, 3)}, ${fixed(high, 3)}]`
+  return `${fixed(mean, 3)}${range}`
 }
 
 export interface Progress {

@@ -91,8 +91,7 @@ export function editGraph(graph: Graph, requests: readonly EditRequest[], output
     const keyHeads = heads.map((h) => Math.floor(h / perKey) * site.keyStride)
     const read = {
       query: (at: string) => gather(site.query, { count: site.heads, chosen: heads }, at),
-      key: (at: string) =>
-        gather(site.key, { count: site.kvHeads * site.keyStride, chosen: keyHeads }, at),
+      key: (at: string) => gather(site.key, { count: site.kvHeads * site.keyStride, chosen: keyHeads }, at),
     }
     const float = (tensor: string) => editor.node('Cast', [tensor], { to: ElementType.float })
     /** Rows of the cells before and after the edit, [cells, heads, d]. */

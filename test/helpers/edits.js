@@ -1,8 +1,8 @@
 /** Runs single edits inside a model, close to the graph, so that patterns and outputs can be compared in full. */
 
 import { layEdits } from '../../dist/analysis/edit-layout.js'
-import { editGraph } from '../../dist/model/edit-graph.js'
 import { fullCaptureGraph } from '../../dist/model/capture-graph.js'
+import { editGraph } from '../../dist/model/edit-graph.js'
 import { tokenFeeds } from '../../dist/model/inference/inputs.js'
 import { InferenceSession } from '../../dist/model/inference/session.js'
 import { GraphEditor } from '../../dist/model/onnx/graph.js'
@@ -12,7 +12,10 @@ export const zeros = (d) => new Float32Array(d * d)
 export const identity = (d) => Float32Array.from({ length: d * d }, (_, i) => Number(i % (d + 1) === 0))
 
 /** A prompt of random tokens as one item: the last token looks from `origin` to `target`. */
-export function tokenItem(length, { origin = 1, target = 2, seed = 1, vocabulary = 20, query = length - 1 } = {}) {
+export function tokenItem(
+  length,
+  { origin = 1, target = 2, seed = 1, vocabulary = 20, query = length - 1 } = {},
+) {
   const random = seededRandom(seed)
   const ids = Array.from({ length }, () => 3 + random.below(vocabulary - 3))
   return { where: `item ${seed}`, prompt: seed, run: { kind: 'tokens', ids }, query, origin, target }
@@ -37,11 +40,11 @@ export async function editor(model, requests) {
       const d = site.headDim
       for (const side of ['query', 'key']) {
         const data = new Float32Array(heads.length * d * d)
-        if (side === full.side) heads.forEach((_, h) => data.set(projections[s][h], h * d * d))
+        if (side === full.side) for (const h of heads.keys()) data.set(projections[s][h], h * d * d)
         feeds[graph.sites[s].projection[side]] = { type: 'float32', dims: [heads.length, d, d], data }
         const rows = new Float32Array(slots[side] * heads.length * d)
         for (let slot = 1; added && side === full.side && slot < slots[side]; slot++) {
-          heads.forEach((_, h) => rows.set(added[s][h], (slot * heads.length + h) * d))
+          for (const h of heads.keys()) rows.set(added[s][h], (slot * heads.length + h) * d)
         }
         const dims = [slots[side], heads.length, d]
         feeds[graph.sites[s].added[side]] = { type: 'float32', dims, data: rows }

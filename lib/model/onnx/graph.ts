@@ -181,7 +181,8 @@ export class GraphEditor {
     attributes: Record<string, number | number[]> = {},
     output?: string,
   ): string {
-    const name = output ?? `qkspace.${opType}.${this.counter++}`
+    const own = `qkspace.${opType}.${this.counter++}`
+    const name = output ?? own
     const attribute = Object.entries(attributes).map(([key, value]) =>
       Array.isArray(value)
         ? create(AttributeProtoSchema, {
@@ -195,7 +196,7 @@ export class GraphEditor {
             type: AttributeProto_AttributeType.INT,
           }),
     )
-    this.addedNodes.push(create(NodeProtoSchema, { opType, input: inputs, output: [name], name, attribute }))
+    this.addedNodes.push(create(NodeProtoSchema, { opType, input: inputs, output: [name], name: own, attribute }))
     return name
   }
 

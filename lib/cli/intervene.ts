@@ -1,0 +1,172 @@
+/** `qkspace intervene`: edits queries and keys in the subspaces of a result, inside the model. */
+
+import type { Command } from 'commander'
+import type { Edit } from '../analysis/edit-layout.js'
+import { type InterventionReport, intervene } from '../analysis/intervene.js'
+import { readPrompts } from '../contrast/prompt-set.js'
+import { openModel } from '../model/model.js'
+import { checkJsonPath, writeJsonFile } from '../store/json-file.js'
+import { loadResult } from '../store/result.js'
+import { parseChoice, parseHeadNames, parseNumber, parseUnions, parseWhole } from './options.js'
+import { estimate, fixed, printJson, printLine, printTable, progressBar } from './output.js'
+
+interface Options {
+  model: string
+  tokenizer?: string
+  prompts: string
+  result: string
+  heads: string
+  features?: string[][]
+  contrast?: string
+  edit: Edit
+  side: 'key' | 'query'
+  rows: 'query' | 'all'
+  factor: number
+  to: 'zero' | 'mean'
+  strength: number
+  randoms: number
+  seed: number
+  output?: string
+  batchSize: number
+  out?: string
+  json?: boolean
+}
+
+export function registerIntervene(program: Command): void {
+  program
+    .command('intervene')
+    .description('edit queries or keys in the subspaces of a result, inside the model, beside controls')
+    .requiredOption('--model <file>', 'ONNX file')
+    .option('--tokenizer <file>', 'tokenizer.json, for prompts given as text')
+    .requiredOption('--prompts <file>', 'prompt set, JSONL; best one that the result was not made from')
+    .requiredOption('--result <file>', 'result of `decompose`, .safetensors')
+    .option(
+      '--heads <heads>',
+      'edited together: all of the result, or names as in L0H1,L2H3',
+      parseHeadNames,
+      'all',
+    )
+    .option(
+      '--features <names>',
+      'contrasts, or unions as in order,match,order+match; by default each and all together',
+      parseUnions,
+    )
+    .option('--contrast <name>', 'the contrast of the prompts whose terms are edited; every one by default')
+    .option(
+      '--edit <name>',
+      'swap, patch, ablate or scale',
+      parseChoice('edit', ['swap', 'patch', 'ablate', 'scale'] as const),
+      'swap' as const,
+    )
+    .option('--side <name>', 'key or query', parseChoice('side', ['key', 'query'] as const), 'key' as const)
+    .option(
+      '--rows <name>',
+      'the term’s own query, or all',
+      parseChoice('choice of rows', ['query', 'all'] as const),
+      'query' as const,
+    )
+    .option('--factor <x>', 'of --edit scale', parseNumber, 2)
+    .option(
+      '--to <name>',
+      'of --edit ablate: zero or mean',
+      parseChoice('value', ['zero', 'mean'] as const),
+      'zero' as const,
+    )
+    .option('--strength <x>', 'part of the edit that is made', parseNumber, 1)
+    .option('--randoms <n>', 'random subspaces of each rank, as a control', parseWhole(0), 10)
+    .option('--seed <n>', 'seed of subspaces, targets and intervals', parseWhole(0), 0)
+    .option('--output <name>', 'the output of the model that is reported')
+    .option('--batch-size <n>', 'prompts that go through the model together', parseWhole(1), 16)
+    .option('--out <file>', 'write the document that --json prints to a file')
+    .option('--json', 'print one JSON document')
+    .action(run)
+}
+
+async function run(options: Options): Promise<void> {
+  const { heads, contrast, edit, side, rows, factor, to, strength, randoms, seed, output, batchSize } =
+    options
+  if (options.out) await checkJsonPath(options.out)
+  const prompts = readPrompts(options.prompts)
+  const result = await loadResult(options.result)
+  const model = await openModel(options.model, { tokenizer: options.tokenizer })
+  const bar = progressBar('prompts')
+  const report = await intervene(model, prompts, {
+    ...{ result, heads, contrast, edit, side, rows, factor, to, strength, randoms, seed, output, batchSize },
+    ...(options.features && { features: options.features }),
+    onProgress: ({ prompts: done, total }) => bar.update(done, total),
+  }).finally(() => bar.stop())
+  if (options.out) await writeJsonFile(options.out, report)
+  if (options.json) printJson(report)
+  else printReport(report, options.out)
+}
+
+function printReport(report: InterventionReport, out?: string): void {
+  const { terms, edit, side, strength, heads, variants } = report
+  printLine(
+    `${edit} of ${side === 'key' ? 'keys' : 'queries'}${strength === 1 ? '' : `, strength ${strength}`}, ` +
+      `${terms} terms, ${heads.length} head${heads.length === 1 ? '' : 's'} edited together; ` +
+      'with 95% intervals over prompts',
+  )
+  for (const head of heads) {
+    printLine(`\n${head}`)
+    const measured = variants.filter((v) => !v.vacuous && v.heads[head])
+    const [{ heads: first }] = measured
+    const targeted = first[head].target !== undefined
+    const before = first[head]
+    printLine(
+      `attention before: origin ${fixed(before.origin.before.mean, 3)}` +
+        (before.target ? `, target ${fixed(before.target.before.mean, 3)}` : ''),
+    )
+    printTable(
+      ['edited', 'rank', 'origin after', ...(targeted ? ['target after', 'moved', 'Δp', 'flipped'] : [])],
+      measured.map((v) => {
+        const { origin, target, moved, deltaP, flipRate } = v.heads[head]
+        return [
+          v.name,
+          `${v.ranks[head]}`,
+          fixed(origin.after.mean, 3),
+          ...(target
+            ? [
+                fixed(target.after.mean, 3),
+                estimate(moved!),
+                fixed(deltaP!.mean, 3),
+                fixed(flipRate!.mean, 3),
+              ]
+            : []),
+        ]
+      }),
+    )
+  }
+  printOutput(report)
+  for (const { name } of variants.filter((v) => v.vacuous && v.kind === 'random')) {
+    printLine(`\n${name}: not measured; the features span whole heads, so it would be the edit itself`)
+  }
+  if (out) printLine(`\nsaved ${out}`)
+}
+
+function printOutput({ variants }: InterventionReport): void {
+  const measured = variants.filter((v) => v.output)
+  if (measured.length === 0) return
+  const answered = measured.every((v) => v.output!.accuracy)
+  const other = measured.every((v) => v.output!.targetRate)
+  printLine('\nthe model’s output')
+  const [{ output: first }] = measured
+  if (answered) printLine(`answer likeliest before: ${fixed(first!.accuracy!.before.mean, 3)}`)
+  printTable(
+    [
+      'edited',
+      ...(answered ? ['answer likeliest', 'Δ log p(answer)'] : []),
+      ...(other ? ['target’s token likeliest'] : []),
+      'KL, nats',
+    ],
+    measured.map(({ name, output }) => {
+      const { answerLogProb: p, accuracy, targetRate, kl } = output!
+      return [
+        name,
+        ...(answered ? [fixed(accuracy!.after.mean, 3), fixed(p!.after.mean - p!.before.mean, 2)] : []),
+        ...(other ? [fixed(targetRate!.after.mean, 3)] : []),
+        estimate(kl),
+      ]
+    }),
+  )
+}
