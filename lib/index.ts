@@ -21,8 +21,25 @@ export {
 export { type SvdOptions, svd } from './analysis/svd.js'
 export type { CovarianceMoments, Dtype, Estimator, SideMoments, SvdResult } from './backend/backend.js'
 export { type BackendChoice, type BackendReport, backends } from './backend/select.js'
+export { bundledFile, bundledWords, type Words } from './bundled/files.js'
+export {
+  type BoxesOptions,
+  type BoxesQuestion,
+  boxesLexical,
+  boxesOrder,
+  boxesText,
+  boxesUnused,
+  type LexicalChange,
+} from './contrast/families/boxes.js'
+export {
+  type CategoriesOptions,
+  type CategorySelect,
+  categoryPrompts,
+  categoryTemplate,
+} from './contrast/families/categories.js'
 export type { Label, Labels, Position, Prompt, Term } from './contrast/prompt.js'
 export { type PromptSet, type PromptSetSummary, type Prompts, readPrompts } from './contrast/prompt-set.js'
+export { promptLine, writePrompts } from './contrast/write-prompts.js'
 export { QkError, type QkErrorCode } from './errors.js'
 export { Model, type OpenOptions, openModel } from './model/model.js'
 export type { UnsupportedSite } from './model/sites/find.js'
@@ -35,3 +52,6 @@ export {
   type ResultInfo,
   type SavedSite,
 } from './store/result.js'
+export { readToyConfig } from './toy/export.js'
+export { type PayloadOptions, payloadPrompts } from './toy/prompts.js'
+export type { ToyConfig } from './toy/task.js'
