@@ -23,6 +23,13 @@ export type { CovarianceMoments, Dtype, Estimator, SideMoments, SvdResult } from
 export { type BackendChoice, type BackendReport, backends } from './backend/select.js'
 export { bundledFile, bundledWords, type Words } from './bundled/files.js'
 export {
+  applyChatTemplate,
+  type ChatMessage,
+  type ChatTemplateOptions,
+  readTokenizerConfig,
+  type TokenizerConfig,
+} from './contrast/chat-template.js'
+export {
   type BoxesOptions,
   type BoxesQuestion,
   boxesLexical,
@@ -39,6 +46,7 @@ export {
 } from './contrast/families/categories.js'
 export type { Label, Labels, Position, Prompt, Term } from './contrast/prompt.js'
 export { type PromptSet, type PromptSetSummary, type Prompts, readPrompts } from './contrast/prompt-set.js'
+export { type ChatPromptOptions, withChatTemplate } from './contrast/templated-prompts.js'
 export { promptLine, writePrompts } from './contrast/write-prompts.js'
 export { QkError, type QkErrorCode } from './errors.js'
 export { Model, type OpenOptions, openModel } from './model/model.js'
