@@ -9,6 +9,7 @@ import { registerDecompose } from './decompose.js'
 import { registerDemo } from './demo.js'
 import { registerDoctor } from './doctor.js'
 import { registerInspect } from './inspect.js'
+import { registerPrompts } from './prompts.js'
 import { registerToy } from './toy.js'
 
 const EXIT = { failed: 1, usage: 2 } as const
@@ -34,7 +35,14 @@ const program = new Command('qkspace')
   .showHelpAfterError('(see --help)')
   .exitOverride()
 
-for (const register of [registerInspect, registerDecompose, registerDoctor, registerToy, registerDemo]) {
+for (const register of [
+  registerInspect,
+  registerDecompose,
+  registerPrompts,
+  registerDoctor,
+  registerToy,
+  registerDemo,
+]) {
   register(program)
 }
 for (const command of program.commands) makeStrict(command)
