@@ -25,6 +25,7 @@ export type QkErrorCode =
   | 'ERR_CAPTURE_MISMATCH'
   | 'ERR_INFERENCE'
   | 'ERR_TOKENIZER'
+  | 'ERR_TEMPLATE'
   | 'ERR_PROMPT'
   | 'ERR_POSITION'
   | 'ERR_MATCH'

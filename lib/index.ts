@@ -58,8 +58,33 @@ export type { SplitMethod } from './analysis/split.js'
 export { type SvdOptions, svd } from './analysis/svd.js'
 export type { CovarianceMoments, Dtype, Estimator, SideMoments, SvdResult } from './backend/backend.js'
 export { type BackendChoice, type BackendReport, backends } from './backend/select.js'
+export { bundledFile, bundledWords, type Words } from './bundled/files.js'
+export {
+  applyChatTemplate,
+  type ChatMessage,
+  type ChatTemplateOptions,
+  readTokenizerConfig,
+  type TokenizerConfig,
+} from './contrast/chat-template.js'
+export {
+  type BoxesOptions,
+  type BoxesQuestion,
+  boxesLexical,
+  boxesOrder,
+  boxesText,
+  boxesUnused,
+  type LexicalChange,
+} from './contrast/families/boxes.js'
+export {
+  type CategoriesOptions,
+  type CategorySelect,
+  categoryPrompts,
+  categoryTemplate,
+} from './contrast/families/categories.js'
 export type { Label, Labels, Position, Prompt, Term } from './contrast/prompt.js'
 export { type PromptSet, type PromptSetSummary, type Prompts, readPrompts } from './contrast/prompt-set.js'
+export { type ChatPromptOptions, withChatTemplate } from './contrast/templated-prompts.js'
+export { promptLine, writePrompts } from './contrast/write-prompts.js'
 export { QkError, type QkErrorCode } from './errors.js'
 export { Model, type OpenOptions, openModel } from './model/model.js'
 export type { UnsupportedSite } from './model/sites/find.js'
@@ -72,3 +97,6 @@ export {
   type ResultInfo,
   type SavedSite,
 } from './store/result.js'
+export { readToyConfig } from './toy/export.js'
+export { type PayloadOptions, payloadPrompts } from './toy/prompts.js'
+export type { ToyConfig } from './toy/task.js'

@@ -198,7 +198,7 @@ test('a reader that closes the pipe early is no failure', async (t) => {
 test('help names every command, and no option that is still to come', async (t) => {
   const { stdout, status } = await run(['--help'])
   t.is(status, 0)
-  for (const command of ['inspect', 'decompose', 'doctor', 'toy', 'demo'])
+  for (const command of ['inspect', 'decompose', 'prompts', 'doctor', 'toy', 'demo'])
     t.regex(stdout, new RegExp(`\\b${command}\\b`))
   const help = await run(['decompose', '--help'])
   t.is(help.status, 0)

@@ -11,6 +11,7 @@ import { registerDemo } from './demo.js'
 import { registerDoctor } from './doctor.js'
 import { registerInspect } from './inspect.js'
 import { registerIntervene } from './intervene.js'
+import { registerPrompts } from './prompts.js'
 import { registerToy } from './toy.js'
 
 const EXIT = { failed: 1, usage: 2 } as const
@@ -36,11 +37,18 @@ const program = new Command('qkspace')
   .showHelpAfterError('(see --help)')
   .exitOverride()
 
-const commands = [
-  ...[registerInspect, registerDecompose, registerAttribute, registerIntervene],
-  ...[registerDoctor, registerToy, registerDemo],
-]
-for (const register of commands) register(program)
+for (const register of [
+  registerInspect,
+  registerPrompts,
+  registerDecompose,
+  registerAttribute,
+  registerIntervene,
+  registerDoctor,
+  registerToy,
+  registerDemo,
+]) {
+  register(program)
+}
 for (const command of program.commands) makeStrict(command)
 
 function makeStrict(command: Command): void {

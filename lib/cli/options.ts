@@ -78,3 +78,25 @@ export const parseWhole =
     }
     return number
   }
+
+/** Generators have 2^32 states. */
+export function parseSeed(value: string): number {
+  const seed = parseWhole(0)(value)
+  if (seed > 0xffffffff) throw new InvalidArgumentError('Expected at most 4294967295.')
+  return seed
+}
+
+/** Size of a toy's latent or head. */
+const LARGEST_SIZE = 1024
+
+export function parseSize(value: string): number {
+  const size = parseWhole(1)(value)
+  if (size > LARGEST_SIZE) throw new InvalidArgumentError(`Expected at most ${LARGEST_SIZE}.`)
+  return size
+}
+
+export function parseTask(value: string): 1 | 2 {
+  if (value === '1') return 1
+  if (value === '2') return 2
+  throw new InvalidArgumentError('The tasks are 1 and 2.')
+}

@@ -1,11 +1,11 @@
 /** `qkspace toy train`: trains a payload-retrieval model, whose subspaces are known, and writes it as ONNX. */
 
-import { type Command, InvalidArgumentError } from 'commander'
+import type { Command } from 'commander'
 import { checkWritable } from '../store/atomic-file.js'
 import { exportToy } from '../toy/export.js'
 import { TOY_DEFAULTS, type ToyConfig } from '../toy/task.js'
 import { QUICK_TRAINING, TOY_TRAINING, trainToy } from '../toy/train.js'
-import { parseWhole } from './options.js'
+import { parseSeed, parseSize, parseTask } from './options.js'
 import { printJson, printLine, progressBar } from './output.js'
 
 interface Options {
@@ -18,8 +18,6 @@ interface Options {
   quick?: boolean
   json?: boolean
 }
-
-const LARGEST_SIZE = 1024
 
 export function registerToy(program: Command): void {
   program
@@ -59,23 +57,4 @@ async function train({ task, r1, r2, dHead, seed, quick, out, json }: Options): 
   printLine(`${steps} steps in ${seconds.toFixed(1)} s`)
   printLine(`on fresh samples: loss ${loss.toPrecision(3)}, ${(100 * accuracy).toFixed(1)}% right`)
   printLine(`saved ${out}`)
-}
-
-function parseSize(value: string): number {
-  const size = parseWhole(1)(value)
-  if (size > LARGEST_SIZE) throw new InvalidArgumentError(`Expected at most ${LARGEST_SIZE}.`)
-  return size
-}
-
-function parseTask(value: string): 1 | 2 {
-  if (value === '1') return 1
-  if (value === '2') return 2
-  throw new InvalidArgumentError('The tasks are 1 and 2.')
-}
-
-/** Generators have 2^32 states. */
-function parseSeed(value: string): number {
-  const seed = parseWhole(0)(value)
-  if (seed > 0xffffffff) throw new InvalidArgumentError('Expected at most 4294967295.')
-  return seed
 }

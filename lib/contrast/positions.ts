@@ -15,17 +15,11 @@ export interface Located {
 /** The token index of a position. Errors: ERR_POSITION, ERR_MATCH. */
 export function resolvePosition(position: Position, run: Located, where: string): number {
   if (typeof position === 'number') return resolveIndex(position, run, where)
-  if (typeof position !== 'object' || position === null) {
-    throw new QkError('ERR_POSITION', `${where}: ${JSON.stringify(position)} is not a position`, {
-      hint: 'A position is a token index, {"char": [start, end]} or {"match": "text"}.',
-    })
-  }
   checkForm(position, where)
   if (run.text === undefined || run.tokens === undefined) {
     throw new QkError('ERR_POSITION', `${where}: ${JSON.stringify(position)} needs a prompt given as "text"`)
   }
-  const span =
-    'match' in position ? matchSpan(position, run.text, where) : charSpan(position.char, run.text, where)
+  const span = textSpan(position, run.text, where)
   const hits = tokensInSpan(run.text, run.tokens, span)
   if (hits.length === 0) {
     throw new QkError(
@@ -36,7 +30,21 @@ export function resolvePosition(position: Position, run: Located, where: string)
   return position.token === 'first' ? hits[0] : hits[hits.length - 1]
 }
 
-function checkForm(position: Exclude<Position, number>, where: string): void {
+/** A position that is given by a span of the text. */
+export type TextPosition = Exclude<Position, number>
+
+/** The characters that a position covers, [start, end) in UTF-16 units. Errors: ERR_POSITION, ERR_MATCH. */
+export function textSpan(position: TextPosition, text: string, where: string): [start: number, end: number] {
+  checkForm(position, where)
+  return 'match' in position ? matchSpan(position, text, where) : charSpan(position.char, text, where)
+}
+
+function checkForm(position: TextPosition, where: string): void {
+  if (typeof position !== 'object' || position === null) {
+    throw new QkError('ERR_POSITION', `${where}: ${JSON.stringify(position)} is not a position`, {
+      hint: 'A position is a token index, {"char": [start, end]} or {"match": "text"}.',
+    })
+  }
   const known = 'match' in position ? ['match', 'nth', 'token'] : ['char', 'token']
   const unknown = Object.keys(position).find((key) => !known.includes(key))
   if (unknown !== undefined) {

@@ -71,6 +71,11 @@ export interface TermRule {
 /** Names become parts of tensor names in result files. */
 const NAME = /^[\p{L}\p{N}_][\p{L}\p{N}_ -]*$/u
 
+/** Whether a contrast may have this name: letters, digits, spaces, "-" and "_". */
+export function isContrastName(name: string): boolean {
+  return NAME.test(name)
+}
+
 /**
  * Checks a prompt and lays its rules out by contrast. `where` (file and line, or an index) starts every
  * message. Errors: ERR_PROMPT, ERR_EMPTY_SET.
@@ -91,7 +96,7 @@ export function promptRules(prompt: Prompt, where: string): TermRule[] {
   }
   const rules = rulesByName(prompt, fail)
   return Object.entries(rules).map(([contrast, rule]) => {
-    if (!NAME.test(contrast)) {
+    if (!isContrastName(contrast)) {
       fail(`"${contrast}" cannot name a contrast`, 'Use letters, digits, spaces, "-" and "_".')
     }
     if ((rule.terms === undefined) === (rule.labels === undefined)) {

@@ -13,6 +13,8 @@ export interface Npy {
   data: NpyArray
 }
 
+const MAGIC = '\x93NUMPY'
+
 const READERS: Record<string, { bytes: number; view: (buffer: ArrayBuffer) => NpyArray }> = {
   '<f4': { bytes: 4, view: (b) => new Float32Array(b) },
   '<f8': { bytes: 8, view: (b) => new Float64Array(b) },
@@ -74,7 +76,7 @@ function readBytes(fd: number, offset: number, length: number): ArrayBuffer {
 
 function readHeader(fd: number, file: string): { descr: string; shape: number[]; offset: number } {
   const head = Buffer.from(readBytes(fd, 0, 12))
-  if (head.toString('latin1', 0, 6) !== '\x93NUMPY') {
+  if (head.toString('latin1', 0, 6) !== MAGIC) {
     throw new QkError('ERR_FORMAT', `${file} is not a .npy file`)
   }
   const wide = head[6] > 1
@@ -98,6 +100,16 @@ function readHeader(fd: number, file: string): { descr: string; shape: number[];
     .filter((s) => s !== '')
     .map(Number)
   return { descr, shape: dims, offset: start + length }
+}
+
+/** Whether a file starts as `.npy` files do. */
+export function isNpy(file: string): boolean {
+  const fd = openSync(file, 'r')
+  try {
+    return Buffer.from(readBytes(fd, 0, MAGIC.length)).toString('latin1') === MAGIC
+  } finally {
+    closeSync(fd)
+  }
 }
 
 /** Writes an array as `.npy`, version 1. */

@@ -62,6 +62,8 @@ export async function editor(model, requests) {
         }),
       )
     })
+    // Models that do not declare the shape of their output have no logits to report.
+    if (!graph.logits) return { patterns }
     const { data, dims } = outputs[graph.logits]
     const logits = items.map((_, r) => Array.from(data.subarray(r * dims[1], (r + 1) * dims[1])))
     return { patterns, logits }

@@ -1,105 +1,230 @@
 /**
- * Binding prompts (paper, figures 8 and 9): "The apple is in Box O, the pear is in Box A. Which box is the
- * pear in? Box".
+ * Binding prompts (paper, figures 8 and 9): objects in boxes, and a question in either direction.
+ *
+ *   The apple is in Box O, the pear is in Box A. Which box is the pear in? Box     (box-of-object)
+ *   The apple is in Box O, the pear is in Box A. What is in Box A? The             (object-of-box)
+ *
+ * The query is the last token; keys are the tokens of what could be answered: the boxes' letters in the first
+ * direction, the objects in the second, each at its last token where the tokenizer splits it.
  */
 
+import { QkError, refuseUnknownKeys } from '../../errors.js'
 import { type Random, seededRandom } from '../../random.js'
 import type { Position, Prompt, Term } from '../prompt.js'
+import { checkAsked, checkSeed, checkWhole, checkWords, lastTokenOf } from './checks.js'
+
+/** Which box an object is in, or which object is in a box. */
+export type BoxesQuestion = 'box-of-object' | 'object-of-box'
 
 export interface BoxesOptions {
   objects: readonly string[]
   boxes: readonly string[]
-  /** Objects in a prompt; default 5. */
+  /** Objects in a prompt, each in a box of its own; at least 2, default 5. */
   pairs?: number
   prompts: number
   seed: number
-  /** Words that are asked about; default all objects. */
+  /** Direction of the question; default `box-of-object`. */
+  question?: BoxesQuestion
+  /**
+   * Objects that are asked about (boxes, in the other direction); default all. When given, a prompt has one
+   * of them only, and counterfactuals replace it by a word that is none of them.
+   */
   asked?: readonly string[]
 }
 
 interface Scene {
   objects: string[]
   boxes: string[]
-  /** Index of the object that is asked about. */
+  /** Index of the pair that is asked about. */
   asked: number
 }
 
-/** The prompt's text, which ends where the answer would come. */
-export function boxesText(objects: readonly string[], boxes: readonly string[], question: string): string {
-  const clauses = objects.map((object, i) => `${i === 0 ? 'The' : 'the'} ${object} is in Box ${boxes[i]}`)
-  return `${clauses.join(', ')}. Which box is the ${question} in? Box`
+type Span = [start: number, end: number]
+
+/** A prompt's text, and where in it the words of the list are, in UTF-16 units. */
+interface Layout {
+  text: string
+  objects: Span[]
+  boxes: Span[]
+}
+
+/** The prompt's text, which ends where the answer would come. `asked` is an object or a box. */
+export function boxesText(
+  objects: readonly string[],
+  boxes: readonly string[],
+  asked: string,
+  question: BoxesQuestion = 'box-of-object',
+): string {
+  return layOut(objects, boxes, asked, question).text
 }
 
 /**
- * *Order*: the answer's box against the other boxes of the same prompt, seen from the last token. The
- * object that is asked about stands at every place equally often.
+ * *Order*: the answer's token against the other tokens of its kind in the same prompt. What is asked about
+ * stands at every place equally often. One contrast, `order`. Errors: ERR_ARGUMENT.
  */
 export function boxesOrder(options: BoxesOptions): Prompt[] {
-  return scenes(options).map(({ objects, boxes, asked }, i) => ({
-    id: `order-${i}`,
-    contrast: 'order',
-    text: boxesText(objects, boxes, objects[asked]),
-    terms: [
-      {
-        query: -1,
-        positive: [boxToken(boxes[asked])],
-        negative: boxes.filter((_, j) => j !== asked).map(boxToken),
-      },
-    ],
-  }))
-}
-
-/** What a lexical counterfactual changes: the object in the list and in the question, or in the question only. */
-export type LexicalChange = 'text and question' | 'question'
-
-/**
- * *Lexical* (`text and question`): the object that is asked about against one that the prompt does not
- * otherwise use, put in its place in a second run. With `question` only the question changes, so that the
- * query looks for a word that no box holds. Each prompt also feeds the contrast of its own word,
- * "<name> <word>".
- */
-export function boxesLexical(options: BoxesOptions, change: LexicalChange, name: string): Prompt[] {
-  const random = seededRandom(options.seed + 1)
-  const words = options.asked ?? options.objects
-  const others = options.objects.filter((o) => !options.asked?.includes(o))
-  return scenes(options).map(({ objects, boxes, asked }, i) => {
-    const word = objects[asked]
-    const replacement = random.pick(others.filter((o) => !objects.includes(o)))
-    const changed = change === 'question' ? objects : objects.map((o, j) => (j === asked ? replacement : o))
-    const box = boxToken(boxes[asked])
-    const positive: Term[] = [{ query: -1, positive: [box] }]
-    const negative: Term[] = [{ query: -1, negative: [box] }]
-    const names = words.length < options.objects.length ? [name, `${name} ${word}`] : [name]
-    const rules = (terms: Term[]) => Object.fromEntries(names.map((n) => [n, { terms }]))
+  const question = directionOf(options)
+  return scenes(options, question).map(({ objects, boxes, asked }, i) => {
+    const { text, keys } = run(objects, boxes, asked, question)
     return {
-      id: `${name}-${i}`,
-      text: boxesText(objects, boxes, word),
-      contrasts: rules(positive),
-      counterfactual: { text: boxesText(changed, boxes, replacement), contrasts: rules(negative) },
+      id: `order-${i}`,
+      contrast: 'order',
+      text,
+      terms: [{ query: -1, positive: [keys[asked]], negative: keys.filter((_, j) => j !== asked) }],
     }
   })
 }
 
-const boxToken = (box: string): Position => ({ match: `Box ${box}`, token: 'last' })
+/** What a lexical counterfactual changes: the word in the list and in the question, or in the question only. */
+export type LexicalChange = 'text and question' | 'question'
 
-function scenes({ objects, boxes, pairs = 5, prompts, seed, asked }: BoxesOptions): Scene[] {
-  const random = seededRandom(seed)
-  return Array.from({ length: prompts }, (_, i) => scene(random, objects, boxes, pairs, i % pairs, asked))
+/**
+ * *Lexical*: what is asked about against a word that the prompt does not otherwise use, put in its place in
+ * a second run, in the list and in the question; the key is the answer's token in both runs. Contrast `name`,
+ * and with `asked` also `"<name> <word>"` for the word of each prompt. With the change `question` it is
+ * `boxesUnused`.
+ *
+ * In the direction `object-of-box` of a causal model, the key comes before the word that is changed: all that
+ * differs is the query.
+ *
+ * Errors: ERR_ARGUMENT.
+ */
+export function boxesLexical(
+  options: BoxesOptions,
+  change: LexicalChange = 'text and question',
+  name = 'lexical',
+): Prompt[] {
+  const question = directionOf(options)
+  const cues = cuesOf(options, question)
+  const random = seededRandom(options.seed + 1)
+  const words = options.asked ?? cues
+  const others = cues.filter((word) => !options.asked?.includes(word))
+  return scenes(options, question, 1).map(({ objects, boxes, asked }, i) => {
+    const listed = question === 'box-of-object' ? objects : boxes
+    const word = listed[asked]
+    const replacement = random.pick(others.filter((other) => !listed.includes(other)))
+    const replaced = (list: string[]) =>
+      change === 'question' || list !== listed ? list : list.map((w, j) => (j === asked ? replacement : w))
+    const here = run(objects, boxes, asked, question)
+    const there = run(replaced(objects), replaced(boxes), asked, question, replacement)
+    const positive: Term[] = [{ query: -1, positive: [here.keys[asked]] }]
+    const negative: Term[] = [{ query: -1, negative: [there.keys[asked]] }]
+    const names = words.length < cues.length ? [name, `${name} ${word}`] : [name]
+    const rules = (terms: Term[]) => Object.fromEntries(names.map((n) => [n, { terms }]))
+    return {
+      id: `${name}-${i}`,
+      text: here.text,
+      contrasts: rules(positive),
+      counterfactual: { text: there.text, contrasts: rules(negative) },
+    }
+  })
 }
 
-function scene(
-  random: Random,
+/**
+ * *Queried from unused*: the second run has the same list, but asks about a word that is not in it, so that
+ * the query looks for what no key carries. What remains is how much a key gains by carrying the word that is
+ * asked about. Contrasts as in `boxesLexical`. Errors: ERR_ARGUMENT.
+ */
+export function boxesUnused(options: BoxesOptions, name = 'unused'): Prompt[] {
+  return boxesLexical(options, 'question', name)
+}
+
+/** The text of one run and the positions of its keys, one a pair. */
+function run(
   objects: readonly string[],
   boxes: readonly string[],
+  asked: number,
+  question: BoxesQuestion,
+  word = (question === 'box-of-object' ? objects : boxes)[asked],
+): { text: string; keys: Position[] } {
+  const layout = layOut(objects, boxes, word, question)
+  const spans = question === 'box-of-object' ? layout.boxes : layout.objects
+  return { text: layout.text, keys: spans.map(lastTokenOf) }
+}
+
+function layOut(
+  objects: readonly string[],
+  boxes: readonly string[],
+  asked: string,
+  question: BoxesQuestion,
+): Layout {
+  let text = ''
+  const put = (word: string): Span => {
+    text += word
+    return [text.length - word.length, text.length]
+  }
+  const layout: Omit<Layout, 'text'> = { objects: [], boxes: [] }
+  objects.forEach((object, i) => {
+    text += i === 0 ? 'The ' : ', the '
+    layout.objects.push(put(object))
+    text += ' is in Box '
+    layout.boxes.push(put(boxes[i]))
+  })
+  text +=
+    question === 'box-of-object' ? `. Which box is the ${asked} in? Box` : `. What is in Box ${asked}? The`
+  return { text, ...layout }
+}
+
+function directionOf({ question = 'box-of-object' }: BoxesOptions): BoxesQuestion {
+  if (question === 'box-of-object' || question === 'object-of-box') return question
+  throw new QkError('ERR_ARGUMENT', `there is no question "${question}"`, {
+    hint: 'Use box-of-object or object-of-box.',
+  })
+}
+
+/** The words that questions can be about. */
+function cuesOf({ objects, boxes }: BoxesOptions, question: BoxesQuestion): readonly string[] {
+  return question === 'box-of-object' ? objects : boxes
+}
+
+/** `categories` is let be, so that options can be `{ ...bundledWords(), ... }`. */
+const KNOWN = ['objects', 'boxes', 'categories', 'pairs', 'prompts', 'seed', 'question', 'asked']
+
+/** `spare` words are left over in every prompt, to be put in the place of the one that is asked about. */
+function scenes(options: BoxesOptions, question: BoxesQuestion, spare = 0): Scene[] {
+  refuseUnknownKeys(options, KNOWN, 'a family of boxes')
+  const { objects, boxes, pairs = 5, prompts, seed, asked } = options
+  checkWords(objects, 'objects')
+  checkWords(boxes, 'boxes')
+  checkWhole(pairs, 2, 'pairs')
+  checkWhole(prompts, 1, 'prompts')
+  checkSeed(seed)
+  const direct = question === 'box-of-object'
+  const [cues, answers] = direct ? [objects, boxes] : [boxes, objects]
+  const [cueName, answerName] = direct ? ['objects', 'boxes'] : ['boxes', 'objects']
+  checkAsked(asked, cues, cueName)
+  const fillers = asked ? cues.filter((word) => !asked.includes(word)) : cues.slice(1)
+  needWords(fillers.length, pairs - 1 + spare, `${cueName} beside the one that is asked about`, pairs)
+  needWords(answers.length, pairs, answerName, pairs)
+  const random = seededRandom(seed)
+  return Array.from({ length: prompts }, (_, i) => {
+    const scene = drawScene(random, cues, answers, pairs, i % pairs, asked)
+    return direct
+      ? { objects: scene.cues, boxes: scene.answers, asked: i % pairs }
+      : { objects: scene.answers, boxes: scene.cues, asked: i % pairs }
+  })
+}
+
+function needWords(found: number, needed: number, what: string, pairs: number): void {
+  if (found >= needed) return
+  throw new QkError('ERR_ARGUMENT', `${pairs} pairs need ${needed} ${what}, and there are ${found}`, {
+    hint: 'Give more words, or ask for fewer pairs.',
+  })
+}
+
+function drawScene(
+  random: Random,
+  cues: readonly string[],
+  answers: readonly string[],
   pairs: number,
   place: number,
   asked: readonly string[] | undefined,
-): Scene {
-  const word = random.pick(asked ?? objects)
+): { cues: string[]; answers: string[] } {
+  const word = random.pick(asked ?? cues)
   const listed = random.sample(
-    objects.filter((o) => o !== word && !asked?.includes(o)),
+    cues.filter((cue) => cue !== word && !asked?.includes(cue)),
     pairs - 1,
   )
   listed.splice(place, 0, word)
-  return { objects: listed, boxes: random.sample(boxes, pairs), asked: place }
+  return { cues: listed, answers: random.sample(answers, pairs) }
 }

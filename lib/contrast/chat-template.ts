@@ -1,0 +1,208 @@
+/**
+ * Chat templates of `tokenizer_config.json` (Jinja, by @huggingface/jinja), rendered so that the tokenizer's own
+ * start token does not come twice.
+ */
+
+import { existsSync, readFileSync } from 'node:fs'
+import path from 'node:path'
+import { Environment, Interpreter, Template } from '@huggingface/jinja'
+import { QkError, refuseUnknownKeys } from '../errors.js'
+import { loadTokenizer, type PromptTokenizer } from '../model/tokenizer.js'
+import { formatTime } from './format-time.js'
+
+export interface ChatMessage {
+  role: string
+  content: string
+}
+
+/** The part of a `tokenizer_config.json` that templates need; further fields are let be. */
+export interface TokenizerConfig {
+  /** One template, or several by name, of which `default` is taken. */
+  chat_template?: string | { name: string; template: string }[] | null
+  /** Whether the tokenizer puts `bos_token` in front of every text; asked only where no tokenizer is given. */
+  add_bos_token?: boolean | null
+  /** `bos_token`, `eos_token` and the like: the token's text, or an object with its `content`. */
+  [key: string]: unknown
+}
+
+export interface ChatTemplateOptions {
+  /** Whether the text ends with what opens the assistant's answer; default true. */
+  addGenerationPrompt?: boolean
+  /** Path of the `tokenizer.json`, or `model.tokenizer`: which start token it adds by itself. */
+  tokenizer?: string | PromptTokenizer
+  /** Further variables of the template. */
+  variables?: Record<string, unknown>
+  /**
+   * What templates that print the date take for now, in UTC; default 26 July 2024, at which Llama's templates
+   * stop as well, so that the same prompts come out every day.
+   */
+  date?: Date
+}
+
+const OPTIONS = ['addGenerationPrompt', 'tokenizer', 'variables', 'date']
+
+/**
+ * Reads a `tokenizer_config.json`; where it has no template but a `chat_template.jinja` lies beside it, that is
+ * its template. Errors: ERR_FILE, ERR_FORMAT.
+ */
+export function readTokenizerConfig(file: string): TokenizerConfig {
+  const text = readText(file)
+  let config: TokenizerConfig
+  try {
+    config = JSON.parse(text)
+    if (typeof config !== 'object' || config === null || Array.isArray(config)) throw new Error('no object')
+  } catch (error) {
+    throw new QkError('ERR_FORMAT', `${file} is not a tokenizer_config.json: ${(error as Error).message}`, {
+      cause: error,
+    })
+  }
+  const beside = path.join(path.dirname(file), 'chat_template.jinja')
+  if (config.chat_template == null && existsSync(beside)) {
+    return { ...config, chat_template: readText(beside) }
+  }
+  return config
+}
+
+function readText(file: string): string {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch (error) {
+    throw new QkError('ERR_FILE', `cannot open ${file}: ${(error as Error).message}`, { cause: error })
+  }
+}
+
+/**
+ * The messages as the model expects them, as text. Where the text starts with the start token that the tokenizer
+ * adds by itself, that token is taken off. Without a tokenizer, the configuration's `add_bos_token` says
+ * whether it adds one.
+ *
+ * Errors: ERR_TEMPLATE where there is no template, it is not understood, or it refuses the messages;
+ * ERR_TOKENIZER where it cannot be known whether the tokenizer adds the start token; ERR_FILE.
+ */
+export async function applyChatTemplate(
+  config: TokenizerConfig,
+  messages: readonly ChatMessage[],
+  options: ChatTemplateOptions = {},
+): Promise<string> {
+  refuseUnknownKeys(options, OPTIONS, 'applyChatTemplate')
+  return (await chatRenderer(config, options))(messages)
+}
+
+/** Compiles a template once for many conversations; errors as in `applyChatTemplate`. */
+export async function chatRenderer(
+  config: TokenizerConfig,
+  options: ChatTemplateOptions,
+): Promise<(messages: readonly ChatMessage[]) => string> {
+  const { addGenerationPrompt = true, variables = {}, date } = options
+  const template = compile(templateOf(config))
+  const tokens = specialTokens(config)
+  const start = await startTokens(config, tokens.bos_token, options.tokenizer)
+  return (messages) => {
+    const text = render(template, {
+      ...globals(date),
+      ...tokens,
+      messages,
+      add_generation_prompt: addGenerationPrompt,
+      ...variables,
+    })
+    if (start !== undefined) return withoutStart(text, start)
+    if (!text.startsWith(tokens.bos_token)) return text
+    throw new QkError(
+      'ERR_TOKENIZER',
+      `the chat template starts with ${tokens.bos_token}, and it is not known whether the tokenizer adds it too`,
+      { hint: 'Give the tokenizer.json, or "add_bos_token" in the configuration.' },
+    )
+  }
+}
+
+/**
+ * The tokens that the tokenizer puts in front of every text by itself; undefined where that cannot be known. A
+ * text of one letter tells them from what is added at the end.
+ */
+async function startTokens(
+  { add_bos_token: adds }: TokenizerConfig,
+  bos: string | undefined,
+  tokenizer: ChatTemplateOptions['tokenizer'],
+): Promise<string[] | undefined> {
+  if (tokenizer === undefined) {
+    if (bos === undefined || adds === false) return []
+    return adds === true ? [bos] : undefined
+  }
+  const loaded = typeof tokenizer === 'string' ? await loadTokenizer(tokenizer) : tokenizer
+  const { ids, special } = await loaded.encode('a')
+  const own = special.indexOf(false)
+  return ids.slice(0, own < 0 ? ids.length : own).map((id) => loaded.token(id))
+}
+
+/** Takes off the start tokens that the template wrote, as far as they are the ones that the tokenizer adds. */
+function withoutStart(text: string, start: readonly string[]): string {
+  for (let i = 0; i < start.length; i++) {
+    const written = start.slice(i).join('')
+    if (text.startsWith(written)) return text.slice(written.length)
+  }
+  return text
+}
+
+function templateOf({ chat_template: given }: TokenizerConfig): string {
+  if (typeof given === 'string') return given
+  if (Array.isArray(given)) {
+    const found = given.find(({ name }) => name === 'default')
+    if (found) return found.template
+    const names = given.map(({ name }) => name).join(', ')
+    throw new QkError('ERR_TEMPLATE', `no chat template is called default; there are ${names}`, {
+      hint: 'Give the configuration with the one that you want as its "chat_template".',
+    })
+  }
+  throw new QkError('ERR_TEMPLATE', 'the tokenizer configuration has no chat_template', {
+    hint: 'Base models have none; take the configuration of the model that was tuned to chat.',
+  })
+}
+
+function compile(text: string): Template {
+  try {
+    return new Template(text)
+  } catch (error) {
+    throw new QkError('ERR_TEMPLATE', `the chat template is not understood: ${(error as Error).message}`, {
+      cause: error,
+    })
+  }
+}
+
+function render(template: Template, variables: Record<string, unknown>): string {
+  const environment = new Environment()
+  try {
+    for (const [name, value] of Object.entries(variables)) environment.set(name, value)
+    const text: unknown = new Interpreter(environment).run(template.parsed).value
+    return String(text)
+  } catch (error) {
+    throw new QkError('ERR_TEMPLATE', `the chat template failed: ${(error as Error).message}`, {
+      cause: error,
+    })
+  }
+}
+
+/** What Python's side gives to every template; the date is the caller's. */
+function globals(date = new Date(Date.UTC(2024, 6, 26))): Record<string, unknown> {
+  return {
+    ...{ true: true, false: false, none: null, True: true, False: false, None: null },
+    raise_exception: (message: string) => {
+      throw new Error(message)
+    },
+    range: (...bounds: number[]) => {
+      const [start, stop, step] = bounds.length === 1 ? [0, bounds[0], 1] : [...bounds, 1]
+      const length = Math.max(0, Math.ceil((stop - start) / step))
+      return Array.from({ length }, (_, i) => start + i * step)
+    },
+    strftime_now: (format: string) => formatTime(date, format),
+  }
+}
+
+/** The configuration's `..._token` entries as text. */
+function specialTokens(config: TokenizerConfig): Record<string, string> {
+  const tokens: Record<string, string> = {}
+  for (const [key, value] of Object.entries(config)) {
+    const text = typeof value === 'object' ? (value as { content?: unknown } | null)?.content : value
+    if (/^\w+_token$/.test(key) && typeof text === 'string') tokens[key] = text
+  }
+  return tokens
+}

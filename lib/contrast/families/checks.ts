@@ -1,0 +1,52 @@
+/** Checks that the prompt families share; their options come from users. */
+
+import { QkError } from '../../errors.js'
+import type { Position } from '../prompt.js'
+
+/** Refuses what is not a list of different words, each on one line. Errors: ERR_ARGUMENT. */
+export function checkWords(words: readonly string[], what: string): void {
+  if (!Array.isArray(words) || words.length === 0) {
+    throw new QkError('ERR_ARGUMENT', `${what} is a list of words, not empty`)
+  }
+  const wrong = words.find((word) => typeof word !== 'string' || !/^\S(.*\S)?$/.test(word))
+  if (wrong !== undefined) {
+    throw new QkError('ERR_ARGUMENT', `${what} holds ${JSON.stringify(wrong)}, which is not a word`, {
+      hint: 'A word is text on one line, with no space around it.',
+    })
+  }
+  const twice = words.find((word, i) => words.indexOf(word) !== i)
+  if (twice !== undefined) throw new QkError('ERR_ARGUMENT', `${what} holds "${twice}" twice`)
+}
+
+/** Refuses words that are not in the list that they are taken from. Errors: ERR_ARGUMENT. */
+export function checkAsked(
+  asked: readonly string[] | undefined,
+  from: readonly string[],
+  what: string,
+): void {
+  if (asked === undefined) return
+  checkWords(asked, 'asked')
+  const unknown = asked.find((word) => !from.includes(word))
+  if (unknown !== undefined) {
+    throw new QkError('ERR_ARGUMENT', `asked holds "${unknown}", which is not one of the ${what}`)
+  }
+}
+
+/** Errors: ERR_ARGUMENT. */
+export function checkWhole(value: number, least: number, what: string): void {
+  if (!Number.isSafeInteger(value) || value < least) {
+    throw new QkError('ERR_ARGUMENT', `${what} is a whole number of at least ${least}, not ${value}`)
+  }
+}
+
+/** Errors: ERR_ARGUMENT. */
+export function checkSeed(seed: number, what = 'seed'): void {
+  if (!Number.isSafeInteger(seed) || seed < 0 || seed > 0xffffffff) {
+    throw new QkError('ERR_ARGUMENT', `${what} is a whole number from 0 to 4294967295, not ${seed}`)
+  }
+}
+
+/** The last token of the characters [start, end) of the prompt's text. */
+export function lastTokenOf([start, end]: readonly [start: number, end: number]): Position {
+  return { char: [start, end], token: 'last' }
+}

@@ -1,0 +1,53 @@
+/** Payload-retrieval prompts (paper, figure 2) as a prompt family: see `ToyTask.contrastPrompts`. */
+
+import { checkSeed, checkWhole } from '../contrast/families/checks.js'
+import type { Prompt } from '../contrast/prompt.js'
+import { QkError, refuseUnknownKeys } from '../errors.js'
+import { TOY_DEFAULTS, type ToyConfig, ToyTask } from './task.js'
+
+export interface PayloadOptions extends Partial<Omit<ToyConfig, 'seed' | 'task' | 'r1' | 'r2'>> {
+  /** 1: latents of -1 and +1; 2: standard normal latents. */
+  task: 1 | 2
+  /** Sizes of the latents z1 and z2. */
+  r1: number
+  r2: number
+  /** The seed of the toy model, which fixes its encoders: `readToyConfig(model).seed`; default 1. */
+  toySeed?: number
+  prompts: number
+  seed: number
+  /** Pairs of keys a contrast; a prompt has four tokens a pair. Default 4. */
+  pairs?: number
+}
+
+const KNOWN = [
+  ...['task', 'r1', 'r2', 'toySeed', 'prompts', 'seed', 'pairs'],
+  ...['dHead', 'dModel', 'context', 'payloads', 'noise'],
+]
+
+/**
+ * Prompts with the contrasts `z1` and `z2`, as inputs `query` [1, dModel] and `context` [4 pairs, dModel] of a
+ * toy model. For z1 the positive key shares z1 with the query, the negative one has z1 redrawn, both share one
+ * random z2, and payloads are independent; for z2 likewise. They belong to the model whose configuration has
+ * the same sizes, noise and seed: its encoders follow from these.
+ *
+ * Errors: ERR_ARGUMENT.
+ */
+export function payloadPrompts(options: PayloadOptions): Prompt[] {
+  refuseUnknownKeys(options, KNOWN, 'payloadPrompts')
+  const { task, r1, r2, toySeed = 1, prompts, seed, pairs = 4, dHead = 16 } = options
+  const { dModel = TOY_DEFAULTS.dModel, context = TOY_DEFAULTS.context } = options
+  const { payloads = TOY_DEFAULTS.payloads, noise = TOY_DEFAULTS.noise } = options
+  if (task !== 1 && task !== 2) {
+    throw new QkError('ERR_ARGUMENT', `there is no task ${task}`, { hint: 'The tasks are 1 and 2.' })
+  }
+  for (const [name, value] of Object.entries({ r1, r2, dModel, payloads, pairs, prompts })) {
+    checkWhole(value, 1, name)
+  }
+  if (!(noise >= 0 && noise < Number.POSITIVE_INFINITY)) {
+    throw new QkError('ERR_ARGUMENT', `noise is a standard deviation of at least 0, not ${noise}`)
+  }
+  checkSeed(seed)
+  checkSeed(toySeed, 'toySeed')
+  const toy = new ToyTask({ task, r1, r2, dHead, dModel, context, payloads, noise, seed: toySeed })
+  return toy.contrastPrompts(prompts, seed, pairs)
+}
