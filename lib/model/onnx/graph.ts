@@ -196,7 +196,9 @@ export class GraphEditor {
             type: AttributeProto_AttributeType.INT,
           }),
     )
-    this.addedNodes.push(create(NodeProtoSchema, { opType, input: inputs, output: [name], name: own, attribute }))
+    this.addedNodes.push(
+      create(NodeProtoSchema, { opType, input: inputs, output: [name], name: own, attribute }),
+    )
     return name
   }
 
