@@ -1,7 +1,7 @@
 /**
  * Writes docs/benchmarks.md and its plots from a result file.
  *
- *   node bench/document.mjs bench/results/<file>.json
+ *   node bench/document.mjs bench/results/<file>.json [<more of the same machine>.json ...]
  */
 
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -10,14 +10,24 @@ import { fileURLToPath } from 'node:url'
 import * as Plot from '@observablehq/plot'
 import { parseHTML } from 'linkedom'
 import { cases } from './cases/index.mjs'
-import { formatSeconds } from './report.mjs'
+import { formatSeconds, ofCeiling } from './report.mjs'
 
-const file = process.argv[2]
-if (!file) {
-  process.stderr.write('usage: node bench/document.mjs RESULT.json\n')
+const files = process.argv.slice(2)
+if (files.length === 0) {
+  process.stderr.write('usage: node bench/document.mjs RESULT.json [MORE.json ...]\n')
   process.exit(2)
 }
-const result = JSON.parse(readFileSync(file, 'utf8'))
+const [result, ...more] = files.map((file) => JSON.parse(readFileSync(file, 'utf8')))
+// Later runs add variants, and replace those of the same label; each keeps the ceilings of its own run.
+for (const [from, { cases: found, ceilings }] of [result, ...more].entries()) {
+  for (const [name, variants] of Object.entries(found)) {
+    for (const variant of variants) variant.ceilings = ceilings
+    if (from === 0) continue
+    const labels = variants.map(({ label }) => label)
+    const kept = (result.cases[name] ?? []).filter(({ label }) => !labels.includes(label))
+    result.cases[name] = [...kept, ...variants]
+  }
+}
 const docs = fileURLToPath(new URL('../docs/', import.meta.url))
 
 const sections = Object.entries(result.cases).map(([name, variants]) => {
@@ -39,7 +49,7 @@ function head() {
       : `${what} ${ceilings[name].value.toFixed(1)} ${ceilings[name].unit}`
   return `# Benchmarks
 
-Made by \`node bench/document.mjs\` from \`bench/results/${path.basename(file)}\`; measured by \`npm run bench\`. Every subject ran in a fresh process, was verified against a float64 reference before it was timed (column "error"), and took turns with the others over ${rounds} rounds. Figures are medians, with the fastest and slowest run.
+Made by \`node bench/document.mjs\` from ${files.map((file) => `\`bench/results/${path.basename(file)}\``).join(' and ')}; measured by \`npm run bench\`. Every subject ran in a fresh process, was verified against a float64 reference before it was timed (column "error"), and took turns with the others over ${rounds} rounds. Figures are medians, with the fastest and slowest run.
 
 ${date.slice(0, 10)}, ${cpu}, ${cores} cores, ${memoryGiB} GiB, instruction set ${instructionSet}; ${Object.entries(
     versions,
@@ -53,17 +63,18 @@ What bounds each kernel, and what was tried: [How fast, and why](performance.md)
 `
 }
 
-function table({ label, subjects, work }) {
+function table({ label, subjects, work, ceilings }) {
   const own = subjects[0]
   const rows = subjects.map((s) => {
-    if (s.missing) return [s.subject, 'missing', s.missing, '', '', '']
-    if (s.failed) return [s.subject, 'failed', s.failed, '', '', '']
+    if (s.missing) return [s.subject, 'missing', s.missing, '', '', '', '']
+    if (s.failed) return [s.subject, 'failed', s.failed, '', '', '', '']
     if (s.value !== undefined)
       return [
         s.subject,
         `${s.value.toPrecision(4)} ${s.unit}`,
         s.note ?? '',
         (s.value / own.value).toFixed(2),
+        '',
         '',
         '',
       ]
@@ -77,11 +88,12 @@ function table({ label, subjects, work }) {
       `${formatSeconds(s.min)} to ${formatSeconds(s.max)}`,
       (s.median / own.median).toFixed(2),
       rate.join(', '),
+      ofCeiling(work, s.median, ceilings),
       s.error === undefined ? '' : s.error.toExponential(0),
     ]
   })
   const line = (cells) => `| ${cells.join(' | ')} |\n`
-  const header = ['subject', 'median', 'spread', `times ${own.subject}`, 'rate', 'error']
+  const header = ['subject', 'median', 'spread', `times ${own.subject}`, 'rate', 'of ceiling', 'error']
   return `**${label}**\n\n${line(header)}${line(header.map(() => '---'))}${rows.map(line).join('')}`
 }
 

@@ -3,9 +3,9 @@
 import { QKCovariance } from '../dist/index.js'
 
 /** A function that accumulates `batch` with the backend and gives [cPos, cNeg] of the heads asked for. */
-export function accumulation(backend, { heads, headDim }, batch, read = {}) {
+export function accumulation(backend, { heads, kvHeads, headDim }, batch, read = {}) {
   return async () => {
-    const covariance = new QKCovariance({ heads, headDim, contrasts: ['c'], backend })
+    const covariance = new QKCovariance({ heads, kvHeads, headDim, contrasts: ['c'], backend })
     await covariance.add(batch)
     const { cPos, cNeg } = await covariance.read(read)
     covariance.dispose()

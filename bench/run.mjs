@@ -4,6 +4,7 @@
  *
  *   npm run bench                                  everything (about 20 minutes)
  *   npm run bench -- --case svd --quick            one case in under a minute
+ *   npm run bench -- --case pairs --variant "over 8"   the variants whose label has these words
  *   npm run bench -- --out results.json            where the figures go (default bench/results/<date>-<cpu>.json)
  */
 
@@ -15,11 +16,12 @@ import { parseArgs } from 'node:util'
 import { cases } from './cases/index.mjs'
 import { machine } from './machine.mjs'
 import { measure } from './measure.mjs'
-import { formatSeconds, printTable, statistics } from './report.mjs'
+import { formatSeconds, ofCeiling, printTable, statistics } from './report.mjs'
 
 const { values: options } = parseArgs({
   options: {
     case: { type: 'string', multiple: true },
+    variant: { type: 'string' },
     quick: { type: 'boolean', default: false },
     rounds: { type: 'string' },
     out: { type: 'string' },
@@ -66,6 +68,7 @@ function runCase(name, { title, variants, subjects, prepare, work }) {
   process.stdout.write(`\n${title}\n`)
   const results = []
   for (const variant of variants(options.quick)) {
+    if (options.variant && !variant.label.includes(options.variant)) continue
     const folder = mkdtempSync(path.join(tmpdir(), 'qkspace-bench-'))
     try {
       const meta = prepare?.(variant.params, folder) ?? variant.params
@@ -107,10 +110,10 @@ function runVariant(name, { label, params }, subjects, folder, work) {
   process.stdout.write(`\n  ${label}\n`)
   const own = rows[0]
   printTable(
-    ['subject', 'median', 'min', 'max', `times ${own.subject}`, 'rate', 'error'],
+    ['subject', 'median', 'min', 'max', `times ${own.subject}`, 'rate', 'of ceiling', 'error'],
     rows.map((r) => {
-      if (r.missing) return [r.subject, 'missing', '', '', '', '', r.missing]
-      if (r.failed) return [r.subject, 'failed', '', '', '', '', r.failed]
+      if (r.missing) return [r.subject, 'missing', '', '', '', '', '', r.missing]
+      if (r.failed) return [r.subject, 'failed', '', '', '', '', '', r.failed]
       if (r.value !== undefined) {
         return [
           r.subject,
@@ -118,6 +121,7 @@ function runVariant(name, { label, params }, subjects, folder, work) {
           '',
           '',
           (r.value / own.value).toFixed(2),
+          '',
           '',
           r.note ?? '',
         ]
@@ -131,6 +135,7 @@ function runVariant(name, { label, params }, subjects, folder, work) {
         formatSeconds(r.max),
         (r.median / own.median).toFixed(2),
         [rate, moved].filter(Boolean).join(', '),
+        ofCeiling(work, r.median, report.ceilings),
         r.error === undefined ? '' : r.error.toExponential(1),
       ]
     }),

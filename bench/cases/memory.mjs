@@ -1,12 +1,12 @@
-/** Peak of resident memory against the number of prompts, and after a cancelled run. */
+/** Peak of resident memory against the number of prompts, and what cancelled runs leave behind. */
 
 import { bundledFile } from '../../dist/bundled/files.js'
-import { accumulate, openModel } from '../../dist/index.js'
+import { accumulate, disposeSums, openModel } from '../../dist/index.js'
 
 export default {
   title: 'memory: peak resident memory (bar: 1,000 and 100,000 prompts within 5%)',
   variants: () => [{ label: 'prompts of 24 tokens, every head of the bundled transformer', params: {} }],
-  subjects: () => ['1000 prompts', '100000 prompts', 'before a cancelled run', 'after a cancelled run'],
+  subjects: () => ['1000 prompts', '100000 prompts', 'after 20 completed runs', 'after 20 cancelled runs'],
   load: async (subject) => ({ measure: (quick) => run(subject, quick) }),
 }
 
@@ -22,21 +22,22 @@ async function run(subject, quick) {
       note: `of which V8's heap takes ${heap.toFixed(1)} MiB at the end`,
     }
   }
-  // Warm, so that what is compared is the cancelled run alone.
-  await cancelled(model)
-  globalThis.gc()
-  const before = process.memoryUsage().rss
-  if (subject.startsWith('before')) return mb(before)
-  for (let i = 0; i < 5; i++) await cancelled(model)
+  // A cancelled run must leave no more behind than one of as many prompts that ended by itself.
+  const once = subject.includes('cancelled')
+    ? () => cancelled(model)
+    : async () => disposeSums(await accumulate(model, prompts(CANCELLED_AFTER)))
+  for (let i = 0; i < 20; i++) await once()
   globalThis.gc()
   return mb(process.memoryUsage().rss)
 }
+
+const CANCELLED_AFTER = 400
 
 async function cancelled(model) {
   const controller = new AbortController()
   await accumulate(model, prompts(4000), {
     signal: controller.signal,
-    onProgress: ({ prompts: done }) => done > 400 && controller.abort(),
+    onProgress: ({ prompts: done }) => done > CANCELLED_AFTER && controller.abort(),
   }).catch((error) => {
     if (error.code !== 'ERR_ABORTED') throw error
   })

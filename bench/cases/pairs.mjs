@@ -10,8 +10,12 @@ export default {
   variants: (quick) => {
     const n = quick ? 20_000 : 200_000
     const shape = (params) => ({
-      label: `${params.n ?? n} pairs, ${params.heads ?? 1} heads, d ${params.d}, ${params.dtype}${params.counterfactual ? ', counterfactual' : ''}`,
-      params: { n, heads: 1, counterfactual: false, ...params },
+      label: [
+        `${params.n ?? n} pairs, ${params.heads ?? 1} heads`,
+        params.kvHeads ? ` over ${params.kvHeads} key heads` : '',
+        `, d ${params.d}, ${params.dtype}${params.counterfactual ? ', counterfactual' : ''}`,
+      ].join(''),
+      params: { n, heads: 1, kvHeads: params.heads ?? 1, counterfactual: false, ...params },
     })
     const main = ['f32', 'f16', 'bf16'].map((dtype) => shape({ d: 128, dtype }))
     if (quick) return main
@@ -20,6 +24,7 @@ export default {
       shape({ d: 128, dtype: 'f32', counterfactual: true }),
       ...[16, 64, 80, 256].map((d) => shape({ d, dtype: 'f32', n: Math.round((n * 64) / d) })),
       shape({ d: 64, dtype: 'f32', heads: 32, n: 20_000 }),
+      shape({ d: 64, dtype: 'f32', heads: 32, kvHeads: 8, n: 20_000 }),
       shape({ d: 16, dtype: 'f32', heads: 1024, n: 2000 }),
     ]
   },
@@ -32,13 +37,13 @@ export default {
       ...['numpy-contiguous', 'numpy-gather', 'torch-1', 'torch-2'],
     ]
   },
-  work: ({ n, d, heads, dtype }) => ({
+  work: ({ n, d, heads, kvHeads, dtype }) => ({
     flops: 4 * n * heads * d * d,
-    bytes: 3 * n * heads * d * (dtype === 'f32' ? 4 : 2),
+    bytes: n * (heads + 2 * kvHeads) * d * (dtype === 'f32' ? 4 : 2),
   }),
-  prepare: ({ n, d, heads, dtype, counterfactual }, folder) => {
+  prepare: ({ n, d, heads, kvHeads, dtype, counterfactual }, folder) => {
     const q = noise(n * heads * d, 1)
-    const k = noise(n * heads * d, 2)
+    const k = noise(n * kvHeads * d, 2)
     const index = [3, 4, 5, 6].map((seed) => permutation(n, seed))
     if (!counterfactual) index[3] = index[0]
     const [query, pos, neg, queryNeg] = index
@@ -46,8 +51,8 @@ export default {
     save(folder, 'k', encode(k, dtype))
     for (const [name, rows] of Object.entries({ query, pos, neg, queryNeg })) save(folder, name, rows)
     const [rounded, keys] = [q, k].map((x) => decode(encode(x, dtype), dtype))
-    save(folder, 'reference', reference(rounded, keys, { n, d, heads }, query, queryNeg, pos, neg))
-    return { n, d, heads, dtype }
+    save(folder, 'reference', reference(rounded, keys, { n, d, heads, kvHeads }, query, queryNeg, pos, neg))
+    return { n, d, heads, kvHeads, dtype }
   },
   load,
 }
@@ -55,7 +60,7 @@ export default {
 /** Float64 sums over a sample of the pairs for the first entries; the whole would take minutes. */
 const CHECKED = 8
 
-function reference(q, k, { n, d, heads }, query, queryNeg, pos, neg) {
+function reference(q, k, { n, d, heads, kvHeads }, query, queryNeg, pos, neg) {
   const out = new Float64Array(2 * CHECKED * d)
   for (const [side, queries, keys] of [
     [0, query, pos],
@@ -63,7 +68,7 @@ function reference(q, k, { n, d, heads }, query, queryNeg, pos, neg) {
   ]) {
     for (let t = 0; t < n; t++) {
       const qAt = queries[t] * heads * d
-      const kAt = keys[t] * heads * d
+      const kAt = keys[t] * kvHeads * d
       for (let i = 0; i < CHECKED; i++) {
         const x = q[qAt + i] / n
         for (let j = 0; j < d; j++) out[(side * CHECKED + i) * d + j] += x * k[kAt + j]
@@ -73,7 +78,7 @@ function reference(q, k, { n, d, heads }, query, queryNeg, pos, neg) {
   return out
 }
 
-async function load(subject, { n, d, heads, dtype }, folder) {
+async function load(subject, { n, d, heads, kvHeads, dtype }, folder) {
   const Type = dtype === 'f32' ? Float32Array : Uint16Array
   const index = Object.fromEntries(
     ['query', 'queryNeg', 'pos', 'neg'].map((name) => [name, read(folder, name, Int32Array)]),
@@ -86,10 +91,10 @@ async function load(subject, { n, d, heads, dtype }, folder) {
     const q = readShared(folder, 'q', Type)
     const k = readShared(folder, 'k', Type)
     const offsets = Int32Array.from({ length: n + 1 }, (_, i) => i)
-    const shape = [1, n, heads, d]
     const terms = { contrast: 'c', ...index, posOffsets: offsets, negOffsets: offsets }
-    const batch = { q: { data: q, dtype, shape }, k: { data: k, dtype, shape }, terms }
-    const once = accumulation(subject, { heads, headDim: d }, batch, { heads: [0] })
+    const tensor = (data, count) => ({ data, dtype, shape: [1, n, count, d] })
+    const batch = { q: tensor(q, heads), k: tensor(k, kvHeads), terms }
+    const once = accumulation(subject, { heads, kvHeads, headDim: d }, batch, { heads: [0] })
     return { tolerance: 1e-4, once, verify }
   }
   const product = await loadProduct(subject)

@@ -13,6 +13,14 @@ export interface RowMove {
   moved: number
 }
 
+const STILL: RowMove = {
+  origin: { before: 1, after: 1 },
+  target: { before: 0, after: 0 },
+  deltaP: 0,
+  flipped: 0,
+  moved: 0,
+}
+
 /** Moves of every head and item, [heads][items], from patterns [items, heads, keys]. */
 export function movesOf(
   items: readonly EditItem[],
@@ -22,8 +30,8 @@ export function movesOf(
   keys: number,
 ): RowMove[][] {
   const origin = Int32Array.from(items, (item) => item.origin)
-  // Without a target only what happens to the origin is reported.
-  const target = Int32Array.from(items, (item) => item.target ?? item.origin)
+  // Without a target only what happens to the origin is reported, and any other key stands in.
+  const target = Int32Array.from(items, (item) => item.target ?? (item.origin === 0 ? 1 : 0))
   return Array.from({ length: heads }, (_, h) => {
     const own = (pattern: Float32Array) => {
       const rows = new Float32Array(items.length * keys)
@@ -33,6 +41,8 @@ export function movesOf(
       }
       return rows
     }
+    // A single key keeps all attention, whatever is done to it.
+    if (keys === 1) return items.map(() => STILL)
     const move = measureMove({ before: own(before), after: own(after), origin, target })
     // Where neither key is attended to, or the origin is not, nothing moved.
     const known = (x: number) => (Number.isNaN(x) ? 0 : x)
