@@ -215,3 +215,38 @@ test('interrupted in the middle, it ends at once and leaves nothing', async (t) 
   t.deepEqual(left, [])
   t.false(existsSync('r'))
 })
+
+test('attribute and intervene: tables, one JSON document, files that are not overwritten', async (t) => {
+  const words = bundledWords()
+  const lines = (seed, prompts) =>
+    boxesOrder({ ...words, prompts, seed })
+      .map((p) => JSON.stringify(p))
+      .join('\n')
+  const [train, held, saved, out] = ['train.jsonl', 'held.jsonl', 'order.safetensors', 'moves.json'].map(
+    (name) => path.join(folder, name),
+  )
+  writeFileSync(train, lines(1, 60))
+  writeFileSync(held, lines(2, 12))
+  const model = ['--model', bundledFile('boxes.onnx'), '--tokenizer', bundledFile('boxes.tokenizer.json')]
+  t.is((await run(['decompose', ...model, '--prompts', train, '--out', saved])).status, 0)
+  const common = [...model, '--prompts', held, '--result', saved, '--heads', 'L3H0']
+  const table = await run(['intervene', ...common, '--randoms', '2', '--out', out])
+  t.is(table.status, 0)
+  t.regex(table.stdout, /random, rank of order/)
+  const { variants } = JSON.parse(readFileSync(out, 'utf8'))
+  t.deepEqual(
+    variants.map((v) => v.kind),
+    ['features', 'random', 'complement', 'whole'],
+  )
+  const json = await run(['intervene', ...common, '--randoms', '2', '--json'])
+  t.deepEqual(JSON.parse(json.stdout).variants, variants)
+  const split = await run(['attribute', ...common, '--sides', 'both', '--json'])
+  t.deepEqual(JSON.parse(split.stdout).examples[0].rows[0].table.names, ['order', 'rest'])
+  t.regex((await run(['attribute', ...common, '--centered'])).stdout, /explained/)
+  const onto = await run(['attribute', ...common, '--out', train])
+  t.is(onto.status, 1)
+  t.regex(onto.stderr, /not a JSON document/)
+  t.is(readFileSync(train, 'utf8'), lines(1, 60))
+  t.is((await run(['intervene', ...common, '--edit', 'erase'])).status, 2)
+  t.is((await run(['intervene', ...common, '--features', 'colour'])).status, 1)
+})

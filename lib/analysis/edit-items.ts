@@ -31,7 +31,10 @@ export async function* editItems(
     for (const rule of encoded.rules) {
       if (contrast !== undefined && rule.contrast !== contrast) continue
       if (!rule.terms) {
-        throw new QkError('ERR_PROMPT', `${placed.where}: interventions need "terms", not "labels"`)
+        throw new QkError(
+          'ERR_PROMPT',
+          `${placed.where}: queries are taken from "terms", and this prompt has "labels"`,
+        )
       }
       for (const term of rule.terms) {
         const { query, positive, queryNeg, negative } = term

@@ -107,7 +107,8 @@ function printReport(report: InterventionReport, out?: string): void {
       `${terms} terms, ${heads.length} head${heads.length === 1 ? '' : 's'} edited together; ` +
       'with 95% intervals over prompts',
   )
-  for (const head of heads) {
+  const looked = [...heads].sort((a, b) => attentionBefore(report, b) - attentionBefore(report, a))
+  for (const head of looked.slice(0, SHOWN_HEADS)) {
     printLine(`\n${head}`)
     const measured = variants.filter((v) => !v.vacuous && v.heads[head])
     const [{ heads: first }] = measured
@@ -137,11 +138,20 @@ function printReport(report: InterventionReport, out?: string): void {
       }),
     )
   }
+  if (heads.length > SHOWN_HEADS) {
+    printLine(`\n… and ${heads.length - SHOWN_HEADS} heads that look at the origin less; --json has them all`)
+  }
   printOutput(report)
   for (const { name } of variants.filter((v) => v.vacuous && v.kind === 'random')) {
     printLine(`\n${name}: not measured; the features span whole heads, so it would be the edit itself`)
   }
   if (out) printLine(`\nsaved ${out}`)
+}
+
+const SHOWN_HEADS = 6
+
+function attentionBefore({ variants }: InterventionReport, head: string): number {
+  return variants.find((v) => v.heads[head])?.heads[head].origin.before.mean ?? 0
 }
 
 function printOutput({ variants }: InterventionReport): void {

@@ -5,7 +5,8 @@ import { QkError } from '../errors.js'
 import { checkWritable, writeFileAtomically } from './atomic-file.js'
 
 /**
- * Checks that a document could be written here, before long work starts: never over a file that is not JSON.
+ * Checks that a document could be written here, before long work starts: never over a file that is not one, such
+ * as a prompt set, whose first line holds a whole object.
  * Errors: ERR_FILE.
  */
 export async function checkJsonPath(file: string): Promise<void> {
@@ -14,8 +15,8 @@ export async function checkJsonPath(file: string): Promise<void> {
   if (!handle) return
   try {
     const { buffer, bytesRead } = await handle.read(Buffer.alloc(64), 0, 64, 0)
-    const start = buffer.subarray(0, bytesRead).toString('latin1').trim()
-    if (start === '' || start.startsWith('{') || start.startsWith('[')) return
+    const start = buffer.subarray(0, bytesRead).toString('latin1')
+    if (/^([{[]\n|\s*$)/.test(start)) return
   } finally {
     await handle.close()
   }
