@@ -5,14 +5,14 @@
  */
 
 import { type PromptSetSummary, type Prompts, promptSet } from '../contrast/prompt-set.js'
-import { QkError, refuseUnknownKeys, throwIfAborted } from '../errors.js'
+import { QkError, throwIfAborted } from '../errors.js'
 import { fullCaptureGraph, type SiteRequest } from '../model/capture-graph.js'
 import { InferenceSession, type WireTensor } from '../model/inference/session.js'
-import { Model } from '../model/model.js'
+import type { Model } from '../model/model.js'
 import type { HeadSpec } from '../model/sites/heads.js'
 import type { ResolvedSite } from '../model/sites/site.js'
 import { tensorValues } from '../model/sites/values.js'
-import { Result } from '../store/result.js'
+import type { Result } from '../store/result.js'
 import {
   type AttributionFeature,
   type AttributionSides,
@@ -21,6 +21,7 @@ import {
 } from './attribute-arrays.js'
 import { batchingFor, runFeeds } from './batch.js'
 import { bootstrapMean, bootstrapRatio } from './bootstrap.js'
+import { checkAnalysis, checkWhole } from './checks.js'
 import { editItems } from './edit-items.js'
 import { type EditItem, itemBatches } from './edit-layout.js'
 import type { Estimate } from './edit-report.js'
@@ -167,15 +168,7 @@ export async function attribute(
 type Settings = ReturnType<typeof checkOptions>
 
 function checkOptions(model: Model, options: AttributeOptions) {
-  if (!(model instanceof Model)) {
-    throw new QkError('ERR_TYPE', 'attribute takes an opened model', { hint: 'await openModel(file) first.' })
-  }
-  if (typeof options !== 'object' || options === null || !(options.result instanceof Result)) {
-    throw new QkError('ERR_TYPE', 'attribute needs { result }', {
-      hint: 'What `decompose` or `loadResult` returns.',
-    })
-  }
-  refuseUnknownKeys(options, OPTIONS, 'attribute')
+  checkAnalysis(model, options, OPTIONS, 'attribute')
   const defaults = {
     heads: 'all' as NonNullable<AttributeOptions['heads']>,
     features: options.result.contrastNames as readonly string[],
@@ -187,17 +180,9 @@ function checkOptions(model: Model, options: AttributeOptions) {
     batchSize: 16,
   }
   const settings = { ...defaults, ...options } as AttributeOptions & typeof defaults
-  for (const [name, least] of [
-    ['examples', 0],
-    ['seed', 0],
-    ['batchSize', 1],
-  ] as const) {
-    if (Number.isSafeInteger(settings[name]) && settings[name] >= least) continue
-    throw new QkError(
-      'ERR_ARGUMENT',
-      `${name} is ${settings[name]}, expected a whole number of at least ${least}`,
-    )
-  }
+  checkWhole('examples', settings.examples, 0)
+  checkWhole('seed', settings.seed, 0)
+  checkWhole('batchSize', settings.batchSize, 1)
   throwIfAborted(settings.signal)
   return settings
 }

@@ -5,15 +5,16 @@
  */
 
 import { type PromptSetSummary, type Prompts, promptSet } from '../contrast/prompt-set.js'
-import { QkError, refuseUnknownKeys, throwIfAborted } from '../errors.js'
+import { QkError, throwIfAborted } from '../errors.js'
 import { type EditGraph, type EditRequest, editGraph } from '../model/edit-graph.js'
 import { InferenceSession, type WireTensor } from '../model/inference/session.js'
-import { Model } from '../model/model.js'
+import type { Model } from '../model/model.js'
 import type { HeadSpec } from '../model/sites/heads.js'
 import { headName } from '../model/sites/site.js'
-import { Result } from '../store/result.js'
+import type { Result } from '../store/result.js'
 import { accumulate, disposeSums } from './accumulate.js'
 import { batchingFor } from './batch.js'
+import { checkAnalysis, checkOneOf, checkWhole } from './checks.js'
 import { editItems } from './edit-items.js'
 import { type Edit, type EditItem, itemBatches, layEdits } from './edit-layout.js'
 import { outputsOf } from './edit-measure.js'
@@ -160,15 +161,7 @@ export async function intervene(
 type Settings = ReturnType<typeof checkOptions>
 
 function checkOptions(model: Model, options: InterveneOptions) {
-  if (!(model instanceof Model)) {
-    throw new QkError('ERR_TYPE', 'intervene takes an opened model', { hint: 'await openModel(file) first.' })
-  }
-  if (typeof options !== 'object' || options === null || !(options.result instanceof Result)) {
-    throw new QkError('ERR_TYPE', 'intervene needs { result }', {
-      hint: 'What `decompose` or `loadResult` returns.',
-    })
-  }
-  refuseUnknownKeys(options, OPTIONS, 'intervene')
+  checkAnalysis(model, options, OPTIONS, 'intervene')
   const { result } = options
   const all = result.contrastNames
   const settings = {
@@ -177,29 +170,17 @@ function checkOptions(model: Model, options: InterveneOptions) {
     ...{ batchSize: 16, features: all.length > 1 ? [...all, all] : all },
     ...options,
   } as InterveneOptions & Required<Omit<InterveneOptions, 'contrast' | 'output' | 'signal' | 'onProgress'>>
-  const oneOf = (name: 'edit' | 'side' | 'rows' | 'to', known: readonly string[]) => {
-    if (known.includes(settings[name])) return
-    throw new QkError('ERR_ARGUMENT', `${name} is "${settings[name]}", expected ${known.join(', ')}`)
-  }
-  oneOf('edit', ['swap', 'patch', 'ablate', 'scale'])
-  oneOf('side', ['key', 'query'])
-  oneOf('rows', ['query', 'all'])
-  oneOf('to', ['zero', 'mean'])
+  checkOneOf('edit', settings.edit, ['swap', 'patch', 'ablate', 'scale'])
+  checkOneOf('side', settings.side, ['key', 'query'])
+  checkOneOf('rows', settings.rows, ['query', 'all'])
+  checkOneOf('to', settings.to, ['zero', 'mean'])
   for (const name of ['factor', 'strength'] as const) {
     if (!Number.isFinite(settings[name]))
       throw new QkError('ERR_ARGUMENT', `${name} is ${settings[name]}, expected a finite number`)
   }
-  for (const [name, least] of [
-    ['randoms', 0],
-    ['seed', 0],
-    ['batchSize', 1],
-  ] as const) {
-    if (Number.isSafeInteger(settings[name]) && settings[name] >= least) continue
-    throw new QkError(
-      'ERR_ARGUMENT',
-      `${name} is ${settings[name]}, expected a whole number of at least ${least}`,
-    )
-  }
+  checkWhole('randoms', settings.randoms, 0)
+  checkWhole('seed', settings.seed, 0)
+  checkWhole('batchSize', settings.batchSize, 1)
   if (!Array.isArray(settings.features) || settings.features.length === 0) {
     throw new QkError('ERR_ARGUMENT', 'features is a list of contrasts, not empty')
   }

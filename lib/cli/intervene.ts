@@ -3,21 +3,12 @@
 import type { Command } from 'commander'
 import type { Edit } from '../analysis/edit-layout.js'
 import { type InterventionReport, intervene } from '../analysis/intervene.js'
-import { readPrompts } from '../contrast/prompt-set.js'
-import { openModel } from '../model/model.js'
-import { checkJsonPath, writeJsonFile } from '../store/json-file.js'
-import { loadResult } from '../store/result.js'
-import { parseChoice, parseHeadNames, parseNumber, parseUnions, parseWhole } from './options.js'
-import { estimate, fixed, printJson, printLine, printTable, progressBar } from './output.js'
+import { type AnalysisOptions, addAnalysisOptions, runAnalysis } from './analysis-options.js'
+import { parseChoice, parseNumber, parseUnions, parseWhole } from './options.js'
+import { estimate, fixed, printLine, printTable } from './output.js'
 
-interface Options {
-  model: string
-  tokenizer?: string
-  prompts: string
-  result: string
-  heads: string
+interface Options extends AnalysisOptions {
   features?: string[][]
-  contrast?: string
   edit: Edit
   side: 'key' | 'query'
   rows: 'query' | 'all'
@@ -25,33 +16,19 @@ interface Options {
   to: 'zero' | 'mean'
   strength: number
   randoms: number
-  seed: number
   output?: string
-  batchSize: number
-  out?: string
-  json?: boolean
 }
 
 export function registerIntervene(program: Command): void {
-  program
+  const command = program
     .command('intervene')
     .description('edit queries or keys in the subspaces of a result, inside the model, beside controls')
-    .requiredOption('--model <file>', 'ONNX file')
-    .option('--tokenizer <file>', 'tokenizer.json, for prompts given as text')
-    .requiredOption('--prompts <file>', 'prompt set, JSONL; best one that the result was not made from')
-    .requiredOption('--result <file>', 'result of `decompose`, .safetensors')
-    .option(
-      '--heads <heads>',
-      'edited together: all of the result, or names as in L0H1,L2H3',
-      parseHeadNames,
-      'all',
-    )
+  addAnalysisOptions(command)
     .option(
       '--features <names>',
       'contrasts, or unions as in order,match,order+match; by default each and all together',
       parseUnions,
     )
-    .option('--contrast <name>', 'the contrast of the prompts whose terms are edited; every one by default')
     .option(
       '--edit <name>',
       'swap, patch, ablate or scale',
@@ -74,33 +51,40 @@ export function registerIntervene(program: Command): void {
     )
     .option('--strength <x>', 'part of the edit that is made', parseNumber, 1)
     .option('--randoms <n>', 'random subspaces of each rank, as a control', parseWhole(0), 10)
-    .option('--seed <n>', 'seed of subspaces, targets and intervals', parseWhole(0), 0)
     .option('--output <name>', 'the output of the model that is reported')
-    .option('--batch-size <n>', 'prompts that go through the model together', parseWhole(1), 16)
-    .option('--out <file>', 'write the document that --json prints to a file')
-    .option('--json', 'print one JSON document')
     .action(run)
 }
 
 async function run(options: Options): Promise<void> {
   const { heads, contrast, edit, side, rows, factor, to, strength, randoms, seed, output, batchSize } =
     options
-  if (options.out) await checkJsonPath(options.out)
-  const prompts = readPrompts(options.prompts)
-  const result = await loadResult(options.result)
-  const model = await openModel(options.model, { tokenizer: options.tokenizer })
-  const bar = progressBar('prompts')
-  const report = await intervene(model, prompts, {
-    ...{ result, heads, contrast, edit, side, rows, factor, to, strength, randoms, seed, output, batchSize },
-    ...(options.features && { features: options.features }),
-    onProgress: ({ prompts: done, total }) => bar.update(done, total),
-  }).finally(() => bar.stop())
-  if (options.out) await writeJsonFile(options.out, report)
-  if (options.json) printJson(report)
-  else printReport(report, options.out)
+  await runAnalysis(
+    options,
+    (model, prompts, result, update) =>
+      intervene(model, prompts, {
+        ...{
+          result,
+          heads,
+          contrast,
+          edit,
+          side,
+          rows,
+          factor,
+          to,
+          strength,
+          randoms,
+          seed,
+          output,
+          batchSize,
+        },
+        ...(options.features && { features: options.features }),
+        onProgress: ({ prompts: done, total }) => update(done, total),
+      }),
+    printReport,
+  )
 }
 
-function printReport(report: InterventionReport, out?: string): void {
+function printReport(report: InterventionReport): void {
   const { terms, edit, side, strength, heads, variants } = report
   printLine(
     `${edit} of ${side === 'key' ? 'keys' : 'queries'}${strength === 1 ? '' : `, strength ${strength}`}, ` +
@@ -145,7 +129,6 @@ function printReport(report: InterventionReport, out?: string): void {
   for (const { name } of variants.filter((v) => v.vacuous && v.kind === 'random')) {
     printLine(`\n${name}: not measured; the features span whole heads, so it would be the edit itself`)
   }
-  if (out) printLine(`\nsaved ${out}`)
 }
 
 const SHOWN_HEADS = 6
