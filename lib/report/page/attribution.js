@@ -197,8 +197,8 @@ function drawBars(width, rows, { total }, words, features) {
   const totals = keys.map((i) => ({ token: i, value: total[i] }))
   return frame({
     width: Math.max(width, 60 + keys.length * LEAST),
-    height: 340,
-    ...{ marginLeft: 44, marginRight: 12, marginBottom: 84 },
+    height: 330,
+    ...{ marginLeft: 44, marginRight: 12, marginBottom: 64 },
     x: {
       ...{ type: 'band', domain: keys, label: null, tickSize: 0, padding: 0.12 },
       ...{ tickRotate: -60, tickFormat: (i) => clipped(readable(words[i] ?? '')) },

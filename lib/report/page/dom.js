@@ -19,13 +19,7 @@ export function number(value, digits = 3) {
   return (Number(text) === 0 ? (0).toFixed(digits) : text).replace('-', '−')
 }
 
-export const percent = (value) => `${number(value * 100, 1)}%`
-
-/** "0.98 (0.97 to 0.99)" */
-export function interval({ mean, low, high }, digits = 3) {
-  const range = low === null || high === null ? '' : ` (${number(low, digits)} to ${number(high, digits)})`
-  return `${number(mean, digits)}${range}`
-}
+export const percent = (value, digits = 1) => `${number(value * 100, digits)}%`
 
 export const fileName = (path) => path.split(/[\\/]/).at(-1)
 

@@ -47,7 +47,7 @@ export function figure({ id, title, caption, draw, rows, key = () => [], after }
         el('span', {}, el('i', { style: `background:${fill}`, class: line ? 'line' : undefined }), text),
       ),
     )
-    const picture = draw(Math.max(plot.clientWidth, 240))
+    const picture = draw(Math.max(plot.clientWidth, 200))
     const isDrawing = picture instanceof SVGElement
     if (isDrawing) {
       picture.setAttribute('role', picture.getAttribute('role') ?? 'img')

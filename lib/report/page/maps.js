@@ -1,6 +1,6 @@
 /** Layer by head maps, one a contrast; a cell selects its head. */
 
-import { el, menu, number, roving } from './dom.js'
+import { el, menu, number, plural, roving } from './dom.js'
 import { figure, frame } from './figure.js'
 import { Plot } from './library.js'
 import { onSelect, place, select, selection } from './selection.js'
@@ -10,29 +10,41 @@ const MEASURES = {
   scoreGap: {
     text: 'score gap',
     of: (found) => found.scoreGap,
-    words: 'Colour: mean scaled score of positive keys less that of negative keys.',
+    words: 'Colour: score gap.',
     signed: true,
   },
   norm: {
     text: 'size ‖ΔC‖',
     of: (found) => Math.sqrt(found.totalEnergy),
-    words: 'Colour: the Frobenius norm of ΔC, in units of q·k.',
+    words: 'Colour: ‖ΔC‖.',
   },
-  rank: { text: 'rank', of: (found) => found.rank, words: 'Colour: the rank found.' },
+  rank: { text: 'rank', of: (found) => found.rank, words: 'Colour: rank.' },
 }
+
+/** Contrasts whose maps are seen at once; the others are a step away. */
+const FIRST = 8
 
 export function maps() {
   let measure = 'scoreGap'
   let figures = []
   const grid = el('div', { class: 'maps' })
+  const others = el('div', { class: 'maps' })
+  const more = el('details', { class: 'more' }, el('summary', {}), others)
+  more.addEventListener('toggle', () => {
+    for (const { redraw } of figures.slice(FIRST)) redraw()
+  })
   const scale = el('div', { class: 'ramp', 'aria-hidden': 'true' })
   const fill = () => {
     figures = selection.result.prompts.contrasts.map((contrast) => mapOf(contrast, () => measure, scale))
-    grid.replaceChildren(...figures.map(({ node }) => node))
+    const nodes = figures.map(({ node }) => node)
+    grid.replaceChildren(...nodes.slice(0, FIRST))
+    others.replaceChildren(...nodes.slice(FIRST))
+    more.hidden = nodes.length <= FIRST
+    more.querySelector('summary').textContent = plural(nodes.length - FIRST, 'more contrast')
   }
   onSelect(({ result }) => {
     if (result) fill()
-    else for (const svg of grid.querySelectorAll('svg')) markSelected(svg)
+    else for (const { node } of figures) for (const svg of node.querySelectorAll('svg')) markSelected(svg)
   })
   fill()
   const options = Object.entries(MEASURES).map(([value, { text }]) => ({ value, text }))
@@ -41,7 +53,7 @@ export function maps() {
     el(
       'p',
       {},
-      'Numbers are ranks. Choose a cell, with the mouse or with arrow keys and Enter, to see its head in every part of this page.',
+      'The score gap is the mean scaled score of positive keys less that of negative keys; ‖ΔC‖ is the Frobenius norm, in units of q·k. Choose a cell, with the mouse or with arrow keys and Enter, to see its head in every part of this page.',
     ),
     el(
       'div',
@@ -53,6 +65,7 @@ export function maps() {
       scale,
     ),
     grid,
+    more,
   ])
 }
 
@@ -83,7 +96,7 @@ function mapOf(contrast, measure, ramp) {
     title: () => contrast,
     caption: () => {
       const best = cells.reduce((a, b) => (b.scoreGap > a.scoreGap ? b : a))
-      return `${MEASURES[measure()].words} Largest gap: ${best.name}, ${number(best.scoreGap, 2)}.`
+      return `${MEASURES[measure()].words} Numbers: ranks. Largest gap: ${best.name}, ${number(best.scoreGap, 2)}.`
     },
     draw: (width) => {
       const { of, signed, text } = MEASURES[measure()]

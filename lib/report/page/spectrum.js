@@ -110,11 +110,12 @@ function energies() {
     title: () => `Energy held: ${named()}`,
     caption: () =>
       rule().rule === 'energy'
-        ? `Share of ‖ΔC‖² in each component (bars) and in all up to it (line). The rule keeps the smallest rank at or above ${percent(rule().threshold)}, the dashed line: rank ${found().rank}, which holds ${percent(components().at(-1)?.cumulated ?? 0)}.`
+        ? `Share of ‖ΔC‖² in each component (bars) and in all up to it (line). The rule keeps the smallest rank at or above ${percent(rule().threshold, 0)}, the dashed line: rank ${found().rank}, which holds ${percent(components().at(-1)?.cumulated ?? 0, 2)}.`
         : `Share of ‖ΔC‖² in each component (bars) and in all up to it (line). The rank was fixed at ${rule().rank}.`,
     key: () => [
       { text: 'each component', fill: colour('accent') },
       { text: 'all up to it', fill: colour('ink'), line: true },
+      { text: 'the rule’s cut', fill: colour('above'), line: true },
     ],
     draw: (width) => {
       const rows = components()
