@@ -16,11 +16,14 @@ function start(result) {
 
 export const selection = start(report.results[0])
 
-/** Changes the selection; another result starts at its own strongest head. */
-export function select(change) {
-  const result = change.result ?? selection.result
-  Object.assign(selection, result === selection.result ? change : { ...start(result), ...change })
-  for (const listener of listeners) listener(change)
+/**
+ * Changes the selection; another result starts at its own strongest head. Listeners get what has changed, a
+ * result only where it is another one.
+ */
+export function select({ result = selection.result, ...change }) {
+  const other = result !== selection.result
+  Object.assign(selection, other && start(result), change)
+  for (const listener of listeners) listener(other ? { ...selection } : change)
 }
 
 export function onSelect(listener) {
