@@ -1,6 +1,7 @@
 /** The report, in a real browser: it draws, answers to mouse and keys, gives its files, and reaches for nothing. */
 
-import { readFileSync, writeFileSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import test from 'ava'
 import { bundledFile, bundledWords } from '../dist/bundled/files.js'
@@ -18,8 +19,9 @@ import {
   writeReport,
 } from '../dist/index.js'
 import { writeJsonFile } from '../dist/store/json-file.js'
+import { decomposeToy } from '../dist/toy/decompose.js'
 import { browserFor, withBrowser } from './helpers/browser.js'
-import { temporaryFolder } from './helpers/files.js'
+import { cli, temporaryFolder } from './helpers/files.js'
 
 const folder = temporaryFolder(test)
 const open = browserFor(test)
@@ -246,6 +248,25 @@ browserTest('what is absent is said, with the command that adds it', async (t) =
   t.deepEqual(seen, { errors: [], requests: [] })
 })
 
+browserTest('another result is chosen by its name', async (t) => {
+  const several = path.join(folder, 'several.html')
+  const toy = await decomposeToy(await openModel(bundledFile('toy-task1-r3-r3-d16.onnx')))
+  await writeReport(several, {
+    results: [
+      { name: 'boxes', value: made.result },
+      { name: 'toy', value: toy },
+    ],
+  })
+  const { page, seen } = await open(several)
+  await page.locator('.bar select').first().selectOption({ label: 'toy' })
+  t.regex(await page.locator('#head .lead').textContent(), /^L0H0 for “z1”: rank 3/)
+  t.is(await page.locator('#figure-map-z2 svg rect[data-head]').count(), 1)
+  t.regex(await page.locator('#overview').textContent(), /toy-task1-r3-r3-d16\.onnx/)
+  await page.locator('.bar select').nth(1).selectOption('z2')
+  t.regex(await page.locator('#head .lead').textContent(), /^L0H0 for “z2”/)
+  t.deepEqual(seen, { errors: [], requests: [] })
+})
+
 test('the same parts give the same bytes', async (t) => {
   const again = path.join(folder, 'again.html')
   await writeReport(again, { results: [{ name: 'boxes', value: made.result }] })
@@ -262,6 +283,28 @@ test('a report replaces a report, and no other file', async (t) => {
   const error = await t.throwsAsync(writeReport(other, { results }), { instanceOf: QkError })
   t.is(error.code, 'ERR_FILE')
   t.regex(readFileSync(other, 'utf8'), /Thesis/)
+})
+
+test('the command names a file of the wrong kind, and leaves nothing behind', (t) => {
+  const document = path.join(folder, 'a.json')
+  writeFileSync(document, '{"heads": {}}')
+  const result = path.join(folder, 'r.safetensors')
+  const out = path.join(folder, 'failed.html')
+  const run = (...args) =>
+    spawnSync(process.execPath, [cli, 'report', ...args, '--out', out], { encoding: 'utf8' })
+  const noResult = run(document)
+  t.is(noResult.status, 1)
+  t.regex(noResult.stderr, /a\.json/)
+  t.is(run().status, 2)
+  return made.result.save(result).then(() => {
+    const wrong = run(result, '--attribution', document)
+    t.is(wrong.status, 1)
+    t.regex(wrong.stderr, /a\.json was not written by `qkspace attribute --out`/)
+    t.false(existsSync(out))
+    const right = run(result, '--json')
+    t.is(right.status, 0)
+    t.like(JSON.parse(right.stdout), { report: out, heads: [16] })
+  })
 })
 
 test('a document of the other kind is named', async (t) => {

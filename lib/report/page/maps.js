@@ -39,6 +39,7 @@ export function maps() {
     const nodes = figures.map(({ node }) => node)
     grid.replaceChildren(...nodes.slice(0, FIRST))
     others.replaceChildren(...nodes.slice(FIRST))
+    for (const own of [grid, others]) own.classList.toggle('wide', widest(selection.result) > 8)
     more.hidden = nodes.length <= FIRST
     more.querySelector('summary').textContent = plural(nodes.length - FIRST, 'more contrast')
   }
@@ -69,6 +70,9 @@ export function maps() {
   ])
 }
 
+/** The largest number of heads in a layer. */
+const widest = (result) => Math.max(...Object.keys(result.heads).map((name) => place(name).head)) + 1
+
 const cellsOf = (contrast) =>
   Object.entries(selection.result.heads).map(([name, contrasts]) => ({
     name,
@@ -83,7 +87,7 @@ function largest({ of }) {
   )
 }
 
-const CELL = 36
+const CELL = 30
 const MARGIN = 44
 
 function mapOf(contrast, measure, ramp) {

@@ -35,7 +35,7 @@ export function spectrum() {
       `${selection.head} for “${selection.contrast}”: rank ${rank}, score gap ${number(scoreGap)}, ` +
       `${plural(terms, 'term')}${skipped ? `, ${skipped} left out` : ''}; ` +
       (converged
-        ? `decomposed to within ${errorBound.toExponential(1)} of ‖ΔC‖.`
+        ? `the components kept leave at most ${percent(errorBound)} of ‖ΔC‖.`
         : 'the decomposition did not converge.')
   }
   onSelect(() => {
