@@ -11,9 +11,9 @@ const args = [
   ...['--disable-background-networking', '--disable-component-update', '--disable-sync'],
 ]
 
-/** `test`, or `test.skip` under a name that says why, where chromium is not installed. */
+/** `test.serial`, for pages share the cores; or `test.skip` under a name that says why, where chromium is not installed. */
 export function withBrowser(test) {
-  if (existsSync(executablePath)) return test
+  if (existsSync(executablePath)) return test.serial
   return (title, ...rest) => test.skip(`${title} (needs ${executablePath})`, ...rest)
 }
 
@@ -38,6 +38,8 @@ export function browserFor(test) {
       return route.abort()
     })
     const page = await context.newPage()
+    // Other test files may keep every core busy.
+    page.setDefaultTimeout(120_000)
     page.on('console', (message) => {
       if (['error', 'warning'].includes(message.type())) seen.errors.push(message.text())
     })

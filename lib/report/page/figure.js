@@ -4,13 +4,14 @@ import { el, table } from './dom.js'
 import { d3, Plot } from './library.js'
 import { colour } from './theme.js'
 
-const drawn = new Set()
+const figures = new Set()
 
 /**
  * `draw(width)` gives an SVG, or a sentence where there is nothing to draw; `rows()` the numbers behind it, one
- * object a row; `legend()` elements above the drawing, `key()` the same as lines of text and colour for files.
+ * object a row; `key()` what its colours mean, `fileKey()` the same in files, where nothing else tells; `after`
+ * is called with every new drawing.
  */
-export function figure({ id, title, caption, draw, rows, key = () => [], after }) {
+export function figure({ id, title, caption, draw, rows, key = () => [], fileKey = key, after }) {
   const plot = el('div', { class: 'plot' })
   const legend = el('div', { class: 'legend' })
   const words = el('p', {})
@@ -31,7 +32,7 @@ export function figure({ id, title, caption, draw, rows, key = () => [], after }
     plot,
     el('div', { class: 'files' }, numbers, el('div', { class: 'buttons' }, buttons)),
   )
-  const svgText = () => standalone(plot.querySelector('svg'), title(), key())
+  const svgText = () => standalone(plot.querySelector('svg'), title(), fileKey())
   const fillNumbers = () => {
     numbers.querySelector('.scroll')?.remove()
     const all = numbers.open ? rows() : []
@@ -62,27 +63,30 @@ export function figure({ id, title, caption, draw, rows, key = () => [], after }
     fillNumbers()
     after?.(plot)
   }
-  drawn.add({ node, redraw })
+  figures.add({ node, redraw })
   queueMicrotask(redraw)
   return { node, redraw }
 }
 
 /** Draws every figure of the page anew: the width or the colours have changed. */
 export function redrawAll() {
-  for (const own of drawn) {
+  for (const own of figures) {
     if (own.node.isConnected) own.redraw()
-    else drawn.delete(own)
+    else figures.delete(own)
   }
 }
 
 const SVG = 'http://www.w3.org/2000/svg'
 const HEAD = 30
 const KEY_LINE = 18
+/** Room for titles and keys. */
+const LEAST_WIDTH = 320
 
 /** The drawing as a document of its own: with its size, background, title and key. */
 function standalone(svg, title, key) {
   const copy = svg.cloneNode(true)
-  const [width, height] = ['width', 'height'].map((name) => Number(svg.getAttribute(name)))
+  const [drawn, height] = ['width', 'height'].map((name) => Number(svg.getAttribute(name)))
+  const width = Math.max(drawn, LEAST_WIDTH)
   const top = HEAD + key.length * KEY_LINE
   const add = (tag, attributes, text = '') => {
     const node = document.createElementNS(SVG, tag)
@@ -90,12 +94,13 @@ function standalone(svg, title, key) {
     node.textContent = text
     copy.prepend(node)
   }
+  const words = { fill: colour('ink'), 'text-anchor': 'start' }
   key.forEach(({ text, fill }, i) => {
     const y = -top + HEAD + i * KEY_LINE
-    add('text', { x: 28, y: y + 9, fill: colour('ink'), 'font-size': 12 }, text)
+    add('text', { ...words, x: 28, y: y + 9, 'font-size': 12 }, text)
     add('rect', { x: 10, y, width: 12, height: 10, fill })
   })
-  add('text', { x: 10, y: -top + 18, fill: colour('ink'), 'font-size': 14, 'font-weight': 600 }, title)
+  add('text', { ...words, x: 10, y: -top + 18, 'font-size': 14, 'font-weight': 600 }, title)
   add('rect', { x: 0, y: -top, width, height: height + top, fill: colour('surface') })
   for (const [name, value] of Object.entries({
     xmlns: SVG,

@@ -102,6 +102,15 @@ function mapOf(contrast, measure, ramp) {
       const best = cells.reduce((a, b) => (b.scoreGap > a.scoreGap ? b : a))
       return `${MEASURES[measure()].words} Numbers: ranks. Largest gap: ${best.name}, ${number(best.scoreGap, 2)}.`
     },
+    fileKey: () => {
+      const { signed, text } = MEASURES[measure()]
+      const most = largest(MEASURES[measure()])
+      const fill = signed ? diverging(most) : sequential(most)
+      return [signed ? -most : 0, signed ? 0 : most / 2, most].map((value) => ({
+        text: `${text} ${number(value, most < 10 ? 1 : 0)}`,
+        fill: fill(value),
+      }))
+    },
     draw: (width) => {
       const { of, signed, text } = MEASURES[measure()]
       const most = largest(MEASURES[measure()])
