@@ -97,7 +97,9 @@ browserTest('every figure is drawn, without complaint and without a request', as
     for (const label of buttons) t.regex(label, /^Download “.+” as (SVG|PNG|CSV)$/)
   }
   t.is(await page.locator('main b').count(), 0, 'names are text, not markup')
-  const levels = await page.locator('h1, h2, h3').evaluateAll((all) => all.map((h) => Number(h.tagName[1])))
+  const levels = await page
+    .locator('h1, h2, h3, h4')
+    .evaluateAll((all) => all.map((h) => Number(h.tagName[1])))
   levels.forEach((level, i) => {
     t.true(level <= (levels[i - 1] ?? 0) + 1, 'headings in order')
   })

@@ -24,8 +24,8 @@ export function attribution() {
 }
 
 function block(own, index) {
-  const words = `${own.name}: ${own.method}, ${own.sides} side${own.sides === 'both' ? 's' : ''}${own.centered ? ', each row less its mean' : ''}, seed ${own.seed}.`
-  const parts = [el('p', {}, words), explained(own, index).node]
+  const words = `Method ${own.method}, ${own.sides} side${own.sides === 'both' ? 's' : ''}${own.centered ? ', each row less its mean' : ''}, seed ${own.seed}.`
+  const parts = [el('h3', {}, own.name), el('p', {}, words), explained(own, index).node]
   if (own.examples.some((e) => e.rows.length > 0)) parts.push(...example(own, index))
   else
     parts.push(
@@ -173,7 +173,7 @@ function example(own, index) {
   fillMenus()
   fillText()
   redrawText.push(fillText)
-  return [el('h3', {}, 'One prompt'), menus, text, bars.node]
+  return [el('h4', {}, 'One prompt'), menus, text, bars.node]
 }
 
 const redrawText = []

@@ -81,8 +81,7 @@ function attention(own, head, index) {
   return figure({
     id: () => `attention-${index + 1}-${head()}`,
     title: () => `Attention of ${head()} after each edit`,
-    caption: () =>
-      'Mean attention, from 0 to 1, of the term’s query on the origin (the key that carries the feature) and on the target (the key that it was exchanged with).',
+    caption: () => `Mean attention, from 0 to 1, of the term’s query on ${keysInWords(own, head())}.`,
     key: () =>
       [...new Set(attentionRows(own, head()).map((r) => r.key))].map((key) => ({
         text: key,
@@ -92,6 +91,13 @@ function attention(own, head, index) {
       bars(width, attentionRows(own, head()), 'key', fills(), { label: 'attention', domain: [0, 1] }),
     rows: () => attentionRows(own, head()),
   })
+}
+
+function keysInWords(own, head) {
+  const origin = 'the origin, the key that carries the feature'
+  if (!attentionRows(own, head).some((r) => r.key === 'target')) return origin
+  const target = own.edit === 'swap' ? 'the key that it was exchanged with' : 'one that lacks it'
+  return `${origin}, and on the target, ${target}`
 }
 
 function outputs(own, index) {

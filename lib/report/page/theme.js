@@ -9,8 +9,15 @@ export const colour = (name) => getComputedStyle(root).getPropertyValue(`--${nam
 
 const FEATURE_COLOURS = 7
 
-/** Of the nth feature; the palette is Okabe and Ito's, which colour-blind readers can tell apart. */
-export const featureColour = (index) => colour(`feature-${index % FEATURE_COLOURS}`)
+/**
+ * Of the nth feature; the palette is Okabe and Ito's, which colour-blind readers can tell apart. Where there are
+ * more features it comes again, paler and then stronger.
+ */
+export function featureColour(index) {
+  const own = colour(`feature-${index % FEATURE_COLOURS}`)
+  const round = Math.floor(index / FEATURE_COLOURS) % 3
+  return round === 0 ? own : d3.interpolateLab(own, colour(round === 1 ? 'surface' : 'ink'))(0.5)
+}
 
 /** From blue through the page's own shade to orange, for signed values. */
 export function diverging(largest) {
