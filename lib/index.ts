@@ -89,6 +89,9 @@ export { QkError, type QkErrorCode } from './errors.js'
 export { Model, type OpenOptions, openModel } from './model/model.js'
 export type { UnsupportedSite } from './model/sites/find.js'
 export type { AttentionSite } from './model/sites/site.js'
+export type { Named, ReportParts } from './report/document.js'
+export { readAttribution, readInterventions } from './report/read-documents.js'
+export { writeReport } from './report/report.js'
 export {
   type ContrastSubspace,
   type HeadResult,

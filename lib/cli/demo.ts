@@ -13,6 +13,7 @@ import { type Model, openModel } from '../model/model.js'
 import type { Result } from '../store/result.js'
 import { decomposeToy } from '../toy/decompose.js'
 import { readToyConfig } from '../toy/export.js'
+import { writeDemoReport } from './demo-report.js'
 import { fixed, printJson, printLine, printTable, progressBar } from './output.js'
 
 interface ToyRow {
@@ -46,8 +47,13 @@ export function registerDemo(program: Command): void {
       if (!json) printToys(toys)
       const { result, file, words } = await decomposeBoxes(out)
       const boxes = boxesRows(result, words)
-      if (json) printJson({ toys, boxes, saved: out })
-      else printBoxes(boxes, result, file)
+      if (!json) printBoxes(boxes, result, file)
+      const report = await writeDemoReport(out, result, boxes)
+      if (json) printJson({ toys, boxes, saved: out, report })
+      else
+        printLine(
+          `saved ${report}: open it in a browser to see the heads, and what was tested on new prompts`,
+        )
     })
 }
 

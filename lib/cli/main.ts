@@ -12,6 +12,7 @@ import { registerDoctor } from './doctor.js'
 import { registerInspect } from './inspect.js'
 import { registerIntervene } from './intervene.js'
 import { registerPrompts } from './prompts.js'
+import { registerReport } from './report.js'
 import { registerToy } from './toy.js'
 
 const EXIT = { failed: 1, usage: 2 } as const
@@ -43,6 +44,7 @@ for (const register of [
   registerDecompose,
   registerAttribute,
   registerIntervene,
+  registerReport,
   registerDoctor,
   registerToy,
   registerDemo,

@@ -1,0 +1,66 @@
+/** The document that the report's page draws from: results without their bases, and what was tested with them. */
+
+import type { AttributionReport } from '../analysis/attribute.js'
+import type { InterventionReport } from '../analysis/intervene.js'
+import type { HeadInfo, Result, ResultInfo } from '../store/result.js'
+import { versions } from '../versions.js'
+
+/** Something with the name that the page shows it under, as a rule that of its file. */
+export interface Named<T> {
+  name: string
+  value: T
+}
+
+export interface ReportParts {
+  /** At least one. */
+  results: readonly Named<Result>[]
+  attributions?: readonly Named<AttributionReport>[]
+  interventions?: readonly Named<InterventionReport>[]
+}
+
+export interface ReportDocument {
+  format: 'qkspace-report'
+  formatVersion: 1
+  versions: Record<string, string>
+  results: (Omit<ResultInfo, 'heads'> & {
+    name: string
+    heads: Record<string, Record<string, HeadInfo & { s: number[] }>>
+  })[]
+  attributions: (AttributionReport & { name: string })[]
+  interventions: (InterventionReport & { name: string })[]
+}
+
+export function reportDocument({
+  results,
+  attributions = [],
+  interventions = [],
+}: ReportParts): ReportDocument {
+  return {
+    format: 'qkspace-report',
+    formatVersion: 1,
+    versions: { ...versions() },
+    results: results.map(({ name, value }) => ({ ...value.info, name, heads: spectra(value) })),
+    attributions: attributions.map(({ name, value }) => ({ ...value, name })),
+    interventions: interventions.map(({ name, value }) => ({ ...value, name })),
+  }
+}
+
+/** By head and contrast, what is not a matrix: bases would make the page many times as large. */
+function spectra(result: Result): ReportDocument['results'][number]['heads'] {
+  return Object.fromEntries(
+    result.headNames.map((head) => [
+      head,
+      Object.fromEntries(
+        result.head(head).contrastNames.map((name) => {
+          const { s, rank, totalEnergy, scoreGap, errorBound, converged, terms, skipped } = result
+            .head(head)
+            .contrast(name)
+          return [
+            name,
+            { s: Array.from(s), rank, totalEnergy, scoreGap, errorBound, converged, terms, skipped },
+          ]
+        }),
+      ),
+    ]),
+  )
+}

@@ -1,0 +1,195 @@
+/** What edits in the subspaces did to attention and output, beside their controls. */
+
+import { absent, el, menu, plural } from './dom.js'
+import { figure, frame } from './figure.js'
+import { Plot } from './library.js'
+import { onSelect, report, selection } from './selection.js'
+import { colour } from './theme.js'
+
+const BEFORE = 'no edit'
+
+export function interventions() {
+  const section = el('section', { id: 'interventions', 'aria-labelledby': 'interventions-title' })
+  const heading = el('h2', { id: 'interventions-title' }, 'Interventions')
+  if (report.interventions.length === 0) {
+    const hint = 'qkspace intervene … --out I.json, then qkspace report … --interventions I.json'
+    section.append(heading, absent('No intervention was given. To see here what edits do:', hint))
+    return section
+  }
+  section.append(heading, ...report.interventions.map((own, i) => block(own, i)))
+  return section
+}
+
+function block(own, index) {
+  let head = own.heads.includes(selection.head) ? selection.head : own.heads[0]
+  const figures = [attention(own, () => head, index), ...outputs(own, index)]
+  const choose = (name) => {
+    head = name
+    figures[0].redraw()
+  }
+  const choice = menu(
+    'Head',
+    own.heads.map((value) => ({ value })),
+    head,
+    choose,
+  )
+  onSelect(({ head: name }) => {
+    if (!own.heads.includes(name)) return
+    choice.querySelector('select').value = name
+    choose(name)
+  })
+  const several =
+    own.heads.length > 1 ? `${own.heads.length} heads edited together` : `${own.heads[0]} edited`
+  return el('div', { class: 'document' }, [
+    el('h3', {}, `${titles[own.edit] ?? own.edit} of ${own.side === 'key' ? 'keys' : 'queries'}, ${several}`),
+    el(
+      'p',
+      {},
+      `${own.name}: ${plural(own.terms, 'term')} of ${plural(own.prompts.prompts, 'prompt')}, seed ${own.seed}. ` +
+        'Whiskers are 95% bootstrap intervals over prompts. Paler bars are controls: random subspaces of the same rank, and all but the subspace.',
+    ),
+    own.heads.length > 1 ? el('div', { class: 'choices' }, choice) : undefined,
+    el(
+      'div',
+      { class: 'document' },
+      figures.map(({ node }) => node),
+    ),
+  ])
+}
+
+const titles = { swap: 'Swap', patch: 'Patch', ablate: 'Ablation', scale: 'Scaling' }
+
+const isControl = (kind) => kind === 'random' || kind === 'complement'
+
+const measured = (own) => own.variants.filter((v) => !v.vacuous && Object.keys(v.heads).length > 0)
+
+/** One row a variant and key; the state before the edit comes first. */
+function attentionRows(own, head) {
+  const variants = measured(own)
+  const keys = ['origin', 'target'].filter((key) => variants[0]?.heads[head]?.[key])
+  const row = (edited, kind, rank, key, value) => ({ edited, kind, rank, head, key, ...value })
+  return [
+    ...keys.map((key) => row(BEFORE, 'before', '', key, variants[0].heads[head][key].before)),
+    ...variants.flatMap((v) =>
+      keys.map((key) => row(v.name, v.kind, v.ranks[head], key, v.heads[head][key].after)),
+    ),
+  ]
+}
+
+function attention(own, head, index) {
+  const fills = () => ({ origin: colour('feature-0'), target: colour('feature-1') })
+  return figure({
+    id: () => `attention-${index + 1}-${head()}`,
+    title: () => `Attention of ${head()} after each edit`,
+    caption: () => `Mean attention, from 0 to 1, of the term’s query on ${keysInWords(own, head())}.`,
+    key: () =>
+      [...new Set(attentionRows(own, head()).map((r) => r.key))].map((key) => ({
+        text: key,
+        fill: fills()[key],
+      })),
+    draw: (width) =>
+      bars(width, attentionRows(own, head()), 'key', fills(), { label: 'attention', domain: [0, 1] }),
+    rows: () => attentionRows(own, head()),
+  })
+}
+
+function keysInWords(own, head) {
+  const origin = 'the origin, the key that carries the feature'
+  if (!attentionRows(own, head).some((r) => r.key === 'target')) return origin
+  const target = own.edit === 'swap' ? 'the key that it was exchanged with' : 'one that lacks it'
+  return `${origin}, and on the target, ${target}`
+}
+
+function outputs(own, index) {
+  const variants = measured(own).filter((v) => v.output)
+  if (variants.length === 0) return []
+  const rates = ['accuracy', 'targetRate'].filter((key) => variants[0].output[key])
+  const words = { accuracy: 'the answer', targetRate: 'the target’s token' }
+  const fills = () => ({ 'the answer': colour('feature-0'), 'the target’s token': colour('feature-1') })
+  const row = (v, key, value) => ({ edited: v.name, kind: v.kind, likeliest: words[key], ...value })
+  const rateRows = () => [
+    ...rates.map((key) => row({ name: BEFORE, kind: 'before' }, key, variants[0].output[key].before)),
+    ...variants.flatMap((v) => rates.map((key) => row(v, key, v.output[key].after))),
+  ]
+  const klRows = () => variants.map((v) => ({ edited: v.name, kind: v.kind, measure: 'KL', ...v.output.kl }))
+  const list = [
+    figure({
+      id: () => `kl-${index + 1}`,
+      title: () => 'How far the output moved',
+      caption: () =>
+        'KL divergence of the next token’s distribution after the edit from that before, in nats.',
+      draw: (width) => bars(width, klRows(), 'measure', { KL: colour('accent') }, { label: 'KL, nats' }),
+      rows: klRows,
+    }),
+  ]
+  if (rates.length > 0) {
+    list.unshift(
+      figure({
+        id: () => `output-${index + 1}`,
+        title: () => 'What the model answers after each edit',
+        caption: () =>
+          'Share of terms where the answer, or the token at the target, is the model’s likeliest next token.',
+        key: () => rates.map((key) => ({ text: words[key], fill: fills()[words[key]] })),
+        draw: (width) =>
+          bars(width, rateRows(), 'likeliest', fills(), { label: 'share of terms', domain: [0, 1] }),
+        rows: rateRows,
+      }),
+    )
+  }
+  return list
+}
+
+const BAR = 13
+
+/** Horizontal grouped bars: names of edits are long. `group` names the field that tells bars of one edit apart. */
+function bars(width, rows, group, fills, x) {
+  const edits = [...new Set(rows.map((r) => r.edited))]
+  const groups = Object.keys(fills).filter((name) => rows.some((r) => r[group] === name))
+  const narrow = width < 560
+  return frame({
+    width,
+    height: 50 + edits.length * (groups.length * BAR + (groups.length > 1 ? 14 : 18)),
+    ...{ marginLeft: narrow ? 116 : 210, marginRight: 20, marginBottom: 36, marginTop: 6 },
+    fy: { domain: edits, label: null, padding: 0.25 },
+    y: { domain: groups, axis: null, padding: 0.08 },
+    x: {
+      grid: true,
+      labelAnchor: 'center',
+      labelArrow: 'none',
+      nice: !x.domain,
+      ticks: narrow ? 4 : 8,
+      ...x,
+    },
+    marks: [
+      Plot.axisFy({ anchor: 'left', lineWidth: narrow ? 9 : 18, fontSize: narrow ? 11 : 12, tickSize: 0 }),
+      Plot.barX(rows, {
+        fy: 'edited',
+        y: group,
+        x: 'mean',
+        fill: { value: (r) => fills[r[group]], scale: null },
+        fillOpacity: (r) => (isControl(r.kind) ? 0.4 : 1),
+      }),
+      Plot.ruleY(
+        rows.filter((r) => r.low !== null && r.high !== null),
+        { fy: 'edited', y: group, x1: 'low', x2: 'high', stroke: colour('ink'), strokeWidth: 1.5 },
+      ),
+      Plot.ruleX([0], { stroke: colour('ink') }),
+      Plot.tip(
+        rows,
+        Plot.pointer({
+          fy: 'edited',
+          y: group,
+          x: 'mean',
+          title: (r) => tipText(r, group),
+          fill: colour('surface'),
+        }),
+      ),
+    ],
+  })
+}
+
+function tipText(row, group) {
+  const digits = (value) => value.toFixed(3)
+  const range = row.low === null ? '' : `\n95%: ${digits(row.low)} to ${digits(row.high)}`
+  return `${row.edited}\n${row[group]} ${digits(row.mean)}${range}`
+}

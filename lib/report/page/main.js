@@ -1,0 +1,80 @@
+/** Puts the page together. */
+
+import { attribution, reshadeTokens } from './attribution.js'
+import { el, fileName, menu } from './dom.js'
+import { redrawAll } from './figure.js'
+import { interventions } from './interventions.js'
+import { maps } from './maps.js'
+import { overview } from './overview.js'
+import { onSelect, report, select, selection } from './selection.js'
+import { spectrum } from './spectrum.js'
+import { themeSwitch } from './theme.js'
+
+const SECTIONS = [
+  ['overview', 'Overview'],
+  ['heads', 'Layers and heads'],
+  ['head', 'One head'],
+  ['interventions', 'Interventions'],
+  ['attribution', 'Attribution'],
+]
+
+/** Menus for result, contrast and head; they follow what is chosen elsewhere. */
+function choices() {
+  const node = el('div', { class: 'choices', role: 'group', 'aria-label': 'What this page shows' })
+  const named = (names) => names.map((value) => ({ value }))
+  const fill = () => {
+    const active = [...node.querySelectorAll('select')].indexOf(document.activeElement)
+    const { result, contrast, head } = selection
+    node.replaceChildren(
+      ...(report.results.length > 1
+        ? [
+            menu(
+              'Result',
+              report.results.map(({ name }, i) => ({ value: `${i}`, text: name })),
+              `${report.results.indexOf(result)}`,
+              (value) => select({ result: report.results[Number(value)] }),
+            ),
+          ]
+        : []),
+      menu('Contrast', named(result.prompts.contrasts), contrast, (value) => select({ contrast: value })),
+      menu('Head', named(Object.keys(result.heads)), head, (value) => select({ head: value })),
+    )
+    node.querySelectorAll('select')[active]?.focus()
+  }
+  onSelect(fill)
+  fill()
+  return node
+}
+
+function redraw() {
+  redrawAll()
+  reshadeTokens()
+}
+
+function title() {
+  const models = new Set(report.results.map(({ model }) => fileName(model.path)))
+  return [...models].join(', ')
+}
+
+const header = document.getElementById('top')
+const main = document.getElementById('main')
+header.append(
+  el('div', { class: 'masthead' }, [
+    el('div', {}, [el('p', { class: 'eyebrow' }, 'Query-key subspaces'), el('h1', {}, title())]),
+    themeSwitch(redraw),
+  ]),
+  el(
+    'nav',
+    { 'aria-label': 'Parts of the report' },
+    SECTIONS.map(([id, text]) => el('a', { href: `#${id}` }, text)),
+  ),
+)
+const bar = el('div', { class: 'bar' }, choices())
+main.replaceChildren(overview(), bar, maps(), spectrum(), interventions(), attribution())
+
+let width = main.clientWidth
+new ResizeObserver(() => {
+  if (main.clientWidth === width) return
+  width = main.clientWidth
+  redraw()
+}).observe(main)

@@ -1,0 +1,165 @@
+/** The singular values of the selected head and contrast, and the energy they hold, with the rank rule's cut. */
+
+import { el, number, percent, plural } from './dom.js'
+import { figure, frame } from './figure.js'
+import { Plot } from './library.js'
+import { onSelect, selection } from './selection.js'
+import { colour } from './theme.js'
+
+const found = () => selection.result.heads[selection.head][selection.contrast]
+const named = () => `${selection.head}, ${selection.contrast}`
+
+/** One row a kept component. */
+function components() {
+  const { s, totalEnergy } = found()
+  let sum = 0
+  return s.map((value, i) => {
+    sum += value * value
+    return {
+      component: i + 1,
+      singularValue: value,
+      energy: totalEnergy > 0 ? (value * value) / totalEnergy : 0,
+      cumulated: totalEnergy > 0 ? sum / totalEnergy : 0,
+    }
+  })
+}
+
+const NOTHING = 'ΔC of this head is zero for this contrast: there is no component to draw.'
+
+export function spectrum() {
+  const line = el('p', { class: 'lead', 'aria-live': 'polite' })
+  const figures = [values(), energies()]
+  const fill = () => {
+    const { rank, scoreGap, terms, skipped, errorBound, converged } = found()
+    line.textContent =
+      `${selection.head} for “${selection.contrast}”: rank ${rank}, score gap ${number(scoreGap)}, ` +
+      `${plural(terms, 'term')}${skipped ? `, ${skipped} left out` : ''}; ` +
+      (converged
+        ? `the components kept leave at most ${percent(errorBound)} of ‖ΔC‖.`
+        : 'the decomposition did not converge.')
+  }
+  onSelect(() => {
+    fill()
+    for (const { redraw } of figures) redraw()
+  })
+  fill()
+  return el('section', { id: 'head', 'aria-labelledby': 'head-title' }, [
+    el('h2', { id: 'head-title' }, 'One head'),
+    line,
+    el(
+      'div',
+      { class: 'pair' },
+      figures.map(({ node }) => node),
+    ),
+  ])
+}
+
+const across = (rows) => ({
+  type: 'band',
+  domain: rows.map((r) => r.component),
+  ticks: rows.map((r) => r.component).filter((c) => rows.length <= 16 || c === 1 || c % 5 === 0),
+  label: 'component',
+  labelAnchor: 'center',
+  labelArrow: 'none',
+  tickSize: 0,
+})
+
+function values() {
+  return figure({
+    id: () => 'singular-values',
+    title: () => `Singular values: ${named()}`,
+    caption: () => 'The singular values of ΔC that were kept, in units of q·k.',
+    draw: (width) => {
+      const rows = components()
+      if (rows.length === 0) return NOTHING
+      return frame({
+        width,
+        height: 260,
+        ...{ marginLeft: 44, marginBottom: 40 },
+        x: across(rows),
+        y: { label: 'singular value', grid: true, labelArrow: 'none', nice: true },
+        marks: [
+          Plot.barY(rows, {
+            x: 'component',
+            y: 'singularValue',
+            fill: colour('accent'),
+            insetLeft: 1,
+            insetRight: 1,
+          }),
+          Plot.ruleY([0], { stroke: colour('ink') }),
+          Plot.tip(
+            rows,
+            Plot.pointerX({
+              x: 'component',
+              y: 'singularValue',
+              title: (r) => `component ${r.component}\n${r.singularValue.toPrecision(4)}`,
+              fill: colour('surface'),
+            }),
+          ),
+        ],
+      })
+    },
+    rows: components,
+  })
+}
+
+function energies() {
+  const rule = () => selection.result.rank
+  return figure({
+    id: () => 'energy',
+    title: () => `Energy held: ${named()}`,
+    caption: () =>
+      rule().rule === 'energy'
+        ? `Share of ‖ΔC‖² in each component (bars) and in all up to it (line). The rule keeps the smallest rank at or above ${percent(rule().threshold, 0)}, the dashed line: rank ${found().rank}, which holds ${percent(components().at(-1)?.cumulated ?? 0, 2)}.`
+        : `Share of ‖ΔC‖² in each component (bars) and in all up to it (line). The rank was fixed at ${rule().rank}.`,
+    key: () => [
+      { text: 'each component', fill: colour('accent') },
+      { text: 'all up to it', fill: colour('ink'), line: true },
+      { text: 'the rule’s cut', fill: colour('above'), line: true },
+    ],
+    draw: (width) => {
+      const rows = components()
+      if (rows.length === 0) return NOTHING
+      const { threshold } = rule()
+      return frame({
+        width,
+        height: 260,
+        ...{ marginLeft: 44, marginBottom: 40, marginRight: 16 },
+        x: across(rows),
+        y: { label: 'share of energy', grid: true, labelArrow: 'none', domain: [0, 1], tickFormat: '.0%' },
+        marks: [
+          Plot.barY(rows, {
+            x: 'component',
+            y: 'energy',
+            fill: colour('accent'),
+            insetLeft: 1,
+            insetRight: 1,
+          }),
+          Plot.ruleY([0], { stroke: colour('ink') }),
+          threshold === undefined
+            ? undefined
+            : Plot.ruleY([threshold], { stroke: colour('above'), strokeDasharray: '5 4', strokeWidth: 1.5 }),
+          Plot.ruleX([rows.at(-1)], {
+            x: 'component',
+            stroke: colour('above'),
+            strokeDasharray: '5 4',
+            strokeWidth: 1.5,
+          }),
+          Plot.line(rows, { x: 'component', y: 'cumulated', stroke: colour('ink'), strokeWidth: 1.5 }),
+          Plot.dot(rows, { x: 'component', y: 'cumulated', fill: colour('ink'), r: 3 }),
+          Plot.tip(
+            rows,
+            Plot.pointerX({
+              x: 'component',
+              y: 'cumulated',
+              title: (r) =>
+                `component ${r.component}\nalone ${percent(r.energy)}\nup to it ${percent(r.cumulated)}`,
+              fill: colour('surface'),
+            }),
+          ),
+        ],
+      })
+    },
+    rows: components,
+  })
+}

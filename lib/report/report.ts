@@ -1,0 +1,49 @@
+/** Writes results, attributions and interventions as one self-contained HTML page. */
+
+import { open } from 'node:fs/promises'
+import { QkError, refuseUnknownKeys } from '../errors.js'
+import { checkWritable, writeFileAtomically } from '../store/atomic-file.js'
+import { Result } from '../store/result.js'
+import { type ReportParts, reportDocument } from './document.js'
+import { REPORT_START, reportHtml } from './html.js'
+
+/**
+ * Writes the report; its size in bytes. The same parts give the same bytes. Errors: ERR_FILE, ERR_TYPE,
+ * ERR_ARGUMENT; nothing is left behind.
+ */
+export async function writeReport(file: string, parts: ReportParts): Promise<number> {
+  refuseUnknownKeys(parts, ['results', 'attributions', 'interventions'], 'writeReport')
+  if (!Array.isArray(parts.results) || parts.results.length === 0) {
+    throw new QkError('ERR_ARGUMENT', 'a report needs at least one result')
+  }
+  if (!parts.results.every(({ value }) => value instanceof Result)) {
+    throw new QkError('ERR_TYPE', 'writeReport takes results as { name, value }', {
+      hint: 'The value is what `decompose` or `loadResult` returns.',
+    })
+  }
+  await checkReportPath(file)
+  const html = Buffer.from(reportHtml(reportDocument(parts)))
+  await writeFileAtomically(file, [html])
+  return html.length
+}
+
+/** Checks that a report may be written here: never over a file that is not one. Errors: ERR_FILE. */
+export async function checkReportPath(file: string): Promise<void> {
+  await checkWritable(file)
+  const handle = await open(file).catch(() => undefined)
+  if (!handle) return
+  try {
+    const { buffer, bytesRead } = await handle.read(
+      Buffer.alloc(REPORT_START.length),
+      0,
+      REPORT_START.length,
+      0,
+    )
+    if (bytesRead === 0 || buffer.toString('latin1') === REPORT_START) return
+  } finally {
+    await handle.close()
+  }
+  throw new QkError('ERR_FILE', `cannot write ${file}: it exists and is not a report of qkspace`, {
+    hint: 'Choose another name, or remove the file first.',
+  })
+}
