@@ -24,12 +24,12 @@ export interface CapturedRows {
 
 const BATCH = 64
 
-/** Errors: those of prompts, ERR_UNKNOWN_HEAD, ERR_INFERENCE, ERR_ABORTED. */
+/** Terms of one contrast, or of all. Errors: those of prompts, ERR_UNKNOWN_HEAD, ERR_INFERENCE, ERR_ABORTED. */
 export async function captureRows(
   model: Model,
   prompts: readonly Prompt[],
   headName: string,
-  signal?: AbortSignal,
+  { contrast, signal }: { contrast?: string; signal?: AbortSignal } = {},
 ): Promise<CapturedRows> {
   const [{ site: index, head }] = parseHeads(headName, model.sites)
   const site = model.sites[index]
@@ -45,7 +45,8 @@ export async function captureRows(
   try {
     const inputs = model.inputs.filter(({ name }) => graph.inputs.includes(name))
     const { fixedRuns } = batchingFor(model.inputs, BATCH)
-    for await (const items of itemBatches(model, editItems(model, promptSet(prompts), { seed: 0 }), BATCH)) {
+    const terms = editItems(model, promptSet(prompts), { contrast, seed: 0 })
+    for await (const items of itemBatches(model, terms, BATCH)) {
       throwIfAborted(signal)
       const runs = items.map(({ run }) => run)
       const feeds = runFeeds(inputs, runs, model.tokenizer?.padId ?? 0, fixedRuns)

@@ -9,7 +9,7 @@ import { decomposeToy } from '../toy/decompose.js'
 import { exportToy, readToyRecord } from '../toy/export.js'
 import { TOY_DEFAULTS } from '../toy/task.js'
 import { trainToy } from '../toy/train.js'
-import type { Cell, FigureContext, PaperFigure } from './figure.js'
+import { type Cell, derivedSeed, type FigureContext, type PaperFigure } from './figure.js'
 
 /** Sizes of the paper that do not come with the package; r1 and r2 play the same part. */
 const MISSING = [
@@ -25,7 +25,11 @@ export async function figure2(context: FigureContext): Promise<PaperFigure> {
     const model = await openModel(file)
     const { config, accuracy } = readToyRecord(model)!
     const { sizes, seed, signal } = context
-    const result = await decomposeToy(model, { prompts: sizes.toyPrompts, seed: seed + 100, signal })
+    const result = await decomposeToy(model, {
+      prompts: sizes.toyPrompts,
+      seed: derivedSeed(seed, 100),
+      signal,
+    })
     const fits = config.r1 + config.r2 <= config.dHead
     for (const [contrast, truth] of [
       ['z1', config.r1],
@@ -54,7 +58,17 @@ export async function figure2(context: FigureContext): Promise<PaperFigure> {
     tables: [
       {
         name: 'ranks',
-        columns: ['model', 'task', 'd_head', 'accuracy', 'contrast', 'true rank', 'rank', 'fits', 'recovered'],
+        columns: [
+          'model',
+          'task',
+          'd_head',
+          'accuracy',
+          'contrast',
+          'true rank',
+          'rank',
+          'fits',
+          'recovered',
+        ],
         rows,
       },
       {

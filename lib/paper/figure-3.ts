@@ -8,7 +8,7 @@ import { retrievalPrompts } from '../toy/retrieval.js'
 import { ToyTask } from '../toy/task.js'
 import { captureRows } from './capture-rows.js'
 import { cornerFit, halves, separation } from './clusters.js'
-import { type Cell, type FigureContext, type PaperFigure, percent } from './figure.js'
+import { type Cell, derivedSeed, type FigureContext, type PaperFigure, percent } from './figure.js'
 import { coordinates, principalComponents } from './geometry.js'
 
 /** Bars: corners tell held-out rows apart, hold most of the variance, and are those of a parallelepiped. */
@@ -19,9 +19,13 @@ const SHOWN = 400
 export async function figure3({ sizes, seed, signal }: FigureContext): Promise<PaperFigure> {
   const model = await openModel(bundledFile('toy-task1-r3-r3-d16.onnx'))
   const config = readToyConfig(model)
-  const result = await decomposeToy(model, { prompts: sizes.toyPrompts, seed: seed + 100, signal })
-  const { prompts, latents } = retrievalPrompts(new ToyTask(config), sizes.clusters, seed + 200)
-  const captured = await captureRows(model, prompts, 'L0H0', signal)
+  const result = await decomposeToy(model, {
+    prompts: sizes.toyPrompts,
+    seed: derivedSeed(seed, 100),
+    signal,
+  })
+  const { prompts, latents } = retrievalPrompts(new ToyTask(config), sizes.clusters, derivedSeed(seed, 200))
+  const captured = await captureRows(model, prompts, 'L0H0', { signal })
   const points: Cell[][] = []
   const measures: Cell[][] = []
   for (const [latent, from, to] of [

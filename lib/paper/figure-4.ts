@@ -7,7 +7,7 @@ import { decomposeToy } from '../toy/decompose.js'
 import { readToyConfig } from '../toy/export.js'
 import { retrievalPrompts } from '../toy/retrieval.js'
 import { ToyTask } from '../toy/task.js'
-import { type FigureContext, type PaperFigure, percent } from './figure.js'
+import { derivedSeed, type FigureContext, type PaperFigure, percent } from './figure.js'
 import { SWAP_COLUMNS, swapRows, variantOf } from './swap-table.js'
 
 /** Bars: the whole swap moves nearly all of the origin's attention, either part about a third of it. */
@@ -15,8 +15,16 @@ const BARS = { both: 0.95, one: [0.2, 0.5] } as const
 
 export async function figure4({ sizes, seed, signal }: FigureContext): Promise<PaperFigure> {
   const model = await openModel(bundledFile('toy-task1-r5-r5-d16.onnx'))
-  const result = await decomposeToy(model, { prompts: sizes.toyPrompts, seed: seed + 100, signal })
-  const { prompts } = retrievalPrompts(new ToyTask(readToyConfig(model)), sizes.retrieval, seed + 300)
+  const result = await decomposeToy(model, {
+    prompts: sizes.toyPrompts,
+    seed: derivedSeed(seed, 100),
+    signal,
+  })
+  const { prompts } = retrievalPrompts(
+    new ToyTask(readToyConfig(model)),
+    sizes.retrieval,
+    derivedSeed(seed, 300),
+  )
   const report = await intervene(model, prompts, {
     result,
     features: ['z1', 'z2', ['z1', 'z2']],
@@ -25,8 +33,7 @@ export async function figure4({ sizes, seed, signal }: FigureContext): Promise<P
     seed,
     signal,
   })
-  const moved = (features: string[], kind?: 'random') =>
-    variantOf(report, features, kind).heads.L0H0.moved!
+  const moved = (features: string[], kind?: 'random') => variantOf(report, features, kind).heads.L0H0.moved!
   const both = moved(['z1', 'z2'])
   const one = [moved(['z1']), moved(['z2'])]
   const random = [moved(['z1'], 'random'), moved(['z2'], 'random'), moved(['z1', 'z2'], 'random')]

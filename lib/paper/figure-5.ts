@@ -37,7 +37,8 @@ export async function figure5({ signal }: FigureContext): Promise<PaperFigure> {
   return {
     figure: '5',
     title: 'Interaction of query latents with key latents',
-    claim: 'G has a block for each latent and little outside; without room for all latents, blocks interfere.',
+    claim:
+      'G has a block for each latent and little outside; without room for all latents, blocks interfere.',
     held: least(true) >= BAR && least(false) < least(true),
     why: `at least ${percent(least(true))} of ‖G‖² lies within the two blocks where r1 + r2 fits (bar ${percent(BAR)}), at least ${percent(least(false))} with d_head 8 (bar: less than where they fit); evenly spread it would be about half`,
     tables: [
@@ -75,7 +76,7 @@ function weights(model: Model, name: string): Float32Array {
       hint: 'Toy models are made by `qkspace toy train`.',
     })
   }
-  return new Float32Array(found.rawData.slice().buffer)
+  return new Float32Array(new Uint8Array(found.rawData).buffer)
 }
 
 /** [rows, inner] times [inner, cols]. */

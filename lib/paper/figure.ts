@@ -75,4 +75,7 @@ export interface FigureContext {
   signal?: AbortSignal
 }
 
+/** One of several seeds that follow from the one asked for, of 32 bits. */
+export const derivedSeed = (seed: number, which: number): number => (seed + which) >>> 0
+
 export const percent = (fraction: number): string => `${(100 * fraction).toFixed(1)}%`

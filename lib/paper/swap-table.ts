@@ -6,7 +6,16 @@ import type { Cell } from './figure.js'
 
 export const SWAP_COLUMNS = [
   ...['edited', 'kind', 'rank', 'draws', 'vacuous', 'origin before', 'origin after', 'target before'],
-  ...['target after', 'moved', 'moved low', 'moved high', 'delta p', 'flipped', 'flipped low', 'flipped high'],
+  ...[
+    'target after',
+    'moved',
+    'moved low',
+    'moved high',
+    'delta p',
+    'flipped',
+    'flipped low',
+    'flipped high',
+  ],
   ...['answer likeliest before', 'answer likeliest after', 'answer log p before', 'answer log p after'],
   ...['target likeliest after', 'kl', 'kl low', 'kl high'],
 ]
