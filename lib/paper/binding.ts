@@ -17,7 +17,7 @@ export const PAIRS = 5
 /** Subspaces from prompts that all ask for one word, for which ΔC of the lexical contrast is not zero on average. */
 export interface Binding {
   word: string
-  /** Contrasts `order`, `lexical` and `unused` of every head. */
+  /** Contrasts `order`, `lexical` and `unused`: of every head for the first word, of the strongest for the others. */
   plain: Result
   /** The same of centred covariances: what varies with order or word, without the means. */
   centred: Result
@@ -55,7 +55,9 @@ async function decomposeBoxes({ sizes, seed, signal }: FigureContext): Promise<B
       ...boxesLexical({ ...base, seed: derivedSeed(seed, 501) }),
       ...boxesUnused({ ...base, seed: derivedSeed(seed, 502) }),
     ]
-    const sums = await accumulate(model, prompts, { batchSize: 64, signal })
+    // The first word says which head it is; the others look at that one.
+    const heads = bindings.length === 0 ? 'all' : strongest(bindings[0].plain)
+    const sums = await accumulate(model, prompts, { heads, batchSize: 64, signal })
     try {
       const plain = await decompose(sums, { signal })
       bindings.push({ word, plain, centred: await decompose(sums, { center: true, signal }) })
@@ -63,15 +65,17 @@ async function decomposeBoxes({ sizes, seed, signal }: FigureContext): Promise<B
       disposeSums(sums)
     }
   }
-  const [{ plain }] = bindings
-  const gap = (head: string) => plain.head(head).contrast('order').scoreGap
-  const [head] = [...plain.headNames].sort((a, b) => gap(b) - gap(a))
   return {
     model,
     bindings,
-    head,
+    head: strongest(bindings[0].plain),
     heldOut: boxesOrder({ ...common, prompts: sizes.heldOut, seed: derivedSeed(seed, 503) }),
   }
+}
+
+function strongest(result: Result): string {
+  const gap = (head: string) => result.head(head).contrast('order').scoreGap
+  return [...result.headNames].sort((a, b) => gap(b) - gap(a))[0]
 }
 
 /** The key-side basis of a contrast, or the query-side one. */

@@ -51,8 +51,8 @@ export const FULL_SIZES: PaperSizes = {
   categories: 1600,
   boxes: 1000,
   boxesWords: 3,
-  heldOut: 400,
-  randoms: 10,
+  heldOut: 300,
+  randoms: 6,
 }
 
 /** A first look: the same experiments in a fraction of the time. */
