@@ -74,6 +74,7 @@ export async function figures6And7({ sizes, seed, signal }: FigureContext): Prom
   })
   const flip = (kind?: 'random') => variantOf(report, names, kind).heads[HEAD]?.flipRate
   const flipped = flip()!.mean
+  const output = variantOf(report, names).output!
   const control = flip('random')?.mean
   return {
     figure: '6-7',
@@ -86,7 +87,7 @@ export async function figures6And7({ sizes, seed, signal }: FigureContext): Prom
       flipped >= BARS.flipped &&
       control !== undefined &&
       control < BARS.random,
-    why: `in the joint subspace (rank ${rank} of ${d}) the nearest centroid is right for ${percent(own.accuracy)} of words held out (bar ${percent(BARS.accuracy)}) and ${percent(own.between)} of the variance lies between categories (random subspaces of that rank ${percent(mean('between'))}; bar: less); swapping there flips attention on ${percent(flipped)} of the prompts (bar ${percent(BARS.flipped)}), in random subspaces of that rank on ${control === undefined ? 'none measured, as the features span the whole head' : percent(control)} (bar: under ${percent(BARS.random)})`,
+    why: `in the joint subspace (rank ${rank} of ${d}) the nearest centroid is right for ${percent(own.accuracy)} of words held out (bar ${percent(BARS.accuracy)}) and ${percent(own.between)} of the variance lies between categories (random subspaces of that rank ${percent(mean('between'))}; bar: less); swapping there flips attention on ${percent(flipped)} of the prompts (bar ${percent(BARS.flipped)}), in random subspaces of that rank on ${control === undefined ? 'none measured, as the features span the whole head' : percent(control)} (bar: under ${percent(BARS.random)}); the output follows only in part: after the swap the answer is the likeliest on ${percent(output.accuracy!.after.mean)}, the other item on ${percent(output.targetRate!.after.mean)}`,
     tables: [
       {
         name: 'categories',
