@@ -44,7 +44,7 @@ const NOTES = {
     'Subspaces and centroids come from seven words of each category, everything measured from the other three (the model itself was trained on all ten). Whole keys separate the categories as well. The output does not follow the attention entirely, and follows a swap of whole keys no further: more than this head’s attention decides it.',
   '8-9':
     'ΔC of the lexical contrast is zero on average when the words on both sides are drawn alike, so every prompt of a contrast asks for one fixed word, as in the paper. Plain covariances contain the means of queries and keys: the first directions of order and lexical are nearly the same (first cosine), and what is between them is counted in both. Centred ones (`centred` true) leave a clean order subspace of rank 2, in which the place can be read off the key, and a lexical one of rank about 8 that carries most of the attention by itself; their random control has a higher rank and moves more, over the bar of the plain ones.',
-  10: '`residualize` in the order order, lexical: what both share is counted as order. Rows are of all tokens up to the query. Random subspaces are of the same ranks on both contrasts, one draw a word. Much of what plain subspaces explain is the mean query, which order and lexical share: it is not by itself evidence of either.',
+  10: '`residualize` in the order order, lexical: what both share is counted as order. Rows are of all tokens up to the query. Random subspaces are of the same ranks on both contrasts, one draw a word. Most of what plain subspaces explain is the direction of the mean query, which order and lexical share: it is not by itself evidence of either.',
 }
 
 const cell = (value) => {

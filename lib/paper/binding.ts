@@ -30,6 +30,8 @@ export interface BoxesExperiment {
   head: string
   /** Prompts that ask for any word, of other lists. */
   heldOut: Prompt[]
+  /** More of the same kind, to take means from. */
+  others: Prompt[]
 }
 
 const made = new WeakMap<FigureContext, Promise<BoxesExperiment>>()
@@ -65,11 +67,14 @@ async function decomposeBoxes({ sizes, seed, signal }: FigureContext): Promise<B
       disposeSums(sums)
     }
   }
+  const more = (prompts: number, which: number) =>
+    boxesOrder({ ...common, prompts, seed: derivedSeed(seed, which) })
   return {
     model,
     bindings,
     head: strongest(bindings[0].plain),
-    heldOut: boxesOrder({ ...common, prompts: sizes.heldOut, seed: derivedSeed(seed, 503) }),
+    heldOut: more(sizes.heldOut, 503),
+    others: more(sizes.heldOut, 504),
   }
 }
 
@@ -82,6 +87,20 @@ function strongest(result: Result): string {
 export function basisOf(result: Result, head: string, contrast: string, side: 'u' | 'v' = 'v'): Basis {
   const found = result.head(head).contrast(contrast)
   return { data: found[side], shape: [found.headDim, found.rank] }
+}
+
+/** One direction in place of the first contrast's subspaces, and nothing in place of the others': a control. */
+export function directionLike(
+  result: Result,
+  head: string,
+  contrasts: readonly string[],
+  direction: Float64Array,
+): Result {
+  const replaced = contrasts.map((name, i): [string, ContrastSubspace] => {
+    const basis = i === 0 ? direction : new Float64Array(0)
+    return [name, { ...result.head(head).contrast(name), u: basis, v: basis, rank: i === 0 ? 1 : 0 }]
+  })
+  return new Result(result.info, new Map([[head, new Map(replaced)]]))
 }
 
 /** The same head and contrasts with random (Haar) subspaces of the same ranks in their place: a control. */

@@ -2,7 +2,8 @@
 
 import { attribute, type HeadExplained } from '../analysis/attribute.js'
 import type { Result } from '../store/result.js'
-import { type BoxesExperiment, boxesExperiment, randomLike } from './binding.js'
+import { type BoxesExperiment, boxesExperiment, directionLike, randomLike } from './binding.js'
+import { captureRows } from './capture-rows.js'
 import { type Cell, derivedSeed, type FigureContext, type PaperFigure, percent } from './figure.js'
 
 const FEATURES = ['order', 'lexical']
@@ -14,11 +15,13 @@ export async function figure10(context: FigureContext): Promise<PaperFigure> {
   const { head, bindings } = experiment
   const rows: Cell[][] = []
   const main: HeadExplained[] = []
+  const shared = await meanQuery(experiment, context)
   for (const { word, plain, centred } of bindings) {
     for (const [name, result] of [
       ['order + lexical', plain],
       ['of centred covariances', centred],
       ['random of the same ranks', randomLike(plain, head, FEATURES, derivedSeed(context.seed, 600))],
+      ['mean query alone', directionLike(plain, head, FEATURES, shared)],
     ] as const) {
       // Softmax ignores a row's mean: what remains without it is what attention is made of.
       for (const rowsCentred of [false, true]) {
@@ -48,7 +51,7 @@ export async function figure10(context: FigureContext): Promise<PaperFigure> {
     title: `Scores of ${head} as order, lexical and residual`,
     claim: 'The named parts account for most of the scores.',
     held: least.mean >= BAR,
-    why: `order + lexical explain ${percent(least.mean)} [${percent(least.low)}, ${percent(least.high)}] of the score energy of held-out prompts${bindings.length > 1 ? ', the least of the words' : ''} (bar ${percent(BAR)}), ${percent(of('order + lexical', true))} of rows less their mean; random subspaces of the same ranks ${percent(of('random of the same ranks', false))}; subspaces of centred covariances ${percent(of('of centred covariances', false))}, as they leave out the part that all queries share`,
+    why: `order + lexical explain ${percent(least.mean)} [${percent(least.low)}, ${percent(least.high)}] of the score energy of held-out prompts${bindings.length > 1 ? ', the least of the words' : ''} (bar ${percent(BAR)}), ${percent(of('order + lexical', true))} of rows less their mean; random subspaces of the same ranks ${percent(of('random of the same ranks', false))}; the direction of the mean query alone, which order and lexical share, ${percent(of('mean query alone', false))}; subspaces of centred covariances ${percent(of('of centred covariances', false))}, which leave it out`,
     tables: [
       {
         name: 'explained',
@@ -67,6 +70,20 @@ export async function figure10(context: FigureContext): Promise<PaperFigure> {
       },
     ],
   }
+}
+
+/** What all queries have in common: as a direction, the least that any subspace with the means in it explains. */
+async function meanQuery(
+  { model, head, others }: BoxesExperiment,
+  { signal }: FigureContext,
+): Promise<Float64Array> {
+  const { q, d } = await captureRows(model, others, head, { signal })
+  const sum = new Float64Array(d)
+  q.forEach((x, at) => {
+    sum[at % d] += x
+  })
+  const length = Math.hypot(...sum)
+  return sum.map((x) => x / length)
 }
 
 function explain(
