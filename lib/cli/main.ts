@@ -11,6 +11,7 @@ import { registerDemo } from './demo.js'
 import { registerDoctor } from './doctor.js'
 import { registerInspect } from './inspect.js'
 import { registerIntervene } from './intervene.js'
+import { registerPaper } from './paper.js'
 import { registerPrompts } from './prompts.js'
 import { registerReport } from './report.js'
 import { registerToy } from './toy.js'
@@ -48,6 +49,7 @@ for (const register of [
   registerDoctor,
   registerToy,
   registerDemo,
+  registerPaper,
 ]) {
   register(program)
 }

@@ -59,6 +59,9 @@ export interface ToyBatch {
   answers: Int32Array
 }
 
+/** A token of a sample: its index there, its latents z1 and z2 together, and whether it is the one asked for. */
+export type SeenToken = (sample: number, token: number, latents: Float64Array, target: boolean) => void
+
 export class ToyTask {
   readonly encoders: Encoders
   /** [dModel, r1 + r2], of both latents together: A1 above A2 and B1 above B2, transposed. */
@@ -88,8 +91,11 @@ export class ToyTask {
     }
   }
 
-  /** Fills a batch with fresh samples; exactly one token of each context matches the query in both latents. */
-  sample(random: Random, batch: ToyBatch): ToyBatch {
+  /**
+   * Fills a batch with fresh samples; exactly one token of each context matches the query in both latents.
+   * `seen` is shown every token's latents, valid until it returns, and the query's as those of the target.
+   */
+  sample(random: Random, batch: ToyBatch, seen?: SeenToken): ToyBatch {
     const { context, dModel, payloads, r1, r2 } = this.config
     const wanted = new Float64Array(r1 + r2)
     const other = new Float64Array(r1 + r2)
@@ -108,6 +114,7 @@ export class ToyTask {
           while (same(other, wanted))
         }
         this.writeToken(random, batch.tokens, (b * context + t) * dModel, latents, payload)
+        seen?.(b, t, latents, t === target)
       }
     }
     return batch

@@ -1,0 +1,81 @@
+/** What every experiment of the paper (arXiv 2602.04752) takes and gives. */
+
+/** Plain data: `null` stands where there is no number. */
+export type Cell = string | number | boolean | null
+
+export interface PaperTable {
+  name: string
+  columns: string[]
+  rows: Cell[][]
+}
+
+export interface PaperFigure {
+  /** Number in the paper, or a range as in `6-7`. */
+  figure: string
+  title: string
+  /** What the paper says, in a sentence. */
+  claim: string
+  /** Whether it held here, by the bars that `why` names. */
+  held: boolean
+  /** The figures that decide it, beside their bars. */
+  why: string
+  tables: PaperTable[]
+}
+
+/** How much is drawn and measured. */
+export interface PaperSizes {
+  /** Prompts from which a toy is decomposed. */
+  toyPrompts: number
+  /** Figure 2: also the sizes of the paper that do not come with the package are trained. */
+  trainToys: boolean
+  /** Figure 3: tokens and queries, half of them held out. */
+  clusters: number
+  /** Figure 4: sequences. */
+  retrieval: number
+  /** Figures 6 and 7: prompts to decompose, and with words held out. */
+  categories: number
+  /** Figures 8 to 10: prompts a contrast, and the fixed words that they ask for. */
+  boxes: number
+  boxesWords: number
+  /** Held-out prompts about categories and boxes. */
+  heldOut: number
+  /** Random subspaces a control. */
+  randoms: number
+}
+
+export const FULL_SIZES: PaperSizes = {
+  toyPrompts: 5000,
+  trainToys: true,
+  clusters: 2000,
+  retrieval: 5000,
+  categories: 1600,
+  boxes: 1000,
+  boxesWords: 3,
+  heldOut: 300,
+  randoms: 6,
+}
+
+/** A first look: the same experiments in a fraction of the time. */
+export const QUICK_SIZES: PaperSizes = {
+  toyPrompts: 1000,
+  trainToys: false,
+  clusters: 500,
+  retrieval: 500,
+  categories: 480,
+  boxes: 400,
+  boxesWords: 1,
+  heldOut: 150,
+  randoms: 4,
+}
+
+export interface FigureContext {
+  sizes: PaperSizes
+  /** Every prompt, split and control follows from it. */
+  seed: number
+  signal?: AbortSignal
+}
+
+/** One of several seeds that follow from the one asked for, of 32 bits. */
+export const derivedSeed = (seed: number, which: number): number => (seed + which) >>> 0
+
+export const percent = (fraction: number): string => `${(100 * fraction).toFixed(1)}%`

@@ -1,0 +1,68 @@
+/** The paper's figures 2 to 10 again, on the bundled models: claims, figures, and whether the claims held here. */
+
+import { throwIfAborted } from '../errors.js'
+import { versions } from '../versions.js'
+import { type FigureContext, FULL_SIZES, type PaperFigure, type PaperSizes, QUICK_SIZES } from './figure.js'
+import { figure2 } from './figure-2.js'
+import { figure3 } from './figure-3.js'
+import { figure4 } from './figure-4.js'
+import { figure5 } from './figure-5.js'
+import { figures6And7 } from './figure-6-7.js'
+import { figures8And9 } from './figure-8-9.js'
+import { figure10 } from './figure-10.js'
+
+interface Experiment {
+  figures: readonly number[]
+  run(context: FigureContext): Promise<PaperFigure>
+}
+
+const EXPERIMENTS: readonly Experiment[] = [
+  { figures: [2], run: figure2 },
+  { figures: [3], run: figure3 },
+  { figures: [4], run: figure4 },
+  { figures: [5], run: figure5 },
+  { figures: [6, 7], run: figures6And7 },
+  { figures: [8, 9], run: figures8And9 },
+  { figures: [10], run: figure10 },
+]
+
+/** Numbers that can be asked for. */
+export const FIGURE_NUMBERS: readonly number[] = EXPERIMENTS.flatMap(({ figures }) => figures)
+
+export interface PaperOptions {
+  /** Figures that are wanted; those that share an experiment come together. Default all. */
+  only?: readonly number[]
+  /** Smaller sizes: a first look. */
+  quick?: boolean
+  sizes?: Partial<PaperSizes>
+  /** Default 1. */
+  seed?: number
+  signal?: AbortSignal
+  /** Called before each experiment and after the last. */
+  onProgress?: (progress: { figure: string; done: number; total: number }) => void
+}
+
+export interface PaperReport {
+  paper: 'arXiv 2602.04752'
+  version: string
+  quick: boolean
+  seed: number
+  sizes: PaperSizes
+  figures: PaperFigure[]
+}
+
+/** Errors: those of the analyses, ERR_ABORTED. The same options give the same report. */
+export async function runPaper(options: PaperOptions = {}): Promise<PaperReport> {
+  const { only = FIGURE_NUMBERS, quick = false, seed = 1, signal, onProgress } = options
+  const sizes = { ...(quick ? QUICK_SIZES : FULL_SIZES), ...options.sizes }
+  const context: FigureContext = { sizes, seed, signal }
+  const chosen = EXPERIMENTS.filter(({ figures }) => figures.some((number) => only.includes(number)))
+  const figures: PaperFigure[] = []
+  for (const [done, { figures: numbers, run }] of chosen.entries()) {
+    throwIfAborted(signal)
+    onProgress?.({ figure: numbers.join('-'), done, total: chosen.length })
+    figures.push(await run(context))
+  }
+  onProgress?.({ figure: '', done: chosen.length, total: chosen.length })
+  return { paper: 'arXiv 2602.04752', version: versions().qkspace, quick, seed, sizes, figures }
+}

@@ -1,0 +1,46 @@
+/** The report as files: one JSON document of everything, and one CSV a table. */
+
+import { mkdirSync } from 'node:fs'
+import path from 'node:path'
+import { QkError } from '../errors.js'
+import { writeFileAtomically } from '../store/atomic-file.js'
+import { checkJsonPath, writeJsonFile } from '../store/json-file.js'
+import type { Cell, PaperTable } from './figure.js'
+import type { PaperReport } from './index.js'
+
+const document = (folder: string) => path.join(folder, 'paper.json')
+
+/** Makes the folder, and checks that the report can be written, before long work starts. Errors: ERR_FILE. */
+export async function preparePaperFolder(folder: string): Promise<void> {
+  try {
+    mkdirSync(folder, { recursive: true })
+  } catch (cause) {
+    throw new QkError('ERR_FILE', `cannot make the folder ${folder}: ${(cause as Error).message}`, { cause })
+  }
+  await checkJsonPath(document(folder))
+}
+
+/** Returns the files' paths, the document first; each appears whole or not at all. Errors: ERR_FILE. */
+export async function writePaper(folder: string, report: PaperReport): Promise<string[]> {
+  const files = [document(folder)]
+  for (const { figure, tables } of report.figures) {
+    for (const table of tables) {
+      const file = path.join(folder, `figure-${figure}-${table.name}.csv`)
+      await writeFileAtomically(file, [Buffer.from(csvText(table))])
+      files.push(file)
+    }
+  }
+  // Last, so that a document is never without its tables.
+  await writeJsonFile(files[0], report)
+  return files
+}
+
+/** RFC 4180 with plain line ends; numbers as JavaScript prints them, so that they read back the same; null is empty. */
+export function csvText({ columns, rows }: PaperTable): string {
+  return [columns, ...rows].map((row) => `${row.map(csvCell).join(',')}\n`).join('')
+}
+
+function csvCell(cell: Cell): string {
+  const text = cell === null ? '' : String(cell)
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text
+}

@@ -1,0 +1,314 @@
+/** The paper's figures in small: the claims hold with margin, and the files say what the document says. */
+
+import { spawn } from 'node:child_process'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import test from 'ava'
+import { centroids, cornerFit, separation } from '../dist/paper/clusters.js'
+import { principalComponents, principalCosines } from '../dist/paper/geometry.js'
+import { FIGURE_NUMBERS, runPaper } from '../dist/paper/index.js'
+import { csvText, writePaper } from '../dist/paper/write.js'
+import { retrievalPrompts } from '../dist/toy/retrieval.js'
+import { ToyTask } from '../dist/toy/task.js'
+import { runCommand } from './helpers/command.js'
+import { cli, temporaryFolder } from './helpers/files.js'
+
+const folder = temporaryFolder(test)
+const qkspace = (...args) => runCommand(folder, args)
+const fresh = () => mkdtempSync(path.join(folder, 'paper-'))
+const SIZES = {
+  ...{ toyPrompts: 600, clusters: 240, retrieval: 160, categories: 320, boxes: 200, heldOut: 80, randoms: 2 },
+}
+
+/** RFC 4180. */
+function parseCsv(text) {
+  const rows = [[]]
+  const cell = /("(?:[^"]|"")*"|[^,\n]*)([,\n])/y
+  for (let found = cell.exec(text); found; found = cell.exec(text)) {
+    const [, raw, end] = found
+    rows.at(-1).push(raw.startsWith('"') ? raw.slice(1, -1).replaceAll('""', '"') : raw)
+    if (end === '\n') rows.push([])
+  }
+  return rows.slice(0, -1)
+}
+
+/** What a CSV cell is, of the type of the document's cell. */
+function typed(text, like) {
+  if (like === null) return text === '' ? null : text
+  if (typeof like === 'number') return Number(text)
+  return typeof like === 'boolean' ? text === 'true' : text
+}
+
+let report
+test.before('all experiments, small', async (t) => {
+  const seen = []
+  report = await runPaper({ quick: true, sizes: SIZES, onProgress: (p) => seen.push(p) })
+  t.deepEqual(
+    seen.map(({ figure }) => figure),
+    ['2', '3', '4', '5', '6-7', '8-9', '10', ''],
+  )
+  t.like(seen.at(-1), { done: 7, total: 7 })
+})
+
+const figure = (name) => report.figures.find((f) => f.figure === name)
+const records = (name, table) => {
+  const { columns, rows } = figure(name).tables.find((x) => x.name === table)
+  return rows.map((row) => Object.fromEntries(columns.map((column, c) => [column, row[c]])))
+}
+
+test('every experiment is plain data: claim, verdict, tables of full rows', (t) => {
+  t.deepEqual(
+    report.figures.map((f) => f.figure),
+    ['2', '3', '4', '5', '6-7', '8-9', '10'],
+  )
+  t.deepEqual(FIGURE_NUMBERS, [2, 3, 4, 5, 6, 7, 8, 9, 10])
+  t.deepEqual(JSON.parse(JSON.stringify(report)), report, 'no NaN, no undefined, no typed arrays')
+  for (const { figure: name, title, claim, held, why, tables } of report.figures) {
+    t.deepEqual(
+      [typeof title, typeof claim, typeof held, typeof why],
+      [...'ssbs'].map((c) => ({ s: 'string', b: 'boolean' })[c]),
+    )
+    t.true(tables.length > 0)
+    for (const { name: table, columns, rows } of tables) {
+      t.true(rows.length > 0, `${name} ${table}`)
+      t.true(
+        rows.every((row) => row.length === columns.length),
+        `${name} ${table}`,
+      )
+      t.is(new Set(columns).size, columns.length)
+    }
+  }
+})
+
+test('figure 2: ranks are exact where the latents fit, and too small in superposition', (t) => {
+  const rows = records('2', 'ranks')
+  t.is(rows.length, 16)
+  for (const row of rows.filter(({ fits }) => fits)) t.is(row.rank, row['true rank'], row.model)
+  t.true(rows.some(({ fits, recovered }) => !fits && !recovered))
+  t.true(figure('2').held)
+})
+
+test('figure 3: every held-out row is nearest to its own corner', (t) => {
+  for (const row of records('3', 'clusters')) {
+    t.is(row.corners, 8)
+    t.true(row['nearest corner right'] > 0.98)
+    t.true(row['between / total'] > 0.85)
+    t.true(row['additive in the signs'] > 0.98)
+  }
+})
+
+test('figure 4: the swap in both subspaces moves all, either a part, random ones less', (t) => {
+  const rows = records('4', 'swaps')
+  const moved = (edited) => rows.find((row) => row.edited === edited).moved
+  t.true(moved('z1 + z2') > 0.95)
+  for (const one of ['z1', 'z2']) {
+    t.true(moved(one) > 0.2 && moved(one) < 0.5)
+    t.true(moved(`random, rank of ${one}`) < moved(one))
+  }
+  t.true(moved('random, rank of z1 + z2') < 0.8)
+  t.true(Math.abs(moved('all but z1 + z2')) < 0.01)
+  const both = rows.find((row) => row.edited === 'z1 + z2')
+  t.is(both['answer likeliest before'], 1)
+  t.true(both['answer likeliest after'] < 0.3)
+})
+
+test('figure 5: latents interact within their blocks', (t) => {
+  for (const row of records('5', 'blocks')) {
+    if (row.fits) t.true(row['within blocks'] > 0.97)
+    else t.true(row['within blocks'] < 0.95)
+  }
+  t.is(records('5', 'interaction').length, 2 * (6 ** 2 + 8 ** 2 + 2 * 10 ** 2))
+})
+
+test('figures 6 and 7: categories of words held out separate, and carry the attention', (t) => {
+  const [own, random, whole] = records('6-7', 'separation')
+  t.true(own['nearest centroid right'] > 0.95)
+  t.true(own['between / total'] > random['between / total'])
+  t.is(whole.rank, 32)
+  const both = records('6-7', 'swaps').filter((row) => row.edited.includes('fruit + '))
+  const [swap, control] = both
+  t.true(swap.flipped > 0.9)
+  t.true(control.kind === 'random' && control.flipped < 0.3)
+})
+
+test('figures 8 and 9: order and lexical each move attention partly, together most', (t) => {
+  const rows = records('8-9', 'swaps').filter((row) => !row.centred)
+  const flipped = (edited) => rows.find((row) => row.edited === edited).flipped
+  t.true(flipped('order + lexical') > 0.7)
+  t.true(flipped('order') < 0.6 && flipped('lexical') < 0.6)
+  t.true(flipped('random, rank of order + lexical') < 0.25)
+  t.is(records('8-9', 'heads')[0].head, 'L3H0')
+  const places = records('8-9', 'places').find((row) => row.subspace === 'order' && row.centred)
+  t.true(places['between / total'] > 0.8)
+})
+
+test('figure 10: parts add up to the scores, and explain most of their energy', (t) => {
+  for (const row of records('10', 'scores')) {
+    t.true(Math.abs(row.order + row.lexical + row.residual - row.total) < 1e-4)
+  }
+  const named = records('10', 'explained').find((row) => row.subspaces === 'order + lexical')
+  t.true(named.energy > 0.85)
+  t.true(named['energy low'] <= named.energy && named.energy <= named['energy high'])
+  const random = records('10', 'explained').find((row) => row.subspaces.startsWith('random'))
+  t.true(random.energy < 0.5)
+})
+
+test('CSV reads back equal to the document', async (t) => {
+  const out = fresh()
+  const files = await writePaper(out, report)
+  t.deepEqual(readdirSync(out).sort(), files.map((file) => path.basename(file)).sort())
+  const saved = JSON.parse(readFileSync(path.join(out, 'paper.json'), 'utf8'))
+  t.deepEqual(saved, report)
+  for (const { figure: name, tables } of saved.figures) {
+    for (const { name: table, columns, rows } of tables) {
+      const [header, ...lines] = parseCsv(readFileSync(path.join(out, `figure-${name}-${table}.csv`), 'utf8'))
+      t.deepEqual(header, columns)
+      t.deepEqual(
+        lines.map((line, r) => line.map((cell, c) => typed(cell, rows[r][c]))),
+        rows,
+      )
+    }
+  }
+})
+
+test('CSV quotes commas, quotes and line ends; null is empty', (t) => {
+  const rows = [['a,b', 'say "x"', 'two\nlines', null, 0.1, true]]
+  const text = csvText({ name: 'x', columns: ['1', '2', '3', '4', '5', '6'], rows })
+  t.deepEqual(parseCsv(text)[1], ['a,b', 'say "x"', 'two\nlines', '', '0.1', 'true'])
+})
+
+test('only chooses experiments; the same seed gives the same report', async (t) => {
+  const options = { quick: true, sizes: SIZES, only: [3, 5], seed: 4294967295 }
+  const [first, second] = [await runPaper(options), await runPaper(options)]
+  t.deepEqual(
+    first.figures.map((f) => f.figure),
+    ['3', '5'],
+  )
+  t.deepEqual(first, second)
+})
+
+test('aborting rejects, wherever it comes', async (t) => {
+  await t.throwsAsync(runPaper({ quick: true, signal: AbortSignal.abort() }), { code: 'ERR_ABORTED' })
+  const controller = new AbortController()
+  const running = runPaper({
+    ...{ quick: true, sizes: SIZES, only: [8], signal: controller.signal },
+    onProgress: () => setTimeout(() => controller.abort(), 100),
+  })
+  await t.throwsAsync(running, { code: 'ERR_ABORTED' })
+})
+
+test('the command writes a document and a CSV a table, and prints one document', async (t) => {
+  const out = path.join(fresh(), 'deep', 'paper')
+  const { status, stdout, stderr } = await qkspace(
+    'paper',
+    '--quick',
+    '--only',
+    '5,3',
+    '--out',
+    out,
+    '--json',
+  )
+  t.is(stderr, '')
+  t.is(status, 0)
+  const printed = JSON.parse(stdout)
+  t.deepEqual(
+    printed.figures.map((f) => [f.figure, f.held]),
+    [
+      ['3', true],
+      ['5', true],
+    ],
+  )
+  t.deepEqual(readdirSync(out).sort(), [
+    ...['figure-3-clusters.csv', 'figure-3-points.csv', 'figure-5-blocks.csv', 'figure-5-interaction.csv'],
+    'paper.json',
+  ])
+  const table = await qkspace('paper', '--quick', '--only', '5', '--out', out)
+  t.regex(table.stdout, /figure {2}held {2}claim\n/)
+  t.regex(table.stdout, /saved .*paper\.json, and 2 tables/)
+})
+
+test('wrong usage is status 2, and a file in the way is refused before any work', async (t) => {
+  for (const args of [['--only', '1'], ['--only', '2,x'], ['--only', ''], ['--seed', '-1'], ['--what']]) {
+    const { status, stdout } = await qkspace('paper', ...args)
+    t.is(status, 2, args.join(' '))
+    t.is(stdout, '')
+  }
+  const out = fresh()
+  writeFileSync(path.join(out, 'paper.json'), 'my notes')
+  const { status, stderr } = await qkspace('paper', '--quick', '--only', '5', '--out', out)
+  t.is(status, 1)
+  t.regex(stderr, /is not a JSON document/)
+  t.deepEqual(readdirSync(out), ['paper.json'])
+})
+
+test('a stopped command leaves no file', async (t) => {
+  const out = path.join(fresh(), 'out')
+  const child = spawn(process.execPath, [cli, 'paper', '--quick', '--out', out], { stdio: 'ignore' })
+  const closed = new Promise((resolve) => child.on('close', (_, signal) => resolve(signal)))
+  // The folder is there once work has begun.
+  while (!existsSync(out) && child.exitCode === null) await new Promise((resolve) => setTimeout(resolve, 20))
+  child.kill('SIGINT')
+  t.is(await closed, 'SIGINT')
+  t.deepEqual(readdirSync(out), [])
+})
+
+test('retrieval prompts: the positive token matches in both latents, the negative ones in neither', (t) => {
+  const config = { task: 1, r1: 1, r2: 2, dHead: 8, dModel: 12, context: 6, payloads: 3, noise: 0, seed: 3 }
+  const task = new ToyTask(config)
+  const { prompts, latents } = retrievalPrompts(task, 60, 5)
+  t.is(prompts.length, 60)
+  const { a1, a2, payload } = task.encoders
+  prompts.forEach(({ terms: [term], inputs, answer }, i) => {
+    const part = (token, own) =>
+      Array.from({ length: 12 }, (_, c) => {
+        const [x, y, z] = own
+        return inputs.context.data[token * 12 + c] - x * a1[c] - y * a2[c] - z * a2[12 + c]
+      })
+    const payloadOf = (token, own) =>
+      [0, 1, 2].find((p) => part(token, own).every((x, c) => Math.abs(x - payload[p * 12 + c]) < 1e-9))
+    t.is(payloadOf(term.positive[0], latents[i]), answer)
+    t.true(term.negative.length > 0)
+    const [x, y, z] = latents[i]
+    const others = [
+      [-x, -y, z],
+      [-x, y, -z],
+      [-x, -y, -z],
+    ]
+    for (const token of term.negative) t.true(others.some((own) => payloadOf(token, own) !== undefined))
+  })
+})
+
+test('separation and corners of known clusters', (t) => {
+  const labels = ['++', '+-', '-+', '--', '++', '+-', '-+', '--']
+  const corner = { '++': [3, 1], '+-': [2, -1], '-+': [-2, 1], '--': [-3, -1] }
+  const rows = Float64Array.from(
+    labels.flatMap((label, i) => corner[label].map((x) => x + (i < 4 ? 0.1 : -0.1))),
+  )
+  const all = { rows, d: 2, labels }
+  t.deepEqual([...centroids(all).keys()], ['++', '+-', '-+', '--'])
+  t.true(Math.abs(cornerFit(all) - 1) < 1e-12)
+  const { accuracy, between } = separation(all, all)
+  t.is(accuracy, 1)
+  // Variance of the corners (6.5 + 1) over that and the 0.01 + 0.01 around them.
+  t.true(Math.abs(between - 7.5 / 7.52) < 1e-12)
+  const bent = rows.slice()
+  bent[0] += 4
+  bent[8] += 4
+  t.true(cornerFit({ rows: bent, d: 2, labels }) < 0.95)
+})
+
+test('principal components and cosines', async (t) => {
+  const rows = Float64Array.of(1, 5, 0, -1, 5, 0, 3, 5, 0, -3, 5, 0)
+  const { scores, count } = await principalComponents(rows, 3, 2)
+  t.is(count, 2)
+  t.deepEqual(
+    [0, 2, 4, 6].map((at) => Math.round(Math.abs(scores[at]) * 1e6) / 1e6),
+    [1, 1, 3, 3],
+  )
+  const angle = 0.3
+  const plane = { data: Float64Array.of(1, 0, 0, 1, 0, 0), shape: [3, 2] }
+  const tilted = { data: Float64Array.of(Math.cos(angle), 0, Math.sin(angle)), shape: [3, 1] }
+  const [cosine, ...more] = await principalCosines(plane, tilted)
+  t.deepEqual(more, [])
+  t.true(Math.abs(cosine - Math.cos(angle)) < 1e-6)
+})
