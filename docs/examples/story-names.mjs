@@ -14,7 +14,12 @@ const OPENINGS = [
   ['', ' had a big red ball. ', ' had a small toy car.'],
   ['', ' saw a cat in the garden. ', ' saw a bird in the tree.'],
 ]
-const MIDDLES = [' It was a sunny day.', ' They liked to run and jump.', ' The sun was hot.', ' They were very happy.']
+const MIDDLES = [
+  ' It was a sunny day.',
+  ' They liked to run and jump.',
+  ' The sun was hot.',
+  ' They were very happy.',
+]
 
 let state = Number(seed) >>> 0
 /** Uniform in {0, ..., n - 1}; mulberry32. */
