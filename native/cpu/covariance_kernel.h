@@ -271,35 +271,9 @@ static inline float* keyAt(const CovarianceTile& t, int side, int i) {
   return t.k[side] + p * l.kStride + static_cast<size_t>(t.count) * width + i % (2 * W);
 }
 
-// t.row, zero beyond d, as the tile's next query or key.
-static inline void packQuery(CovarianceTile& t, int side) {
+// The tile's next query from a row that is zero from d to the end of its last panel and vector.
+static inline void packQuery(CovarianceTile& t, int side, const float* row) {
   const CovarianceLayout& l = *t.layout;
-  VF most = t.qMost[side];
-  for (int i = 0; i < l.d; i += W) most = fmost(most, fload(t.row + i));
-  t.qMost[side] = most;
-  float* to = t.q[side] + static_cast<size_t>(t.count) * MR;
-  for (int p = 0; p < l.qPanels; p++) memcpy(to + p * l.qStride, t.row + p * MR, MR * sizeof(float));
-}
-
-static inline void packKey(CovarianceTile& t, int side) {
-  VF most = t.kMost[side];
-  for (int i = 0; i < t.layout->d; i += W) {
-    const VF x = fload(t.row + i);
-    most = fmost(most, x);
-    fstore(keyAt(t, side, i), x);
-  }
-  t.kMost[side] = most;
-}
-
-// A row of the tensor as the tile's next query or key: straight into the panels where it lies ready.
-static inline void packQueryRow(CovarianceTile& t, int side, const RowView& v, int64_t offset) {
-  const CovarianceLayout& l = *t.layout;
-  if (v.dtype != QKS_F32 || v.dimStride != 1 || l.d % W != 0 || l.d % MR != 0) {
-    loadRow(v, offset, l.d, t.row);
-    packQuery(t, side);
-    return;
-  }
-  const float* row = static_cast<const float*>(v.data) + offset;
   VF most = t.qMost[side];
   for (int i = 0; i < l.d; i += W) most = fmost(most, fload(row + i));
   t.qMost[side] = most;
@@ -307,9 +281,9 @@ static inline void packQueryRow(CovarianceTile& t, int side, const RowView& v, i
   for (int p = 0; p < l.qPanels; p++) memcpy(to + p * l.qStride, row + p * MR, MR * sizeof(float));
 }
 
+// The tile's next key from a row that is zero from d to the end of its last vector.
 template <int DT>
-static inline void packKeyRowAs(CovarianceTile& t, int side, const RowView& v, int64_t offset) {
-  const typename Element<DT>::type* row = static_cast<const typename Element<DT>::type*>(v.data) + offset;
+static inline void packKey(CovarianceTile& t, int side, const typename Element<DT>::type* row) {
   VF most = t.kMost[side];
   for (int i = 0; i < t.layout->d; i += W) {
     const VF x = Element<DT>::many(row + i);
@@ -319,16 +293,32 @@ static inline void packKeyRowAs(CovarianceTile& t, int side, const RowView& v, i
   t.kMost[side] = most;
 }
 
+template <int DT>
+static inline const typename Element<DT>::type* rowAt(const RowView& v, int64_t offset) {
+  return static_cast<const typename Element<DT>::type*>(v.data) + offset;
+}
+
+// A row of the tensor as the tile's next query or key: straight into the panels where it lies ready.
+static inline void packQueryRow(CovarianceTile& t, int side, const RowView& v, int64_t offset) {
+  const int d = t.layout->d;
+  if (v.dtype == QKS_F32 && v.dimStride == 1 && d % W == 0 && d % MR == 0) {
+    packQuery(t, side, rowAt<QKS_F32>(v, offset));
+    return;
+  }
+  loadRow(v, offset, d, t.row);
+  packQuery(t, side, t.row);
+}
+
 static inline void packKeyRow(CovarianceTile& t, int side, const RowView& v, int64_t offset) {
   if (v.dimStride != 1 || t.layout->d % W != 0) {
     loadRow(v, offset, t.layout->d, t.row);
-    packKey(t, side);
+    packKey<QKS_F32>(t, side, t.row);
   } else if (v.dtype == QKS_F32) {
-    packKeyRowAs<QKS_F32>(t, side, v, offset);
+    packKey<QKS_F32>(t, side, rowAt<QKS_F32>(v, offset));
   } else if (v.dtype == QKS_F16) {
-    packKeyRowAs<QKS_F16>(t, side, v, offset);
+    packKey<QKS_F16>(t, side, rowAt<QKS_F16>(v, offset));
   } else {
-    packKeyRowAs<QKS_BF16>(t, side, v, offset);
+    packKey<QKS_BF16>(t, side, rowAt<QKS_BF16>(v, offset));
   }
 }
 
@@ -555,7 +545,7 @@ static void pushTerm(CovarianceTile& t, int32_t term, int64_t qHead, int64_t kHe
     }
     sumKeys(b.k, kHead, side.keys + from, side.keyWeights ? side.keyWeights + from : nullptr,
             side.offsets[term + 1] - from, side.keyScale[term], b.headDim, t.acc, t.layout->rowLength, t.row);
-    packKey(t, s);
+    packKey<QKS_F32>(t, s, t.row);
   }
   t.count++;
 }

@@ -281,6 +281,15 @@ static bool diagonalise(const FullWork& f, int m, int n) {
   return converged;
 }
 
+// order[0 .. n): indices of d from the largest down, equal ones as they stand.
+static void descending(const double* d, int n, int* order) {
+  for (int i = 0; i < n; i++) {
+    int at = i;
+    for (; at > 0 && d[order[at - 1]] < d[i]; at--) order[at] = order[at - 1];
+    order[at] = i;
+  }
+}
+
 // Everything, from f.a; d, ut, vt come back unsorted, d >= 0.
 static bool decomposeFull(const FullWork& f, int m, int n) {
   bidiagonalise(f, m, n);

@@ -164,11 +164,7 @@ static int32_t svdMatrix(SvdTask& t) {
     t.converged = 1;
   } else {
     t.converged = decomposeFull(f, m, n) ? 1 : 0;
-    for (int i = 0; i < n; i++) {
-      int at = i;
-      for (; at > 0 && f.d[order[at - 1]] < f.d[i]; at--) order[at] = order[at - 1];
-      order[at] = i;
-    }
+    descending(f.d, n, order);
     for (int i = 0; i < n; i++) t.s[i] = f.d[order[i]];
     found = n;
     if (t.mode == QKS_SVD_RANK) found = smaller(t.rank, n);

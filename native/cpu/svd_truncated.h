@@ -72,14 +72,21 @@ static inline double nextRandom(uint64_t* state) {
   return static_cast<double>(static_cast<int64_t>(z ^ (z >> 31))) * 1.0842021724855044e-19;
 }
 
-// to [rows, ld] = an orthonormal basis of the columns of `from`, roughly: good enough to go on iterating.
-// Columns that depend on others become zero.
-static void orthonormaliseRoughly(const float* from, int rows, int ld, const TruncatedWork& w, float* to) {
-  gram(from, rows, ld, ld, w.g);
-  cholesky(w.g, ld, ld, kLeastPivot);
-  invertUpper(w.g, ld, ld, w.t);
+static inline const double* inverseFactor(const TruncatedWork& w, int, double) { return w.t; }
+static inline const float* inverseFactor(const TruncatedWork& w, int ld, float) {
   for (int i = 0; i < ld * ld; i++) w.ft[i] = static_cast<float>(w.t[i]);
-  panelProduct(from, ld, 1, rows, ld, w.ft, to, ld);
+  return w.ft;
+}
+
+// One pass of Cholesky-QR: to [rows, ld] = from w.g^-1, w.g the triangular factor of the columns of `from`.
+// Columns that depend on others become zero; how many do not is returned.
+template <typename T>
+static int choleskyPass(const T* from, int rows, int ld, const TruncatedWork& w, T* to) {
+  gram(from, rows, ld, ld, w.g);
+  const int kept = cholesky(w.g, ld, ld, kLeastPivot);
+  invertUpper(w.g, ld, ld, w.t);
+  panelProduct(from, ld, 1, rows, ld, inverseFactor(w, ld, T(0)), to, ld);
+  return kept;
 }
 
 template <typename T>
@@ -93,10 +100,7 @@ static inline void swapPanels(T** a, T** b) {
 // random ones, so that ld <= rows columns always end orthonormal.
 static void orthonormalise(double** x, double** y, int rows, int ld, const TruncatedWork& w, uint64_t* random) {
   for (int pass = 0, clean = 0; clean < 2 && pass < 6; pass++) {
-    gram(*x, rows, ld, ld, w.g);
-    const int kept = cholesky(w.g, ld, ld, kLeastPivot);
-    invertUpper(w.g, ld, ld, w.t);
-    panelProduct(*x, ld, 1, rows, ld, w.t, *y, ld);
+    const int kept = choleskyPass(*x, rows, ld, w, *y);
     swapPanels(x, y);
     clean = kept == ld ? clean + 1 : 0;
     if (kept == ld) continue;
@@ -112,15 +116,9 @@ static void orthonormalise(double** x, double** y, int rows, int ld, const Trunc
 static bool triangularFactor(const double* z, int rows, int ld, const TruncatedWork& w, double* room, double* q,
                              double* r) {
   const size_t size = static_cast<size_t>(ld) * ld * sizeof(double);
-  gram(z, rows, ld, ld, w.g);
-  if (cholesky(w.g, ld, ld, kLeastPivot) < ld) return false;
+  if (choleskyPass(z, rows, ld, w, room) < ld) return false;
   memcpy(r, w.g, size);
-  invertUpper(w.g, ld, ld, w.t);
-  panelProduct(z, ld, 1, rows, ld, w.t, room, ld);
-  gram(room, rows, ld, ld, w.g);
-  if (cholesky(w.g, ld, ld, kLeastPivot) < ld) return false;
-  invertUpper(w.g, ld, ld, w.t);
-  panelProduct(room, ld, 1, rows, ld, w.t, q, ld);
+  if (choleskyPass(room, rows, ld, w, q) < ld) return false;
   panelProduct(w.g, ld, 1, ld, ld, r, room, ld);
   memcpy(r, room, size);
   return true;
@@ -130,16 +128,12 @@ static bool triangularFactor(const double* z, int rows, int ld, const TruncatedW
 // `room` are panels. The triangular factor is decomposed in place of z where it is safe to.
 static bool smallProblem(const double* z, int rows, int ld, const TruncatedWork& w, double* q, double* room,
                          double* v, double* s) {
-  FullWork f = carveFull(w.full, rows, ld);
+  const FullWork f = carveFull(w.full, rows, ld);
   const bool reduced = triangularFactor(z, rows, ld, w, room, q, f.a);
   const int inner = reduced ? ld : rows, ldi = padded(inner);
   if (!reduced) memcpy(f.a, z, static_cast<size_t>(rows) * ld * sizeof(double));
   if (!decomposeFull(f, inner, ld)) return false;
-  for (int i = 0; i < ld; i++) {
-    int at = i;
-    for (; at > 0 && f.d[w.order[at - 1]] < f.d[i]; at--) w.order[at] = w.order[at - 1];
-    w.order[at] = i;
-  }
+  descending(f.d, ld, w.order);
   double* turned = reduced ? w.t : v;
   for (int j = 0; j < ld; j++) {
     const double* left = f.ut + static_cast<size_t>(w.order[j]) * ldi;
@@ -206,11 +200,11 @@ static int truncatedSvd(const SvdTask& t, const double* a, const float* single, 
     if (plain) {
       for (int step = 0; step < kPlainSteps; step++) {
         if (step > 0) {
-          orthonormaliseRoughly(w.fx, n, b, w, w.fy);
+          choleskyPass(w.fx, n, b, w, w.fy);
           swapPanels(&w.fx, &w.fy);
         }
         panelProduct(single, ldn, 1, m, n, w.fx, w.fy, b);
-        orthonormaliseRoughly(w.fy, m, b, w, w.fx);
+        choleskyPass(w.fy, m, b, w, w.fx);
         panelProduct(single, 1, ldn, n, m, w.fx, w.fy, b);
         swapPanels(&w.fx, &w.fy);
       }
