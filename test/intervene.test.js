@@ -161,6 +161,7 @@ test('what cannot be done is said', async (t) => {
   await refused({ result, heads: 'L9H0' }, { code: 'ERR_UNKNOWN_HEAD' })
   await refused({ result, features: ['colour'] }, { code: 'ERR_UNKNOWN_CONTRAST' })
   await refused({ result, features: [] }, { code: 'ERR_ARGUMENT' })
+  await refused({ result, to: 'mean' }, { code: 'ERR_ARGUMENT', message: /ablate/ })
   await refused({ result, edit: 'erase' }, { code: 'ERR_ARGUMENT', message: /swap, patch/ })
   await refused({ result, strenght: 1 }, { code: 'ERR_ARGUMENT', message: /strenght/ })
   await refused({ result, side: 'query' }, { code: 'ERR_ARGUMENT', message: /swapped/ })

@@ -13,7 +13,7 @@ import { type CapturedOutput, captureGraph, type SiteRequest } from '../model/ca
 import { InferenceSession, type WireTensor } from '../model/inference/session.js'
 import { Model, TOLERANCE } from '../model/model.js'
 import { type HeadSpec, parseHeads } from '../model/sites/heads.js'
-import { headName, type ResolvedSite } from '../model/sites/site.js'
+import { headName, keyHeadOf, type ResolvedSite } from '../model/sites/site.js'
 import { verifySites } from '../model/sites/verify.js'
 import { type Batch, batchingFor, buildBatch, groupPrompts, type Inference } from './batch.js'
 import { type EncodedPrompt, encodePrompt } from './encode.js'
@@ -129,10 +129,12 @@ export async function accumulate(
     for await (const group of groupPrompts(encoded(), batching)) {
       throwIfAborted(signal)
       // Beside the first batches: it needs one core where they need all.
-      verification ??= verifyOn(model, sums, group[0], padId)
-      verification.catch((error) => {
-        refused = error
-      })
+      if (!verification) {
+        verification = verifyOn(model, sums, group[0], padId)
+        verification.catch((error) => {
+          refused = error
+        })
+      }
       if (refused) throw refused
       const batch = buildBatch(group, summary.contrasts, inputs, batching, padId)
       const rows = captureBatch(session, batch, graph.outputs, memory, signal)
@@ -205,10 +207,9 @@ function planSites(
   let memoryLimit = options.memoryLimit ?? totalmem() / 2
   for (const [index, refs] of groupBy(heads, (h) => h.site)) {
     const site = model.sites[index]
-    const perKey = site.heads / site.kvHeads
     const chosen = refs.map((r) => r.head)
     const all = chosen.length === site.heads
-    const byKey = groupBy(chosen, (h) => Math.floor(h / perKey))
+    const byKey = groupBy(chosen, (h) => keyHeadOf(site, h))
     const groups = all ? [chosen] : [...byKey.values()]
     const kvHeads = [...byKey.keys()]
     plan.requests.push({ site, heads: all ? undefined : chosen, kvHeads: all ? undefined : kvHeads })

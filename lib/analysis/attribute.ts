@@ -6,11 +6,9 @@
 
 import { type PromptSetSummary, type Prompts, promptSet } from '../contrast/prompt-set.js'
 import { QkError, throwIfAborted } from '../errors.js'
-import { fullCaptureGraph, type SiteRequest } from '../model/capture-graph.js'
-import { InferenceSession, type WireTensor } from '../model/inference/session.js'
+import type { WireTensor } from '../model/inference/session.js'
 import type { Model } from '../model/model.js'
 import type { HeadSpec } from '../model/sites/heads.js'
-import type { ResolvedSite } from '../model/sites/site.js'
 import { tensorValues } from '../model/sites/values.js'
 import type { Result } from '../store/result.js'
 import {
@@ -19,11 +17,11 @@ import {
   attributeArrays,
   type TableAttribution,
 } from './attribute-arrays.js'
-import { batchingFor, runFeeds } from './batch.js'
 import { bootstrapMean, bootstrapRatio } from './bootstrap.js'
+import { captureItems } from './capture-items.js'
 import { checkAnalysis, checkWhole } from './checks.js'
 import { editItems } from './edit-items.js'
-import { type EditItem, itemBatches } from './edit-layout.js'
+import type { EditItem } from './edit-layout.js'
 import type { Estimate } from './edit-report.js'
 import { type ChosenHead, chosenHeads, requestsBySite } from './heads.js'
 import type { SplitMethod } from './split.js'
@@ -119,39 +117,25 @@ export async function attribute(
   const summary = await set.summary(signal)
   const heads = chosenHeads(model, result, settings.heads)
   const features = heads.map((head) => featuresOf(result, head, settings.features, sides))
-  const requests = requestsBySite(heads).map(
-    ({ site, heads: own }): SiteRequest => ({ site, heads: own, kvHeads: own.map((h) => keyHead(site, h)) }),
-  )
-  const graph = fullCaptureGraph(model.graph, requests, [])
-  const { weightsFolder } = model.graph.model
-  const session = await InferenceSession.open({ bytes: graph.bytes, weightsFolder, threads: model.threads })
-  const inputs = model.inputs.filter((i) => graph.inputs.includes(i.name))
-  const { fixedRuns } = batchingFor(model.inputs, batchSize)
+  const requests = requestsBySite(heads)
   const columns = heads.map(() => new Columns(settings.features))
   const examples: AttributedPrompt[] = []
   let rows = 0
-  try {
-    for await (const items of itemBatches(model, editItems(model, set, settings), batchSize)) {
-      throwIfAborted(signal)
-      const runs = items.map(({ run }) => run)
-      const feeds = runFeeds(inputs, runs, model.tokenizer?.padId ?? 0, fixedRuns)
-      const captured = await session.run(feeds, { signal })
-      rows += items.length
-      let h = 0
-      requests.forEach(({ heads: own }, r) => {
-        const { q, k } = graph.outputs[r]
-        own!.forEach((_, place) => {
-          const head = heads[h]
-          const found = attributeRows(head, features[h], items, captured[q], captured[k], place, settings)
-          columns[h].add(items, found)
-          keepExamples(model, examples, items, head, found, settings)
-          h += 1
-        })
+  const terms = editItems(model, set, settings)
+  for await (const { items, sites } of captureItems(model, requests, terms, { batchSize, signal })) {
+    rows += items.length
+    let h = 0
+    requests.forEach(({ heads: own }, r) => {
+      const { q, k } = sites[r]
+      own.forEach((_, place) => {
+        const head = heads[h]
+        const found = attributeRows(head, features[h], items, q, k, place, settings)
+        columns[h].add(items, found)
+        keepExamples(model, examples, items, head, found, settings)
+        h += 1
       })
-      settings.onProgress?.({ prompts: items.at(-1)!.prompt + 1, total: summary.prompts })
-    }
-  } finally {
-    await session.close()
+    })
+    settings.onProgress?.({ prompts: items.at(-1)!.prompt + 1, total: summary.prompts })
   }
   if (rows === 0)
     throw new QkError('ERR_ARGUMENT', `no prompt has terms of the contrast "${settings.contrast}"`)
@@ -186,8 +170,6 @@ function checkOptions(model: Model, options: AttributeOptions) {
   throwIfAborted(settings.signal)
   return settings
 }
-
-const keyHead = (site: ResolvedSite, head: number) => Math.floor((head * site.kvHeads) / site.heads)
 
 function featuresOf(
   result: Result,

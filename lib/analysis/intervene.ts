@@ -178,6 +178,9 @@ function checkOptions(model: Model, options: InterveneOptions) {
     if (!Number.isFinite(settings[name]))
       throw new QkError('ERR_ARGUMENT', `${name} is ${settings[name]}, expected a finite number`)
   }
+  if (settings.to === 'mean' && settings.edit !== 'ablate') {
+    throw new QkError('ERR_ARGUMENT', `to: 'mean' belongs to edit: 'ablate', not to '${settings.edit}'`)
+  }
   checkWhole('randoms', settings.randoms, 0)
   checkWhole('seed', settings.seed, 0)
   checkWhole('batchSize', settings.batchSize, 1)

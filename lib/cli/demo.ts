@@ -1,6 +1,5 @@
 /** `qkspace demo`: the main job on the bundled models, in a minute. */
 
-import { mkdirSync } from 'node:fs'
 import path from 'node:path'
 import type { Command } from 'commander'
 import { accumulate, disposeSums, type Sums } from '../analysis/accumulate.js'
@@ -8,8 +7,8 @@ import { decompose } from '../analysis/decompose.js'
 import { bundledFile, bundledToys, bundledWords } from '../bundled/files.js'
 import { type BoxesOptions, boxesLexical, boxesOrder } from '../contrast/families/boxes.js'
 import type { Prompt } from '../contrast/prompt.js'
-import { QkError } from '../errors.js'
 import { type Model, openModel } from '../model/model.js'
+import { makeFolder } from '../store/atomic-file.js'
 import type { Result } from '../store/result.js'
 import { decomposeToy } from '../toy/decompose.js'
 import { readToyConfig } from '../toy/export.js'
@@ -55,16 +54,6 @@ export function registerDemo(program: Command): void {
           `saved ${report}: open it in a browser to see the heads, and what was tested on new prompts`,
         )
     })
-}
-
-function makeFolder(folder: string): void {
-  try {
-    mkdirSync(folder, { recursive: true })
-  } catch (error) {
-    throw new QkError('ERR_FILE', `cannot make the folder ${folder}: ${(error as Error).message}`, {
-      cause: error,
-    })
-  }
 }
 
 async function toyRow(name: string, out: string): Promise<ToyRow> {

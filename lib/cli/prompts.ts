@@ -22,7 +22,7 @@ import { openModel } from '../model/model.js'
 import { loadTokenizer } from '../model/tokenizer.js'
 import { readToyConfig } from '../toy/export.js'
 import { type PayloadOptions, payloadPrompts } from '../toy/prompts.js'
-import { parseSeed, parseSize, parseTask, parseWhole } from './options.js'
+import { parseNames, parseSeed, parseSize, parseTask, parseWhole } from './options.js'
 import { printJson, printLine, printTable } from './output.js'
 import { readCategories, readWordList } from './word-lists.js'
 
@@ -141,8 +141,6 @@ function textOptions(command: Command, asked: string): Command {
       .option('--prefill <text>', 'end of every text that begins the answer, as in Box'),
   )
 }
-
-const parseNames = (value: string) => value.split(',').map((name) => name.trim())
 
 async function runPayload(options: PayloadCommand): Promise<void> {
   const { model, task, r1, r2, toySeed } = options

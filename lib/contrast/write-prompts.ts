@@ -5,7 +5,7 @@ import { stat } from 'node:fs/promises'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { QkError } from '../errors.js'
-import { checkWritable, writeFileAtomically } from '../store/atomic-file.js'
+import { checkReplaceable, writeFileAtomically } from '../store/atomic-file.js'
 import { isNpy, writeNpy } from '../store/npy.js'
 import { type Prompt, type PromptSource, promptRules, type TensorSource } from './prompt.js'
 
@@ -39,7 +39,7 @@ export async function writePrompts(file: string, prompts: Iterable<Prompt>): Pro
   if (index === 0) throw new QkError('ERR_PROMPT', 'there are no prompts to write')
   const folder = path.dirname(file)
   const arrays = [...stacks.values()].map((stack) => ({ ...stack, path: path.join(folder, stack.file) }))
-  for (const { path: target } of arrays) await checkArrayPath(target)
+  for (const { path: target } of arrays) await checkReplaceable(target, 'a .npy file', isNpy)
   for (const { path: target, rows, shape } of arrays) {
     await writeNpy(target, joined(rows), [rows.length, ...shape])
   }
@@ -55,20 +55,7 @@ export async function writePrompts(file: string, prompts: Iterable<Prompt>): Pro
  * prompt set. Errors: ERR_FILE.
  */
 export async function checkPromptSetPath(file: string): Promise<void> {
-  await checkWritable(file)
-  const found = await stat(file).catch(() => undefined)
-  if (found && found.size > 0 && !(await isPromptSet(file))) throw inTheWay(file, 'a prompt set')
-}
-
-async function checkArrayPath(file: string): Promise<void> {
-  await checkWritable(file)
-  if ((await stat(file).catch(() => undefined)) && !isNpy(file)) throw inTheWay(file, 'a .npy file')
-}
-
-function inTheWay(file: string, what: string): QkError {
-  return new QkError('ERR_FILE', `cannot write ${file}: it exists, and is not ${what}`, {
-    hint: 'Choose another name, or remove the file first.',
-  })
+  await checkReplaceable(file, 'a prompt set', async () => (await stat(file)).size === 0 || isPromptSet(file))
 }
 
 const LONGEST_FIRST_LINE = 1 << 24

@@ -13,7 +13,7 @@ import { QkError } from '../errors.js'
 import { rowGatherer } from './capture-graph.js'
 import { ElementType, type Graph, GraphEditor } from './onnx/graph.js'
 import { RESHAPING_OPS } from './sites/recompute.js'
-import type { ProductAxis, ResolvedSite } from './sites/site.js'
+import { keyHeadOf, type ProductAxis, type ResolvedSite } from './sites/site.js'
 
 /** The query heads of a site whose scores are edited and whose attention is reported. */
 export interface EditRequest {
@@ -87,8 +87,7 @@ export function editGraph(graph: Graph, requests: readonly EditRequest[], output
       pattern: `qkspace.pattern/${index}`,
     }
     const d = site.headDim
-    const perKey = site.heads / site.kvHeads
-    const keyHeads = heads.map((h) => Math.floor(h / perKey) * site.keyStride)
+    const keyHeads = heads.map((h) => keyHeadOf(site, h) * site.keyStride)
     const read = {
       query: (at: string) => gather(site.query, { count: site.heads, chosen: heads }, at),
       key: (at: string) => gather(site.key, { count: site.kvHeads * site.keyStride, chosen: keyHeads }, at),

@@ -1,13 +1,10 @@
 /** The query of every term and the key it attends to, of one head, as rows: what figures 3, 6 and 8 draw. */
 
-import { batchingFor, runFeeds } from '../analysis/batch.js'
+import { captureItems } from '../analysis/capture-items.js'
 import { editItems } from '../analysis/edit-items.js'
-import { itemBatches } from '../analysis/edit-layout.js'
 import type { Prompt } from '../contrast/prompt.js'
 import { promptSet } from '../contrast/prompt-set.js'
-import { throwIfAborted } from '../errors.js'
-import { fullCaptureGraph } from '../model/capture-graph.js'
-import { InferenceSession } from '../model/inference/session.js'
+import type { WireTensor } from '../model/inference/session.js'
 import type { Model } from '../model/model.js'
 import { parseHeads } from '../model/sites/heads.js'
 import { tensorValues } from '../model/sites/values.js'
@@ -33,38 +30,24 @@ export async function captureRows(
 ): Promise<CapturedRows> {
   const [{ site: index, head }] = parseHeads(headName, model.sites)
   const site = model.sites[index]
-  const keyHead = Math.floor((head * site.kvHeads) / site.heads)
-  const graph = fullCaptureGraph(model.graph, [{ site, heads: [head], kvHeads: [keyHead] }], [])
-  const [names] = graph.outputs
   const d = site.headDim
-  const { weightsFolder } = model.graph.model
-  const session = await InferenceSession.open({ bytes: graph.bytes, weightsFolder, threads: model.threads })
   const q: number[] = []
   const k: number[] = []
   const from: number[] = []
-  try {
-    const inputs = model.inputs.filter(({ name }) => graph.inputs.includes(name))
-    const { fixedRuns } = batchingFor(model.inputs, BATCH)
-    const terms = editItems(model, promptSet(prompts), { contrast, seed: 0 })
-    for await (const items of itemBatches(model, terms, BATCH)) {
-      throwIfAborted(signal)
-      const runs = items.map(({ run }) => run)
-      const feeds = runFeeds(inputs, runs, model.tokenizer?.padId ?? 0, fixedRuns)
-      const captured = await session.run(feeds, { signal })
-      const add = (rows: number[], name: string, position: (i: number) => number) => {
-        const values = tensorValues(captured[name])
-        const length = captured[name].dims[1]
-        items.forEach((_, i) => {
-          const at = (i * length + position(i)) * d
-          rows.push(...values.subarray(at, at + d))
-        })
-      }
-      add(q, names.q, (i) => items[i].query)
-      add(k, names.k, (i) => items[i].origin)
-      from.push(...items.map(({ prompt }) => prompt))
+  const terms = editItems(model, promptSet(prompts), { contrast, seed: 0 })
+  const requests = [{ site, heads: [head] }]
+  for await (const { items, sites } of captureItems(model, requests, terms, { batchSize: BATCH, signal })) {
+    const add = (rows: number[], tensor: WireTensor, position: (i: number) => number) => {
+      const values = tensorValues(tensor)
+      const length = tensor.dims[1]
+      items.forEach((_, i) => {
+        const at = (i * length + position(i)) * d
+        rows.push(...values.subarray(at, at + d))
+      })
     }
-  } finally {
-    await session.close()
+    add(q, sites[0].q, (i) => items[i].query)
+    add(k, sites[0].k, (i) => items[i].origin)
+    from.push(...items.map(({ prompt }) => prompt))
   }
   return { d, q: Float64Array.from(q), k: Float64Array.from(k), prompts: from }
 }

@@ -9,6 +9,7 @@ import { type CategoriesOptions, categoryPrompts } from '../contrast/families/ca
 import { openModel } from '../model/model.js'
 import { seededRandom } from '../random.js'
 import type { Result } from '../store/result.js'
+import { basisOf } from './binding.js'
 import { type CapturedRows, captureRows } from './capture-rows.js'
 import { separation } from './clusters.js'
 import { type Cell, derivedSeed, type FigureContext, type PaperFigure, percent } from './figure.js'
@@ -128,13 +129,8 @@ export async function figures6And7({ sizes, seed, signal }: FigureContext): Prom
   }
 }
 
-const keyBasis = (result: Result, name: string): Basis => {
-  const { v, headDim, rank } = result.head(HEAD).contrast(name)
-  return { data: v, shape: [headDim, rank] }
-}
-
 const unionOfKeys = (result: Result, names: readonly string[]) =>
-  unionBasis(names.map((name) => keyBasis(result, name)))
+  unionBasis(names.map((name) => basisOf(result, HEAD, name)))
 
 async function pairCosines(
   result: Result,
@@ -144,7 +140,7 @@ async function pairCosines(
   const rows: Cell[][] = []
   for (const [i, a] of names.entries()) {
     for (const b of names.slice(i + 1)) {
-      const [largest] = await principalCosines(keyBasis(result, a), keyBasis(result, b), signal)
+      const [largest] = await principalCosines(basisOf(result, HEAD, a), basisOf(result, HEAD, b), signal)
       rows.push([a, b, largest ?? null])
     }
   }

@@ -1,9 +1,7 @@
 /** The report as files: one JSON document of everything, and one CSV a table. */
 
-import { mkdirSync } from 'node:fs'
 import path from 'node:path'
-import { QkError } from '../errors.js'
-import { writeFileAtomically } from '../store/atomic-file.js'
+import { makeFolder, writeFileAtomically } from '../store/atomic-file.js'
 import { checkJsonPath, writeJsonFile } from '../store/json-file.js'
 import type { Cell, PaperTable } from './figure.js'
 import type { PaperReport } from './index.js'
@@ -12,11 +10,7 @@ const document = (folder: string) => path.join(folder, 'paper.json')
 
 /** Makes the folder, and checks that the report can be written, before long work starts. Errors: ERR_FILE. */
 export async function preparePaperFolder(folder: string): Promise<void> {
-  try {
-    mkdirSync(folder, { recursive: true })
-  } catch (cause) {
-    throw new QkError('ERR_FILE', `cannot make the folder ${folder}: ${(cause as Error).message}`, { cause })
-  }
+  makeFolder(folder)
   await checkJsonPath(document(folder))
 }
 

@@ -52,13 +52,8 @@ function spectra(result: Result): ReportDocument['results'][number]['heads'] {
       head,
       Object.fromEntries(
         result.head(head).contrastNames.map((name) => {
-          const { s, rank, totalEnergy, scoreGap, errorBound, converged, terms, skipped } = result
-            .head(head)
-            .contrast(name)
-          return [
-            name,
-            { s: Array.from(s), rank, totalEnergy, scoreGap, errorBound, converged, terms, skipped },
-          ]
+          const s = Array.from(result.head(head).contrast(name).s)
+          return [name, { ...result.info.heads[head][name], s }]
         }),
       ),
     ]),

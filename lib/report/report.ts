@@ -1,8 +1,7 @@
 /** Writes results, attributions and interventions as one self-contained HTML page. */
 
-import { open } from 'node:fs/promises'
 import { QkError, refuseUnknownKeys } from '../errors.js'
-import { checkWritable, writeFileAtomically } from '../store/atomic-file.js'
+import { checkReplaceable, fileStart, writeFileAtomically } from '../store/atomic-file.js'
 import { Result } from '../store/result.js'
 import { type ReportParts, reportDocument } from './document.js'
 import { REPORT_START, reportHtml } from './html.js'
@@ -29,21 +28,8 @@ export async function writeReport(file: string, parts: ReportParts): Promise<num
 
 /** Checks that a report may be written here: never over a file that is not one. Errors: ERR_FILE. */
 export async function checkReportPath(file: string): Promise<void> {
-  await checkWritable(file)
-  const handle = await open(file).catch(() => undefined)
-  if (!handle) return
-  try {
-    const { buffer, bytesRead } = await handle.read(
-      Buffer.alloc(REPORT_START.length),
-      0,
-      REPORT_START.length,
-      0,
-    )
-    if (bytesRead === 0 || buffer.toString('latin1') === REPORT_START) return
-  } finally {
-    await handle.close()
-  }
-  throw new QkError('ERR_FILE', `cannot write ${file}: it exists and is not a report of qkspace`, {
-    hint: 'Choose another name, or remove the file first.',
+  await checkReplaceable(file, 'a report of qkspace', async () => {
+    const start = (await fileStart(file, REPORT_START.length)).toString('latin1')
+    return start === '' || start === REPORT_START
   })
 }

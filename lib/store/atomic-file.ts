@@ -1,7 +1,7 @@
 /** Files appear whole or not at all: written under a temporary name beside the target, then renamed. */
 
 import { randomBytes } from 'node:crypto'
-import { constants, rmSync } from 'node:fs'
+import { constants, mkdirSync, rmSync } from 'node:fs'
 import { access, open, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { QkError } from '../errors.js'
@@ -32,6 +32,43 @@ export async function checkWritable(file: string): Promise<void> {
   await access(target ? file : folder, constants.W_OK).catch((cause) => {
     throw new QkError('ERR_FILE', `cannot write ${file}: permission denied`, { cause })
   })
+}
+
+/**
+ * Checks that a file could be made here, and that what is there already, if anything, is of the same kind: a slip
+ * of the hand must not replace a model or a prompt set. `what` names the kind. Errors: ERR_FILE.
+ */
+export async function checkReplaceable(
+  file: string,
+  what: string,
+  isOfKind: (file: string) => boolean | Promise<boolean>,
+): Promise<void> {
+  await checkWritable(file)
+  const exists = await stat(file).catch(() => undefined)
+  if (!exists || (await isOfKind(file))) return
+  throw new QkError('ERR_FILE', `cannot write ${file}: it exists, and is not ${what}`, {
+    hint: 'Choose another name, or remove the file first.',
+  })
+}
+
+/** The first bytes of a file, as many as there are. */
+export async function fileStart(file: string, length: number): Promise<Buffer> {
+  const handle = await open(file)
+  try {
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(length), 0, length, 0)
+    return buffer.subarray(0, bytesRead)
+  } finally {
+    await handle.close()
+  }
+}
+
+/** Makes a folder and those above it. Errors: ERR_FILE. */
+export function makeFolder(folder: string): void {
+  try {
+    mkdirSync(folder, { recursive: true })
+  } catch (cause) {
+    throw new QkError('ERR_FILE', `cannot make the folder ${folder}: ${(cause as Error).message}`, { cause })
+  }
 }
 
 /** Writes the chunks as one file, replacing what was there. Errors: ERR_FILE, with the system's reason. */

@@ -1,8 +1,6 @@
 /** JSON documents as files. */
 
-import { open } from 'node:fs/promises'
-import { QkError } from '../errors.js'
-import { checkWritable, writeFileAtomically } from './atomic-file.js'
+import { checkReplaceable, fileStart, writeFileAtomically } from './atomic-file.js'
 
 /**
  * Checks that a document could be written here, before long work starts: never over a file that is not one, such
@@ -10,19 +8,9 @@ import { checkWritable, writeFileAtomically } from './atomic-file.js'
  * Errors: ERR_FILE.
  */
 export async function checkJsonPath(file: string): Promise<void> {
-  await checkWritable(file)
-  const handle = await open(file).catch(() => undefined)
-  if (!handle) return
-  try {
-    const { buffer, bytesRead } = await handle.read(Buffer.alloc(64), 0, 64, 0)
-    const start = buffer.subarray(0, bytesRead).toString('latin1')
-    if (/^([{[]\n|\s*$)/.test(start)) return
-  } finally {
-    await handle.close()
-  }
-  throw new QkError('ERR_FILE', `cannot write ${file}: it exists and is not a JSON document`, {
-    hint: 'Choose another name.',
-  })
+  await checkReplaceable(file, 'a JSON document', async () =>
+    /^([{[]\n|\s*$)/.test((await fileStart(file, 64)).toString('latin1')),
+  )
 }
 
 /** NaN becomes null. Errors: ERR_FILE; nothing is left behind. */

@@ -1,8 +1,7 @@
 /** A decomposition: named subspaces of heads, saved as one `.safetensors` file and loaded again. */
 
-import { stat } from 'node:fs/promises'
 import { QkError, refuseUnknownKeys } from '../errors.js'
-import { checkWritable } from './atomic-file.js'
+import { checkReplaceable } from './atomic-file.js'
 import { isSafetensors, readSafetensors, type StoredTensor, writeSafetensors } from './safetensors.js'
 
 /** One contrast of one head: ΔC ≈ U diag(s) V^T (design: "Subspaces"). */
@@ -163,13 +162,7 @@ export class Result {
  * a safetensors file, so that a slip of the hand does not overwrite a model or a prompt set. Errors: ERR_FILE.
  */
 export async function checkResultPath(file: string): Promise<void> {
-  await checkWritable(file)
-  if (!(await stat(file).catch(() => undefined))) return
-  if (!(await isSafetensors(file))) {
-    throw new QkError('ERR_FILE', `cannot write ${file}: it exists, and is not a result`, {
-      hint: 'Choose another name, or remove the file first.',
-    })
-  }
+  await checkReplaceable(file, 'a result', isSafetensors)
 }
 
 /** Loads what `Result.save` wrote. Errors: ERR_FILE, ERR_FORMAT. */

@@ -5,7 +5,7 @@
 
 import { open } from 'node:fs/promises'
 import { QkError } from '../errors.js'
-import { writeFileAtomically } from './atomic-file.js'
+import { fileStart, writeFileAtomically } from './atomic-file.js'
 
 export interface StoredTensor {
   data: Float32Array | Float64Array
@@ -61,14 +61,8 @@ export async function writeSafetensors(
 
 /** Whether a file begins as safetensors do. */
 export async function isSafetensors(file: string): Promise<boolean> {
-  const handle = await open(file, 'r')
-  try {
-    const head = Buffer.alloc(9)
-    const { bytesRead } = await handle.read(head, 0, 9, 0)
-    return bytesRead === 9 && head.readBigUInt64LE(0) < BigInt(MAX_HEADER) && head[8] === 0x7b
-  } finally {
-    await handle.close()
-  }
+  const head = await fileStart(file, 9)
+  return head.length === 9 && head.readBigUInt64LE(0) < BigInt(MAX_HEADER) && head[8] === 0x7b
 }
 
 /** Reads a whole file, checking every length first. Errors: ERR_FILE, ERR_FORMAT. */
