@@ -3,13 +3,13 @@
 
 import { Command, CommanderError } from 'commander'
 import { QkError } from '../errors.js'
-import { removeUnfinishedFiles } from '../store/atomic-file.js'
 import { versions } from '../versions.js'
 import { registerAttribute } from './attribute.js'
 import { registerDecompose } from './decompose.js'
 import { registerDemo } from './demo.js'
 import { registerDoctor } from './doctor.js'
 import { registerInspect } from './inspect.js'
+import { endAtOnceOnSignals } from './interrupt.js'
 import { registerIntervene } from './intervene.js'
 import { registerPaper } from './paper.js'
 import { registerPrompts } from './prompts.js'
@@ -18,13 +18,7 @@ import { registerToy } from './toy.js'
 
 const EXIT = { failed: 1, usage: 2 } as const
 
-// onnxruntime aborts when a process exits in an orderly way during a run; a signal's default action does not.
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.once(signal, () => {
-    removeUnfinishedFiles()
-    process.kill(process.pid, signal)
-  })
-}
+endAtOnceOnSignals()
 
 // A reader that has seen enough, as in `qkspace inspect ... | head`, is no failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {

@@ -46,8 +46,9 @@ export function progressBar(what: string): Progress {
     {
       format: `${what} {bar} {value}/{total} {eta_formatted}`,
       stream: process.stderr,
-      hideCursor: true,
       clearOnComplete: true,
+      // Its handler of signals would keep them from ending the process; without it the cursor must stay.
+      gracefulExit: false,
     },
     cliProgress.Presets.shades_classic,
   )

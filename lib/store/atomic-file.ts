@@ -7,6 +7,12 @@ import path from 'node:path'
 import { QkError } from '../errors.js'
 
 const unfinished = new Set<string>()
+let watch: (some: boolean) => void = () => {}
+
+/** `watcher` hears when there begin to be unfinished files, and when there are none any more. */
+export function watchUnfinishedFiles(watcher: (some: boolean) => void): void {
+  watch = watcher
+}
 
 /** Removes what has been written so far; for signal handlers, just before the process ends. */
 export function removeUnfinishedFiles(): void {
@@ -77,6 +83,7 @@ export async function writeFileAtomically(file: string, chunks: Iterable<Uint8Ar
   const folder = path.dirname(path.resolve(file))
   const temporary = path.join(folder, `.${path.basename(file)}.${randomBytes(6).toString('hex')}.part`)
   unfinished.add(temporary)
+  watch(true)
   try {
     const handle = await open(temporary, 'wx')
     try {
@@ -99,5 +106,6 @@ export async function writeFileAtomically(file: string, chunks: Iterable<Uint8Ar
     )
   } finally {
     unfinished.delete(temporary)
+    if (unfinished.size === 0) watch(false)
   }
 }
