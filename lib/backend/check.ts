@@ -1,4 +1,4 @@
-/** The checks that native/cpu/batch.cc makes, for the JavaScript backend; the messages are the same. */
+/** The checks that native/common/batch.cc makes, for the JavaScript backend; the messages are the same. */
 
 import { QkError } from '../errors.js'
 import { spannedElements } from '../tensor.js'

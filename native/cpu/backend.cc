@@ -6,7 +6,7 @@
 #include "covariance.h"
 #include "isa.h"
 #include "pool.h"
-#include "status.h"
+#include "common/status.h"
 #include "svd.h"
 #include "workspace.h"
 

@@ -9,7 +9,7 @@
 #include <mutex>
 #include <string>
 
-#include "status.h"
+#include "common/status.h"
 
 namespace qkspace {
 namespace {

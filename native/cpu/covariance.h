@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "batch.h"
+#include "common/batch.h"
 #include "kernels.h"
 #include "pool.h"
 #include "workspace.h"

@@ -6,7 +6,7 @@
 #include <limits>
 #include <string>
 
-#include "status.h"
+#include "common/status.h"
 
 namespace qkspace {
 

@@ -4,7 +4,7 @@
 
 #include <vector>
 
-#include "batch.h"
+#include "common/batch.h"
 #include "buffer.h"
 
 namespace qkspace {

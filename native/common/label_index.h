@@ -2,6 +2,7 @@
 // table finds them; a hash map takes those that are not.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <unordered_map>
 #include <vector>

@@ -1,10 +1,10 @@
-#include "batch.h"
+#include "common/batch.h"
 
 #include <algorithm>
 #include <cmath>
 #include <string>
 
-#include "status.h"
+#include "common/status.h"
 
 namespace qkspace {
 namespace {

@@ -7,7 +7,7 @@
 #include <new>
 #include <string>
 
-#include "../abi.h"
+#include "abi.h"
 
 namespace qkspace {
 
@@ -38,7 +38,7 @@ int32_t guarded(qks_error* error, Body&& body) {
   } catch (const std::exception& exception) {
     return report(error, QKS_E_INTERNAL, exception.what());
   } catch (...) {
-    return report(error, QKS_E_INTERNAL, "unknown failure in the cpu backend");
+    return report(error, QKS_E_INTERNAL, "unknown failure in the backend");
   }
 }
 

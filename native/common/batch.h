@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernels.h"
-#include "label_index.h"
+#include "common/label_index.h"
+#include "common/prepared_batch.h"
 
 namespace qkspace {
 

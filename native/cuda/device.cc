@@ -1,0 +1,57 @@
+#include "cuda/device.h"
+
+#include <algorithm>
+
+namespace qkspace {
+namespace {
+
+std::string mebibytes(size_t bytes) { return std::to_string((bytes + (1 << 20) - 1) >> 20) + " MiB"; }
+
+}  // namespace
+
+void DeviceBuffer::reserve(size_t bytes, const char* what) {
+  if (bytes <= bytes_) return;
+  release();
+  const MemoryBudget& budget = *budget_;
+  if (budget.used + bytes > budget.limit)
+    fail(QKS_E_OUT_OF_MEMORY, std::string(what) + " needs " + mebibytes(bytes) + " of GPU memory; " +
+                                  mebibytes(budget.used) + " of " + mebibytes(budget.limit) + " are in use");
+  const cudaError_t error = cudaMalloc(&data_, bytes);
+  if (error != cudaSuccess) {
+    data_ = nullptr;
+    cudaGetLastError();  // the next call starts without it
+    size_t free = 0, total = 0;
+    cudaMemGetInfo(&free, &total);
+    fail(error == cudaErrorMemoryAllocation ? QKS_E_OUT_OF_MEMORY : QKS_E_BACKEND,
+         std::string(what) + " needs " + mebibytes(bytes) + " of GPU memory: " + cudaGetErrorString(error) + " (" +
+             mebibytes(free) + " of " + mebibytes(total) + " are free)");
+  }
+  bytes_ = bytes;
+  budget_->used += bytes;
+}
+
+void DeviceBuffer::release() {
+  if (!data_) return;
+  cudaFree(data_);
+  data_ = nullptr;
+  budget_->used -= bytes_;
+  bytes_ = 0;
+}
+
+void PinnedBuffer::reserve(size_t bytes) {
+  if (bytes <= bytes_) return;
+  cudaFreeHost(data_);
+  data_ = nullptr;
+  bytes_ = 0;
+  check(cudaHostAlloc(&data_, bytes, cudaHostAllocDefault), "page-locked memory of " + mebibytes(bytes));
+  bytes_ = bytes;
+}
+
+Device::Device(int index, size_t limit) : index(index) {
+  check(cudaGetDeviceProperties(&properties, index), "reading the device's properties");
+  size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "reading the device's memory");
+  budget.limit = limit ? std::min(limit, free) : free / 10 * 9;
+}
+
+}  // namespace qkspace

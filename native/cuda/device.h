@@ -1,0 +1,112 @@
+// A GPU in use: its properties, its streams, and memory that is kept from call to call.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "common/status.h"
+
+namespace qkspace {
+
+// A failed call of the runtime becomes a Failure that says what was being done.
+inline void check(cudaError_t error, const std::string& what) {
+  if (error == cudaSuccess) return;
+  const int32_t status = error == cudaErrorMemoryAllocation ? QKS_E_OUT_OF_MEMORY : QKS_E_BACKEND;
+  fail(status, what + ": " + cudaGetErrorString(error));
+}
+
+// Bytes that all buffers of a device may take together.
+struct MemoryBudget {
+  size_t limit = 0, used = 0;
+};
+
+// Device memory that grows. Contents are lost when it does.
+class DeviceBuffer {
+ public:
+  explicit DeviceBuffer(MemoryBudget& budget) : budget_(&budget) {}
+  DeviceBuffer(DeviceBuffer&& from) noexcept : budget_(from.budget_), data_(from.data_), bytes_(from.bytes_) {
+    from.data_ = nullptr;
+    from.bytes_ = 0;
+  }
+  DeviceBuffer& operator=(DeviceBuffer&&) = delete;
+  ~DeviceBuffer() { release(); }
+
+  // Failure: QKS_E_OUT_OF_MEMORY, with what was asked for, what is in use, and the limit.
+  void reserve(size_t bytes, const char* what);
+  void release();
+  size_t bytes() const { return bytes_; }
+  template <typename T>
+  T* get() const {
+    return static_cast<T*>(data_);
+  }
+
+ private:
+  MemoryBudget* budget_;
+  void* data_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+// Page-locked host memory, from and to which copies run beside arithmetic.
+class PinnedBuffer {
+ public:
+  PinnedBuffer() = default;
+  PinnedBuffer(const PinnedBuffer&) = delete;
+  PinnedBuffer& operator=(const PinnedBuffer&) = delete;
+  ~PinnedBuffer() { cudaFreeHost(data_); }
+
+  void reserve(size_t bytes);
+  template <typename T>
+  T* get() const {
+    return static_cast<T*>(data_);
+  }
+
+ private:
+  void* data_ = nullptr;
+  size_t bytes_ = 0;
+};
+
+class Stream {
+ public:
+  Stream() { check(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "creating a stream"); }
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+  ~Stream() { cudaStreamDestroy(stream_); }
+  operator cudaStream_t() const { return stream_; }
+  // Waits for everything in the stream; errors of kernels that ran in it arrive here.
+  void finish(const char* what) const { check(cudaStreamSynchronize(stream_), what); }
+
+ private:
+  cudaStream_t stream_ = nullptr;
+};
+
+class Event {
+ public:
+  explicit Event(unsigned flags = cudaEventDisableTiming) {
+    check(cudaEventCreateWithFlags(&event_, flags), "creating an event");
+  }
+  Event(const Event&) = delete;
+  Event& operator=(const Event&) = delete;
+  ~Event() { cudaEventDestroy(event_); }
+  operator cudaEvent_t() const { return event_; }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
+// What a context has open. `stream` is for arithmetic, `copies` for transfers that run beside it.
+struct Device {
+  int index;
+  cudaDeviceProp properties{};
+  MemoryBudget budget;
+  Stream stream, copies;
+
+  // `index` has been made the current device. `limit` 0: nine tenths of what is free now.
+  Device(int index, size_t limit);
+  // Makes the device current for the calling thread.
+  void use() const { check(cudaSetDevice(index), "choosing the device"); }
+};
+
+}  // namespace qkspace

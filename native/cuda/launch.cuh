@@ -1,0 +1,40 @@
+// Launching kernels; a launch that fails is a Failure that names the kernel.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <utility>
+
+#include "cuda/device.h"
+
+namespace qkspace {
+
+// Runs `kernel` over `grid` blocks of `threads`, with `shared` bytes of dynamic shared memory.
+template <typename... Parameters, typename... Arguments>
+void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 threads, size_t shared,
+            cudaStream_t stream, Arguments&&... arguments) {
+#if defined(QKS_CUDA_ON_HOST)
+  (void)name;
+  (void)stream;
+  cuda_on_host::run([&] { kernel(arguments...); }, grid, threads, shared);
+#else
+  if (shared > 48 * 1024)
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)), name);
+  cudaLaunchConfig_t config{};
+  config.gridDim = grid;
+  config.blockDim = threads;
+  config.dynamicSmemBytes = shared;
+  config.stream = stream;
+  check(cudaLaunchKernelEx(&config, kernel, Parameters(std::forward<Arguments>(arguments))...), name);
+#endif
+}
+
+}  // namespace qkspace
+
+// The block's dynamic shared memory, aligned to 16 bytes.
+#if defined(QKS_CUDA_ON_HOST)
+#define QKS_DYNAMIC_SHARED(name) \
+  char* name = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(cuda_on_host::dynamicShared()) + 127) & ~uintptr_t{127})
+#else
+#define QKS_DYNAMIC_SHARED(name) extern __shared__ __align__(128) char name[]
+#endif

@@ -1,0 +1,332 @@
+// The scheduler of fibers, and the runtime's functions on ordinary memory.
+#include "cuda_runtime.h"
+
+#include <chrono>
+#include <cstdio>
+#include <map>
+#include <mutex>
+
+thread_local uint3 blockIdx, threadIdx;
+thread_local dim3 blockDim, gridDim;
+
+// switch_fiber(where to keep the stack of now, the stack to go on with): callee-saved registers lie on the stacks.
+extern "C" void switch_fiber(void** keep, void* to);
+#if defined(__x86_64__)
+asm(R"(
+.text
+.type switch_fiber, @function
+switch_fiber:
+  pushq %rbp
+  pushq %rbx
+  pushq %r12
+  pushq %r13
+  pushq %r14
+  pushq %r15
+  movq %rsp, (%rdi)
+  movq %rsi, %rsp
+  popq %r15
+  popq %r14
+  popq %r13
+  popq %r12
+  popq %rbx
+  popq %rbp
+  ret
+.size switch_fiber, .-switch_fiber
+)");
+constexpr size_t kSavedRegisters = 6, kReturn = 6, kFirst = 6;
+#elif defined(__aarch64__)
+asm(R"(
+.text
+.type switch_fiber, %function
+switch_fiber:
+  sub sp, sp, #160
+  stp x19, x20, [sp, #0]
+  stp x21, x22, [sp, #16]
+  stp x23, x24, [sp, #32]
+  stp x25, x26, [sp, #48]
+  stp x27, x28, [sp, #64]
+  stp x29, x30, [sp, #80]
+  stp d8, d9, [sp, #96]
+  stp d10, d11, [sp, #112]
+  stp d12, d13, [sp, #128]
+  stp d14, d15, [sp, #144]
+  mov x9, sp
+  str x9, [x0]
+  mov sp, x1
+  ldp x19, x20, [sp, #0]
+  ldp x21, x22, [sp, #16]
+  ldp x23, x24, [sp, #32]
+  ldp x25, x26, [sp, #48]
+  ldp x27, x28, [sp, #64]
+  ldp x29, x30, [sp, #80]
+  ldp d8, d9, [sp, #96]
+  ldp d10, d11, [sp, #112]
+  ldp d12, d13, [sp, #128]
+  ldp d14, d15, [sp, #144]
+  add sp, sp, #160
+  ret
+.size switch_fiber, .-switch_fiber
+)");
+constexpr size_t kSavedRegisters = 20, kReturn = 11, kFirst = 20;
+#else
+#error "fibers are written for x86-64 and AArch64"
+#endif
+
+namespace cuda_on_host {
+namespace {
+
+constexpr size_t kStack = 96 * 1024;
+
+[[noreturn]] void die(const char* what) {
+  std::fprintf(stderr, "CUDA on the host: %s\n", what);
+  std::abort();
+}
+
+void fiberMain() {
+  Block& b = block();
+  (*b.body)();
+  Fiber& mine = *b.running;
+  for (const auto& group : mine.copies)
+    if (!group.empty()) die("a thread ended with asynchronous copies that were not waited for");
+  Warp& warp = b.warps[static_cast<size_t>(b.running - b.fibers.data()) / 32];
+  warp.alive--;
+  if (warp.arrived != 0) die("a thread ended while others of its warp wait for it");
+  mine.state = Fiber::kDone;
+  switch_fiber(&mine.stack, b.scheduler);
+  die("a fiber ran on after its end");
+}
+
+void prepare(Fiber& fiber) {
+  if (fiber.room.empty()) fiber.room.resize(kStack);
+  const uintptr_t top = (reinterpret_cast<uintptr_t>(fiber.room.data()) + kStack) & ~uintptr_t{15};
+  // As a call would leave it: at the function's first instruction the stack is 8 short of 16 on x86-64.
+  void** stack = reinterpret_cast<void**>(top - 16) - (kFirst + (kSavedRegisters == 6 ? 1 : 0)) + 0;
+  for (size_t i = 0; i < kSavedRegisters; i++) stack[i] = nullptr;
+  stack[kReturn] = reinterpret_cast<void*>(&fiberMain);
+  fiber.stack = stack;
+  fiber.state = Fiber::kReady;
+  fiber.copies.assign(1, {});
+}
+
+void resume(Block& b, Fiber& fiber) {
+  b.running = &fiber;
+  threadIdx = fiber.index;
+  switch_fiber(&b.scheduler, fiber.stack);
+}
+
+// One block from start to end.
+void runBlock(Block& b, size_t threads) {
+  const size_t warps = (threads + 31) / 32;
+  for (size_t w = 0; w < warps; w++) {
+    b.warps[w].alive = static_cast<int>(std::min<size_t>(32, threads - 32 * w));
+    b.warps[w].arrived = 0;
+    b.warps[w].phase = 0;
+  }
+  for (size_t t = 0; t < threads; t++) prepare(b.fibers[t]);
+  for (bool backwards = false;; backwards = !backwards) {
+    for (size_t i = 0; i < warps; i++) {
+      const size_t w = backwards ? warps - 1 - i : i;
+      const size_t first = 32 * w, last = std::min(threads, first + 32);
+      for (size_t turns = 0, ready = 1; ready > 0; turns++) {
+        ready = 0;
+        for (size_t t = first; t < last; t++) {
+          if (b.fibers[t].state != Fiber::kReady) continue;
+          ready++;
+          resume(b, b.fibers[t]);
+        }
+        if (turns > 1000000000) die("a warp waits for ever");
+        bool some = false, waiting = false;
+        for (size_t t = first; t < last; t++) {
+          some |= b.fibers[t].state == Fiber::kReady;
+          waiting |= b.fibers[t].state == Fiber::kAtBarrier;
+        }
+        if (some && waiting && b.warps[w].arrived > 0 && turns > 4)
+          die("lanes of one warp wait in different places");
+      }
+    }
+    size_t waiting = 0, done = 0;
+    for (size_t t = 0; t < threads; t++) {
+      waiting += b.fibers[t].state == Fiber::kAtBarrier;
+      done += b.fibers[t].state == Fiber::kDone;
+    }
+    if (done == threads) return;
+    if (done > 0) die("some threads ended, others wait at a barrier");
+    for (size_t t = 0; t < threads; t++) b.fibers[t].state = Fiber::kReady;
+    if (waiting != threads) die("a barrier was not reached by all");
+  }
+}
+
+}  // namespace
+
+Block& block() {
+  static thread_local Block b;
+  return b;
+}
+
+void yield() {
+  Block& b = block();
+  switch_fiber(&b.running->stack, b.scheduler);
+}
+
+void run(const std::function<void()>& body, dim3 grid, dim3 threads, size_t shared) {
+  Block& b = block();
+  const size_t count = static_cast<size_t>(threads.x) * threads.y * threads.z;
+  if (count == 0 || count > 1024 || grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.y > 65535 || grid.z > 65535)
+    die("a launch of impossible size");
+  if (shared > 227 * 1024) die("more shared memory than a block can have");
+  if (b.fibers.size() < count) b.fibers.resize(count);
+  if (b.warps.size() < 32) b.warps.resize(32);
+  b.shared.assign(shared + 128, static_cast<char>(0xff));
+  b.body = &body;
+  gridDim = grid;
+  blockDim = threads;
+  for (size_t t = 0; t < count; t++)
+    b.fibers[t].index = {static_cast<unsigned>(t % threads.x), static_cast<unsigned>(t / threads.x % threads.y),
+                         static_cast<unsigned>(t / threads.x / threads.y)};
+  for (unsigned z = 0; z < grid.z; z++)
+    for (unsigned y = 0; y < grid.y; y++)
+      for (unsigned x = 0; x < grid.x; x++) {
+        blockIdx = {x, y, z};
+        std::fill(b.shared.begin(), b.shared.end(), static_cast<char>(0xff));
+        runBlock(b, count);
+      }
+}
+
+}  // namespace cuda_on_host
+
+void __syncthreads() {
+  cuda_on_host::Block& b = cuda_on_host::block();
+  b.running->state = cuda_on_host::Fiber::kAtBarrier;
+  cuda_on_host::yield();
+}
+
+int __syncthreads_or(int predicate) {
+  static thread_local int any[2];
+  static thread_local unsigned round = 0;
+  // Cleared by the first to arrive: everybody has left the round before.
+  static thread_local unsigned arrived = 0;
+  const unsigned threads = blockDim.x * blockDim.y * blockDim.z;
+  if (arrived++ == 0) any[round & 1] = 0;
+  const unsigned mine = round & 1;
+  any[mine] |= predicate;
+  if (arrived == threads) {
+    arrived = 0;
+    round++;
+  }
+  __syncthreads();
+  return any[mine];
+}
+
+// ---- memory, streams, events ----
+
+namespace {
+
+std::mutex mutex;
+std::map<void*, size_t> allocations;
+size_t used = 0;
+
+size_t memory() {
+  const char* limit = std::getenv("CUDA_ON_HOST_MEMORY");
+  return limit ? static_cast<size_t>(std::strtoull(limit, nullptr, 10)) : size_t{4} << 30;
+}
+
+}  // namespace
+
+const char* cudaGetErrorString(cudaError_t error) {
+  return error == cudaSuccess ? "no error" : error == cudaErrorMemoryAllocation ? "out of memory" : "invalid argument";
+}
+const char* cudaGetErrorName(cudaError_t error) { return cudaGetErrorString(error); }
+cudaError_t cudaGetLastError() { return cudaSuccess; }
+cudaError_t cudaGetDeviceCount(int* count) {
+  *count = 2;
+  return cudaSuccess;
+}
+cudaError_t cudaSetDevice(int device) { return device >= 0 && device < 2 ? cudaSuccess : cudaErrorInvalidValue; }
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* out, int device) {
+  std::memset(out, 0, sizeof *out);
+  std::snprintf(out->name, sizeof out->name, "CUDA on the host, device %d (no GPU)", device);
+  out->uuid.bytes[15] = static_cast<char>(device + 1);
+  out->totalGlobalMem = memory();
+  out->sharedMemPerBlockOptin = 227 * 1024;
+  out->major = 9;
+  out->multiProcessorCount = 4;
+  out->l2CacheSize = 1 << 20;
+  return cudaSuccess;
+}
+cudaError_t cudaDriverGetVersion(int* version) {
+  *version = 13000;
+  return cudaSuccess;
+}
+cudaError_t cudaRuntimeGetVersion(int* version) { return cudaDriverGetVersion(version); }
+cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
+  std::lock_guard<std::mutex> lock(mutex);
+  *total = memory();
+  *free = *total > used ? *total - used : 0;
+  return cudaSuccess;
+}
+cudaError_t cudaMalloc(void** out, size_t bytes) {
+  std::lock_guard<std::mutex> lock(mutex);
+  if (used + bytes > memory()) return cudaErrorMemoryAllocation;
+  *out = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
+  if (!*out) return cudaErrorMemoryAllocation;
+  std::memset(*out, 0xff, bytes);
+  allocations[*out] = bytes;
+  used += bytes;
+  return cudaSuccess;
+}
+cudaError_t cudaFree(void* pointer) {
+  if (!pointer) return cudaSuccess;
+  std::lock_guard<std::mutex> lock(mutex);
+  const auto found = allocations.find(pointer);
+  if (found == allocations.end()) return cudaErrorInvalidValue;
+  used -= found->second;
+  allocations.erase(found);
+  std::free(pointer);
+  return cudaSuccess;
+}
+cudaError_t cudaHostAlloc(void** out, size_t bytes, unsigned) {
+  *out = std::malloc(bytes);
+  return *out ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+cudaError_t cudaFreeHost(void* pointer) {
+  std::free(pointer);
+  return cudaSuccess;
+}
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t) {
+  if (bytes) std::memcpy(to, from, bytes);
+  return cudaSuccess;
+}
+cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t) {
+  if (bytes) std::memset(to, value, bytes);
+  return cudaSuccess;
+}
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* out, unsigned) {
+  *out = reinterpret_cast<cudaStream_t>(std::malloc(1));
+  return cudaSuccess;
+}
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  std::free(stream);
+  return cudaSuccess;
+}
+cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
+struct CUevent_st {
+  std::chrono::steady_clock::time_point at;
+};
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* out, unsigned) {
+  *out = new CUevent_st{std::chrono::steady_clock::now()};
+  return cudaSuccess;
+}
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event;
+  return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) {
+  event->at = std::chrono::steady_clock::now();
+  return cudaSuccess;
+}
+cudaError_t cudaEventSynchronize(cudaEvent_t) { return cudaSuccess; }
+cudaError_t cudaEventElapsedTime(float* out, cudaEvent_t from, cudaEvent_t to) {
+  *out = std::chrono::duration<float, std::milli>(to->at - from->at).count();
+  return cudaSuccess;
+}

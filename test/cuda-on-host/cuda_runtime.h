@@ -1,0 +1,221 @@
+// CUDA on the host, for tests on machines without a GPU: the kernels of native/cuda run as they are written,
+// every thread of a block as a fiber, blocks one after another.
+//
+// What it shows: results, indices, barriers that a thread misses, rows that nobody wrote (memory starts as NaN),
+// reads before an asynchronous copy has been waited for, races that the order of the warps decides (the order
+// turns round at every barrier). What it does not show: speed, and races within a warp.
+#pragma once
+
+#define QKS_CUDA_ON_HOST 1
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <vector>
+
+#define __global__
+#define __device__
+#define __host__
+#define __constant__
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+#define __shared__ static thread_local
+
+struct uint3 {
+  unsigned x, y, z;
+};
+struct dim3 {
+  unsigned x, y, z;
+  dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
+};
+struct alignas(16) float4 {
+  float x, y, z, w;
+};
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
+struct alignas(8) float2 {
+  float x, y;
+};
+
+namespace cuda_on_host {
+
+struct Copy {
+  void* to;
+  const void* from;
+  unsigned bytes;  // 16 in all, the rest zeros
+};
+
+struct Fiber {
+  void* stack = nullptr;  // where it goes on
+  std::vector<char> room;
+  uint3 index{};
+  enum State { kReady, kAtBarrier, kDone } state = kDone;
+  std::vector<std::vector<Copy>> copies;  // groups that were committed, then the open one
+};
+
+struct Warp {
+  int alive = 0, arrived = 0;
+  unsigned phase = 0;
+  alignas(16) char slots[2][32][64];
+};
+
+struct Block {
+  std::vector<Fiber> fibers;
+  std::vector<Warp> warps;
+  Fiber* running = nullptr;
+  void* scheduler = nullptr;
+  const std::function<void()>* body = nullptr;
+  std::vector<char> shared;
+};
+
+Block& block();
+void yield();
+void run(const std::function<void()>& body, dim3 grid, dim3 threads, size_t shared);
+
+// What every lane of the warp gave; each lane gives one and reads all.
+template <typename T>
+struct Exchange {
+  T of[32];
+};
+
+template <typename T>
+Exchange<T> exchange(const T& mine) {
+  static_assert(sizeof(T) <= 64, "more than a slot");
+  Block& b = block();
+  const size_t thread = static_cast<size_t>(b.running - b.fibers.data());
+  Warp& warp = b.warps[thread / 32];
+  const unsigned phase = warp.phase;
+  std::memcpy(warp.slots[phase & 1][thread % 32], &mine, sizeof(T));
+  if (++warp.arrived == warp.alive) {
+    warp.arrived = 0;
+    warp.phase++;
+  } else {
+    while (warp.phase == phase) yield();
+  }
+  Exchange<T> all;
+  for (int i = 0; i < 32; i++) std::memcpy(&all.of[i], warp.slots[phase & 1][i], sizeof(T));
+  return all;
+}
+
+// Shared memory of a size chosen at launch.
+inline void* dynamicShared() { return block().shared.data(); }
+
+}  // namespace cuda_on_host
+
+extern thread_local uint3 blockIdx, threadIdx;
+extern thread_local dim3 blockDim, gridDim;
+
+void __syncthreads();
+inline void __syncwarp(unsigned = 0xffffffffu) { cuda_on_host::exchange(0); }
+
+inline unsigned laneOnHost() { return threadIdx.x % 32; }
+template <typename T>
+T __shfl_xor_sync(unsigned, T value, int mask) {
+  return cuda_on_host::exchange(value).of[(laneOnHost() ^ static_cast<unsigned>(mask)) & 31];
+}
+template <typename T>
+T __shfl_sync(unsigned, T value, int lane) {
+  return cuda_on_host::exchange(value).of[lane & 31];
+}
+inline unsigned __ballot_sync(unsigned, int predicate) {
+  const auto all = cuda_on_host::exchange(predicate);
+  unsigned bits = 0;
+  for (int i = 0; i < 32; i++) bits |= (all.of[i] != 0 ? 1u : 0u) << i;
+  return bits;
+}
+int __syncthreads_or(int predicate);
+
+template <typename T>
+T atomicAdd(T* to, T value) {
+  const T old = *to;
+  *to = old + value;
+  return old;
+}
+template <typename T>
+T atomicMin(T* to, T value) {
+  const T old = *to;
+  *to = std::min(old, value);
+  return old;
+}
+template <typename T>
+T atomicMax(T* to, T value) {
+  const T old = *to;
+  *to = std::max(old, value);
+  return old;
+}
+template <typename T>
+T atomicOr(T* to, T value) {
+  const T old = *to;
+  *to = old | value;
+  return old;
+}
+
+inline float __uint_as_float(unsigned bits) {
+  float x;
+  std::memcpy(&x, &bits, sizeof x);
+  return x;
+}
+inline unsigned __float_as_uint(float x) {
+  unsigned bits;
+  std::memcpy(&bits, &x, sizeof bits);
+  return bits;
+}
+template <typename T>
+T __ldg(const T* from) {
+  return *from;
+}
+inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
+inline double rsqrt(double x) { return 1.0 / std::sqrt(x); }
+inline int __popc(unsigned x) { return __builtin_popcount(x); }
+
+// ---- the runtime's functions, as far as native/cuda calls them ----
+
+enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2, cudaErrorNotReady = 600 };
+enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice, cudaMemcpyDefault };
+enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
+constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2, cudaHostAllocDefault = 0;
+using cudaStream_t = struct CUstream_st*;
+using cudaEvent_t = struct CUevent_st*;
+struct cudaUUID_t {
+  char bytes[16];
+};
+struct cudaDeviceProp {
+  char name[256];
+  cudaUUID_t uuid;
+  size_t totalGlobalMem, sharedMemPerBlockOptin;
+  int major, minor, multiProcessorCount, l2CacheSize;
+};
+
+const char* cudaGetErrorString(cudaError_t);
+const char* cudaGetErrorName(cudaError_t);
+cudaError_t cudaGetLastError();
+cudaError_t cudaGetDeviceCount(int*);
+cudaError_t cudaSetDevice(int);
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp*, int);
+cudaError_t cudaDriverGetVersion(int*);
+cudaError_t cudaRuntimeGetVersion(int*);
+cudaError_t cudaMemGetInfo(size_t* free, size_t* total);
+cudaError_t cudaMalloc(void**, size_t);
+cudaError_t cudaFree(void*);
+cudaError_t cudaHostAlloc(void**, size_t, unsigned);
+cudaError_t cudaFreeHost(void*);
+cudaError_t cudaMemcpyAsync(void*, const void*, size_t, cudaMemcpyKind, cudaStream_t);
+cudaError_t cudaMemsetAsync(void*, int, size_t, cudaStream_t);
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t*, unsigned);
+cudaError_t cudaStreamDestroy(cudaStream_t);
+cudaError_t cudaStreamSynchronize(cudaStream_t);
+cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned);
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t*, unsigned);
+cudaError_t cudaEventDestroy(cudaEvent_t);
+cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t);
+cudaError_t cudaEventSynchronize(cudaEvent_t);
+cudaError_t cudaEventElapsedTime(float*, cudaEvent_t, cudaEvent_t);
+template <typename F>
+cudaError_t cudaFuncSetAttribute(F*, cudaFuncAttribute, int) {
+  return cudaSuccess;
+}
