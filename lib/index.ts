@@ -51,9 +51,10 @@ export {
   type LabelsInput,
   QKCovariance,
   type QKCovarianceOptions,
-  type TensorInput,
   type TermsInput,
 } from './analysis/qk-covariance.js'
+export { ResidentRows, type UploadOptions, uploadRows } from './analysis/resident-rows.js'
+export type { TensorInput } from './analysis/row-tensor.js'
 export type { SplitMethod } from './analysis/split.js'
 export { type SvdOptions, svd } from './analysis/svd.js'
 export type { CovarianceMoments, Dtype, Estimator, SideMoments, SvdResult } from './backend/backend.js'

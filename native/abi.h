@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define QKS_ABI_VERSION 1u
+#define QKS_ABI_VERSION 2u
 
 enum qks_status {
   QKS_OK = 0,
@@ -53,6 +53,10 @@ typedef struct qks_options {
   int32_t threads;
   /* Name of an instruction set, or null or empty for the best that the processor has. */
   const char *instruction_set;
+  /* Of a backend with devices: index or UUID of the one to use, null or empty for the first. */
+  const char *device;
+  /* Bytes of the device's memory to use at most, 0 = most of what is free. */
+  uint64_t device_memory;
 } qks_options;
 
 typedef struct qks_description {
@@ -62,6 +66,10 @@ typedef struct qks_description {
   /* Comma-separated, what this processor could run. */
   const char *instruction_sets;
   int32_t threads;
+  /* Of a backend with devices; null elsewhere. Versions as in "13.0". */
+  const char *device, *device_uuid, *driver_version, *runtime_version;
+  /* Bytes: of the device, free now, and what this context takes at most. */
+  uint64_t memory_total, memory_free, memory_limit;
 } qks_description;
 
 typedef struct qks_spec {
@@ -71,8 +79,12 @@ typedef struct qks_spec {
   int32_t threads;
 } qks_spec;
 
-/* [batch, pos, heads, d]; `length` elements behind `data`; strides in elements, >= 0. */
+typedef struct qks_rows qks_rows;
+
+/* [batch, pos, heads, d]; `length` elements behind `data`; strides in elements, >= 0. With `rows`, what
+   `rows_upload` made of a tensor of this shape and dtype is read instead, and `data` is null. */
 typedef struct qks_tensor {
+  const qks_rows *rows;
   const void *data;
   int64_t length;
   int32_t dtype;
@@ -157,6 +169,10 @@ typedef struct qks_backend {
   /* The arrays have room for `head_count` heads, in the order given. */
   int32_t (*covariance_read)(qks_covariance *, const int32_t *heads, int32_t head_count, const qks_moments *,
                              qks_error *);
+
+  /* Keeps a tensor where the backend computes, until it is destroyed; any number of batches may read it. */
+  int32_t (*rows_upload)(qks_context *, const qks_tensor *, const qks_cancel *, qks_rows **, qks_error *);
+  void (*rows_destroy)(qks_rows *);
 
   int32_t (*svd)(qks_context *, const qks_svd_request *, const qks_cancel *, qks_svd_summary *,
                  qks_decomposition **, qks_error *);

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <cstring>
 
-#include "cpu/backend.h"
+#include "registry.h"
 #include "worker.h"
 
 namespace qkspace {
@@ -25,6 +25,14 @@ struct DecompositionHandle {
   }
 };
 
+struct RowsHandle {
+  std::shared_ptr<Context> context;
+  qks_rows* rows = nullptr;
+  ~RowsHandle() {
+    if (rows) context->backend->rows_destroy(rows);
+  }
+};
+
 // What an External carries. The magic number tells the kinds apart.
 template <typename Handle>
 struct Box {
@@ -32,7 +40,8 @@ struct Box {
   std::shared_ptr<Handle> handle;
   int64_t bytes;
 };
-constexpr uint64_t kCovariance = 0x716b73636f763031, kDecomposition = 0x716b737376643031;
+constexpr uint64_t kContext = 0x716b736374783031, kCovariance = 0x716b73636f763031,
+                   kDecomposition = 0x716b737376643031, kRows = 0x716b73726f773031;
 
 template <typename Handle>
 Napi::Value wrap(Napi::Env env, uint64_t magic, std::shared_ptr<Handle> handle, int64_t bytes) {
@@ -55,10 +64,8 @@ Box<Handle>* unwrap(Napi::Env env, const Napi::Value& value, uint64_t magic) {
 
 Environment& environmentOf(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
 
-std::shared_ptr<Context> contextOf(Napi::Env env) {
-  auto context = environmentOf(env).context;
-  if (!context) throw statusError(env, QKS_E_BACKEND, "open() has not been called");
-  return context;
+std::shared_ptr<Context> contextAt(Napi::Env env, const Napi::Value& value) {
+  return unwrap<Context>(env, value, kContext)->handle;
 }
 
 // ---- reading arguments ----
@@ -168,60 +175,92 @@ double* outputs(Job& job, const Napi::Object& from, const char* key, int64_t len
   return static_cast<double*>(array.data);
 }
 
-qks_tensor tensor(Job& job, const Napi::Value& value, const char* name) {
+// `context` is that of the call: rows that another one keeps cannot be read by it.
+qks_tensor tensor(Job& job, const std::shared_ptr<Context>& context, const Napi::Value& value, const char* name) {
+  Napi::Env env = value.Env();
   const Napi::Object from = objectAt(value, name);
   qks_tensor t{};
   t.dtype = small(from.Get("dtype"), "dtype");
-  const Use use = from.Get("inPlace").ToBoolean() ? Use::kInPlace : Use::kCopy;
-  const Array data = typedArray(job, from.Get("data"), t.dtype == QKS_F32 ? napi_float32_array : napi_uint16_array,
-                                use, std::string(name) + ".data");
-  t.data = data.data;
-  t.length = data.length;
   const Napi::Object shape = objectAt(from.Get("shape"), "shape"), strides = objectAt(from.Get("strides"), "strides");
   for (uint32_t i = 0; i < 4; i++) {
     t.shape[i] = integer(shape.Get(i), "shape");
     t.strides[i] = integer(strides.Get(i), "strides");
   }
+  const Napi::Value resident = from.Get("rows");
+  if (resident.IsExternal()) {
+    const auto handle = unwrap<RowsHandle>(env, resident, kRows)->handle;
+    if (!handle) throw statusError(env, QKS_E_ARGUMENT, (std::string(name) + " has been released").c_str());
+    if (handle->context != context)
+      throw statusError(env, QKS_E_ARGUMENT, (std::string(name) + " was uploaded to another backend").c_str());
+    t.rows = handle->rows;
+    job.kept.push_back(handle);
+    return t;
+  }
+  const Use use = from.Get("inPlace").ToBoolean() ? Use::kInPlace : Use::kCopy;
+  const Array data = typedArray(job, from.Get("data"), t.dtype == QKS_F32 ? napi_float32_array : napi_uint16_array,
+                                use, std::string(name) + ".data");
+  t.data = data.data;
+  t.length = data.length;
   return t;
 }
 
 // ---- functions ----
 
-// open({ instructionSet, threads }) -> description. Once per environment.
-Napi::Value open(const Napi::CallbackInfo& info) {
-  Napi::Env env = info.Env();
-  Environment& environment = environmentOf(env);
-  if (!environment.context) {
-    const Napi::Object from = objectAt(info[0], "options");
-    const std::string set = from.Get("instructionSet").ToString();
-    qks_options options{small(from.Get("threads"), "threads"), set.c_str()};
-    auto context = std::make_shared<Context>();
-    context->backend = cpuBackend();
-    if (context->backend->abi_version != QKS_ABI_VERSION)
-      throw statusError(env, QKS_E_BACKEND,
-                        ("the cpu backend has interface version " + std::to_string(context->backend->abi_version) +
-                         ", the addon needs " + std::to_string(QKS_ABI_VERSION))
-                            .c_str());
-    qks_error error{};
-    const int32_t status = context->backend->open(&options, &context->handle, &error);
-    if (status != QKS_OK) throw statusError(env, status, error.message);
-    environment.context = std::move(context);
-  }
+Napi::Object described(Napi::Env env, const Context& context) {
   qks_description d{};
-  environment.context->backend->describe(environment.context->handle, &d, nullptr);
+  qks_error error{};
+  const int32_t status = context.backend->describe(context.handle, &d, &error);
+  if (status != QKS_OK) throw statusError(env, status, error.message);
   Napi::Object result = Napi::Object::New(env);
   result.Set("name", d.name);
   result.Set("version", d.version);
   result.Set("instructionSet", d.instruction_set);
   result.Set("instructionSets", d.instruction_sets);
   result.Set("threads", d.threads);
+  if (!d.device) return result;
+  Napi::Object device = Napi::Object::New(env);
+  device.Set("name", d.device);
+  device.Set("uuid", d.device_uuid);
+  device.Set("driver", d.driver_version);
+  device.Set("runtime", d.runtime_version);
+  device.Set("memory", static_cast<double>(d.memory_total));
+  device.Set("memoryFree", static_cast<double>(d.memory_free));
+  device.Set("memoryLimit", static_cast<double>(d.memory_limit));
+  result.Set("device", device);
   return result;
 }
 
-// covarianceCreate(spec) -> handle
+// open({ backend, library, instructionSet, threads, device, deviceMemory }) -> context
+Napi::Value open(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  const Napi::Object from = objectAt(info[0], "options");
+  const std::string name = from.Get("backend").ToString(), library = from.Get("library").ToString(),
+                    set = from.Get("instructionSet").ToString(), device = from.Get("device").ToString();
+  qks_options options{};
+  options.threads = small(from.Get("threads"), "threads");
+  options.instruction_set = set.c_str();
+  options.device = device.c_str();
+  options.device_memory = static_cast<uint64_t>(integer(from.Get("deviceMemory"), "deviceMemory"));
+  auto context = std::make_shared<Context>();
+  std::string reason;
+  context->backend = findBackend(name, library, reason);
+  if (!context->backend) throw statusError(env, QKS_E_BACKEND, reason.c_str());
+  qks_error error{};
+  const int32_t status = context->backend->open(&options, &context->handle, &error);
+  if (status != QKS_OK) throw statusError(env, status, error.message);
+  environmentOf(env).contexts.push_back(context);
+  return wrap(env, kContext, std::move(context), 0);
+}
+
+// describe(context) -> description
+Napi::Value describe(const Napi::CallbackInfo& info) {
+  return described(info.Env(), *contextAt(info.Env(), info[0]));
+}
+
+// covarianceCreate(context, spec) -> handle
 Napi::Value covarianceCreate(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
-  const Napi::Object from = objectAt(info[0], "spec");
+  const Napi::Object from = objectAt(info[1], "spec");
   qks_spec spec{};
   spec.heads = small(from.Get("heads"), "heads");
   spec.kv_heads = small(from.Get("kvHeads"), "kvHeads");
@@ -231,7 +270,7 @@ Napi::Value covarianceCreate(const Napi::CallbackInfo& info) {
   spec.allow_non_finite = from.Get("allowNonFinite").ToBoolean() ? 1 : 0;
   spec.threads = small(from.Get("threads"), "threads");
   auto handle = std::make_shared<CovarianceHandle>();
-  handle->context = contextOf(env);
+  handle->context = contextAt(env, info[0]);
   qks_error error{};
   const int32_t status =
       handle->context->backend->covariance_create(handle->context->handle, &spec, &handle->covariance, &error);
@@ -266,8 +305,8 @@ Napi::Value covarianceAdd(const Napi::CallbackInfo& info) {
   const Napi::Object from = objectAt(info[2], "batch");
   auto arguments = std::make_shared<BatchArguments>();
   qks_batch& batch = arguments->batch;
-  batch.q = tensor(*job, from.Get("q"), "q");
-  batch.k = tensor(*job, from.Get("k"), "k");
+  batch.q = tensor(*job, handle->context, from.Get("q"), "q");
+  batch.k = tensor(*job, handle->context, from.Get("k"), "k");
   if (from.Get("terms").IsObject()) {
     const Napi::Object terms = from.Get("terms").As<Napi::Object>();
     qks_terms& t = batch.terms;
@@ -367,11 +406,31 @@ Napi::Value covarianceDispose(const Napi::CallbackInfo& info) {
   return env.Undefined();
 }
 
-// svd(job, request) -> promise of { handle, maxRank }; fills the request's per-matrix arrays.
+// rowsUpload(job, context, tensor, bytes) -> promise of a handle
+Napi::Value rowsUpload(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  auto job = newJob(info[0]);
+  auto handle = std::make_shared<RowsHandle>();
+  handle->context = contextAt(env, info[1]);
+  auto t = std::make_shared<qks_tensor>(tensor(*job, handle->context, info[2], "tensor"));
+  job->run = [handle, t](const qks_cancel* cancel, qks_error* error) {
+    return handle->context->backend->rows_upload(handle->context->handle, t.get(), cancel, &handle->rows, error);
+  };
+  job->result = [handle](Napi::Env resultEnv) -> Napi::Value { return wrap(resultEnv, kRows, handle, 0); };
+  return environmentOf(env).submit(std::move(job));
+}
+
+// rowsRelease(handle): the memory goes when the jobs that read it have run.
+Napi::Value rowsRelease(const Napi::CallbackInfo& info) {
+  unwrap<RowsHandle>(info.Env(), info[0], kRows)->handle.reset();
+  return info.Env().Undefined();
+}
+
+// svd(job, context, request) -> promise of { handle, maxRank }; fills the request's per-matrix arrays.
 Napi::Value svd(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
   auto job = newJob(info[0]);
-  const Napi::Object from = objectAt(info[1], "request");
+  const Napi::Object from = objectAt(info[2], "request");
   qks_svd_request r{};
   r.dtype = small(from.Get("dtype"), "dtype");
   r.n = integer(from.Get("n"), "n");
@@ -400,7 +459,7 @@ Napi::Value svd(const Napi::CallbackInfo& info) {
           .data);
   auto out = std::make_shared<qks_svd_summary>(summary);
   auto handle = std::make_shared<DecompositionHandle>();
-  handle->context = contextOf(env);
+  handle->context = contextAt(env, info[1]);
   job->run = [r, out, handle](const qks_cancel* cancel, qks_error* error) {
     return handle->context->backend->svd(handle->context->handle, &r, cancel, out.get(), &handle->result, error);
   };
@@ -460,6 +519,9 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   env.SetInstanceData(new Environment(env));
   exports.Set("abiVersion", QKS_ABI_VERSION);
   exports.Set("open", Napi::Function::New<checked<open>>(env, "open"));
+  exports.Set("describe", Napi::Function::New<checked<describe>>(env, "describe"));
+  exports.Set("rowsUpload", Napi::Function::New<checked<rowsUpload>>(env, "rowsUpload"));
+  exports.Set("rowsRelease", Napi::Function::New<checked<rowsRelease>>(env, "rowsRelease"));
   exports.Set("covarianceCreate", Napi::Function::New<checked<covarianceCreate>>(env, "covarianceCreate"));
   exports.Set("covarianceAdd", Napi::Function::New<checked<covarianceAdd>>(env, "covarianceAdd"));
   exports.Set("covarianceMerge", Napi::Function::New<checked<covarianceMerge>>(env, "covarianceMerge"));

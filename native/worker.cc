@@ -66,7 +66,7 @@ void Environment::shutDown() {
   ready_.notify_all();
   if (thread_.joinable()) thread_.join();
   jobs_.clear();
-  context.reset();
+  contexts.clear();
 }
 
 Napi::Promise Environment::submit(std::shared_ptr<Job> job) {

@@ -47,9 +47,11 @@ struct Job {
   int32_t status = QKS_OK;
   qks_error error{};
 
-  // What it reads or writes: references keep JavaScript's memory, copies are the job's own.
+  // What it reads or writes: references keep JavaScript's memory, copies are the job's own,
+  // and what a backend keeps is kept as long as the job.
   std::vector<Napi::Reference<Napi::Value>> held;
   std::vector<Pages> copies;
+  std::vector<std::shared_ptr<void>> kept;
   int64_t copiedBytes = 0;
   std::unique_ptr<Napi::Promise::Deferred> deferred;
 };
@@ -62,7 +64,8 @@ class Environment {
   Napi::Promise submit(std::shared_ptr<Job> job);
   void cancel(uint32_t id);
 
-  std::shared_ptr<Context> context;
+  // Every context that was opened; by shutDown their jobs have ended.
+  std::vector<std::shared_ptr<Context>> contexts;
 
  private:
   static void onCleanup(void* self);

@@ -17,7 +17,8 @@ import { headName, keyHeadOf, type ResolvedSite } from '../model/sites/site.js'
 import { verifySites } from '../model/sites/verify.js'
 import { type Batch, batchingFor, buildBatch, groupPrompts, type Inference } from './batch.js'
 import { type EncodedPrompt, encodePrompt } from './encode.js'
-import { type LabelsInput, QKCovariance, type TensorInput } from './qk-covariance.js'
+import { type LabelsInput, QKCovariance } from './qk-covariance.js'
+import type { TensorInput } from './row-tensor.js'
 
 export interface AccumulateOptions {
   /** 'all' (default), or names as in `L0H1,L2H3`. */

@@ -6,7 +6,6 @@ import type {
   BackendCovariance,
   CovarianceMoments,
   CovarianceSpec,
-  Dtype,
   Estimator,
   LabelReach,
   LabelSequence,
@@ -16,7 +15,8 @@ import type {
 import { workingBytes } from '../backend/moments.js'
 import { type BackendChoice, selectBackend } from '../backend/select.js'
 import { QkError } from '../errors.js'
-import { contiguousStrides, elementCount } from '../tensor.js'
+import { ResidentRows } from './resident-rows.js'
+import { rowTensor, type TensorInput } from './row-tensor.js'
 
 export interface QKCovarianceOptions {
   /** Query heads. */
@@ -36,17 +36,6 @@ export interface QKCovarianceOptions {
   threads?: number
   /** Refuse, before allocating, to need more bytes than this; default half of the machine's memory. */
   memoryLimit?: number
-}
-
-/** A strided view [batch, pos, heads, d]; row = batch index * pos + position. */
-export interface TensorInput {
-  /** Float32Array for f32, Uint16Array of bits for f16 and bf16; a view with an offset is fine. */
-  data: Float32Array | Uint16Array
-  /** Default 'f32'. */
-  dtype?: Dtype
-  shape: readonly number[]
-  /** In elements; default contiguous. */
-  strides?: readonly number[]
 }
 
 export type Indices = Int32Array | readonly number[]
@@ -87,8 +76,8 @@ export interface LabelsInput {
 }
 
 export interface BatchInput {
-  q: TensorInput
-  k: TensorInput
+  q: TensorInput | ResidentRows
+  k: TensorInput | ResidentRows
   terms?: TermsInput
   labels?: LabelsInput | readonly LabelsInput[]
   /** Detach the buffers of q and k from the caller and read them where they lie, without a copy. */
@@ -164,8 +153,8 @@ export class QKCovariance {
   async add(batch: BatchInput): Promise<void> {
     if (!batch || typeof batch !== 'object')
       throw new QkError('ERR_TYPE', 'add() takes an object { q, k, ... }')
-    let q = rowTensor(batch.q, 'q')
-    let k = rowTensor(batch.k, 'k')
+    let q = this.#tensor(batch.q, 'q')
+    let k = this.#tensor(batch.k, 'k')
     const terms = batch.terms && this.#terms(batch.terms)
     const list = batch.labels === undefined ? [] : Array.isArray(batch.labels) ? batch.labels : [batch.labels]
     const labels = (list as LabelsInput[]).map((l, i) => this.#labels(l, `labels[${i}]`))
@@ -230,6 +219,10 @@ export class QKCovariance {
   /** Frees the memory now rather than at garbage collection; later calls reject. */
   dispose(): void {
     this.#sums.dispose()
+  }
+
+  #tensor(input: TensorInput | ResidentRows, name: string): RowTensor {
+    return input instanceof ResidentRows ? input.on(this.backend, name) : rowTensor(input, name)
   }
 
   #heads(heads: readonly number[] | undefined): readonly number[] | undefined {
@@ -347,29 +340,6 @@ function megabytes(bytes: number): string {
   return `${(bytes / 2 ** 20).toFixed(1)} MiB`
 }
 
-function rowTensor(input: TensorInput, name: string): RowTensor {
-  if (!input || typeof input !== 'object')
-    throw new QkError('ERR_TYPE', `${name} must be { data, dtype, shape }`)
-  const { data, dtype = 'f32', shape } = input
-  if (dtype !== 'f32' && dtype !== 'f16' && dtype !== 'bf16')
-    throw new QkError('ERR_ARGUMENT', `${name}.dtype is '${dtype}', expected 'f32', 'f16' or 'bf16'`)
-  const type = dtype === 'f32' ? Float32Array : Uint16Array
-  if (!(data instanceof type))
-    throw new QkError('ERR_TYPE', `${name}.data must be a ${type.name} for dtype ${dtype}`)
-  if (!Array.isArray(shape) || shape.length !== 4)
-    throw new QkError('ERR_SHAPE', `${name}.shape must be [batch, pos, heads, d]`)
-  elementCount(shape, `${name}.shape`)
-  const strides = input.strides ?? contiguousStrides(shape)
-  if (strides.length !== 4) throw new QkError('ERR_SHAPE', `${name}.strides must have 4 entries`)
-  strides.forEach((stride, i) => {
-    if (!Number.isSafeInteger(stride) || stride < 0)
-      throw new QkError('ERR_SHAPE', `${name}.strides[${i}] is ${stride}, expected a non-negative integer`)
-  })
-  if (data.length === 0 && data.buffer.byteLength === 0 && !shape.includes(0))
-    throw new QkError('ERR_SHAPE', `${name}.data is empty; its buffer may have been detached (transferred)`)
-  return { data, dtype, shape: shape as never, strides: strides as never }
-}
-
 /** 0, 1, 2, ...; by a loop, which Int32Array.from is some fifty times slower than. */
 function counting(length: number): Int32Array {
   const out = new Int32Array(length)
@@ -399,9 +369,11 @@ function weights(from: Weights | undefined, name: string, length: number): Float
   return from instanceof Float32Array ? from : Float32Array.from(from)
 }
 
-/** The same tensors over buffers that are ours alone; the caller's are detached. */
+/** The same tensors over buffers that are ours alone; the caller's are detached. Resident ones stay as they are. */
 function transferred(q: RowTensor, k: RowTensor): [RowTensor, RowTensor] {
-  const buffers = [...new Set([q.data.buffer, k.data.buffer])].filter((b) => b instanceof ArrayBuffer)
+  const buffers = [...new Set([q, k].filter((t) => !t.resident).map((t) => t.data.buffer))].filter(
+    (b) => b instanceof ArrayBuffer,
+  )
   const moved = structuredClone({ q: q.data, k: k.data }, { transfer: buffers })
   return [
     { ...q, data: moved.q },

@@ -1,5 +1,7 @@
 /** The whole surface of the native addon (native/addon.cc). Only `native.ts` and `load.ts` use it. */
 
+import type { DeviceDescription } from './backend.js'
+
 /** Opaque; frees its memory when collected. */
 export type AddonHandle = object & { readonly __addon: unique symbol }
 
@@ -10,6 +12,7 @@ export interface AddonDescription {
   /** Comma-separated: what this processor can run. */
   instructionSets: string
   threads: number
+  device?: DeviceDescription
 }
 
 /** Codes of native/abi.h. */
@@ -17,6 +20,18 @@ export const DTYPES = { f32: 0, f16: 1, bf16: 2, f64: 3 } as const
 export const ESTIMATORS = { 'per-query': 0, 'per-pair': 1, sum: 2 } as const
 export const REACHES = { before: 0, others: 1, all: 2 } as const
 export const SVD_MODES = { full: 0, energy: 1, rank: 2 } as const
+
+export interface AddonOptions {
+  backend: string
+  /** Path, for a backend of its own library. */
+  library: string
+  instructionSet: string
+  threads: number
+  /** Index or UUID; empty for the first. */
+  device: string
+  /** Bytes, 0 = most of what is free. */
+  deviceMemory: number
+}
 
 export interface AddonSpec {
   heads: number
@@ -30,6 +45,8 @@ export interface AddonSpec {
 
 export interface AddonTensor {
   data: Float32Array | Uint16Array
+  /** Read in place of `data`. */
+  rows: AddonHandle | undefined
   dtype: number
   shape: readonly number[]
   strides: readonly number[]
@@ -110,9 +127,10 @@ export interface AddonSvdRequest {
  */
 export interface Addon {
   readonly abiVersion: number
-  /** Starts this environment's backend; later calls describe the one that is open. */
-  open(options: { instructionSet: string; threads: number }): AddonDescription
-  covarianceCreate(spec: AddonSpec): AddonHandle
+  /** Opens a backend: the one that is linked in, 'cpu', or that in the library. Gives its context. */
+  open(options: AddonOptions): AddonHandle
+  describe(context: AddonHandle): AddonDescription
+  covarianceCreate(context: AddonHandle, spec: AddonSpec): AddonHandle
   covarianceAdd(job: number, handle: AddonHandle, batch: AddonBatch): Promise<undefined>
   /** Reads the moments in place until the promise settles. */
   covarianceMerge(
@@ -133,7 +151,13 @@ export interface Addon {
     headDim: number,
   ): Promise<undefined>
   covarianceDispose(handle: AddonHandle): void
-  svd(job: number, request: AddonSvdRequest): Promise<{ handle: AddonHandle; maxRank: number }>
+  rowsUpload(job: number, context: AddonHandle, tensor: AddonTensor): Promise<AddonHandle>
+  rowsRelease(handle: AddonHandle): void
+  svd(
+    job: number,
+    context: AddonHandle,
+    request: AddonSvdRequest,
+  ): Promise<{ handle: AddonHandle; maxRank: number }>
   /** Fills u [n, rows, maxRank], s [n, maxRank], v [n, cols, maxRank] and frees the handle. */
   svdRead(
     job: number,

@@ -20,7 +20,12 @@ export interface RowTensor {
   shape: readonly [batch: number, pos: number, heads: number, d: number]
   /** In elements, one per axis of `shape`, non-negative. */
   strides: readonly [number, number, number, number]
+  /** What `upload` of the same backend gave; `data` is empty then. */
+  resident?: ResidentHandle
 }
+
+/** A tensor that a backend keeps where it computes. */
+export type ResidentHandle = object
 
 /**
  * Explicit terms, one entry per term in every per-term array; key sets in CSR form.
@@ -173,6 +178,20 @@ export interface BackendDescription {
   instructionSet: string
   threads: number
   version: string
+  device?: DeviceDescription
+}
+
+export interface DeviceDescription {
+  name: string
+  /** As `nvidia-smi -L` prints it. */
+  uuid: string
+  /** CUDA versions, as in "13.0": the newest that the driver runs, and the library's. */
+  driver: string
+  runtime: string
+  /** Bytes: all, free now, and what this backend takes at most. */
+  memory: number
+  memoryFree: number
+  memoryLimit: number
 }
 
 export interface Backend {
@@ -180,4 +199,8 @@ export interface Backend {
   describe(): BackendDescription
   covariance(spec: CovarianceSpec): BackendCovariance
   svd(request: SvdRequest, signal?: AbortSignal): Promise<SvdResult>
+  /** Copies a tensor to where the backend computes; batches may read it until it is released. */
+  upload(tensor: RowTensor, options?: { signal?: AbortSignal; owned?: boolean }): Promise<ResidentHandle>
+  /** Frees an uploaded tensor when the batches that read it are done. */
+  release(handle: ResidentHandle): void
 }

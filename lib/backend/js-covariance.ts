@@ -37,6 +37,7 @@ function rowReader(t: RowTensor): RowReader {
 /** What a batch reads, copied unless it may be read in place. */
 function keep(batch: CovarianceBatch, owned: boolean): CovarianceBatch {
   const tensor = (t: RowTensor): RowTensor => {
+    if (t.resident) return t.resident as RowTensor
     if ((owned || isShared(t.data)) && !isResizable(t.data)) return t
     return { ...t, data: t.data.slice() }
   }
@@ -66,7 +67,8 @@ export class JsCovariance implements BackendCovariance {
   add(batch: CovarianceBatch, options: { signal?: AbortSignal; owned?: boolean } = {}): Promise<void> {
     return this.#slots.hold(async () => {
       this.#live()
-      checkBatch(this.#spec, batch)
+      const resident = (t: RowTensor) => (t.resident as RowTensor | undefined) ?? t
+      checkBatch(this.#spec, { ...batch, q: resident(batch.q), k: resident(batch.k) })
       const own = keep(batch, options.owned ?? false)
       await this.#enqueue(async () => {
         // Summed apart and added at the end, so that an error or an abort leaves nothing behind.

@@ -6,6 +6,8 @@ import type {
   BackendCovariance,
   BackendDescription,
   CovarianceSpec,
+  ResidentHandle,
+  RowTensor,
   SvdRequest,
   SvdResult,
 } from './backend.js'
@@ -23,6 +25,12 @@ export class JsBackend implements Backend {
   covariance(spec: CovarianceSpec): BackendCovariance {
     return new JsCovariance(spec)
   }
+
+  async upload(tensor: RowTensor): Promise<ResidentHandle> {
+    return { ...tensor, data: tensor.data.slice() }
+  }
+
+  release(): void {}
 
   async svd(request: SvdRequest, signal?: AbortSignal): Promise<SvdResult> {
     const { n, rows, cols, energy, rank, maxRank } = request

@@ -1,5 +1,6 @@
 /** Finds and loads the native addon; a failure lists every attempt and the fix. */
 
+import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -7,7 +8,7 @@ import { QkError } from '../errors.js'
 import type { Addon } from './addon-types.js'
 
 /** Version of native/abi.h that this code was written for. */
-const ABI_VERSION = 1
+const ABI_VERSION = 2
 
 let loaded: Addon | QkError | undefined
 
@@ -18,9 +19,27 @@ export function loadAddon(): Addon {
   return loaded
 }
 
+/** dist/backend/load.js -> the package's root */
+const root = resolve(dirname(fileURLToPath(import.meta.url)), '..', '..')
+
+/**
+ * The CUDA backend's library, built beside the addon where a CUDA compiler was found; QKSPACE_CUDA_LIBRARY in the
+ * environment names another. Errors: ERR_BACKEND where there is none.
+ */
+export function cudaLibrary(): string {
+  const named = process.env.QKSPACE_CUDA_LIBRARY
+  const library =
+    named || resolve(root, 'build', 'Release', `qkspace_cuda.${process.platform === 'win32' ? 'dll' : 'so'}`)
+  if (!existsSync(library))
+    throw new QkError('ERR_BACKEND', `the CUDA backend is not built: there is no ${library}`, {
+      hint: named
+        ? 'QKSPACE_CUDA_LIBRARY names the file.'
+        : "Install CUDA 12 or later, so that nvcc is found, remove the folder 'build', and run 'npm run build'.",
+    })
+  return library
+}
+
 function attempt(): Addon | QkError {
-  // dist/backend/load.js -> the package's root
-  const root = resolve(dirname(fileURLToPath(import.meta.url)), '..', '..')
   const require = createRequire(import.meta.url)
   try {
     const bindings = require('bindings') as (options: object) => Addon

@@ -35,7 +35,7 @@ const MOST_TASKS = 32
 /** Bytes of the sums and of the room in which a batch is summed before it is added to them. */
 export function workingBytes(spec: CovarianceSpec, backend: BackendName): number {
   const bytes = momentBytes(spec)
-  if (backend === 'js') return 2 * bytes
+  if (backend !== 'cpu') return 2 * bytes
   const split = Math.min(bytes * Math.ceil(MOST_TASKS / spec.heads), MOST_SPLIT)
   return bytes + Math.max(Math.min(bytes, MOST_STAGED), split)
 }

@@ -19,6 +19,7 @@ import type {
   CovarianceBatch,
   CovarianceMoments,
   CovarianceSpec,
+  ResidentHandle,
   RowTensor,
   SvdRequest,
   SvdResult,
@@ -63,9 +64,9 @@ function wrapped(error: unknown, signal?: AbortSignal): Error {
 }
 
 function tensor(from: RowTensor, owned: boolean): AddonTensor {
-  const { data, dtype, shape, strides } = from
+  const { data, dtype, shape, strides, resident } = from
   const inPlace = (owned || isShared(data)) && !isResizable(data)
-  return { data, dtype: DTYPES[dtype], shape, strides, inPlace }
+  return { data, rows: resident as AddonHandle | undefined, dtype: DTYPES[dtype], shape, strides, inPlace }
 }
 
 class NativeCovariance implements BackendCovariance {
@@ -74,11 +75,11 @@ class NativeCovariance implements BackendCovariance {
   readonly #slots = new Slots()
   #handle: AddonHandle | undefined
 
-  constructor(addon: Addon, spec: CovarianceSpec) {
+  constructor(addon: Addon, context: AddonHandle, spec: CovarianceSpec) {
     this.#addon = addon
     this.#spec = spec
     try {
-      this.#handle = addon.covarianceCreate({ ...spec, estimator: ESTIMATORS[spec.estimator] })
+      this.#handle = addon.covarianceCreate(context, { ...spec, estimator: ESTIMATORS[spec.estimator] })
     } catch (error) {
       throw wrapped(error)
     }
@@ -131,33 +132,62 @@ class NativeCovariance implements BackendCovariance {
   }
 }
 
-export class NativeBackend implements Backend {
-  readonly name = 'cpu'
-  readonly #addon: Addon
-  readonly #description: AddonDescription
+export interface NativeOptions {
+  /** Of 'cpu'; by default the best that the processor has. */
+  instructionSet?: string
+  /** Default one a processor. */
+  threads?: number
+  /** Of 'cuda': the library that holds it, the device's index or UUID (default the first), bytes of its memory. */
+  library?: string
+  device?: string
+  deviceMemory?: number
+}
 
-  /** `instructionSet` empty: the best that the processor has. `threads` 0: one per processor. */
-  constructor(addon: Addon, options: { instructionSet?: string; threads?: number } = {}) {
+export class NativeBackend implements Backend {
+  readonly #addon: Addon
+  readonly #context: AddonHandle
+
+  /** Errors: ERR_BACKEND, with the reason. */
+  constructor(
+    readonly name: 'cpu' | 'cuda',
+    addon: Addon,
+    options: NativeOptions = {},
+  ) {
     this.#addon = addon
-    const { instructionSet = '', threads = 0 } = options
+    const { instructionSet = '', threads = 0, library = '', device = '', deviceMemory = 0 } = options
     try {
-      this.#description = addon.open({ instructionSet, threads })
+      this.#context = addon.open({ backend: name, library, instructionSet, threads, device, deviceMemory })
     } catch (error) {
       throw wrapped(error)
     }
-    if (instructionSet && this.#description.instructionSet !== instructionSet)
-      throw new QkError('ERR_BACKEND', `the addon already runs '${this.#description.instructionSet}'`, {
-        hint: 'the instruction set is chosen once per process or worker thread',
-      })
   }
 
   describe(): BackendDescription {
-    const { instructionSet, threads, version } = this.#description
-    return { name: this.name, instructionSet, threads, version }
+    const { instructionSet, threads, version, device } = this.#describe()
+    return { name: this.name, instructionSet, threads, version, ...(device && { device }) }
+  }
+
+  #describe(): AddonDescription {
+    try {
+      return this.#addon.describe(this.#context)
+    } catch (error) {
+      throw wrapped(error)
+    }
   }
 
   covariance(spec: CovarianceSpec): BackendCovariance {
-    return new NativeCovariance(this.#addon, spec)
+    return new NativeCovariance(this.#addon, this.#context, spec)
+  }
+
+  upload(
+    from: RowTensor,
+    { signal, owned = false }: { signal?: AbortSignal; owned?: boolean } = {},
+  ): Promise<ResidentHandle> {
+    return call(this.#addon, signal, (job) => this.#addon.rowsUpload(job, this.#context, tensor(from, owned)))
+  }
+
+  release(handle: ResidentHandle): void {
+    this.#addon.rowsRelease(handle as AddonHandle)
   }
 
   async svd(request: SvdRequest, signal?: AbortSignal): Promise<SvdResult> {
@@ -170,7 +200,7 @@ export class NativeBackend implements Backend {
       converged: new Uint8Array(n),
     }
     const { handle, maxRank: width } = await call(this.#addon, signal, (job) =>
-      this.#addon.svd(job, {
+      this.#addon.svd(job, this.#context, {
         ...{ matrices, n, rows, cols, maxRank, seed, threads, ...summary },
         dtype: matrices instanceof Float32Array ? DTYPES.f32 : DTYPES.f64,
         inPlace: isShared(matrices) && !isResizable(matrices),

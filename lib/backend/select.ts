@@ -3,10 +3,11 @@
 import { QkError } from '../errors.js'
 import type { Backend, BackendDescription, BackendName } from './backend.js'
 import { JsBackend } from './js.js'
-import { loadAddon } from './load.js'
+import { cudaLibrary, loadAddon } from './load.js'
 import { NativeBackend } from './native.js'
 
-export type BackendChoice = 'auto' | BackendName
+/** `cuda:1` and `cuda:GPU-...` name a device by index or UUID, `cuda` the first. */
+export type BackendChoice = 'auto' | BackendName | `cuda:${string}`
 
 export interface BackendReport {
   name: BackendName
@@ -16,21 +17,33 @@ export interface BackendReport {
   description: BackendDescription | undefined
 }
 
-const opened = new Map<BackendName, Backend>()
+const opened = new Map<string, Backend>()
 
-function open(name: BackendName): Backend {
-  const known = opened.get(name)
+function open(choice: Exclude<BackendChoice, 'auto'>): Backend {
+  const known = opened.get(choice)
   if (known) return known
-  if (name === 'cuda')
-    throw new QkError('ERR_NOT_BUILT_YET', "the backend 'cuda' is not part of this version", {
-      hint: "use 'cpu', or 'auto'",
-    })
-  const backend =
-    name === 'js'
-      ? new JsBackend()
-      : new NativeBackend(loadAddon(), { instructionSet: process.env.QKSPACE_ISA })
-  opened.set(name, backend)
+  const backend = make(choice)
+  opened.set(choice, backend)
   return backend
+}
+
+function make(choice: Exclude<BackendChoice, 'auto'>): Backend {
+  if (choice === 'js') return new JsBackend()
+  if (choice === 'cpu')
+    return new NativeBackend('cpu', loadAddon(), { instructionSet: process.env.QKSPACE_ISA })
+  return new NativeBackend('cuda', loadAddon(), {
+    library: cudaLibrary(),
+    device: choice.slice('cuda:'.length),
+    deviceMemory: deviceMemory(process.env.QKSPACE_CUDA_MEMORY),
+  })
+}
+
+function deviceMemory(text: string | undefined): number {
+  if (!text) return 0
+  const bytes = Number(text)
+  if (!(Number.isSafeInteger(bytes) && bytes > 0))
+    throw new QkError('ERR_ARGUMENT', `QKSPACE_CUDA_MEMORY is '${text}', expected a number of bytes`)
+  return bytes
 }
 
 function explain(name: BackendName): BackendReport {
@@ -46,16 +59,25 @@ export function backends(): BackendReport[] {
   return (['cpu', 'js', 'cuda'] as const).map(explain)
 }
 
+/** Whether it names a backend, or a device of one; not whether it can be used. */
+export function isBackendChoice(name: string): name is BackendChoice {
+  return ['auto', 'js', 'cpu', 'cuda'].includes(name) || /^cuda:./.test(name)
+}
+
 /**
- * The backend of that name; 'auto' takes cpu, and js where cpu cannot be used (`backends()` says why).
- * QKSPACE_BACKEND in the environment overrides 'auto'; QKSPACE_ISA forces cpu's instruction set, in which
- * case 'auto' does not fall back.
+ * The backend of that name; 'auto' takes cpu, and js where cpu cannot be used (`backends()` says why). A GPU is used
+ * where it is asked for: other bits than the processor's, and work has to be large to be worth the way there.
+ *
+ * In the environment, QKSPACE_BACKEND overrides 'auto'; QKSPACE_ISA forces cpu's instruction set, in which case
+ * 'auto' does not fall back; QKSPACE_CUDA_MEMORY limits the bytes of a GPU's memory.
  */
 export function selectBackend(choice: BackendChoice = 'auto'): Backend {
   const name = choice === 'auto' ? process.env.QKSPACE_BACKEND || 'auto' : choice
-  if (name === 'cpu' || name === 'js' || name === 'cuda') return open(name)
-  if (name !== 'auto')
-    throw new QkError('ERR_BACKEND', `no backend is called '${name}'`, { hint: "use 'auto', 'cpu' or 'js'" })
+  if (typeof name !== 'string' || !isBackendChoice(name))
+    throw new QkError('ERR_BACKEND', `no backend is called '${name}'`, {
+      hint: "use 'auto', 'cpu', 'cuda' or 'js'",
+    })
+  if (name !== 'auto') return open(name)
   try {
     return open('cpu')
   } catch (error) {

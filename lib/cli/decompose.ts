@@ -43,7 +43,7 @@ export function registerDecompose(program: Command): void {
         .argParser(parseRank)
         .default(parseRank('energy:0.99'), 'energy:0.99'),
     )
-    .option('--backend <name>', 'auto, js or cpu', parseBackend, 'auto' as const)
+    .option('--backend <name>', 'auto, cpu, cuda or js; cuda:1 for a device', parseBackend, 'auto' as const)
     .option('--seed <n>', 'seed of the decomposition', parseWhole(0), 0)
     .option('--batch-size <n>', 'prompts that go through the model together', parseWhole(1), 16)
     .option('--covariances', 'keep C+ and C- in the result')

@@ -3,18 +3,23 @@
 import { InvalidArgumentError } from 'commander'
 import type { RankRule } from '../analysis/decompose.js'
 import type { Estimator } from '../backend/backend.js'
-import type { BackendChoice } from '../backend/select.js'
+import { type BackendChoice, isBackendChoice } from '../backend/select.js'
 
 export const parseChoice =
-  <T extends string>(what: string, known: readonly T[], toCome: readonly string[] = []) =>
+  <T extends string>(what: string, known: readonly T[]) =>
   (value: string): T => {
     if (known.includes(value as T)) return value as T
-    throw new InvalidArgumentError(
-      `${toCome.includes(value) ? `The ${what} "${value}" is not part of this version` : `There is no ${what} "${value}"`}; use ${known.join(', ')}.`,
-    )
+    throw new InvalidArgumentError(`There is no ${what} "${value}"; use ${known.join(', ')}.`)
   }
 
-export const parseBackend = parseChoice<BackendChoice>('backend', ['auto', 'js', 'cpu'], ['cuda'])
+/** A backend, or a device of one, as in `cuda:1`. */
+export function parseBackend(value: string): BackendChoice {
+  if (isBackendChoice(value)) return value
+  throw new InvalidArgumentError(
+    `There is no backend "${value}"; use auto, cpu, cuda, cuda:1 (a device) or js.`,
+  )
+}
+
 export const parseEstimator = parseChoice<Estimator>('estimator', ['per-query', 'per-pair', 'sum'])
 
 /** `energy:0.99` or `fixed:8`. */

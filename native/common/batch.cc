@@ -20,6 +20,8 @@ int64_t product(int64_t a, int64_t b, const char* what) {
   return a * b;
 }
 
+}  // namespace
+
 RowView checkTensor(const qks_tensor& t, int64_t heads, int64_t d, const char* name) {
   const std::string who = name;
   if (t.dtype != QKS_F32 && t.dtype != QKS_F16 && t.dtype != QKS_BF16)
@@ -41,7 +43,7 @@ RowView checkTensor(const qks_tensor& t, int64_t heads, int64_t d, const char* n
       last += product(t.shape[i] - 1, t.strides[i], name);
       if (last > kMaxElements) fail(QKS_E_SHAPE, who + " spans more than 2^53 elements");
     }
-    if (t.length <= last || !t.data)
+    if (!t.rows && (t.length <= last || !t.data))
       fail(QKS_E_SHAPE, who + " has " + str(t.length) + " elements, its shape and strides need " + str(last + 1));
   }
   RowView v;
@@ -56,6 +58,8 @@ RowView checkTensor(const qks_tensor& t, int64_t heads, int64_t d, const char* n
   v.linear = t.shape[0] <= 1 || t.strides[0] == t.shape[1] * t.strides[1];
   return v;
 }
+
+namespace {
 
 void checkRows(const int32_t* rows, int64_t count, int64_t limit, const char* name) {
   for (int64_t i = 0; i < count; i++)
@@ -228,6 +232,22 @@ void prepareRun(const qks_spec& spec, const qks_labels& in, int64_t index, Batch
 }
 
 }  // namespace
+
+const qks_spec& checkSpec(const qks_spec& spec) {
+  if (spec.heads < 1 || spec.kv_heads < 1 || spec.head_dim < 1 || spec.contrasts < 1 ||
+      spec.heads % spec.kv_heads != 0)
+    fail(QKS_E_ARGUMENT, "heads, kvHeads, headDim and contrasts must be positive, and kvHeads divide heads");
+  if (spec.head_dim > 4096) fail(QKS_E_ARGUMENT, "headDim is above 4096");
+  if (spec.estimator < QKS_PER_QUERY || spec.estimator > QKS_SUM) fail(QKS_E_ARGUMENT, "unknown estimator");
+  return spec;
+}
+
+void checkHeads(const int32_t* wanted, int32_t count, int32_t heads) {
+  for (int32_t i = 0; i < count; i++)
+    if (wanted[i] < 0 || wanted[i] >= heads)
+      fail(QKS_E_RANGE, "heads[" + std::to_string(i) + "] is " + std::to_string(wanted[i]) + ", expected 0 to " +
+                            std::to_string(heads - 1));
+}
 
 void prepareBatch(const qks_spec& spec, const qks_batch& in, Batch& out) {
   const size_t contrasts = static_cast<size_t>(spec.contrasts);

@@ -33,6 +33,15 @@ struct Batch {
   }
 };
 
+// A tensor by the name `name` of `heads` heads of dimension d. Throws a Failure that says what is wrong.
+RowView checkTensor(const qks_tensor& tensor, int64_t heads, int64_t d, const char* name);
+
+// The spec itself. Throws a Failure that says what is wrong.
+const qks_spec& checkSpec(const qks_spec& spec);
+
+// Throws a Failure for a head that is not one of `heads`.
+void checkHeads(const int32_t* wanted, int32_t count, int32_t heads);
+
 // Throws a Failure that names the array, the index and what was expected.
 void prepareBatch(const qks_spec& spec, const qks_batch& in, Batch& out);
 

@@ -1,11 +1,12 @@
 #include "backend.h"
 
+#include <cstring>
 #include <memory>
 #include <string>
 
 #include "covariance.h"
 #include "isa.h"
-#include "pool.h"
+#include "common/pool.h"
 #include "common/status.h"
 #include "svd.h"
 #include "workspace.h"
@@ -27,8 +28,17 @@ struct qks_decomposition {
   qkspace::Decomposition result;
 };
 
+// A copy in the layout in which it came.
+struct qks_rows {
+  qkspace::Pages data;
+  qks_tensor tensor;
+};
+
 namespace qkspace {
 namespace {
+
+// The tensor, its data that of the rows where it stands on some.
+qks_tensor withData(const qks_tensor& t) { return t.rows ? t.rows->tensor : t; }
 
 int32_t openContext(const qks_options* options, qks_context** out, qks_error* error) {
   return guarded(error, [&] {
@@ -44,6 +54,7 @@ int32_t openContext(const qks_options* options, qks_context** out, qks_error* er
 void closeContext(qks_context* context) { delete context; }
 
 int32_t describe(qks_context* context, qks_description* out, qks_error*) {
+  *out = qks_description{};
   out->name = "cpu";
   out->version = "1";
   out->instruction_set = context->kernels->name;
@@ -61,7 +72,12 @@ void covarianceDestroy(qks_covariance* covariance) { delete covariance; }
 
 int32_t covarianceAdd(qks_covariance* covariance, const qks_batch* batch, const qks_cancel* cancel,
                       qks_error* error) {
-  const int32_t status = guarded(error, [&] { covariance->sums.add(*batch, cancel); });
+  const int32_t status = guarded(error, [&] {
+    qks_batch own = *batch;
+    own.q = withData(batch->q);
+    own.k = withData(batch->k);
+    covariance->sums.add(own, cancel);
+  });
   covariance->context.workspace.settle();
   return status;
 }
@@ -74,6 +90,22 @@ int32_t covarianceRead(qks_covariance* covariance, const int32_t* heads, int32_t
                        qks_error* error) {
   return guarded(error, [&] { covariance->sums.read(heads, count, *out); });
 }
+
+int32_t rowsUpload(qks_context*, const qks_tensor* tensor, const qks_cancel*, qks_rows** out, qks_error* error) {
+  return guarded(error, [&] {
+    checkTensor(*tensor, tensor->shape[2], tensor->shape[3], "tensor");
+    const size_t bytes = static_cast<size_t>(tensor->length) * (tensor->dtype == QKS_F32 ? 4 : 2);
+    auto rows = std::make_unique<qks_rows>();
+    rows->data = Pages(bytes);
+    if (!rows->data.get()) throw std::bad_alloc();
+    if (bytes) std::memcpy(rows->data.get(), tensor->data, bytes);
+    rows->tensor = *tensor;
+    rows->tensor.data = rows->data.get();
+    *out = rows.release();
+  });
+}
+
+void rowsDestroy(qks_rows* rows) { delete rows; }
 
 int32_t svd(qks_context* context, const qks_svd_request* request, const qks_cancel* cancel,
             qks_svd_summary* summary, qks_decomposition** out, qks_error* error) {
@@ -93,10 +125,10 @@ int32_t svdRead(qks_context* context, const qks_decomposition* from, double* u, 
 
 void svdDestroy(qks_decomposition* decomposition) { delete decomposition; }
 
-const qks_backend kBackend = {QKS_ABI_VERSION,   sizeof(qks_backend), openContext,    closeContext,
-                              describe,          covarianceCreate,    covarianceDestroy, covarianceAdd,
-                              covarianceMerge,   covarianceRead,      svd,            svdRead,
-                              svdDestroy};
+const qks_backend kBackend = {QKS_ABI_VERSION, sizeof(qks_backend), openContext,       closeContext,
+                              describe,        covarianceCreate,    covarianceDestroy, covarianceAdd,
+                              covarianceMerge, covarianceRead,      rowsUpload,        rowsDestroy,
+                              svd,             svdRead,             svdDestroy};
 
 }  // namespace
 

@@ -43,12 +43,7 @@ uint32_t rowBits(const RowView& v, int64_t row, int64_t headOffset, int d) {
 }  // namespace
 
 Covariance::Covariance(const qks_spec& spec, const Kernels& kernels, Pool& pool, Workspace& workspace)
-    : spec_(spec), kernels_(kernels), pool_(pool), workspace_(workspace) {
-  if (spec.heads < 1 || spec.kv_heads < 1 || spec.head_dim < 1 || spec.contrasts < 1 ||
-      spec.heads % spec.kv_heads != 0)
-    fail(QKS_E_ARGUMENT, "heads, kvHeads, headDim and contrasts must be positive, and kvHeads divide heads");
-  if (spec.head_dim > 4096) fail(QKS_E_ARGUMENT, "headDim is above 4096");
-  if (spec.estimator < QKS_PER_QUERY || spec.estimator > QKS_SUM) fail(QKS_E_ARGUMENT, "unknown estimator");
+    : spec_(checkSpec(spec)), kernels_(kernels), pool_(pool), workspace_(workspace) {
   const int64_t d = spec.head_dim;
   block_ = 2 * (d * d + 2 * d);
   const double bytes = static_cast<double>(block_) * spec.heads * spec.contrasts * sizeof(double);
@@ -261,10 +256,7 @@ void Covariance::merge(const qks_moments& in) {
 
 void Covariance::read(const int32_t* wanted, int32_t count, const qks_moments& out) const {
   const int64_t d = spec_.head_dim;
-  for (int32_t i = 0; i < count; i++)
-    if (wanted[i] < 0 || wanted[i] >= spec_.heads)
-      fail(QKS_E_RANGE, "heads[" + std::to_string(i) + "] is " + std::to_string(wanted[i]) + ", expected 0 to " +
-                            std::to_string(spec_.heads - 1));
+  checkHeads(wanted, count, spec_.heads);
   for (int64_t c = 0; c < spec_.contrasts; c++) {
     out.terms[c] = terms_[static_cast<size_t>(c)];
     out.skipped[c] = skipped_[static_cast<size_t>(c)];

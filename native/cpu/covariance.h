@@ -7,7 +7,7 @@
 
 #include "common/batch.h"
 #include "kernels.h"
-#include "pool.h"
+#include "common/pool.h"
 #include "workspace.h"
 
 namespace qkspace {

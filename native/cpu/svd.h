@@ -6,7 +6,7 @@
 
 #include "arena.h"
 #include "kernels.h"
-#include "pool.h"
+#include "common/pool.h"
 #include "workspace.h"
 
 namespace qkspace {

@@ -33,7 +33,7 @@ switch_fiber:
   ret
 .size switch_fiber, .-switch_fiber
 )");
-constexpr size_t kSavedRegisters = 6, kReturn = 6, kFirst = 6;
+constexpr size_t kSavedRegisters = 6, kReturn = 6;
 #elif defined(__aarch64__)
 asm(R"(
 .text
@@ -67,7 +67,7 @@ switch_fiber:
   ret
 .size switch_fiber, .-switch_fiber
 )");
-constexpr size_t kSavedRegisters = 20, kReturn = 11, kFirst = 20;
+constexpr size_t kSavedRegisters = 20, kReturn = 11;
 #else
 #error "fibers are written for x86-64 and AArch64"
 #endif
@@ -99,8 +99,8 @@ void fiberMain() {
 void prepare(Fiber& fiber) {
   if (fiber.room.empty()) fiber.room.resize(kStack);
   const uintptr_t top = (reinterpret_cast<uintptr_t>(fiber.room.data()) + kStack) & ~uintptr_t{15};
-  // As a call would leave it: at the function's first instruction the stack is 8 short of 16 on x86-64.
-  void** stack = reinterpret_cast<void**>(top - 16) - (kFirst + (kSavedRegisters == 6 ? 1 : 0)) + 0;
+  // A multiple of 16: after x86-64's six registers and return address the stack is as a call leaves it.
+  void** stack = reinterpret_cast<void**>(top - 256);
   for (size_t i = 0; i < kSavedRegisters; i++) stack[i] = nullptr;
   stack[kReturn] = reinterpret_cast<void*>(&fiberMain);
   fiber.stack = stack;

@@ -1,6 +1,7 @@
 /** Covariance properties that every backend and instruction set must have. */
 
 import { QKCovariance } from '../../dist/analysis/qk-covariance.js'
+import { uploadRows } from '../../dist/analysis/resident-rows.js'
 import { LAYOUTS, sequence, tensor, terms } from './arithmetic-batches.js'
 import { entry, pairSums, pairsOf } from './arithmetic-reference.js'
 
@@ -75,6 +76,53 @@ export function covarianceSuite(test, backend) {
       const k = tensor([2, 9, 1, d], { layout, dtype, seed: 5, offset: 1 })
       await check(t, spec, { q, k, terms: terms(20, 18, 18, { most: 3 }) }, 4)
     })
+
+  for (const [dtype, d] of ['f32', 'f16', 'bf16'].flatMap((x) => [8, 24, 64, 136].map((d) => [x, d])))
+    test(`covariance: pairs, ${dtype}, d ${d}`, async (t) => {
+      const spec = { heads: 2, kvHeads: 1, headDim: d, contrasts: 2, estimator: 'per-query' }
+      const q = tensor([1, 90, 2, d], { dtype, seed: 61 })
+      const k = tensor([1, 70, 1, d], { dtype, seed: 62 })
+      // More than one slice of a contrast, the last one odd.
+      await check(t, spec, { q, k, terms: terms(301, 90, 70, { contrasts: 2, most: 1 }) }, 4)
+    })
+
+  test('covariance: labels of more than one tile, d 72', async (t) => {
+    const spec = { heads: 2, kvHeads: 2, headDim: 72, contrasts: 1, estimator: 'per-query' }
+    const q = tensor([1, 75, 2, 72], { seed: 63 })
+    const k = tensor([1, 75, 2, 72], { seed: 64, mean: 1 })
+    await check(t, spec, { q, k, labels: [sequence(75, { labels: 9, seed: 8 })] }, 20)
+  })
+
+  test('resident tensors: the same bits, read by many batches until they are released', async (t) => {
+    const spec = { heads: 4, kvHeads: 2, headDim: 16, contrasts: 1, estimator: 'per-query' }
+    for (const dtype of ['f32', 'bf16']) {
+      const q = tensor([2, 30, 4, 16], { dtype, layout: 'BHTd', seed: 71, offset: 3 })
+      const k = tensor([2, 20, 2, 16], { dtype, seed: 72 })
+      const batches = [1, 2].map((seed) => terms(90, 60, 40, { most: seed, seed }))
+      const plain = make(spec)
+      for (const list of batches) await plain.add({ q, k, terms: list })
+      const [onQ, onK] = await Promise.all([q, k].map((x) => uploadRows(x, { backend })))
+      t.deepEqual([onQ.dtype, onQ.shape], [dtype, q.shape])
+      q.data.fill(0)
+      k.data.fill(0)
+      const resident = make(spec)
+      for (const list of batches) await resident.add({ q: onQ, k: onK, terms: list })
+      t.deepEqual(await resident.moments(), await plain.moments())
+      await t.throwsAsync(resident.add({ q: onK, k: onQ, terms: batches[0] }), { code: 'ERR_SHAPE' })
+      onQ.release()
+      onQ.release()
+      await t.throwsAsync(resident.add({ q: onQ, k: onK, terms: batches[0] }), { code: 'ERR_ARGUMENT' })
+      const elsewhere = make(spec, { backend: backend === 'js' ? 'cpu' : 'js' })
+      await t.throwsAsync(elsewhere.add({ q: onK, k: onK, terms: batches[0] }), {
+        code: 'ERR_ARGUMENT',
+        message: /uploaded to/,
+      })
+      onK.release()
+    }
+    await t.throwsAsync(uploadRows({ data: new Float32Array(3), shape: [1, 1, 1, 4] }, { backend }), {
+      code: 'ERR_SHAPE',
+    })
+  })
 
   test('covariance: labels against the naive T x T rule', async (t) => {
     for (const reach of ['before', 'others', 'all'])

@@ -1,0 +1,550 @@
+#include "cuda/covariance.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <string>
+
+#include "cuda/slices.h"
+
+namespace qkspace {
+namespace {
+
+// Partial sums of a launch take at most this, so that they stay near the cache that their sum is read from.
+constexpr size_t kMostPartial = size_t{256} << 20;
+constexpr size_t kMostLabelSums = size_t{512} << 20;
+// Rows that a batch reads are gathered on the host where they are fewer than three quarters of all.
+constexpr int64_t kGatherNumerator = 3, kGatherDenominator = 4;
+
+// Arrays that go to the device together: each gets a place, then all are copied at once.
+class Blob {
+ public:
+  template <typename T>
+  size_t add(const std::vector<T>& from) {
+    return add(from.data(), from.size());
+  }
+  template <typename T>
+  size_t add(const T* from, size_t count) {
+    const size_t at = (bytes_.size() + 255) / 256 * 256;
+    bytes_.resize(at + std::max<size_t>(1, count) * sizeof(T));
+    if (count) std::memcpy(bytes_.data() + at, from, count * sizeof(T));
+    return at;
+  }
+  const char* send(Transfer& transfer, DeviceBuffer& to) const {
+    to.reserve(bytes_.size(), "the batch's indices");
+    transfer.bytes(bytes_.data(), bytes_.size(), to.get<char>());
+    return to.get<char>();
+  }
+
+ private:
+  std::vector<char> bytes_;
+};
+
+}  // namespace
+
+ResidentRows::ResidentRows(Device& device, Transfer& transfer, const qks_tensor& tensor, const qks_cancel* cancel)
+    : data(device.budget), shape(tensor) {
+  const RowView view = checkTensor(tensor, tensor.shape[2], tensor.shape[3], "tensor");
+  const int64_t heads = tensor.shape[2], d = tensor.shape[3];
+  data.reserve(static_cast<size_t>(view.rows * heads * d) * elementSize(tensor.dtype), "a resident tensor");
+  transfer.rows(view, heads, d, nullptr, view.rows, data.get<char>(), cancel);
+  device.copies.finish("copying to the device");
+  shape.data = nullptr;
+}
+
+// One tensor of a batch: which of its rows are read, and where they are on the device.
+struct CudaCovariance::Rows {
+  const RowView& view;
+  int32_t heads, d;
+  const ResidentRows* resident;
+  DeviceBuffer& room;
+  std::vector<int32_t> used;    // rows that the batch reads, ascending
+  std::vector<int32_t> wanted;  // rows on the device, ascending; empty = all
+  std::vector<int32_t> slot;    // of a row, where not all are there
+
+  Rows(const qks_tensor& tensor, const RowView& view, DeviceBuffer& room)
+      : view(view), heads(static_cast<int32_t>(tensor.shape[2])), d(static_cast<int32_t>(tensor.shape[3])),
+        resident(residentRows(tensor.rows)), room(room) {}
+
+  size_t rowBytes() const { return static_cast<size_t>(heads) * static_cast<size_t>(d) * elementSize(view.dtype); }
+  DeviceRows onDevice() const {
+    return {resident ? resident->data.get<void>() : room.get<void>(), view.dtype, heads, d};
+  }
+  int32_t at(int32_t row) const { return slot.empty() ? row : slot[static_cast<size_t>(row)]; }
+
+  // Brings `rows` (ascending; null = those that the batch reads) to the device.
+  void bring(Transfer& transfer, const std::vector<int32_t>* rows, const qks_cancel* cancel) {
+    if (resident) return;
+    const std::vector<int32_t>& some = rows ? *rows : used;
+    const bool all = !rows && static_cast<int64_t>(some.size()) * kGatherDenominator >= view.rows * kGatherNumerator;
+    wanted = all ? std::vector<int32_t>() : some;
+    slot.clear();
+    if (!all) {
+      slot.resize(static_cast<size_t>(view.rows));
+      for (size_t i = 0; i < some.size(); i++) slot[static_cast<size_t>(some[i])] = static_cast<int32_t>(i);
+    }
+    const int64_t count = all ? view.rows : static_cast<int64_t>(some.size());
+    room.reserve(std::max<size_t>(1, static_cast<size_t>(count) * rowBytes()), "the batch's rows");
+    transfer.rows(view, heads, d, all ? nullptr : wanted.data(), count, room.get<char>(), cancel);
+  }
+};
+
+// Explicit terms [from, to) in order of contrast, and label runs, that are summed together; with the rows that they
+// read where not all of the batch's are on the device at once.
+struct CudaCovariance::Chunk {
+  int64_t termFrom = 0, termTo = 0, runFrom = 0, runTo = 0;
+  bool whole = true;
+  std::vector<int32_t> qRows, kRows;
+};
+
+namespace {
+
+// Calls `query` and `key` with every row that term `order[i]` reads.
+template <typename Query, typename Key>
+void rowsOfTerm(const PreparedBatch& b, int64_t i, Query&& query, Key&& key) {
+  const int32_t t = b.order[i];
+  for (const TermSide& side : b.side) {
+    query(side.query[t]);
+    for (int32_t j = side.offsets[t]; j < side.offsets[t + 1]; j++) key(side.keys[j]);
+  }
+}
+
+template <typename Query, typename Key>
+void rowsOfRun(const LabelRun& run, Query&& query, Key&& key) {
+  if (run.termCount == 0) return;
+  for (int64_t i = 0; i < run.termCount; i++) query(run.terms[i].queryRow);
+  const int64_t keys = run.terms[run.termCount - 1].keysBefore;
+  for (int64_t j = 0; j < keys; j++)
+    if (run.keyLabels[j] >= 0) key(run.keyRows[j]);
+}
+
+// Which rows have been met, and the list of them.
+struct Met {
+  std::vector<uint8_t> seen;
+  std::vector<int32_t> rows;
+  explicit Met(int64_t count) : seen(static_cast<size_t>(count), 0) {}
+  void operator()(int32_t row) {
+    if (seen[static_cast<size_t>(row)]) return;
+    seen[static_cast<size_t>(row)] = 1;
+    rows.push_back(row);
+  }
+  std::vector<int32_t> take() {
+    std::sort(rows.begin(), rows.end());
+    for (int32_t row : rows) seen[static_cast<size_t>(row)] = 0;
+    return std::move(rows);
+  }
+};
+
+}  // namespace
+
+CudaCovariance::CudaCovariance(const qks_spec& spec, Device& device, Transfer& transfer, CovarianceRoom& room)
+    : spec_(checkSpec(spec)), shape_{spec.heads, spec.kv_heads, spec.head_dim}, device_(device), transfer_(transfer),
+      room_(room), sums_(device.budget) {
+  if (spec.heads > 32767) fail(QKS_E_ARGUMENT, "heads is above 32767");
+  terms_.assign(static_cast<size_t>(spec.contrasts), 0);
+  skipped_ = weight_[0] = weight_[1] = terms_;
+  sums_.reserve(static_cast<size_t>(sumsCount()) * sizeof(double), "the accumulated sums");
+  check(cudaMemsetAsync(sums_.get<double>(), 0, static_cast<size_t>(sumsCount()) * sizeof(double), device.stream),
+        "clearing the sums");
+}
+
+int64_t CudaCovariance::sumsCount() const { return blockOffset(spec_.contrasts, 0, spec_.heads, 0, spec_.head_dim); }
+
+uint32_t CudaCovariance::readFlags() {
+  room_.answer.reserve(16);
+  check(cudaMemcpyAsync(room_.answer.get<uint32_t>(), room_.flags.get<uint32_t>(), sizeof(uint32_t),
+                        cudaMemcpyDeviceToHost, device_.stream),
+        "reading flags");
+  device_.stream.finish("summing a batch");
+  return *room_.answer.get<uint32_t>();
+}
+
+// One chunk where everything fits beside what is there; otherwise as many terms a chunk as fit.
+std::vector<CudaCovariance::Chunk> CudaCovariance::chunksOf(const PreparedBatch& b, const Rows& q, const Rows& k) const {
+  Chunk all;
+  all.termTo = b.start[b.contrasts];
+  all.runTo = b.runStart[b.contrasts];
+  const MemoryBudget& budget = device_.budget;
+  const size_t free = budget.limit - std::min(budget.limit, budget.used) + room_.q.bytes() + room_.k.bytes();
+  // Indices, partial sums and running sums of labels have to fit too.
+  const size_t forRows = free / 2;
+  auto need = [](const Rows& rows, int64_t count) {
+    return rows.resident ? size_t{0} : static_cast<size_t>(count) * rows.rowBytes();
+  };
+  if (need(q, std::max<int64_t>(q.view.rows, 1)) + need(k, std::max<int64_t>(k.view.rows, 1)) <= forRows ||
+      (q.resident && k.resident))
+    return {all};
+
+  std::vector<Chunk> chunks;
+  Met queries(q.view.rows), keys(k.view.rows);
+  Chunk chunk;
+  chunk.whole = false;
+  auto size = [&] {
+    return need(q, static_cast<int64_t>(queries.rows.size())) + need(k, static_cast<int64_t>(keys.rows.size()));
+  };
+  auto close = [&](int64_t term, int64_t run) {
+    chunk.termTo = term;
+    chunk.runTo = run;
+    if (chunk.termFrom == term && chunk.runFrom == run) return;
+    chunk.qRows = queries.take();
+    chunk.kRows = keys.take();
+    chunks.push_back(std::move(chunk));
+    chunk = Chunk();
+    chunk.whole = false;
+    chunk.termFrom = term;
+    chunk.runFrom = run;
+  };
+  for (int64_t i = 0; i < all.termTo; i++) {
+    rowsOfTerm(b, i, queries, keys);
+    // The next term may need as many rows as this one; a chunk ends while there is room for it.
+    if (size() > forRows / 2) close(i + 1, 0);
+  }
+  for (int64_t r = 0; r < all.runTo; r++) {
+    rowsOfRun(b.runs[r], queries, keys);
+    if (size() > forRows / 2) close(all.termTo, r + 1);
+  }
+  close(all.termTo, all.runTo);
+  return chunks;
+}
+
+void CudaCovariance::add(const qks_batch& in, const qks_cancel* cancel) {
+  device_.use();
+  Batch& batch = room_.batch;
+  prepareBatch(spec_, in, batch);
+  const PreparedBatch& b = batch.view;
+  Rows q(in.q, b.q, room_.q), k(in.k, b.k, room_.k);
+  {
+    Met queries(b.q.rows), keys(b.k.rows);
+    for (int64_t i = 0; i < b.start[b.contrasts]; i++) rowsOfTerm(b, i, queries, keys);
+    for (int64_t r = 0; r < b.runStart[b.contrasts]; r++) rowsOfRun(b.runs[r], queries, keys);
+    q.used = queries.take();
+    k.used = keys.take();
+  }
+  room_.flags.reserve(64, "flags");
+  const size_t sumsBytes = static_cast<size_t>(sumsCount()) * sizeof(double);
+  const std::vector<Chunk> chunks = chunksOf(b, q, k);
+  room_.batchSums.reserve(sumsBytes, "the batch's sums");
+  double* sums = room_.batchSums.get<double>();
+  check(cudaMemsetAsync(sums, 0, sumsBytes, device_.stream), "clearing the sums");
+  for (const Chunk& chunk : chunks) {
+    if (cancelled(cancel)) fail(QKS_E_ABORTED, "the operation was aborted");
+    double* own = sums;
+    if (chunks.size() > 1) {
+      room_.chunkSums.reserve(sumsBytes, "the batch's sums");
+      own = room_.chunkSums.get<double>();
+      check(cudaMemsetAsync(own, 0, sumsBytes, device_.stream), "clearing the sums");
+    }
+    addChunk(b, chunk, q, k, own, cancel);
+    if (!spec_.allow_non_finite) {
+      check(cudaMemsetAsync(room_.flags.get<uint32_t>(), 0, sizeof(uint32_t), device_.stream), "clearing flags");
+      findNonFinite(device_.stream, own, sumsCount(), room_.flags.get<uint32_t>());
+      if (readFlags() & kNotFinite) reportNonFinite(q, k);
+    }
+    if (own != sums) addSums(device_.stream, own, sumsCount(), sums);
+  }
+  if (cancelled(cancel)) fail(QKS_E_ABORTED, "the operation was aborted");
+  addSums(device_.stream, sums, sumsCount(), sums_.get<double>());
+  device_.stream.finish("adding a batch's sums");
+  for (size_t c = 0; c < static_cast<size_t>(spec_.contrasts); c++) {
+    terms_[c] += batch.terms[c];
+    skipped_[c] += batch.skipped[c];
+    for (int s = 0; s < 2; s++) weight_[s][c] += batch.weight[s][c];
+  }
+}
+
+namespace {
+
+// The chunk's explicit terms on the device.
+struct SentTerms {
+  size_t query[2], keyStart[2], keyCount[2], keys[2], keyWeights[2], keyScale[2], queryScale[2];
+  bool weighted[2];
+  bool pairs = true;  // every set one key, every weight 1
+
+  template <typename Slot>
+  SentTerms(const PreparedBatch& b, int64_t from, int64_t to, Slot&& qSlot, Slot&& kSlot, Blob& blob) {
+    for (int s = 0; s < 2; s++) {
+      const TermSide& side = b.side[s];
+      std::vector<int32_t> queries, starts, counts, keyRows;
+      std::vector<float> keyScales, queryScales, weights;
+      weighted[s] = side.keyWeights != nullptr;
+      for (int64_t i = from; i < to; i++) {
+        const int32_t t = b.order[i];
+        queries.push_back(qSlot(side.query[t]));
+        starts.push_back(static_cast<int32_t>(keyRows.size()));
+        counts.push_back(side.offsets[t + 1] - side.offsets[t]);
+        keyScales.push_back(static_cast<float>(side.keyScale[t]));
+        queryScales.push_back(static_cast<float>(side.queryScale[t]));
+        for (int32_t j = side.offsets[t]; j < side.offsets[t + 1]; j++) {
+          keyRows.push_back(kSlot(side.keys[j]));
+          if (weighted[s]) weights.push_back(side.keyWeights[j]);
+        }
+        pairs = pairs && counts.back() == 1 && !weighted[s] && side.keyScale[t] == 1 && side.queryScale[t] == 1;
+      }
+      query[s] = blob.add(queries);
+      keyStart[s] = blob.add(starts);
+      keyCount[s] = blob.add(counts);
+      keys[s] = blob.add(keyRows);
+      keyScale[s] = blob.add(keyScales);
+      queryScale[s] = blob.add(queryScales);
+      keyWeights[s] = weighted[s] ? blob.add(weights) : 0;
+    }
+  }
+
+  DeviceTerms at(const char* base, int s) const {
+    auto ints = [&](size_t at) { return reinterpret_cast<const int32_t*>(base + at); };
+    auto floats = [&](size_t at) { return reinterpret_cast<const float*>(base + at); };
+    return {ints(query[s]),
+            ints(keyStart[s]),
+            ints(keyCount[s]),
+            ints(keys[s]),
+            weighted[s] ? floats(keyWeights[s]) : nullptr,
+            floats(keyScale[s]),
+            floats(queryScale[s])};
+  }
+};
+
+// The chunk's label runs on the device.
+struct SentLabels {
+  size_t runs, query, label, selfKey, keysBefore, scale[2], queryScale[2], keyRow, keyLabel;
+  int32_t mostLabels = 1;
+
+  template <typename Slot>
+  SentLabels(const PreparedBatch& b, int64_t from, int64_t to, Slot&& qSlot, Slot&& kSlot, Blob& blob) {
+    std::vector<DeviceRun> deviceRuns;
+    std::vector<int32_t> queries, labels, own, before, keyRows, keyLabels;
+    std::vector<float> scales[2], queryScales[2];
+    const bool mean = b.estimator == QKS_PER_QUERY;
+    for (int64_t r = from; r < to; r++) {
+      const LabelRun& run = b.runs[r];
+      deviceRuns.push_back({run.labels, static_cast<int32_t>(queries.size()), static_cast<int32_t>(keyRows.size())});
+      mostLabels = std::max(mostLabels, run.labels);
+      for (int64_t i = 0; i < run.termCount; i++) {
+        const LabelTerm& term = run.terms[i];
+        queries.push_back(qSlot(term.queryRow));
+        labels.push_back(term.label);
+        own.push_back(term.selfKey);
+        before.push_back(term.keysBefore);
+        const int32_t counts[2] = {term.posCount, term.negCount};
+        for (int s = 0; s < 2; s++) {
+          scales[s].push_back(mean ? static_cast<float>(1.0 / counts[s]) : 1.0f);
+          queryScales[s].push_back(mean ? 1.0f : static_cast<float>(counts[s]));
+        }
+      }
+      const int64_t seen = run.termCount > 0 ? run.terms[run.termCount - 1].keysBefore : 0;
+      for (int64_t j = 0; j < seen; j++) {
+        keyLabels.push_back(run.keyLabels[j]);
+        keyRows.push_back(run.keyLabels[j] < 0 ? 0 : kSlot(run.keyRows[j]));
+      }
+    }
+    runs = blob.add(deviceRuns);
+    query = blob.add(queries);
+    label = blob.add(labels);
+    selfKey = blob.add(own);
+    keysBefore = blob.add(before);
+    for (int s = 0; s < 2; s++) {
+      scale[s] = blob.add(scales[s]);
+      queryScale[s] = blob.add(queryScales[s]);
+    }
+    keyRow = blob.add(keyRows);
+    keyLabel = blob.add(keyLabels);
+  }
+
+  DeviceLabels at(const char* base) const {
+    auto ints = [&](size_t at) { return reinterpret_cast<const int32_t*>(base + at); };
+    auto floats = [&](size_t at) { return reinterpret_cast<const float*>(base + at); };
+    return {reinterpret_cast<const DeviceRun*>(base + runs),
+            ints(query),
+            ints(label),
+            ints(selfKey),
+            ints(keysBefore),
+            floats(scale[0]),
+            floats(scale[1]),
+            floats(queryScale[0]),
+            floats(queryScale[1]),
+            ints(keyRow),
+            ints(keyLabel)};
+  }
+};
+
+// Slices that one launch sums: [from, to) of all, and the contrasts that they belong to.
+struct Wave {
+  int32_t from, to;
+  int32_t contrasts;          // how many
+  size_t contrastAt, firstAt;  // in the blob
+};
+
+std::vector<Wave> wavesOf(const std::vector<Slice>& slices, int64_t most, Blob& blob) {
+  std::vector<Wave> waves;
+  const int32_t count = static_cast<int32_t>(slices.size());
+  for (int32_t from = 0; from < count;) {
+    const int32_t to = static_cast<int32_t>(std::min<int64_t>(count, from + most));
+    std::vector<int32_t> contrasts, first;
+    for (int32_t s = from; s < to; s++)
+      if (s == from || slices[static_cast<size_t>(s)].contrast != slices[static_cast<size_t>(s) - 1].contrast) {
+        contrasts.push_back(slices[static_cast<size_t>(s)].contrast);
+        first.push_back(s - from);
+      }
+    const int32_t kinds = static_cast<int32_t>(contrasts.size());
+    first.push_back(to - from);
+    const size_t contrastAt = blob.add(contrasts);
+    waves.push_back({from, to, kinds, contrastAt, blob.add(first)});
+    from = to;
+  }
+  return waves;
+}
+
+}  // namespace
+
+void CudaCovariance::addChunk(const PreparedBatch& b, const Chunk& chunk, Rows& q, Rows& k, double* sums,
+                              const qks_cancel* cancel) {
+  q.bring(transfer_, chunk.whole ? nullptr : &chunk.qRows, cancel);
+  k.bring(transfer_, chunk.whole ? nullptr : &chunk.kRows, cancel);
+  auto slotOf = [](const Rows& rows) { return [&rows](int32_t row) { return rows.at(row); }; };
+  Blob blob;
+  const auto qSlot = slotOf(q), kSlot = slotOf(k);
+  const SentTerms terms(b, chunk.termFrom, chunk.termTo, qSlot, kSlot, blob);
+  const SentLabels labels(b, chunk.runFrom, chunk.runTo, qSlot, kSlot, blob);
+  const bool pairs16 = terms.pairs && b.q.dtype != QKS_F32 && b.q.dtype == b.k.dtype && spec_.head_dim % 8 == 0;
+
+  const int64_t tiles = 2 * spec_.heads * static_cast<int64_t>(outputTiles(spec_.head_dim));
+  const std::vector<Slice> termSlices =
+      slicesOfTerms(b.start, b.contrasts, chunk.termFrom, chunk.termTo, tiles, pairs16 ? kPairSliceRows : kSliceRows);
+  const std::vector<Slice> labelSlices = slicesOfRuns(b.runs, chunk.runFrom, chunk.runTo, tiles, kSliceRows);
+  const size_t blockBytes = static_cast<size_t>(blockOffset(1, 0, spec_.heads, 0, spec_.head_dim)) * sizeof(float);
+  const int64_t mostSlices = std::max<int64_t>(1, std::min<int64_t>(65535, static_cast<int64_t>(kMostPartial / blockBytes)));
+  const int64_t room = labelRoom(shape_, labels.mostLabels);
+  const int64_t mostLabelSlices = std::max<int64_t>(
+      1, std::min(mostSlices, static_cast<int64_t>(kMostLabelSums / sizeof(double)) / std::max<int64_t>(1, room)));
+  const size_t termSlicesAt = blob.add(termSlices), labelSlicesAt = blob.add(labelSlices);
+  const std::vector<Wave> termWaves = wavesOf(termSlices, mostSlices, blob);
+  const std::vector<Wave> labelWaves = wavesOf(labelSlices, mostLabelSlices, blob);
+  const char* base = blob.send(transfer_, room_.indices);
+
+  uint32_t* flags = room_.flags.get<uint32_t>();
+  check(cudaMemsetAsync(flags, 0, sizeof(uint32_t), device_.stream), "clearing flags");
+  const DeviceRows deviceQ = q.onDevice(), deviceK = k.onDevice();
+  const DeviceTerms sides[2] = {terms.at(base, 0), terms.at(base, 1)};
+  const DeviceLabels deviceLabels = labels.at(base);
+  auto slicesAt = [&](size_t at) { return reinterpret_cast<const Slice*>(base + at); };
+
+  auto each = [&](const std::vector<Wave>& waves, size_t at, auto&& sum) {
+    for (const Wave& wave : waves) {
+      if (cancelled(cancel)) fail(QKS_E_ABORTED, "the operation was aborted");
+      const int32_t count = wave.to - wave.from;
+      room_.partial.reserve(static_cast<size_t>(count) * blockBytes, "partial sums");
+      sum(slicesAt(at) + wave.from, count);
+      addPartial(device_.stream, shape_, room_.partial.get<float>(),
+                 reinterpret_cast<const int32_t*>(base + wave.contrastAt),
+                 reinterpret_cast<const int32_t*>(base + wave.firstAt), wave.contrasts, sums);
+      device_.stream.finish("summing a batch");
+    }
+  };
+  each(termWaves, termSlicesAt, [&](const Slice* slices, int32_t count) {
+    (pairs16 ? sumPairs16 : sumTerms)(device_.stream, shape_, deviceQ, deviceK, sides, slices, count,
+                                      room_.partial.get<float>(), flags);
+  });
+  each(labelWaves, labelSlicesAt, [&](const Slice* slices, int32_t count) {
+    room_.labelSums.reserve(static_cast<size_t>(room * count) * sizeof(double), "running sums of labels");
+    sumLabels(device_.stream, shape_, deviceQ, deviceK, deviceLabels, slices, count, labels.mostLabels,
+              room_.labelSums.get<double>(), room_.partial.get<float>(), flags);
+  });
+  if (!(readFlags() & kBeyondF32)) return;
+
+  // Products that f32 cannot hold: everything again, in f64.
+  const size_t bytes = static_cast<size_t>(sumsCount()) * sizeof(double);
+  check(cudaMemsetAsync(sums, 0, bytes, device_.stream), "clearing the sums");
+  auto slow = [&](const std::vector<Slice>& slices, size_t at, auto&& sum) {
+    constexpr int32_t kTogether = 8;
+    const int32_t count = static_cast<int32_t>(slices.size());
+    for (int32_t from = 0; from < count; from += kTogether) {
+      if (cancelled(cancel)) fail(QKS_E_ABORTED, "the operation was aborted");
+      sum(slicesAt(at) + from, std::min(kTogether, count - from));
+      device_.stream.finish("summing a batch in f64");
+    }
+  };
+  slow(termSlices, termSlicesAt, [&](const Slice* slices, int32_t count) {
+    sumTermsExactly(device_.stream, shape_, deviceQ, deviceK, sides, slices, count, sums);
+  });
+  slow(labelSlices, labelSlicesAt, [&](const Slice* slices, int32_t count) {
+    sumLabelsExactly(device_.stream, shape_, deviceQ, deviceK, deviceLabels, slices, count, sums);
+  });
+}
+
+void CudaCovariance::reportNonFinite(const Rows& q, const Rows& k) {
+  for (const Rows* rows : {&q, &k}) {
+    const std::vector<int32_t>& used = rows->wanted.empty() ? rows->used : rows->wanted;
+    std::vector<int32_t> slots;
+    for (int32_t row : used) slots.push_back(rows->at(row));
+    Blob blob;
+    const unsigned long long none = ~0ull;
+    const size_t slotsAt = blob.add(slots), foundAt = blob.add(&none, 1);
+    const char* base = blob.send(transfer_, room_.indices);
+    unsigned long long* found = reinterpret_cast<unsigned long long*>(room_.indices.get<char>() + foundAt);
+    findRow(device_.stream, rows->onDevice(), reinterpret_cast<const int32_t*>(base + slotsAt),
+            static_cast<int64_t>(slots.size()), found);
+    room_.answer.reserve(16);
+    check(cudaMemcpyAsync(room_.answer.get<char>(), found, sizeof *found, cudaMemcpyDeviceToHost, device_.stream),
+          "reading the row");
+    device_.stream.finish("looking for the row");
+    const unsigned long long place = *room_.answer.get<unsigned long long>();
+    if (place == none) continue;
+    const size_t slot = static_cast<size_t>(place & 0xffffffffu);
+    const int32_t row = rows->wanted.empty() ? static_cast<int32_t>(slot) : rows->wanted[slot];
+    fail(QKS_E_NON_FINITE, std::string(rows == &q ? "q" : "k") + " is not finite at head " +
+                               std::to_string(place >> 32) + ", row " + std::to_string(row));
+  }
+  fail(QKS_E_NON_FINITE, "a sum of products is beyond the range of float64");
+}
+
+void CudaCovariance::merge(const qks_moments& in) {
+  device_.use();
+  const int64_t d = spec_.head_dim, heads = spec_.heads;
+  std::vector<double> all(static_cast<size_t>(sumsCount()));
+  for (int64_t c = 0; c < spec_.contrasts; c++)
+    for (int64_t h = 0; h < heads; h++)
+      for (int32_t s = 0; s < 2; s++) {
+        const int64_t from = c * heads + h;
+        double* to = all.data() + blockOffset(c, static_cast<int32_t>(h), spec_.heads, s, spec_.head_dim);
+        std::copy_n(in.side[s].q + from * d, d, to);
+        std::copy_n(in.side[s].k + from * d, d, to + d);
+        std::copy_n(in.side[s].qk + from * d * d, d * d, to + 2 * d);
+      }
+  room_.batchSums.reserve(all.size() * sizeof(double), "sums to be merged");
+  transfer_.bytes(all.data(), all.size() * sizeof(double), room_.batchSums.get<char>());
+  addSums(device_.stream, room_.batchSums.get<double>(), sumsCount(), sums_.get<double>());
+  device_.stream.finish("merging sums");
+  for (size_t c = 0; c < static_cast<size_t>(spec_.contrasts); c++) {
+    terms_[c] += in.terms[c];
+    skipped_[c] += in.skipped[c];
+    for (int s = 0; s < 2; s++) weight_[s][c] += in.side[s].weight[c];
+  }
+}
+
+void CudaCovariance::read(const int32_t* wanted, int32_t count, const qks_moments& out) {
+  device_.use();
+  checkHeads(wanted, count, spec_.heads);
+  const int64_t d = spec_.head_dim, both = 2 * blockSize(spec_.head_dim);
+  room_.answer.reserve(static_cast<size_t>(both * count) * sizeof(double));
+  double* landed = room_.answer.get<double>();
+  for (int64_t c = 0; c < spec_.contrasts; c++) {
+    out.terms[c] = terms_[static_cast<size_t>(c)];
+    out.skipped[c] = skipped_[static_cast<size_t>(c)];
+    for (int s = 0; s < 2; s++) out.side[s].weight[c] = weight_[s][static_cast<size_t>(c)];
+    for (int32_t i = 0; i < count; i++)
+      check(cudaMemcpyAsync(landed + i * both,
+                            sums_.get<double>() + blockOffset(c, wanted[i], spec_.heads, 0, spec_.head_dim),
+                            static_cast<size_t>(both) * sizeof(double), cudaMemcpyDeviceToHost, device_.stream),
+            "reading sums");
+    device_.stream.finish("reading sums");
+    for (int32_t i = 0; i < count; i++)
+      for (int s = 0; s < 2; s++) {
+        const double* from = landed + i * both + s * blockSize(spec_.head_dim);
+        const int64_t to = c * count + i;
+        std::copy_n(from, d, out.side[s].q + to * d);
+        std::copy_n(from + d, d, out.side[s].k + to * d);
+        std::copy_n(from + 2 * d, d * d, out.side[s].qk + to * d * d);
+      }
+  }
+}
+
+}  // namespace qkspace

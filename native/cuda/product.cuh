@@ -1,0 +1,171 @@
+// C += Q^T K of one tile of rows on the tensor cores, f32 in, f32-accurate.
+//
+// Each f32 number is split into two tf32, x = hi + lo with |lo| <= 2^-12 |x|, and q k ~ hi hi + hi lo + lo hi: what
+// is left out is below 2^-23 |q k|. Numbers that came as f16 or bf16 are exact in hi.
+//
+// Layout. Tiles of kRows rows lie in shared memory, row by row, padded to kSize + 8 floats: a fragment reads
+// [t][g], and 8 t + g never meets the same bank twice. 16 warps, 4 x 4, each own kSize / 4 x kSize / 4 of C.
+//
+// Precision. Within the tensor cores at most kChunkRows rows are summed; then the sum is added, rounded, to another
+// in registers, and that one leaves for f64 after kSliceRows rows: (3 * kChunkRows / 8 + kSliceRows / kChunkRows / 2
+// + 2) * 2^-23 of sum |q||k| at worst, which is below (128 / 2 + 2).
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "cuda/tensor_core.cuh"
+#include "cuda/work.cuh"
+
+namespace qkspace {
+
+constexpr int kRows = 32;
+constexpr int kThreads = 512;
+
+template <int kSize>
+struct Tile {
+  float q[kRows][kSize + 8];
+  float k[kRows][kSize + 8];
+  float queryScale[kRows];
+};
+
+template <int kSize>
+struct Product {
+  static constexpr int kRowBlocks = kSize / 64, kColumnBlocks = kSize / 32;  // of 16 and of 8, a warp
+  float chunk[kRowBlocks][kColumnBlocks][4], sum[kRowBlocks][kColumnBlocks][4];
+  float qChunk[2], qSum[2], kChunk, kSum;  // column sums that this lane has a part in
+  int rows = 0;                            // in chunk
+
+  __device__ Product() {
+    clearChunk();
+    qSum[0] = qSum[1] = kSum = 0;
+    QKS_UNROLL
+    for (auto& row : sum)
+      QKS_UNROLL
+      for (auto& block : row)
+        QKS_UNROLL
+        for (float& x : block) x = 0;
+  }
+
+  __device__ void add(const Tile<kSize>& tile) {
+    const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
+    const int g = lane / 4, t = lane % 4, warpRow = warp / 4, warpColumn = warp % 4;
+    const int firstRow = warpRow * (kSize / 4), firstColumn = warpColumn * (kSize / 4);
+    QKS_UNROLL
+    for (int k = 0; k < kRows; k += 8) {
+      uint32_t aHigh[kRowBlocks][4], aLow[kRowBlocks][4];
+      QKS_UNROLL
+      for (int m = 0; m < kRowBlocks; m++) {
+        float x[4];
+        QKS_UNROLL
+        for (int e = 0; e < 4; e++) x[e] = tile.q[k + t + 4 * (e / 2)][firstRow + 16 * m + g + 8 * (e % 2)];
+        QKS_UNROLL
+        for (int e = 0; e < 4; e++) split(x[e], aHigh[m][e], aLow[m][e]);
+        if (m == warpColumn) {
+          qChunk[0] += x[0] * tile.queryScale[k + t] + x[2] * tile.queryScale[k + t + 4];
+          qChunk[1] += x[1] * tile.queryScale[k + t] + x[3] * tile.queryScale[k + t + 4];
+        }
+      }
+      QKS_UNROLL
+      for (int n = 0; n < kColumnBlocks; n++) {
+        uint32_t bHigh[2], bLow[2];
+        float x[2];
+        QKS_UNROLL
+        for (int e = 0; e < 2; e++) x[e] = tile.k[k + t + 4 * e][firstColumn + 8 * n + g];
+        QKS_UNROLL
+        for (int e = 0; e < 2; e++) split(x[e], bHigh[e], bLow[e]);
+        if (n == warpRow) kChunk += x[0] + x[1];
+        QKS_UNROLL
+        for (int m = 0; m < kRowBlocks; m++) {
+          multiplyTf32(chunk[m][n], aLow[m], bHigh);
+          multiplyTf32(chunk[m][n], aHigh[m], bLow);
+          multiplyTf32(chunk[m][n], aHigh[m], bHigh);
+        }
+      }
+    }
+    rows += kRows;
+    if (rows == kChunkRows) promote();
+  }
+
+  // To `to`, one side's block of partial sums; entries outside of d are left out.
+  __device__ void write(float* to, int32_t d, const TilePlace& place) {
+    promote();
+    const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
+    const int g = lane / 4, t = lane % 4, warpRow = warp / 4, warpColumn = warp % 4;
+    const int firstRow = place.row + warpRow * (kSize / 4), firstColumn = place.column + warpColumn * (kSize / 4);
+    QKS_UNROLL
+    for (int m = 0; m < kRowBlocks; m++)
+      QKS_UNROLL
+      for (int n = 0; n < kColumnBlocks; n++)
+        QKS_UNROLL
+        for (int e = 0; e < 4; e++) {
+          const int row = firstRow + 16 * m + g + 8 * (e / 2), column = firstColumn + 8 * n + 2 * t + e % 2;
+          if (row < d && column < d) to[2 * d + static_cast<int64_t>(row) * d + column] = sum[m][n][e];
+        }
+    QKS_UNROLL
+    for (int mask = 1; mask <= 2; mask *= 2) {
+      QKS_UNROLL
+      for (float& x : qSum) x += __shfl_xor_sync(0xffffffffu, x, mask);
+      kSum += __shfl_xor_sync(0xffffffffu, kSum, mask);
+    }
+    if (t != 0) return;
+    QKS_UNROLL
+    for (int e = 0; e < 2; e++) {
+      const int column = firstRow + 16 * warpColumn + g + 8 * e;
+      if (place.column == 0 && warpColumn < kRowBlocks && column < d) to[column] = qSum[e];
+    }
+    const int column = firstColumn + 8 * warpRow + g;
+    if (place.row == 0 && warpRow < kColumnBlocks && column < d) to[d + column] = kSum;
+  }
+
+ private:
+  static __device__ void split(float x, uint32_t& high, uint32_t& low) {
+    high = toTf32(x);
+    low = toTf32(x - __uint_as_float(high));
+  }
+
+  __device__ void clearChunk() {
+    QKS_UNROLL
+    for (auto& row : chunk)
+      QKS_UNROLL
+      for (auto& block : row)
+        QKS_UNROLL
+        for (float& x : block) x = 0;
+    qChunk[0] = qChunk[1] = kChunk = 0;
+    rows = 0;
+  }
+
+  __device__ void promote() {
+    QKS_UNROLL
+    for (int m = 0; m < kRowBlocks; m++)
+      QKS_UNROLL
+      for (int n = 0; n < kColumnBlocks; n++)
+        QKS_UNROLL
+        for (int e = 0; e < 4; e++) sum[m][n][e] += chunk[m][n][e];
+    qSum[0] += qChunk[0];
+    qSum[1] += qChunk[1];
+    kSum += kChunk;
+    clearChunk();
+  }
+};
+
+// What the producers of tiles keep: the largest magnitudes that they met, as bits.
+struct Largest {
+  uint32_t q = 0, k = 0;
+  __device__ void query(float x) { q = larger(q, __float_as_uint(x) & 0x7fffffffu); }
+  __device__ void key(float x) { k = larger(k, __float_as_uint(x) & 0x7fffffffu); }
+  static __device__ uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
+};
+
+// Raises kBeyondF32 where the block's magnitudes are not safe. `room` is shared, two words.
+__device__ inline void judgeRange(const Largest& largest, uint32_t* room, uint32_t* flags) {
+  if (threadIdx.x < 2) room[threadIdx.x] = 0;
+  __syncthreads();
+  atomicMax(&room[0], largest.q);
+  atomicMax(&room[1], largest.k);
+  __syncthreads();
+  if (threadIdx.x == 0 && (outsideSafeRange(room[0]) || outsideSafeRange(room[1]))) atomicOr(flags, uint32_t{kBeyondF32});
+}
+
+}  // namespace qkspace
