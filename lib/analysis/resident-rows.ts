@@ -3,6 +3,7 @@
 import type { Backend, Dtype, ResidentHandle, RowTensor } from '../backend/backend.js'
 import { type BackendChoice, selectBackend } from '../backend/select.js'
 import { QkError } from '../errors.js'
+import { spannedElements } from '../tensor.js'
 import { rowTensor, type TensorInput } from './row-tensor.js'
 
 export interface UploadOptions {
@@ -55,6 +56,12 @@ export class ResidentRows {
  */
 export async function uploadRows(input: TensorInput, options: UploadOptions = {}): Promise<ResidentRows> {
   const tensor = rowTensor(input, 'tensor')
+  const need = spannedElements(tensor.shape, tensor.strides)
+  if (tensor.data.length < need)
+    throw new QkError(
+      'ERR_SHAPE',
+      `tensor has ${tensor.data.length} elements, its shape and strides need ${need}`,
+    )
   const backend = selectBackend(options.backend)
   const handle = await backend.upload(tensor, { signal: options.signal })
   return new ResidentRows(backend, { ...tensor, data: tensor.data.slice(0, 0) }, handle)

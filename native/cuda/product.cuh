@@ -6,9 +6,9 @@
 // Layout. Tiles of kRows rows lie in shared memory, row by row, padded to kSize + 8 floats: a fragment reads
 // [t][g], and 8 t + g never meets the same bank twice. 16 warps, 4 x 4, each own kSize / 4 x kSize / 4 of C.
 //
-// Precision. Within the tensor cores at most kChunkRows rows are summed; then the sum is added, rounded, to another
-// in registers, and that one leaves for f64 after kSliceRows rows: (3 * kChunkRows / 8 + kSliceRows / kChunkRows / 2
-// + 2) * 2^-23 of sum |q||k| at worst, which is below (128 / 2 + 2).
+// Precision. The tensor cores cut off what they add, which is a bias, so they sum no more than eight rows; these sums
+// are added, rounded, over kChunkRows rows, those over kSliceRows rows, and slices in f64. At worst the error is
+// (3 + 128 / 8 / 2 + 2048 / 128 / 2 + 2) * 2^-23 of sum |q||k|, below (128 / 2 + 2); mostly it is below one.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -78,9 +78,12 @@ struct Product {
         if (n == warpRow) kChunk += x[0] + x[1];
         QKS_UNROLL
         for (int m = 0; m < kRowBlocks; m++) {
-          multiplyTf32(chunk[m][n], aLow[m], bHigh);
-          multiplyTf32(chunk[m][n], aHigh[m], bLow);
-          multiplyTf32(chunk[m][n], aHigh[m], bHigh);
+          float eight[4] = {0, 0, 0, 0};
+          multiplyTf32(eight, aLow[m], bHigh);
+          multiplyTf32(eight, aHigh[m], bLow);
+          multiplyTf32(eight, aHigh[m], bHigh);
+          QKS_UNROLL
+          for (int e = 0; e < 4; e++) chunk[m][n][e] += eight[e];
         }
       }
     }
