@@ -1,5 +1,6 @@
 /** Figure 3: inside the recovered subspaces, keys and queries of a task 1 toy stand at the corners of a cube. */
 
+import { coordinates, principalComponents } from '../analysis/geometry.js'
 import { bundledFile } from '../bundled/files.js'
 import { openModel } from '../model/model.js'
 import { decomposeToy } from '../toy/decompose.js'
@@ -9,7 +10,6 @@ import { ToyTask } from '../toy/task.js'
 import { captureRows } from './capture-rows.js'
 import { cornerFit, halves, separation } from './clusters.js'
 import { type Cell, derivedSeed, type FigureContext, type PaperFigure, percent } from './figure.js'
-import { coordinates, principalComponents } from './geometry.js'
 
 /** Bars: corners tell held-out rows apart, hold most of the variance, and are those of a parallelepiped. */
 const BARS = { accuracy: 0.95, between: 0.9, cube: 0.95 }

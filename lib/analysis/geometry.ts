@@ -1,7 +1,7 @@
 /** Coordinates inside subspaces, their principal components, and the angles between subspaces. */
 
-import type { Basis } from '../analysis/basis.js'
-import { svd } from '../analysis/svd.js'
+import type { Basis } from './basis.js'
+import { svd } from './svd.js'
 
 /** Coordinates of rows [n, d] along orthonormal columns [d, rank]: [n, rank]. */
 export function coordinates(rows: Float64Array, { data, shape: [d, rank] }: Basis): Float64Array {
