@@ -6,7 +6,7 @@ import { openModel } from '../model/model.js'
 import { decomposeToy } from '../toy/decompose.js'
 import { readToyConfig } from '../toy/export.js'
 import { retrievalPrompts } from '../toy/retrieval.js'
-import { ToyTask } from '../toy/task.js'
+import { signs, ToyTask } from '../toy/task.js'
 import { captureRows } from './capture-rows.js'
 import { cornerFit, halves, separation } from './clusters.js'
 import { type Cell, derivedSeed, type FigureContext, type PaperFigure, percent } from './figure.js'
@@ -33,9 +33,7 @@ export async function figure3({ sizes, seed, signal }: FigureContext): Promise<P
     ['z2', config.r1, config.r1 + config.r2],
   ] as const) {
     const { u, v, rank, headDim } = result.head('L0H0').contrast(latent)
-    const labels = captured.prompts.map((p) =>
-      [...latents[p].subarray(from, to)].map((x) => (x > 0 ? '+' : '-')).join(''),
-    )
+    const labels = captured.prompts.map((p) => signs(latents[p].subarray(from, to)))
     for (const [side, rows, data] of [
       ['key', captured.k, v],
       ['query', captured.q, u],
