@@ -90,8 +90,10 @@ export { QkError, type QkErrorCode } from './errors.js'
 export { Model, type OpenOptions, openModel } from './model/model.js'
 export type { UnsupportedSite } from './model/sites/find.js'
 export type { AttentionSite } from './model/sites/site.js'
+export type { Cell, PaperFigure, PaperSizes, PaperTable } from './paper/figure.js'
+export { type PaperOptions, type PaperReport, runPaper } from './paper/index.js'
 export type { Named, ReportParts } from './report/document.js'
-export { readAttribution, readInterventions } from './report/read-documents.js'
+export { readAttribution, readInterventions, readPaper } from './report/read-documents.js'
 export { writeReport } from './report/report.js'
 export {
   type ContrastSubspace,
