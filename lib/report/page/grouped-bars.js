@@ -33,7 +33,12 @@ export function groupedBars(width, rows, group, fills, x) {
       ...x,
     },
     marks: [
-      Plot.axisFy({ anchor: 'left', lineWidth: narrow ? 9 : 18, fontSize: narrow ? 11 : 12, tickSize: 0 }),
+      Plot.axisFy({
+        ...{ tickFormat: shortened, anchor: 'left' },
+        lineWidth: narrow ? 9 : 18,
+        fontSize: narrow ? 11 : 12,
+        tickSize: 0,
+      }),
       Plot.barX(rows, {
         fy: 'edited',
         y: group,
@@ -62,6 +67,12 @@ export function groupedBars(width, rows, group, fills, x) {
       ),
     ],
   })
+}
+
+/** Unions of many subspaces by their first and last. */
+function shortened(name) {
+  const parts = name.split(' + ')
+  return parts.length > 4 ? `${parts[0]} + … + ${parts.at(-1)} (${parts.length})` : name
 }
 
 function tipText(row, group) {

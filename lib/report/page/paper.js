@@ -87,15 +87,13 @@ const DRAWINGS = {
     }),
   ],
   4: ({ swaps }, anchor) => swapFigures(swaps, anchor),
-  5: ({ interaction }, anchor) => interactionMaps(interaction, anchor),
+  5: ({ interaction }, anchor) => [interactionMaps(interaction, anchor)],
   '6-7': ({ points, separation, swaps }, anchor) => [
-    pair(
-      clouds(points, anchor, 'category', () => 'Keys of held-out words in the joint subspace'),
-      fractionBars(separation, anchor, 'How well categories are told apart', {
-        edited: ({ subspace, rank }) => `${subspace}, rank ${rank}`,
-        fields: ['between / total', 'nearest centroid right'],
-      }),
-    ),
+    clouds(points, anchor, 'category', () => 'Keys of held-out words in the joint subspace'),
+    fractionBars(separation, anchor, 'How well categories are told apart', {
+      edited: ({ subspace, rank }) => `${subspace}, rank ${rank}`,
+      fields: ['between / total', 'nearest centroid right'],
+    }),
     ...swapFigures(swaps, anchor),
   ],
   '8-9': ({ points, places, swaps }, anchor) => [
@@ -117,8 +115,6 @@ const DRAWINGS = {
 
 const plainOrCentred = (centred) => (centred ? 'centred' : 'plain')
 
-const pair = (...nodes) => el('div', { class: 'pair' }, nodes)
-
 const slug = (text) => text.toLowerCase().replace(/[^a-z0-9]+/g, '-')
 
 function rankBars(ranks, anchor) {
@@ -131,14 +127,19 @@ function rankBars(ranks, anchor) {
     id: () => `${anchor}-ranks`,
     title: () => 'Ranks found, against the number of latents',
     caption: () =>
-      'Bars: rank of ΔC at 99% of the energy; black ticks: the true number of latents. In d8 models, 5 + 5 latents do not fit the head.',
+      'Rank of ΔC at 99% of the energy; a tick is the true number of latents. In d8 models, 5 + 5 latents do not fit the head.',
     key: () => [
       ...Object.entries(fills()).map(([text, fill]) => ({ text, fill })),
       { text: 'true rank', fill: colour('ink'), shape: 'line' },
     ],
-    draw: (width) => groupedBars(width, rows, 'latent', fills(), { label: 'rank', nice: true }),
+    draw: (width) => groupedBars(width, rows, 'latent', fills(), { label: 'rank', ...wholeNumbers(ranks) }),
     rows: () => ranks,
   }).node
+}
+
+const wholeNumbers = (ranks) => {
+  const most = Math.max(...ranks.flatMap((row) => [row.rank, row['true rank']]))
+  return { domain: [0, most], ticks: Array.from({ length: most + 1 }, (_, i) => i), tickFormat: 'd' }
 }
 
 /** A scatter for each combination of what is neither label nor coordinate, in the order of the table. */
@@ -159,8 +160,11 @@ function clouds(points, anchor, labelColumn, titleOf) {
       more: () => rest,
     }),
   )
-  if (figures.length === 1) return figures[0].node
-  return pair(...figures.map(({ node }) => node))
+  return el(
+    'div',
+    { class: 'pair' },
+    figures.map(({ node }) => node),
+  )
 }
 
 /** Places are counted from 0 in the table, and signs are set as such. */
@@ -275,32 +279,21 @@ function swapFigures(swaps, anchor) {
   ]
 }
 
-/** A map a model, with what the cell in focus holds in words below them. */
+/** A map a model. */
 function interactionMaps(interaction, anchor) {
-  const live = el('p', { class: 'live', 'aria-live': 'polite' })
-  live.textContent = 'Point at a cell, or move through them with arrow keys, to read its value.'
   const models = [...new Set(interaction.map(({ model }) => model))]
   const maps = models.map((model) =>
     interactionMap(
       model,
       interaction.filter((row) => row.model === model),
       anchor,
-      (words) => {
-        live.textContent = words
-      },
     ),
   )
-  return [
-    el(
-      'div',
-      { class: 'maps' },
-      maps.map(({ node }) => node),
-    ),
-    live,
-  ]
+  return el('div', { class: 'maps' }, maps)
 }
 
-function interactionMap(model, rows, anchor, tell) {
+/** Below the map, what the cell in focus holds. */
+function interactionMap(model, rows, anchor) {
   const latents = [...new Set(rows.map((row) => row['query latent']))]
   const cells = rows.map((row) => ({
     ...{ value: row.value, query: row['query latent'], key: row['key latent'] },
@@ -313,12 +306,15 @@ function interactionMap(model, rows, anchor, tell) {
     { name: 'z1', at: border / 2 },
     { name: 'z2', at: (border + n) / 2 },
   ]
-  const words = ({ query, key, value }) => `${model}: query ${query}, key ${key}: ${number(value)}`
-  return figure({
+  const words = ({ query, key, value }) => `Query ${query}, key ${key}: ${number(value)}`
+  const live = el('p', { class: 'live', 'aria-live': 'polite' }, 'Point at a cell, or use arrow keys.')
+  const tell = (cell) => {
+    live.textContent = words(cell)
+  }
+  const { node } = figure({
     id: () => `${anchor}-g-${slug(model)}`,
     title: () => `G of ${model}`,
-    caption: () =>
-      `Rows: query latents, columns: key latents. Colours from ${number(-most, 1)} to ${number(most, 1)}.`,
+    caption: () => 'Rows: query latents; columns: key latents.',
     key: () => {
       const fill = diverging(most)
       return [-most, 0, most].map((value) => ({ text: number(value, 1), fill: fill(value) }))
@@ -347,12 +343,14 @@ function interactionMap(model, rows, anchor, tell) {
       readableCells(svg, rects, cells.map(words), n)
       rects.forEach((rect, i) => {
         rect.setAttribute('role', 'img')
-        for (const event of ['focus', 'mouseenter']) rect.addEventListener(event, () => tell(words(cells[i])))
+        for (const event of ['focus', 'mouseenter']) rect.addEventListener(event, () => tell(cells[i]))
       })
       return svg
     },
     rows: () => rows,
   })
+  node.querySelector('.plot').after(live)
+  return node
 }
 
 const PARTS = ['order', 'lexical']

@@ -188,7 +188,7 @@ function draw(width, { points, shares }, [right, up, near]) {
   const height = Math.min(width, 380)
   const { labelled, of } = looks(points)
   // The same whatever the side, so that nothing grows or shrinks while it turns.
-  const reach = 1.12 * Math.max(1e-9, ...points.map(({ at }) => Math.hypot(...at)))
+  const reach = 1.04 * Math.max(1e-9, ...points.map(({ at }) => Math.hypot(...at)))
   const across = (reach * width) / height
   const axes = points[0].at.map((_, i) => {
     const length = 1.05 * Math.max(...points.map(({ at }) => Math.abs(at[i])))
@@ -214,7 +214,7 @@ function draw(width, { points, shares }, [right, up, near]) {
   const strength = (p) => 0.8 + 0.2 * p.depth
   const paint = { value: 'fill', scale: null }
   return frame({
-    ...{ width, height, margin: 4, axis: null },
+    ...{ width, height, margin: 10, axis: null },
     x: { domain: [-across, across] },
     y: { domain: [-reach, reach] },
     r: { type: 'identity' },
