@@ -70,7 +70,7 @@ function example(own, index) {
         ...Object.fromEntries([...own.features, REST].map((name) => [name, valuesOf(name)[i]])),
       })),
     after: (plot) => {
-      const hits = [...plot.querySelectorAll('g[aria-label="hits"] rect')]
+      const hits = [...plot.querySelectorAll('g.hits rect')]
       hits.forEach((rect, i) => {
         rect.addEventListener('mouseenter', () =>
           text.querySelector(`[data-token="${i}"]`)?.dispatchEvent(new Event('mouseenter')),
@@ -80,7 +80,7 @@ function example(own, index) {
     },
   })
   const mark = () => {
-    const hits = bars.node.querySelectorAll('g[aria-label="hits"] rect')
+    const hits = bars.node.querySelectorAll('g.hits rect')
     hits.forEach((rect, i) => {
       rect.setAttribute('fill-opacity', i === state.token && state.told ? '0.14' : '0')
     })

@@ -331,7 +331,7 @@ function interactionMap(model, rows, anchor) {
           Plot.rect(cells, {
             ...{ x1: 'x', x2: (c) => c.x + 1, y1: 'y', y2: (c) => c.y + 1, inset: 0.75 },
             fill: { value: (c) => fill(c.value), scale: null },
-            ariaLabel: 'cells',
+            className: 'cells',
           }),
           Plot.ruleX([border], { stroke: colour('ink'), strokeWidth: 1.5 }),
           Plot.ruleY([border], { stroke: colour('ink'), strokeWidth: 1.5 }),
@@ -339,7 +339,7 @@ function interactionMap(model, rows, anchor) {
           Plot.text(middles, { ...label, y: 'at', text: 'name', frameAnchor: 'left', dx: -14 }),
         ],
       })
-      const rects = [...svg.querySelectorAll('g[aria-label="cells"] rect')]
+      const rects = [...svg.querySelectorAll('g.cells rect')]
       readableCells(svg, rects, cells.map(words), n)
       rects.forEach((rect, i) => {
         rect.setAttribute('role', 'img')

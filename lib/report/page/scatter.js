@@ -72,21 +72,15 @@ export function scatter({ id, title, caption, cloud, more = () => ({}) }) {
 /** Mouse, finger and keys. Drawings are replaced while they turn, so that listeners are on what holds them. */
 function turnable(plot, { by, back }) {
   let from
-  let waiting = false
   plot.addEventListener('pointerdown', (event) => {
     if (event.button !== 0 || !plot.classList.contains('turns')) return
     from = { x: event.clientX, y: event.clientY }
     plot.setPointerCapture(event.pointerId)
   })
   plot.addEventListener('pointermove', ({ clientX, clientY }) => {
-    if (!from || waiting) return
-    waiting = true
-    requestAnimationFrame(() => {
-      waiting = false
-      if (!from) return
-      by((clientX - from.x) * RADIANS_A_PIXEL, (from.y - clientY) * RADIANS_A_PIXEL)
-      from = { x: clientX, y: clientY }
-    })
+    if (!from) return
+    by((clientX - from.x) * RADIANS_A_PIXEL, (from.y - clientY) * RADIANS_A_PIXEL)
+    from = { x: clientX, y: clientY }
   })
   for (const end of ['pointerup', 'pointercancel']) {
     plot.addEventListener(end, () => {
@@ -222,19 +216,19 @@ function draw(width, { points, shares }, [right, up, near]) {
     marks: [
       Plot.link(axes, {
         ...{ x1: 'x1', y1: 'y1', x2: 'x2', y2: 'y2', stroke: colour('muted'), strokeOpacity: 0.6 },
-        ariaLabel: 'axes',
+        className: 'axes',
       }),
       Plot.dot(seen.filter(solid), {
         ...common,
         ...{ fill: paint, fillOpacity: strength, stroke: colour('surface'), strokeWidth: 0.6 },
-        ariaLabel: 'points',
+        className: 'points',
       }),
       Plot.dot(
         seen.filter((p) => !solid(p)),
         {
           ...common,
           ...{ fill: 'none', stroke: paint, strokeOpacity: strength, strokeWidth: 1.6 },
-          ariaLabel: 'points',
+          className: 'points',
         },
       ),
       Plot.text(

@@ -57,7 +57,7 @@ export function stackedScores(width, rows, total, words, features) {
         fill: colour('ink'),
         fillOpacity: 0,
         inset: -2,
-        ariaLabel: 'hits',
+        className: 'hits',
       }),
     ],
   })
