@@ -72,11 +72,13 @@ export function scatter({ id, title, caption, cloud, more = () => ({}) }) {
 /** Mouse, finger and keys. Drawings are replaced while they turn, so that listeners are on what holds them. */
 function turnable(plot, { by, back }) {
   let from
-  plot.addEventListener('pointerdown', (event) => {
+  const start = (event) => {
     if (event.button !== 0 || !plot.classList.contains('turns')) return
     from = { x: event.clientX, y: event.clientY }
     plot.setPointerCapture(event.pointerId)
-  })
+  }
+  // On its way down: where there is a tip, the drawing keeps what comes up.
+  plot.addEventListener('pointerdown', start, { capture: true })
   plot.addEventListener('pointermove', ({ clientX, clientY }) => {
     if (!from) return
     by((clientX - from.x) * RADIANS_A_PIXEL, (from.y - clientY) * RADIANS_A_PIXEL)
