@@ -47,7 +47,7 @@ test('the spectrum is that of the whole ΔC, comes back from the file, and is ab
   const file = path.join(folder, 'spectrum.safetensors')
   await result.save(file)
   const loaded = await loadResult(file)
-  for (const head of ['L0H0', 'L3H0']) {
+  for (const head of ['L2H0', 'L3H0']) {
     for (const contrast of ['order', 'lexical']) {
       const { cPos, cNeg, spectrum, s, rank, headDim: d } = result.head(head).contrast(contrast)
       const delta = cPos.map((x, i) => x - cNeg[i])
