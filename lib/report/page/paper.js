@@ -211,11 +211,19 @@ function swapFigures(swaps, anchor) {
         id: () => `${anchor}-${name}`,
         title: () => `${title}${suffix()}`,
         caption: () => caption,
-        key: () => (names.length > 1 ? names.map((text) => ({ text, fill: fills()[text] })) : []),
+        key: () =>
+          names
+            .filter((text) => present().some((row) => row.measure === text))
+            .map((text) => ({ text, fill: fills()[text] })),
         draw: (width) => groupedBars(width, present(), 'measure', fills(), x),
         rows,
       }),
     ]
+  }
+  /** Bars below zero are round-off, or worth their room. */
+  const lowest = () => {
+    const least = Math.min(...swaps.map((row) => row['moved low'] ?? 0))
+    return least < -0.02 ? least : 0
   }
   const before = (measures) =>
     measures.map(([name, value]) => ({ edited: BEFORE, kind: 'before', measure: name, mean: value }))
@@ -230,7 +238,7 @@ function swapFigures(swaps, anchor) {
           bar(row, 'moved', row.moved, row['moved low'], row['moved high']),
           bar(row, 'flipped', row.flipped, row['flipped low'], row['flipped high']),
         ]),
-      { label: 'fraction' },
+      { label: 'fraction', domain: [lowest(), 1] },
     ),
     ...make(
       'attention',
