@@ -45,6 +45,7 @@ export {
   interveneArrays,
 } from './analysis/intervene-arrays.js'
 export { type MeasureMoveOptions, type Move, measureMove } from './analysis/measure-move.js'
+export type { AttributionPoints, PointCloud, PointRole } from './analysis/points.js'
 export {
   type BatchInput,
   type Covariances,
@@ -90,8 +91,10 @@ export { QkError, type QkErrorCode } from './errors.js'
 export { Model, type OpenOptions, openModel } from './model/model.js'
 export type { UnsupportedSite } from './model/sites/find.js'
 export type { AttentionSite } from './model/sites/site.js'
+export type { Cell, PaperFigure, PaperSizes, PaperTable } from './paper/figure.js'
+export { type PaperOptions, type PaperReport, runPaper } from './paper/index.js'
 export type { Named, ReportParts } from './report/document.js'
-export { readAttribution, readInterventions } from './report/read-documents.js'
+export { readAttribution, readInterventions, readPaper } from './report/read-documents.js'
 export { writeReport } from './report/report.js'
 export {
   type ContrastSubspace,

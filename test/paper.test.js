@@ -4,8 +4,8 @@ import { spawn } from 'node:child_process'
 import { existsSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import test from 'ava'
+import { principalComponents, principalCosines } from '../dist/analysis/geometry.js'
 import { centroids, cornerFit, separation } from '../dist/paper/clusters.js'
-import { principalComponents, principalCosines } from '../dist/paper/geometry.js'
 import { FIGURE_NUMBERS, runPaper } from '../dist/paper/index.js'
 import { csvText, writePaper } from '../dist/paper/write.js'
 import { retrievalPrompts } from '../dist/toy/retrieval.js'
@@ -157,6 +157,11 @@ test('CSV reads back equal to the document', async (t) => {
   const out = fresh()
   const files = await writePaper(out, report)
   t.deepEqual(readdirSync(out).sort(), files.map((file) => path.basename(file)).sort())
+  const others = fresh()
+  for (const file of files.slice(1))
+    writeFileSync(path.join(others, path.basename(file)), 'of an earlier run')
+  await writePaper(others, { ...report, figures: [] })
+  t.deepEqual(readdirSync(others), ['paper.json'], 'every table is known as one of ours')
   const saved = JSON.parse(readFileSync(path.join(out, 'paper.json'), 'utf8'))
   t.deepEqual(saved, report)
   for (const { figure: name, tables } of saved.figures) {
@@ -220,11 +225,16 @@ test('the command writes a document and a CSV a table, and prints one document',
   )
   t.deepEqual(readdirSync(out).sort(), [
     ...['figure-3-clusters.csv', 'figure-3-points.csv', 'figure-5-blocks.csv', 'figure-5-interaction.csv'],
-    'paper.json',
+    ...['paper.json', 'report.html'],
   ])
+  writeFileSync(path.join(out, 'figure-of-mine.csv'), 'a')
   const table = await qkspace('paper', '--quick', '--only', '5', '--out', out)
   t.regex(table.stdout, /figure {2}held {2}claim\n/)
   t.regex(table.stdout, /saved .*paper\.json, and 2 tables/)
+  // Tables of a figure that is not in this run would pass for its own; files of others are let be.
+  t.deepEqual(readdirSync(out).sort(), [
+    ...['figure-5-blocks.csv', 'figure-5-interaction.csv', 'figure-of-mine.csv', 'paper.json', 'report.html'],
+  ])
 })
 
 test('wrong usage is status 2, and a file in the way is refused before any work', async (t) => {

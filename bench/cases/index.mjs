@@ -4,7 +4,8 @@ import eventLoop from './event-loop.mjs'
 import labels from './labels.mjs'
 import memory from './memory.mjs'
 import pairs from './pairs.mjs'
+import report from './report.mjs'
 import start from './start.mjs'
 import svd from './svd.mjs'
 
-export const cases = { pairs, category, labels, svd, capture, 'event-loop': eventLoop, memory, start }
+export const cases = { pairs, category, labels, svd, capture, 'event-loop': eventLoop, memory, report, start }

@@ -24,6 +24,7 @@ import { editItems } from './edit-items.js'
 import type { EditItem } from './edit-layout.js'
 import type { Estimate } from './edit-report.js'
 import { type ChosenHead, chosenHeads, requestsBySite } from './heads.js'
+import { type AttributionPoints, PointSamples } from './points.js'
 import type { SplitMethod } from './split.js'
 
 export interface AttributeOptions {
@@ -43,7 +44,12 @@ export interface AttributeOptions {
   centered?: boolean
   /** Prompts of which the rows themselves are returned; default 4. */
   examples?: number
-  /** Seed of sampled Shapley orders and of intervals; default 0. */
+  /**
+   * Queries and keys of terms that are kept as points inside the subspaces, at most as many a feature and side;
+   * default 200.
+   */
+  points?: number
+  /** Seed of sampled Shapley orders, of intervals, and of the choice of points; default 0. */
   seed?: number
   batchSize?: number
   signal?: AbortSignal
@@ -52,7 +58,7 @@ export interface AttributeOptions {
 
 const OPTIONS: readonly (keyof AttributeOptions)[] = [
   ...(['result', 'heads', 'features', 'contrast', 'method', 'sides', 'centered', 'examples'] as const),
-  ...(['seed', 'batchSize', 'signal', 'onProgress'] as const),
+  ...(['points', 'seed', 'batchSize', 'signal', 'onProgress'] as const),
 ]
 
 /** How much of one head's scores the features explain. */
@@ -98,6 +104,8 @@ export interface AttributionReport {
   seed: number
   heads: Record<string, HeadExplained>
   examples: AttributedPrompt[]
+  /** By feature; where points were asked for. */
+  points?: AttributionPoints
 }
 
 /**
@@ -112,7 +120,7 @@ export async function attribute(
   options: AttributeOptions,
 ): Promise<AttributionReport> {
   const settings = checkOptions(model, options)
-  const { result, signal, seed, batchSize, method, sides, centered } = settings
+  const { result, signal, seed, batchSize, method, sides, centered, points } = settings
   const set = promptSet(prompts)
   const summary = await set.summary(signal)
   const heads = chosenHeads(model, result, settings.heads)
@@ -120,10 +128,13 @@ export async function attribute(
   const requests = requestsBySite(heads)
   const columns = heads.map(() => new Columns(settings.features))
   const examples: AttributedPrompt[] = []
+  const samples = points > 0 ? new PointSamples(heads, settings.features, points, seed) : undefined
   let rows = 0
   const terms = editItems(model, set, settings)
-  for await (const { items, sites } of captureItems(model, requests, terms, { batchSize, signal })) {
+  const capturing = { batchSize, donors: points > 0, signal }
+  for await (const { items, sites } of captureItems(model, requests, terms, capturing)) {
     rows += items.length
+    samples?.add(items, sites)
     let h = 0
     requests.forEach(({ heads: own }, r) => {
       const { q, k } = sites[r]
@@ -146,6 +157,7 @@ export async function attribute(
     ...{ features: [...settings.features], method, sides, centered, seed },
     heads: Object.fromEntries(heads.map(({ name }, i) => [name, columns[i].explained(seed)])),
     examples,
+    ...(samples && { points: await samples.clouds(result, signal) }),
   }
 }
 
@@ -160,11 +172,13 @@ function checkOptions(model: Model, options: AttributeOptions) {
     sides: 'query' as AttributionSides,
     centered: false,
     examples: 4,
+    points: 200,
     seed: 0,
     batchSize: 16,
   }
   const settings = { ...defaults, ...options } as AttributeOptions & typeof defaults
   checkWhole('examples', settings.examples, 0)
+  checkWhole('points', settings.points, 0)
   checkWhole('seed', settings.seed, 0)
   checkWhole('batchSize', settings.batchSize, 1)
   throwIfAborted(settings.signal)

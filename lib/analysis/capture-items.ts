@@ -8,7 +8,10 @@ import { keyHeadOf, type ResolvedSite } from '../model/sites/site.js'
 import { batchingFor, runFeeds } from './batch.js'
 import { type EditItem, itemBatches } from './edit-layout.js'
 
-/** Of one site, with a key head for every query head: [items, positions, heads, d] both. */
+/**
+ * Of one site, with a key head for every query head: [runs, positions, heads, d] both. The runs of the items come
+ * first; with `donors` those of their counterfactuals follow.
+ */
 export interface CapturedSite {
   q: WireTensor
   k: WireTensor
@@ -19,7 +22,7 @@ export async function* captureItems(
   model: Model,
   requests: readonly { site: ResolvedSite; heads: readonly number[] }[],
   items: AsyncIterable<EditItem>,
-  { batchSize, signal }: { batchSize: number; signal?: AbortSignal },
+  { batchSize, donors = false, signal }: { batchSize: number; donors?: boolean; signal?: AbortSignal },
 ): AsyncGenerator<{ items: EditItem[]; sites: CapturedSite[] }> {
   const graph = fullCaptureGraph(
     model.graph,
@@ -33,7 +36,8 @@ export async function* captureItems(
     const { fixedRuns } = batchingFor(model.inputs, batchSize)
     for await (const batch of itemBatches(model, items, batchSize)) {
       throwIfAborted(signal)
-      const runs = batch.map(({ run }) => run)
+      const own = batch.map(({ run }) => run)
+      const runs = donors ? [...own, ...batch.flatMap(({ donor }) => donor?.run ?? [])] : own
       const feeds = runFeeds(inputs, runs, model.tokenizer?.padId ?? 0, fixedRuns)
       const captured = await session.run(feeds, { signal })
       yield { items: batch, sites: graph.outputs.map(({ q, k }) => ({ q: captured[q], k: captured[k] })) }

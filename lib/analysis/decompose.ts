@@ -20,10 +20,16 @@ export interface DecomposeOptions {
   center?: boolean
   /** Keep C+ and C- in the result. */
   keepCovariances?: boolean
+  /** Also find all singular values of ΔC, those that the rule cuts off included. */
+  spectrum?: boolean
   /** Seed of the randomised start of the decomposition; default 0. */
   seed?: number
   signal?: AbortSignal
 }
+
+const OPTIONS: readonly (keyof DecomposeOptions)[] = [
+  ...(['rank', 'center', 'keepCovariances', 'spectrum', 'seed', 'signal'] as const),
+]
 
 /**
  * Decomposes accumulated covariances. The smallest rank r with sum_{i<=r} s_i^2 >= threshold ||ΔC||_F^2
@@ -37,7 +43,7 @@ export async function decompose(sums: Sums, options: DecomposeOptions = {}): Pro
       hint: 'await accumulate(...) first.',
     })
   }
-  refuseUnknownKeys(options, ['rank', 'center', 'keepCovariances', 'seed', 'signal'], 'decompose')
+  refuseUnknownKeys(options, OPTIONS, 'decompose')
   const rule = checkRule(options.rank ?? { rule: 'energy', threshold: 0.99 })
   const seed = options.seed ?? 0
   const heads = new Map<string, Map<string, ContrastSubspace>>()
@@ -81,21 +87,18 @@ async function decomposeGroup(
   const n = sums.contrasts.length * group.heads.length
   const delta = cPos.map((value, i) => value - cNeg[i])
   const backend = covariance.backend.name
+  const common = { ...{ n, rows: d, cols: d, backend, seed }, signal: options.signal }
   const { u, s, v, ranks, maxRank, totalEnergy, errorBound, converged } = await svd(delta, {
-    n,
-    rows: d,
-    cols: d,
+    ...common,
     ...(rule.rule === 'energy' ? { energy: rule.threshold } : { rank: rule.rank }),
-    backend,
-    seed,
-    signal: options.signal,
   })
+  const all = options.spectrum ? (await svd(delta, common)).s : undefined
   return group.heads.map((_, head) => {
     const contrasts = new Map<string, ContrastSubspace>()
     sums.contrasts.forEach((contrast, c) => {
       const i = c * group.heads.length + head
       const rank = totalEnergy[i] === 0 ? 0 : ranks[i]
-      const matrix = (all: Float64Array) => all.slice(i * d * d, (i + 1) * d * d)
+      const matrix = (batch: Float64Array) => batch.slice(i * d * d, (i + 1) * d * d)
       contrasts.set(contrast, {
         u: firstColumns(u, i, d, maxRank, rank),
         s: s.slice(i * maxRank, i * maxRank + rank),
@@ -109,6 +112,7 @@ async function decomposeGroup(
         terms: terms[c],
         skipped: skipped[c],
         ...(options.keepCovariances ? { cPos: matrix(cPos), cNeg: matrix(cNeg) } : {}),
+        ...(all && { spectrum: all.slice(i * d, (i + 1) * d) }),
       })
     })
     return contrasts

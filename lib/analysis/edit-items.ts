@@ -46,6 +46,7 @@ export async function* editItems(
           run: encoded.runs[0],
           query,
           origin,
+          ...{ contrast: rule.contrast, term },
           ...(rule.counterfactual
             ? { donor: { run: encoded.runs[1], query: queryNeg, key: target } }
             : { target, other: tokenAt(encoded, target) }),

@@ -7,7 +7,7 @@ import { int64Tensor, type ModelInput } from '../model/inference/inputs.js'
 import type { WireTensor } from '../model/inference/session.js'
 import type { Model } from '../model/model.js'
 import { batchingFor, runFeeds } from './batch.js'
-import type { Run } from './encode.js'
+import type { EncodedTerm, Run } from './encode.js'
 
 export type Edit = 'swap' | 'patch' | 'ablate' | 'scale'
 
@@ -26,6 +26,9 @@ export interface EditItem {
   /** Token or class that is right, and the one that an edit may turn the answer to. */
   answer?: number
   other?: number
+  /** The whole term, of which the above is one pair. */
+  contrast: string
+  term: EncodedTerm
 }
 
 export interface EditShape {

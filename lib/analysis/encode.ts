@@ -2,7 +2,7 @@
 
 import path from 'node:path'
 import { type Located, resolvePosition } from '../contrast/positions.js'
-import type { Label, Labels, Prompt, PromptSource, TensorSource } from '../contrast/prompt.js'
+import type { Label, Labels, PairedTerm, Prompt, PromptSource, TensorSource } from '../contrast/prompt.js'
 import type { PlacedPrompt } from '../contrast/prompt-set.js'
 import { QkError } from '../errors.js'
 import { fixedLength } from '../model/inference/inputs.js'
@@ -16,7 +16,7 @@ export type Run =
   | { kind: 'inputs'; tensors: Record<string, { values: ArrayLike<number>; shape: readonly number[] }> }
 
 /** A term whose two halves may lie in different runs of the prompt. */
-export interface EncodedTerm {
+export interface EncodedTerm extends Pick<PairedTerm, 'label' | 'labelNeg' | 'negativeLabels'> {
   query: number
   positive: number[]
   queryNeg: number
@@ -56,6 +56,7 @@ export async function encodePrompt(model: Model, placed: PlacedPrompt): Promise<
     const terms = rule.terms!.map((term, i): EncodedTerm => {
       const at = `${where}: term ${i}`
       return {
+        ...term,
         query: resolvePosition(term.query, first.located, at),
         positive: term.positive.map((p) => resolvePosition(p, first.located, at)),
         queryNeg: resolvePosition(term.queryNeg, other, at),

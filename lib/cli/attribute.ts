@@ -14,6 +14,7 @@ interface Options extends AnalysisOptions {
   sides: AttributionSides
   centered?: boolean
   examples: number
+  points: number
 }
 
 export function registerAttribute(program: Command): void {
@@ -36,16 +37,22 @@ export function registerAttribute(program: Command): void {
     )
     .option('--centered', 'subtract the mean of each row, which softmax ignores')
     .option('--examples <n>', 'prompts whose rows are kept in --out and --json', parseWhole(0), 4)
+    .option(
+      '--points <n>',
+      'queries and keys a feature that are kept as points in its subspace',
+      parseWhole(0),
+      200,
+    )
     .action(run)
 }
 
 async function run(options: Options): Promise<void> {
-  const { heads, contrast, method, sides, centered, examples, seed, batchSize, features } = options
+  const { heads, contrast, method, sides, centered, examples, points, seed, batchSize, features } = options
   await runAnalysis(
     options,
     (model, prompts, result, update) =>
       attribute(model, prompts, {
-        ...{ result, heads, contrast, method, sides, centered, examples, seed, batchSize },
+        ...{ result, heads, contrast, method, sides, centered, examples, points, seed, batchSize },
         ...(features && { features }),
         onProgress: ({ prompts: done, total }) => update(done, total),
       }),

@@ -24,6 +24,7 @@ interface Options {
   seed: number
   batchSize: number
   covariances?: boolean
+  spectrum: boolean
   out: string
   json?: boolean
 }
@@ -47,6 +48,7 @@ export function registerDecompose(program: Command): void {
     .option('--seed <n>', 'seed of the decomposition', parseWhole(0), 0)
     .option('--batch-size <n>', 'prompts that go through the model together', parseWhole(1), 16)
     .option('--covariances', 'keep C+ and C- in the result')
+    .option('--no-spectrum', 'leave out the singular values that the rank rule cuts off')
     .requiredOption('--out <file>', 'result, .safetensors')
     .option('--json', 'print one JSON document')
     .action(run)
@@ -74,6 +76,7 @@ async function run(options: Options): Promise<void> {
     center: options.center,
     seed: options.seed,
     keepCovariances: options.covariances,
+    spectrum: options.spectrum,
   })
   disposeSums(sums)
   await result.save(options.out)

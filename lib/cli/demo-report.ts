@@ -1,4 +1,7 @@
-/** The report of `qkspace demo`: the bundled transformer's subspaces, tested on prompts that did not make them. */
+/**
+ * The report of `qkspace demo`: the bundled transformer's subspaces, tested on prompts that did not make them, and
+ * those of the paper's figures that take a few seconds.
+ */
 
 import path from 'node:path'
 import { attribute } from '../analysis/attribute.js'
@@ -6,6 +9,7 @@ import { intervene } from '../analysis/intervene.js'
 import { bundledFile, bundledWords } from '../bundled/files.js'
 import { boxesOrder } from '../contrast/families/boxes.js'
 import { openModel } from '../model/model.js'
+import { runPaper } from '../paper/index.js'
 import { writeReport } from '../report/report.js'
 import type { Result } from '../store/result.js'
 import { progressBar } from './output.js'
@@ -15,6 +19,9 @@ const SEED = 11
 const PROMPTS = 96
 /** Heads of largest order gap whose scores are split. */
 const HEADS = 4
+
+/** The cube of a toy's keys, swaps in it, and the interaction of its latents. */
+const FIGURES = [3, 4, 5]
 
 /** Writes `report.html` into the folder and returns its path; `ranked` lists heads by their order gap. */
 export async function writeDemoReport(
@@ -38,12 +45,14 @@ export async function writeDemoReport(
       ...{ result, heads: ranked[0].head, randoms: 5, onProgress },
       features: ['order', 'match', ['order', 'match']],
     })
+    const paper = await runPaper({ quick: true, only: FIGURES })
     const file = path.join(folder, 'report.html')
     const name = `${PROMPTS} new prompts`
     await writeReport(file, {
       results: [{ name: 'boxes.safetensors', value: result }],
       attributions: [{ name, value: attribution }],
       interventions: [{ name, value: interventions }],
+      papers: [{ name: `figures ${FIGURES.join(', ')}`, value: paper }],
     })
     return file
   } finally {

@@ -119,7 +119,7 @@ async function decomposeAll(model: Model, prompts: Prompt[], what: string): Prom
       batchSize: 64,
       onProgress: ({ prompts: done, total }) => bar.update(done, total),
     })
-    return await decompose(sums)
+    return await decompose(sums, { spectrum: true })
   } finally {
     bar.stop()
     if (sums) disposeSums(sums)

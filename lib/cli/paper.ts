@@ -1,8 +1,10 @@
 /** `qkspace paper`: the paper's figures again, on the bundled models. */
 
+import path from 'node:path'
 import { type Command, InvalidArgumentError } from 'commander'
 import { FIGURE_NUMBERS, runPaper } from '../paper/index.js'
 import { preparePaperFolder, writePaper } from '../paper/write.js'
+import { checkReportPath, writeReport } from '../report/report.js'
 import { parseNames, parseSeed } from './options.js'
 import { printJson, printLine, printTable, progressBar } from './output.js'
 
@@ -18,7 +20,7 @@ export function registerPaper(program: Command): void {
   program
     .command('paper')
     .description('figures 2 to 10 of arXiv 2602.04752 on the bundled models, and which of its claims held')
-    .option('--out <folder>', 'where the tables are saved, JSON and CSV', 'results/paper')
+    .option('--out <folder>', 'where tables, JSON and CSV, and report.html are saved', 'results/paper')
     .option('--quick', 'fewer prompts, and no toys trained')
     .option('--only <figures>', 'figures with commas, as in 2,4 (default: all)', parseFigures)
     .option('--seed <n>', 'seed of prompts, controls and intervals', parseSeed, 1)
@@ -36,18 +38,21 @@ function parseFigures(value: string): number[] {
 
 async function run({ out, quick = false, only, seed, json }: Options): Promise<void> {
   await preparePaperFolder(out)
+  const page = path.join(out, 'report.html')
+  await checkReportPath(page)
   const bar = progressBar('experiments')
   const report = await runPaper({
     ...{ quick, seed, ...(only && { only }) },
     onProgress: ({ done, total }) => bar.update(done, total),
   }).finally(() => bar.stop())
   const files = await writePaper(out, report)
+  await writeReport(page, { papers: [{ name: path.basename(files[0]), value: report }] })
   if (json) {
     const figures = report.figures.map(({ tables, ...claim }) => ({
       ...claim,
       tables: tables.map(({ name }) => name),
     }))
-    printJson({ ...report, figures, files })
+    printJson({ ...report, figures, files, report: page })
     return
   }
   printTable(
@@ -55,5 +60,5 @@ async function run({ out, quick = false, only, seed, json }: Options): Promise<v
     report.figures.map(({ figure, held, claim }) => [figure, held ? 'yes' : 'no', claim]),
   )
   for (const { figure, title, why } of report.figures) printLine(`\n${figure}  ${title}\n   ${why}`)
-  printLine(`\nsaved ${files[0]}, and ${files.length - 1} tables as CSV beside it`)
+  printLine(`\nsaved ${files[0]}, and ${files.length - 1} tables as CSV beside it; open ${page} in a browser`)
 }

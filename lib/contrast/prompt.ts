@@ -12,6 +12,13 @@ export interface Term {
   query: Position
   positive?: Position[]
   negative?: Position[]
+  /**
+   * What the query and its positive keys are, for the legend of pictures. In a counterfactual: what its query and
+   * its negative keys are.
+   */
+  label?: string
+  /** What each negative key is; not in a counterfactual, where `label` says it. */
+  negativeLabels?: string[]
 }
 
 export type Label = string | number | null
@@ -60,10 +67,24 @@ export interface Prompt extends PromptSource, ContrastRule {
   group?: string
 }
 
-/** A rule whose two halves are side by side; `other` says that the negative half is of the second run. */
+/** The two halves of a term, side by side. */
+export interface PairedTerm {
+  query: Position
+  positive: Position[]
+  queryNeg: Position
+  negative: Position[]
+  /** Of the query and the positive keys. */
+  label?: string
+  /** Of the query of a counterfactual's half. */
+  labelNeg?: string
+  /** One a negative key. */
+  negativeLabels?: string[]
+}
+
+/** A rule whose two halves are side by side; `counterfactual` says that the negative half is of the second run. */
 export interface TermRule {
   contrast: string
-  terms?: { query: Position; positive: Position[]; queryNeg: Position; negative: Position[] }[]
+  terms?: PairedTerm[]
   labels?: Labels
   counterfactual: boolean
 }
@@ -181,14 +202,14 @@ function pairTerms(terms: Term[], others: Term[] | undefined, where: string, fai
         hint: `Leave the term out, or give it "${side}" positions${others ? ' (negative ones in the counterfactual)' : ''}.`,
       })
     }
-    const known = others ? ['query', 'positive'] : ['query', 'positive', 'negative']
+    const known = ['query', 'positive', 'label', ...(others ? [] : ['negative', 'negativeLabels'])]
     checkKeys(
       term,
       known,
       others ? `term ${i}, whose negatives are in the counterfactual,` : `term ${i}`,
       fail,
     )
-    if (others) checkKeys(other, ['query', 'negative'], `term ${i} of the counterfactual`, fail)
+    if (others) checkKeys(other, ['query', 'negative', 'label'], `term ${i} of the counterfactual`, fail)
     if (term.query === undefined || other.query === undefined) fail(`term ${i} has no "query" position`)
     for (const [side, set] of [
       ['positive', term.positive],
@@ -197,8 +218,40 @@ function pairTerms(terms: Term[], others: Term[] | undefined, where: string, fai
       if (set !== undefined && !Array.isArray(set)) fail(`term ${i}: "${side}" is a list of positions`)
       if (set === undefined || set.length === 0) empty(side)
     }
-    return { query: term.query, positive: term.positive!, queryNeg: other.query, negative: other.negative! }
+    return {
+      ...{ query: term.query, positive: term.positive!, queryNeg: other.query, negative: other.negative! },
+      ...termLabels(term, others && other, i, fail),
+    }
   })
+}
+
+/** The labels of a term's two halves; `other` is the half of a counterfactual. */
+function termLabels(
+  { label, negative, negativeLabels }: Term,
+  other: Term | undefined,
+  index: number,
+  fail: Fail,
+): Pick<PairedTerm, 'label' | 'labelNeg' | 'negativeLabels'> {
+  const isLabel = (value: unknown) => typeof value === 'string' && value !== ''
+  for (const value of [label, other?.label]) {
+    if (value !== undefined && !isLabel(value)) fail(`term ${index}: "label" is a text, not empty`)
+  }
+  if (
+    negativeLabels !== undefined &&
+    !(
+      Array.isArray(negativeLabels) &&
+      negativeLabels.length === negative!.length &&
+      negativeLabels.every(isLabel)
+    )
+  ) {
+    fail(`term ${index}: "negativeLabels" is a list of texts, one a negative position`)
+  }
+  const ofNegatives = other?.label === undefined ? negativeLabels : other.negative!.map(() => other.label!)
+  return {
+    ...(label !== undefined && { label }),
+    ...(other?.label !== undefined && { labelNeg: other.label }),
+    ...(ofNegatives && { negativeLabels: ofNegatives }),
+  }
 }
 
 function checkLabels(labels: Labels, fail: Fail): void {

@@ -150,8 +150,12 @@ function cut(text: string, prefill: string | undefined, where: string): { messag
   return { message: text.slice(0, -prefill.length).trimEnd(), opening: prefill }
 }
 
-function movedTerm({ query, positive, negative }: Term, move: (position: Position) => Position): Term {
+function movedTerm(
+  { query, positive, negative, ...labels }: Term,
+  move: (position: Position) => Position,
+): Term {
   return {
+    ...labels,
     query: move(query),
     ...(positive && { positive: positive.map(move) }),
     ...(negative && { negative: negative.map(move) }),

@@ -1,15 +1,15 @@
 /** Figure 3: inside the recovered subspaces, keys and queries of a task 1 toy stand at the corners of a cube. */
 
+import { coordinates, principalComponents } from '../analysis/geometry.js'
 import { bundledFile } from '../bundled/files.js'
 import { openModel } from '../model/model.js'
 import { decomposeToy } from '../toy/decompose.js'
 import { readToyConfig } from '../toy/export.js'
 import { retrievalPrompts } from '../toy/retrieval.js'
-import { ToyTask } from '../toy/task.js'
+import { signs, ToyTask } from '../toy/task.js'
 import { captureRows } from './capture-rows.js'
 import { cornerFit, halves, separation } from './clusters.js'
 import { type Cell, derivedSeed, type FigureContext, type PaperFigure, percent } from './figure.js'
-import { coordinates, principalComponents } from './geometry.js'
 
 /** Bars: corners tell held-out rows apart, hold most of the variance, and are those of a parallelepiped. */
 const BARS = { accuracy: 0.95, between: 0.9, cube: 0.95 }
@@ -33,9 +33,7 @@ export async function figure3({ sizes, seed, signal }: FigureContext): Promise<P
     ['z2', config.r1, config.r1 + config.r2],
   ] as const) {
     const { u, v, rank, headDim } = result.head('L0H0').contrast(latent)
-    const labels = captured.prompts.map((p) =>
-      [...latents[p].subarray(from, to)].map((x) => (x > 0 ? '+' : '-')).join(''),
-    )
+    const labels = captured.prompts.map((p) => signs(latents[p].subarray(from, to)))
     for (const [side, rows, data] of [
       ['key', captured.k, v],
       ['query', captured.q, u],

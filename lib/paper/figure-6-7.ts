@@ -3,6 +3,7 @@
 import { accumulate, disposeSums } from '../analysis/accumulate.js'
 import { type Basis, randomBasis, unionBasis } from '../analysis/basis.js'
 import { decompose } from '../analysis/decompose.js'
+import { coordinates, principalComponents, principalCosines } from '../analysis/geometry.js'
 import { intervene } from '../analysis/intervene.js'
 import { bundledFile, bundledWords } from '../bundled/files.js'
 import { type CategoriesOptions, categoryPrompts } from '../contrast/families/categories.js'
@@ -13,7 +14,6 @@ import { basisOf } from './binding.js'
 import { type CapturedRows, captureRows } from './capture-rows.js'
 import { separation } from './clusters.js'
 import { type Cell, derivedSeed, type FigureContext, type PaperFigure, percent } from './figure.js'
-import { coordinates, principalComponents, principalCosines } from './geometry.js'
 import { SWAP_COLUMNS, swapRows, variantOf } from './swap-table.js'
 
 /** The bundled transformer's filter head (lib/bundled/README.md). */

@@ -1,13 +1,13 @@
 /** Figures 8 and 9: a head binds by order and by word, in two subspaces; only both together carry its attention. */
 
 import { unionBasis } from '../analysis/basis.js'
+import { coordinates, principalComponents, principalCosines } from '../analysis/geometry.js'
 import { intervene } from '../analysis/intervene.js'
 import type { Result } from '../store/result.js'
 import { type BoxesExperiment, basisOf, boxesExperiment, PAIRS } from './binding.js'
 import { captureRows } from './capture-rows.js'
 import { halves, separation } from './clusters.js'
 import { type Cell, type FigureContext, type PaperFigure, percent } from './figure.js'
-import { coordinates, principalComponents, principalCosines } from './geometry.js'
 import { SWAP_COLUMNS, swapRows, variantOf } from './swap-table.js'
 
 /** Bars: flips of the joint swap and of random subspaces of its rank. */

@@ -1,10 +1,24 @@
 /** The report as files: one JSON document of everything, and one CSV a table. */
 
+import { rm } from 'node:fs/promises'
 import path from 'node:path'
 import { makeFolder, writeFileAtomically } from '../store/atomic-file.js'
 import { checkJsonPath, writeJsonFile } from '../store/json-file.js'
 import type { Cell, PaperTable } from './figure.js'
 import type { PaperReport } from './index.js'
+
+/** Tables by figure, so that those of an earlier run with other figures are known as ours. */
+const TABLES: Record<string, readonly string[]> = {
+  2: ['ranks', 'spectrum'],
+  3: ['clusters', 'points'],
+  4: ['swaps'],
+  5: ['blocks', 'interaction'],
+  '6-7': ['categories', 'separation', 'cosines', 'points', 'swaps'],
+  '8-9': ['heads', 'subspaces', 'cosines', 'places', 'points', 'swaps'],
+  10: ['explained', 'scores'],
+}
+
+const tableFile = (figure: string, table: string): string => `figure-${figure}-${table}.csv`
 
 const document = (folder: string) => path.join(folder, 'paper.json')
 
@@ -14,12 +28,18 @@ export async function preparePaperFolder(folder: string): Promise<void> {
   await checkJsonPath(document(folder))
 }
 
-/** Returns the files' paths, the document first; each appears whole or not at all. Errors: ERR_FILE. */
+/**
+ * Returns the files' paths, the document first; each appears whole or not at all. Tables that an earlier run left
+ * in the folder are removed: they would pass for those of this one. Errors: ERR_FILE.
+ */
 export async function writePaper(folder: string, report: PaperReport): Promise<string[]> {
   const files = [document(folder)]
+  for (const [figure, names] of Object.entries(TABLES)) {
+    for (const name of names) await rm(path.join(folder, tableFile(figure, name)), { force: true })
+  }
   for (const { figure, tables } of report.figures) {
     for (const table of tables) {
-      const file = path.join(folder, `figure-${figure}-${table.name}.csv`)
+      const file = path.join(folder, tableFile(figure, table.name))
       await writeFileAtomically(file, [Buffer.from(csvText(table))])
       files.push(file)
     }

@@ -2,6 +2,7 @@
 
 import type { AttributionReport } from '../analysis/attribute.js'
 import type { InterventionReport } from '../analysis/intervene.js'
+import type { PaperReport } from '../paper/index.js'
 import type { HeadInfo, Result, ResultInfo } from '../store/result.js'
 import { versions } from '../versions.js'
 
@@ -12,10 +13,12 @@ export interface Named<T> {
 }
 
 export interface ReportParts {
-  /** At least one. */
-  results: readonly Named<Result>[]
+  /** At least one, or a paper. */
+  results?: readonly Named<Result>[]
   attributions?: readonly Named<AttributionReport>[]
   interventions?: readonly Named<InterventionReport>[]
+  /** What `runPaper` returns. */
+  papers?: readonly Named<PaperReport>[]
 }
 
 export interface ReportDocument {
@@ -24,16 +27,18 @@ export interface ReportDocument {
   versions: Record<string, string>
   results: (Omit<ResultInfo, 'heads'> & {
     name: string
-    heads: Record<string, Record<string, HeadInfo & { s: number[] }>>
+    heads: Record<string, Record<string, HeadInfo & { s: number[]; spectrum?: number[] }>>
   })[]
   attributions: (AttributionReport & { name: string })[]
   interventions: (InterventionReport & { name: string })[]
+  papers: (PaperReport & { name: string })[]
 }
 
 export function reportDocument({
-  results,
+  results = [],
   attributions = [],
   interventions = [],
+  papers = [],
 }: ReportParts): ReportDocument {
   return {
     format: 'qkspace-report',
@@ -42,6 +47,7 @@ export function reportDocument({
     results: results.map(({ name, value }) => ({ ...value.info, name, heads: spectra(value) })),
     attributions: attributions.map(({ name, value }) => ({ ...value, name })),
     interventions: interventions.map(({ name, value }) => ({ ...value, name })),
+    papers: papers.map(({ name, value }) => ({ ...value, name })),
   }
 }
 
@@ -52,8 +58,15 @@ function spectra(result: Result): ReportDocument['results'][number]['heads'] {
       head,
       Object.fromEntries(
         result.head(head).contrastNames.map((name) => {
-          const s = Array.from(result.head(head).contrast(name).s)
-          return [name, { ...result.info.heads[head][name], s }]
+          const { s, spectrum } = result.head(head).contrast(name)
+          return [
+            name,
+            {
+              ...result.info.heads[head][name],
+              s: Array.from(s),
+              ...(spectrum && { spectrum: Array.from(spectrum, (x) => Number(x.toPrecision(8))) }),
+            },
+          ]
         }),
       ),
     ]),

@@ -38,7 +38,9 @@ ${scripts.join('\n')}
 
 function title({ results }: ReportDocument): string {
   const models = new Set(results.map(({ model }) => model.path.split(/[\\/]/).at(-1)))
-  return `${[...models].join(', ')}: query-key subspaces`
+  return models.size > 0
+    ? `${[...models].join(', ')}: query-key subspaces`
+    : 'The paper’s figures: query-key subspaces'
 }
 
 /** `<` would let a prompt's text end the script; JSON may write it as an escape. */

@@ -13,12 +13,18 @@ const SCRIPTS = [
   'figure.js',
   'selection.js',
   'overview.js',
+  'cells.js',
   'maps.js',
   'spectrum.js',
+  'scatter.js',
+  'geometry.js',
+  'grouped-bars.js',
   'interventions.js',
   'explained.js',
   'tokens.js',
+  'stacked-scores.js',
   'attribution.js',
+  'paper.js',
   'main.js',
 ]
 
@@ -36,13 +42,20 @@ export function pageScript(): string {
     const source = pageFile(file)
     const exported = [...source.matchAll(/^export (?:const|function) (?:\{ (.+) \}|(\w+))/gm)]
     const body = source
-      .replace(/^import (\{[^}]*\}) from '\.\/(\w+)\.js'$/gm, 'const $1 = $2Module')
+      .replace(
+        /^import (\{[^}]*\}) from '\.\/([\w-]+)\.js'$/gm,
+        (_, imported: string, name: string) => `const ${imported} = ${variable(name)}`,
+      )
       .replace(/^export (?=const|function)/gm, '')
     const names = exported.map(([, several, one]) => several ?? one).join(', ')
-    return `const ${path.basename(file, '.js')}Module = (() => {\n${body}\nreturn { ${names} }\n})()\n`
+    return `const ${variable(path.basename(file, '.js'))} = (() => {\n${body}\nreturn { ${names} }\n})()\n`
   })
   return `(() => {\n'use strict'\n${modules.join('\n')}})()\n`
 }
+
+/** The exports of a module, as in `groupedBarsModule` of `grouped-bars`. */
+const variable = (name: string): string =>
+  `${name.replace(/-(\w)/g, (_, letter) => letter.toUpperCase())}Module`
 
 /** D3 and Observable Plot as their packages ship them for browsers. */
 export function plotScripts(): string[] {

@@ -1,13 +1,15 @@
-/** Reads what `qkspace attribute --out` and `qkspace intervene --out` wrote. */
+/** Reads what `qkspace attribute --out`, `qkspace intervene --out` and `qkspace paper` wrote. */
 
 import { readFile } from 'node:fs/promises'
 import type { AttributionReport } from '../analysis/attribute.js'
 import type { InterventionReport } from '../analysis/intervene.js'
 import { QkError } from '../errors.js'
+import type { PaperReport } from '../paper/index.js'
 
 const KINDS = {
-  attribution: { command: 'attribute', option: '--attribution' },
-  interventions: { command: 'intervene', option: '--interventions' },
+  attribution: { command: 'attribute --out', option: '--attribution' },
+  interventions: { command: 'intervene --out', option: '--interventions' },
+  paper: { command: 'paper', option: '--paper' },
 } as const
 
 type Kind = keyof typeof KINDS
@@ -22,6 +24,11 @@ export async function readInterventions(file: string): Promise<InterventionRepor
   return (await readDocument(file, 'interventions')) as InterventionReport
 }
 
+/** Errors: ERR_FILE, ERR_FORMAT. */
+export async function readPaper(file: string): Promise<PaperReport> {
+  return (await readDocument(file, 'paper')) as PaperReport
+}
+
 async function readDocument(file: string, wanted: Kind): Promise<unknown> {
   const text = await readFile(file, 'utf8').catch((cause) => {
     throw new QkError('ERR_FILE', `cannot read ${file}: ${(cause as Error).message}`, { cause })
@@ -32,16 +39,16 @@ async function readDocument(file: string, wanted: Kind): Promise<unknown> {
     value = JSON.parse(text)
   } catch (cause) {
     throw new QkError('ERR_FORMAT', `${file} is not a JSON document`, {
-      hint: `${option} takes what \`qkspace ${command} --out\` writes.`,
+      hint: `${option} takes what \`qkspace ${command}\` writes.`,
       cause,
     })
   }
   const kind = kindOf(value)
   if (kind === wanted) return value
-  throw new QkError('ERR_FORMAT', `${file} was not written by \`qkspace ${command} --out\``, {
+  throw new QkError('ERR_FORMAT', `${file} was not written by \`qkspace ${command}\``, {
     hint: kind
       ? `It was written by \`qkspace ${KINDS[kind].command}\`: give it with ${KINDS[kind].option}.`
-      : `${option} takes what \`qkspace ${command} --out\` writes.`,
+      : `${option} takes what \`qkspace ${command}\` writes.`,
   })
 }
 
@@ -51,6 +58,7 @@ function kindOf(value: unknown): Kind | undefined {
     value !== null &&
     typeof (value as Record<string, unknown>)[key] === kind &&
     (value as Record<string, unknown>)[key] !== null
+  if (is('paper', 'string') && is('figures', 'object') && is('sizes', 'object')) return 'paper'
   if (!is('heads', 'object') || !is('prompts', 'object')) return undefined
   if (is('examples', 'object') && is('features', 'object') && is('method', 'string')) return 'attribution'
   if (is('variants', 'object') && is('edit', 'string')) return 'interventions'

@@ -1,4 +1,4 @@
-/** Writes results, attributions and interventions as one self-contained HTML page. */
+/** Writes results, attributions, interventions and the paper's figures as one self-contained HTML page. */
 
 import { QkError, refuseUnknownKeys } from '../errors.js'
 import { checkReplaceable, fileStart, writeFileAtomically } from '../store/atomic-file.js'
@@ -11,11 +11,12 @@ import { REPORT_START, reportHtml } from './html.js'
  * ERR_ARGUMENT; nothing is left behind.
  */
 export async function writeReport(file: string, parts: ReportParts): Promise<number> {
-  refuseUnknownKeys(parts, ['results', 'attributions', 'interventions'], 'writeReport')
-  if (!Array.isArray(parts.results) || parts.results.length === 0) {
-    throw new QkError('ERR_ARGUMENT', 'a report needs at least one result')
+  refuseUnknownKeys(parts, ['results', 'attributions', 'interventions', 'papers'], 'writeReport')
+  const { results = [], papers = [] } = parts
+  if (results.length === 0 && papers.length === 0) {
+    throw new QkError('ERR_ARGUMENT', 'a report needs at least one result, or a paper')
   }
-  if (!parts.results.every(({ value }) => value instanceof Result)) {
+  if (!results.every(({ value }) => value instanceof Result)) {
     throw new QkError('ERR_TYPE', 'writeReport takes results as { name, value }', {
       hint: 'The value is what `decompose` or `loadResult` returns.',
     })

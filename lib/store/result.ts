@@ -26,6 +26,8 @@ export interface ContrastSubspace {
   terms: number
   /** Label-matched queries that were left out because one of their sets was empty. */
   skipped: number
+  /** All singular values of ΔC, [d], descending, where they were asked for; the first of them are `s`. */
+  spectrum?: Float64Array
   /** C+ and C-, [d, d], where they were asked for. */
   cPos?: Float64Array
   cNeg?: Float64Array
@@ -132,7 +134,7 @@ export class Result {
   }
 
   /**
-   * Writes `L16H1.order.u`, `.s`, `.v` (and `.c_pos`, `.c_neg` where kept), with `info` as JSON in the
+   * Writes `L16H1.order.u`, `.s`, `.v` (and `.spectrum`, `.c_pos`, `.c_neg` where kept), with `info` as JSON in the
    * metadata. Errors: ERR_FILE; nothing is left behind.
    */
   async save(file: string, options: SaveOptions = {}): Promise<void> {
@@ -144,11 +146,12 @@ export class Result {
     const as = (data: Float64Array) => (options.dtype === 'f32' ? Float32Array.from(data) : data)
     const tensors: [string, StoredTensor][] = []
     for (const [head, contrasts] of this.heads) {
-      for (const [contrast, { u, s, v, rank, headDim: d, cPos, cNeg }] of contrasts) {
+      for (const [contrast, { u, s, v, rank, headDim: d, spectrum, cPos, cNeg }] of contrasts) {
         const name = `${head}.${contrast}`
         tensors.push([`${name}.u`, { data: as(u), shape: [d, rank] }])
         tensors.push([`${name}.s`, { data: as(s), shape: [rank] }])
         tensors.push([`${name}.v`, { data: as(v), shape: [d, rank] }])
+        if (spectrum) tensors.push([`${name}.spectrum`, { data: as(spectrum), shape: [spectrum.length] }])
         if (cPos) tensors.push([`${name}.c_pos`, { data: as(cPos), shape: [d, d] }])
         if (cNeg) tensors.push([`${name}.c_neg`, { data: as(cNeg), shape: [d, d] }])
       }
@@ -180,7 +183,7 @@ export async function loadResult(file: string): Promise<Result> {
         return tensor
       }
       const u = need('u')
-      const matrix = (part: string) => {
+      const kept = (part: string) => {
         const tensor = read(part)
         return tensor && Float64Array.from(tensor.data)
       }
@@ -190,8 +193,9 @@ export async function loadResult(file: string): Promise<Result> {
         s: Float64Array.from(need('s').data),
         v: Float64Array.from(need('v').data),
         headDim: u.shape[0],
-        cPos: matrix('c_pos'),
-        cNeg: matrix('c_neg'),
+        ...(read('spectrum') && { spectrum: kept('spectrum') }),
+        cPos: kept('c_pos'),
+        cNeg: kept('c_neg'),
       })
     }
     heads.set(head, loaded)

@@ -2,7 +2,7 @@
 
 import type { Prompt } from '../contrast/prompt.js'
 import { seededRandom } from '../random.js'
-import type { ToyTask } from './task.js'
+import { signs, type ToyTask } from './task.js'
 
 export interface RetrievalPrompts {
   /**
@@ -37,7 +37,12 @@ export function retrievalPrompts(task: ToyTask, count: number, seed: number): Re
     prompts.push({
       id: `retrieval-${prompts.length}`,
       contrast: 'retrieval',
-      terms: [{ query: 0, positive: [target], negative: neither }],
+      terms: [
+        {
+          ...{ query: 0, positive: [target], negative: neither, label: signs(wanted) },
+          negativeLabels: neither.map((t) => signs(tokens[t])),
+        },
+      ],
       inputs: {
         context: { data: batch.tokens.slice(), shape: [context, dModel] },
         query: { data: batch.queries.slice(), shape: [1, dModel] },

@@ -148,7 +148,11 @@ export class ToyTask {
             this.drawLatents(random, redrawn)
             const shared = redrawn.slice()
             shared.set(wanted.subarray(from, to), from)
-            return { query: 0, positive: [put(shared)], negative: [put(redrawn)] }
+            return {
+              ...{ query: 0, positive: [put(shared)], negative: [put(redrawn)] },
+              label: signs(wanted.subarray(from, to)),
+              negativeLabels: [signs(redrawn.subarray(from, to))],
+            }
           })
           return [name, { terms }]
         }),
@@ -220,6 +224,11 @@ function drawNormals(random: Random, out: Float64Array): void {
     out[i] = radius * Math.cos(angle)
     if (i + 1 < out.length) out[i + 1] = radius * Math.sin(angle)
   }
+}
+
+/** The signs of latents, as in `+-+`: in task 1 they say all of them, in task 2 the corner that they lie towards. */
+export function signs(latents: Float64Array): string {
+  return Array.from(latents, (x) => (x > 0 ? '+' : '-')).join('')
 }
 
 function same(a: Float64Array, b: Float64Array): boolean {

@@ -70,9 +70,24 @@ export function boxesOrder(options: BoxesOptions): Prompt[] {
       id: `order-${i}`,
       contrast: 'order',
       text,
-      terms: [{ query: -1, positive: [keys[asked]], negative: keys.filter((_, j) => j !== asked) }],
+      terms: [
+        {
+          query: -1,
+          positive: [keys[asked]],
+          negative: keys.filter((_, j) => j !== asked),
+          label: ordinal(asked),
+          negativeLabels: keys.map((_, j) => ordinal(j)).filter((_, j) => j !== asked),
+        },
+      ],
     }
   })
+}
+
+/** Place `index`, counted from 0, in words: 1st, 2nd, 3rd, 4th, 11th, 21st. */
+function ordinal(index: number): string {
+  const place = index + 1
+  const teen = Math.floor((place % 100) / 10) === 1
+  return `${place}${(teen ? undefined : ['th', 'st', 'nd', 'rd'][place % 10]) ?? 'th'}`
 }
 
 /** What a lexical counterfactual changes: the word in the list and in the question, or in the question only. */
@@ -107,8 +122,8 @@ export function boxesLexical(
       change === 'question' || list !== listed ? list : list.map((w, j) => (j === asked ? replacement : w))
     const here = run(objects, boxes, asked, question)
     const there = run(replaced(objects), replaced(boxes), asked, question, replacement)
-    const positive: Term[] = [{ query: -1, positive: [here.keys[asked]] }]
-    const negative: Term[] = [{ query: -1, negative: [there.keys[asked]] }]
+    const positive: Term[] = [{ query: -1, positive: [here.keys[asked]], label: word }]
+    const negative: Term[] = [{ query: -1, negative: [there.keys[asked]], label: replacement }]
     const names = words.length < cues.length ? [name, `${name} ${word}`] : [name]
     const rules = (terms: Term[]) => Object.fromEntries(names.map((n) => [n, { terms }]))
     return {

@@ -77,17 +77,26 @@ export function categoryPrompts(options: CategoriesOptions): Prompt[] {
       matching === 1
         ? [Math.floor(i / asked.length) % items]
         : random.sample([...Array(items).keys()], matching).sort((a, b) => a - b)
-    const { text, spans } = lay(drawList(random, categories, category, items, places), category)
+    const words = drawList(random, categories, category, items, places)
+    const { text, spans } = lay(words, category)
     const keys = spans.map(lastTokenOf)
     const at = (wanted: readonly number[]) => wanted.map((place) => keys[place])
     const others = [...keys.keys()].filter((place) => !places.includes(place))
-    const terms: Term[] = [{ query: -1, positive: at(places), negative: at(others) }]
+    const terms: Term[] = [
+      {
+        ...{ query: -1, positive: at(places), negative: at(others), label: category },
+        negativeLabels: others.map((place) => categoryOf(categories, words[place])),
+      },
+    ]
     const contrasts: Prompt['contrasts'] = { [category]: { terms } }
     if (pooled) contrasts[POOLED] = { terms }
     if (select !== 'all') {
       const wanted = select === 'first' ? places[0] : places[matching - 1]
       const rest = places.filter((place) => place !== wanted)
-      contrasts[select] = { terms: [{ query: -1, positive: at([wanted]), negative: at(rest) }] }
+      const negativeLabels = rest.map(() => category)
+      contrasts[select] = {
+        terms: [{ query: -1, positive: at([wanted]), negative: at(rest), label: category, negativeLabels }],
+      }
     }
     return { id: `category-${i}`, contrasts, text }
   })
@@ -110,6 +119,11 @@ function drawList(
     list.splice(place, 0, own[i])
   })
   return list
+}
+
+/** The first category that has the word. */
+function categoryOf(categories: CategoriesOptions['categories'], word: string): string {
+  return Object.keys(categories).find((name) => categories[name].includes(word))!
 }
 
 /** The words that are of other categories and not of this one. */

@@ -2,13 +2,11 @@
 
 import { absent, el, menu, number, percent } from './dom.js'
 import { explained } from './explained.js'
-import { figure, frame } from './figure.js'
-import { Plot } from './library.js'
+import { figure } from './figure.js'
 import { onSelect, report, selection } from './selection.js'
-import { colour, featureColour } from './theme.js'
+import { REST, stackedScores, stackKey } from './stacked-scores.js'
 import { readable, tokenText } from './tokens.js'
 
-const REST = 'rest'
 const TOTAL = 'total'
 
 export function attribution() {
@@ -64,19 +62,15 @@ function example(own, index) {
     title: () => `Scores of ${row().head}, token by token`,
     caption: () =>
       `Scaled attention scores of the query at token ${row().query} (“${readable(textOf(prompt())[row().query] ?? '')}”) with every key${own.centered ? ', less the row’s mean' : ''}: parts stacked, negative ones below zero; the line is their sum, the full score. The features explain ${percent(row().explained)} of this row’s energy.`,
-    key: () => [
-      ...own.features.map((name, i) => ({ text: name, fill: featureColour(i) })),
-      { text: REST, fill: colour('rest') },
-      { text: 'full score', fill: colour('ink'), line: true },
-    ],
-    draw: (width) => drawBars(width, rowsLong(), row(), textOf(prompt()), own.features),
+    key: () => stackKey(own.features),
+    draw: (width) => stackedScores(width, rowsLong(), row().total, textOf(prompt()), own.features),
     rows: () =>
       row().total.map((total, i) => ({
         ...{ token: i, word: textOf(prompt())[i], total },
         ...Object.fromEntries([...own.features, REST].map((name) => [name, valuesOf(name)[i]])),
       })),
     after: (plot) => {
-      const hits = [...plot.querySelectorAll('g[aria-label="hits"] rect')]
+      const hits = [...plot.querySelectorAll('g.hits rect')]
       hits.forEach((rect, i) => {
         rect.addEventListener('mouseenter', () =>
           text.querySelector(`[data-token="${i}"]`)?.dispatchEvent(new Event('mouseenter')),
@@ -86,7 +80,7 @@ function example(own, index) {
     },
   })
   const mark = () => {
-    const hits = bars.node.querySelectorAll('g[aria-label="hits"] rect')
+    const hits = bars.node.querySelectorAll('g.hits rect')
     hits.forEach((rect, i) => {
       rect.setAttribute('fill-opacity', i === state.token && state.told ? '0.14' : '0')
     })
@@ -187,61 +181,3 @@ const opening = (words) => {
   const text = words.map(readable).join(' ').replace(/\s+/g, ' ').trim()
   return text.length > 60 ? `${text.slice(0, 58)} …` : text
 }
-
-const LEAST = 17
-
-function drawBars(width, rows, { total }, words, features) {
-  const keys = total.map((_, i) => i)
-  const order = [...features, REST]
-  const fill = (part) => (part === REST ? colour('rest') : featureColour(features.indexOf(part)))
-  const totals = keys.map((i) => ({ token: i, value: total[i] }))
-  return frame({
-    width: Math.max(width, 60 + keys.length * LEAST),
-    height: 330,
-    ...{ marginLeft: 44, marginRight: 12, marginBottom: 64 },
-    x: {
-      ...{ type: 'band', domain: keys, label: null, tickSize: 0, padding: 0.12 },
-      ...{ tickRotate: -60, tickFormat: (i) => clipped(readable(words[i] ?? '')) },
-    },
-    y: { grid: true, label: 'score', labelArrow: 'none', nice: true },
-    marks: [
-      Plot.barY(rows, {
-        ...Plot.stackY({ x: 'token', y: 'value', z: 'part', order }),
-        fill: { value: (r) => fill(r.part), scale: null },
-      }),
-      Plot.ruleY([0], { stroke: colour('ink') }),
-      Plot.line(totals, { x: 'token', y: 'value', stroke: colour('ink'), strokeWidth: 1.25 }),
-      Plot.dot(totals, {
-        x: 'token',
-        y: 'value',
-        r: 2.5,
-        fill: colour('ink'),
-        stroke: colour('surface'),
-        strokeWidth: 0.75,
-      }),
-      Plot.barY(totals, {
-        x: 'token',
-        y1: (r) => extent(rows, total, r)[0],
-        y2: (r) => extent(rows, total, r)[1],
-        fill: colour('ink'),
-        fillOpacity: 0,
-        inset: -2,
-        ariaLabel: 'hits',
-      }),
-    ],
-  })
-}
-
-/** The whole height of the drawing, so that a token is hit wherever in its column. */
-function extent(rows, total) {
-  let [low, high] = [0, 0]
-  const sums = total.map(() => [0, 0])
-  for (const { token, value } of rows) sums[token][value < 0 ? 0 : 1] += value
-  for (const [below, above] of sums) {
-    low = Math.min(low, below)
-    high = Math.max(high, above)
-  }
-  return [low, high]
-}
-
-const clipped = (word) => (word.length > 10 ? `${word.slice(0, 9)}…` : word)

@@ -9,7 +9,7 @@ const figures = new Set()
 /**
  * `draw(width)` gives an SVG, or a sentence where there is nothing to draw; `rows()` the numbers behind it, one
  * object a row; `key()` what its colours mean, `fileKey()` the same in files, where nothing else tells; `after`
- * is called with every new drawing.
+ * is called with every new drawing. `redraw` follows what all of them say, `redrawPlot` the drawing alone.
  */
 export function figure({ id, title, caption, draw, rows, key = () => [], fileKey = key, after }) {
   const plot = el('div', { class: 'plot' })
@@ -44,10 +44,24 @@ export function figure({ id, title, caption, draw, rows, key = () => [], fileKey
     heading.textContent = title()
     words.textContent = caption()
     legend.replaceChildren(
-      ...key().map(({ text, fill, line }) =>
-        el('span', {}, el('i', { style: `background:${fill}`, class: line ? 'line' : undefined }), text),
+      ...key().map(({ text, fill, shape, hollow }) =>
+        el(
+          'span',
+          {},
+          el('i', { style: `${hollow ? 'border-color' : 'background'}:${fill}`, class: shape }),
+          text,
+        ),
       ),
     )
+    redrawPlot()
+    for (const button of buttons) {
+      const kind = button.dataset.kind
+      button.setAttribute('aria-label', `Download “${title()}” as ${kind.toUpperCase()}`)
+      button.hidden = !plot.querySelector('svg') && kind !== 'csv'
+    }
+    fillNumbers()
+  }
+  const redrawPlot = () => {
     const picture = draw(Math.max(plot.clientWidth, 200))
     const isDrawing = picture instanceof SVGElement
     if (isDrawing) {
@@ -55,17 +69,11 @@ export function figure({ id, title, caption, draw, rows, key = () => [], fileKey
       picture.setAttribute('aria-label', `${title()}. ${caption()}`)
     }
     plot.replaceChildren(isDrawing ? picture : el('p', { class: 'absent' }, picture))
-    for (const button of buttons) {
-      const kind = button.dataset.kind
-      button.setAttribute('aria-label', `Download “${title()}” as ${kind.toUpperCase()}`)
-      button.hidden = !isDrawing && kind !== 'csv'
-    }
-    fillNumbers()
     after?.(plot)
   }
   figures.add({ node, redraw })
   queueMicrotask(redraw)
-  return { node, redraw }
+  return { node, redraw, redrawPlot }
 }
 
 /** Draws every figure of the page anew: the width or the colours have changed. */

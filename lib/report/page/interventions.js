@@ -1,8 +1,8 @@
 /** What edits in the subspaces did to attention and output, beside their controls. */
 
 import { absent, el, menu, plural } from './dom.js'
-import { figure, frame } from './figure.js'
-import { Plot } from './library.js'
+import { figure } from './figure.js'
+import { groupedBars } from './grouped-bars.js'
 import { onSelect, report, selection } from './selection.js'
 import { colour } from './theme.js'
 
@@ -59,8 +59,6 @@ function block(own, index) {
 
 const titles = { swap: 'Swap', patch: 'Patch', ablate: 'Ablation', scale: 'Scaling' }
 
-const isControl = (kind) => kind === 'random' || kind === 'complement'
-
 const measured = (own) => own.variants.filter((v) => !v.vacuous && Object.keys(v.heads).length > 0)
 
 /** One row a variant and key; the state before the edit comes first. */
@@ -88,7 +86,7 @@ function attention(own, head, index) {
         fill: fills()[key],
       })),
     draw: (width) =>
-      bars(width, attentionRows(own, head()), 'key', fills(), { label: 'attention', domain: [0, 1] }),
+      groupedBars(width, attentionRows(own, head()), 'key', fills(), { label: 'attention', domain: [0, 1] }),
     rows: () => attentionRows(own, head()),
   })
 }
@@ -118,7 +116,8 @@ function outputs(own, index) {
       title: () => 'How far the output moved',
       caption: () =>
         'KL divergence of the next token’s distribution after the edit from that before, in nats.',
-      draw: (width) => bars(width, klRows(), 'measure', { KL: colour('accent') }, { label: 'KL, nats' }),
+      draw: (width) =>
+        groupedBars(width, klRows(), 'measure', { KL: colour('accent') }, { label: 'KL, nats' }),
       rows: klRows,
     }),
   ]
@@ -131,65 +130,10 @@ function outputs(own, index) {
           'Share of terms where the answer, or the token at the target, is the model’s likeliest next token.',
         key: () => rates.map((key) => ({ text: words[key], fill: fills()[words[key]] })),
         draw: (width) =>
-          bars(width, rateRows(), 'likeliest', fills(), { label: 'share of terms', domain: [0, 1] }),
+          groupedBars(width, rateRows(), 'likeliest', fills(), { label: 'share of terms', domain: [0, 1] }),
         rows: rateRows,
       }),
     )
   }
   return list
-}
-
-const BAR = 13
-
-/** Horizontal grouped bars: names of edits are long. `group` names the field that tells bars of one edit apart. */
-function bars(width, rows, group, fills, x) {
-  const edits = [...new Set(rows.map((r) => r.edited))]
-  const groups = Object.keys(fills).filter((name) => rows.some((r) => r[group] === name))
-  const narrow = width < 560
-  return frame({
-    width,
-    height: 50 + edits.length * (groups.length * BAR + (groups.length > 1 ? 14 : 18)),
-    ...{ marginLeft: narrow ? 116 : 210, marginRight: 20, marginBottom: 36, marginTop: 6 },
-    fy: { domain: edits, label: null, padding: 0.25 },
-    y: { domain: groups, axis: null, padding: 0.08 },
-    x: {
-      grid: true,
-      labelAnchor: 'center',
-      labelArrow: 'none',
-      nice: !x.domain,
-      ticks: narrow ? 4 : 8,
-      ...x,
-    },
-    marks: [
-      Plot.axisFy({ anchor: 'left', lineWidth: narrow ? 9 : 18, fontSize: narrow ? 11 : 12, tickSize: 0 }),
-      Plot.barX(rows, {
-        fy: 'edited',
-        y: group,
-        x: 'mean',
-        fill: { value: (r) => fills[r[group]], scale: null },
-        fillOpacity: (r) => (isControl(r.kind) ? 0.4 : 1),
-      }),
-      Plot.ruleY(
-        rows.filter((r) => r.low !== null && r.high !== null),
-        { fy: 'edited', y: group, x1: 'low', x2: 'high', stroke: colour('ink'), strokeWidth: 1.5 },
-      ),
-      Plot.ruleX([0], { stroke: colour('ink') }),
-      Plot.tip(
-        rows,
-        Plot.pointer({
-          fy: 'edited',
-          y: group,
-          x: 'mean',
-          title: (r) => tipText(r, group),
-          fill: colour('surface'),
-        }),
-      ),
-    ],
-  })
-}
-
-function tipText(row, group) {
-  const digits = (value) => value.toFixed(3)
-  const range = row.low === null ? '' : `\n95%: ${digits(row.low)} to ${digits(row.high)}`
-  return `${row.edited}\n${row[group]} ${digits(row.mean)}${range}`
 }

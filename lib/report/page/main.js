@@ -3,20 +3,29 @@
 import { attribution, reshadeTokens } from './attribution.js'
 import { el, fileName, menu } from './dom.js'
 import { redrawAll } from './figure.js'
+import { geometry } from './geometry.js'
 import { interventions } from './interventions.js'
 import { maps } from './maps.js'
 import { overview } from './overview.js'
+import { paper } from './paper.js'
 import { onSelect, report, select, selection } from './selection.js'
 import { spectrum } from './spectrum.js'
 import { themeSwitch } from './theme.js'
 
-const SECTIONS = [
-  ['overview', 'Overview'],
-  ['heads', 'Layers and heads'],
-  ['head', 'One head'],
-  ['interventions', 'Interventions'],
-  ['attribution', 'Attribution'],
-]
+/** Names and makers of the parts that the report has; without results, only what was given beside them. */
+function sections() {
+  const { results, attributions, interventions: edits, papers } = report
+  const any = results.length > 0
+  return [
+    any && ['overview', 'Overview', () => [overview(), el('div', { class: 'bar' }, choices())]],
+    any && ['heads', 'Layers and heads', () => [maps()]],
+    any && ['head', 'One head', () => [spectrum()]],
+    (any || attributions.length > 0) && ['geometry', 'Geometry', () => [geometry()]],
+    (any || edits.length > 0) && ['interventions', 'Interventions', () => [interventions()]],
+    (any || attributions.length > 0) && ['attribution', 'Attribution', () => [attribution()]],
+    papers.length > 0 && ['paper', 'The paper’s figures', () => [paper()]],
+  ].filter(Boolean)
+}
 
 /** Menus for result, contrast and head; they follow what is chosen elsewhere. */
 function choices() {
@@ -53,7 +62,7 @@ function redraw() {
 
 function title() {
   const models = new Set(report.results.map(({ model }) => fileName(model.path)))
-  return [...models].join(', ')
+  return [...models].join(', ') || 'The paper’s figures'
 }
 
 const header = document.getElementById('top')
@@ -66,11 +75,10 @@ header.append(
   el(
     'nav',
     { 'aria-label': 'Parts of the report' },
-    SECTIONS.map(([id, text]) => el('a', { href: `#${id}` }, text)),
+    sections().map(([id, text]) => el('a', { href: `#${id}` }, text)),
   ),
 )
-const bar = el('div', { class: 'bar' }, choices())
-main.replaceChildren(overview(), bar, maps(), spectrum(), interventions(), attribution())
+main.replaceChildren(...sections().flatMap(([, , make]) => make()))
 
 let width = main.clientWidth
 new ResizeObserver(() => {

@@ -1,6 +1,7 @@
 /** Layer by head maps, one a contrast; a cell selects its head. */
 
-import { el, menu, number, plural, roving } from './dom.js'
+import { readableCells } from './cells.js'
+import { el, menu, number, plural } from './dom.js'
 import { figure, frame } from './figure.js'
 import { Plot } from './library.js'
 import { onSelect, place, select, selection } from './selection.js'
@@ -157,20 +158,16 @@ function mapOf(contrast, measure, ramp) {
   })
 }
 
-/** Makes every cell a button, in a grid that arrow keys move through. */
+/** Makes every cell a button that selects its head. */
 function operate(svg, cells, contrast, result, columns) {
-  svg.setAttribute('role', 'group')
+  const words = ({ name, rank, scoreGap, totalEnergy }) =>
+    `${name}, ${contrast}: score gap ${number(scoreGap)}, rank ${rank}, ‖ΔC‖ ${number(Math.sqrt(totalEnergy), 2)}`
   const rects = [...svg.querySelectorAll('g[aria-label="cell"] rect')]
   rects.forEach((rect, i) => {
-    const { name, rank, scoreGap, totalEnergy } = cells[i]
-    const words = `${name}, ${contrast}: score gap ${number(scoreGap)}, rank ${rank}, ‖ΔC‖ ${number(Math.sqrt(totalEnergy), 2)}`
+    const { name } = cells[i]
     rect.dataset.head = name
     rect.dataset.contrast = contrast
     rect.setAttribute('role', 'button')
-    rect.setAttribute('aria-label', words)
-    const title = document.createElementNS('http://www.w3.org/2000/svg', 'title')
-    title.textContent = words
-    rect.append(title)
     const choose = () => select({ result, contrast, head: name })
     rect.addEventListener('click', choose)
     rect.addEventListener('keydown', (event) => {
@@ -179,9 +176,8 @@ function operate(svg, cells, contrast, result, columns) {
       choose()
     })
   })
-  const moves = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns }
   const selected = cells.findIndex((c) => c.name === selection.head)
-  roving(rects, (key, i) => (key in moves ? i + moves[key] : undefined), selected)
+  readableCells(svg, rects, cells.map(words), columns, selected)
   markSelected(svg)
 }
 

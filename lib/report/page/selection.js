@@ -14,7 +14,8 @@ function start(result) {
   return { result, contrast, head: strongest(result, contrast) }
 }
 
-export const selection = start(report.results[0])
+/** Empty in a report without results. */
+export const selection = report.results.length > 0 ? start(report.results[0]) : {}
 
 /**
  * Changes the selection; another result starts at its own strongest head. Listeners get what has changed, a

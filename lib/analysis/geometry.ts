@@ -1,7 +1,7 @@
 /** Coordinates inside subspaces, their principal components, and the angles between subspaces. */
 
-import type { Basis } from '../analysis/basis.js'
-import { svd } from '../analysis/svd.js'
+import type { Basis } from './basis.js'
+import { svd } from './svd.js'
 
 /** Coordinates of rows [n, d] along orthonormal columns [d, rank]: [n, rank]. */
 export function coordinates(rows: Float64Array, { data, shape: [d, rank] }: Basis): Float64Array {
@@ -27,17 +27,30 @@ export function centred(rows: Float64Array, d: number): Float64Array {
   return rows.map((value, at) => value - mean[at % d])
 }
 
-/** The first principal components of rows [n, d], at most `count` of them; and how many there are. */
+/** Rows along their first principal components. */
+export interface PrincipalComponents {
+  /** [n, count] */
+  scores: Float64Array
+  count: number
+  /** Share of each component in the variance of the rows, [count]. */
+  shares: number[]
+}
+
+/** The first principal components of rows [n, d], at most `count` of them. */
 export async function principalComponents(
   rows: Float64Array,
   d: number,
   count: number,
   signal?: AbortSignal,
-): Promise<{ scores: Float64Array; count: number }> {
+): Promise<PrincipalComponents> {
   const n = rows.length / d
   const rank = Math.min(count, d, n)
-  const { u, s } = await svd(centred(rows, d), { n: 1, rows: n, cols: d, rank, signal })
-  return { scores: u.map((value, at) => value * s[at % rank]), count: rank }
+  const { u, s, totalEnergy } = await svd(centred(rows, d), { n: 1, rows: n, cols: d, rank, signal })
+  return {
+    scores: u.map((value, at) => value * s[at % rank]),
+    count: rank,
+    shares: Array.from(s, (value) => (totalEnergy[0] === 0 ? 0 : value ** 2 / totalEnergy[0])),
+  }
 }
 
 /** Cosines of the principal angles between two spans, descending. */

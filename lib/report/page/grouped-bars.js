@@ -1,0 +1,82 @@
+/** Horizontal grouped bars with intervals: names of what is compared are long. */
+
+import { number } from './dom.js'
+import { frame } from './figure.js'
+import { Plot } from './library.js'
+import { colour } from './theme.js'
+
+const BAR = 13
+
+const isControl = (kind) => kind === 'random' || kind === 'complement'
+
+/**
+ * Of rows with `edited`, the group's name, `mean`, and an interval `low` to `high` where there is one; `truth`
+ * is drawn as a tick. `group` names the field that tells the bars of one edit apart, `fills` has a colour for each.
+ * Controls are paler.
+ */
+export function groupedBars(width, rows, group, fills, x) {
+  const edits = [...new Set(rows.map((r) => r.edited))]
+  const groups = Object.keys(fills).filter((name) => rows.some((r) => r[group] === name))
+  const narrow = width < 560
+  return frame({
+    width,
+    height: 50 + edits.length * (groups.length * BAR + (groups.length > 1 ? 14 : 18)),
+    ...{ marginLeft: narrow ? 116 : 210, marginRight: 20, marginBottom: 36, marginTop: 6 },
+    fy: { domain: edits, label: null, padding: 0.25 },
+    y: { domain: groups, axis: null, padding: 0.08 },
+    x: {
+      grid: true,
+      labelAnchor: 'center',
+      labelArrow: 'none',
+      nice: !x.domain,
+      ticks: narrow ? 4 : 8,
+      ...x,
+    },
+    marks: [
+      Plot.axisFy({
+        ...{ tickFormat: shortened, anchor: 'left' },
+        lineWidth: narrow ? 9 : 18,
+        fontSize: narrow ? 11 : 12,
+        tickSize: 0,
+      }),
+      Plot.barX(rows, {
+        fy: 'edited',
+        y: group,
+        x: 'mean',
+        fill: { value: (r) => fills[r[group]], scale: null },
+        fillOpacity: (r) => (isControl(r.kind) ? 0.4 : 1),
+      }),
+      Plot.ruleY(
+        rows.filter((r) => typeof r.low === 'number' && typeof r.high === 'number'),
+        { fy: 'edited', y: group, x1: 'low', x2: 'high', stroke: colour('ink'), strokeWidth: 1.5 },
+      ),
+      Plot.tickX(
+        rows.filter((r) => typeof r.truth === 'number'),
+        { fy: 'edited', y: group, x: 'truth', stroke: colour('ink'), strokeWidth: 2 },
+      ),
+      Plot.ruleX([0], { stroke: colour('ink') }),
+      Plot.tip(
+        rows,
+        Plot.pointer({
+          fy: 'edited',
+          y: group,
+          x: 'mean',
+          title: (r) => tipText(r, group),
+          fill: colour('surface'),
+        }),
+      ),
+    ],
+  })
+}
+
+/** Unions of many subspaces by their first and last. */
+function shortened(name) {
+  const parts = name.split(' + ')
+  return parts.length > 4 ? `${parts[0]} + … + ${parts.at(-1)} (${parts.length})` : name
+}
+
+function tipText(row, group) {
+  const range = typeof row.low === 'number' ? `\n95%: ${number(row.low)} to ${number(row.high)}` : ''
+  const truth = typeof row.truth === 'number' ? `, true ${row.truth}` : ''
+  return `${row.edited}\n${row[group]} ${number(row.mean)}${truth}${range}`
+}
