@@ -401,7 +401,8 @@ void CudaCovariance::addChunk(const PreparedBatch& b, const Chunk& chunk, Rows& 
   k.bring(transfer_, chunk.whole ? nullptr : &chunk.kRows, cancel);
   auto slotOf = [](const Rows& rows) { return [&rows](int32_t row) { return rows.at(row); }; };
   Blob blob;
-  const auto qSlot = slotOf(q), kSlot = slotOf(k);
+  const auto qSlot = slotOf(q);
+  const auto kSlot = slotOf(k);
   const SentTerms terms(b, chunk.termFrom, chunk.termTo, qSlot, kSlot, blob);
   const SentLabels labels(b, chunk.runFrom, chunk.runTo, qSlot, kSlot, blob);
   const bool pairs16 = terms.pairs && b.q.dtype != QKS_F32 && b.q.dtype == b.k.dtype && spec_.head_dim % 8 == 0;
