@@ -45,6 +45,7 @@ export {
   interveneArrays,
 } from './analysis/intervene-arrays.js'
 export { type MeasureMoveOptions, type Move, measureMove } from './analysis/measure-move.js'
+export { type NullOptions, type NullValues, nullSingularValues } from './analysis/null-values.js'
 export type { AttributionPoints, PointCloud, PointRole } from './analysis/points.js'
 export {
   type BatchInput,

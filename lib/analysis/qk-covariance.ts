@@ -155,7 +155,7 @@ export class QKCovariance {
       throw new QkError('ERR_TYPE', 'add() takes an object { q, k, ... }')
     let q = this.#tensor(batch.q, 'q')
     let k = this.#tensor(batch.k, 'k')
-    const terms = batch.terms && this.#terms(batch.terms)
+    const terms = batch.terms && termBatch(batch.terms, this.contrasts)
     const list = batch.labels === undefined ? [] : Array.isArray(batch.labels) ? batch.labels : [batch.labels]
     const labels = (list as LabelsInput[]).map((l, i) => this.#labels(l, `labels[${i}]`))
     if (!terms && labels.length === 0) throw new QkError('ERR_ARGUMENT', 'a batch needs terms or labels')
@@ -233,44 +233,6 @@ export class QKCovariance {
     return heads
   }
 
-  #contrast(contrast: string | number, where: string): number {
-    if (typeof contrast === 'number') return contrast
-    const index = this.contrasts.indexOf(contrast)
-    if (index < 0)
-      throw new QkError('ERR_UNKNOWN_CONTRAST', `${where}: no contrast is called '${contrast}'`, {
-        hint: `the contrasts are ${this.contrasts.join(', ')}`,
-      })
-    return index
-  }
-
-  #terms(input: TermsInput): TermBatch {
-    const query = indices(input.query, 'query')
-    const n = query.length
-    const queryNeg = input.queryNeg === undefined ? query : indices(input.queryNeg, 'queryNeg', n)
-    let contrast: Int32Array
-    if (typeof input.contrast === 'string')
-      contrast = new Int32Array(n).fill(this.#contrast(input.contrast, 'contrast'))
-    else if (input.contrast instanceof Int32Array) contrast = indices(input.contrast, 'contrast', n)
-    else if (Array.isArray(input.contrast))
-      contrast = indices(
-        input.contrast.map((c, i) => this.#contrast(c as string | number, `contrast[${i}]`)),
-        'contrast',
-        n,
-      )
-    else throw new QkError('ERR_TYPE', 'contrast must be a name, or an index or a name for each term')
-    const pos = indices(input.pos, 'pos')
-    const neg = indices(input.neg, 'neg')
-    if (input.group !== undefined) indices(input.group, 'group', n)
-    return {
-      ...{ contrast, query, queryNeg, pos, neg },
-      posOffsets: indices(input.posOffsets, 'posOffsets', n + 1),
-      negOffsets: indices(input.negOffsets, 'negOffsets', n + 1),
-      weights: weights(input.weights, 'weights', n),
-      posWeights: weights(input.posWeights, 'posWeights', pos.length),
-      negWeights: weights(input.negWeights, 'negWeights', neg.length),
-    }
-  }
-
   #labels(input: LabelsInput, where: string): LabelSequence {
     const { reach = 'others' } = input
     if (!['before', 'others', 'all'].includes(reach))
@@ -280,7 +242,7 @@ export class QKCovariance {
     const [n, m] = [queryRows.length, keyRows.length]
     const labels = (from: LabelsInput['queryLabels'], name: string, length: number) =>
       indices(from instanceof Int32Array ? from : Array.from(from, (x) => x ?? -1), name, length)
-    const contrast = this.#contrast(input.contrast, `${where}.contrast`)
+    const contrast = contrastIndex(input.contrast, this.contrasts, `${where}.contrast`)
     if (!(Number.isInteger(contrast) && contrast >= 0 && contrast < this.contrasts.length))
       throw new QkError(
         'ERR_RANGE',
@@ -312,6 +274,45 @@ export class QKCovariance {
     for (const side of ['positive', 'negative'] as const)
       for (const [what, length] of Object.entries(expected))
         check(moments[side]?.[what as 'q'], length, `${side}.${what}`)
+  }
+}
+
+function contrastIndex(contrast: string | number, contrasts: readonly string[], where: string): number {
+  if (typeof contrast === 'number') return contrast
+  const index = contrasts.indexOf(contrast)
+  if (index < 0)
+    throw new QkError('ERR_UNKNOWN_CONTRAST', `${where}: no contrast is called '${contrast}'`, {
+      hint: `the contrasts are ${contrasts.join(', ')}`,
+    })
+  return index
+}
+
+/** Checked, with contrasts as indices. Errors: ERR_TYPE, ERR_SHAPE, ERR_RANGE, ERR_UNKNOWN_CONTRAST. */
+export function termBatch(input: TermsInput, contrasts: readonly string[]): TermBatch {
+  const query = indices(input.query, 'query')
+  const n = query.length
+  const queryNeg = input.queryNeg === undefined ? query : indices(input.queryNeg, 'queryNeg', n)
+  let contrast: Int32Array
+  if (typeof input.contrast === 'string')
+    contrast = new Int32Array(n).fill(contrastIndex(input.contrast, contrasts, 'contrast'))
+  else if (input.contrast instanceof Int32Array) contrast = indices(input.contrast, 'contrast', n)
+  else if (Array.isArray(input.contrast))
+    contrast = indices(
+      input.contrast.map((c, i) => contrastIndex(c as string | number, contrasts, `contrast[${i}]`)),
+      'contrast',
+      n,
+    )
+  else throw new QkError('ERR_TYPE', 'contrast must be a name, or an index or a name for each term')
+  const pos = indices(input.pos, 'pos')
+  const neg = indices(input.neg, 'neg')
+  if (input.group !== undefined) indices(input.group, 'group', n)
+  return {
+    ...{ contrast, query, queryNeg, pos, neg },
+    posOffsets: indices(input.posOffsets, 'posOffsets', n + 1),
+    negOffsets: indices(input.negOffsets, 'negOffsets', n + 1),
+    weights: weights(input.weights, 'weights', n),
+    posWeights: weights(input.posWeights, 'posWeights', pos.length),
+    negWeights: weights(input.negWeights, 'negWeights', neg.length),
   }
 }
 

@@ -194,11 +194,31 @@ export interface DeviceDescription {
   memoryLimit: number
 }
 
+/** Matrices that differ only in the weights of the same products: ΔC of permuted terms. */
+export interface ProductsRequest {
+  /** Resident. */
+  q: RowTensor
+  k: RowTensor
+  /** Rows of q and of k, [products]. */
+  query: Int32Array
+  key: Int32Array
+  /** [draws, products] */
+  coefficients: Float32Array
+  draws: number
+  /** Taken out of every matrix first, (I - U U^T) D (I - V V^T): u and v [heads, d, rank]. */
+  accepted?: { u: Float64Array; v: Float64Array; rank: number }
+}
+
 export interface Backend {
   readonly name: BackendName
   describe(): BackendDescription
   covariance(spec: CovarianceSpec): BackendCovariance
   svd(request: SvdRequest, signal?: AbortSignal): Promise<SvdResult>
+  /**
+   * Largest singular value of sum_r a_br q_r k_r^T for every head and draw b, [heads, draws], to 1e-3. Where a backend
+   * has no way of its own, covariances and `svd` give the same.
+   */
+  largestOfProducts?(request: ProductsRequest, signal?: AbortSignal): Promise<Float64Array>
   /** Copies a tensor to where the backend computes; batches may read it until it is released. */
   upload(tensor: RowTensor, options?: { signal?: AbortSignal; owned?: boolean }): Promise<ResidentHandle>
   /** Frees an uploaded tensor when the batches that read it are done. */

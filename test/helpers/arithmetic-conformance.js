@@ -7,6 +7,7 @@ import test from 'ava'
 import { backends, selectBackend } from '../../dist/backend/select.js'
 import { covarianceSuite } from './arithmetic-covariance-suite.js'
 import { inputSuite } from './arithmetic-input-suite.js'
+import { nullSuite } from './arithmetic-null-suite.js'
 import { svdSuite } from './arithmetic-svd-suite.js'
 
 export function conformance(backend, instructionSet) {
@@ -23,4 +24,5 @@ export function conformance(backend, instructionSet) {
   covarianceSuite(test, backend)
   inputSuite(test, backend)
   svdSuite(test, backend)
+  nullSuite(test, backend)
 }
