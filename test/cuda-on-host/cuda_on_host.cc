@@ -100,7 +100,7 @@ void prepare(Fiber& fiber) {
   if (fiber.room.empty()) fiber.room.resize(kStack);
   const uintptr_t top = (reinterpret_cast<uintptr_t>(fiber.room.data()) + kStack) & ~uintptr_t{15};
   // As a call would leave it: at the function's first instruction the stack is 8 short of 16 on x86-64.
-  void** stack = reinterpret_cast<void**>(top - 16) - (kFirst + (kSavedRegisters == 6 ? 1 : 0)) + 0;
+  void** stack = reinterpret_cast<void**>(top - 16) - (kFirst + (kSavedRegisters == 6 ? 2 : 0));
   for (size_t i = 0; i < kSavedRegisters; i++) stack[i] = nullptr;
   stack[kReturn] = reinterpret_cast<void*>(&fiberMain);
   fiber.stack = stack;
