@@ -214,7 +214,9 @@ class Decomposer {
         packed_(device.budget),
         scratch_(device.budget) {
     sharedLimit_ = device.properties.sharedMemPerBlockOptin - 3072;  // static arrays, alignment
-    full_ = planFull(shape_, sharedLimit_);
+    single_ = planJacobi(shape_, sizeof(float), sharedLimit_);
+    wide_ = planJacobi(shape_, sizeof(double), sharedLimit_);
+    direct_ = shape_.n <= kDirect;
     if (rule_.mode != QKS_SVD_FULL) widest_ = widestPanel(shape_.n);
     reserve();
   }
@@ -245,7 +247,8 @@ class Decomposer {
   DeviceBuffer raw_[2], matrices_, transposed_, y_, v_, small_, packed_, scratch_;
   Event uploaded_;
   size_t sharedLimit_;
-  FullPlan full_;
+  JacobiPlan single_, wide_;
+  bool direct_;
   int widest_ = 0;
   int64_t batch_ = 1;
   int slots_ = 1;
@@ -281,8 +284,8 @@ class Decomposer {
     // Four matrices a multiprocessor keep it busy; more would wait longer for `cancel`.
     const int64_t enough = std::min<int64_t>(kBatch, 4 * std::max(1, device_.properties.multiProcessorCount));
     const size_t panel = widest_ ? planPanel(shape_, widest_, sharedLimit_).scratch : 0;
-    const size_t slot = std::max(full_.scratch, panel);
-    slots_ = static_cast<int>(std::min<int64_t>(resident(full_.threads, full_.shared), std::min(enough, request_.n)));
+    const size_t slot = std::max(direct_ ? 0 : 2 * sizeV_ * sizeof(double), panel);
+    slots_ = static_cast<int>(std::min<int64_t>(resident(kProductThreads, 0), std::min(enough, request_.n)));
     slots_ = std::max(1, slot ? static_cast<int>(std::min<size_t>(static_cast<size_t>(slots_), available / 4 / slot)) : slots_);
     const size_t left = available - std::min(available, static_cast<size_t>(slots_) * slot);
     batch_ = std::max<int64_t>(1, std::min<int64_t>({enough, request_.n, static_cast<int64_t>(left / 10 * 9 / each)}));
@@ -401,7 +404,9 @@ class Decomposer {
   void fully() {
     FullTask<M> t{};
     t.shape = shape_;
-    t.plan = full_;
+    t.single = single_;
+    t.wide = wide_;
+    t.direct = direct_;
     t.matrices = matrices_.get<M>();
     t.totals = deviceTotals_;
     t.list = deviceList_;
@@ -410,10 +415,23 @@ class Decomposer {
     t.v = v_.get<double>();
     t.squares = deviceSquares_;
     t.settled = deviceSettled_;
-    t.scratch = scratch_.get<char>();
+    t.scratch = scratch_.get<double>();
     toDevice(deviceList_, list_, list_.size());
-    launch("svd: full", fullKernel<M>, dim3(static_cast<unsigned>(std::min(slots_, t.count))),
-           dim3(static_cast<unsigned>(full_.threads)), full_.shared, device_.stream, t);
+    if (!direct_) {
+      jacobiLaunch("svd: f32", single_, t.count, singleKernel<M, 0>, singleKernel<M, 64>, singleKernel<M, 128>, t);
+      launch("svd: refine", refineKernel<M>, dim3(static_cast<unsigned>(std::min(slots_, t.count))), dim3(kProductThreads),
+             0, device_.stream, t);
+    }
+    jacobiLaunch("svd: f64", wide_, t.count, wideKernel<M, 0>, wideKernel<M, 64>, wideKernel<M, 128>, t);
+  }
+
+  // The kernel for rows of any length, of 64, or of 128 elements.
+  template <typename Task>
+  void jacobiLaunch(const char* name, const JacobiPlan& plan, int count, void (*any)(Task), void (*of64)(Task),
+                    void (*of128)(Task), const Task& task) {
+    const int blocks = std::min(resident(plan.threads, plan.shared), count);
+    launch(name, shape_.ldm == 64 ? of64 : shape_.ldm == 128 ? of128 : any, dim3(static_cast<unsigned>(blocks)),
+           dim3(static_cast<unsigned>(plan.threads)), plan.shared, device_.stream, task);
   }
 
   // Order, rank and error of matrix i of the batch, as the CPU chooses them.

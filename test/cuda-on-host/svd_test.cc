@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "cuda/block.cuh"
+#include "cuda/spectral.h"
 #include "cuda/svd.h"
 
 using namespace qkspace;
@@ -398,9 +399,66 @@ void failing() {
   line(run(r).maxRank == 0, "no matrices");
 }
 
+// Largest singular values of noise, of low rank and noise, and of a zero matrix; with r leading triplets deflated.
+void spectral(int d, int n, int r, double scale) {
+  Random random{static_cast<uint64_t>(d)};
+  const size_t size = static_cast<size_t>(d) * d;
+  std::vector<float> a(n * size);
+  for (float& x : a) x = static_cast<float>(scale * random.normal());
+  const Matrix u = orthonormal(d, 3, 8), v = orthonormal(d, 3, 9);
+  for (int i = 0; i < n; i++)
+    for (int c = 0; c < 3 && i % 3 == 1; c++)
+      for (int p = 0; p < d; p++)
+        for (int q = 0; q < d; q++)
+          a[i * size + p * d + q] += static_cast<float>(scale * (10 - c) * 5 * std::sqrt(d) * u[c * d + p] * v[c * d + q]);
+  if (n > 2) std::fill_n(a.begin() + 2 * size, size, 0.0f);
+  std::vector<float> left(static_cast<size_t>(d) * r), right(left.size()), out(n, -1.0f), again(n, -1.0f);
+  for (int p = 0; p < d; p++)
+    for (int c = 0; c < r; c++) {
+      left[p * r + c] = static_cast<float>(u[c * d + p]);
+      right[p * r + c] = static_cast<float>(v[c * d + p]);
+    }
+  Device device(0, 0);
+  largestSingularValues(device, a.data(), n, d, left.data(), right.data(), r, 3, out.data());
+  largestSingularValues(device, a.data(), n, d, left.data(), right.data(), r, 3, again.data());
+  double worst = 0;
+  for (int i = 0; i < n; i++) {
+    Matrix one(a.begin() + i * size, a.begin() + (i + 1) * size), projected = one;
+    for (int c = 0; c < r; c++)
+      for (int q = 0; q < d; q++) {
+        double along = 0;
+        for (int p = 0; p < d; p++) along += u[c * d + p] * one[p * d + q];
+        for (int p = 0; p < d; p++) projected[p * d + q] -= along * u[c * d + p];
+      }
+    one = projected;
+    for (int c = 0; c < r; c++)
+      for (int p = 0; p < d; p++) {
+        double along = 0;
+        for (int q = 0; q < d; q++) along += v[c * d + q] * one[p * d + q];
+        for (int q = 0; q < d; q++) projected[p * d + q] -= along * v[c * d + q];
+      }
+    // What deflation leaves of a whole matrix is rounding.
+    const double expected = reference(projected.data(), d, d)[0];
+    const double wrong = expected > 1e-5 * scale ? std::fabs(out[i] / expected - 1) : std::fabs(out[i]) / scale;
+    worst = wrong <= worst ? worst : std::isnan(wrong) ? 1e300 : wrong;
+  }
+  char text[120];
+  std::snprintf(text, sizeof text, "largest singular value, d = %d, r = %d, scale %g", d, r, scale);
+  char found[60];
+  std::snprintf(found, sizeof found, "off by %.1e", worst);
+  line(worst <= 1e-4 && !std::memcmp(out.data(), again.data(), out.size() * sizeof(float)), text, found);
+}
+
 }  // namespace
 
 int main() {
+  for (int d : {1, 3, 16, 40, 64}) spectral(d, 6, 0, 1);
+  for (int d : {3, 16, 64}) spectral(d, 6, std::min(d, 3), 1);
+  spectral(20, 4, 0, 1e30);
+  spectral(20, 4, 2, 1e-30);
+  spectral(128, 8, 0, 1);
+  spectral(128, 2, 3, 1);
+  spectral(250, 1, 2, 1);
   const std::vector<int> all = {0, 1, 2, 3, 4, 5, 6, 7, 8};
   schedule();
   failing();
