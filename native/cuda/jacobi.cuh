@@ -155,16 +155,8 @@ QKS_UNROLL
         met |= g * g > limits.another * product;
         const T zeta = (b - a) / (2 * g);
         const T tangent = copysign(T(1), zeta) / (fabs(zeta) + sqrt(1 + zeta * zeta));
-        T c = 1 / sqrt(1 + tangent * tangent), s = c * tangent;
-        T newA = a - tangent * g, newB = b + tangent * g;
-        // The longer one goes first (a quarter turn more): fewer sweeps, and an order that nearly descends.
-        if (newB > newA) {
-          const T kept = newA, cosine = c;
-          newA = newB;
-          newB = kept;
-          c = -s;
-          s = cosine;
-        }
+        const T c = 1 / sqrt(1 + tangent * tangent), s = c * tangent;
+        // Exchanging the two so that the longer comes first would undo the schedule: more sweeps, as measured.
         if (kPackets) {
 QKS_UNROLL
           for (int e = 0; e < kPackets; e++) {
@@ -192,8 +184,8 @@ QKS_UNROLL
           }
         }
         if (lane == 0) {
-          lengths[pair.first] = newA;
-          lengths[pair.second] = newB;
+          lengths[pair.first] = a - tangent * g;
+          lengths[pair.second] = b + tangent * g;
         }
       }
       __syncthreads();

@@ -21,7 +21,7 @@
 
 namespace qkspace {
 
-constexpr int kPanelThreads = 256;
+constexpr int kPanelThreads = 128;
 constexpr int kHalfSteps = 24;
 constexpr int kFirstLook = 4;  // half steps before the first look at the residuals
 enum PanelVerdict { kTooNarrow = -1, kHopeless = -2, kGoOn = -3 };
@@ -106,7 +106,7 @@ __device__ inline int judge(const RankRule& rule, const double* s, const int* or
 }
 
 template <typename M>
-__global__ void __launch_bounds__(kPanelThreads) panelKernel(PanelTask<M> t) {
+__global__ void __launch_bounds__(kPanelThreads, 3) panelKernel(PanelTask<M> t) {
   QKS_DYNAMIC_SHARED(shared);
   __shared__ int verdict;
   const SvdShape& shape = t.shape;
@@ -165,7 +165,10 @@ __global__ void __launch_bounds__(kPanelThreads) panelKernel(PanelTask<M> t) {
         answer = verdict;
         if (answer != kGoOn) break;
       }
-      jacobi(image, ldImage, step == 0 ? nullptr : basis, ldBasis, b, lengths, least, JacobiLimits<double>{1e-28, 1e-24, 30});
+      // Up to two steps before a look the basis need only point the right way.
+      const double enough = step + 2 < kFirstLook ? 1e-8 : 1e-24;
+      jacobi(image, ldImage, step == 0 ? nullptr : basis, ldBasis, b, lengths, least,
+             JacobiLimits<double>{1e-4 * enough, enough, 30});
       for (int j = threadIdx.x; j < b; j += blockDim.x) s[j] = lengths[j] > least ? sqrt(lengths[j]) : 0.0;
       __syncthreads();
       for (int e = threadIdx.x; e < b * ldImage; e += blockDim.x) image[e] = s[e / ldImage] > 0 ? image[e] / s[e / ldImage] : 0.0;
