@@ -104,7 +104,7 @@ __global__ void __launch_bounds__(kJacobiThreads, 1) singleKernel(FullTask<M> t)
     identity(v, n, ldn);
     __syncthreads();
     // Rows of less than 1e-7 of the matrix are rounding at this precision.
-    jacobiSweeps<float, kLong / 32>(y, ldm, v, ldn, n, reinterpret_cast<float*>(shared),
+    jacobiSweeps<float, kLong>(y, ldm, v, ldn, n, reinterpret_cast<float*>(shared),
                                     static_cast<float>(1e-14 * t.totals[i]), JacobiLimits<float>{1e-13f, 1e-6f, 12});
     if (t.single.sharedV) copyBlock(v, outV, sizeV);
     __syncthreads();
@@ -162,7 +162,7 @@ __global__ void __launch_bounds__(kJacobiThreads, 1) wideKernel(FullTask<M> t) {
       if (t.wide.sharedV) copyBlock(outV, v, sizeV);
     }
     __syncthreads();
-    const bool settled = jacobiSweeps<double, kLong / 16>(y, ldm, v, ldn, n, lengths, leastSquare(n, t.totals[i]),
+    const bool settled = jacobiSweeps<double, kLong>(y, ldm, v, ldn, n, lengths, leastSquare(n, t.totals[i]),
                                                           JacobiLimits<double>{1e-28, 1e-24, 40});
     for (int j = threadIdx.x; j < n; j += blockDim.x) t.squares[i * n + j] = lengths[j];
     if (t.wide.sharedY) copyBlock(y, outY, sizeY);
