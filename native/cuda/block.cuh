@@ -1,0 +1,114 @@
+// What a thread block does together: sums and maxima whose order is fixed, products, seeded numbers.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <cstdint>
+
+#include "cuda/jacobi.cuh"
+
+namespace qkspace {
+
+template <typename T>
+__device__ inline T warpSum(T value) {
+  for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(0xffffffffu, value, step);
+  return value;
+}
+
+// Of all threads, to all threads. Block sizes are multiples of 32.
+__device__ inline double blockSum(double value) {
+  __shared__ double parts[32];
+  value = warpSum(value);
+  __syncthreads();
+  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = value;
+  __syncthreads();
+  double sum = 0;
+  for (unsigned w = 0; w < blockDim.x / 32; w++) sum += parts[w];
+  return sum;
+}
+
+__device__ inline double blockMost(double value) {
+  __shared__ double parts[32];
+  for (int step = 16; step > 0; step /= 2) {
+    const double other = __shfl_xor_sync(0xffffffffu, value, step);
+    value = other > value ? other : value;
+  }
+  __syncthreads();
+  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = value;
+  __syncthreads();
+  double most = parts[0];
+  for (unsigned w = 1; w < blockDim.x / 32; w++) most = parts[w] > most ? parts[w] : most;
+  return most;
+}
+
+// splitmix64 of an index, uniform in [-1, 1): every thread computes its own entries.
+__host__ __device__ inline double randomAt(uint64_t seed, uint64_t index) {
+  uint64_t z = seed + (index + 1) * 0x9e3779b97f4a7c15ull;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+  return static_cast<double>(static_cast<int64_t>(z ^ (z >> 31))) * 1.0842021724855044e-19;
+}
+
+// out(j, x, sum over k < inner of left[k][j] right[k][x]) for j < rows, x < width, in f64. A thread takes J rows of
+// one column: threads of a warp read a row of `right` together, and the same entry of `left`.
+template <int J, typename L, typename R, typename Out>
+__device__ inline void transposedProduct(const L* left, int ldLeft, int rows, const R* right, int ldRight, int inner,
+                                         int width, Out out) {
+  const int bands = (rows + J - 1) / J;
+  for (int tile = threadIdx.x; tile < bands * width; tile += blockDim.x) {
+    const int x = tile % width, from = tile / width * J;
+    double sum[J];
+QKS_UNROLL
+    for (int e = 0; e < J; e++) sum[e] = 0;
+    for (int k = 0; k < inner; k++) {
+      const double y = static_cast<double>(right[static_cast<size_t>(k) * ldRight + x]);
+      const L* row = left + static_cast<size_t>(k) * ldLeft;
+QKS_UNROLL
+      for (int e = 0; e < J; e++) sum[e] += static_cast<double>(row[from + e < rows ? from + e : rows - 1]) * y;
+    }
+QKS_UNROLL
+    for (int e = 0; e < J; e++)
+      if (from + e < rows) out(from + e, x, sum[e]);
+  }
+}
+
+// out(j, x, sum over k < inner of left[j][k] right[k][x]), likewise. Rows of `left` are read 16 bytes at a time.
+template <int J, typename L, typename R, typename Out>
+__device__ inline void product(const L* left, int ldLeft, int rows, const R* right, int ldRight, int inner, int width,
+                               Out out) {
+  typedef Packet<L> P;
+  const int bands = (rows + J - 1) / J;
+  for (int tile = threadIdx.x; tile < bands * width; tile += blockDim.x) {
+    const int x = tile % width, from = tile / width * J;
+    double sum[J];
+    const L* row[J];
+QKS_UNROLL
+    for (int e = 0; e < J; e++) {
+      sum[e] = 0;
+      row[e] = left + static_cast<size_t>(from + e < rows ? from + e : rows - 1) * ldLeft;
+    }
+    const R* column = right + x;
+    int k = 0;
+    for (; k + P::size <= inner; k += P::size) {
+      double y[P::size];
+QKS_UNROLL
+      for (int i = 0; i < P::size; i++) y[i] = static_cast<double>(column[static_cast<size_t>(k + i) * ldRight]);
+QKS_UNROLL
+      for (int e = 0; e < J; e++) {
+        const P l = *reinterpret_cast<const P*>(row[e] + k);
+QKS_UNROLL
+        for (int i = 0; i < P::size; i++) sum[e] += static_cast<double>(l.x[i]) * y[i];
+      }
+    }
+    for (; k < inner; k++) {
+      const double y = static_cast<double>(column[static_cast<size_t>(k) * ldRight]);
+QKS_UNROLL
+      for (int e = 0; e < J; e++) sum[e] += static_cast<double>(row[e][k]) * y;
+    }
+QKS_UNROLL
+    for (int e = 0; e < J; e++)
+      if (from + e < rows) out(from + e, x, sum[e]);
+  }
+}
+
+}  // namespace qkspace
