@@ -149,6 +149,17 @@ typedef struct qks_svd_summary {
   int32_t max_rank;
 } qks_svd_summary;
 
+/* Matrices that differ only in the weights of the same products (see ProductsRequest of lib/backend/backend.ts). */
+typedef struct qks_products_request {
+  qks_tensor q, k; /* resident */
+  int64_t products, draws;
+  const int32_t *query, *key;  /* [products] rows */
+  const float *coefficients;   /* [draws, products] */
+  const double *u, *v;         /* [heads, d, rank] */
+  int32_t rank;
+  uint64_t seed;
+} qks_products_request;
+
 typedef struct qks_context qks_context;
 typedef struct qks_covariance qks_covariance;
 typedef struct qks_decomposition qks_decomposition;
@@ -179,6 +190,10 @@ typedef struct qks_backend {
   /* u [n, rows, max_rank], s [n, max_rank], v [n, cols, max_rank], zero-padded. */
   int32_t (*svd_read)(qks_context *, const qks_decomposition *, double *u, double *s, double *v, qks_error *);
   void (*svd_destroy)(qks_decomposition *);
+
+  /* Largest singular values [heads, draws]. Null where covariances and `svd` are the way. */
+  int32_t (*largest_of_products)(qks_context *, const qks_products_request *, const qks_cancel *, double *out,
+                                 qks_error *);
 } qks_backend;
 
 /* The one symbol of a backend in a library of its own. */

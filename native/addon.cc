@@ -495,6 +495,43 @@ Napi::Value svdRead(const Napi::CallbackInfo& info) {
   return environmentOf(env).submit(std::move(job));
 }
 
+// largestOfProducts(job, context, request, out) -> promise; fills out [heads, draws].
+Napi::Value largestOfProducts(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  auto job = newJob(info[0]);
+  auto context = contextAt(env, info[1]);
+  if (!context->backend->largest_of_products)
+    throw statusError(env, QKS_E_BACKEND, "this backend makes no products of its own");
+  const Napi::Object from = objectAt(info[2], "request");
+  auto r = std::make_shared<qks_products_request>();
+  r->q = tensor(*job, context, from.Get("q"), "q");
+  r->k = tensor(*job, context, from.Get("k"), "k");
+  r->products = lengthAt(from, "query");
+  r->draws = integer(from.Get("draws"), "draws");
+  r->rank = small(from.Get("rank"), "rank");
+  r->seed = static_cast<uint64_t>(integer(from.Get("seed"), "seed"));
+  if (r->draws < 1 || r->draws > 65535 || r->rank < 0)
+    throw statusError(env, QKS_E_ARGUMENT, "draws or rank is out of range");
+  r->query = ints(*job, from, "query", r->products);
+  r->key = ints(*job, from, "key", r->products);
+  r->coefficients = weights(*job, from, "coefficients", r->products * r->draws);
+  if (!r->coefficients) throw Napi::TypeError::New(env, "coefficients is not a typed array");
+  const int64_t heads = r->q.shape[2], basis = heads * r->q.shape[3] * r->rank;
+  for (const char* side : {"u", "v"}) {
+    if (r->rank == 0) break;
+    const Array array =
+        lengthOf(typedArray(*job, from.Get(side), napi_float64_array, Use::kCopy, side), basis, env, side);
+    (side[0] == 'u' ? r->u : r->v) = static_cast<const double*>(array.data);
+  }
+  const Array out = lengthOf(typedArray(*job, info[3], napi_float64_array, Use::kInPlace, "out"), heads * r->draws, env,
+                             "out");
+  job->run = [context, r, out](const qks_cancel* cancel, qks_error* error) {
+    return context->backend->largest_of_products(context->handle, r.get(), cancel, static_cast<double*>(out.data),
+                                                 error);
+  };
+  return environmentOf(env).submit(std::move(job));
+}
+
 // cancel(job)
 Napi::Value cancel(const Napi::CallbackInfo& info) {
   environmentOf(info.Env()).cancel(static_cast<uint32_t>(integer(info[0], "job")));
@@ -529,6 +566,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("covarianceDispose", Napi::Function::New<checked<covarianceDispose>>(env, "covarianceDispose"));
   exports.Set("svd", Napi::Function::New<checked<svd>>(env, "svd"));
   exports.Set("svdRead", Napi::Function::New<checked<svdRead>>(env, "svdRead"));
+  exports.Set("largestOfProducts", Napi::Function::New<checked<largestOfProducts>>(env, "largestOfProducts"));
   exports.Set("cancel", Napi::Function::New<checked<cancel>>(env, "cancel"));
   return exports;
 }

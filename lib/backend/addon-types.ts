@@ -168,5 +168,23 @@ export interface Addon {
     cols: number,
     maxRank: number,
   ): Promise<undefined>
+  /** Fills out [heads, draws]; only where the backend has a way of its own. */
+  largestOfProducts(
+    job: number,
+    context: AddonHandle,
+    request: {
+      q: AddonTensor
+      k: AddonTensor
+      query: Int32Array
+      key: Int32Array
+      coefficients: Float32Array
+      draws: number
+      rank: number
+      u: Float64Array | undefined
+      v: Float64Array | undefined
+      seed: number
+    },
+    out: Float64Array,
+  ): Promise<undefined>
   cancel(job: number): void
 }

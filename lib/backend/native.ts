@@ -19,6 +19,7 @@ import type {
   CovarianceBatch,
   CovarianceMoments,
   CovarianceSpec,
+  ProductsRequest,
   ResidentHandle,
   RowTensor,
   SvdRequest,
@@ -186,8 +187,29 @@ export class NativeBackend implements Backend {
     return call(this.#addon, signal, (job) => this.#addon.rowsUpload(job, this.#context, tensor(from, owned)))
   }
 
+  get largestOfProducts(): Backend['largestOfProducts'] {
+    return this.name === 'cuda' ? (request, signal) => this.#largestOfProducts(request, signal) : undefined
+  }
+
   release(handle: ResidentHandle): void {
     this.#addon.rowsRelease(handle as AddonHandle)
+  }
+
+  async #largestOfProducts(request: ProductsRequest, signal?: AbortSignal): Promise<Float64Array> {
+    const { q, k, accepted, ...rest } = request
+    const out = new Float64Array(q.shape[2] * request.draws)
+    await call(this.#addon, signal, (job) =>
+      this.#addon.largestOfProducts(
+        job,
+        this.#context,
+        {
+          ...{ ...rest, q: tensor(q, false), k: tensor(k, false), seed: 0 },
+          ...{ rank: accepted?.rank ?? 0, u: accepted?.u, v: accepted?.v },
+        },
+        out,
+      ),
+    )
+    return out
   }
 
   async svd(request: SvdRequest, signal?: AbortSignal): Promise<SvdResult> {

@@ -128,7 +128,7 @@ void svdDestroy(qks_decomposition* decomposition) { delete decomposition; }
 const qks_backend kBackend = {QKS_ABI_VERSION, sizeof(qks_backend), openContext,       closeContext,
                               describe,        covarianceCreate,    covarianceDestroy, covarianceAdd,
                               covarianceMerge, covarianceRead,      rowsUpload,        rowsDestroy,
-                              svd,             svdRead,             svdDestroy};
+                              svd,             svdRead,             svdDestroy,        nullptr};
 
 }  // namespace
 

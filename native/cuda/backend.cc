@@ -10,6 +10,8 @@
 #include "common/status.h"
 #include "cuda/covariance.h"
 #include "cuda/device.h"
+#include "cuda/products.h"
+#include "cuda/svd.h"
 #include "cuda/transfer.h"
 
 namespace {
@@ -58,6 +60,10 @@ struct qks_covariance {
 struct qks_rows {
   qks_context& context;
   qkspace::ResidentRows rows;
+};
+
+struct qks_decomposition {
+  qkspace::CudaDecomposition result;
 };
 
 namespace qkspace {
@@ -160,17 +166,31 @@ void rowsDestroy(qks_rows* rows) {
   delete rows;
 }
 
-int32_t svd(qks_context*, const qks_svd_request*, const qks_cancel*, qks_svd_summary*, qks_decomposition**,
-            qks_error* error) {
-  return guarded(error, [&] { fail(QKS_E_BACKEND, "to come"); });
+int32_t svd(qks_context* context, const qks_svd_request* request, const qks_cancel* cancel, qks_svd_summary* summary,
+            qks_decomposition** out, qks_error* error) {
+  return guarded(error, [&] {
+    context->device.use();
+    auto result = std::make_unique<qks_decomposition>();
+    decompose(context->device, *request, cancel, *summary, result->result);
+    *out = result.release();
+  });
 }
-int32_t svdRead(qks_context*, const qks_decomposition*, double*, double*, double*, qks_error*) { return QKS_OK; }
-void svdDestroy(qks_decomposition*) {}
+
+int32_t svdRead(qks_context*, const qks_decomposition* from, double* u, double* s, double* v, qks_error* error) {
+  return guarded(error, [&] { readDecomposition(from->result, u, s, v); });
+}
+
+void svdDestroy(qks_decomposition* decomposition) { delete decomposition; }
+
+int32_t largestOfProductsHere(qks_context* context, const qks_products_request* request, const qks_cancel* cancel,
+                              double* out, qks_error* error) {
+  return guarded(error, [&] { largestOfProducts(context->device, context->transfer, *request, cancel, out); });
+}
 
 const qks_backend kBackend = {QKS_ABI_VERSION, sizeof(qks_backend), openContext,       closeContext,
                               describe,        covarianceCreate,    covarianceDestroy, covarianceAdd,
                               covarianceMerge, covarianceRead,      rowsUpload,        rowsDestroy,
-                              svd,             svdRead,             svdDestroy};
+                              svd,             svdRead,             svdDestroy,        largestOfProductsHere};
 
 }  // namespace
 }  // namespace qkspace

@@ -440,16 +440,18 @@ void CudaCovariance::addChunk(const PreparedBatch& b, const Chunk& chunk, Rows& 
       device_.stream.finish("summing a batch");
     }
   };
-  each(termWaves, termSlicesAt, [&](const Slice* slices, int32_t count) {
-    (pairs16 ? sumPairs16 : sumTerms)(device_.stream, shape_, deviceQ, deviceK, sides, slices, count,
-                                      room_.partial.get<float>(), flags);
-  });
-  each(labelWaves, labelSlicesAt, [&](const Slice* slices, int32_t count) {
-    room_.labelSums.reserve(static_cast<size_t>(room * count) * sizeof(double), "running sums of labels");
-    sumLabels(device_.stream, shape_, deviceQ, deviceK, deviceLabels, slices, count, labels.mostLabels,
-              room_.labelSums.get<double>(), room_.partial.get<float>(), flags);
-  });
-  if (!(readFlags() & kBeyondF32)) return;
+  if (!device_.plain) {
+    each(termWaves, termSlicesAt, [&](const Slice* slices, int32_t count) {
+      (pairs16 ? sumPairs16 : sumTerms)(device_.stream, shape_, deviceQ, deviceK, sides, slices, count,
+                                        room_.partial.get<float>(), flags);
+    });
+    each(labelWaves, labelSlicesAt, [&](const Slice* slices, int32_t count) {
+      room_.labelSums.reserve(static_cast<size_t>(room * count) * sizeof(double), "running sums of labels");
+      sumLabels(device_.stream, shape_, deviceQ, deviceK, deviceLabels, slices, count, labels.mostLabels,
+                room_.labelSums.get<double>(), room_.partial.get<float>(), flags);
+    });
+    if (!(readFlags() & kBeyondF32)) return;
+  }
 
   // Products that f32 cannot hold: everything again, in f64.
   const size_t bytes = static_cast<size_t>(sumsCount()) * sizeof(double);
@@ -476,23 +478,14 @@ void CudaCovariance::reportNonFinite(const Rows& q, const Rows& k) {
     const std::vector<int32_t>& used = rows->wanted.empty() ? rows->used : rows->wanted;
     std::vector<int32_t> slots;
     for (int32_t row : used) slots.push_back(rows->at(row));
-    Blob blob;
-    const unsigned long long none = ~0ull;
-    const size_t slotsAt = blob.add(slots), foundAt = blob.add(&none, 1);
-    const char* base = blob.send(transfer_, room_.indices);
-    unsigned long long* found = reinterpret_cast<unsigned long long*>(room_.indices.get<char>() + foundAt);
-    findRow(device_.stream, rows->onDevice(), reinterpret_cast<const int32_t*>(base + slotsAt),
-            static_cast<int64_t>(slots.size()), found);
-    room_.answer.reserve(16);
-    check(cudaMemcpyAsync(room_.answer.get<char>(), found, sizeof *found, cudaMemcpyDeviceToHost, device_.stream),
-          "reading the row");
-    device_.stream.finish("looking for the row");
-    const unsigned long long place = *room_.answer.get<unsigned long long>();
-    if (place == none) continue;
-    const size_t slot = static_cast<size_t>(place & 0xffffffffu);
-    const int32_t row = rows->wanted.empty() ? static_cast<int32_t>(slot) : rows->wanted[slot];
+    room_.indices.reserve(std::max<size_t>(1, slots.size()) * sizeof(int32_t), "rows to look at");
+    transfer_.bytes(slots.data(), slots.size() * sizeof(int32_t), room_.indices.get<char>());
+    HeadRow found;
+    if (!findNonFiniteRow(device_, rows->onDevice(), room_.indices.get<int32_t>(), static_cast<int64_t>(slots.size()), found))
+      continue;
+    const int32_t row = rows->wanted.empty() ? found.row : rows->wanted[static_cast<size_t>(found.row)];
     fail(QKS_E_NON_FINITE, std::string(rows == &q ? "q" : "k") + " is not finite at head " +
-                               std::to_string(place >> 32) + ", row " + std::to_string(row));
+                               std::to_string(found.head) + ", row " + std::to_string(row));
   }
   fail(QKS_E_NON_FINITE, "a sum of products is beyond the range of float64");
 }

@@ -1,6 +1,7 @@
-// The launches of covariance accumulation. All run in `stream`; nothing here waits.
+// The launches of covariance accumulation. All run in `stream`; none waits unless it says so.
 #pragma once
 
+#include "cuda/device.h"
 #include "cuda/work.cuh"
 
 namespace qkspace {
@@ -37,7 +38,11 @@ void sumLabelsExactly(cudaStream_t, const CovarianceShape&, const DeviceRows& q,
 void findNonFinite(cudaStream_t, const double* sums, int64_t n, uint32_t* flags);
 // to += from
 void addSums(cudaStream_t, const double* from, int64_t n, double* to);
-// found = least (head << 32 | row) of the rows named that is not finite, where there is one.
-void findRow(cudaStream_t, const DeviceRows&, const int32_t* rows, int64_t count, unsigned long long* found);
+
+struct HeadRow {
+  int32_t head = 0, row = 0;
+};
+// Whether one of the rows named (on the device) is not finite, and the first head and row where it is. Waits.
+bool findNonFiniteRow(Device&, const DeviceRows&, const int32_t* rows, int64_t count, HeadRow& found);
 
 }  // namespace qkspace

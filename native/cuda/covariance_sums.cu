@@ -70,12 +70,21 @@ void addSums(cudaStream_t stream, const double* from, int64_t n, double* to) {
   launch("adding sums", addSumsKernel, dim3(blocksFor(n)), dim3(kThreadsOfSums), 0, stream, from, n, to);
 }
 
-void findRow(cudaStream_t stream, const DeviceRows& rows, const int32_t* wanted, int64_t count,
-             unsigned long long* found) {
-  if (count == 0) return;
+bool findNonFiniteRow(Device& device, const DeviceRows& rows, const int32_t* wanted, int64_t count, HeadRow& found) {
+  if (count == 0) return false;
+  DeviceBuffer least(device.budget);
+  unsigned long long at = ~0ull;
+  least.reserve(sizeof at, "a row's number");
+  check(cudaMemsetAsync(least.get<char>(), 0xff, sizeof at, device.stream), "clearing a row's number");
   const dim3 grid(static_cast<uint32_t>((count * 32 + kThreadsOfSums - 1) / kThreadsOfSums),
                   static_cast<uint32_t>(rows.heads));
-  launch("looking for the row", findRowKernel, grid, dim3(kThreadsOfSums), 0, stream, rows, wanted, count, found);
+  launch("looking for the row", findRowKernel, grid, dim3(kThreadsOfSums), 0, device.stream, rows, wanted, count,
+         least.get<unsigned long long>());
+  check(cudaMemcpyAsync(&at, least.get<char>(), sizeof at, cudaMemcpyDeviceToHost, device.stream),
+        "reading a row's number");
+  device.stream.finish("looking for the row");
+  found = {static_cast<int32_t>(at >> 32), static_cast<int32_t>(at & 0xffffffffu)};
+  return at != ~0ull;
 }
 
 }  // namespace qkspace

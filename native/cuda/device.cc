@@ -1,6 +1,8 @@
 #include "cuda/device.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <cstring>
 
 namespace qkspace {
 namespace {
@@ -48,6 +50,8 @@ void PinnedBuffer::reserve(size_t bytes) {
 }
 
 Device::Device(int index, size_t limit) : index(index) {
+  const char* wanted = std::getenv("QKSPACE_CUDA_PLAIN");
+  plain = wanted && std::strcmp(wanted, "1") == 0;
   check(cudaGetDeviceProperties(&properties, index), "reading the device's properties");
   size_t free = 0, total = 0;
   check(cudaMemGetInfo(&free, &total), "reading the device's memory");

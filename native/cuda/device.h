@@ -102,6 +102,8 @@ struct Device {
   cudaDeviceProp properties{};
   MemoryBudget budget;
   Stream stream, copies;
+  // The plain kernels in place of the fast ones, to tell whose fault a wrong number is: QKSPACE_CUDA_PLAIN=1.
+  bool plain;
 
   // `index` has been made the current device. `limit` 0: nine tenths of what is free now.
   Device(int index, size_t limit);

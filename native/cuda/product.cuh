@@ -30,7 +30,9 @@ struct Tile {
   float queryScale[kRows];
 };
 
-template <int kSize>
+// `kExact`: to f32, as above. Otherwise hi hi alone, 2^-11 of a product, which averages out over rows: enough for
+// what is compared with noise.
+template <int kSize, bool kExact = true>
 struct Product {
   static constexpr int kRowBlocks = kSize / 64, kColumnBlocks = kSize / 32;  // of 16 and of 8, a warp
   float chunk[kRowBlocks][kColumnBlocks][4], sum[kRowBlocks][kColumnBlocks][4];
@@ -79,8 +81,10 @@ struct Product {
         QKS_UNROLL
         for (int m = 0; m < kRowBlocks; m++) {
           float eight[4] = {0, 0, 0, 0};
-          multiplyTf32(eight, aLow[m], bHigh);
-          multiplyTf32(eight, aHigh[m], bLow);
+          if (kExact) {
+            multiplyTf32(eight, aLow[m], bHigh);
+            multiplyTf32(eight, aHigh[m], bLow);
+          }
           multiplyTf32(eight, aHigh[m], bHigh);
           QKS_UNROLL
           for (int e = 0; e < 4; e++) chunk[m][n][e] += eight[e];
@@ -91,21 +95,30 @@ struct Product {
     if (rows == kChunkRows) promote();
   }
 
-  // To `to`, one side's block of partial sums; entries outside of d are left out.
-  __device__ void write(float* to, int32_t d, const TilePlace& place) {
+  // Calls entry(row, column, sum) for this thread's part of the tile. Ends the summing.
+  template <typename Entry>
+  __device__ void forEach(Entry&& entry) {
     promote();
     const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
-    const int g = lane / 4, t = lane % 4, warpRow = warp / 4, warpColumn = warp % 4;
-    const int firstRow = place.row + warpRow * (kSize / 4), firstColumn = place.column + warpColumn * (kSize / 4);
+    const int g = lane / 4, t = lane % 4, firstRow = warp / 4 * (kSize / 4), firstColumn = warp % 4 * (kSize / 4);
     QKS_UNROLL
     for (int m = 0; m < kRowBlocks; m++)
       QKS_UNROLL
       for (int n = 0; n < kColumnBlocks; n++)
         QKS_UNROLL
-        for (int e = 0; e < 4; e++) {
-          const int row = firstRow + 16 * m + g + 8 * (e / 2), column = firstColumn + 8 * n + 2 * t + e % 2;
-          if (row < d && column < d) to[2 * d + static_cast<int64_t>(row) * d + column] = sum[m][n][e];
-        }
+        for (int e = 0; e < 4; e++)
+          entry(firstRow + 16 * m + g + 8 * (e / 2), firstColumn + 8 * n + 2 * t + e % 2, sum[m][n][e]);
+  }
+
+  // To `to`, one side's block of partial sums; entries outside of d are left out.
+  __device__ void write(float* to, int32_t d, const TilePlace& place) {
+    forEach([&](int inRow, int inColumn, float x) {
+      const int row = place.row + inRow, column = place.column + inColumn;
+      if (row < d && column < d) to[2 * d + static_cast<int64_t>(row) * d + column] = x;
+    });
+    const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
+    const int g = lane / 4, t = lane % 4, warpRow = warp / 4, warpColumn = warp % 4;
+    const int firstRow = place.row + warpRow * (kSize / 4), firstColumn = place.column + warpColumn * (kSize / 4);
     QKS_UNROLL
     for (int mask = 1; mask <= 2; mask *= 2) {
       QKS_UNROLL
