@@ -95,7 +95,7 @@ QKS_UNROLL
       for (int i = 0; i < P::size; i++) y[i] = static_cast<double>(column[static_cast<size_t>(k + i) * ldRight]);
 QKS_UNROLL
       for (int e = 0; e < J; e++) {
-        const P l = *reinterpret_cast<const P*>(row[e] + k);
+        const P l = load(reinterpret_cast<const P*>(row[e] + k));
 QKS_UNROLL
         for (int i = 0; i < P::size; i++) sum[e] += static_cast<double>(l.x[i]) * y[i];
       }

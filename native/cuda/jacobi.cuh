@@ -36,6 +36,33 @@ struct alignas(16) Packet {
   T x[size];
 };
 
+// 16 bytes in one instruction, which copying the struct is not always compiled to.
+#if defined(QKS_CUDA_ON_HOST)
+template <typename T>
+Packet<T> load(const Packet<T>* from) {
+  return *from;
+}
+template <typename T>
+void store(Packet<T>* to, const Packet<T>& value) {
+  *to = value;
+}
+#else
+__device__ inline Packet<float> load(const Packet<float>* from) {
+  const float4 v = *reinterpret_cast<const float4*>(from);
+  return Packet<float>{{v.x, v.y, v.z, v.w}};
+}
+__device__ inline Packet<double> load(const Packet<double>* from) {
+  const double2 v = *reinterpret_cast<const double2*>(from);
+  return Packet<double>{{v.x, v.y}};
+}
+__device__ inline void store(Packet<float>* to, const Packet<float>& v) {
+  *reinterpret_cast<float4*>(to) = make_float4(v.x[0], v.x[1], v.x[2], v.x[3]);
+}
+__device__ inline void store(Packet<double>* to, const Packet<double>& v) {
+  *reinterpret_cast<double2*>(to) = make_double2(v.x[0], v.x[1]);
+}
+#endif
+
 __host__ __device__ inline int paddedLength(int length) { return (length + 31) / 32 * 32; }
 
 struct VectorPair {
@@ -89,6 +116,14 @@ QKS_UNROLL
   }
 }
 
+template <typename T>
+__device__ inline void turnRows(Packet<T>* first, Packet<T>* second, T c, T s) {
+  Packet<T> x = load(first), y = load(second);
+  turn(x, y, c, s);
+  store(first, x);
+  store(second, y);
+}
+
 // Squared lengths of the rows of y.
 template <typename T>
 __device__ inline void squaredLengths(const T* y, int n, int ld, T* out) {
@@ -98,7 +133,10 @@ __device__ inline void squaredLengths(const T* y, int n, int ld, T* out) {
     T sum = 0;
     if (j < n) {
       const Packet<T>* row = reinterpret_cast<const Packet<T>*>(y + static_cast<size_t>(j) * ld);
-      for (int e = lane; e < ld / Packet<T>::size; e += kPairLanes) sum = dotOf(row[e], row[e], sum);
+      for (int e = lane; e < ld / Packet<T>::size; e += kPairLanes) {
+        const Packet<T> x = load(row + e);
+        sum = dotOf(x, x, sum);
+      }
     }
     sum = pairSum(sum);
     if (j < n && lane == 0) out[j] = sum;
@@ -128,6 +166,9 @@ struct JacobiVectors {
   JacobiLimits<T> limits;
 };
 
+// Vectors keep their places. To exchange two as they turn, so that the longer comes first, would undo the schedule:
+// a third more sweeps, as counted.
+
 // The plainest form: a round rotates n / 2 pairs, whose rows are read from memory twice. Returns whether this thread
 // met a cosine that asks for another sweep.
 template <typename T>
@@ -149,15 +190,17 @@ __device__ inline int sweepOfPairs(const JacobiVectors<T>& w) {
       const bool both = a > w.least && b > w.least;
       P* first = reinterpret_cast<P*>(w.y + static_cast<size_t>(pair.first) * w.ldy);
       P* second = reinterpret_cast<P*>(w.y + static_cast<size_t>(pair.second) * w.ldy);
-      for (int e = lane; both && e < w.ldy / P::size; e += kPairLanes) g = dotOf(first[e], second[e], g);
+      for (int e = lane; both && e < w.ldy / P::size; e += kPairLanes) g = dotOf(load(first + e), load(second + e), g);
       g = pairSum(g);
       if (!both || !(g * g > w.limits.rotate * (a * b))) continue;
       met |= g * g > w.limits.another * (a * b);
       const Rotation<T> r = rotationOf(a, b, g);
-      for (int e = lane; e < w.ldy / P::size; e += kPairLanes) turn(first[e], second[e], r.c, r.s);
-      first = reinterpret_cast<P*>(w.v + static_cast<size_t>(pair.first) * w.ldv);
-      second = reinterpret_cast<P*>(w.v + static_cast<size_t>(pair.second) * w.ldv);
-      for (int e = lane; w.v && e < w.ldv / P::size; e += kPairLanes) turn(first[e], second[e], r.c, r.s);
+      for (int e = lane; e < w.ldy / P::size; e += kPairLanes) turnRows(first + e, second + e, r.c, r.s);
+      if (w.v) {
+        first = reinterpret_cast<P*>(w.v + static_cast<size_t>(pair.first) * w.ldv);
+        second = reinterpret_cast<P*>(w.v + static_cast<size_t>(pair.second) * w.ldv);
+        for (int e = lane; e < w.ldv / P::size; e += kPairLanes) turnRows(first + e, second + e, r.c, r.s);
+      }
       if (lane == 0) {
         w.lengths[pair.first] = a - r.moved;
         w.lengths[pair.second] = b + r.moved;
@@ -232,7 +275,10 @@ __device__ inline int sweepOfQuads(const JacobiVectors<T>& w) {
         const P* row = reinterpret_cast<const P*>(w.y + static_cast<size_t>(there ? index[j] : 0) * w.ldy) + lane;
         q.length[j] = there ? w.lengths[index[j]] : T(0);
         QKS_UNROLL
-        for (int e = 0; e < kPackets; e++) q.row[j][e] = there ? row[e * kQuadLanes] : P{};
+        for (int e = 0; e < kPackets; e++) {
+          q.row[j][e] = P{};
+          if (there) q.row[j][e] = load(row + e * kQuadLanes);
+        }
       }
       q.turned = 0;
       if (round == 0) q.template meetBoth<0, 1, 2, 3, 4>(w.least, w.limits);
@@ -244,15 +290,17 @@ __device__ inline int sweepOfQuads(const JacobiVectors<T>& w) {
         if (index[j] >= w.n) continue;
         P* row = reinterpret_cast<P*>(w.y + static_cast<size_t>(index[j]) * w.ldy) + lane;
         QKS_UNROLL
-        for (int e = 0; e < kPackets; e++) row[e * kQuadLanes] = q.row[j][e];
+        for (int e = 0; e < kPackets; e++) store(row + e * kQuadLanes, q.row[j][e]);
         if (lane == 0) w.lengths[index[j]] = q.length[j];
       }
       if (!w.v) continue;
       for (int e = lane; e < w.ldv / P::size; e += kQuadLanes) {
         P x[4];
         QKS_UNROLL
-        for (int j = 0; j < 4; j++)
-          x[j] = index[j] < w.n ? reinterpret_cast<const P*>(w.v + static_cast<size_t>(index[j]) * w.ldv)[e] : P{};
+        for (int j = 0; j < 4; j++) {
+          x[j] = P{};
+          if (index[j] < w.n) x[j] = load(reinterpret_cast<const P*>(w.v + static_cast<size_t>(index[j]) * w.ldv) + e);
+        }
         if (round == 0) {
           turn(x[0], x[1], q.c[4], q.s[4]);
           turn(x[2], x[3], q.c[5], q.s[5]);
@@ -263,7 +311,7 @@ __device__ inline int sweepOfQuads(const JacobiVectors<T>& w) {
         turn(x[1], x[2], q.c[3], q.s[3]);
         QKS_UNROLL
         for (int j = 0; j < 4; j++)
-          if (index[j] < w.n) reinterpret_cast<P*>(w.v + static_cast<size_t>(index[j]) * w.ldv)[e] = x[j];
+          if (index[j] < w.n) store(reinterpret_cast<P*>(w.v + static_cast<size_t>(index[j]) * w.ldv) + e, x[j]);
       }
     }
     __syncthreads();

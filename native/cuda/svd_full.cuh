@@ -12,12 +12,13 @@
 //   4. one-sided Jacobi in f64 on Y, V along: one sweep that rotates, one or two that look
 //
 // so that results are f64's on every spectrum (graded, clustered and deficient ones take more sweeps in step 4),
-// while seven sweeps of nine run at f32's rate and in half the memory. A kernel for step 1, one for 2 and 3, one for
-// 4: each with the registers and the occupancy that suit it.
+// while ten sweeps of thirteen run at f32's rate and in half the memory. A kernel for step 1, one for 2 and 3, one
+// for 4: each with the registers and the occupancy that suit it.
 //
-// Count at 128 x 128: step 1 reads and writes 128 KiB of shared memory a round, 127 rounds a sweep, 6 to 8 sweeps:
-// 0.26 M clocks each. Steps 2 and 3: four products of 2.1 M f64 multiply-adds. Step 4: Y in shared memory (128 KiB),
-// V through the caches. About 3 M clocks a matrix; bound by shared memory.
+// Count at 128 x 128 (not measured on a GPU yet). Step 1: 63 rounds a sweep of 256 KiB through shared memory (2,048
+// clocks) and some 2,500 clocks of issue, 10 sweeps: 1.8 M clocks. Steps 2 and 3: four products of 2.1 M f64
+// multiply-adds, bound by loads: 0.4 M. Step 4: Y in shared memory (128 KiB), V through the caches, bound by those:
+// 0.7 M for three sweeps.
 #pragma once
 
 #include "cuda/block.cuh"

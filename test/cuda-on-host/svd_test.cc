@@ -125,8 +125,13 @@ qks_svd_request request(const void* data, int dtype, int64_t n, int64_t rows, in
   return r;
 }
 
-Result run(const qks_svd_request& r, const qks_cancel* cancel = nullptr) {
+Device& theDevice() {
   static Device device(0, 0);
+  return device;
+}
+
+Result run(const qks_svd_request& r, const qks_cancel* cancel = nullptr) {
+  Device& device = theDevice();
   const size_t n = static_cast<size_t>(r.n);
   Result out;
   out.ranks.resize(n);
@@ -336,12 +341,12 @@ void extremes() {
 
 // Low rank and noise, many of them; two runs, and the panels' ranks against those of the full spectrum.
 void many() {
-  const int n = 12, d = 64;
+  const int n = 8, d = 64;
   Random random{5};
   std::vector<float> a(static_cast<size_t>(n) * d * d);
   for (int i = 0; i < n; i++) {
     std::vector<double> s(d);
-    for (int j = 0; j < d; j++) s[j] = std::pow(0.5 + 0.04 * i, j) + 0.001;
+    for (int j = 0; j < d; j++) s[j] = std::pow(0.5 + 0.06 * i, j) + 0.001;
     const Matrix one = withSpectrum(d, d, s, 100 + static_cast<uint64_t>(i));
     for (int e = 0; e < d * d; e++) a[static_cast<size_t>(i) * d * d + e] = static_cast<float>(one[e] + 1e-3 * random.normal());
   }
@@ -472,5 +477,22 @@ int main() {
   shapes(100, 100, QKS_F32, {1, 7});
   shapes(128, 128, QKS_F32, {4, 7});
   shapes(160, 160, QKS_F32, {7}, true);
+
+  // What does not fit in shared memory, or in the budget at once.
+  Device& device = theDevice();
+  const size_t shared = device.properties.sharedMemPerBlockOptin, limit = device.budget.limit;
+  device.properties.sharedMemPerBlockOptin = 99 * 1024;
+  shapes(128, 128, QKS_F32, {7}, true);
+  device.properties.sharedMemPerBlockOptin = 20 * 1024;
+  shapes(64, 64, QKS_F32, {6, 7});
+  device.properties.sharedMemPerBlockOptin = shared;
+  device.budget.limit = 400 << 10;
+  shapes(64, 48, QKS_F64, {1, 6, 7});
+  device.budget.limit = 100 << 10;
+  std::vector<float> a(64 * 64, 1.0f);
+  const qks_cancel* none = nullptr;
+  const std::string message = messageOf(request(a.data(), QKS_F32, 1, 64, 64), QKS_E_OUT_OF_MEMORY, none);
+  line(message.find("of GPU memory; ") != std::string::npos, "too little memory", message);
+  device.budget.limit = limit;
   return failures ? 1 : 0;
 }
