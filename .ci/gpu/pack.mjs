@@ -83,6 +83,8 @@ function fillTree() {
   // Only the arithmetic: models, and what reads them, need onnxruntime-node.
   for (const part of ['analysis', 'backend', 'errors.js', 'tensor.js', 'random.js', 'group-by.js'])
     cpSync(at('dist', part), to('dist', part), { recursive: true, filter: code })
+  for (const name of ['data.mjs', 'matrices.mjs', 'report.mjs'])
+    copyFileSync(at('bench', name), to('bench', name))
   for (const folder of ['bench/gpu', '.ci/gpu']) cpSync(at(folder), to(folder), { recursive: true })
   for (const name of readdirSync(at('test', 'helpers')).filter((file) => file.startsWith('arithmetic-')))
     copyFileSync(at('test', 'helpers', name), to('test', 'helpers', name))
