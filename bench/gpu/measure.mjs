@@ -34,6 +34,7 @@ export async function measure({ backend, repeats, flush }, { fresh, once, verify
         if (!(error <= allowed)) throw new Error(`wrong by ${error}, allowed ${allowed}`)
         continue
       }
+      if (!(timings.arithmeticMs > 0)) throw new Error('the backend did not say how long the device took')
       device.push(timings.arithmeticMs)
       call.push(took)
       copies.push(timings.copyMs)

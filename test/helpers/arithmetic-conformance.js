@@ -4,7 +4,10 @@
  */
 
 import test from 'ava'
+import { QKCovariance } from '../../dist/analysis/qk-covariance.js'
+import { uploadRows } from '../../dist/analysis/resident-rows.js'
 import { backends, selectBackend } from '../../dist/backend/select.js'
+import { terms } from './arithmetic-batches.js'
 import { covarianceSuite } from './arithmetic-covariance-suite.js'
 import { inputSuite } from './arithmetic-input-suite.js'
 import { svdSuite } from './arithmetic-svd-suite.js'
@@ -30,7 +33,26 @@ export function conformance(backend, instructionSet) {
     t.is(description.name, backend)
     if (instructionSet) t.is(description.instructionSet, instructionSet)
   })
+  if (backend !== 'js') timingsTest(backend)
   covarianceSuite(test, backend)
   inputSuite(test, backend)
   svdSuite(test, backend)
+}
+
+/** Serial: no other test may use the backend between two readings. */
+function timingsTest(backend) {
+  test.serial(`${backend}: says what the device did since it was last asked`, async (t) => {
+    const nothing = { arithmeticMs: 0, copyMs: 0, copyBytes: 0 }
+    const used = selectBackend(backend)
+    await used.timings()
+    const tensor = { data: new Float32Array(4 * 8).fill(1), shape: [1, 4, 1, 8] }
+    const rows = await uploadRows(tensor, { backend })
+    const onDevice = backend === 'cuda'
+    t.is((await used.timings()).copyBytes, onDevice ? tensor.data.byteLength : 0)
+    const covariance = new QKCovariance({ heads: 1, headDim: 8, contrasts: ['c'], backend })
+    await covariance.add({ q: rows, k: rows, terms: { ...terms(5, 4, 4), contrast: 'c' } })
+    t.is((await used.timings()).arithmeticMs > 0, onDevice)
+    t.deepEqual(await used.timings(), nothing)
+    rows.release()
+  })
 }
