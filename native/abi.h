@@ -72,6 +72,13 @@ typedef struct qks_description {
   uint64_t memory_total, memory_free, memory_limit;
 } qks_description;
 
+/* What a device did, by its own clock; zeros for a backend that computes in the caller's memory. */
+typedef struct qks_timings {
+  double arithmetic_ms; /* kernels of covariance_add and svd, and what they wait for between */
+  double copy_ms;       /* copies to the device, each from its start to its end */
+  uint64_t copy_bytes;
+} qks_timings;
+
 typedef struct qks_spec {
   int32_t heads, kv_heads, head_dim, contrasts;
   int32_t estimator;
@@ -171,6 +178,8 @@ typedef struct qks_backend {
   /* Joins the backend's threads. Everything made from the context has been destroyed before. */
   void (*close)(qks_context *);
   int32_t (*describe)(qks_context *, qks_description *, qks_error *);
+  /* Since the context was opened, or since this was last called. */
+  int32_t (*timings)(qks_context *, qks_timings *, qks_error *);
 
   int32_t (*covariance_create)(qks_context *, const qks_spec *, qks_covariance **, qks_error *);
   void (*covariance_destroy)(qks_covariance *);

@@ -230,6 +230,12 @@ Napi::Object described(Napi::Env env, const Context& context) {
   return result;
 }
 
+std::shared_ptr<Job> newJob(const Napi::Value& id) {
+  auto job = std::make_shared<Job>();
+  job->id = static_cast<uint32_t>(integer(id, "job"));
+  return job;
+}
+
 // open({ backend, library, instructionSet, threads, device, deviceMemory }) -> context
 Napi::Value open(const Napi::CallbackInfo& info) {
   Napi::Env env = info.Env();
@@ -255,6 +261,25 @@ Napi::Value open(const Napi::CallbackInfo& info) {
 // describe(context) -> description
 Napi::Value describe(const Napi::CallbackInfo& info) {
   return described(info.Env(), *contextAt(info.Env(), info[0]));
+}
+
+// timings(job, context) -> promise of { arithmeticMs, copyMs, copyBytes }
+Napi::Value timings(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  auto job = newJob(info[0]);
+  auto context = contextAt(env, info[1]);
+  auto out = std::make_shared<qks_timings>();
+  job->run = [context, out](const qks_cancel*, qks_error* error) {
+    return context->backend->timings(context->handle, out.get(), error);
+  };
+  job->result = [out](Napi::Env resultEnv) -> Napi::Value {
+    Napi::Object result = Napi::Object::New(resultEnv);
+    result.Set("arithmeticMs", out->arithmetic_ms);
+    result.Set("copyMs", out->copy_ms);
+    result.Set("copyBytes", static_cast<double>(out->copy_bytes));
+    return result;
+  };
+  return environmentOf(env).submit(std::move(job));
 }
 
 // covarianceCreate(context, spec) -> handle
@@ -284,12 +309,6 @@ std::shared_ptr<CovarianceHandle> covarianceAt(Napi::Env env, const Napi::Value&
   auto handle = unwrap<CovarianceHandle>(env, value, kCovariance)->handle;
   if (!handle) throw statusError(env, QKS_E_ARGUMENT, "the covariance has been disposed of");
   return handle;
-}
-
-std::shared_ptr<Job> newJob(const Napi::Value& id) {
-  auto job = std::make_shared<Job>();
-  job->id = static_cast<uint32_t>(integer(id, "job"));
-  return job;
 }
 
 struct BatchArguments {
@@ -557,6 +576,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("abiVersion", QKS_ABI_VERSION);
   exports.Set("open", Napi::Function::New<checked<open>>(env, "open"));
   exports.Set("describe", Napi::Function::New<checked<describe>>(env, "describe"));
+  exports.Set("timings", Napi::Function::New<checked<timings>>(env, "timings"));
   exports.Set("rowsUpload", Napi::Function::New<checked<rowsUpload>>(env, "rowsUpload"));
   exports.Set("rowsRelease", Napi::Function::New<checked<rowsRelease>>(env, "rowsRelease"));
   exports.Set("covarianceCreate", Napi::Function::New<checked<covarianceCreate>>(env, "covarianceCreate"));

@@ -1,6 +1,6 @@
 /** The whole surface of the native addon (native/addon.cc). Only `native.ts` and `load.ts` use it. */
 
-import type { DeviceDescription } from './backend.js'
+import type { DeviceDescription, DeviceTimings } from './backend.js'
 
 /** Opaque; frees its memory when collected. */
 export type AddonHandle = object & { readonly __addon: unique symbol }
@@ -130,6 +130,7 @@ export interface Addon {
   /** Opens a backend: the one that is linked in, 'cpu', or that in the library. Gives its context. */
   open(options: AddonOptions): AddonHandle
   describe(context: AddonHandle): AddonDescription
+  timings(job: number, context: AddonHandle): Promise<DeviceTimings>
   covarianceCreate(context: AddonHandle, spec: AddonSpec): AddonHandle
   covarianceAdd(job: number, handle: AddonHandle, batch: AddonBatch): Promise<undefined>
   /** Reads the moments in place until the promise settles. */

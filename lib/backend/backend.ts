@@ -209,6 +209,15 @@ export interface ProductsRequest {
   accepted?: { u: Float64Array; v: Float64Array; rank: number }
 }
 
+/** What a device did, by its own clock; zeros where the backend computes in the caller's memory. */
+export interface DeviceTimings {
+  /** Of accumulation and decomposition, milliseconds. */
+  arithmeticMs: number
+  /** Of copies to the device, each from its start to its end, milliseconds. */
+  copyMs: number
+  copyBytes: number
+}
+
 export interface Backend {
   readonly name: BackendName
   describe(): BackendDescription

@@ -19,6 +19,7 @@ import type {
   CovarianceBatch,
   CovarianceMoments,
   CovarianceSpec,
+  DeviceTimings,
   ProductsRequest,
   ResidentHandle,
   RowTensor,
@@ -174,6 +175,11 @@ export class NativeBackend implements Backend {
     } catch (error) {
       throw wrapped(error)
     }
+  }
+
+  /** Of all calls before this one, since the last time that it was asked. */
+  timings(): Promise<DeviceTimings> {
+    return call(this.#addon, undefined, (job) => this.#addon.timings(job, this.#context))
   }
 
   covariance(spec: CovarianceSpec): BackendCovariance {

@@ -63,6 +63,11 @@ int32_t describe(qks_context* context, qks_description* out, qks_error*) {
   return QKS_OK;
 }
 
+int32_t timings(qks_context*, qks_timings* out, qks_error*) {
+  *out = qks_timings{};
+  return QKS_OK;
+}
+
 int32_t covarianceCreate(qks_context* context, const qks_spec* spec, qks_covariance** out, qks_error* error) {
   return guarded(error,
                  [&] { *out = new qks_covariance(*spec, *context); });
@@ -126,9 +131,10 @@ int32_t svdRead(qks_context* context, const qks_decomposition* from, double* u, 
 void svdDestroy(qks_decomposition* decomposition) { delete decomposition; }
 
 const qks_backend kBackend = {QKS_ABI_VERSION, sizeof(qks_backend), openContext,       closeContext,
-                              describe,        covarianceCreate,    covarianceDestroy, covarianceAdd,
-                              covarianceMerge, covarianceRead,      rowsUpload,        rowsDestroy,
-                              svd,             svdRead,             svdDestroy,        nullptr};
+                              describe,        timings,             covarianceCreate,  covarianceDestroy,
+                              covarianceAdd,   covarianceMerge,     covarianceRead,    rowsUpload,
+                              rowsDestroy,     svd,                 svdRead,           svdDestroy,
+                              nullptr};
 
 }  // namespace
 

@@ -128,6 +128,15 @@ int32_t describe(qks_context* context, qks_description* out, qks_error* error) {
   });
 }
 
+int32_t timings(qks_context* context, qks_timings* out, qks_error* error) {
+  return guarded(error, [&] {
+    Device& device = context->device;
+    device.use();
+    *out = {device.arithmetic.take(), device.copying.take(), device.copiedBytes};
+    device.copiedBytes = 0;
+  });
+}
+
 int32_t covarianceCreate(qks_context* context, const qks_spec* spec, qks_covariance** out, qks_error* error) {
   return guarded(error, [&] {
     context->device.use();
@@ -188,9 +197,10 @@ int32_t largestOfProductsHere(qks_context* context, const qks_products_request* 
 }
 
 const qks_backend kBackend = {QKS_ABI_VERSION, sizeof(qks_backend), openContext,       closeContext,
-                              describe,        covarianceCreate,    covarianceDestroy, covarianceAdd,
-                              covarianceMerge, covarianceRead,      rowsUpload,        rowsDestroy,
-                              svd,             svdRead,             svdDestroy,        largestOfProductsHere};
+                              describe,        timings,             covarianceCreate,  covarianceDestroy,
+                              covarianceAdd,   covarianceMerge,     covarianceRead,    rowsUpload,
+                              rowsDestroy,     svd,                 svdRead,           svdDestroy,
+                              largestOfProductsHere};
 
 }  // namespace
 }  // namespace qkspace

@@ -236,10 +236,11 @@ void CudaCovariance::add(const qks_batch& in, const qks_cancel* cancel) {
     }
     addChunk(b, chunk, q, k, own, cancel);
     if (!spec_.allow_non_finite) {
+      const Stopwatch::Lap lap(device_.arithmetic, device_.stream);
       check(cudaMemsetAsync(room_.flags.get<uint32_t>(), 0, sizeof(uint32_t), device_.stream), "clearing flags");
       findNonFinite(device_.stream, own, sumsCount(), room_.flags.get<uint32_t>());
-      if (readFlags() & kNotFinite) reportNonFinite(q, k);
     }
+    if (!spec_.allow_non_finite && readFlags() & kNotFinite) reportNonFinite(q, k);
     if (own != sums) addSums(device_.stream, own, sumsCount(), sums);
   }
   if (cancelled(cancel)) fail(QKS_E_ABORTED, "the operation was aborted");
@@ -433,10 +434,13 @@ void CudaCovariance::addChunk(const PreparedBatch& b, const Chunk& chunk, Rows& 
       if (cancelled(cancel)) fail(QKS_E_ABORTED, "the operation was aborted");
       const int32_t count = wave.to - wave.from;
       room_.partial.reserve(static_cast<size_t>(count) * blockBytes, "partial sums");
-      sum(slicesAt(at) + wave.from, count);
-      addPartial(device_.stream, shape_, room_.partial.get<float>(),
-                 reinterpret_cast<const int32_t*>(base + wave.contrastAt),
-                 reinterpret_cast<const int32_t*>(base + wave.firstAt), wave.contrasts, sums);
+      {
+        const Stopwatch::Lap lap(device_.arithmetic, device_.stream);
+        sum(slicesAt(at) + wave.from, count);
+        addPartial(device_.stream, shape_, room_.partial.get<float>(),
+                   reinterpret_cast<const int32_t*>(base + wave.contrastAt),
+                   reinterpret_cast<const int32_t*>(base + wave.firstAt), wave.contrasts, sums);
+      }
       device_.stream.finish("summing a batch");
     }
   };
@@ -461,7 +465,10 @@ void CudaCovariance::addChunk(const PreparedBatch& b, const Chunk& chunk, Rows& 
     const int32_t count = static_cast<int32_t>(slices.size());
     for (int32_t from = 0; from < count; from += kTogether) {
       if (cancelled(cancel)) fail(QKS_E_ABORTED, "the operation was aborted");
-      sum(slicesAt(at) + from, std::min(kTogether, count - from));
+      {
+        const Stopwatch::Lap lap(device_.arithmetic, device_.stream);
+        sum(slicesAt(at) + from, std::min(kTogether, count - from));
+      }
       device_.stream.finish("summing a batch in f64");
     }
   };

@@ -3,9 +3,13 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 namespace qkspace {
 namespace {
+
+// Laps whose events are kept before they are added up.
+constexpr size_t kMostLaps = 256;
 
 std::string mebibytes(size_t bytes) { return std::to_string((bytes + (1 << 20) - 1) >> 20) + " MiB"; }
 
@@ -47,6 +51,32 @@ void PinnedBuffer::reserve(size_t bytes) {
   bytes_ = 0;
   check(cudaHostAlloc(&data_, bytes, cudaHostAllocDefault), "page-locked memory of " + mebibytes(bytes));
   bytes_ = bytes;
+}
+
+void Stopwatch::start(cudaStream_t stream) {
+  if (used_ == kMostLaps) collect();
+  if (used_ == pairs_.size()) pairs_.push_back(std::make_unique<Pair>());
+  check(cudaEventRecord(pairs_[used_]->start, stream), "recording an event");
+}
+
+// In a destructor: a failure shows at the next call that waits for the stream.
+void Stopwatch::stop(cudaStream_t stream) {
+  if (cudaEventRecord(pairs_[used_]->stop, stream) == cudaSuccess) used_++;
+}
+
+void Stopwatch::collect() {
+  for (size_t i = 0; i < used_; i++) {
+    float lap = 0;
+    check(cudaEventSynchronize(pairs_[i]->stop), "waiting for an event");
+    check(cudaEventElapsedTime(&lap, pairs_[i]->start, pairs_[i]->stop), "reading a time");
+    milliseconds_ += lap;
+  }
+  used_ = 0;
+}
+
+double Stopwatch::take() {
+  collect();
+  return std::exchange(milliseconds_, 0);
 }
 
 Device::Device(int index, size_t limit) : index(index) {

@@ -5,7 +5,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <vector>
 
 #include "common/status.h"
 
@@ -96,6 +98,38 @@ class Event {
   cudaEvent_t event_ = nullptr;
 };
 
+// Adds up what pieces of work in a stream take, by the device's clock.
+class Stopwatch {
+ public:
+  // Times what is put into the stream while it lives.
+  class Lap {
+   public:
+    Lap(Stopwatch& watch, cudaStream_t stream) : watch_(watch), stream_(stream) { watch.start(stream); }
+    Lap(const Lap&) = delete;
+    Lap& operator=(const Lap&) = delete;
+    ~Lap() { watch_.stop(stream_); }
+
+   private:
+    Stopwatch& watch_;
+    const cudaStream_t stream_;
+  };
+
+  // Milliseconds of all laps since the last call; waits for their ends.
+  double take();
+
+ private:
+  struct Pair {
+    Event start{cudaEventDefault}, stop{cudaEventDefault};
+  };
+  void start(cudaStream_t stream);
+  void stop(cudaStream_t stream);
+  void collect();
+
+  std::vector<std::unique_ptr<Pair>> pairs_;
+  size_t used_ = 0;
+  double milliseconds_ = 0;
+};
+
 // What a context has open. `stream` is for arithmetic, `copies` for transfers that run beside it.
 struct Device {
   int index;
@@ -104,6 +138,8 @@ struct Device {
   Stream stream, copies;
   // The plain kernels in place of the fast ones, to tell whose fault a wrong number is: QKSPACE_CUDA_PLAIN=1.
   bool plain;
+  Stopwatch arithmetic, copying;
+  uint64_t copiedBytes = 0;
 
   // `index` has been made the current device. `limit` 0: nine tenths of what is free now.
   Device(int index, size_t limit);

@@ -40,8 +40,12 @@ Transfer::Half& Transfer::nextHalf(size_t bytes) {
 }
 
 void Transfer::send(Half& half, void* to, size_t bytes) {
-  check(cudaMemcpyAsync(to, half.memory.get<char>(), bytes, cudaMemcpyHostToDevice, device_.copies),
-        "copying to the device");
+  {
+    const Stopwatch::Lap lap(device_.copying, device_.copies);
+    check(cudaMemcpyAsync(to, half.memory.get<char>(), bytes, cudaMemcpyHostToDevice, device_.copies),
+          "copying to the device");
+  }
+  device_.copiedBytes += bytes;
   check(cudaEventRecord(half.copied, device_.copies), "recording a copy");
   half.busy = true;
 }

@@ -1,14 +1,12 @@
-import test from 'ava'
-import { covarianceSuite } from '../helpers/arithmetic-covariance-suite.js'
-import { inputSuite } from '../helpers/arithmetic-input-suite.js'
-import { nullSuite } from '../helpers/arithmetic-null-suite.js'
-import { svdSuite } from '../helpers/arithmetic-svd-suite.js'
+/** The kernels of the CUDA backend as they are written, run on the processor. */
 
-process.env.QKSPACE_CUDA_LIBRARY = new URL(
-  '../../build/cuda-on-host/qkspace_cuda.so',
-  import.meta.url,
-).pathname
-covarianceSuite(test, 'cuda')
-inputSuite(test, 'cuda')
-svdSuite(test, 'cuda')
-nullSuite(test, 'cuda')
+import test from 'ava'
+import { conformance } from '../helpers/arithmetic-conformance.js'
+import { cudaOnHost, noCompiler } from '../helpers/cuda-on-host.js'
+
+const reason = noCompiler()
+if (reason) test.skip(`cuda on the host: ${reason}`, () => {})
+else {
+  process.env.QKSPACE_CUDA_LIBRARY = cudaOnHost()
+  conformance('cuda')
+}

@@ -40,7 +40,9 @@ test('auto prefers cpu; the environment may force another backend or instruction
 })
 
 test('what does not exist is a clear error', async (t) => {
-  t.like(await inProcess({}, 'cuda'), { code: 'ERR_NOT_BUILT_YET' })
+  const missing = await inProcess({ QKSPACE_CUDA_LIBRARY: '/nowhere/qkspace_cuda.so' }, 'cuda')
+  t.is(missing.code, 'ERR_BACKEND')
+  t.regex(missing.message, /not built: there is no \/nowhere\/qkspace_cuda\.so/)
   t.like(await inProcess({}, 'wasm'), { code: 'ERR_BACKEND' })
   const isa = await inProcess({ QKSPACE_ISA: 'avx1024' }, 'auto')
   t.is(isa.code, 'ERR_BACKEND')

@@ -1,0 +1,56 @@
+/** One-to-one pairs of tensors that are on the device: every query against one positive and one negative key. */
+
+import { floor, peerBar, speedBar } from '../bars.mjs'
+import { ALLOWED, accumulated, errorAgainstCpu } from '../covariances.mjs'
+import { measure } from '../measure.mjs'
+import { bytesOf, repeatedRows, shuffled } from '../rows.mjs'
+
+/** The part of the floor's speed that is asked for. */
+const WANTED = { f32: 0.4, f16: 0.5, bf16: 0.5 }
+
+export default {
+  title: 'resident one-to-one pairs',
+  variants: ({ rows, heads, kvHeads, headDim, dtypes }) =>
+    dtypes.map((dtype) => ({
+      label: `${rows} rows, ${heads} over ${kvHeads} heads, d ${headDim}, ${dtype}`,
+      dtype,
+    })),
+  run: async (bench, sizes, { dtype }) => {
+    const { rows, heads, kvHeads, headDim } = sizes
+    const offsets = Int32Array.from({ length: rows + 1 }, (_, i) => i)
+    const figures = await measure(bench, {
+      allowed: ALLOWED,
+      fresh: async (seed) => {
+        const host = {
+          q: repeatedRows(rows, heads, headDim, dtype, 2 * seed),
+          k: repeatedRows(2 * rows, kvHeads, headDim, dtype, 2 * seed + 1),
+        }
+        const [q, k] = [await bench.upload(host.q), await bench.upload(host.k)]
+        const pos = shuffled(rows, seed + 100)
+        const neg = shuffled(rows, seed + 200, rows)
+        const lists = { posOffsets: offsets, pos, negOffsets: offsets, neg }
+        return { host, q, k, terms: { contrast: 'c', query: shuffled(rows, seed), ...lists } }
+      },
+      once: ({ q, k, terms }) => accumulated(bench.name, sizes, { q, k, terms }),
+      verify: ({ host, terms }, found) => errorAgainstCpu(found, sizes, { ...host, terms }),
+      release: ({ q, k }) => {
+        q.release()
+        k.release()
+      },
+    })
+    const work = {
+      dtype,
+      // Every query and both keys once, and the three indices.
+      bytes: rows * ((heads + 2 * kvHeads) * headDim * bytesOf(dtype) + 12),
+      operations: 4 * rows * heads * headDim ** 2,
+    }
+    const shortest = floor(work, bench.pytorch)
+    const { median } = figures.deviceMs
+    const bars = [
+      speedBar(shortest, median, WANTED[dtype]),
+      peerBar(`pairs-${dtype}-gather-matmul`, bench.pytorch, median, null),
+      peerBar(`pairs-${dtype}-loop`, bench.pytorch, median, null),
+    ]
+    return { ...figures, work, floor: shortest, bars }
+  },
+}

@@ -1,0 +1,52 @@
+/** Verifies a subject, then times it by the device's events and as a caller sees it. */
+
+import { uploadRows } from '../../dist/analysis/resident-rows.js'
+import { statistics } from '../report.mjs'
+
+/** A function after which no cache of the device holds what it held before. */
+export function cacheFlush(backendName, mebibytes) {
+  const rows = mebibytes * 2 ** 8
+  const data = new Float32Array(new SharedArrayBuffer(mebibytes * 2 ** 20)).fill(1)
+  const tensor = { data, shape: [1, rows, 8, 128] }
+  return async () => (await uploadRows(tensor, { backend: backendName })).release()
+}
+
+/**
+ * `fresh(seed)` makes inputs, `once(inputs)` is what is timed, `verify(inputs, output)` gives the error of the first,
+ * untimed run, in units of which `allowed` are allowed; `release(inputs)` frees them.
+ */
+export async function measure({ backend, repeats, flush }, { fresh, once, verify, allowed, release }) {
+  const device = []
+  const call = []
+  const copies = []
+  let error
+  for (let run = 0; run <= repeats; run++) {
+    const inputs = await fresh(run + 1)
+    try {
+      await flush()
+      await backend.timings()
+      const start = process.hrtime.bigint()
+      const output = await once(inputs)
+      const took = Number(process.hrtime.bigint() - start) / 1e6
+      const timings = await backend.timings()
+      if (run === 0) {
+        error = await verify(inputs, output)
+        if (!(error <= allowed)) throw new Error(`wrong by ${error}, allowed ${allowed}`)
+        continue
+      }
+      if (!(timings.arithmeticMs > 0)) throw new Error('the backend did not say how long the device took')
+      device.push(timings.arithmeticMs)
+      call.push(took)
+      copies.push(timings.copyMs)
+    } finally {
+      release?.(inputs)
+    }
+  }
+  return {
+    error,
+    allowed,
+    deviceMs: statistics(device),
+    callMs: statistics(call),
+    copyMs: statistics(copies),
+  }
+}

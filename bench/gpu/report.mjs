@@ -1,0 +1,64 @@
+/** The lines that bench:gpu prints. */
+
+const print = (line) => process.stdout.write(`${line}\n`)
+const milliseconds = (ms) => `${ms.toPrecision(3)} ms`
+const spread = ({ median, min, max }) =>
+  `${milliseconds(median)} (${min.toPrecision(3)} to ${max.toPrecision(3)})`
+const gigabytes = (bytesPerSecond) => `${(bytesPerSecond / 1e9).toPrecision(3)} GB/s`
+const teraflops = (operationsPerSecond) => `${(operationsPerSecond / 1e12).toPrecision(3)} Tflop/s`
+
+export function printCeilings({ device, clocks, pytorch }) {
+  print(`${device.name}, ${device.uuid}, CUDA ${device.runtime}, driver for CUDA ${device.driver}`)
+  const now = clocks.start
+  print(
+    now
+      ? `clocks: SM ${now.smMHz} of ${now.maxSmMHz} MHz, memory ${now.memoryMHz} of ${now.maxMemoryMHz} MHz`
+      : 'clocks: absent (no nvidia-smi)',
+  )
+  if (pytorch.absent) {
+    print(`ceilings and peers: absent (${pytorch.absent})`)
+    return
+  }
+  print(`ceilings, by PyTorch ${pytorch.torch} on ${pytorch.device}:`)
+  for (const [name, found] of Object.entries(pytorch.ceilings)) {
+    const rate = found.bytesPerSecond
+      ? gigabytes(found.bytesPerSecond)
+      : found.operationsPerSecond
+        ? teraflops(found.operationsPerSecond)
+        : `absent (${found.failed})`
+    print(`  ${name.padEnd(8)}${rate}`)
+  }
+  print('peers:')
+  for (const [name, { medianMs, note, failed }] of Object.entries(pytorch.peers))
+    print(
+      `  ${name.padEnd(28)}${failed ? `absent (${failed})` : milliseconds(medianMs)}${note ? `, ${note}` : ''}`,
+    )
+}
+
+export function printFigures({ label, failed, error, allowed, deviceMs, callMs, copyMs, work, floor, bars }) {
+  print(`  ${label}`)
+  if (failed) {
+    print(`    failed: ${failed}`)
+    return
+  }
+  const seconds = deviceMs.median / 1e3
+  const rates = [
+    `${gigabytes(work.bytes / seconds)} of ${(work.bytes / 1e9).toPrecision(3)} GB`,
+    work.operations && teraflops(work.operations / seconds),
+    work.matrices && `${Math.round(work.matrices / seconds)} matrices/s`,
+  ]
+  print(`    error   ${error.toPrecision(2)}, allowed ${allowed}`)
+  print(`    device  ${spread(deviceMs)}; ${rates.filter(Boolean).join(', ')}`)
+  print(`    call    ${spread(callMs)}; ${milliseconds(copyMs.median)} of copies to the device`)
+  if (floor) {
+    const found = floor.absent
+      ? `absent (${floor.absent})`
+      : `${milliseconds(floor.ms)}, bound by ${floor.boundBy}`
+    print(`    floor   ${found}`)
+  }
+  for (const { what, wanted, value, met, absent } of bars) {
+    const asked = wanted === null ? '' : ` (bar: at least ${wanted})`
+    const verdict = met === null ? '' : met ? ': met' : ': NOT MET'
+    print(`    bar     ${absent ? `absent (${absent}):` : value.toPrecision(3)} ${what}${asked}${verdict}`)
+  }
+}

@@ -1,0 +1,38 @@
+/** How large the cases are; `--size name=value` of bench:gpu changes one. */
+
+export const SIZES = {
+  repeats: 7,
+  heads: 32,
+  kvHeads: 8,
+  headDim: 128,
+  /** One-to-one pairs on the device. */
+  rows: 2 ** 20,
+  dtypes: ['f32', 'f16', 'bf16'],
+  /** Category terms: one query against so many items. */
+  prompts: 2 ** 14,
+  items: 25,
+  /** Pairs that come from host memory. */
+  hostRows: 2 ** 17,
+  /** Matrices of side x side to decompose. */
+  matrices: 4096,
+  side: 128,
+  /** Ceilings: side of the products, size of the copies. */
+  matmul: 8192,
+  copyMiB: 4096,
+  /** What is written between two runs, so that no cache holds what they read. */
+  flushMiB: 256,
+}
+
+/** SIZES with those that the arguments name changed. Throws a message for the user. */
+export function sizesFrom(changes) {
+  const sizes = { ...SIZES }
+  for (const change of changes) {
+    const [name, text] = change.split('=')
+    if (!(name in SIZES))
+      throw new Error(`there is no size '${name}'; sizes: ${Object.keys(SIZES).join(', ')}`)
+    sizes[name] = name === 'dtypes' ? text.split(',') : Number(text)
+    if (name !== 'dtypes' && !(Number.isInteger(sizes[name]) && sizes[name] > 0))
+      throw new Error(`${name} is '${text}', expected a whole number above 0`)
+  }
+  return sizes
+}

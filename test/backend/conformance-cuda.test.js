@@ -1,0 +1,3 @@
+import { conformance } from '../helpers/arithmetic-conformance.js'
+
+conformance('cuda')

@@ -1,0 +1,201 @@
+// Index functions of the CUDA backend that run on both sides of the bus, checked on the host. Prints what is wrong
+// with the one that is named, and ends with status 1.
+#include <cstdio>
+#include <cstring>
+#include <random>
+#include <set>
+#include <string>
+#include <vector>
+
+// For what it keeps to itself.
+#include "cuda/covariance_pairs16.cu"
+#include "cuda/slices.h"
+
+namespace qkspace {
+namespace {
+
+int failures = 0;
+
+void expect(bool holds, const std::string& what) {
+  if (holds) return;
+  failures++;
+  std::fprintf(stderr, "%s\n", what.c_str());
+}
+
+std::string text(int64_t number) { return std::to_string(number); }
+
+// Every element of both sides lies in one tile, and every tile has some.
+void tiles() {
+  for (const int32_t size : {64, 128})
+    for (int32_t d = 1; d <= 300; d++) {
+      const uint32_t along = static_cast<uint32_t>(tilesAlong(d, size)), count = 2 * along * along;
+      std::vector<int> covered(static_cast<size_t>(2 * d * d), 0);
+      for (uint32_t index = 0; index < count; index++) {
+        const TilePlace place = tilePlace(index, d, size);
+        expect(place.side >= 0 && place.side < 2 && place.row < d && place.column < d,
+               "tile " + text(index) + " of d " + text(d) + " is outside");
+        for (int32_t i = place.row; i < std::min(d, place.row + size); i++)
+          for (int32_t j = place.column; j < std::min(d, place.column + size); j++)
+            covered[static_cast<size_t>((place.side * d + i) * d + j)]++;
+      }
+      for (const int times : covered)
+        if (times != 1) {
+          expect(false, "an element of d " + text(d) + " is covered " + text(times) + " times");
+          break;
+        }
+    }
+}
+
+// Blocks lie one behind the other, contrasts slowest, then heads, then sides.
+void blocks() {
+  for (const int32_t d : {1, 7, 64, 128}) {
+    int64_t at = 0;
+    for (int64_t contrast = 0; contrast < 3; contrast++)
+      for (int32_t head = 0; head < 5; head++)
+        for (int32_t side = 0; side < 2; side++, at += blockSize(d))
+          expect(blockOffset(contrast, head, 5, side, d) == at, "block at " + text(at) + " of d " + text(d));
+    expect(blockSize(d) == static_cast<int64_t>(d) * d + 2 * d, "block of d " + text(d));
+  }
+  expect(blockOffset(1000, 0, 1024, 0, 4096) == int64_t{1000} * 1024 * 2 * (4096 * 4098), "more than 32 bits");
+}
+
+// Eight neighbours in time (rows of a matrix that ldmatrix reads, pieces that eight threads copy) meet every one of
+// the eight groups of four banks once.
+bool meetsAllBanks(const int (&at)[8]) {
+  std::set<int> groups;
+  for (const int byte : at) groups.insert(byte / 16 % 8);
+  return groups.size() == 8;
+}
+
+template <int kSize>
+void piecesOf() {
+  constexpr int kPieces = kSize / 8;
+  std::set<int> places;
+  for (int row = 0; row < kPairRows; row++)
+    for (int piece = 0; piece < kPieces; piece++) {
+      const int at = pieceAt<kSize>(row, piece);
+      expect(at % 16 == 0 && at >= 0 && at + 16 <= kPairRows * kSize * 2, "piece " + text(piece) + " is outside");
+      places.insert(at);
+    }
+  expect(places.size() == static_cast<size_t>(kPairRows * kPieces), "two pieces share a place");
+  int at[8];
+  for (int row = 0; row < kPairRows; row += 8)
+    for (int piece = 0; piece < kPieces; piece++) {
+      for (int i = 0; i < 8; i++) at[i] = pieceAt<kSize>(row + i, piece);
+      expect(meetsAllBanks(at), "ldmatrix at row " + text(row) + ", piece " + text(piece));
+    }
+  for (int row = 0; row < kPairRows; row++)
+    for (int piece = 0; piece < kPieces; piece += 8) {
+      for (int i = 0; i < 8; i++) at[i] = pieceAt<kSize>(row, piece + i);
+      expect(meetsAllBanks(at), "copies to row " + text(row) + ", piece " + text(piece));
+    }
+}
+
+void pieces() {
+  piecesOf<64>();
+  piecesOf<128>();
+}
+
+void range() {
+  auto outside = [](float x) { return outsideSafeRange(__float_as_uint(x)); };
+  const float most = std::ldexp(1.0f, 40), least = std::ldexp(1.0f, -40);
+  for (const float x : {0.0f, 1.0f, most, least}) expect(!outside(x), std::to_string(x) + " is safe");
+  for (const float x : {std::nextafter(most, INFINITY), std::nextafter(least, 0.0f), 1e-45f, INFINITY, NAN})
+    expect(outside(x), std::to_string(x) + " is not safe");
+  // What it is for: sums of as many products as a slice has stay normal numbers of f32.
+  expect(std::isfinite(most * most * static_cast<float>(kPairSliceRows)), "a sum of the largest products");
+  expect(std::isnormal(least * least), "the least product");
+}
+
+void sliceLengths() {
+  for (const int64_t terms : {0, 1, 127, 128, 129, 5000, 1 << 20, INT32_MAX})
+    for (const int64_t count : {1, 2, 64, 1000, 100000})
+      for (const int32_t most : {kSliceRows, kPairSliceRows}) {
+        const int32_t length = sliceLength(terms, count, most);
+        const std::string what = text(terms) + " terms, " + text(count) + " tiles: " + text(length);
+        expect(length > 0 && length <= most, what + " is out of range");
+        expect(length % kChunkRows == 0, what + " is no whole number of chunks");
+        // Work for every processor where there is that much: no longer than the shortest slice, or enough of them.
+        expect(length == kChunkRows || count * (terms / length + 1) >= 512, what + " leaves processors idle");
+      }
+}
+
+// Slices of one list, in order, without a gap and none longer than `most`.
+template <typename Next>
+void followOn(const std::vector<Slice>& slices, int32_t most, Next&& next) {
+  for (const Slice& slice : slices) {
+    expect(slice.from < slice.to && slice.to - slice.from <= most, "a slice of " + text(slice.to - slice.from));
+    next(slice);
+  }
+}
+
+void slicesOfAllTerms() {
+  std::mt19937 random(1);
+  for (int round = 0; round < 300; round++) {
+    const int32_t contrasts = 1 + static_cast<int32_t>(random() % 6);
+    std::vector<int64_t> start(1, 0);
+    for (int32_t c = 0; c < contrasts; c++)
+      start.push_back(start.back() + (random() % 3 ? static_cast<int64_t>(random() % 9000) : 0));
+    const int64_t from = static_cast<int64_t>(random() % static_cast<uint64_t>(start.back() + 1));
+    const int64_t to = from + static_cast<int64_t>(random() % static_cast<uint64_t>(start.back() - from + 1));
+    int64_t at = from;
+    const std::vector<Slice> slices = slicesOfTerms(start.data(), contrasts, from, to, 64, kSliceRows);
+    followOn(slices, kSliceRows, [&](const Slice& slice) {
+      expect(slice.from + from == at, "terms before " + text(slice.from + from) + " are left out or met twice");
+      at = slice.to + from;
+      expect(start[static_cast<size_t>(slice.contrast)] <= slice.from + from &&
+                 at <= start[static_cast<size_t>(slice.contrast) + 1],
+             "a slice has terms of another contrast");
+    });
+    expect(at == to, "terms behind " + text(at) + " are left out");
+  }
+}
+
+void slicesOfAllRuns() {
+  std::mt19937 random(2);
+  for (int round = 0; round < 300; round++) {
+    std::vector<LabelRun> runs(1 + random() % 8);
+    for (LabelRun& run : runs) {
+      run.contrast = static_cast<int32_t>(random() % 3);
+      run.termCount = random() % 4 ? static_cast<int64_t>(random() % 7000) : 0;
+    }
+    const int64_t from = static_cast<int64_t>(random() % runs.size()), to = static_cast<int64_t>(runs.size());
+    std::vector<int64_t> reached(runs.size(), 0);
+    const std::vector<Slice> slices = slicesOfRuns(runs.data(), from, to, 64, kSliceRows);
+    int32_t before = 0;
+    followOn(slices, kSliceRows, [&](const Slice& slice) {
+      const size_t run = static_cast<size_t>(slice.run + from);
+      expect(slice.run >= before, "runs are out of order");
+      before = slice.run;
+      expect(slice.contrast == runs[run].contrast, "a slice has another contrast than its run");
+      expect(slice.from == reached[run], "terms of a run are left out or met twice");
+      reached[run] = slice.to;
+    });
+    for (int64_t r = from; r < to; r++)
+      expect(reached[static_cast<size_t>(r)] == runs[static_cast<size_t>(r)].termCount, "a run's end is left out");
+  }
+}
+
+const struct {
+  const char* name;
+  void (*run)();
+} kChecks[] = {{"tiles", tiles},
+               {"blocks", blocks},
+               {"pieces", pieces},
+               {"range", range},
+               {"slice-lengths", sliceLengths},
+               {"slices-of-terms", slicesOfAllTerms},
+               {"slices-of-runs", slicesOfAllRuns}};
+
+}  // namespace
+}  // namespace qkspace
+
+int main(int count, char** arguments) {
+  for (const auto& check : qkspace::kChecks)
+    if (count == 2 && std::strcmp(check.name, arguments[1]) == 0) {
+      check.run();
+      return qkspace::failures ? 1 : 0;
+    }
+  std::fprintf(stderr, "name one check\n");
+  return 2;
+}
