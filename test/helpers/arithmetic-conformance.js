@@ -17,7 +17,7 @@ import { svdSuite } from './arithmetic-svd-suite.js'
  * Where the machine lacks the instruction set, or has no GPU, one skipped test says why. QKSPACE_REQUIRE=cuda in the
  * environment makes a missing GPU a failure.
  */
-export function conformance(backend, instructionSet) {
+export function conformance(backend, instructionSet, sizes) {
   if (instructionSet) process.env.QKSPACE_ISA = instructionSet
   const { reason } = backends().find((b) => b.name === backend)
   if (reason && backend === process.env.QKSPACE_REQUIRE) {
@@ -37,7 +37,7 @@ export function conformance(backend, instructionSet) {
   if (backend !== 'js') timingsTest(backend)
   covarianceSuite(test, backend)
   inputSuite(test, backend)
-  svdSuite(test, backend)
+  svdSuite(test, backend, sizes)
   nullSuite(test, backend)
 }
 

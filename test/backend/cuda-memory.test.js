@@ -1,0 +1,111 @@
+/** Devices, their memory and its limits: the CUDA backend as it is written, run on the processor (two "devices"). */
+
+import { Worker } from 'node:worker_threads'
+import test from 'ava'
+import { selectBackend } from '../../dist/backend/select.js'
+import { nullSingularValues, QKCovariance, uploadRows } from '../../dist/index.js'
+import { sequence, tensor, terms } from '../helpers/arithmetic-batches.js'
+import { cudaOnHost, noCompiler } from '../helpers/cuda-on-host.js'
+
+const reason = noCompiler()
+const onHost = reason ? (title) => test.skip(`${title}: ${reason}`, () => {}) : test.serial
+
+const LIMIT = 3 * 2 ** 20
+const SPEC = { heads: 4, kvHeads: 2, headDim: 16, contrasts: ['a', 'b'] }
+
+if (!reason) {
+  process.env.QKSPACE_CUDA_LIBRARY = cudaOnHost()
+  process.env.QKSPACE_CUDA_MEMORY = `${LIMIT}`
+}
+
+async function momentsOn(backend, batch) {
+  const cov = new QKCovariance({ ...SPEC, backend })
+  await cov.add(batch)
+  const moments = await cov.moments()
+  cov.dispose()
+  return moments
+}
+
+onHost('a batch larger than the memory is streamed, and gives what the processor gives', async (t) => {
+  const q = tensor([1, 20_000, 4, 16], { seed: 1 })
+  const k = tensor([1, 20_000, 2, 16], { seed: 2 })
+  t.true(q.data.byteLength + k.data.byteLength > 2 * LIMIT)
+  const list = terms(6000, 20_000, 20_000, { contrasts: 2, most: 3, weights: true, counterfactual: true })
+  const labels = [0, 1, 2, 3].map((i) => sequence(400, { first: 2000 * i, contrast: i % 2, seed: i }))
+  const cuda = selectBackend('cuda')
+  t.is(cuda.describe().device.memoryLimit, LIMIT)
+  const batch = { q, k, terms: list, labels }
+  const [here, there] = [await momentsOn('cpu', batch), await momentsOn('cuda', batch)]
+  t.deepEqual(there.terms, here.terms)
+  for (const side of ['positive', 'negative'])
+    for (const what of ['q', 'k', 'qk']) {
+      const most = Math.max(...here[side][what].map(Math.abs))
+      there[side][what].forEach((x, i) => {
+        if (!(Math.abs(x - here[side][what][i]) <= 1e-5 * most)) t.fail(`${side} ${what} ${i}`)
+      })
+    }
+})
+
+onHost('what does not fit is an error with the sizes, and the next batch goes through', async (t) => {
+  const wide = tensor([1, 30_000, 2, 16], { seed: 3 })
+  const q = tensor([1, 4, 4, 16], { seed: 4 })
+  const all = Int32Array.from({ length: 30_000 }, (_, i) => i)
+  const one = { query: [0], pos: all, posOffsets: [0, 30_000], neg: [1], negOffsets: [0, 1], contrast: 'a' }
+  const cov = new QKCovariance({ ...SPEC, backend: 'cuda' })
+  const refused = {
+    code: 'ERR_OUT_OF_MEMORY',
+    message: /needs \d+ MiB of GPU memory; \d+ MiB of 3 MiB are in use/,
+  }
+  await t.throwsAsync(cov.add({ q, k: wide, terms: one }), refused)
+  t.deepEqual([...(await cov.moments()).terms], [0, 0])
+  await t.throwsAsync(uploadRows(wide, { backend: 'cuda' }), refused)
+  await cov.add({ q, k: wide, terms: { ...terms(50, 4, 30_000), contrast: 'b' } })
+  t.deepEqual([...(await cov.moments()).terms], [0, 50])
+  t.throws(() => new QKCovariance({ ...SPEC, heads: 256, kvHeads: 2, headDim: 64, backend: 'cuda' }), refused)
+})
+
+onHost('devices by index and UUID, several in one process, each with what is its own', async (t) => {
+  const [first, second] = ['cuda:0', 'cuda:1'].map((name) => selectBackend(name).describe().device)
+  t.not(first.uuid, second.uuid)
+  t.deepEqual(selectBackend(`cuda:${second.uuid}`).describe().device.name, second.name)
+  const batch = {
+    q: tensor([1, 40, 4, 16]),
+    k: tensor([1, 40, 2, 16], { seed: 2 }),
+    terms: terms(90, 40, 40),
+  }
+  t.deepEqual(await momentsOn('cuda:0', batch), await momentsOn('cuda:1', batch))
+  const resident = await uploadRows(batch.q, { backend: 'cuda:1' })
+  const cov = new QKCovariance({ ...SPEC, backend: 'cuda:0' })
+  await t.throwsAsync(cov.add({ ...batch, q: resident }), { code: 'ERR_ARGUMENT', message: /uploaded to/ })
+  await t.throwsAsync(
+    nullSingularValues({ ...batch, q: resident, terms: { ...batch.terms, contrast: undefined }, draws: 2 }),
+    { code: 'ERR_ARGUMENT' },
+  )
+  resident.release()
+  t.throws(() => selectBackend('cuda:7'), {
+    code: 'ERR_BACKEND',
+    message: /no CUDA device '7'; there are 0 = .*\(GPU-.*\), 1 = /,
+  })
+})
+
+onHost('a worker that is terminated in the middle takes nothing with it', async (t) => {
+  const script = `
+    import { QKCovariance } from ${JSON.stringify(new URL('../../dist/index.js', import.meta.url).href)}
+    import { tensor, terms } from ${JSON.stringify(new URL('../helpers/arithmetic-batches.js', import.meta.url).href)}
+    import { parentPort } from 'node:worker_threads'
+    const cov = new QKCovariance({ ...${JSON.stringify(SPEC)}, backend: 'cuda' })
+    const batch = { q: tensor([1, 40, 4, 16]), k: tensor([1, 40, 2, 16]), terms: terms(20000, 40, 40) }
+    const adding = cov.add(batch)
+    parentPort.postMessage('adding')
+    await adding`
+  const worker = new Worker(new URL(`data:text/javascript,${encodeURIComponent(script)}`))
+  await new Promise((resolve, reject) => {
+    worker.once('message', resolve)
+    worker.once('error', reject)
+  })
+  await worker.terminate()
+  const moments = await momentsOn('cuda', {
+    ...{ q: tensor([1, 40, 4, 16]), k: tensor([1, 40, 2, 16]), terms: terms(10, 40, 40) },
+  })
+  t.deepEqual([...moments.terms], [10, 0])
+})
