@@ -88,6 +88,12 @@ test('doctor says what works, and why the rest does not', async (t) => {
   const { backends } = JSON.parse(stdout)
   t.is(backends.find((b) => b.name === 'js').available, true)
   for (const backend of backends) t.true(backend.available || backend.reason.length > 0)
+  const env = { QKSPACE_CUDA_LIBRARY: '/nowhere/qkspace_cuda.so' }
+  const table = await run(['doctor'], { env })
+  t.is(table.status, 0)
+  t.regex(table.stdout, /^cuda +not available$/m)
+  t.regex(table.stdout, /^cuda: .* there is no \/nowhere\/qkspace_cuda\.so\nQKSPACE_CUDA_LIBRARY names/m)
+  t.notRegex(table.stdout, /^GPU/m)
 })
 
 const wrong = (change) => {
