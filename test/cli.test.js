@@ -160,7 +160,7 @@ const failures = [
   ['an unknown option', [...wrong({}), '--fast'], 2, /unknown option '--fast'/],
   ['an unknown command', ['decompile'], 2, /unknown command 'decompile'/],
   ['an unknown backend', wrong({ '--backend': 'tpu' }), 2, /There is no backend "tpu"/],
-  ['a backend to come', wrong({ '--backend': 'cuda' }), 2, /not part of this version/],
+  ['a GPU that is not here', wrong({ '--backend': 'cuda:GPU-none' }), 1, /CUDA/],
   ['an unknown estimator', wrong({ '--estimator': 'mean' }), 2, /There is no estimator "mean"/],
   ['a rank rule to come', wrong({ '--rank': 'permutation:0.05' }), 2, /not part of this version/],
   ['an energy above one', wrong({ '--rank': 'energy:1.5' }), 2, /above 0 and at most 1/],
@@ -208,7 +208,7 @@ test('help names every command, and no option that is still to come', async (t) 
     t.regex(stdout, new RegExp(`\\b${command}\\b`))
   const help = await run(['decompose', '--help'])
   t.is(help.status, 0)
-  t.notRegex(help.stdout, /permutation|split-half|cuda/)
+  t.notRegex(help.stdout, /permutation|split-half/)
 })
 
 test('interrupted in the middle, it ends at once and leaves nothing', async (t) => {
