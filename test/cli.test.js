@@ -88,6 +88,12 @@ test('doctor says what works, and why the rest does not', async (t) => {
   const { backends } = JSON.parse(stdout)
   t.is(backends.find((b) => b.name === 'js').available, true)
   for (const backend of backends) t.true(backend.available || backend.reason.length > 0)
+  const env = { QKSPACE_CUDA_LIBRARY: '/nowhere/qkspace_cuda.so' }
+  const table = await run(['doctor'], { env })
+  t.is(table.status, 0)
+  t.regex(table.stdout, /^cuda +not available$/m)
+  t.regex(table.stdout, /^cuda: .* there is no \/nowhere\/qkspace_cuda\.so\nQKSPACE_CUDA_LIBRARY names/m)
+  t.notRegex(table.stdout, /^GPU/m)
 })
 
 const wrong = (change) => {
@@ -154,7 +160,7 @@ const failures = [
   ['an unknown option', [...wrong({}), '--fast'], 2, /unknown option '--fast'/],
   ['an unknown command', ['decompile'], 2, /unknown command 'decompile'/],
   ['an unknown backend', wrong({ '--backend': 'tpu' }), 2, /There is no backend "tpu"/],
-  ['a backend to come', wrong({ '--backend': 'cuda' }), 2, /not part of this version/],
+  ['a GPU that is not here', wrong({ '--backend': 'cuda:GPU-none' }), 1, /CUDA/],
   ['an unknown estimator', wrong({ '--estimator': 'mean' }), 2, /There is no estimator "mean"/],
   ['a rank rule to come', wrong({ '--rank': 'permutation:0.05' }), 2, /not part of this version/],
   ['an energy above one', wrong({ '--rank': 'energy:1.5' }), 2, /above 0 and at most 1/],
@@ -202,7 +208,7 @@ test('help names every command, and no option that is still to come', async (t) 
     t.regex(stdout, new RegExp(`\\b${command}\\b`))
   const help = await run(['decompose', '--help'])
   t.is(help.status, 0)
-  t.notRegex(help.stdout, /permutation|split-half|cuda/)
+  t.notRegex(help.stdout, /permutation|split-half/)
 })
 
 test('interrupted in the middle, it ends at once and leaves nothing', async (t) => {

@@ -11,11 +11,22 @@ export function cacheFlush(backendName, mebibytes) {
   return async () => (await uploadRows(tensor, { backend: backendName })).release()
 }
 
+/** What the work is a second, at that many milliseconds. */
+export function rates({ bytes, operations, matrices }, ms) {
+  const rate = (amount) => amount && amount / (ms / 1e3)
+  return {
+    bytesPerSecond: rate(bytes),
+    operationsPerSecond: rate(operations),
+    matricesPerSecond: rate(matrices),
+  }
+}
+
 /**
  * `fresh(seed)` makes inputs, `once(inputs)` is what is timed, `verify(inputs, output)` gives the error of the first,
- * untimed run, in units of which `allowed` are allowed; `release(inputs)` frees them.
+ * untimed run, in units of which `allowed` are allowed; `release(inputs)` frees them. `work` is what one run does:
+ * bytes, operations or matrices.
  */
-export async function measure({ backend, repeats, flush }, { fresh, once, verify, allowed, release }) {
+export async function measure({ backend, repeats, flush }, work, { fresh, once, verify, allowed, release }) {
   const device = []
   const call = []
   const copies = []
@@ -42,11 +53,10 @@ export async function measure({ backend, repeats, flush }, { fresh, once, verify
       release?.(inputs)
     }
   }
+  const [deviceMs, callMs, copyMs] = [device, call, copies].map(statistics)
   return {
-    error,
-    allowed,
-    deviceMs: statistics(device),
-    callMs: statistics(call),
-    copyMs: statistics(copies),
+    ...{ error, allowed, work, deviceMs, callMs, copyMs },
+    deviceRates: rates(work, deviceMs.median),
+    callRates: rates(work, callMs.median),
   }
 }

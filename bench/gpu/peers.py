@@ -16,7 +16,7 @@ import torch
 
 SIZES = json.loads(sys.argv[1])
 CPU = "--cpu" in sys.argv[2:]
-DEVICE = "cpu" if CPU else f"cuda:{SIZES.get('device', 0)}"
+DEVICE = "cpu" if CPU else "cuda"
 DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}
 REPEATS = SIZES["repeats"]
 # A peer that is slow is not made slower by being run many times.

@@ -7,6 +7,15 @@ const spread = ({ median, min, max }) =>
 const gigabytes = (bytesPerSecond) => `${(bytesPerSecond / 1e9).toPrecision(3)} GB/s`
 const teraflops = (operationsPerSecond) => `${(operationsPerSecond / 1e12).toPrecision(3)} Tflop/s`
 
+function ratesText({ bytesPerSecond, operationsPerSecond, matricesPerSecond }) {
+  const texts = [
+    gigabytes(bytesPerSecond),
+    operationsPerSecond && teraflops(operationsPerSecond),
+    matricesPerSecond && `${matricesPerSecond.toPrecision(3)} matrices/s`,
+  ]
+  return texts.filter(Boolean).join(', ')
+}
+
 export function printCeilings({ device, clocks, pytorch }) {
   print(`${device.name}, ${device.uuid}, CUDA ${device.runtime}, driver for CUDA ${device.driver}`)
   const now = clocks.start
@@ -35,21 +44,18 @@ export function printCeilings({ device, clocks, pytorch }) {
     )
 }
 
-export function printFigures({ label, failed, error, allowed, deviceMs, callMs, copyMs, work, floor, bars }) {
+export function printFigures(figures) {
+  const { label, failed, error, allowed, work, deviceMs, callMs, copyMs, floor, bars } = figures
   print(`  ${label}`)
   if (failed) {
     print(`    failed: ${failed}`)
     return
   }
-  const seconds = deviceMs.median / 1e3
-  const rates = [
-    `${gigabytes(work.bytes / seconds)} of ${(work.bytes / 1e9).toPrecision(3)} GB`,
-    work.operations && teraflops(work.operations / seconds),
-    work.matrices && `${Math.round(work.matrices / seconds)} matrices/s`,
-  ]
   print(`    error   ${error.toPrecision(2)}, allowed ${allowed}`)
-  print(`    device  ${spread(deviceMs)}; ${rates.filter(Boolean).join(', ')}`)
-  print(`    call    ${spread(callMs)}; ${milliseconds(copyMs.median)} of copies to the device`)
+  print(`    input   ${(work.bytes / 1e9).toPrecision(3)} GB`)
+  print(`    device  ${spread(deviceMs)}; ${ratesText(figures.deviceRates)}`)
+  print(`    call    ${spread(callMs)}; ${ratesText(figures.callRates)}`)
+  print(`    copies  ${milliseconds(copyMs.median)} to the device, in a call`)
   if (floor) {
     const found = floor.absent
       ? `absent (${floor.absent})`

@@ -52,10 +52,13 @@ async function run() {
   const pytorch = measurePeers(sizes, {
     python: options.python,
     onCpu: options['peers-on-cpu'],
-    device: Number(/^cuda:(\d+)$/.exec(options.backend)?.[1] ?? 0),
+    uuid: device.uuid,
   })
   const report = { ...machine(backend), sizes, clocks: { start: clocks(device.uuid) }, pytorch, cases: {} }
-  const file = path.join(options.results, `${report.date.slice(0, 10)}-${slug(device.name)}.json`)
+  const file = path.join(
+    options.results,
+    `${report.date.slice(0, 16).replace(':', '')}-${slug(device.name)}.json`,
+  )
   mkdirSync(options.results, { recursive: true })
   printCeilings(report)
 

@@ -12,8 +12,9 @@ export type BackendChoice = 'auto' | BackendName | `cuda:${string}`
 export interface BackendReport {
   name: BackendName
   available: boolean
-  /** Why it is not available. */
+  /** Why it is not available, and what to do about it. */
   reason: string | undefined
+  hint?: string
   description: BackendDescription | undefined
 }
 
@@ -50,7 +51,8 @@ function explain(name: BackendName): BackendReport {
   try {
     return { name, available: true, reason: undefined, description: open(name).describe() }
   } catch (error) {
-    return { name, available: false, reason: (error as Error).message, description: undefined }
+    const { message, hint } = error as QkError
+    return { name, available: false, reason: message, ...(hint && { hint }), description: undefined }
   }
 }
 

@@ -1,9 +1,26 @@
 /** `qkspace doctor`: what works on this machine, and why the rest does not. */
 
 import type { Command } from 'commander'
+import type { DeviceDescription } from '../backend/backend.js'
 import { backends } from '../backend/select.js'
 import { versions } from '../versions.js'
 import { printJson, printLine, printTable } from './output.js'
+
+const gibibytes = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`
+
+function printDevice(device: DeviceDescription): void {
+  printLine()
+  printTable(
+    ['GPU', device.name],
+    [
+      ['uuid', device.uuid],
+      ['memory', `${gibibytes(device.memory)}, ${gibibytes(device.memoryFree)} free`],
+      ['used at most', gibibytes(device.memoryLimit)],
+      ['driver', `for CUDA ${device.driver}`],
+      ['runtime', `CUDA ${device.runtime}`],
+    ],
+  )
+}
 
 export function registerDoctor(program: Command): void {
   program
@@ -26,8 +43,11 @@ export function registerDoctor(program: Command): void {
           description ? `${description.threads}` : '',
         ]),
       )
-      for (const { name, reason } of found) {
-        if (reason) printLine(`\n${name}: ${reason}`)
+      for (const { name, reason, hint } of found) {
+        if (reason) printLine(`\n${name}: ${[reason, hint].filter(Boolean).join('\n')}`)
+      }
+      for (const { description } of found) {
+        if (description?.device) printDevice(description.device)
       }
       printLine()
       printTable(['component', 'version'], [['platform', platform], ...Object.entries(versions())])

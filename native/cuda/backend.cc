@@ -76,8 +76,15 @@ namespace {
 int chooseDevice(const std::string& wanted) {
   int count = 0;
   const cudaError_t error = cudaGetDeviceCount(&count);
-  if (error != cudaSuccess)
-    fail(QKS_E_BACKEND, std::string("no CUDA device can be used: ") + cudaGetErrorString(error));
+  if (error != cudaSuccess) {
+    int driver = 0, runtime = 0;
+    cudaDriverGetVersion(&driver);
+    cudaRuntimeGetVersion(&runtime);
+    fail(QKS_E_BACKEND, std::string("no CUDA device can be used: ") + cudaGetErrorString(error) +
+                            (driver == 0 ? " (there is no NVIDIA driver)"
+                                         : " (the driver is for CUDA " + versionText(driver) +
+                                               ", the backend was built with " + versionText(runtime) + ")"));
+  }
   if (count == 0) fail(QKS_E_BACKEND, "there is no CUDA device");
   std::string known;
   for (int i = 0; i < count; i++) {

@@ -241,10 +241,16 @@ void CudaCovariance::add(const qks_batch& in, const qks_cancel* cancel) {
       findNonFinite(device_.stream, own, sumsCount(), room_.flags.get<uint32_t>());
     }
     if (!spec_.allow_non_finite && readFlags() & kNotFinite) reportNonFinite(q, k);
-    if (own != sums) addSums(device_.stream, own, sumsCount(), sums);
+    if (own != sums) {
+      const Stopwatch::Lap lap(device_.arithmetic, device_.stream);
+      addSums(device_.stream, own, sumsCount(), sums);
+    }
   }
   if (cancelled(cancel)) fail(QKS_E_ABORTED, "the operation was aborted");
-  addSums(device_.stream, sums, sumsCount(), sums_.get<double>());
+  {
+    const Stopwatch::Lap lap(device_.arithmetic, device_.stream);
+    addSums(device_.stream, sums, sumsCount(), sums_.get<double>());
+  }
   device_.stream.finish("adding a batch's sums");
   for (size_t c = 0; c < static_cast<size_t>(spec_.contrasts); c++) {
     terms_[c] += batch.terms[c];

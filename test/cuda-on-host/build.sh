@@ -9,5 +9,5 @@ compile="${CXX:-c++} -std=c++17 -O2 -g -Wall -Wextra -Werror -fPIC -fvisibility=
 for source in "$root"/native/cuda/*.cc "$root"/native/cuda/*.cu "$root"/native/common/*.cc "$root"/test/cuda-on-host/cuda_on_host.cc; do
   echo "$source"
 done | xargs -P "$(nproc)" -I FILE sh -c "$compile -x c++ -c FILE -o $objects/\$(basename FILE).o"
-${CXX:-c++} -shared -pthread -o "$1.part" "$objects"/*.o
-mv "$1.part" "$1"
+${CXX:-c++} -shared -pthread -o "$1.$$" "$objects"/*.o
+mv "$1.$$" "$1"

@@ -17,7 +17,8 @@ export default {
   run: async (bench, sizes, { dtype }) => {
     const { hostRows: rows, heads, kvHeads, headDim } = sizes
     const offsets = Int32Array.from({ length: rows + 1 }, (_, i) => i)
-    const figures = await measure(bench, {
+    const work = { bytes: rows * (heads + 2 * kvHeads) * headDim * bytesOf(dtype) }
+    const figures = await measure(bench, work, {
       allowed: ALLOWED,
       fresh: (seed) => {
         const pos = shuffled(rows, seed + 100)
@@ -32,13 +33,6 @@ export default {
       once: (batch) => accumulated(bench.name, sizes, batch),
       verify: (batch, found) => errorAgainstCpu(found, sizes, batch),
     })
-    const bytes = rows * (heads + 2 * kvHeads) * headDim * bytesOf(dtype)
-    const bytesPerSecond = bytes / (figures.callMs.median / 1e3)
-    return {
-      ...figures,
-      work: { bytes },
-      bytesPerSecond,
-      bars: [hostBar(bytesPerSecond, bench.pytorch, WANTED)],
-    }
+    return { ...figures, bars: [hostBar(figures.callRates.bytesPerSecond, bench.pytorch, WANTED)] }
   },
 }

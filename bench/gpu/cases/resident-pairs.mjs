@@ -18,7 +18,13 @@ export default {
   run: async (bench, sizes, { dtype }) => {
     const { rows, heads, kvHeads, headDim } = sizes
     const offsets = Int32Array.from({ length: rows + 1 }, (_, i) => i)
-    const figures = await measure(bench, {
+    const work = {
+      dtype,
+      // Every query and both keys once, and the three indices.
+      bytes: rows * ((heads + 2 * kvHeads) * headDim * bytesOf(dtype) + 12),
+      operations: 4 * rows * heads * headDim ** 2,
+    }
+    const figures = await measure(bench, work, {
       allowed: ALLOWED,
       fresh: async (seed) => {
         const host = {
@@ -38,12 +44,6 @@ export default {
         k.release()
       },
     })
-    const work = {
-      dtype,
-      // Every query and both keys once, and the three indices.
-      bytes: rows * ((heads + 2 * kvHeads) * headDim * bytesOf(dtype) + 12),
-      operations: 4 * rows * heads * headDim ** 2,
-    }
     const shortest = floor(work, bench.pytorch)
     const { median } = figures.deviceMs
     const bars = [
@@ -51,6 +51,6 @@ export default {
       peerBar(`pairs-${dtype}-gather-matmul`, bench.pytorch, median, null),
       peerBar(`pairs-${dtype}-loop`, bench.pytorch, median, null),
     ]
-    return { ...figures, work, floor: shortest, bars }
+    return { ...figures, floor: shortest, bars }
   },
 }

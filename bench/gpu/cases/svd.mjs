@@ -23,29 +23,33 @@ export default {
     })),
   run: async (bench, { matrices: n, side }, { mode }) => {
     const options = { rows: side, cols: side, ...goal(mode) }
-    const figures = await measure(bench, {
-      allowed: 1e-5,
-      fresh: (seed) => {
-        const area = side * side
-        const data = new Float32Array(new SharedArrayBuffer(4 * n * area))
-        for (let m = 0; m < Math.min(n, DISTINCT); m++)
-          data.set(makeMatrix(side, 'low rank', seed * DISTINCT + m), m * area)
-        for (let m = DISTINCT; m < n; m++)
-          data.copyWithin(m * area, (m % DISTINCT) * area, ((m % DISTINCT) + 1) * area)
-        return data
+    const figures = await measure(
+      bench,
+      { bytes: 4 * n * side * side, matrices: n },
+      {
+        allowed: 1e-5,
+        fresh: (seed) => {
+          const area = side * side
+          const data = new Float32Array(new SharedArrayBuffer(4 * n * area))
+          for (let m = 0; m < Math.min(n, DISTINCT); m++)
+            data.set(makeMatrix(side, 'low rank', seed * DISTINCT + m), m * area)
+          for (let m = DISTINCT; m < n; m++)
+            data.copyWithin(m * area, (m % DISTINCT) * area, ((m % DISTINCT) + 1) * area)
+          return data
+        },
+        once: (data) => svd(data, { n, ...options, backend: bench.name }),
+        verify: async (data, found) => {
+          const checked = Math.min(CHECKED, n)
+          const some = Float64Array.from(data.subarray(0, checked * side * side))
+          const want = await svd(some, { n: checked, ...options, backend: 'cpu' })
+          const errors = Array.from({ length: checked }, (_, m) => errorOf(some, side, found, want, m))
+          return Math.max(...errors)
+        },
       },
-      once: (data) => svd(data, { n, ...options, backend: bench.name }),
-      verify: async (data, found) => {
-        const checked = Math.min(CHECKED, n)
-        const some = Float64Array.from(data.subarray(0, checked * side * side))
-        const want = await svd(some, { n: checked, ...options, backend: 'cpu' })
-        const errors = Array.from({ length: checked }, (_, m) => errorOf(some, side, found, want, m))
-        return Math.max(...errors)
-      },
-    })
+    )
     const { median } = figures.deviceMs
     const bars = [peerBar('svd', bench.pytorch, median, WANTED[mode])]
-    return { ...figures, work: { bytes: 4 * n * side * side, matrices: n }, bars }
+    return { ...figures, bars }
   },
 }
 
