@@ -38,3 +38,8 @@ export function hostBar(bytesPerSecond, { ceilings, absent }, wanted) {
   const value = bytesPerSecond / Math.min(ceilings.pinned.bytesPerSecond, ceilings.memcpy.bytesPerSecond)
   return { what, wanted, value, met: value >= wanted }
 }
+
+/** Within so many seconds, as the caller sees it. */
+export function secondsBar(seconds, wanted) {
+  return { what: 'seconds', wanted, value: seconds, met: seconds <= wanted }
+}

@@ -9,7 +9,7 @@ const teraflops = (operationsPerSecond) => `${(operationsPerSecond / 1e12).toPre
 
 function ratesText({ bytesPerSecond, operationsPerSecond, matricesPerSecond }) {
   const texts = [
-    gigabytes(bytesPerSecond),
+    bytesPerSecond && gigabytes(bytesPerSecond),
     operationsPerSecond && teraflops(operationsPerSecond),
     matricesPerSecond && `${matricesPerSecond.toPrecision(3)} matrices/s`,
   ]
@@ -52,7 +52,7 @@ export function printFigures(figures) {
     return
   }
   print(`    error   ${error.toPrecision(2)}, allowed ${allowed}`)
-  print(`    input   ${(work.bytes / 1e9).toPrecision(3)} GB`)
+  if (work.bytes) print(`    input   ${(work.bytes / 1e9).toPrecision(3)} GB`)
   print(`    device  ${spread(deviceMs)}; ${ratesText(figures.deviceRates)}`)
   print(`    call    ${spread(callMs)}; ${ratesText(figures.callRates)}`)
   print(`    copies  ${milliseconds(copyMs.median)} to the device, in a call`)
@@ -63,7 +63,7 @@ export function printFigures(figures) {
     print(`    floor   ${found}`)
   }
   for (const { what, wanted, value, met, absent } of bars) {
-    const asked = wanted === null ? '' : ` (bar: at least ${wanted})`
+    const asked = wanted === null ? '' : ` (bar: ${what === 'seconds' ? 'at most' : 'at least'} ${wanted})`
     const verdict = met === null ? '' : met ? ': met' : ': NOT MET'
     print(`    bar     ${absent ? `absent (${absent}):` : value.toPrecision(3)} ${what}${asked}${verdict}`)
   }

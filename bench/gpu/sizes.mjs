@@ -16,6 +16,10 @@ export const SIZES = {
   /** Matrices of side x side to decompose. */
   matrices: 4096,
   side: 128,
+  /** Permutations of one-to-one terms. */
+  nullHeads: 256,
+  nullTerms: 3000,
+  draws: 1000,
   /** Ceilings: side of the products, size of the copies. */
   matmul: 8192,
   copyMiB: 4096,

@@ -23,6 +23,7 @@ namespace qkspace {
 namespace {
 
 constexpr int kPairThreads = 256, kPairRows = 64, kStages = 3;
+constexpr int kChunkRows = 128;  // that the tensor cores sum
 
 // Byte of piece `piece` (16 bytes) of row `row` in a tile of kSize columns.
 template <int kSize>

@@ -7,8 +7,8 @@
 // [t][g], and 8 t + g never meets the same bank twice. 16 warps, 4 x 4, each own kSize / 4 x kSize / 4 of C.
 //
 // Precision. The tensor cores cut off what they add, which is a bias, so they sum no more than eight rows; these sums
-// are added, rounded, over kChunkRows rows, those over kSliceRows rows, and slices in f64. At worst the error is
-// (3 + 128 / 8 / 2 + 2048 / 128 / 2 + 2) * 2^-23 of sum |q||k|, below (128 / 2 + 2); mostly it is below one.
+// are added, rounded, over a slice, and slices in f64. At worst the error is (3 + kSliceRows / 8 / 2 + 2) * 2^-23 of
+// sum |q||k|, below (128 / 2 + 2); mostly it is below one. One level of sums, for two would not stay in registers.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -35,12 +35,10 @@ struct Tile {
 template <int kSize, bool kExact = true>
 struct Product {
   static constexpr int kRowBlocks = kSize / 64, kColumnBlocks = kSize / 32;  // of 16 and of 8, a warp
-  float chunk[kRowBlocks][kColumnBlocks][4], sum[kRowBlocks][kColumnBlocks][4];
-  float qChunk[2], qSum[2], kChunk, kSum;  // column sums that this lane has a part in
-  int rows = 0;                            // in chunk
+  float sum[kRowBlocks][kColumnBlocks][4];
+  float qSum[2], kSum;  // column sums that this lane has a part in
 
   __device__ Product() {
-    clearChunk();
     qSum[0] = qSum[1] = kSum = 0;
     QKS_UNROLL
     for (auto& row : sum)
@@ -65,8 +63,8 @@ struct Product {
         QKS_UNROLL
         for (int e = 0; e < 4; e++) split(x[e], aHigh[m][e], aLow[m][e]);
         if (m == warpColumn) {
-          qChunk[0] += x[0] * tile.queryScale[k + t] + x[2] * tile.queryScale[k + t + 4];
-          qChunk[1] += x[1] * tile.queryScale[k + t] + x[3] * tile.queryScale[k + t + 4];
+          qSum[0] += x[0] * tile.queryScale[k + t] + x[2] * tile.queryScale[k + t + 4];
+          qSum[1] += x[1] * tile.queryScale[k + t] + x[3] * tile.queryScale[k + t + 4];
         }
       }
       QKS_UNROLL
@@ -77,7 +75,7 @@ struct Product {
         for (int e = 0; e < 2; e++) x[e] = tile.k[k + t + 4 * e][firstColumn + 8 * n + g];
         QKS_UNROLL
         for (int e = 0; e < 2; e++) split(x[e], bHigh[e], bLow[e]);
-        if (n == warpRow) kChunk += x[0] + x[1];
+        if (n == warpRow) kSum += x[0] + x[1];
         QKS_UNROLL
         for (int m = 0; m < kRowBlocks; m++) {
           float eight[4] = {0, 0, 0, 0};
@@ -87,18 +85,15 @@ struct Product {
           }
           multiplyTf32(eight, aHigh[m], bHigh);
           QKS_UNROLL
-          for (int e = 0; e < 4; e++) chunk[m][n][e] += eight[e];
+          for (int e = 0; e < 4; e++) sum[m][n][e] += eight[e];
         }
       }
     }
-    rows += kRows;
-    if (rows == kChunkRows) promote();
   }
 
-  // Calls entry(row, column, sum) for this thread's part of the tile. Ends the summing.
+  // Calls entry(row, column, sum) for this thread's part of the tile.
   template <typename Entry>
-  __device__ void forEach(Entry&& entry) {
-    promote();
+  __device__ void forEach(Entry&& entry) const {
     const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
     const int g = lane / 4, t = lane % 4, firstRow = warp / 4 * (kSize / 4), firstColumn = warp % 4 * (kSize / 4);
     QKS_UNROLL
@@ -139,30 +134,6 @@ struct Product {
   static __device__ void split(float x, uint32_t& high, uint32_t& low) {
     high = toTf32(x);
     low = toTf32(x - __uint_as_float(high));
-  }
-
-  __device__ void clearChunk() {
-    QKS_UNROLL
-    for (auto& row : chunk)
-      QKS_UNROLL
-      for (auto& block : row)
-        QKS_UNROLL
-        for (float& x : block) x = 0;
-    qChunk[0] = qChunk[1] = kChunk = 0;
-    rows = 0;
-  }
-
-  __device__ void promote() {
-    QKS_UNROLL
-    for (int m = 0; m < kRowBlocks; m++)
-      QKS_UNROLL
-      for (int n = 0; n < kColumnBlocks; n++)
-        QKS_UNROLL
-        for (int e = 0; e < 4; e++) sum[m][n][e] += chunk[m][n][e];
-    qSum[0] += qChunk[0];
-    qSum[1] += qChunk[1];
-    kSum += kChunk;
-    clearChunk();
   }
 };
 

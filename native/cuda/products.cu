@@ -204,6 +204,7 @@ void largestOfProducts(Device& device, Transfer& transfer, const qks_products_re
   for (int32_t first = 0; first < heads; first += together) {
     if (cancelled(cancel)) fail(QKS_E_ABORTED, "the operation was aborted");
     const int32_t count = std::min(together, heads - first);
+    const Stopwatch::Lap lap(device.arithmetic, device.stream);
     const auto combine = device.plain ? launchPlainly : d <= 64 ? launchProducts<64> : launchProducts<128>;
     combine(device.stream, p, first, count, matrices.get<float>());
     for (int32_t h = 0; h < count; h++) {

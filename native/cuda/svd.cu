@@ -341,10 +341,17 @@ class Decomposer {
           "copying singular values from the GPU");
   }
 
+  // A launch that counts as arithmetic.
+  template <typename... Arguments>
+  void timed(Arguments&&... arguments) {
+    const Stopwatch::Lap lap(device_.arithmetic, device_.stream);
+    launch(std::forward<Arguments>(arguments)...);
+  }
+
   template <typename M>
   void prepare(int64_t first, int count) {
     check(cudaStreamWaitEvent(device_.stream, uploaded_, 0), "waiting for matrices");
-    launch("svd: prepare", prepareKernel<M>, dim3(static_cast<unsigned>(count)), dim3(kThreads), 0, device_.stream, shape_,
+    timed("svd: prepare", prepareKernel<M>, dim3(static_cast<unsigned>(count)), dim3(kThreads), 0, device_.stream, shape_,
            static_cast<const M*>(rawOf(first).template get<M>()), matrices_.get<M>(), transposed_.get<M>(), devicePrepared_,
            deviceTotals_);
     toHost(prepared_, devicePrepared_, static_cast<size_t>(count));
@@ -383,7 +390,7 @@ class Decomposer {
       t.scratch = scratch_.get<char>();
       toDevice(deviceList_, next, next.size());
       const int blocks = std::min(t.plan.scratch ? slots_ : resident(kPanelThreads, t.plan.shared), t.count);
-      launch("svd: panels", panelKernel<M>, dim3(static_cast<unsigned>(blocks)), dim3(kPanelThreads), t.plan.shared,
+      timed("svd: panels", panelKernel<M>, dim3(static_cast<unsigned>(blocks)), dim3(kPanelThreads), t.plan.shared,
              device_.stream, t);
       toHost(found_, deviceFound_, count);
       device_.stream.finish("decomposing matrices");
@@ -419,7 +426,7 @@ class Decomposer {
     toDevice(deviceList_, list_, list_.size());
     if (!direct_) {
       jacobiLaunch("svd: f32", single_, t.count, singleKernel<M, 0>, singleKernel<M, 64>, singleKernel<M, 128>, t);
-      launch("svd: refine", refineKernel<M>, dim3(static_cast<unsigned>(std::min(slots_, t.count))), dim3(kProductThreads),
+      timed("svd: refine", refineKernel<M>, dim3(static_cast<unsigned>(std::min(slots_, t.count))), dim3(kProductThreads),
              0, device_.stream, t);
     }
     jacobiLaunch("svd: f64", wide_, t.count, wideKernel<M, 0>, wideKernel<M, 64>, wideKernel<M, 128>, t);
@@ -430,7 +437,7 @@ class Decomposer {
   void jacobiLaunch(const char* name, const JacobiPlan& plan, int count, void (*any)(Task), void (*of64)(Task),
                     void (*of128)(Task), const Task& task) {
     const int blocks = std::min(resident(plan.threads, plan.shared), count);
-    launch(name, shape_.ldm == 64 ? of64 : shape_.ldm == 128 ? of128 : any, dim3(static_cast<unsigned>(blocks)),
+    timed(name, shape_.ldm == 64 ? of64 : shape_.ldm == 128 ? of128 : any, dim3(static_cast<unsigned>(blocks)),
            dim3(static_cast<unsigned>(plan.threads)), plan.shared, device_.stream, task);
   }
 
@@ -511,7 +518,7 @@ class Decomposer {
     t.offsets = deviceOffsets_;
     t.out = packed_.get<double>();
     t.seed = 0x2545f4914f6cdd1dull;
-    launch("svd: finish", finishKernel, dim3(static_cast<unsigned>(count)), dim3(kThreads),
+    timed("svd: finish", finishKernel, dim3(static_cast<unsigned>(count)), dim3(kThreads),
            2 * static_cast<size_t>(shape_.n) * sizeof(double) + 128, device_.stream, t);
     toHost(to, packed_.get<double>(), static_cast<size_t>(doubles));
     device_.stream.finish("ordering singular vectors");

@@ -50,8 +50,8 @@ struct DeviceLabels {
   }
 };
 
-// Rows that the tensor cores sum, and rows of a slice: those sums of them that are added in f32.
-constexpr int kChunkRows = 128, kSliceRows = 2048, kPairSliceRows = 4096;
+// Rows of a slice, whose sums are made in f32: of any terms (product.cuh), and of 16-bit pairs.
+constexpr int kSliceRows = 768, kPairSliceRows = 4096;
 
 // Why a launch's sums cannot be taken as they are.
 enum : uint32_t { kBeyondF32 = 1, kNotFinite = 2 };
