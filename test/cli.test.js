@@ -6,6 +6,7 @@ import path from 'node:path'
 import test from 'ava'
 import { bundledFile, bundledWords } from '../dist/bundled/files.js'
 import { boxesOrder } from '../dist/contrast/families/boxes.js'
+import { writeSafetensors } from '../dist/store/safetensors.js'
 import { cli, temporaryFolder } from './helpers/files.js'
 import { writeTinyModel } from './helpers/tiny-model.js'
 
@@ -118,6 +119,9 @@ const term = (part) => ({
 const noise = path.join(folder, 'noise.onnx')
 writeFileSync(noise, 'not a model')
 
+const foreignWeights = path.join(folder, 'weights.safetensors')
+test.before(() => writeSafetensors(foreignWeights, [['w', { data: Float32Array.of(1), shape: [1] }]], {}))
+
 const failures = [
   ['a missing model', wrong({ '--model': 'none.onnx' }), 1, /cannot open none\.onnx/],
   ['a model that is not ONNX', wrong({ '--model': noise }), 1, /not a whole ONNX file/],
@@ -142,6 +146,24 @@ const failures = [
   ['an empty positive set', wrong({ '--prompts': line(term({ positive: [] })) }), 1, /no positive position/],
   ['a model in place of the result', wrong({ '--out': boxes }), 1, /it exists, and is not a result/],
   ['a prompt set in place of the result', wrong({ '--out': prompts }), 1, /it exists, and is not a result/],
+  [
+    'foreign weights in place of the result',
+    wrong({ '--out': foreignWeights }),
+    1,
+    /it exists, and is not a result/,
+  ],
+  [
+    'a text in place of a toy',
+    ['toy', 'train', '--task', '1', '--r1', '3', '--r2', '3', '--out', prompts],
+    1,
+    /it exists, and is not a toy model/,
+  ],
+  [
+    'a key after its query, in a causal model',
+    wrong({ '--prompts': line(term({ query: 1, positive: [4], negative: [0] })) }),
+    1,
+    /term 0: a positive key is at 4, after the query at 1\n.*causal/,
+  ],
   ['a centred sum', [...wrong({ '--estimator': 'sum' }), '--center'], 2, /cannot be centred/],
   ['nonsense for heads', wrong({ '--heads': 'foo' }), 2, /does not name a head/],
   [

@@ -40,7 +40,7 @@ export interface EncodedPrompt {
   answer?: number
 }
 
-/** Errors: ERR_PROMPT, ERR_POSITION, ERR_MATCH, ERR_TOKENIZER, ERR_FILE; all name the prompt. */
+/** Errors: ERR_PROMPT, ERR_POSITION (also of keys that a causal model masks), ERR_MATCH, ERR_TOKENIZER, ERR_FILE; all name the prompt. */
 export async function encodePrompt(model: Model, placed: PlacedPrompt): Promise<EncodedPrompt> {
   const { prompt, where, folder } = placed
   const first = await encodeSource(model, prompt, where, folder)
@@ -55,19 +55,35 @@ export async function encodePrompt(model: Model, placed: PlacedPrompt): Promise<
     const other = second?.located ?? first.located
     const terms = rule.terms!.map((term, i): EncodedTerm => {
       const at = `${where}: term ${i}`
-      return {
+      const encoded = {
         ...term,
         query: resolvePosition(term.query, first.located, at),
         positive: term.positive.map((p) => resolvePosition(p, first.located, at)),
         queryNeg: resolvePosition(term.queryNeg, other, at),
         negative: term.negative.map((p) => resolvePosition(p, other, at)),
       }
+      if (model.sites.every(({ causal, cross }) => causal && !cross)) refuseMasked(encoded, at)
+      return encoded
     })
     return { contrast, counterfactual, terms }
   })
   const runs = second ? [first.run, second.run] : [first.run]
   if (prompt.answer === undefined) return { where, runs, rules }
   return { where, runs, rules, answer: await encodeAnswer(model, prompt, first.run, where) }
+}
+
+/** Where every head is causal, a key after its query has no score: the model masks it. */
+function refuseMasked({ query, positive, queryNeg, negative }: EncodedTerm, where: string): void {
+  for (const [side, from, keys] of [
+    ['positive', query, positive],
+    ['negative', queryNeg, negative],
+  ] as const) {
+    const after = keys.find((key) => key > from)
+    if (after === undefined) continue
+    throw new QkError('ERR_POSITION', `${where}: a ${side} key is at ${after}, after the query at ${from}`, {
+      hint: 'The model is causal: a query sees the keys up to its own position.',
+    })
+  }
 }
 
 /** The id of the first token that the answer's text adds to the prompt's. */

@@ -1,5 +1,6 @@
 /** The heads of a model that an analysis takes, as a result names them. */
 
+import { QkError } from '../errors.js'
 import { groupBy } from '../group-by.js'
 import type { Model } from '../model/model.js'
 import { type HeadSpec, parseHeads } from '../model/sites/heads.js'
@@ -15,7 +16,7 @@ export interface ChosenHead {
   site: ResolvedSite
 }
 
-/** Heads in the order of the model's sites; 'all' are those of the result. Errors: ERR_UNKNOWN_HEAD. */
+/** Heads in the order of the model's sites; 'all' are those of the result. Errors: ERR_UNKNOWN_HEAD, ERR_SHAPE of another model's result. */
 export function chosenHeads(
   model: Model,
   result: Result,
@@ -24,7 +25,16 @@ export function chosenHeads(
   const wanted = heads === 'all' ? result.headNames.join(',') : heads
   const chosen = parseHeads(wanted, model.sites).map(({ site: index, head }): ChosenHead => {
     const site = model.sites[index]
-    return { site, head, name: headName(site, head), headDim: site.headDim }
+    const name = headName(site, head)
+    const found = result.head(name).contrast(result.contrastNames[0]).headDim
+    if (found !== site.headDim) {
+      throw new QkError(
+        'ERR_SHAPE',
+        `${name} has the head dimension ${site.headDim} in ${model.path}, and ${found} in the result`,
+        { hint: `The result is of ${result.info.model.path}.` },
+      )
+    }
+    return { site, head, name, headDim: site.headDim }
   })
   // Those of a site stand together, as its captured rows do.
   return [...groupBy(chosen, ({ site }) => site).values()].flat()

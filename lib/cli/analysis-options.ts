@@ -36,12 +36,12 @@ export function addAnalysisOptions(command: Command): Command {
 }
 
 /** Opens what the options name, runs the analysis, and writes or prints its report. */
-export async function runAnalysis<T>(
+export async function runAnalysis<T extends object>(
   options: AnalysisOptions,
   analyse: (model: Model, prompts: PromptSet, result: Result, progress: Progress['update']) => Promise<T>,
   print: (report: T) => void,
 ): Promise<void> {
-  if (options.out) await checkJsonPath(options.out)
+  if (options.out) await checkJsonPath(options.out, 'model')
   const prompts = readPrompts(options.prompts)
   const result = await loadResult(options.result)
   const model = await openModel(options.model, { tokenizer: options.tokenizer })

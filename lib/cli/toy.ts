@@ -1,7 +1,7 @@
 /** `qkspace toy train`: trains a payload-retrieval model, whose subspaces are known, and writes it as ONNX. */
 
 import type { Command } from 'commander'
-import { checkWritable } from '../store/atomic-file.js'
+import { checkReplaceable, fileStart } from '../store/atomic-file.js'
 import { exportToy } from '../toy/export.js'
 import { TOY_DEFAULTS, type ToyConfig } from '../toy/task.js'
 import { QUICK_TRAINING, TOY_TRAINING, trainToy } from '../toy/train.js'
@@ -39,7 +39,9 @@ export function registerToy(program: Command): void {
 }
 
 async function train({ task, r1, r2, dHead, seed, quick, out, json }: Options): Promise<void> {
-  await checkWritable(out)
+  await checkReplaceable(out, 'a toy model', async () =>
+    (await fileStart(out, 32)).toString('latin1').includes('qkspace'),
+  )
   const config: ToyConfig = { ...TOY_DEFAULTS, task, r1, r2, dHead, seed }
   const started = performance.now()
   const bar = progressBar('steps')

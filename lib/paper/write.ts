@@ -25,7 +25,7 @@ const document = (folder: string) => path.join(folder, 'paper.json')
 /** Makes the folder, and checks that the report can be written, before long work starts. Errors: ERR_FILE. */
 export async function preparePaperFolder(folder: string): Promise<void> {
   makeFolder(folder)
-  await checkJsonPath(document(folder))
+  await checkJsonPath(document(folder), 'paper')
 }
 
 /**

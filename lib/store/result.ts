@@ -1,8 +1,8 @@
 /** A decomposition: named subspaces of heads, saved as one `.safetensors` file and loaded again. */
 
 import { QkError, refuseUnknownKeys } from '../errors.js'
-import { checkReplaceable } from './atomic-file.js'
-import { isSafetensors, readSafetensors, type StoredTensor, writeSafetensors } from './safetensors.js'
+import { checkReplaceable, fileStart } from './atomic-file.js'
+import { readSafetensors, type StoredTensor, writeSafetensors } from './safetensors.js'
 
 /** One contrast of one head: ΔC ≈ U diag(s) V^T (design: "Subspaces"). */
 export interface ContrastSubspace {
@@ -162,10 +162,12 @@ export class Result {
 
 /**
  * Checks that a result may be written here: the folder exists, and what is there already, if anything, is
- * a safetensors file, so that a slip of the hand does not overwrite a model or a prompt set. Errors: ERR_FILE.
+ * such a result, so that a slip of the hand does not overwrite a model's weights or a prompt set. Errors: ERR_FILE.
  */
 export async function checkResultPath(file: string): Promise<void> {
-  await checkReplaceable(file, 'a result', isSafetensors)
+  await checkReplaceable(file, 'a result', async () =>
+    (await fileStart(file, 64)).toString('latin1').includes('qkspace-result'),
+  )
 }
 
 /** Loads what `Result.save` wrote. Errors: ERR_FILE, ERR_FORMAT. */

@@ -5,7 +5,7 @@
 
 import { open } from 'node:fs/promises'
 import { QkError } from '../errors.js'
-import { fileStart, writeFileAtomically } from './atomic-file.js'
+import { writeFileAtomically } from './atomic-file.js'
 
 export interface StoredTensor {
   data: Float32Array | Float64Array
@@ -57,12 +57,6 @@ export async function writeSafetensors(
   const length = Buffer.alloc(8)
   length.writeBigUInt64LE(BigInt(Buffer.byteLength(json)))
   await writeFileAtomically(file, [length, Buffer.from(json), ...chunks])
-}
-
-/** Whether a file begins as safetensors do. */
-export async function isSafetensors(file: string): Promise<boolean> {
-  const head = await fileStart(file, 9)
-  return head.length === 9 && head.readBigUInt64LE(0) < BigInt(MAX_HEADER) && head[8] === 0x7b
 }
 
 /** Reads a whole file, checking every length first. Errors: ERR_FILE, ERR_FORMAT. */
