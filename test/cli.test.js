@@ -273,7 +273,7 @@ test('attribute and intervene: tables, one JSON document, files that are not ove
   t.regex((await run(['attribute', ...common, '--centered'])).stdout, /explained/)
   const onto = await run(['attribute', ...common, '--out', train])
   t.is(onto.status, 1)
-  t.regex(onto.stderr, /not a JSON document/)
+  t.regex(onto.stderr, /not such a document/)
   t.is(readFileSync(train, 'utf8'), lines(1, 60))
   t.is((await run(['intervene', ...common, '--edit', 'erase'])).status, 2)
   t.is((await run(['intervene', ...common, '--features', 'colour'])).status, 1)
