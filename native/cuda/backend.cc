@@ -112,7 +112,10 @@ int32_t openContext(const qks_options* options, qks_context** out, qks_error* er
   });
 }
 
-void closeContext(qks_context* context) { delete context; }
+void closeContext(qks_context* context) {
+  cudaSetDevice(context->device.index);
+  delete context;
+}
 
 int32_t describe(qks_context* context, qks_description* out, qks_error* error) {
   return guarded(error, [&] {
