@@ -130,12 +130,14 @@ function outputs(own, index) {
         title: () => 'What the model answers after each edit',
         caption: () =>
           'Share of terms where the answer, or the token at the target, is the model’s likeliest next token.',
-        key: () =>
-          never() ? [] : rates.map((key) => ({ text: words[key], fill: fills()[words[key]] })),
+        key: () => (never() ? [] : rates.map((key) => ({ text: words[key], fill: fills()[words[key]] }))),
         draw: (width) =>
           never()
-            ? `Nothing moved: before and after every edit, ${either} is never the likeliest.`
-            : groupedBars(width, rateRows(), 'likeliest', fills(), { label: 'share of terms', domain: [0, 1] }),
+            ? `Nothing moved: no term has ${either} as the likeliest next token, before or after any edit.`
+            : groupedBars(width, rateRows(), 'likeliest', fills(), {
+                label: 'share of terms',
+                domain: [0, 1],
+              }),
         rows: rateRows,
       }),
     )
