@@ -2,10 +2,12 @@
 
 import { number } from './dom.js'
 import { frame } from './figure.js'
-import { Plot } from './library.js'
+import { d3, Plot } from './library.js'
 import { colour } from './theme.js'
 
 const BAR = 13
+/** Below this, numbers on the axis are in powers of ten: their zeros would run into each other. */
+const SMALL = 0.01
 
 const isControl = (kind) => kind === 'random' || kind === 'complement'
 
@@ -17,11 +19,12 @@ const isControl = (kind) => kind === 'random' || kind === 'complement'
 export function groupedBars(width, rows, group, fills, x) {
   const edits = [...new Set(rows.map((r) => r.edited))]
   const groups = Object.keys(fills).filter((name) => rows.some((r) => r[group] === name))
+  const most = Math.max(...rows.map((r) => Math.abs(r.high ?? r.mean)))
   const narrow = width < 560
   return frame({
     width,
     height: 50 + edits.length * (groups.length * BAR + (groups.length > 1 ? 14 : 18)),
-    ...{ marginLeft: narrow ? 116 : 210, marginRight: 20, marginBottom: 36, marginTop: 6 },
+    ...{ marginLeft: narrow ? 116 : 220, marginRight: 28, marginBottom: 36, marginTop: 6 },
     fy: { domain: edits, label: null, padding: 0.25 },
     y: { domain: groups, axis: null, padding: 0.08 },
     x: {
@@ -30,12 +33,13 @@ export function groupedBars(width, rows, group, fills, x) {
       labelArrow: 'none',
       nice: !x.domain,
       ticks: narrow ? 4 : 8,
+      ...(most < SMALL && { ticks: narrow ? 3 : 6, tickFormat: shortest }),
       ...x,
     },
     marks: [
       Plot.axisFy({
         ...{ tickFormat: shortened, anchor: 'left' },
-        lineWidth: narrow ? 9 : 18,
+        lineWidth: narrow ? 9 : 15,
         fontSize: narrow ? 11 : 12,
         tickSize: 0,
       }),
@@ -68,6 +72,8 @@ export function groupedBars(width, rows, group, fills, x) {
     ],
   })
 }
+
+const shortest = (value) => (value === 0 ? '0' : d3.format('.3~e')(value))
 
 /** Unions of many subspaces by their first and last. */
 function shortened(name) {

@@ -109,6 +109,8 @@ function outputs(own, index) {
     ...rates.map((key) => row({ name: BEFORE, kind: 'before' }, key, variants[0].output[key].before)),
     ...variants.flatMap((v) => rates.map((key) => row(v, key, v.output[key].after))),
   ]
+  const never = () => rateRows().every(({ mean }) => mean === 0)
+  const either = rates.map((key) => words[key]).join(' or ')
   const klRows = () => variants.map((v) => ({ edited: v.name, kind: v.kind, measure: 'KL', ...v.output.kl }))
   const list = [
     figure({
@@ -128,9 +130,14 @@ function outputs(own, index) {
         title: () => 'What the model answers after each edit',
         caption: () =>
           'Share of terms where the answer, or the token at the target, is the model’s likeliest next token.',
-        key: () => rates.map((key) => ({ text: words[key], fill: fills()[words[key]] })),
+        key: () => (never() ? [] : rates.map((key) => ({ text: words[key], fill: fills()[words[key]] }))),
         draw: (width) =>
-          groupedBars(width, rateRows(), 'likeliest', fills(), { label: 'share of terms', domain: [0, 1] }),
+          never()
+            ? `Nothing moved: no term has ${either} as the likeliest next token, before or after any edit.`
+            : groupedBars(width, rateRows(), 'likeliest', fills(), {
+                label: 'share of terms',
+                domain: [0, 1],
+              }),
         rows: rateRows,
       }),
     )

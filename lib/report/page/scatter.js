@@ -12,6 +12,10 @@ const UNLABELLED = 'no label'
 /** Colours that are told apart; labels beyond these are squares. */
 const COLOURS = 7
 const NAMES = ['PC1', 'PC2', 'PC3']
+const MARGIN = 10
+/** Of an axis’s name, in pixels: half a letter’s width, and the room above the end of the axis. */
+const HALF_LETTER = 3.8
+const NAME_HEIGHT = 10
 const STEP = Math.PI / 18
 const RADIANS_A_PIXEL = 0.01
 
@@ -130,6 +134,8 @@ function orthonormal(rows) {
   return done
 }
 
+const within = (value, limit) => Math.min(Math.max(value, -limit), limit)
+
 const along = (axis, at) => at.reduce((sum, value, i) => sum + value * axis[i], 0)
 
 const natural = new Intl.Collator('en', { numeric: true }).compare
@@ -186,12 +192,17 @@ function draw(width, { points, shares }, [right, up, near]) {
   // The same whatever the side, so that nothing grows or shrinks while it turns.
   const reach = 1.04 * Math.max(1e-9, ...points.map(({ at }) => Math.hypot(...at)))
   const across = (reach * width) / height
+  const pixel = (2 * reach) / (height - 2 * MARGIN)
   const axes = points[0].at.map((_, i) => {
     const length = 1.05 * Math.max(...points.map(({ at }) => Math.abs(at[i])))
     const at = (end) => [right[i] * length * end, up[i] * length * end]
     const [[x1, y1], [x2, y2]] = [at(-1), at(1)]
     const share = shares?.[i] === undefined ? '' : ` ${percent(shares[i], 0)}`
-    return { x1, y1, x2, y2, name: `${NAMES[i]}${share}`, seen: Math.hypot(right[i], up[i]) }
+    const name = `${NAMES[i]}${share}`
+    // The name keeps inside the frame, also where the end of its axis is near the edge.
+    const nameX = within(x2, across - name.length * HALF_LETTER * pixel)
+    const nameY = within(y2, reach - NAME_HEIGHT * pixel)
+    return { x1, y1, x2, y2, name, nameX, nameY, seen: Math.hypot(right[i], up[i]) }
   })
   const seen = points
     .map((p) => ({
@@ -210,7 +221,7 @@ function draw(width, { points, shares }, [right, up, near]) {
   const strength = (p) => 0.8 + 0.2 * p.depth
   const paint = { value: 'fill', scale: null }
   return frame({
-    ...{ width, height, margin: 10, axis: null },
+    ...{ width, height, margin: MARGIN, axis: null },
     x: { domain: [-across, across] },
     y: { domain: [-reach, reach] },
     r: { type: 'identity' },
@@ -237,8 +248,8 @@ function draw(width, { points, shares }, [right, up, near]) {
         axes.filter((a) => a.seen > 0.25),
         {
           ...{
-            x: 'x2',
-            y: 'y2',
+            x: 'nameX',
+            y: 'nameY',
             text: 'name',
             fill: colour('ink'),
             stroke: colour('surface'),
