@@ -1,4 +1,4 @@
-/** Checks of options that several analyses share. */
+/** Checks of what analyses of models take. */
 
 import { QkError, refuseUnknownKeys } from '../errors.js'
 import { Model } from '../model/model.js'
@@ -20,16 +20,4 @@ export function checkAnalysis(
     })
   }
   refuseUnknownKeys(options, known, what)
-}
-
-/** Errors: ERR_ARGUMENT. */
-export function checkWhole(name: string, value: number, least: number): void {
-  if (Number.isSafeInteger(value) && value >= least) return
-  throw new QkError('ERR_ARGUMENT', `${name} is ${value}, expected a whole number of at least ${least}`)
-}
-
-/** Errors: ERR_ARGUMENT. */
-export function checkOneOf(name: string, value: string, known: readonly string[]): void {
-  if (known.includes(value)) return
-  throw new QkError('ERR_ARGUMENT', `${name} is "${value}", expected ${known.join(', ')}`)
 }

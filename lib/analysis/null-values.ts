@@ -3,7 +3,7 @@
 import type { Backend, Estimator } from '../backend/backend.js'
 import { type BackendChoice, selectBackend } from '../backend/select.js'
 import { QkError, refuseUnknownKeys, throwIfAborted } from '../errors.js'
-import { checkWhole } from './checks.js'
+import { checkWhole } from './check-values.js'
 import { Permutations } from './permutations.js'
 import { type Indices, QKCovariance, type TermsInput, termBatch } from './qk-covariance.js'
 import { ResidentRows, uploadRows } from './resident-rows.js'
