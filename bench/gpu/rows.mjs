@@ -1,8 +1,7 @@
 /** Random queries and keys. */
 
-import { seededRandom } from '../../dist/random.js'
 import { encode } from '../../dist/tensor.js'
-import { noise } from '../data.mjs'
+import { noise, permutation } from '../data.mjs'
 
 const MOST_DISTINCT = 1024
 
@@ -35,16 +34,6 @@ function shared(array) {
 }
 
 /** 0 to n - 1 in random order, plus `first`. */
-export function shuffled(n, seed, first = 0) {
-  const random = seededRandom(seed)
-  const out = Int32Array.from({ length: n }, (_, i) => first + i)
-  for (let i = n - 1; i > 0; i--) {
-    const j = random.below(i + 1)
-    const kept = out[i]
-    out[i] = out[j]
-    out[j] = kept
-  }
-  return out
-}
+export const shuffled = (n, seed, first = 0) => permutation(n, seed).map((i) => first + i)
 
 export const bytesOf = (dtype) => (dtype === 'f32' ? 4 : 2)

@@ -46,4 +46,8 @@ inline bool cancelled(const qks_cancel* cancel) {
   return cancel && cancel->poll && cancel->poll(cancel->user) != 0;
 }
 
+inline void stopIfCancelled(const qks_cancel* cancel) {
+  if (cancelled(cancel)) fail(QKS_E_ABORTED, "the operation was aborted");
+}
+
 }  // namespace qkspace

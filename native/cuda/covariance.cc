@@ -204,7 +204,7 @@ void CudaCovariance::add(const qks_batch& in, const qks_cancel* cancel) {
   double* sums = room_.batchSums.get<double>();
   check(cudaMemsetAsync(sums, 0, sumsBytes, device_.stream), "clearing the sums");
   for (const Chunk& chunk : chunks) {
-    if (cancelled(cancel)) fail(QKS_E_ABORTED, "the operation was aborted");
+    stopIfCancelled(cancel);
     double* own = sums;
     if (chunks.size() > 1) {
       room_.chunkSums.reserve(sumsBytes, "the batch's sums");
@@ -223,7 +223,7 @@ void CudaCovariance::add(const qks_batch& in, const qks_cancel* cancel) {
       addSums(device_.stream, own, sumsCount(), sums);
     }
   }
-  if (cancelled(cancel)) fail(QKS_E_ABORTED, "the operation was aborted");
+  stopIfCancelled(cancel);
   {
     const Stopwatch::Lap lap(device_.arithmetic, device_.stream);
     addSums(device_.stream, sums, sumsCount(), sums_.get<double>());
@@ -271,7 +271,7 @@ void CudaCovariance::addChunk(const PreparedBatch& b, const Chunk& chunk, Rows& 
 
   auto each = [&](const std::vector<Wave>& waves, size_t at, auto&& sum) {
     for (const Wave& wave : waves) {
-      if (cancelled(cancel)) fail(QKS_E_ABORTED, "the operation was aborted");
+      stopIfCancelled(cancel);
       const int32_t count = wave.to - wave.from;
       room_.partial.reserve(static_cast<size_t>(count) * blockBytes, "partial sums");
       {
@@ -304,7 +304,7 @@ void CudaCovariance::addChunk(const PreparedBatch& b, const Chunk& chunk, Rows& 
     constexpr int32_t kTogether = 8;
     const int32_t count = static_cast<int32_t>(slices.size());
     for (int32_t from = 0; from < count; from += kTogether) {
-      if (cancelled(cancel)) fail(QKS_E_ABORTED, "the operation was aborted");
+      stopIfCancelled(cancel);
       {
         const Stopwatch::Lap lap(device_.arithmetic, device_.stream);
         sum(slicesAt(at) + from, std::min(kTogether, count - from));

@@ -20,11 +20,7 @@
 
 #include <cstdint>
 
-#if defined(QKS_CUDA_ON_HOST)
-#define QKS_UNROLL
-#else
-#define QKS_UNROLL _Pragma("unroll")
-#endif
+#include "cuda/unroll.cuh"
 
 namespace qkspace {
 

@@ -202,7 +202,7 @@ void largestOfProducts(Device& device, Transfer& transfer, const qks_products_re
   matrices.reserve(headBytes * static_cast<size_t>(together), "permuted matrices");
   values.reserve(static_cast<size_t>(heads) * static_cast<size_t>(in.draws) * sizeof(float), "singular values");
   for (int32_t first = 0; first < heads; first += together) {
-    if (cancelled(cancel)) fail(QKS_E_ABORTED, "the operation was aborted");
+    stopIfCancelled(cancel);
     const int32_t count = std::min(together, heads - first);
     const Stopwatch::Lap lap(device.arithmetic, device.stream);
     const auto combine = device.plain ? launchPlainly : d <= 64 ? launchProducts<64> : launchProducts<128>;

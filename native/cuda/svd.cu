@@ -9,6 +9,7 @@
 //
 // A block takes a matrix; batches of up to kBatch matrices between looks at `cancel`. No atomics: the same bits run
 // after run, whatever the batches.
+#include "common/svd_request.h"
 #include "cuda/svd.h"
 
 #include <algorithm>
@@ -175,22 +176,6 @@ SvdShape shapeOf(int64_t rows, int64_t cols) {
   s.ldn = paddedLength(s.n);
   s.ldm = paddedLength(s.m);
   return s;
-}
-
-void validate(const qks_svd_request& r) {
-  if (r.n < 0 || r.rows < 1 || r.cols < 1 || r.rows > 4096 || r.cols > 4096)
-    fail(QKS_E_SHAPE, "matrices must be [n, rows, cols] with rows and cols from 1 to 4096");
-  if (r.dtype != QKS_F32 && r.dtype != QKS_F64) fail(QKS_E_ARGUMENT, "matrices must be f32 or f64");
-  const int64_t size = r.rows * r.cols;
-  if (r.n > (int64_t{1} << 53) / size || r.length < r.n * size || (r.n > 0 && !r.matrices))
-    fail(QKS_E_SHAPE, "matrices has " + std::to_string(r.length) + " elements, its shape needs n * rows * cols");
-  if (r.mode == QKS_SVD_ENERGY && !(r.energy > 0 && r.energy <= 1))
-    fail(QKS_E_ARGUMENT, "energy must be above 0 and at most 1");
-  if (r.mode == QKS_SVD_RANK && r.rank < 0) fail(QKS_E_ARGUMENT, "rank must not be negative");
-}
-
-void stopIfCancelled(const qks_cancel* cancel) {
-  if (cancelled(cancel)) fail(QKS_E_ABORTED, "the operation was aborted");
 }
 
 // Matrices of one call, batch after batch.
@@ -548,7 +533,7 @@ class Decomposer {
 
 void decompose(Device& device, const qks_svd_request& request, const qks_cancel* cancel, qks_svd_summary& summary,
                CudaDecomposition& out) {
-  validate(request);
+  checkSvdRequest(request);
   out.n = request.n;
   out.rows = request.rows;
   out.cols = request.cols;

@@ -15,11 +15,8 @@
 
 #if defined(QKS_CUDA_ON_HOST)
 #include "tensor_core_on_host.h"
-#define QKS_UNROLL
-#else
-// Arrays stay in registers only where every index is known.
-#define QKS_UNROLL _Pragma("unroll")
 #endif
+#include "cuda/unroll.cuh"
 
 namespace qkspace {
 

@@ -59,7 +59,7 @@ void Transfer::rows(const RowView& view, int64_t heads, int64_t d, const int32_t
   const int64_t most = std::max<int64_t>(1, static_cast<int64_t>(kHalf / row));
   constexpr int64_t kRowsATask = 64;
   for (int64_t first = 0; first < count; first += most) {
-    if (cancelled(cancel)) fail(QKS_E_ABORTED, "the operation was aborted");
+    stopIfCancelled(cancel);
     const int64_t here = std::min(most, count - first);
     Half& half = nextHalf(row);
     char* memory = half.memory.get<char>();
