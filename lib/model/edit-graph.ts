@@ -11,7 +11,8 @@
 
 import { QkError } from '../errors.js'
 import { rowGatherer } from './capture-graph.js'
-import { ElementType, type Graph, GraphEditor } from './onnx/graph.js'
+import { type Graph, GraphEditor } from './onnx/graph.js'
+import { ElementType } from './onnx/node-writer.js'
 import { RESHAPING_OPS } from './sites/recompute.js'
 import { keyHeadOf, type ProductAxis, type ResolvedSite } from './sites/site.js'
 

@@ -1,23 +1,18 @@
 /** An index over an ONNX graph: who makes a tensor, who uses it, and what is constant. */
 
 import { create, toBinary } from '@bufbuild/protobuf'
+import { ElementType, NodeWriter } from './node-writer.js'
 import {
-  AttributeProto_AttributeType,
-  AttributeProtoSchema,
   type GraphProto,
   GraphProtoSchema,
   ModelProtoSchema,
   type NodeProto,
   NodeProtoSchema,
   type TensorProto,
-  TensorProtoSchema,
   type ValueInfoProto,
   ValueInfoProtoSchema,
 } from './onnx_pb.js'
 import type { OnnxModel } from './read-model.js'
-
-/** ONNX's numbers for the element types that qkspace names. */
-export const ElementType = { float: 1, int64: 7, float16: 10, double: 11, bfloat16: 16 } as const
 
 export class Graph {
   readonly producers = new Map<string, NodeProto>()
@@ -164,42 +159,13 @@ function outerNames(body: GraphProto): string[] {
  * do not need is left out. onnxruntime computes every output of a graph, fetched or not, so leaving the
  * rest in would cost a full forward pass.
  */
-export class GraphEditor {
-  private readonly addedNodes: NodeProto[] = []
+export class GraphEditor extends NodeWriter {
   private readonly addedInputs: ValueInfoProto[] = []
-  private readonly addedInitializers: TensorProto[] = []
   private readonly outputs: string[] = []
   private readonly intercepted = new Map<string, string>()
-  private counter = 0
 
-  constructor(readonly graph: Graph) {}
-
-  /** Adds a node with one output and returns that output's name. */
-  node(
-    opType: string,
-    inputs: string[],
-    attributes: Record<string, number | number[]> = {},
-    output?: string,
-  ): string {
-    const own = `qkspace.${opType}.${this.counter++}`
-    const name = output ?? own
-    const attribute = Object.entries(attributes).map(([key, value]) =>
-      Array.isArray(value)
-        ? create(AttributeProtoSchema, {
-            name: key,
-            ints: value.map(BigInt),
-            type: AttributeProto_AttributeType.INTS,
-          })
-        : create(AttributeProtoSchema, {
-            name: key,
-            i: BigInt(value),
-            type: AttributeProto_AttributeType.INT,
-          }),
-    )
-    this.addedNodes.push(
-      create(NodeProtoSchema, { opType, input: inputs, output: [name], name: own, attribute }),
-    )
-    return name
+  constructor(readonly graph: Graph) {
+    super('qkspace')
   }
 
   /** Declares an input of the graph. */
@@ -214,27 +180,6 @@ export class GraphEditor {
       value: { case: 'tensorType' as const, value: { elemType, shape: { dim } } },
     }
     this.addedInputs.push(create(ValueInfoProtoSchema, { name, type }))
-    return name
-  }
-
-  int64Constant(values: readonly number[], dims: readonly number[] = [values.length]): string {
-    const name = `qkspace.constant.${this.counter++}`
-    this.addedInitializers.push(
-      create(TensorProtoSchema, {
-        name,
-        dataType: ElementType.int64,
-        dims: dims.map(BigInt),
-        int64Data: values.map(BigInt),
-      }),
-    )
-    return name
-  }
-
-  floatConstant(value: number): string {
-    const name = `qkspace.constant.${this.counter++}`
-    this.addedInitializers.push(
-      create(TensorProtoSchema, { name, dataType: ElementType.float, dims: [], floatData: [value] }),
-    )
     return name
   }
 
