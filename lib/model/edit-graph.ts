@@ -125,10 +125,11 @@ export function editGraph(graph: Graph, requests: readonly EditRequest[], output
     const place = cellIndex(editor, site, heads, cells, site.productAxes)
     const now = editor.node('GatherND', [raw, place])
     const delta = editor.node('Cast', [scaled], {
-      to: site.productType === 'float16' ? ElementType.float16 : ElementType.float,
+      to: elementTypeOf(site.productType),
     })
     editor.node('ScatterND', [raw, place, editor.node('Add', [now, delta])], {}, scores)
 
+    runUnfolded(editor, site)
     const pattern = patternRows(editor, site, heads)
     editor.output(editor.node('Cast', [pattern], { to: ElementType.float }, names.pattern))
     return names
@@ -137,6 +138,17 @@ export function editGraph(graph: Graph, requests: readonly EditRequest[], output
   const { bytes, inputs } = editor.build()
   return { bytes, inputs, sites, logits }
 }
+
+/** What follows a fused operator reads the attention of its subgraph, whose scores are edited. */
+function runUnfolded(editor: GraphEditor, { candidate: { fused }, outputType }: ResolvedSite): void {
+  if (!fused) return
+  const [own] = fused.node.output
+  editor.intercept(own)
+  editor.node('Cast', [fused.output], { to: elementTypeOf(outputType) }, own)
+}
+
+/** ONNX's number of a floating type by onnxruntime's name. */
+const elementTypeOf = (name: string) => (name === 'float16' ? ElementType.float16 : ElementType.float)
 
 /** Indices into a tensor with the product's axes, [cells, heads, axes]; `axes` may leave some out at the end. */
 function cellIndex(
@@ -162,7 +174,7 @@ function cellIndex(
 
 /** The softmax's output at the reported rows, [rows, heads, keys]. */
 function patternRows(editor: GraphEditor, site: ResolvedSite, heads: readonly number[]): string {
-  let tensor = site.candidate.softmax.output[0]
+  let tensor = site.candidate.fused?.pattern ?? site.candidate.softmax.output[0]
   let axes = [...site.productAxes]
   const keyAxis = axes.indexOf('keyPos')
   if (keyAxis !== axes.length - 1) {

@@ -2,6 +2,7 @@
 
 import { availableParallelism } from 'node:os'
 import { QkError, refuseUnknownKeys } from '../errors.js'
+import { unfoldAttention } from './dialects/unfold.js'
 import { type ModelInput, modelInputs, takesTokens } from './inference/inputs.js'
 import { Graph } from './onnx/graph.js'
 import { readModel } from './onnx/read-model.js'
@@ -50,10 +51,12 @@ export class Model {
 export async function openModel(path: string, options: OpenOptions = {}): Promise<Model> {
   refuseUnknownKeys(options, ['tokenizer', 'threads'], 'openModel')
   const threads = options.threads ?? availableParallelism()
-  const graph = new Graph(readModel(path))
+  const unfolded = unfoldAttention(new Graph(readModel(path)))
+  const { graph } = unfolded
   const tokenizer = options.tokenizer === undefined ? undefined : await loadTokenizer(options.tokenizer)
-  const found = findSites(graph)
-  if (found.candidates.length === 0) throw noAttention(path, found.unsupported)
+  const found = findSites(graph, unfolded.fused)
+  const unreached = [...unfolded.unsupported, ...found.unsupported]
+  if (found.candidates.length === 0) throw noAttention(path, unreached)
   if (graph.opset < 11) {
     throw new QkError(
       'ERR_UNSUPPORTED_MODEL',
@@ -65,13 +68,14 @@ export async function openModel(path: string, options: OpenOptions = {}): Promis
   }
   const inputs = modelInputs(graph)
   const survey = await surveySites({ graph, inputs, threads }, found.candidates)
-  const unsupported = [...found.unsupported, ...survey.unsupported]
+  const unsupported = [...unreached, ...survey.unsupported]
   if (survey.sites.length === 0) throw noAttention(path, unsupported)
   const verified = await verifySites(graph, survey.sites, survey.feeds, threads)
   survey.sites.forEach((site, i) => {
     site.relativeError = verified[i].relativeError
     site.keyStride = verified[i].keyStride
     site.productType = verified[i].productType
+    site.outputType = verified[i].outputType
     site.kvHeads /= verified[i].keyStride
   })
   return new Model(path, survey.sites, unsupported, inputs, graph, threads, tokenizer)

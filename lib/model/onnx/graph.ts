@@ -9,6 +9,8 @@ import {
   type NodeProto,
   NodeProtoSchema,
   type TensorProto,
+  type TypeProto,
+  TypeProtoSchema,
   type ValueInfoProto,
   ValueInfoProtoSchema,
 } from './onnx_pb.js'
@@ -19,12 +21,17 @@ export class Graph {
   readonly consumers = new Map<string, NodeProto[]>()
   readonly initializers = new Map<string, TensorProto>()
   readonly inputs: ValueInfoProto[]
+  /** What the file says of the types of inputs, outputs and tensors in between. */
+  readonly declaredTypes = new Map<string, TypeProto>()
   private readonly order = new Map<NodeProto, number>()
   private readonly staticMemo = new Map<string, boolean>()
 
   constructor(readonly model: OnnxModel) {
     const graph = model.proto.graph!
     for (const tensor of graph.initializer) this.initializers.set(tensor.name, tensor)
+    for (const { name, type } of [...graph.valueInfo, ...graph.output, ...graph.input]) {
+      if (type) this.declaredTypes.set(name, type)
+    }
     graph.node.forEach((node, index) => {
       this.order.set(node, index)
       for (const name of node.output) if (name) this.producers.set(name, node)
@@ -44,8 +51,16 @@ export class Graph {
 
   /** Version of the default operator set. */
   get opset(): number {
-    const entry = this.model.proto.opsetImport.find((o) => o.domain === '' || o.domain === 'ai.onnx')
-    return Number(entry?.version ?? 1n)
+    return Number(this.defaultOpset?.version ?? 1n)
+  }
+
+  /** Whether the model says which version of ONNX's own operators it uses. */
+  get hasDefaultOpset(): boolean {
+    return this.defaultOpset !== undefined
+  }
+
+  private get defaultOpset() {
+    return this.model.proto.opsetImport.find((o) => o.domain === '' || o.domain === 'ai.onnx')
   }
 
   /** Place of a node in the file, which ONNX requires to be a topological order. */
@@ -103,6 +118,11 @@ export class Graph {
   int(node: NodeProto, name: string, fallback: number): number {
     const found = this.attribute(node, name)
     return found ? Number(found.i) : fallback
+  }
+
+  float(node: NodeProto, name: string, fallback: number): number {
+    const found = this.attribute(node, name)
+    return found ? found.f : fallback
   }
 
   ints(node: NodeProto, name: string): number[] | undefined {
@@ -212,7 +232,11 @@ export class GraphEditor extends NodeWriter {
       ),
       sparseInitializer: source.graph!.sparseInitializer.filter((t) => needed.has(t.values?.name ?? '')),
       input: inputs,
-      output: this.outputs.map((name) => create(ValueInfoProtoSchema, { name })),
+      output: this.outputs.map((name) => create(ValueInfoProtoSchema, { name, ...this.declared(name) })),
+      valueInfo: order
+        .flatMap(({ output }) => output)
+        .filter((name) => !this.outputs.includes(name) && graph.declaredTypes.has(name))
+        .map((name) => create(ValueInfoProtoSchema, { name, ...this.declared(name) })),
     })
     const own = new Set(graph.inputs.map((i) => i.name))
     for (const input of this.addedInputs) own.add(input.name)
@@ -220,6 +244,14 @@ export class GraphEditor extends NodeWriter {
       bytes: toBinary(ModelProtoSchema, proto),
       inputs: inputs.map((i) => i.name).filter((name) => own.has(name)),
     }
+  }
+
+  /** The element type that the file declares: some operators leave it open. Shapes may have changed. */
+  private declared(name: string): { type?: TypeProto } {
+    const value = this.graph.declaredTypes.get(name)?.value
+    if (value?.case !== 'tensorType') return {}
+    const { elemType } = value.value
+    return { type: create(TypeProtoSchema, { value: { case: 'tensorType', value: { elemType } } }) }
   }
 
   /** The nodes that the outputs depend on, in topological order, and all tensors among them. */

@@ -4,16 +4,17 @@
  */
 
 import { QkError } from '../../errors.js'
+import type { FusedAttention } from '../dialects/dialect.js'
 import { type ModelInput, PROBE_SIZES, probeFeeds } from '../inference/inputs.js'
 import { InferenceSession, type WireTensor } from '../inference/session.js'
 import { type Graph, GraphEditor } from '../onnx/graph.js'
 import type { NodeProto } from '../onnx/onnx_pb.js'
 import { isCross, isRotary } from './ancestry.js'
-import { type Axis, type CapturePoint, capturePoint } from './axes.js'
+import { type Axis, type CapturePoint, capturePoint, type Shapes } from './axes.js'
 import type { SiteCandidate, UnsupportedSite } from './find.js'
 import { type OperandAxes, productAxes } from './product-axes.js'
 import { MASKED_BELOW } from './recompute.js'
-import type { ResolvedSite, Side, SiteKind } from './site.js'
+import type { ProductAxis, ResolvedSite, Side, SiteKind } from './site.js'
 import { tensorValues } from './values.js'
 
 export interface Survey {
@@ -54,8 +55,12 @@ export async function surveySites(
 }
 
 function requestProbe(editor: GraphEditor, candidate: SiteCandidate): void {
-  const { product, steps, left, right } = candidate
+  const { product, steps, left, right, fused } = candidate
   const shaped = new Set([...product.input, product.output[0], candidate.softmaxInput])
+  if (fused) {
+    // The outputs are for verification, which runs on the same feeds.
+    for (const tensor of [fused.q, fused.k, fused.output, fused.node.output[0]]) shaped.add(tensor)
+  }
   for (const step of [...left, ...right]) {
     shaped.add(step.source)
     if (step.factor !== undefined) editor.output(step.factor)
@@ -106,10 +111,11 @@ function resolve(
   values: Values,
   feeds: Values,
 ): ResolvedSite | UnsupportedSite {
-  const { product, softmax } = candidate
+  const { product } = candidate
+  const operator = candidate.fused?.node ?? product
   const refuse = (reason: string): UnsupportedSite => ({
-    node: product.name || product.output[0],
-    op: product.opType,
+    node: operator.name || operator.output[0],
+    op: candidate.fused?.op ?? product.opType,
     reason,
   })
   const shapes = (name: string) => {
@@ -120,22 +126,11 @@ function resolve(
     const data = values[name] && tensorValues(values[name])
     return data?.length === 1 ? data[0] : undefined
   }
-  const batch = Object.values(feeds)[0]?.dims[0] ?? 1
-  const axes = productAxes(graph, candidate, shapes, batch)
-  if ('reason' in axes) return refuse(axes.reason)
-
-  const point = (side: OperandAxes): CapturePoint =>
-    capturePoint(
-      graph,
-      product.input[side.operand],
-      side.axes,
-      side.operand === 0 ? candidate.left : candidate.right,
-      shapes,
-      (name) => scalarValue(name) !== undefined,
-    )
-  const query = point(axes.query)
-  const key = point(axes.key)
-  if (query.repeats !== 1) return refuse('its queries are repeated over heads')
+  const where = candidate.fused
+    ? fusedPlacement(candidate.fused)
+    : writtenOutPlacement(graph, candidate, shapes, scalarValue, Object.values(feeds)[0]?.dims[0] ?? 1)
+  if ('reason' in where) return refuse(where.reason)
+  const { query, key, productAxes } = where
 
   const operandScale = [...query.factors, ...key.factors].reduce(
     (scale, { name, divide }) => (divide ? scale / scalarValue(name)! : scale * scalarValue(name)!),
@@ -148,31 +143,77 @@ function resolve(
   const headDim = shapes(query.tensor)![query.axes.indexOf('dim')]
   const scores = values[candidate.softmaxInput]
   const scoreScale = stepsScale(graph, candidate, scalarValue)
-  const cross = isCross(graph, query.tensor, key.tensor)
+  const rows = ({ tensor, axes }: CapturePoint) => ({
+    tensor,
+    length: axes.includes('pos') ? shapes(tensor)![axes.indexOf('pos')] : 1,
+  })
+  const cross = isCross(graph, rows(query), rows(key))
+  const { fused } = candidate
   return {
     layer: 0,
-    op: product.opType,
-    node: product.name || product.output[0],
+    op: fused?.op ?? product.opType,
+    node: operator.name || operator.output[0],
     heads,
     kvHeads,
     headDim,
     scale: operandScale * scoreScale,
-    causal: !cross && looksCausal(scores),
-    rotary: isRotary(graph, query.tensor),
+    causal: fused?.causal || (!cross && looksCausal(scores)),
+    rotary: fused?.rotary || isRotary(graph, query.tensor),
     cross,
     hooks: { q: '', k: '' },
     relativeError: Number.NaN,
-    candidate: { ...candidate, softmax },
+    candidate,
     query: sideAt(query, shapes),
     key: sideAt(key, shapes),
     operandScale,
-    productAxes: axes.product,
-    productGroups: axes.product.includes('group')
-      ? shapes(product.output[0])![axes.product.indexOf('group')]
+    productAxes,
+    productGroups: productAxes.includes('group')
+      ? shapes(product.output[0])![productAxes.indexOf('group')]
       : 1,
     productType: 'float32',
+    outputType: 'float32',
     keyStride: 1,
   }
+}
+
+interface Placement {
+  query: CapturePoint
+  key: CapturePoint
+  productAxes: ProductAxis[]
+}
+
+/** In the subgraph of an operator everything has its place. */
+function fusedPlacement({ q, k }: FusedAttention): Placement {
+  const at = (tensor: string): CapturePoint => ({
+    tensor,
+    axes: ['batch', 'head', 'pos', 'dim'],
+    factors: [],
+    repeats: 1,
+  })
+  return { query: at(q), key: at(k), productAxes: ['batch', 'head', 'queryPos', 'keyPos'] }
+}
+
+function writtenOutPlacement(
+  graph: Graph,
+  candidate: SiteCandidate,
+  shapes: Shapes,
+  scalarValue: (name: string) => number | undefined,
+  batch: number,
+): Placement | { reason: string } {
+  const axes = productAxes(graph, candidate, shapes, batch)
+  if ('reason' in axes) return axes
+  const point = (side: OperandAxes): CapturePoint =>
+    capturePoint(
+      graph,
+      candidate.product.input[side.operand],
+      side.axes,
+      side.operand === 0 ? candidate.left : candidate.right,
+      shapes,
+      (name) => scalarValue(name) !== undefined,
+    )
+  const query = point(axes.query)
+  if (query.repeats !== 1) return { reason: 'its queries are repeated over heads' }
+  return { query, key: point(axes.key), productAxes: axes.product }
 }
 
 function sideAt(
@@ -220,14 +261,18 @@ function stepsScale(
   return scale
 }
 
-/** Whether every later key is masked and no earlier one, in the first sequence (which has no padding). */
+/**
+ * Whether every later key is masked and no earlier one, in the first sequence (which has no padding). Keys of a
+ * cache come before those of the run.
+ */
 function looksCausal(scores: WireTensor): boolean {
   const [queries, keys] = scores.dims.slice(-2)
-  if (queries !== keys || keys < 2) return false
+  const past = keys - queries
+  if (past < 0 || queries < 2) return false
   const data = tensorValues(scores)
   for (let i = 0; i < queries; i++) {
     for (let j = 0; j < keys; j++) {
-      if (data[i * keys + j] <= MASKED_BELOW !== j > i) return false
+      if (data[i * keys + j] <= MASKED_BELOW !== j > i + past) return false
     }
   }
   return true
