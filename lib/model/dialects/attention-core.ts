@@ -28,8 +28,6 @@ export interface AttentionParts {
   biases: string[]
   /** Boolean; each broadcasts to [batch, heads, queryPos, keyPos]. A key must be allowed by all. */
   allowed: string[]
-  /** What the value that takes the place of scores of keys that are not allowed is; the lowest float by default. */
-  maskedScore?: number
   /** Logit of a sink in the softmax's denominator, [1, heads, 1, 1] or scalar. */
   sink?: string
 }
@@ -46,7 +44,7 @@ export interface AttentionSubgraph {
 }
 
 /** The lowest float: what takes the place of the score of a key that is not allowed. */
-export const LOWEST = -3.4028234663852886e38
+const LOWEST = -3.4028234663852886e38
 
 export function writeAttention(write: SubgraphWriter, parts: AttentionParts): AttentionSubgraph {
   const { q, k, v, grouped } = parts
@@ -75,7 +73,7 @@ export function writeAttention(write: SubgraphWriter, parts: AttentionParts): At
   const capped = scores
   for (const bias of parts.biases) scores = step('Add', [scores, float(bias)], 0)
   for (const allowed of parts.allowed) {
-    scores = step('Where', [allowed, scores, write.float(parts.maskedScore ?? LOWEST)], 1)
+    scores = step('Where', [allowed, scores, write.float(LOWEST)], 1)
   }
 
   const { pattern, softmax } = writeSoftmax(write, scores, parts.sink)

@@ -57,7 +57,8 @@ function visibleKeys(
     default:
       return {
         reason: `the shape of its mask "${mask}" is not known`,
-        needs: 'shapes in the file, as onnx.shape_inference or onnxruntime.tools.symbolic_shape_infer write them',
+        needs:
+          'shapes in the file, as onnx.shape_inference or onnxruntime.tools.symbolic_shape_infer write them',
       }
   }
 }

@@ -8,7 +8,13 @@
 import { ElementType } from '../onnx/node-writer.js'
 import type { NodeProto } from '../onnx/onnx_pb.js'
 import { causalKeys, writeAttention } from './attention-core.js'
-import { type Dialect, type DialectContext, optionalInput, type Refusal, type SubgraphWriter } from './dialect.js'
+import {
+  type Dialect,
+  type DialectContext,
+  optionalInput,
+  type Refusal,
+  type SubgraphWriter,
+} from './dialect.js'
 import { consecutivePositions, writeRotation } from './rotary.js'
 
 /** Inputs by place. */
@@ -72,13 +78,7 @@ export const groupQueryAttention: Dialect = (context) => {
 }
 
 /** Neither queries nor keys of the padding behind a sequence, whose last position is given, int64 [batch, 1, 1, 1]. */
-function insideSequence(
-  write: SubgraphWriter,
-  q: string,
-  k: string,
-  offset: string,
-  last: string,
-): string[] {
+function insideSequence(write: SubgraphWriter, q: string, k: string, offset: string, last: string): string[] {
   const inside = (x: string, shape: number[], start?: string) => {
     const own = write.reshape(write.range(write.scalarSize(x, 2)), shape)
     const position = start ? write.op('Add', [own, start]) : own

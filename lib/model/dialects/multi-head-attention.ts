@@ -1,9 +1,9 @@
 /** `com.microsoft.MultiHeadAttention` and `DecoderMaskedMultiHeadAttention`: projected, and as many key as query heads. */
 
-import { rankOf } from '../onnx/static-types.js'
 import type { Graph } from '../onnx/graph.js'
 import { ElementType } from '../onnx/node-writer.js'
 import type { NodeProto } from '../onnx/onnx_pb.js'
+import { rankOf } from '../onnx/static-types.js'
 import { causalKeys, writeAttention } from './attention-core.js'
 import { maskBias } from './contrib-mask.js'
 import {
@@ -116,7 +116,8 @@ function projectedRows(
   const packed = (tensor: string, member: number) =>
     write.transpose(write.op('Gather', [tensor, write.ints([member], [])], { axis: 3 }), [0, 2, 1, 3])
   if (!key) {
-    if (bias) return { reason: 'its queries, keys and values are packed and have a bias', needs: 'three inputs' }
+    if (bias)
+      return { reason: 'its queries, keys and values are packed and have a bias', needs: 'three inputs' }
     return { q: packed(query, 0), k: packed(query, 1), v: packed(query, 2) }
   }
   const hidden = write.size(query, 2)
@@ -131,7 +132,8 @@ function projectedRows(
   if (rank === undefined) {
     return {
       reason: `the shape of its keys "${key}" is not known`,
-      needs: 'shapes in the file, as onnx.shape_inference or onnxruntime.tools.symbolic_shape_infer write them',
+      needs:
+        'shapes in the file, as onnx.shape_inference or onnxruntime.tools.symbolic_shape_infer write them',
     }
   }
   // Keys of cross attention come with their heads split, projected once for all steps.

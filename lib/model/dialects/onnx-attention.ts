@@ -1,9 +1,9 @@
 /** `ai.onnx.Attention`, opsets 23 and 24 (https://onnx.ai/onnx/operators/onnx__Attention.html). */
 
-import { rankOf, typeOf } from '../onnx/static-types.js'
 import { ElementType } from '../onnx/node-writer.js'
-import { causalKeys, LOWEST, writeAttention } from './attention-core.js'
-import { type Dialect, optionalInput, type SubgraphWriter, TO_THE_END } from './dialect.js'
+import { rankOf, typeOf } from '../onnx/static-types.js'
+import { causalKeys, writeAttention } from './attention-core.js'
+import { type Dialect, optionalInput } from './dialect.js'
 
 /** What `qk_matmul_output` holds, by its mode. */
 const STAGES = ['scaled', 'capped', 'masked', 'pattern'] as const
@@ -33,11 +33,13 @@ export const onnxAttention: Dialect = ({ graph, node, write }) => {
   if (mask) {
     const type = typeOf(graph, mask)
     if (type === undefined) {
-      return { reason: `the element type of its mask "${mask}" is not known`, needs: 'shape inference (onnx.shape_inference)' }
+      return {
+        reason: `the element type of its mask "${mask}" is not known`,
+        needs: 'shape inference (onnx.shape_inference)',
+      }
     }
-    const whole = graph.opset < 24 ? mask : padMask(write, mask, k, type)
-    if (type === ElementType.bool) allowed.push(whole)
-    else biases.push(whole)
+    if (type === ElementType.bool) allowed.push(mask)
+    else biases.push(mask)
   }
   const causal = graph.int(node, 'is_causal', 0) === 1
   if (causal) allowed.push(...causalKeys(write, q, k, pastKey && write.scalarSize(pastKey, 2)))
@@ -68,13 +70,4 @@ export const onnxAttention: Dialect = ({ graph, node, write }) => {
     rotary: false,
     scores: own ? { own, unfolded: core[STAGES[mode]] } : undefined,
   }
-}
-
-/** From opset 24 on a mask may stop short of the last keys, which are then not allowed. */
-function padMask(write: SubgraphWriter, mask: string, k: string, type: number): string {
-  const shape = write.op('Shape', [mask])
-  const missing = write.op('Sub', [write.size(k, 2), write.slice(shape, 0, -1, TO_THE_END)])
-  const rows = write.concat([write.slice(shape, 0, 0, -1), missing], 0)
-  const filler = write.cast(write.float(type === ElementType.bool ? 0 : LOWEST), type)
-  return write.concat([mask, write.op('Expand', [filler, rows])], -1)
 }

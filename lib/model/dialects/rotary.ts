@@ -42,29 +42,20 @@ export function writeRotation(write: SubgraphWriter, x: string, rotation: Rotati
 }
 
 /** [.., r] -> two of [.., r/2], the even and the odd dimensions. */
-function interleavedPairs(
-  write: SubgraphWriter,
-  x: string,
-  half: string,
-): { first: string; second: string } {
+function interleavedPairs(write: SubgraphWriter, x: string, half: string): { first: string; second: string } {
   const pairs = write.reshape(x, [0, 0, write.size(x, 2), half, 2])
   const member = (i: number) => write.op('Gather', [pairs, write.ints([i], [])], { axis: 4 })
   return { first: member(0), second: member(1) }
 }
 
 function interleave(write: SubgraphWriter, even: string, odd: string, like: string): string {
-  const single = (x: string) =>
-    write.reshape(x, [0, 0, write.size(x, 2), write.size(x, 3), 1])
+  const single = (x: string) => write.reshape(x, [0, 0, write.size(x, 2), write.size(x, 3), 1])
   const pairs = write.concat([single(even), single(odd)], 4)
   return write.op('Reshape', [pairs, write.op('Shape', [like])])
 }
 
 /** int64 [batch, pos]: 0, 1, ... from a start for each sequence, int64 [batch, 1] or []. */
-export function consecutivePositions(
-  write: SubgraphWriter,
-  x: string,
-  start: string,
-): string {
+export function consecutivePositions(write: SubgraphWriter, x: string, start: string): string {
   const steps = write.reshape(write.range(write.scalarSize(x, 2)), [1, -1])
   const shape = write.concat([write.size(x, 0), write.ints([1])], 0)
   return write.op('Add', [write.op('Expand', [start, shape]), steps])

@@ -3,7 +3,12 @@
 import { create } from '@bufbuild/protobuf'
 import { Graph } from '../onnx/graph.js'
 import { NodeWriter } from '../onnx/node-writer.js'
-import { GraphProtoSchema, ModelProtoSchema, type NodeProto, OperatorSetIdProtoSchema } from '../onnx/onnx_pb.js'
+import {
+  GraphProtoSchema,
+  ModelProtoSchema,
+  type NodeProto,
+  OperatorSetIdProtoSchema,
+} from '../onnx/onnx_pb.js'
 import type { UnsupportedSite } from '../sites/find.js'
 import { type Dialect, type FusedAttention, type Refusal, SubgraphWriter } from './dialect.js'
 import { groupQueryAttention } from './group-query-attention.js'

@@ -39,7 +39,13 @@ const BOOLEAN = new Set([
 ])
 const INT64 = new Set(['Shape', 'Size', 'ArgMax', 'ArgMin', 'NonZero'])
 /** The input whose element type the output has, where it is not the first. */
-const TYPE_INPUT: Record<string, number> = { Where: 1, CastLike: 1, DequantizeLinear: 1, Gather: 0, OneHot: 2 }
+const TYPE_INPUT: Record<string, number> = {
+  Where: 1,
+  CastLike: 1,
+  DequantizeLinear: 1,
+  Gather: 0,
+  OneHot: 2,
+}
 
 /** The element type of a node's output, or the input that has it. */
 function typeSource(graph: Graph, node: NodeProto): number | string | undefined {
@@ -48,8 +54,7 @@ function typeSource(graph: Graph, node: NodeProto): number | string | undefined 
   if (INT64.has(opType)) return ElementType.int64
   if (opType === 'Cast') return graph.int(node, 'to', 0) || undefined
   if (opType === 'Constant') return constantType(graph, node)
-  if (opType === 'ConstantOfShape')
-    return graph.attribute(node, 'value')?.t?.dataType ?? ElementType.float
+  if (opType === 'ConstantOfShape') return graph.attribute(node, 'value')?.t?.dataType ?? ElementType.float
   return node.input[TYPE_INPUT[opType] ?? 0] || undefined
 }
 
@@ -146,7 +151,10 @@ function shapeLength(graph: Graph, shape: string): number | undefined {
 function unsqueezed(graph: Graph, name: string): boolean {
   const node = graph.producers.get(name)
   if (node?.opType === 'Gather') {
-    return graph.producers.get(node.input[0])?.opType === 'Shape' && graph.constantInts(node.input[1])?.length === 1
+    return (
+      graph.producers.get(node.input[0])?.opType === 'Shape' &&
+      graph.constantInts(node.input[1])?.length === 1
+    )
   }
   return node?.opType === 'Unsqueeze' || node?.opType === 'Reshape'
 }

@@ -33,7 +33,8 @@ export async function verifySites(
   } finally {
     await session.close()
   }
-  return recompute({ checks, tensors })
+  // A mask may be an input of the model.
+  return recompute({ checks, tensors: { ...feeds, ...tensors } })
 }
 
 async function recompute(request: RecomputeRequest): Promise<Verification[]> {
