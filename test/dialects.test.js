@@ -5,7 +5,7 @@
 
 import path from 'node:path'
 import test from 'ava'
-import { openModel } from '../dist/index.js'
+import { openModel, QkError } from '../dist/index.js'
 import { temporaryFolder } from './helpers/files.js'
 import { constant, given, random, writeOperator } from './helpers/operator-model.js'
 
@@ -406,4 +406,47 @@ grouped(
   },
   {},
   2e-3,
+)
+
+// --- what is refused ---------------------------------------------------------------------------------------------
+
+/** A model whose only attention is not captured: the error names node, reason and what is needed. */
+function refused(title, spec, reason) {
+  test(`refused: ${title}`, async (t) => {
+    const file = path.join(folder, `refused-${title.replaceAll(/[^a-z0-9]+/gi, '-')}.onnx`)
+    const error = await t.throwsAsync(openModel(writeOperator(file, { domain: MS, opset: 17, ...spec })), {
+      instanceOf: QkError,
+      code: 'ERR_NO_ATTENTION',
+    })
+    t.regex(error.message, /attention \(com\.microsoft\./)
+    t.regex(error.message, reason)
+    t.regex(error.message, /; needed: /)
+  })
+}
+
+const two = [given(B, S, H * D)]
+refused(
+  'packed sequences',
+  { op: 'PackedMultiHeadAttention', inputs: two, attributes: { num_heads: H } },
+  /on GPUs only/,
+)
+refused('quantised projection', { op: 'QAttention', inputs: two, attributes: { num_heads: H } }, /quantised/)
+refused(
+  'block-sparse',
+  { op: 'SparseAttention', inputs: two, attributes: { num_heads: H } },
+  /blocks of keys/,
+)
+refused(
+  'rotation inside com.microsoft.Attention',
+  { op: 'Attention', inputs: [given(B, S, IN), weights, bias], attributes: { num_heads: H, do_rotary: 1 } },
+  /rotates inside/,
+)
+refused(
+  'a cache that drops keys',
+  {
+    op: 'GroupQueryAttention',
+    inputs: [...projected(), null, null, lengths(S, S), total(S)],
+    attributes: { num_heads: H, kv_num_heads: G, sliding_window_cache: 1 },
+  },
+  /drops old keys/,
 )

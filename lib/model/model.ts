@@ -84,14 +84,19 @@ export async function openModel(path: string, options: OpenOptions = {}): Promis
 const EAGER_HINT = 'Export the model with attention written out (in PyTorch: attn_implementation="eager").'
 
 function noAttention(path: string, unsupported: readonly UnsupportedSite[]): QkError {
-  const reasons = unsupported.map(({ node, reason }) => `${node}: ${reason}`)
+  const reasons = unsupported.map(describeUnsupported)
   return new QkError(
     'ERR_NO_ATTENTION',
     reasons.length > 0
       ? `${path} has no attention that can be captured:\n  ${reasons.slice(0, 8).join('\n  ')}`
       : `${path} has no attention: no Softmax lies between two products of computed tensors`,
-    { hint: unsupported.some(({ reason }) => /fused/.test(reason)) ? EAGER_HINT : undefined },
+    { hint: unsupported.length > 0 ? EAGER_HINT : undefined },
   )
+}
+
+/** One line: the node, its operator, the reason, and what would be needed. */
+export function describeUnsupported({ node, op, reason, needs }: UnsupportedSite): string {
+  return `${node} (${op}): ${reason}${needs ? `; needed: ${needs}` : ''}`
 }
 
 const SHOWN = [

@@ -101,7 +101,10 @@ function product(
   const data = new Float64Array(shape.reduce((a, b) => a * b, 1))
   for (let b = 0; b < batch; b++) {
     for (let h = 0; h < heads; h++) {
-      const head = Math.floor(h / groups) * stride('head') + (h % groups) * stride('group')
+      const head =
+        Math.floor(h / groups) * stride('head') +
+        (h % groups) * stride('group') +
+        (b * heads + h) * stride('fold')
       for (let i = 0; i < queries; i++) {
         const row = b * stride('batch') + head + i * stride('queryPos')
         const qAt = ((b * queries + i) * heads + h) * d

@@ -62,6 +62,8 @@ export interface ResolvedSite extends AttentionSite {
   operandScale: number
   /** Meaning of the axes of the product's output; `keyPos` is the softmax's axis. */
   productAxes: ProductAxis[]
+  /** The same of the softmax's input; undefined where the steps between could not be followed. */
+  patternAxes: ProductAxis[] | undefined
   /** Size of the product's group axis, 1 where there is none. */
   productGroups: number
   /** onnxruntime's name of the element type of the product's output; settled by verification. */
@@ -72,4 +74,5 @@ export interface ResolvedSite extends AttentionSite {
   keyStride: number
 }
 
-export type ProductAxis = 'batch' | 'head' | 'group' | 'queryPos' | 'keyPos' | 'one'
+/** As `Axis`, of scores. */
+export type ProductAxis = 'batch' | 'head' | 'group' | 'fold' | 'queryPos' | 'keyPos' | 'one'

@@ -12,7 +12,7 @@ import type { NodeProto } from '../onnx/onnx_pb.js'
 import { isCross, isRotary } from './ancestry.js'
 import { type Axis, type CapturePoint, capturePoint, type Shapes } from './axes.js'
 import type { SiteCandidate, UnsupportedSite } from './find.js'
-import { type OperandAxes, productAxes } from './product-axes.js'
+import { type OperandAxes, patternAxes, productAxes } from './product-axes.js'
 import { MASKED_BELOW } from './recompute.js'
 import type { ProductAxis, ResolvedSite, Side, SiteKind } from './site.js'
 import { tensorValues } from './values.js'
@@ -126,9 +126,10 @@ function resolve(
     const data = values[name] && tensorValues(values[name])
     return data?.length === 1 ? data[0] : undefined
   }
+  const batch = Object.values(feeds)[0]?.dims[0] ?? 1
   const where = candidate.fused
     ? fusedPlacement(candidate.fused)
-    : writtenOutPlacement(graph, candidate, shapes, scalarValue, Object.values(feeds)[0]?.dims[0] ?? 1)
+    : writtenOutPlacement(graph, candidate, shapes, scalarValue, batch)
   if ('reason' in where) return refuse(where.reason)
   const { query, key, productAxes } = where
 
@@ -136,8 +137,8 @@ function resolve(
     (scale, { name, divide }) => (divide ? scale / scalarValue(name)! : scale * scalarValue(name)!),
     1,
   )
-  const heads = headCount(query.axes, shapes(query.tensor)!)
-  const kvHeads = headCount(key.axes, shapes(key.tensor)!)
+  const heads = headCount(query.axes, shapes(query.tensor)!, batch)
+  const kvHeads = headCount(key.axes, shapes(key.tensor)!, batch)
   if (heads % kvHeads !== 0)
     return refuse(`${heads} query heads cannot be shared out over ${kvHeads} key heads`)
   const headDim = shapes(query.tensor)![query.axes.indexOf('dim')]
@@ -167,6 +168,7 @@ function resolve(
     key: sideAt(key, shapes),
     operandScale,
     productAxes,
+    patternAxes: patternAxes(graph, candidate, productAxes, shapes),
     productGroups: productAxes.includes('group')
       ? shapes(product.output[0])![productAxes.indexOf('group')]
       : 1,
@@ -224,8 +226,10 @@ function sideAt(
   return { tensor, axes, groups: group < 0 ? 1 : shapes(tensor)![group] }
 }
 
-function headCount(axes: readonly Axis[], shape: readonly number[]): number {
-  return axes.reduce((n, axis, i) => (axis === 'head' || axis === 'group' ? n * shape[i] : n), 1)
+function headCount(axes: readonly Axis[], shape: readonly number[], batch: number): number {
+  const heads = axes.reduce((n, axis, i) => (axis === 'head' || axis === 'group' ? n * shape[i] : n), 1)
+  const fold = axes.indexOf('fold')
+  return fold < 0 ? heads : shape[fold] / batch
 }
 
 /** The constant factor of a multiplication or division between the product and the softmax. */
