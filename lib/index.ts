@@ -28,6 +28,13 @@ export {
 } from './analysis/attribute-arrays.js'
 export { type Basis, orthonormalBasis, randomBasis, unionBasis } from './analysis/basis.js'
 export { type BootstrapOptions, bootstrapMean, bootstrapRatio, type Interval } from './analysis/bootstrap.js'
+export {
+  type Capture,
+  type CapturedSite,
+  type CapturedTensor,
+  type CaptureOptions,
+  capture,
+} from './analysis/capture.js'
 export { type DecomposeOptions, decompose, type RankRule } from './analysis/decompose.js'
 export type {
   BeforeAfter,

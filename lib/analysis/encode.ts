@@ -108,7 +108,7 @@ async function encodeAnswer(
   })
 }
 
-async function encodeSource(
+export async function encodeSource(
   model: Model,
   source: PromptSource,
   where: string,
@@ -182,7 +182,8 @@ function encodeInputs(
   return { run: { kind: 'inputs', tensors }, located: { length: undefined } }
 }
 
-function readTensor(source: TensorSource, where: string, folder: string) {
+/** Values and shape of an input of a prompt. */
+export function readTensor(source: TensorSource, where: string, folder: string) {
   if (typeof source !== 'object' || source === null) {
     throw new QkError('ERR_PROMPT', `${where}: an input is {"npy": file, "row": n}, or data with a shape`)
   }

@@ -52,23 +52,25 @@ export function captureGraph(graph: Graph, requests: readonly SiteRequest[]): Ca
 }
 
 /**
- * Builds the graph for every row: its outputs are [batch, pos, heads, d] and [batch, pos, kvHeads, d],
- * and the tensors named in `also`.
+ * Builds the graph for every row: its outputs are [batch, pos, heads, d] and [batch, pos, kvHeads, d], the tensors
+ * named in `also`, and whatever `more` asks of the editor.
  */
 export function fullCaptureGraph(
   graph: Graph,
   requests: readonly SiteRequest[],
   also: readonly string[],
+  more?: (editor: GraphEditor) => void,
 ): CaptureGraph {
   const editor = new GraphEditor(graph)
   for (const name of also) editor.output(name)
+  more?.(editor)
   return build(editor, requests, (side, heads, output) =>
     editor.node('Identity', [byRows(editor, side, heads)], {}, output),
   )
 }
 
 /** The heads to take of one side: their indices along the head axis, out of how many. */
-interface Heads {
+export interface Heads {
   count: number
   chosen: readonly number[]
 }
@@ -147,6 +149,38 @@ export function timesHeads(
   return editor.node('Mul', [indices, editor.int64Constant(factors)])
 }
 
+/** Scores or a pattern, of axes in whatever order -> [batch, heads, queryPos, keyPos] of the chosen heads. */
+export function scoreMatrix(
+  editor: GraphEditor,
+  tensor: string,
+  axes: readonly ProductAxis[],
+  { count, chosen }: Heads,
+  output: string,
+): string {
+  let [name, own] = [tensor, [...axes]]
+  if (own[0] === 'fold') {
+    name = splitFold(editor, name, own.length, count)
+    own = ['batch', 'head', ...own.slice(1)]
+  }
+  if (!own.includes('batch')) {
+    name = unsqueezeFront(editor, name)
+    own = ['batch', ...own]
+  }
+  const order: ProductAxis[] = ['batch', 'head', 'group', 'one', 'queryPos', 'keyPos']
+  const perm = [...own.keys()].sort((a, b) => order.indexOf(own[a]) - order.indexOf(own[b]) || a - b)
+  if (perm.some((from, to) => from !== to)) name = editor.node('Transpose', [name], { perm })
+  if (own.length !== 4 || !own.includes('head')) {
+    const shape = editor.node('Shape', [name])
+    const ends = (from: number, to: number) =>
+      editor.node('Slice', [shape, editor.int64Constant([from]), editor.int64Constant([to])])
+    const sizes = [ends(0, 1), editor.int64Constant([count]), ends(own.length - 2, own.length)]
+    name = editor.node('Reshape', [name, editor.node('Concat', sizes, { axis: 0 })])
+  }
+  const all = chosen.length === count && chosen.every((h, i) => h === i)
+  if (!all) name = editor.node('Gather', [name, editor.int64Constant(chosen)], { axis: 1 })
+  return editor.node('Identity', [name], {}, output)
+}
+
 const range = (n: number) => Array.from({ length: n }, (_, i) => i)
 
 /** Axes in whatever order -> [batch, pos, heads, d] of the chosen heads. */
@@ -179,13 +213,18 @@ function unfoldedSide(
   heads: number,
 ): { tensor: string; axes: Axis[] } {
   if (axes[0] !== 'fold') return { tensor, axes }
+  return { tensor: splitFold(editor, tensor, axes.length, heads), axes: ['batch', 'head', ...axes.slice(1)] }
+}
+
+/** [batch * heads, ...] of `rank` axes -> [batch, heads, ...] */
+function splitFold(editor: GraphEditor, tensor: string, rank: number, heads: number): string {
   const rest = editor.node('Slice', [
     editor.node('Shape', [tensor]),
     editor.int64Constant([1]),
-    editor.int64Constant([axes.length]),
+    editor.int64Constant([rank]),
   ])
   const shape = editor.node('Concat', [editor.int64Constant([-1, heads]), rest], { axis: 0 })
-  return { tensor: editor.node('Reshape', [tensor, shape]), axes: ['batch', 'head', ...axes.slice(1)] }
+  return editor.node('Reshape', [tensor, shape])
 }
 
 function unsqueezeFront(editor: GraphEditor, tensor: string): string {

@@ -66,7 +66,7 @@ function isIds({ name, type, shape }: Omit<ModelInput, 'role'>): boolean {
 function roleOf({ name, type, shape }: Omit<ModelInput, 'role'>, ids: unknown): InputRole {
   if (ids === undefined) return 'custom'
   if (/mask/i.test(name) && shape.length === 2) return 'mask'
-  if (/position/i.test(name) && isInteger(type) && shape.length === 2) return 'positions'
+  if (/position/i.test(name) && isInteger(type) && shape.length <= 2 && shape.length > 0) return 'positions'
   if (/token_type|segment/i.test(name) && isInteger(type)) return 'segments'
   if (/past|cache/i.test(name) && shape.length >= 4) return 'cache'
   return 'custom'
@@ -92,9 +92,11 @@ export function tokenFeeds(
       feeds[input.name] = emptyCache(input, batch)
       continue
     }
-    const data = makeArray(input, batch * length)
+    // Positions may be one list for all sequences.
+    const rows = input.shape.length === 1 ? 1 : batch
+    const data = makeArray(input, rows * length)
     const write = numberWriter(data, input.type)
-    sequences.forEach((tokens, b) => {
+    sequences.slice(0, rows).forEach((tokens, b) => {
       for (let t = 0; t < length; t++) {
         const inside = t < tokens.length
         const value =
@@ -110,9 +112,58 @@ export function tokenFeeds(
         write(b * length + t, value)
       }
     })
-    feeds[input.name] = { type: input.type, dims: [batch, length], data }
+    feeds[input.name] = {
+      type: input.type,
+      dims: input.shape.length === 1 ? [length] : [batch, length],
+      data,
+    }
   }
   return feeds
+}
+
+/**
+ * Feeds for the next token of one sequence whose `past` positions lie in caches: what the run before gave out, by
+ * the name of the input that takes it.
+ */
+export function stepFeeds(
+  inputs: readonly ModelInput[],
+  token: number,
+  past: number,
+  caches: Record<string, WireTensor>,
+): Record<string, WireTensor> {
+  const feeds: Record<string, WireTensor> = {}
+  for (const input of inputs) {
+    if (input.role === 'cache') {
+      feeds[input.name] = caches[input.name]
+      continue
+    }
+    const length = input.role === 'mask' ? past + 1 : 1
+    const data = makeArray(input, length)
+    const write = numberWriter(data, input.type)
+    const value = { ids: token, mask: 1, positions: past }[input.role as string] ?? 0
+    for (let i = 0; i < length; i++) write(i, value)
+    feeds[input.name] = { type: input.type, dims: input.shape.length === 1 ? [length] : [1, length], data }
+  }
+  return feeds
+}
+
+/** The output that continues each cache: `present.3.key` of `past_key_values.3.key`, `present_3` of `past_3`. */
+export function cacheOutputs(
+  inputs: readonly ModelInput[],
+  outputs: readonly string[],
+): Map<string, string> | undefined {
+  const stem = (name: string) => name.replace(/past_key_values|present_key_values|past|present|cache/gi, '*')
+  const byStem = new Map(
+    outputs.filter((name) => /present|cache/i.test(name)).map((name) => [stem(name), name]),
+  )
+  const pairs = new Map<string, string>()
+  for (const { name, role } of inputs) {
+    if (role !== 'cache') continue
+    const output = byStem.get(stem(name))
+    if (output === undefined) return undefined
+    pairs.set(name, output)
+  }
+  return pairs.size > 0 ? pairs : undefined
 }
 
 /** Tokens of every sequence, in a model exported for one length. */

@@ -78,8 +78,11 @@ function prepared(name: string, dims: readonly number[] | undefined): ort.Tensor
   return new ort.Tensor('float32', new Float32Array(larger, 0, size), dims)
 }
 
+/** onnxruntime-node takes no shared memory, in which the outputs of an earlier run may lie. */
 function toTensor({ type, data, dims }: WireTensor): ort.Tensor {
-  return new ort.Tensor(type as 'float32', data as Float32Array, dims)
+  const values = data as Float32Array
+  const own = values.buffer instanceof SharedArrayBuffer ? values.slice() : values
+  return new ort.Tensor(type as 'float32', own, dims)
 }
 
 async function open(spec: SessionSpec): Promise<Response> {

@@ -1,0 +1,132 @@
+/** `capture`: activations by name, as the formulas give them, also while the model writes on. */
+
+import test from 'ava'
+import { capture, openModel } from '../dist/index.js'
+import { sharedModel, temporaryFolder, withSharedModels } from './helpers/files.js'
+import { relativeDifference } from './helpers/linear-algebra.js'
+import { TINY, tinyReference, writeTinyModel } from './helpers/tiny-model.js'
+
+const folder = temporaryFolder(test)
+const shared = withSharedModels(test)
+const tokens = [1, 5, 7, 3, 5, 9]
+const { heads, kvHeads, headDim: d } = TINY
+
+/** Masked scores differ from exporter to exporter: what counts is that they are masked. */
+const visible = (scores) => Array.from(scores, (s) => (s < -5000 ? -5000 : s))
+
+/** scale q·k, causal, as [head][query][key]. */
+function scoresOf({ q, k }) {
+  return Array.from({ length: heads }, (_, h) =>
+    tokens.map((_, i) =>
+      tokens.map((__, j) => {
+        const key = k[j][Math.floor((h * kvHeads) / heads)]
+        return j > i ? -5000 : q[i][h].reduce((sum, x, c) => sum + x * key[c], 0) / Math.sqrt(d)
+      }),
+    ),
+  )
+}
+
+for (const variant of [
+  {},
+  { product: 'einsum' },
+  { fold: 'plain' },
+  { fold: 'untraceable' },
+  { repeat: 'gather' },
+]) {
+  test(`queries, keys, scores and pattern: ${JSON.stringify(variant)}`, async (t) => {
+    const model = await openModel(writeTinyModel(folder, { seed: 21, ...variant }))
+    const { sites, activations, newTokens } = await capture(
+      model,
+      { tokens },
+      { scores: true, pattern: true },
+    )
+    const want = tinyReference(tokens, { seed: 21 })
+    const expected = scoresOf(want)
+    const at = (name) => activations[`blocks.0.attn.${name}`]
+    t.is(newTokens, 0)
+    t.deepEqual(sites[0].heads, ['L0H0', 'L0H1', 'L0H2', 'L0H3'])
+    t.true(sites[0].relativeError < 1e-5)
+    t.deepEqual(at('hook_rot_q').shape, [1, tokens.length, heads, d])
+    t.deepEqual(at('hook_rot_k').shape, [1, tokens.length, kvHeads, d])
+    t.true(relativeDifference(at('hook_rot_q').data, want.q.flat(2)) < 1e-5)
+    t.true(relativeDifference(at('hook_rot_k').data, want.k.flat(2)) < 1e-5)
+    t.deepEqual(at('hook_attn_scores').shape, [1, heads, tokens.length, tokens.length])
+    t.true(relativeDifference(visible(at('hook_attn_scores').data), expected.flat(2)) < 1e-5)
+    const pattern = expected.flat().flatMap((row) => {
+      const weights = row.map((s) => (s <= -5000 ? 0 : Math.exp(s)))
+      const sum = weights.reduce((a, b) => a + b)
+      return weights.map((w) => w / sum)
+    })
+    t.true(relativeDifference(at('hook_pattern').data, pattern) < 1e-5)
+  })
+}
+
+test('some heads alone, in their order, with the key heads that they read', async (t) => {
+  const model = await openModel(writeTinyModel(folder, { seed: 22 }))
+  const { sites, activations } = await capture(model, { tokens }, { heads: 'L0H3,L0H1', pattern: true })
+  const all = (await capture(model, { tokens }, { pattern: true })).activations
+  t.deepEqual(sites[0].heads, ['L0H1', 'L0H3'])
+  t.deepEqual(sites[0].kvHeads, [0, 1])
+  const size = tokens.length ** 2
+  const pattern = activations['blocks.0.attn.hook_pattern'].data
+  const whole = all['blocks.0.attn.hook_pattern'].data
+  t.deepEqual([...pattern.subarray(0, size)], [...whole.subarray(size, 2 * size)])
+  t.deepEqual([...pattern.subarray(size)], [...whole.subarray(3 * size)])
+})
+
+test('a model without a cache writes on by running the text again', async (t) => {
+  const model = await openModel(writeTinyModel(folder, { seed: 23 }))
+  const written = await capture(model, { tokens }, { newTokens: 3, output: 'output', scores: true })
+  t.is(written.newTokens, 3)
+  t.is(written.tokens.length, tokens.length + 3)
+  const again = await capture(model, { tokens: written.tokens }, { scores: true })
+  for (const [name, { data }] of Object.entries(again.activations)) {
+    t.deepEqual(written.activations[name].data, data)
+  }
+})
+
+test('wrong requests are refused by name', async (t) => {
+  const model = await openModel(writeTinyModel(folder, { seed: 24 }))
+  await t.throwsAsync(capture('model.onnx', { tokens }), { code: 'ERR_TYPE' })
+  await t.throwsAsync(capture(model, {}), { code: 'ERR_PROMPT' })
+  await t.throwsAsync(capture(model, { tokens, labels: [] }), { code: 'ERR_ARGUMENT', message: /labels/ })
+  await t.throwsAsync(capture(model, { tokens }, { head: 'L0H0' }), { code: 'ERR_ARGUMENT', message: /head/ })
+  await t.throwsAsync(capture(model, { tokens }, { heads: 'L7H0' }), { code: 'ERR_UNKNOWN_HEAD' })
+  await t.throwsAsync(capture(model, { tokens }, { newTokens: -1 }), { code: 'ERR_ARGUMENT' })
+  await t.throwsAsync(capture(model, { tokens }, { newTokens: 1 }), { code: 'ERR_UNSUPPORTED_MODEL' })
+  await t.throwsAsync(capture(model, { tokens }, { newTokens: 1, output: 'logit' }), {
+    code: 'ERR_ARGUMENT',
+    message: /no output "logit"/,
+  })
+  await t.throwsAsync(capture(model, { inputs: { x: { data: [1], shape: [1] } } }), {
+    code: 'ERR_ARGUMENT',
+    message: /no "x"/,
+  })
+  const stop = new AbortController()
+  stop.abort()
+  await t.throwsAsync(capture(model, { tokens }, { signal: stop.signal }), { code: 'ERR_ABORTED' })
+})
+
+shared(
+  'keys gathered from a cache, one row of queries a step, are those of the text run again',
+  async (t) => {
+    const text = 'Once upon a time'
+    const [eager, cached] = await Promise.all(
+      ['eager', 'gqa'].map(async (name) => {
+        const model = await openModel(sharedModel(`babyllama-105/${name}.onnx`), {
+          tokenizer: sharedModel('babyllama-105/tokenizer.json'),
+        })
+        return capture(model, { text }, { newTokens: 20, scores: true, pattern: true })
+      }),
+    )
+    t.deepEqual(cached.tokens, eager.tokens)
+    t.is(cached.newTokens, 20)
+    t.is(Object.keys(cached.activations).length, 20)
+    for (const [name, { shape, data }] of Object.entries(eager.activations)) {
+      const other = cached.activations[name]
+      t.deepEqual(other.shape, shape)
+      t.true(relativeDifference(visible(other.data), visible(data)) < 1e-5, name)
+    }
+    for (const { relativeError } of cached.sites) t.true(relativeError < 1e-5)
+  },
+)
