@@ -2,6 +2,7 @@
 
 import type { Command } from 'commander'
 import { describeSite, describeUnsupported, type Model, openModel } from '../model/model.js'
+import type { AttentionSite } from '../model/sites/site.js'
 import { printJson, printLine, printTable } from './output.js'
 
 export function registerInspect(program: Command): void {
@@ -26,7 +27,7 @@ function printSites(model: Model): void {
   printTable(
     ['site', 'op', 'heads', 'key heads', 'head dim', 'scale', 'causal', 'rotary', 'cross', 'relative error'],
     model.sites.map((site) => [
-      `${site.kind ? `${site.kind}.` : ''}L${site.layer}`,
+      siteName(site),
       site.op,
       `${site.heads}`,
       `${site.kvHeads}`,
@@ -38,9 +39,18 @@ function printSites(model: Model): void {
       site.relativeError.toExponential(1),
     ]),
   )
+  const partly = model.sites.filter(({ uncovered }) => uncovered)
+  if (partly.length > 0) {
+    printLine()
+    printLine('Not covered by q·k, though it depends on queries or keys:')
+    for (const site of partly)
+      printLine(`  ${siteName(site)}: what is added by ${site.uncovered!.join(', ')}`)
+  }
   if (model.unsupported.length > 0) {
     printLine()
     printLine('Not captured:')
     for (const site of model.unsupported) printLine(`  ${describeUnsupported(site)}`)
   }
 }
+
+const siteName = ({ kind, layer }: AttentionSite) => `${kind ? `${kind}.` : ''}L${layer}`

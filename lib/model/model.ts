@@ -111,6 +111,7 @@ const SHOWN = [
   'causal',
   'rotary',
   'cross',
+  'uncovered',
   'hooks',
   'relativeError',
 ] as const satisfies (keyof AttentionSite)[]

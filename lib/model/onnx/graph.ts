@@ -16,6 +16,18 @@ import {
 } from './onnx_pb.js'
 import type { OnnxModel } from './read-model.js'
 
+/** Operations between a stored weight and its use. */
+const STORED_AS_IT_IS = new Set([
+  'Cast',
+  'DequantizeLinear',
+  'Identity',
+  'Reshape',
+  'Squeeze',
+  'Transpose',
+  'Unsqueeze',
+])
+const MAX_STORED_STEPS = 8
+
 export class Graph {
   readonly producers = new Map<string, NodeProto>()
   readonly consumers = new Map<string, NodeProto[]>()
@@ -101,6 +113,20 @@ export class Graph {
       }
     }
     return this.staticMemo.get(name)!
+  }
+
+  /** Whether the tensor is a weight or another stored constant, perhaps transposed, cast or dequantised. */
+  isWeight(name: string): boolean {
+    let current = name
+    for (let steps = 0; steps < MAX_STORED_STEPS; steps++) {
+      if (this.initializers.has(current)) return true
+      const node = this.producers.get(current)
+      if (!node) return false
+      if (node.opType === 'Constant') return true
+      if (!STORED_AS_IT_IS.has(node.opType)) return false
+      current = node.input[0]
+    }
+    return false
   }
 
   private staticLeaf(name: string): boolean | undefined {

@@ -2,6 +2,7 @@
 
 import type { Graph } from '../onnx/graph.js'
 import type { NodeProto } from '../onnx/onnx_pb.js'
+import type { SiteCandidate } from './find.js'
 
 const PROJECTIONS = new Set([
   'MatMul',
@@ -17,6 +18,7 @@ const MAX_ANCESTORS = 64
 interface Ancestry {
   /** The nodes between a captured tensor and the projections behind it. */
   between: NodeProto[]
+  projections: Set<NodeProto>
   /** What was projected. */
   sources: Set<string>
   /** Inputs of the graph that were reached without a projection. */
@@ -25,6 +27,7 @@ interface Ancestry {
 
 function ancestry(graph: Graph, tensor: string): Ancestry {
   const between: NodeProto[] = []
+  const projections = new Set<NodeProto>()
   const sources = new Set<string>()
   const reached = new Set<string>()
   const seen = new Set<string>()
@@ -39,7 +42,8 @@ function ancestry(graph: Graph, tensor: string): Ancestry {
         continue
       }
       const inputs = node.input.filter((input) => input !== '')
-      if (PROJECTIONS.has(node.opType)) {
+      if (PROJECTIONS.has(node.opType) && inputs.some((input) => graph.isWeight(input))) {
+        projections.add(node)
         for (const input of inputs) if (!graph.isStatic(input)) sources.add(beforeReshaping(graph, input))
       } else {
         between.push(node)
@@ -48,7 +52,7 @@ function ancestry(graph: Graph, tensor: string): Ancestry {
     }
     front = next
   }
-  return { between, sources, inputs: reached }
+  return { between, projections, sources, inputs: reached }
 }
 
 const RESHAPING = ['Cast', 'Identity', 'Reshape', 'Transpose', 'Dropout', 'Unsqueeze', 'Squeeze', 'Flatten']
@@ -74,9 +78,37 @@ export function isCross(
   const [own, other] = [query, key].map(({ tensor }) => ancestry(graph, tensor))
   const apart = (a: Set<string>, b: Set<string>) => a.size > 0 && b.size > 0 && [...a].every((s) => !b.has(s))
   if (own.sources.size > 0 && other.sources.size > 0) return apart(own.sources, other.sources)
+  // Queries that are learned, not computed from any input.
+  if (graph.isStatic(query.tensor) !== graph.isStatic(key.tensor)) return true
   if (query.length === key.length) return false
   const from = ({ sources, inputs }: Ancestry) => (sources.size > 0 ? sources : inputs)
   return apart(from(own), from(other))
+}
+
+/** Nodes between product and softmax that add what comes from the projections of the queries or of the keys. */
+export function uncoveredTerms(graph: Graph, { steps }: SiteCandidate, query: string, key: string): string[] {
+  const own = new Set([query, key].flatMap((tensor) => [...ancestry(graph, tensor).projections]))
+  return steps.flatMap(({ node, chain }) => {
+    const added = node.input.filter((name, i) => i !== chain && name !== '' && !graph.isStatic(name))
+    return added.some((name) => comesFrom(graph, name, own)) ? [node.name || node.output[0]] : []
+  })
+}
+
+function comesFrom(graph: Graph, tensor: string, nodes: ReadonlySet<NodeProto>): boolean {
+  const seen = new Set<NodeProto>()
+  for (let front = [tensor]; front.length > 0 && seen.size < MAX_ANCESTORS; ) {
+    const next: string[] = []
+    for (const name of front) {
+      const node = graph.producers.get(name)
+      // A mask may take its shape from the scores.
+      if (!node || seen.has(node) || graph.isStatic(name)) continue
+      if (nodes.has(node)) return true
+      seen.add(node)
+      next.push(...node.input.filter((input) => input !== ''))
+    }
+    front = next
+  }
+  return false
 }
 
 /** Rotation by position: halves or pairs are negated and swapped between the projection and the product. */

@@ -125,10 +125,13 @@ function meetsValues(graph: Graph, pattern: string): boolean {
   return false
 }
 
-/** Whether a node multiplies two computed tensors, as scores and values do and projections do not. */
+/**
+ * Whether a node multiplies two computed tensors, as scores and values do and projections do not. One of them may
+ * be computed from weights alone: the queries of a detector's first layer are.
+ */
 function isProduct(graph: Graph, node: NodeProto): boolean {
   if (node.opType !== 'MatMul' && !(node.opType === 'Einsum' && node.input.length === 2)) return false
-  return node.input.every((name) => !graph.isStatic(name))
+  return node.input.every((name) => !graph.isWeight(name)) && node.input.some((name) => !graph.isStatic(name))
 }
 
 function scorePath(graph: Graph, top: string): { product: NodeProto; steps: ScoreStep[] } | undefined {
@@ -181,16 +184,17 @@ function operandSteps(graph: Graph, operand: string): OperandStep[] {
 function operandStep(graph: Graph, node: NodeProto): OperandStep | undefined {
   if (node.opType === 'Mul' || node.opType === 'Div') {
     const [a, b] = node.input
-    if (graph.isStatic(b) && !graph.isStatic(a)) return { node, source: a, factor: b }
-    if (node.opType === 'Mul' && graph.isStatic(a) && !graph.isStatic(b))
-      return { node, source: b, factor: a }
-    return undefined
+    // Where both are static, one may be computed, as learned queries are: the factor is the one that is stored.
+    const scales = (factor: string, other: string) =>
+      graph.isStatic(factor) && (!graph.isStatic(other) || (graph.isWeight(factor) && !graph.isWeight(other)))
+    if (scales(b, a)) return { node, source: a, factor: b }
+    return node.opType === 'Mul' && scales(a, b) ? { node, source: b, factor: a } : undefined
   }
   if (node.opType === 'Concat') {
     return node.input.every((name) => name === node.input[0]) ? { node, source: node.input[0] } : undefined
   }
   if (RESHAPING.has(node.opType) || PASSING.has(node.opType) || REPEATING.has(node.opType)) {
-    return graph.isStatic(node.input[0]) ? undefined : { node, source: node.input[0] }
+    return graph.isWeight(node.input[0]) ? undefined : { node, source: node.input[0] }
   }
   return undefined
 }

@@ -105,6 +105,10 @@ function matmulAxes(
   const lead = leadingAxes(outShape.slice(0, -2), batch)
   if (!lead)
     return { reason: `the leading axes of its scores, ${outShape.join(' x ')}, are not batch and heads` }
+  const sequences = lead[0] === 'batch' ? outShape[0] : batch
+  if (sequences !== batch) {
+    return { reason: `it runs over parts of a sequence: ${sequences} of them for a batch of ${batch}` }
+  }
   if (keyAxis < rank - 2) return { reason: 'its softmax does not run over the keys of one query' }
   const keyOperand = keyAxis === rank - 1 ? 1 : 0
   const side = (operand: 0 | 1): OperandAxes | undefined => {

@@ -20,12 +20,17 @@ export interface AttentionSite {
   /** Key heads; query head h reads key head floor(h / (heads / kvHeads)). */
   kvHeads: number
   headDim: number
-  /** What q·k is multiplied by before the mask is added. */
+  /** What q·k is multiplied by on its way to the softmax, or to a softcap before it. */
   scale: number
   causal: boolean
   /** Whether queries and keys are rotated by position (RoPE). */
   rotary: boolean
   cross: boolean
+  /**
+   * Nodes that add to the scores what depends on queries or keys and is not their product, as attention to relative
+   * positions does in DeBERTa: attribution and interventions do not reach it. Absent where there is none.
+   */
+  uncovered?: string[]
   /** TransformerLens names of the captured tensors. */
   hooks: { q: string; k: string }
   /**

@@ -5,11 +5,11 @@
 
 import { QkError } from '../../errors.js'
 import type { FusedAttention } from '../dialects/dialect.js'
-import { type ModelInput, PROBE_SIZES, probeFeeds } from '../inference/inputs.js'
+import { type InputRole, type ModelInput, PROBE_SIZES, probeFeeds } from '../inference/inputs.js'
 import { InferenceSession, type WireTensor } from '../inference/session.js'
 import { type Graph, GraphEditor } from '../onnx/graph.js'
 import type { NodeProto } from '../onnx/onnx_pb.js'
-import { isCross, isRotary } from './ancestry.js'
+import { isCross, isRotary, uncoveredTerms } from './ancestry.js'
 import { type Axis, type CapturePoint, capturePoint, type Shapes } from './axes.js'
 import type { SiteCandidate, UnsupportedSite } from './find.js'
 import { type OperandAxes, patternAxes, productAxes } from './product-axes.js'
@@ -45,13 +45,21 @@ export async function surveySites(
   const { feeds, values } = await runProbe(context, editor)
   const sites: ResolvedSite[] = []
   const unsupported: UnsupportedSite[] = []
+  const batch = sequencesOf(context.inputs, feeds)
   for (const candidate of candidates) {
-    const site = resolve(graph, candidate, values, feeds)
+    const site = resolve(graph, candidate, values, batch)
     if ('reason' in site) unsupported.push(site)
     else sites.push(site)
   }
   nameLayers(sites)
   return { sites, unsupported, feeds }
+}
+
+/** Sequences of the probe's batch: caches may put another axis first. */
+function sequencesOf(inputs: readonly ModelInput[], feeds: Values): number {
+  const named = (role: InputRole) => inputs.find((i) => i.role === role && feeds[i.name])
+  const input = named('ids') ?? named('custom')
+  return (input && feeds[input.name].dims[0]) ?? 1
 }
 
 function requestProbe(editor: GraphEditor, candidate: SiteCandidate): void {
@@ -109,7 +117,7 @@ function resolve(
   graph: Graph,
   candidate: SiteCandidate,
   values: Values,
-  feeds: Values,
+  batch: number,
 ): ResolvedSite | UnsupportedSite {
   const { product } = candidate
   const operator = candidate.fused?.node ?? product
@@ -126,7 +134,6 @@ function resolve(
     const data = values[name] && tensorValues(values[name])
     return data?.length === 1 ? data[0] : undefined
   }
-  const batch = Object.values(feeds)[0]?.dims[0] ?? 1
   const where = candidate.fused
     ? fusedPlacement(candidate.fused)
     : writtenOutPlacement(graph, candidate, shapes, scalarValue, batch)
@@ -150,6 +157,7 @@ function resolve(
   })
   const cross = isCross(graph, rows(query), rows(key))
   const { fused } = candidate
+  const uncovered = uncoveredTerms(graph, candidate, query.tensor, key.tensor)
   return {
     layer: 0,
     op: fused?.op ?? product.opType,
@@ -161,6 +169,7 @@ function resolve(
     causal: fused?.causal || (!cross && looksCausal(scores)),
     rotary: fused?.rotary || isRotary(graph, query.tensor),
     cross,
+    ...(uncovered.length > 0 ? { uncovered } : {}),
     hooks: { q: '', k: '' },
     relativeError: Number.NaN,
     candidate,
@@ -243,7 +252,7 @@ function constantFactor(graph: Graph, node: NodeProto): { name: string; divide: 
   return side < 0 ? undefined : { name: node.input[side], divide: node.opType === 'Div' }
 }
 
-/** What the steps after the product multiply q·k by, before anything is added; a softcap is left out. */
+/** What the steps after the product multiply q·k by, up to a softcap; what is added in between is left out. */
 function stepsScale(
   graph: Graph,
   candidate: SiteCandidate,
@@ -258,7 +267,7 @@ function stepsScale(
     if (factor && value !== undefined) {
       beforeLast = scale
       scale = factor.divide ? scale / value : scale * value
-    } else if (['Add', 'Sub', 'Where', 'Max', 'Min', 'Mul', 'Div', 'Sum'].includes(node.opType)) {
+    } else if (node.opType === 'Mul' || node.opType === 'Div') {
       return scale
     }
   }
@@ -266,18 +275,18 @@ function stepsScale(
 }
 
 /**
- * Whether every later key is masked and no earlier one, in the first sequence (which has no padding). Keys of a
- * cache come before those of the run.
+ * Whether every later key is masked and no query from itself, in the first sequence (which has no padding). Keys of a
+ * cache come before those of the run; a sliding window masks early keys too.
  */
 function looksCausal(scores: WireTensor): boolean {
   const [queries, keys] = scores.dims.slice(-2)
   const past = keys - queries
   if (past < 0 || queries < 2) return false
   const data = tensorValues(scores)
+  const masked = (i: number, j: number) => data[i * keys + j] <= MASKED_BELOW
   for (let i = 0; i < queries; i++) {
-    for (let j = 0; j < keys; j++) {
-      if (data[i * keys + j] <= MASKED_BELOW !== j > i + past) return false
-    }
+    if (masked(i, i + past)) return false
+    for (let j = i + past + 1; j < keys; j++) if (!masked(i, j)) return false
   }
   return true
 }
