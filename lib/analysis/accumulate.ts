@@ -11,7 +11,7 @@ import { QkError, refuseUnknownKeys, throwIfAborted } from '../errors.js'
 import { groupBy } from '../group-by.js'
 import { type CapturedOutput, captureGraph, type SiteRequest } from '../model/capture-graph.js'
 import { InferenceSession, type WireTensor } from '../model/inference/session.js'
-import { Model, TOLERANCE } from '../model/model.js'
+import { Model, toleranceOf } from '../model/model.js'
 import { type HeadSpec, parseHeads } from '../model/sites/heads.js'
 import { headName, keyHeadOf, type ResolvedSite } from '../model/sites/site.js'
 import { verifySites } from '../model/sites/verify.js'
@@ -427,9 +427,9 @@ async function verifyOn(model: Model, sums: Sums, prompt: EncodedPrompt, padId: 
     throw explainFailure(error, { feeds, queries: [{ where: prompt.where, position: 0 }], keys: [] })
   })
   sums.sites.forEach((entry, i) => {
-    const { relativeError, dtype, finite } = checked[i]
+    const { relativeError, finite } = checked[i]
     entry.relativeError = relativeError
-    const limit = dtype === 'f16' ? TOLERANCE.f16 : TOLERANCE.f32
+    const limit = toleranceOf(entry.site)
     // Rows that are not finite are refused, and named, when they are accumulated.
     if (relativeError <= limit || !finite) return
     const { site } = entry

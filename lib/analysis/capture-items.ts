@@ -27,7 +27,6 @@ export async function* captureItems(
   const graph = fullCaptureGraph(
     model.graph,
     requests.map(({ site, heads }) => ({ site, heads, kvHeads: heads.map((h) => keyHeadOf(site, h)) })),
-    [],
   )
   const { weightsFolder } = model.graph.model
   const session = await InferenceSession.open({ bytes: graph.bytes, weightsFolder, threads: model.threads })

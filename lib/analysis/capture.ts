@@ -9,7 +9,7 @@ import { groupBy } from '../group-by.js'
 import { type CaptureGraph, fullCaptureGraph, scoreMatrix } from '../model/capture-graph.js'
 import { cacheOutputs, makeArray, numberWriter, stepFeeds, tokenFeeds } from '../model/inference/inputs.js'
 import { InferenceSession, type WireTensor } from '../model/inference/session.js'
-import { describeSite, Model, TOLERANCE } from '../model/model.js'
+import { describeSite, Model, toleranceOf } from '../model/model.js'
 import { type HeadSpec, parseHeads } from '../model/sites/heads.js'
 import { type AttentionSite, headName, keyHeadOf, type ResolvedSite } from '../model/sites/site.js'
 import { tensorValues } from '../model/sites/values.js'
@@ -188,7 +188,8 @@ class CaptureRun {
   async open(): Promise<void> {
     const { model, requests, options } = this
     const also = [...(this.caches?.values() ?? []), ...(this.logits ? [this.logits] : [])]
-    this.graph = fullCaptureGraph(model.graph, requests, also, (editor) => {
+    this.graph = fullCaptureGraph(model.graph, requests, (editor) => {
+      for (const name of also) editor.output(name)
       for (const { site, heads, hooks } of requests) {
         const { fused, softmaxInput, softmax } = site.candidate
         const taken = { count: site.heads, chosen: heads }
@@ -197,6 +198,7 @@ class CaptureRun {
         if (options.scores) add(softmaxInput, hooks.scores)
         if (options.pattern) add(fused?.pattern ?? softmax.output[0], hooks.pattern)
       }
+      return true
     })
     const { weightsFolder } = model.graph.model
     this.session = await InferenceSession.open({
@@ -271,8 +273,8 @@ class CaptureRun {
     )
     throwIfAborted(options.signal)
     const sites = requests.map(({ site, heads, kvHeads, hooks }, i): CapturedSite => {
-      const { relativeError, dtype } = verified[i]
-      if (!(relativeError <= TOLERANCE[dtype])) {
+      const { relativeError, finite } = verified[i]
+      if (!(relativeError <= toleranceOf(site)) && finite) {
         throw new QkError(
           'ERR_CAPTURE_MISMATCH',
           `${headName(site, heads[0])}: scores recomputed from its queries and keys differ from the model's by ` +

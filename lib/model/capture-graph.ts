@@ -51,23 +51,23 @@ export function captureGraph(graph: Graph, requests: readonly SiteRequest[]): Ca
   })
 }
 
-/**
- * Builds the graph for every row: its outputs are [batch, pos, heads, d] and [batch, pos, kvHeads, d], the tensors
- * named in `also`, and whatever `more` asks of the editor.
- */
+/** Builds the graph for every row: its outputs are [batch, pos, heads, d] and [batch, pos, kvHeads, d]. */
 export function fullCaptureGraph(
   graph: Graph,
   requests: readonly SiteRequest[],
-  also: readonly string[],
-  more?: (editor: GraphEditor) => void,
+  more?: MoreOutputs,
 ): CaptureGraph {
   const editor = new GraphEditor(graph)
-  for (const name of also) editor.output(name)
-  more?.(editor)
-  return build(editor, requests, (side, heads, output) =>
-    editor.node('Identity', [byRows(editor, side, heads)], {}, output),
+  return build(
+    editor,
+    requests,
+    (side, heads, output) => editor.node('Identity', [byRows(editor, side, heads)], {}, output),
+    more,
   )
 }
+
+/** Asks for further outputs; tells whether the captured rows themselves are to leave the graph. */
+export type MoreOutputs = (editor: GraphEditor, captured: readonly CapturedOutput[]) => boolean
 
 /** The heads to take of one side: their indices along the head axis, out of how many. */
 export interface Heads {
@@ -78,7 +78,12 @@ export interface Heads {
 /** Adds nodes that end in an output of the given name. */
 type Capture = (side: Side, heads: Heads, output: string) => string
 
-function build(editor: GraphEditor, requests: readonly SiteRequest[], capture: Capture): CaptureGraph {
+function build(
+  editor: GraphEditor,
+  requests: readonly SiteRequest[],
+  capture: Capture,
+  more?: MoreOutputs,
+): CaptureGraph {
   const outputs = requests.map(({ site, heads, kvHeads }, index): CapturedOutput => {
     const queries = { count: site.heads, chosen: heads ?? range(site.heads) }
     const chosenKeys = (kvHeads ?? range(site.kvHeads)).map((h) => h * site.keyStride)
@@ -91,9 +96,11 @@ function build(editor: GraphEditor, requests: readonly SiteRequest[], capture: C
       headDim: site.headDim,
     }
   })
-  for (const { q, k } of outputs) {
-    editor.output(q)
-    editor.output(k)
+  if (!more || more(editor, outputs)) {
+    for (const { q, k } of outputs) {
+      editor.output(q)
+      editor.output(k)
+    }
   }
   const { bytes, inputs } = editor.build()
   return { bytes, inputs: inputs.filter((name) => name !== QUERY_ROWS && name !== KEY_ROWS), outputs }

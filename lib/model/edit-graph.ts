@@ -12,8 +12,8 @@
 import { QkError } from '../errors.js'
 import { rowGatherer, timesHeads } from './capture-graph.js'
 import { type Graph, GraphEditor } from './onnx/graph.js'
-import { ElementType } from './onnx/node-writer.js'
-import { RESHAPING_OPS } from './sites/recompute.js'
+import { ElementType, elementTypeOf } from './onnx/node-writer.js'
+import { RESHAPING } from './sites/find.js'
 import { keyHeadOf, type ProductAxis, type ResolvedSite } from './sites/site.js'
 
 /** The query heads of a site whose scores are edited and whose attention is reported. */
@@ -147,9 +147,6 @@ function runUnfolded(editor: GraphEditor, { candidate: { fused }, outputType }: 
   editor.node('Cast', [fused.output], { to: elementTypeOf(outputType) }, own)
 }
 
-/** ONNX's number of a floating type by onnxruntime's name. */
-const elementTypeOf = (name: string) => (name === 'float16' ? ElementType.float16 : ElementType.float)
-
 /** Indices into a tensor with the product's axes, [cells, heads, axes]; `axes` may leave some out at the end. */
 function cellIndex(
   editor: GraphEditor,
@@ -229,7 +226,7 @@ function outputRows(editor: GraphEditor, graph: Graph, wanted: string | undefine
 /** Axes of the pattern. Errors: ERR_UNSUPPORTED_MODEL where they could not be followed from the product. */
 function followedAxes({ patternAxes, candidate, layer }: ResolvedSite): ProductAxis[] {
   if (patternAxes) return patternAxes
-  const moved = candidate.steps.find(({ node }) => RESHAPING_OPS.includes(node.opType))?.node
+  const moved = candidate.steps.find(({ node }) => RESHAPING.has(node.opType))?.node
   throw new QkError(
     'ERR_UNSUPPORTED_MODEL',
     `layer ${layer}: its scores are reshaped between product and softmax` +

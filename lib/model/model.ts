@@ -20,7 +20,12 @@ export interface OpenOptions {
 }
 
 /** Above these a capture is refused (design: contract 3). */
-export const TOLERANCE = { f32: 1e-3, f16: 1e-2 } as const
+const TOLERANCE = { f32: 1e-3, f16: 1e-2 } as const
+
+/** The largest relative error with which a site's capture is accepted. */
+export function toleranceOf({ queryType }: ResolvedSite): number {
+  return queryType === 'float16' ? TOLERANCE.f16 : TOLERANCE.f32
+}
 
 export class Model {
   /** @internal */
@@ -74,8 +79,6 @@ export async function openModel(path: string, options: OpenOptions = {}): Promis
   survey.sites.forEach((site, i) => {
     site.relativeError = verified[i].relativeError
     site.keyStride = verified[i].keyStride
-    site.productType = verified[i].productType
-    site.outputType = verified[i].outputType
     site.kvHeads /= verified[i].keyStride
   })
   return new Model(path, survey.sites, unsupported, inputs, graph, threads, tokenizer)

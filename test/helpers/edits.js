@@ -97,11 +97,7 @@ export async function plainLogits(model, items) {
 export async function capturedRows(model, layer, head, { run, query }) {
   const site = model.sites[layer]
   const key = Math.floor((head * site.kvHeads) / site.heads)
-  const { bytes, outputs, inputs } = fullCaptureGraph(
-    model.graph,
-    [{ site, heads: [head], kvHeads: [key] }],
-    [],
-  )
+  const { bytes, outputs, inputs } = fullCaptureGraph(model.graph, [{ site, heads: [head], kvHeads: [key] }])
   const { weightsFolder } = model.graph.model
   const session = await InferenceSession.open({ bytes, weightsFolder, threads: 1 })
   try {

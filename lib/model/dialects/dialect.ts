@@ -19,6 +19,8 @@ export interface UnfoldedAttention {
   pattern: string
   /** The subgraph's attention output, float32, in the shape of the operator's own. */
   output: string
+  /** Whether that is [batch, heads, pos, d]; otherwise it is [batch, pos, heads * d]. */
+  byHead: boolean
   /** Whether the operator itself masks later keys or rotates; what it does not do, the graph around it may. */
   causal: boolean
   rotary: boolean

@@ -72,6 +72,7 @@ export const groupQueryAttention: Dialect = (context) => {
     k,
     pattern: core.pattern,
     output: write.joinHeads(core.attended),
+    byHead: false,
     causal,
     rotary,
   }

@@ -100,6 +100,7 @@ function unfold(
     k,
     pattern: core.pattern,
     output: write.joinHeads(core.attended),
+    byHead: false,
     causal,
     rotary: false,
   }

@@ -66,6 +66,7 @@ export const onnxAttention: Dialect = ({ graph, node, write }) => {
     k,
     pattern: core.pattern,
     output,
+    byHead: !isFlat,
     causal,
     rotary: false,
     scores: own ? { own, unfolded: core[STAGES[mode]] } : undefined,

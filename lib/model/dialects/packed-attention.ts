@@ -63,6 +63,7 @@ export const packedAttention: Dialect = ({ graph, node, write }) => {
     k,
     pattern: core.pattern,
     output: write.joinHeads(core.attended),
+    byHead: false,
     causal,
     rotary: false,
   }

@@ -21,6 +21,15 @@ export const ElementType = {
   bfloat16: 16,
 } as const
 
+/** ONNX's number of a floating type by onnxruntime's name. */
+export function elementTypeOf(name: string): number {
+  return name === 'float16'
+    ? ElementType.float16
+    : name === 'float64'
+      ? ElementType.double
+      : ElementType.float
+}
+
 export class NodeWriter {
   readonly addedNodes: NodeProto[] = []
   readonly addedInitializers: TensorProto[] = []

@@ -49,7 +49,13 @@ export interface UnsupportedSite {
 }
 
 /** Operations of one computed input that leave its values in place or merely reshape them. */
-const RESHAPING = new Set(['Reshape', 'Squeeze', 'Unsqueeze', 'Transpose', 'Flatten'])
+export const RESHAPING: ReadonlySet<string> = new Set([
+  'Reshape',
+  'Squeeze',
+  'Unsqueeze',
+  'Transpose',
+  'Flatten',
+])
 const PASSING = new Set(['Cast', 'Identity', 'Dropout', 'CastLike'])
 const POINTWISE = new Set(['Add', 'Sub', 'Mul', 'Div', 'Max', 'Min', 'Tanh', 'Neg', 'Clip', 'Sum'])
 const REPEATING = new Set(['Expand', 'Tile', 'Concat'])

@@ -3,6 +3,9 @@
 import type { Axis } from './axes.js'
 import type { SiteCandidate } from './find.js'
 
+/** Below this a score is masked: exporters use -10000, the type's lowest number, or minus infinity. */
+export const MASKED_BELOW = -5000
+
 export type SiteKind = 'enc' | 'dec' | 'cross'
 
 /** What users see of a site; `inspect --json` prints it. */
@@ -71,9 +74,9 @@ export interface ResolvedSite extends AttentionSite {
   patternAxes: ProductAxis[] | undefined
   /** Size of the product's group axis, 1 where there is none. */
   productGroups: number
-  /** onnxruntime's name of the element type of the product's output; settled by verification. */
+  /** onnxruntime's names of element types: of the captured queries, of the product, of a fused operator's output. */
+  queryType: string
   productType: string
-  /** The same of a fused operator's attention output. */
   outputType: string
   /** Every how many heads of the captured keys are distinct: 1 unless they were repeated untraceably. */
   keyStride: number

@@ -13,8 +13,7 @@ import { isCross, isRotary, uncoveredTerms } from './ancestry.js'
 import { type Axis, type CapturePoint, capturePoint, type Shapes } from './axes.js'
 import type { SiteCandidate, UnsupportedSite } from './find.js'
 import { type OperandAxes, patternAxes, productAxes } from './product-axes.js'
-import { MASKED_BELOW } from './recompute.js'
-import type { ProductAxis, ResolvedSite, Side, SiteKind } from './site.js'
+import { MASKED_BELOW, type ProductAxis, type ResolvedSite, type Side, type SiteKind } from './site.js'
 import { tensorValues } from './values.js'
 
 export interface Survey {
@@ -33,6 +32,7 @@ export interface SurveyContext {
 }
 
 const shapeName = (tensor: string) => `qkspace.shape/${tensor}`
+const firstName = (tensor: string) => `qkspace.first/${tensor}`
 
 /** Runs the probe and resolves every candidate, in topological order. Errors: ERR_INFERENCE. */
 export async function surveySites(
@@ -83,6 +83,15 @@ function requestProbe(editor: GraphEditor, candidate: SiteCandidate): void {
     editor.node('Shape', [tensor], {}, output)
     editor.output(output)
   }
+  // One element tells the type.
+  const typed = fused
+    ? [fused.q, product.output[0], fused.node.output[0]]
+    : [product.input[0], product.output[0]]
+  for (const tensor of new Set(typed)) {
+    const flat = editor.node('Reshape', [tensor, editor.int64Constant([-1])])
+    const [start, end] = [editor.int64Constant([0]), editor.int64Constant([1])]
+    editor.output(editor.node('Slice', [flat, start, end], {}, firstName(tensor)))
+  }
   editor.output(candidate.softmaxInput)
 }
 
@@ -130,6 +139,7 @@ function resolve(
     const found = values[shapeName(name)]
     return found && Array.from(found.data as BigInt64Array, Number)
   }
+  const typeName = (tensor: string) => values[firstName(tensor)].type
   const scalarValue = (name: string) => {
     const data = values[name] && tensorValues(values[name])
     return data?.length === 1 ? data[0] : undefined
@@ -181,8 +191,9 @@ function resolve(
     productGroups: productAxes.includes('group')
       ? shapes(product.output[0])![productAxes.indexOf('group')]
       : 1,
-    productType: 'float32',
-    outputType: 'float32',
+    queryType: typeName(candidate.fused?.q ?? product.input[0]),
+    productType: typeName(product.output[0]),
+    outputType: candidate.fused ? typeName(candidate.fused.node.output[0]) : 'float32',
     keyStride: 1,
   }
 }

@@ -1,88 +1,69 @@
 /** Verifies captures: scores recomputed from queries and keys against the model's own (design: contract 3). */
 
-import { once } from 'node:events'
 import { fullCaptureGraph } from '../capture-graph.js'
-import type { FusedAttention } from '../dialects/dialect.js'
 import { InferenceSession, type WireTensor } from '../inference/session.js'
 import type { Graph } from '../onnx/graph.js'
-import { returnThread, takeThread } from '../threads.js'
-import { PASSING_OPS, RESHAPING_OPS, type ScoreCheck, type Verification } from './recompute.js'
-import type { RecomputeRequest, RecomputeResponse } from './recompute-worker.js'
 import type { ResolvedSite } from './site.js'
+import { tensorValues } from './values.js'
+import { addCheck, type SiteCheck } from './verify-graph.js'
 
-/** Runs a batch with every row and the scores fetched, and checks each site. */
+export interface Verification {
+  /**
+   * ||S - S'||_F / ||S||_F over unmasked entries; of a fused operator the largest among its scores and its own
+   * outputs. NaN where something is not a number.
+   */
+  relativeError: number
+  /** Whether the captured queries and keys are finite. */
+  finite: boolean
+  /**
+   * Every how many captured key heads differ. More than 1 where heads were repeated by operations that could not be
+   * followed.
+   */
+  keyStride: number
+}
+
+/** Runs a batch and checks each site on it. Errors: ERR_INFERENCE. */
 export async function verifySites(
   graph: Graph,
   sites: readonly ResolvedSite[],
   feeds: Record<string, WireTensor>,
   threads: number,
 ): Promise<Verification[]> {
+  let checks: SiteCheck[] = []
   const capture = fullCaptureGraph(
     graph,
     sites.map((site) => ({ site })),
-    sites.flatMap((site) => scoreTensors(graph, site)),
+    (editor, captured) => {
+      checks = sites.map((site, i) => addCheck(editor, site, captured[i]))
+      return false
+    },
   )
-  const checks = sites.map((site, i) => scoreCheck(graph, site, capture.outputs[i]))
   const { weightsFolder } = graph.model
   const session = await InferenceSession.open({ bytes: capture.bytes, weightsFolder, threads })
-  let tensors: Record<string, WireTensor>
   try {
-    tensors = await session.run(
+    const found = await session.run(
       Object.fromEntries(capture.inputs.map((name) => [name, feeds[name]] as const)),
     )
+    const value = (name: string) => tensorValues(found[name])[0]
+    return checks.map((check) => readCheck(check, value))
   } finally {
     await session.close()
   }
-  // A mask may be an input of the model.
-  return recompute({ checks, tensors: { ...feeds, ...tensors } })
 }
 
-async function recompute(request: RecomputeRequest): Promise<Verification[]> {
-  const program = new URL('./recompute-worker.js', import.meta.url)
-  const worker = takeThread(program)
-  const answered = once(worker, 'message')
-  worker.postMessage(request)
-  const [response]: RecomputeResponse[] = await answered
-  returnThread(program, worker)
-  if ('error' in response) throw response.error
-  return response.verified
-}
-
-/** Everything besides queries and keys that the recomputation reads. */
-function scoreTensors(graph: Graph, site: ResolvedSite): string[] {
-  const { steps, softmaxInput, product, fused } = site.candidate
-  // Steps that reshape, and the product itself, are fetched for their shapes.
-  const read = steps.flatMap(({ node, chain }) => {
-    if (PASSING_OPS.includes(node.opType)) return []
-    if (RESHAPING_OPS.includes(node.opType)) return [node.output[0]]
-    return node.input.filter((name, i) => i !== chain && name !== '')
-  })
-  const own = fused ? ownTensors(fused).flatMap(({ own, unfolded }) => [own, unfolded]) : []
-  const fetched = new Set([softmaxInput, product.output[0], ...read, ...own])
-  return [...fetched].filter((name) => graph.producers.has(name) || graph.initializers.has(name))
-}
-
-function scoreCheck(graph: Graph, site: ResolvedSite, { q, k }: { q: string; k: string }): ScoreCheck {
-  const { product, steps, softmaxInput, fused } = site.candidate
+function readCheck({ errors, nonFinite, strides }: SiteCheck, value: (name: string) => number): Verification {
+  const ratios = errors.map(({ difference, total }) => ratio(value(difference), value(total)))
+  const repeated = strides.find(({ keys }) => value(keys) === 0)
+  // Where queries repeat with keys, heads are equal because of their weights, not because keys are shared.
+  const shared = repeated && !(repeated.queries && value(repeated.queries) === 0)
   return {
-    q,
-    k,
-    product: product.output[0],
-    productAxes: site.productAxes,
-    operandScale: site.operandScale,
-    steps: steps.map(({ node, chain }) => ({
-      op: node.opType,
-      inputs: node.input,
-      output: node.output[0],
-      chain,
-      perm: graph.ints(node, 'perm'),
-    })),
-    softmaxInput,
-    own: fused ? ownTensors(fused) : [],
+    relativeError: Math.max(...ratios),
+    finite: value(nonFinite) === 0,
+    keyStride: shared ? repeated.stride : 1,
   }
 }
 
-/** What a fused operator gives out, beside what its subgraph computes; its attention output comes first. */
-function ownTensors({ node, output, scores }: FusedAttention): { own: string; unfolded: string }[] {
-  return [{ own: node.output[0], unfolded: output }, ...(scores ? [scores] : [])]
+function ratio(difference: number, total: number): number {
+  if (total === 0) return difference === 0 ? 0 : Number.POSITIVE_INFINITY
+  return Math.sqrt(difference / total)
 }
