@@ -12,6 +12,7 @@ const SOURCES = [
   'native/cuda/spectral.cu',
   'native/cuda/device.cc',
   'test/cuda-on-host/cuda_on_host.cc',
+  'test/cuda-on-host/streams_on_host.cc',
   'test/cuda-on-host/svd_test.cc',
 ]
 const run = promisify(execFile)
