@@ -44,17 +44,19 @@ void DeviceBuffer::release() {
   bytes_ = 0;
 }
 
-void PinnedBuffer::reserve(size_t bytes) {
+void PinnedBuffer::reserve(size_t bytes, size_t keep) {
   if (bytes <= bytes_) return;
+  void* larger = nullptr;
+  check(cudaHostAlloc(&larger, bytes, cudaHostAllocDefault), "page-locked memory of " + mebibytes(bytes));
+  if (keep) std::memcpy(larger, data_, keep);
   cudaFreeHost(data_);
-  data_ = nullptr;
-  bytes_ = 0;
-  check(cudaHostAlloc(&data_, bytes, cudaHostAllocDefault), "page-locked memory of " + mebibytes(bytes));
+  data_ = larger;
   bytes_ = bytes;
 }
 
 void Stopwatch::start(cudaStream_t stream) {
-  if (used_ == kMostLaps) collect();
+  // The older half: the newer one may still be running.
+  if (used_ == kMostLaps) collect(kMostLaps / 2);
   if (used_ == pairs_.size()) pairs_.push_back(std::make_unique<Pair>());
   check(cudaEventRecord(pairs_[used_]->start, stream), "recording an event");
 }
@@ -64,18 +66,19 @@ void Stopwatch::stop(cudaStream_t stream) {
   if (cudaEventRecord(pairs_[used_]->stop, stream) == cudaSuccess) used_++;
 }
 
-void Stopwatch::collect() {
-  for (size_t i = 0; i < used_; i++) {
+void Stopwatch::collect(size_t count) {
+  for (size_t i = 0; i < count; i++) {
     float lap = 0;
     check(cudaEventSynchronize(pairs_[i]->stop), "waiting for an event");
     check(cudaEventElapsedTime(&lap, pairs_[i]->start, pairs_[i]->stop), "reading a time");
     milliseconds_ += lap;
   }
-  used_ = 0;
+  std::rotate(pairs_.begin(), pairs_.begin() + static_cast<std::ptrdiff_t>(count), pairs_.end());
+  used_ -= count;
 }
 
 double Stopwatch::take() {
-  collect();
+  collect(used_);
   return std::exchange(milliseconds_, 0);
 }
 

@@ -59,7 +59,9 @@ class PinnedBuffer {
   PinnedBuffer& operator=(const PinnedBuffer&) = delete;
   ~PinnedBuffer() { cudaFreeHost(data_); }
 
-  void reserve(size_t bytes);
+  // The first `keep` bytes stay what they are. Nothing may be on its way from or to the memory.
+  void reserve(size_t bytes, size_t keep = 0);
+  size_t bytes() const { return bytes_; }
   template <typename T>
   T* get() const {
     return static_cast<T*>(data_);
@@ -98,6 +100,12 @@ class Event {
   cudaEvent_t event_ = nullptr;
 };
 
+// What is put into `later` from now on starts when all that is in `earlier` now has ended.
+inline void follow(cudaStream_t later, cudaStream_t earlier, Event& between) {
+  check(cudaEventRecord(between, earlier), "recording an event");
+  check(cudaStreamWaitEvent(later, between, 0), "waiting for an event");
+}
+
 // Adds up what pieces of work in a stream take, by the device's clock.
 class Stopwatch {
  public:
@@ -123,7 +131,7 @@ class Stopwatch {
   };
   void start(cudaStream_t stream);
   void stop(cudaStream_t stream);
-  void collect();
+  void collect(size_t count);  // the first
 
   std::vector<std::unique_ptr<Pair>> pairs_;
   size_t used_ = 0;
