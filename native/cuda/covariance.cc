@@ -108,6 +108,20 @@ std::vector<int32_t> keysRead(const PreparedBatch& b) {
 
 }  // namespace
 
+size_t CovarianceRoom::workingBytes() const {
+  size_t bytes = partial.bytes() + labelSums.bytes();
+  for (const Berth& berth : berths) bytes += berth.rows.bytes() + berth.indices.bytes();
+  return bytes;
+}
+
+void CovarianceRoom::release() {
+  for (Berth& berth : berths) {
+    berth.rows.release();
+    berth.indices.release();
+  }
+  for (DeviceBuffer* buffer : {&partial, &labelSums, &batchSums, &flags}) buffer->release();
+}
+
 ResidentRows::ResidentRows(Device& device, Transfer& transfer, const qks_tensor& tensor, const qks_cancel* cancel)
     : data(device.budget), shape(tensor) {
   const RowView view = checkTensor(tensor, tensor.shape[2], tensor.shape[3], "tensor");
@@ -156,9 +170,7 @@ uint32_t CudaCovariance::readFlags() {
 }
 
 CudaCovariance::Shares CudaCovariance::divideMemory() {
-  const MemoryBudget& budget = device_.budget;
-  size_t free = budget.limit - std::min(budget.limit, budget.used) + room_.partial.bytes() + room_.labelSums.bytes();
-  for (const CovarianceRoom::Berth& berth : room_.berths) free += berth.rows.bytes() + berth.indices.bytes();
+  const size_t free = std::min(device_.budget.limit, device_.budget.available() + room_.workingBytes());
   const Shares shares{free / 2, std::min(kMostIndices, free / 16), std::min(kMostPartial, free / 8),
                       std::min(kMostLabelSums, free / 8)};
   // Of batches that had more.
@@ -201,7 +213,8 @@ CudaCovariance::Plan CudaCovariance::planOf(const PreparedBatch& b, const BatchR
     for (CovarianceRoom::Berth& berth : room_.berths) releaseAbove(berth.rows, shares.rows / 2);
     for (CovarianceRoom::Berth& berth : room_.berths) reserveRows(berth, plan.limits.rows);
   }
-  const int64_t termSlices = static_cast<int64_t>(plan.terms.size()), labelSlices = static_cast<int64_t>(plan.labels.size());
+  const int64_t termSlices = static_cast<int64_t>(plan.terms.size());
+  const int64_t labelSlices = static_cast<int64_t>(plan.labels.size());
   const int64_t together = std::max(std::min(termSlices, plan.mostSlices), std::min(labelSlices, plan.mostLabelSlices));
   if (!device_.plain) {
     room_.partial.reserve(static_cast<size_t>(together) * blockBytes, "partial sums");
@@ -216,15 +229,15 @@ void CudaCovariance::reserveRows(CovarianceRoom::Berth& berth, size_t bytes) {
   if (bytes <= berth.rows.bytes()) return;
   device_.copies.finish("copying to the device");
   device_.stream.finish("summing a batch");
-  const MemoryBudget& budget = device_.budget;
   CovarianceRoom::Berth& other = room_.berths[&berth == &room_.berths[0] ? 1 : 0];
   berth.rows.release();
-  if (budget.used + bytes > budget.limit) other.rows.release();
+  if (bytes > device_.budget.available()) other.rows.release();
   berth.rows.reserve(bytes, "the batch's rows");
 }
 
 void CudaCovariance::add(const qks_batch& in, const qks_cancel* cancel) {
   device_.use();
+  const Kept::Use use(room_);
   const BothFinished finished{device_};
   Batch& batch = room_.batch;
   prepareBatch(spec_, in, transfer_.pool(), batch);
@@ -382,6 +395,7 @@ void CudaCovariance::refuseNonFiniteRows(const PreparedBatch& b, const BatchRows
 
 void CudaCovariance::merge(const qks_moments& in) {
   device_.use();
+  const Kept::Use use(room_);
   const int64_t d = spec_.head_dim, heads = spec_.heads;
   std::vector<double> all(static_cast<size_t>(sumsCount()));
   for (int64_t c = 0; c < spec_.contrasts; c++)

@@ -23,8 +23,8 @@ struct ResidentRows {
 // Null for null.
 const ResidentRows* residentRows(const qks_rows* rows);
 
-// Memory of a context that batches use in turn.
-struct CovarianceRoom {
+// Memory that batches use in turn.
+struct CovarianceRoom final : Kept {
   // One of two that chunks take in turn: a chunk is copied into one while that in the other is summed.
   struct Berth {
     DeviceBuffer rows, indices;
@@ -36,8 +36,14 @@ struct CovarianceRoom {
   Berth berths[2];
   DeviceBuffer partial, labelSums, batchSums, flags;
   PinnedBuffer answer;
+
   explicit CovarianceRoom(MemoryBudget& budget)
-      : berths{Berth(budget), Berth(budget)}, partial(budget), labelSums(budget), batchSums(budget), flags(budget) {}
+      : Kept(budget), berths{Berth(budget), Berth(budget)}, partial(budget), labelSums(budget), batchSums(budget),
+        flags(budget) {}
+  // Of what a batch needs beside its sums.
+  size_t workingBytes() const;
+  size_t bytes() const override { return workingBytes() + batchSums.bytes() + flags.bytes(); }
+  void release() override;
 };
 
 class CudaCovariance {

@@ -15,14 +15,33 @@ std::string mebibytes(size_t bytes) { return std::to_string((bytes + (1 << 20) -
 
 }  // namespace
 
+size_t MemoryBudget::available() const {
+  size_t bytes = limit - std::min(limit, used);
+  for (const Kept* some : kept)
+    if (!some->inUse_) bytes += some->bytes();
+  return std::min(limit, bytes);
+}
+
+void MemoryBudget::releaseIdle() {
+  for (Kept* some : kept)
+    if (!some->inUse_) some->release();
+}
+
 void DeviceBuffer::reserve(size_t bytes, const char* what) {
   if (bytes <= bytes_) return;
   release();
-  const MemoryBudget& budget = *budget_;
+  MemoryBudget& budget = *budget_;
+  if (budget.used + bytes > budget.limit) budget.releaseIdle();
   if (budget.used + bytes > budget.limit)
     fail(QKS_E_OUT_OF_MEMORY, std::string(what) + " needs " + mebibytes(bytes) + " of GPU memory; " +
                                   mebibytes(budget.used) + " of " + mebibytes(budget.limit) + " are in use");
-  const cudaError_t error = cudaMalloc(&data_, bytes);
+  cudaError_t error = cudaMalloc(&data_, bytes);
+  if (error == cudaErrorMemoryAllocation) {
+    // Others use the device too.
+    budget.releaseIdle();
+    cudaGetLastError();
+    error = cudaMalloc(&data_, bytes);
+  }
   if (error != cudaSuccess) {
     data_ = nullptr;
     cudaGetLastError();  // the next call starts without it
@@ -33,7 +52,7 @@ void DeviceBuffer::reserve(size_t bytes, const char* what) {
              mebibytes(free) + " of " + mebibytes(total) + " are free)");
   }
   bytes_ = bytes;
-  budget_->used += bytes;
+  budget.used += bytes;
 }
 
 void DeviceBuffer::release() {

@@ -1,5 +1,5 @@
-// What goes to the device of a chunk beside its rows: its terms and labels as arrays, with rows as slots (batch_rows.h),
-// and the launches that sum it. Written where it is copied from.
+// What goes to the device of a chunk beside its rows: its terms and labels as arrays, with rows as slots
+// (batch_rows.h), and the launches that sum it. Written where it is copied from.
 #pragma once
 
 #include <algorithm>

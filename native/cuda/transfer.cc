@@ -71,20 +71,48 @@ void Transfer::rows(const RowView& view, int64_t heads, int64_t d, const int32_t
   }
 }
 
-void Transfer::bytes(const void* from, size_t count, void* to) {
-  follow(device_.copies, device_.stream, before_);
+void Transfer::copyOnHost(void* to, const void* from, size_t count) {
+  pool_.run(0, static_cast<int64_t>((count + kTaskBytes - 1) / kTaskBytes), [&](int64_t task, int) {
+    const size_t at = static_cast<size_t>(task) * kTaskBytes;
+    std::memcpy(static_cast<char*>(to) + at, static_cast<const char*>(from) + at, std::min(kTaskBytes, count - at));
+  });
+}
+
+void Transfer::bytesBeside(const void* from, size_t count, void* to) {
   for (size_t first = 0; first < count; first += kPieceBytes) {
     const size_t here = std::min(kPieceBytes, count - first);
     Piece& piece = nextPiece(kPieceBytes);
-    char* memory = piece.memory.get<char>();
-    const char* source = static_cast<const char*>(from) + first;
-    pool_.run(0, static_cast<int64_t>((here + kTaskBytes - 1) / kTaskBytes), [&](int64_t task, int) {
-      const size_t at = static_cast<size_t>(task) * kTaskBytes;
-      std::memcpy(memory + at, source + at, std::min(kTaskBytes, here - at));
-    });
+    copyOnHost(piece.memory.get<char>(), static_cast<const char*>(from) + first, here);
     send(piece, here, static_cast<char*>(to) + first);
   }
-  follow(device_.stream, device_.copies, done_);
+}
+
+void Transfer::bytes(const void* from, size_t count, void* to) {
+  bytesBeside(from, count, to);
+  follow(device_.stream, device_.copies, arrived_);
+}
+
+void Transfer::fetch(const void* from, size_t count, void* to, const Event& ready) {
+  check(cudaStreamWaitEvent(device_.copies, ready, 0), "waiting for an event");
+  // Of the piece that is on its way while the next one is asked for.
+  Piece* before = nullptr;
+  auto land = [&](size_t end) {
+    if (!before) return;
+    check(cudaEventSynchronize(before->copied), "copying to the host");
+    const size_t first = (end - 1) / kPieceBytes * kPieceBytes;
+    copyOnHost(static_cast<char*>(to) + first, before->memory.get<char>(), end - first);
+  };
+  for (size_t first = 0; first < count; first += kPieceBytes) {
+    Piece& piece = nextPiece(kPieceBytes);
+    check(cudaMemcpyAsync(piece.memory.get<char>(), static_cast<const char*>(from) + first,
+                          std::min(kPieceBytes, count - first), cudaMemcpyDeviceToHost, device_.copies),
+          "copying to the host");
+    check(cudaEventRecord(piece.copied, device_.copies), "recording a copy");
+    piece.busy = true;
+    land(first);
+    before = &piece;
+  }
+  land(count);
 }
 
 }  // namespace qkspace

@@ -22,11 +22,16 @@ class Transfer {
   // caller sees to it that `to` is free by then, and that nobody reads it before. Failure QKS_E_ABORTED when cancelled.
   void rows(const RowView& view, int64_t heads, int64_t d, const int32_t* wanted, int64_t count, char* to,
             const qks_cancel* cancel);
-  // Plain bytes; `from` may change after the call. They are written behind what was put into device.stream before,
-  // and what is put there afterwards finds them.
+  // Plain bytes; `from` may change after the call. What is put into device.stream afterwards finds them.
   void bytes(const void* from, size_t count, void* to);
-  // The same from page-locked memory, into device.copies as `rows`: `from` may change when the copy is done.
+  // The same into device.copies and no more, as `rows`.
+  void bytesBeside(const void* from, size_t count, void* to);
+  // From page-locked memory, into device.copies as `rows`: `from` may change when the copy is done.
   void pinned(const void* from, size_t count, void* to);
+
+  // Back to the host, beside what is put into device.stream after `ready` was recorded there. Returns when all has
+  // arrived.
+  void fetch(const void* from, size_t count, void* to, const Event& ready);
 
   Pool& pool() { return pool_; }
 
@@ -38,13 +43,14 @@ class Transfer {
   };
   Piece& nextPiece(size_t bytes);
   void send(Piece& piece, size_t bytes, char* to);
+  void copyOnHost(void* to, const void* from, size_t count);
 
   Device& device_;
   Pool& pool_;
   static constexpr int kPieces = 3;
   Piece pieces_[kPieces];
   int turn_ = 0;
-  Event before_, done_;
+  Event arrived_;
 };
 
 }  // namespace qkspace

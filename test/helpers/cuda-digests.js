@@ -16,10 +16,12 @@ function digest(...arrays) {
 }
 
 async function moments(...batches) {
-  const cov = new QKCovariance(spec)
+  const [cov, merged] = [new QKCovariance(spec), new QKCovariance(spec)]
   for (const batch of batches) await cov.add(batch)
-  const { positive, negative } = await cov.moments()
+  await merged.merge(cov)
+  const { positive, negative } = await merged.moments()
   cov.dispose()
+  merged.dispose()
   return digest(...[positive, negative].flatMap((side) => [side.weight, side.q, side.k, side.qk]))
 }
 
@@ -47,10 +49,7 @@ const pairs = {
   },
 }
 
-const resident = {
-  q: await uploadRows(tensor([1, 300, 4, 16], { seed: 5 }), { backend }),
-  k: await uploadRows(tensor([1, 300, 2, 16], { seed: 6 }), { backend }),
-}
+const resident = { q: await uploadRows(pairs.q, { backend }), k: await uploadRows(pairs.k, { backend }) }
 const some = { ...terms(60, 300, 300, { seed: 7 }), contrast: undefined }
 
 const next = normal(8)
@@ -59,7 +58,7 @@ const matrices = Float64Array.from({ length: 40 * 12 * 10 }, next)
 const out = {
   scattered: await moments(scattered(9), scattered(10)),
   pairs: await moments(pairs),
-  resident: await moments({ ...resident, terms: terms(3000, 300, 300, { contrasts: 2 }) }),
+  resident: await moments({ ...resident, terms: pairs.terms }),
 }
 const nulls = await nullSingularValues({ ...resident, terms: some, draws: 5, seed: 1, backend })
 out.nulls = digest(nulls.observed, nulls.permuted)
