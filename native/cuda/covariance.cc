@@ -36,7 +36,8 @@ constexpr size_t kRowsThatStay = size_t{64} << 20, kRowsThatGo = size_t{1} << 30
 // Indices of a chunk: some 300,000 pairs, so that a launch does not keep `cancel` waiting.
 constexpr size_t kMostIndices = size_t{16} << 20;
 
-size_t aligned(size_t bytes) { return (bytes + 255) / 256 * 256; }
+constexpr size_t kAlignment = 256;
+size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
 
 void releaseAbove(DeviceBuffer& buffer, size_t bytes) {
   if (buffer.bytes() > bytes) buffer.release();
@@ -202,7 +203,8 @@ CudaCovariance::Plan CudaCovariance::planOf(const PreparedBatch& b, const BatchR
   plan.keysAt = q.resident() ? 0 : aligned(static_cast<size_t>(rows.q) * q.rowBytes());
   const size_t all = plan.keysAt + (k.resident() ? 0 : static_cast<size_t>(rows.k) * k.rowBytes());
   const bool stay = all <= shares.rows;
-  plan.limits = {stay ? kRowsThatStay : std::min(kRowsThatGo, shares.rows / 2), shares.indices, stay};
+  const size_t berthRows = std::min(kRowsThatGo, shares.rows / 2);
+  plan.limits = {stay ? kRowsThatStay : berthRows - std::min(kAlignment, berthRows), shares.indices, stay};
 
   auto &first = room_.berths[0].rows, &second = room_.berths[1].rows;
   if (stay) {
@@ -211,7 +213,7 @@ CudaCovariance::Plan CudaCovariance::planOf(const PreparedBatch& b, const BatchR
     reserveRows(room_.berths[0], all);
   } else {
     for (CovarianceRoom::Berth& berth : room_.berths) releaseAbove(berth.rows, shares.rows / 2);
-    for (CovarianceRoom::Berth& berth : room_.berths) reserveRows(berth, plan.limits.rows);
+    for (CovarianceRoom::Berth& berth : room_.berths) reserveRows(berth, berthRows);
   }
   const int64_t termSlices = static_cast<int64_t>(plan.terms.size());
   const int64_t labelSlices = static_cast<int64_t>(plan.labels.size());

@@ -31,12 +31,12 @@ const k = tensor([1, ROWS, 2, 16], { seed: 2, layout: 'BHTd' })
 const scattered = (seed) => ({
   q,
   k,
-  terms: terms(6000, ROWS, ROWS, { contrasts: 2, most: 3, weights: true, counterfactual: true, seed }),
+  terms: terms(5000, ROWS, ROWS, { contrasts: 2, most: 3, weights: true, counterfactual: true, seed }),
   labels: [0, 1, 2, 3].map((i) => sequence(400, { first: 2000 * i, contrast: i % 2, seed: i })),
 })
 
 // So many pairs that their indices come in several chunks, each of which reads some rows that none before did.
-const [PAIRS, PAIR_ROWS] = [24_000, 2400]
+const [PAIRS, PAIR_ROWS] = [16_000, 1600]
 const ascending = Int32Array.from({ length: PAIRS }, (_, i) => Math.floor((i * PAIR_ROWS) / PAIRS))
 const offsets = Int32Array.from({ length: PAIRS + 1 }, (_, i) => i)
 const pairs = {
