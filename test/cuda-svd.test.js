@@ -11,7 +11,10 @@ const SOURCES = [
   'native/cuda/svd.cu',
   'native/cuda/spectral.cu',
   'native/cuda/device.cc',
+  'native/cuda/transfer.cc',
+  'native/common/pool.cc',
   'test/cuda-on-host/cuda_on_host.cc',
+  'test/cuda-on-host/streams_on_host.cc',
   'test/cuda-on-host/svd_test.cc',
 ]
 const run = promisify(execFile)

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <string>
 
+#include "common/blocks.h"
 #include "common/status.h"
 
 namespace qkspace {
@@ -61,94 +62,122 @@ RowView checkTensor(const qks_tensor& t, int64_t heads, int64_t d, const char* n
 
 namespace {
 
-void checkRows(const int32_t* rows, int64_t count, int64_t limit, const char* name) {
-  for (int64_t i = 0; i < count; i++)
-    if (rows[i] < 0 || rows[i] >= limit)
-      fail(QKS_E_RANGE, std::string(name) + "[" + str(i) + "] is " + str(rows[i]) + ", expected a row from 0 to " +
-                            str(limit - 1));
+void checkRows(const Blocks& blocks, const int32_t* rows, int64_t limit, const char* name) {
+  const int64_t i = blocks.first([=](int64_t i) { return rows[i] < 0 || rows[i] >= limit; });
+  if (i >= 0)
+    fail(QKS_E_RANGE, std::string(name) + "[" + str(i) + "] is " + str(rows[i]) + ", expected a row from 0 to " +
+                          str(limit - 1));
 }
 
-void checkWeights(const float* weights, int64_t count, const char* name) {
+void checkWeights(const Blocks& blocks, const float* weights, const char* name) {
   if (!weights) return;
-  for (int64_t i = 0; i < count; i++)
-    if (!std::isfinite(weights[i]) || weights[i] < 0)
-      fail(QKS_E_ARGUMENT, std::string(name) + "[" + str(i) + "] is " + std::to_string(weights[i]) +
-                               ", expected a finite weight that is not negative");
+  const int64_t i = blocks.first([=](int64_t i) { return !std::isfinite(weights[i]) || weights[i] < 0; });
+  if (i >= 0)
+    fail(QKS_E_ARGUMENT, std::string(name) + "[" + str(i) + "] is " + std::to_string(weights[i]) +
+                             ", expected a finite weight that is not negative");
 }
 
-void checkOffsets(const int32_t* offsets, int64_t terms, int64_t keys, const char* name) {
+void checkOffsets(const Blocks& terms, const int32_t* offsets, int64_t count, int64_t keys, const char* name) {
   if (offsets[0] != 0) fail(QKS_E_RANGE, std::string(name) + "[0] is " + str(offsets[0]) + ", expected 0");
-  for (int64_t t = 0; t < terms; t++) {
-    if (offsets[t + 1] < offsets[t])
-      fail(QKS_E_RANGE, std::string(name) + " falls at index " + str(t + 1) + " (" + str(offsets[t]) + " to " +
-                            str(offsets[t + 1]) + ")");
-    if (offsets[t + 1] == offsets[t])
-      fail(QKS_E_EMPTY_SET, std::string(name) + ": term " + str(t) + " has no keys");
-  }
-  if (offsets[terms] != keys)
-    fail(QKS_E_RANGE, std::string(name) + " ends at " + str(offsets[terms]) + ", expected " + str(keys));
+  const int64_t t = terms.first([=](int64_t t) { return offsets[t + 1] <= offsets[t]; });
+  if (t >= 0 && offsets[t + 1] < offsets[t])
+    fail(QKS_E_RANGE, std::string(name) + " falls at index " + str(t + 1) + " (" + str(offsets[t]) + " to " +
+                          str(offsets[t + 1]) + ")");
+  if (t >= 0) fail(QKS_E_EMPTY_SET, std::string(name) + ": term " + str(t) + " has no keys");
+  if (offsets[count] != keys)
+    fail(QKS_E_RANGE, std::string(name) + " ends at " + str(offsets[count]) + ", expected " + str(keys));
 }
 
-void prepareTerms(const qks_spec& spec, const qks_terms& in, Batch& out) {
+// Terms in order of contrast, stable.
+void orderTerms(const Blocks& blocks, const int32_t* contrast, size_t contrasts, Batch& out) {
+  // Terms of a contrast in each block; then where the block's first goes.
+  std::vector<int64_t> next(static_cast<size_t>(blocks.blocks()) * contrasts, 0);
+  auto of = [&](int64_t block) { return next.data() + static_cast<size_t>(block) * contrasts; };
+  blocks.each([&](int64_t block, int64_t from, int64_t to) {
+    for (int64_t t = from; t < to; t++) of(block)[contrast[t]]++;
+  });
+  int64_t at = 0;
+  for (size_t c = 0; c < contrasts; c++) {
+    out.start[c] = at;
+    for (int64_t block = 0; block < blocks.blocks(); block++) {
+      const int64_t here = of(block)[c];
+      of(block)[c] = at;
+      at += here;
+    }
+    out.terms[c] += static_cast<double>(at - out.start[c]);
+  }
+  out.start[contrasts] = at;
+  blocks.each([&](int64_t block, int64_t from, int64_t to) {
+    for (int64_t t = from; t < to; t++)
+      out.order[static_cast<size_t>(of(block)[contrast[t]]++)] = static_cast<int32_t>(t);
+  });
+}
+
+void prepareTerms(const qks_spec& spec, const qks_terms& in, Pool& pool, Batch& out) {
   PreparedBatch& v = out.view;
   const int64_t n = in.count;
+  const size_t contrasts = static_cast<size_t>(spec.contrasts);
   if (n < 0 || n > kMaxRows) fail(QKS_E_SHAPE, "terms: the number of terms is out of range");
-  out.start.assign(static_cast<size_t>(spec.contrasts) + 1, 0);
+  out.start.assign(contrasts + 1, 0);
   out.order.clear();
   if (n == 0) return;
-  for (int64_t t = 0; t < n; t++) {
-    if (in.contrast[t] < 0 || in.contrast[t] >= spec.contrasts)
-      fail(QKS_E_RANGE, "contrast[" + str(t) + "] is " + str(in.contrast[t]) + ", expected 0 to " +
-                            str(spec.contrasts - 1));
-    out.start[static_cast<size_t>(in.contrast[t]) + 1]++;
-  }
-  checkRows(in.query, n, v.q.rows, "query");
-  if (in.query_neg != in.query) checkRows(in.query_neg, n, v.q.rows, "queryNeg");
-  checkOffsets(in.pos_offsets, n, in.pos_count, "posOffsets");
-  checkOffsets(in.neg_offsets, n, in.neg_count, "negOffsets");
-  checkRows(in.pos, in.pos_count, v.k.rows, "pos");
-  checkRows(in.neg, in.neg_count, v.k.rows, "neg");
-  checkWeights(in.weights, n, "weights");
-  checkWeights(in.pos_weights, in.pos_count, "posWeights");
-  checkWeights(in.neg_weights, in.neg_count, "negWeights");
+  const Blocks terms(pool, spec.threads, n, std::max<int64_t>(16384, 4 * spec.contrasts));
+  const Blocks positive(pool, spec.threads, in.pos_count), negative(pool, spec.threads, in.neg_count);
+  const int64_t wrong = terms.first([&](int64_t t) { return in.contrast[t] < 0 || in.contrast[t] >= spec.contrasts; });
+  if (wrong >= 0)
+    fail(QKS_E_RANGE, "contrast[" + str(wrong) + "] is " + str(in.contrast[wrong]) + ", expected 0 to " +
+                          str(spec.contrasts - 1));
+  checkRows(terms, in.query, v.q.rows, "query");
+  if (in.query_neg != in.query) checkRows(terms, in.query_neg, v.q.rows, "queryNeg");
+  checkOffsets(terms, in.pos_offsets, n, in.pos_count, "posOffsets");
+  checkOffsets(terms, in.neg_offsets, n, in.neg_count, "negOffsets");
+  checkRows(positive, in.pos, v.k.rows, "pos");
+  checkRows(negative, in.neg, v.k.rows, "neg");
+  checkWeights(terms, in.weights, "weights");
+  checkWeights(positive, in.pos_weights, "posWeights");
+  checkWeights(negative, in.neg_weights, "negWeights");
 
-  for (size_t c = 0; c < static_cast<size_t>(spec.contrasts); c++) out.start[c + 1] += out.start[c];
   out.order.resize(static_cast<size_t>(n));
-  std::vector<int64_t> next(out.start.begin(), out.start.end() - 1);
-  for (int64_t t = 0; t < n; t++)
-    out.order[static_cast<size_t>(next[static_cast<size_t>(in.contrast[t])]++)] = static_cast<int32_t>(t);
+  orderTerms(terms, in.contrast, contrasts, out);
 
+  const bool mean = spec.estimator == QKS_PER_QUERY;
   for (int s = 0; s < 2; s++) {
     const int32_t* offsets = s == 0 ? in.pos_offsets : in.neg_offsets;
     const float* keyWeights = s == 0 ? in.pos_weights : in.neg_weights;
     out.keyScale[s].resize(static_cast<size_t>(n));
     out.queryScale[s].resize(static_cast<size_t>(n));
-    for (int64_t t = 0; t < n; t++) {
+    double* keyScale = out.keyScale[s].data();
+    double* queryScale = out.queryScale[s].data();
+    auto sumOf = [=](int64_t t) {
+      if (!keyWeights) return static_cast<double>(offsets[t + 1] - offsets[t]);
       double sum = 0;
-      if (keyWeights)
-        for (int32_t j = offsets[t]; j < offsets[t + 1]; j++) sum += static_cast<double>(keyWeights[j]);
-      else
-        sum = offsets[t + 1] - offsets[t];
-      if (!(sum > 0))
-        fail(QKS_E_ARGUMENT, std::string(s == 0 ? "posWeights" : "negWeights") + ": all weights of term " + str(t) +
-                                 " are zero");
-      const double w = in.weights ? static_cast<double>(in.weights[t]) : 1.0;
-      const bool mean = spec.estimator == QKS_PER_QUERY;
-      const double keyScale = mean ? w / sum : w;
-      const double queryScale = mean ? w : w * sum;
-      out.keyScale[s][static_cast<size_t>(t)] = keyScale;
-      out.queryScale[s][static_cast<size_t>(t)] = queryScale;
-      out.weight[s][static_cast<size_t>(in.contrast[t])] += spec.estimator == QKS_SUM ? w : queryScale;
-      out.largestGain = std::max({out.largestGain, keyScale * sum, queryScale});
-    }
-    v.side[s].query = s == 0 ? in.query : in.query_neg;
-    v.side[s].offsets = offsets;
-    v.side[s].keys = s == 0 ? in.pos : in.neg;
-    v.side[s].keyWeights = keyWeights;
-    v.side[s].keyScale = out.keyScale[s].data();
-    v.side[s].queryScale = out.queryScale[s].data();
+      for (int32_t j = offsets[t]; j < offsets[t + 1]; j++) sum += static_cast<double>(keyWeights[j]);
+      return sum;
+    };
+    const int64_t zero = keyWeights ? terms.first([&](int64_t t) { return !(sumOf(t) > 0); }) : -1;
+    if (zero >= 0)
+      fail(QKS_E_ARGUMENT, std::string(s == 0 ? "posWeights" : "negWeights") + ": all weights of term " + str(zero) +
+                               " are zero");
+    // Added block by block, in their order.
+    std::vector<double> weights(static_cast<size_t>(terms.blocks()) * contrasts, 0);
+    std::vector<double> gains(static_cast<size_t>(terms.blocks()), 0);
+    terms.each([&](int64_t block, int64_t from, int64_t to) {
+      double* weight = weights.data() + static_cast<size_t>(block) * contrasts;
+      double gain = 0;
+      for (int64_t t = from; t < to; t++) {
+        const double sum = sumOf(t), w = in.weights ? static_cast<double>(in.weights[t]) : 1.0;
+        keyScale[t] = mean ? w / sum : w;
+        queryScale[t] = mean ? w : w * sum;
+        weight[in.contrast[t]] += spec.estimator == QKS_SUM ? w : queryScale[t];
+        gain = std::max({gain, keyScale[t] * sum, queryScale[t]});
+      }
+      gains[static_cast<size_t>(block)] = gain;
+    });
+    for (size_t i = 0; i < weights.size(); i++) out.weight[s][i % contrasts] += weights[i];
+    for (const double gain : gains) out.largestGain = std::max(out.largestGain, gain);
+    v.side[s] = {s == 0 ? in.query : in.query_neg, offsets,    s == 0 ? in.pos : in.neg, keyWeights, keyScale,
+                 queryScale};
   }
-  for (int64_t t = 0; t < n; t++) out.terms[static_cast<size_t>(in.contrast[t])] += 1;
   out.rowsRead += 2 * n + in.pos_count + in.neg_count;
 }
 
@@ -160,7 +189,7 @@ void checkPositions(const int32_t* positions, int64_t count, const std::string& 
 }
 
 // Plans one sequence with counts only; the sums of keys are made per head by the kernel.
-void prepareRun(const qks_spec& spec, const qks_labels& in, int64_t index, Batch& out) {
+void prepareRun(const qks_spec& spec, const qks_labels& in, int64_t index, Pool& pool, Batch& out) {
   const std::string who = "labels[" + str(index) + "]";
   if (in.contrast < 0 || in.contrast >= spec.contrasts)
     fail(QKS_E_RANGE, who + ".contrast is " + str(in.contrast) + ", expected 0 to " + str(spec.contrasts - 1));
@@ -168,8 +197,8 @@ void prepareRun(const qks_spec& spec, const qks_labels& in, int64_t index, Batch
     fail(QKS_E_ARGUMENT, who + ".reach is unknown");
   if (in.query_count < 0 || in.key_count < 0 || in.query_count > kMaxRows || in.key_count > kMaxRows)
     fail(QKS_E_SHAPE, who + ": the number of queries or keys is out of range");
-  checkRows(in.query_rows, in.query_count, out.view.q.rows, (who + ".queryRows").c_str());
-  checkRows(in.key_rows, in.key_count, out.view.k.rows, (who + ".keyRows").c_str());
+  checkRows(Blocks(pool, spec.threads, in.query_count), in.query_rows, out.view.q.rows, (who + ".queryRows").c_str());
+  checkRows(Blocks(pool, spec.threads, in.key_count), in.key_rows, out.view.k.rows, (who + ".keyRows").c_str());
   checkPositions(in.query_positions, in.query_count, who + ".queryPositions");
   checkPositions(in.key_positions, in.key_count, who + ".keyPositions");
 
@@ -249,7 +278,7 @@ void checkHeads(const int32_t* wanted, int32_t count, int32_t heads) {
                             std::to_string(heads - 1));
 }
 
-void prepareBatch(const qks_spec& spec, const qks_batch& in, Batch& out) {
+void prepareBatch(const qks_spec& spec, const qks_batch& in, Pool& pool, Batch& out) {
   const size_t contrasts = static_cast<size_t>(spec.contrasts);
   out.terms.assign(contrasts, 0);
   out.skipped.assign(contrasts, 0);
@@ -266,11 +295,11 @@ void prepareBatch(const qks_spec& spec, const qks_batch& in, Batch& out) {
   v.contrasts = spec.contrasts;
   v.estimator = spec.estimator;
   v.allowNonFinite = spec.allow_non_finite;
-  prepareTerms(spec, in.terms, out);
+  prepareTerms(spec, in.terms, pool, out);
   out.runs.clear();
   out.labelTerms.clear();
   out.keyLabels.clear();
-  for (int64_t i = 0; i < in.label_count; i++) prepareRun(spec, in.labels[i], i, out);
+  for (int64_t i = 0; i < in.label_count; i++) prepareRun(spec, in.labels[i], i, pool, out);
   std::stable_sort(out.runs.begin(), out.runs.end(),
                    [](const LabelRun& a, const LabelRun& b) { return a.contrast < b.contrast; });
   out.runStart.assign(contrasts + 1, 0);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "common/label_index.h"
+#include "common/pool.h"
 #include "common/prepared_batch.h"
 
 namespace qkspace {
@@ -42,7 +43,7 @@ const qks_spec& checkSpec(const qks_spec& spec);
 // Throws a Failure for a head that is not one of `heads`.
 void checkHeads(const int32_t* wanted, int32_t count, int32_t heads);
 
-// Throws a Failure that names the array, the index and what was expected.
-void prepareBatch(const qks_spec& spec, const qks_batch& in, Batch& out);
+// Throws a Failure that names the array, the index and what was expected. The result does not depend on the threads.
+void prepareBatch(const qks_spec& spec, const qks_batch& in, Pool& pool, Batch& out);
 
 }  // namespace qkspace

@@ -138,7 +138,7 @@ std::vector<BatchPart> Covariance::partsOf(const PreparedBatch& b, double bytesE
 
 void Covariance::add(const qks_batch& in, const qks_cancel* cancel) {
   Batch& batch = workspace_.batch;
-  prepareBatch(spec_, in, batch);
+  prepareBatch(spec_, in, pool_, batch);
   const PreparedBatch& b = batch.view;
   const int64_t heads = spec_.heads, contrasts = spec_.contrasts;
 

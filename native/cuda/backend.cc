@@ -36,10 +36,11 @@ struct qks_context {
   qkspace::Device device;
   qkspace::Transfer transfer;
   qkspace::CovarianceRoom room;
+  qkspace::SvdRoom svdRoom;
   std::string uuid, driver, runtime, capability;
 
   qks_context(int index, size_t memory, int threads)
-      : pool(threads), device(index, memory), transfer(device, pool), room(device.budget) {
+      : pool(threads), device(index, memory), transfer(device, pool), room(device.budget), svdRoom(device.budget) {
     int version = 0;
     qkspace::check(cudaDriverGetVersion(&version), "reading the driver's version");
     driver = versionText(version);
@@ -190,7 +191,7 @@ int32_t svd(qks_context* context, const qks_svd_request* request, const qks_canc
   return guarded(error, [&] {
     context->device.use();
     auto result = std::make_unique<qks_decomposition>();
-    decompose(context->device, *request, cancel, *summary, result->result);
+    decompose(context->device, context->transfer, context->svdRoom, *request, cancel, *summary, result->result);
     *out = result.release();
   });
 }

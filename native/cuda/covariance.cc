@@ -1,10 +1,26 @@
+// A batch is summed chunk by chunk (chunks.h). While a chunk is summed in device.stream, the next one is on its way in
+// device.copies, and the one after that is planned by the host and written to page-locked memory; the streams wait for
+// each other by events, the host for nothing but page-locked memory:
+//
+//   host     plan 0, fill 0 | plan 1, fill 1 | plan 2, fill 2 | ..
+//   copies             0    |           1    |           2    | ..    chunk i starts when i - 2 is summed
+//   stream                        sum 0      |     sum 1      | ..    chunk i starts when i has arrived
+//
+// What the limit leaves beside the sums, resident tensors and the like is divided so:
+//
+//   1/2    rows: all that the batch can read, each brought once, if they fit; otherwise two berths of 1/4
+//   2/16   indices of two chunks
+//   1/8    partial sums of a launch
+//   1/8    running sums of labels
+//   1/8    stays free
+//
+// Each is capped. One term or label run that is larger than its share still goes through while the rest leaves room.
 #include "cuda/covariance.h"
 
 #include <algorithm>
-#include <cmath>
-#include <cstring>
 #include <string>
 
+#include "cuda/host_rows.h"
 #include "cuda/sent_batch.h"
 #include "cuda/slices.h"
 
@@ -14,10 +30,98 @@ namespace {
 // Partial sums of a launch take at most this, so that they stay near the cache that their sum is read from.
 constexpr size_t kMostPartial = size_t{256} << 20;
 constexpr size_t kMostLabelSums = size_t{512} << 20;
-// Rows that a batch reads are gathered on the host where they are fewer than three quarters of all.
-constexpr int64_t kGatherNumerator = 3, kGatherDenominator = 4;
+// Rows of a chunk: enough for launches that are worth their while, where no row is brought twice; where rows of
+// earlier chunks go, the more a chunk has, the fewer are brought again.
+constexpr size_t kRowsThatStay = size_t{64} << 20, kRowsThatGo = size_t{1} << 30;
+// Indices of a chunk: some 300,000 pairs, so that a launch does not keep `cancel` waiting.
+constexpr size_t kMostIndices = size_t{16} << 20;
+
+constexpr size_t kAlignment = 256;
+size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+void releaseAbove(DeviceBuffer& buffer, size_t bytes) {
+  if (buffer.bytes() > bytes) buffer.release();
+}
+
+// Nothing that was put into the streams is left when it goes, whatever happened.
+struct BothFinished {
+  const Device& device;
+  ~BothFinished() {
+    cudaStreamSynchronize(device.copies);
+    cudaStreamSynchronize(device.stream);
+  }
+};
+
+int64_t termsOf(const PreparedBatch& b) { return b.start[b.contrasts]; }
+int64_t runsOf(const PreparedBatch& b) { return b.runStart[b.contrasts]; }
+
+BatchRows rowsOf(const RowView& view, const qks_tensor& tensor) {
+  const ResidentRows* resident = residentRows(tensor.rows);
+  return {view, static_cast<int32_t>(tensor.shape[2]), static_cast<int32_t>(tensor.shape[3]),
+          resident ? resident->data.get<void>() : nullptr};
+}
+
+// No more rows than this are read: all that there are, or all that terms and runs name.
+struct MostRows {
+  int64_t q, k;
+  explicit MostRows(const PreparedBatch& b) : q(2 * termsOf(b)), k(0) {
+    if (termsOf(b) > 0)
+      for (const TermSide& side : b.side) k += side.offsets[termsOf(b)];
+    for (int64_t r = 0; r < runsOf(b); r++) {
+      q += b.runs[r].termCount;
+      k += b.runs[r].keyCount;
+    }
+    q = std::min(q, b.q.rows);
+    k = std::min(k, b.k.rows);
+  }
+};
+
+// Rows that the batch reads, ascending.
+std::vector<int32_t> listed(const std::vector<uint8_t>& read) {
+  std::vector<int32_t> rows;
+  for (size_t row = 0; row < read.size(); row++)
+    if (read[row]) rows.push_back(static_cast<int32_t>(row));
+  return rows;
+}
+
+std::vector<int32_t> queriesRead(const PreparedBatch& b) {
+  std::vector<uint8_t> read(static_cast<size_t>(b.q.rows), 0);
+  for (int64_t t = 0; t < termsOf(b); t++)
+    for (const TermSide& side : b.side) read[static_cast<size_t>(side.query[t])] = 1;
+  for (int64_t r = 0; r < runsOf(b); r++)
+    for (int64_t i = 0; i < b.runs[r].termCount; i++) read[static_cast<size_t>(b.runs[r].terms[i].queryRow)] = 1;
+  return listed(read);
+}
+
+std::vector<int32_t> keysRead(const PreparedBatch& b) {
+  std::vector<uint8_t> read(static_cast<size_t>(b.k.rows), 0);
+  if (termsOf(b) > 0)
+    for (const TermSide& side : b.side)
+      for (int32_t j = 0; j < side.offsets[termsOf(b)]; j++) read[static_cast<size_t>(side.keys[j])] = 1;
+  for (int64_t r = 0; r < runsOf(b); r++) {
+    const LabelRun& run = b.runs[r];
+    const int64_t keys = run.termCount > 0 ? run.terms[run.termCount - 1].keysBefore : 0;
+    for (int64_t j = 0; j < keys; j++)
+      if (run.keyLabels[j] >= 0) read[static_cast<size_t>(run.keyRows[j])] = 1;
+  }
+  return listed(read);
+}
 
 }  // namespace
+
+size_t CovarianceRoom::workingBytes() const {
+  size_t bytes = partial.bytes() + labelSums.bytes();
+  for (const Berth& berth : berths) bytes += berth.rows.bytes() + berth.indices.bytes();
+  return bytes;
+}
+
+void CovarianceRoom::release() {
+  for (Berth& berth : berths) {
+    berth.rows.release();
+    berth.indices.release();
+  }
+  for (DeviceBuffer* buffer : {&partial, &labelSums, &batchSums, &flags}) buffer->release();
+}
 
 ResidentRows::ResidentRows(Device& device, Transfer& transfer, const qks_tensor& tensor, const qks_cancel* cancel)
     : data(device.budget), shape(tensor) {
@@ -29,90 +133,20 @@ ResidentRows::ResidentRows(Device& device, Transfer& transfer, const qks_tensor&
   shape.data = nullptr;
 }
 
-// One tensor of a batch: which of its rows are read, and where they are on the device.
-struct CudaCovariance::Rows {
-  const RowView& view;
-  int32_t heads, d;
-  const ResidentRows* resident;
-  DeviceBuffer& room;
-  std::vector<int32_t> used;    // rows that the batch reads, ascending
-  std::vector<int32_t> wanted;  // rows on the device, ascending; empty = all
-  std::vector<int32_t> slot;    // of a row, where not all are there
-
-  Rows(const qks_tensor& tensor, const RowView& view, DeviceBuffer& room)
-      : view(view), heads(static_cast<int32_t>(tensor.shape[2])), d(static_cast<int32_t>(tensor.shape[3])),
-        resident(residentRows(tensor.rows)), room(room) {}
-
-  size_t rowBytes() const { return static_cast<size_t>(heads) * static_cast<size_t>(d) * elementSize(view.dtype); }
-  DeviceRows onDevice() const {
-    return {resident ? resident->data.get<void>() : room.get<void>(), view.dtype, heads, d};
-  }
-  int32_t at(int32_t row) const { return slot.empty() ? row : slot[static_cast<size_t>(row)]; }
-
-  // Brings `rows` (ascending; null = those that the batch reads) to the device.
-  void bring(Transfer& transfer, const std::vector<int32_t>* rows, const qks_cancel* cancel) {
-    if (resident) return;
-    const std::vector<int32_t>& some = rows ? *rows : used;
-    const bool all = !rows && static_cast<int64_t>(some.size()) * kGatherDenominator >= view.rows * kGatherNumerator;
-    wanted = all ? std::vector<int32_t>() : some;
-    slot.clear();
-    if (!all) {
-      slot.resize(static_cast<size_t>(view.rows));
-      for (size_t i = 0; i < some.size(); i++) slot[static_cast<size_t>(some[i])] = static_cast<int32_t>(i);
-    }
-    const int64_t count = all ? view.rows : static_cast<int64_t>(some.size());
-    room.reserve(std::max<size_t>(1, static_cast<size_t>(count) * rowBytes()), "the batch's rows");
-    transfer.rows(view, heads, d, all ? nullptr : wanted.data(), count, room.get<char>(), cancel);
-  }
+// What the device's memory has for each purpose.
+struct CudaCovariance::Shares {
+  size_t rows, indices, partial, labelSums;
 };
 
-// Explicit terms [from, to) in order of contrast, and label runs, that are summed together; with the rows that they
-// read where not all of the batch's are on the device at once.
-struct CudaCovariance::Chunk {
-  int64_t termFrom = 0, termTo = 0, runFrom = 0, runTo = 0;
-  bool whole = true;
-  std::vector<int32_t> qRows, kRows;
+// What all chunks of a batch have in common.
+struct CudaCovariance::Plan {
+  bool pairs16 = false;
+  std::vector<Slice> terms, labels;
+  int32_t mostLabels = 1;
+  int64_t mostSlices = 1, mostLabelSlices = 1;  // of a launch
+  size_t keysAt = 0;                            // where all rows stay: behind the queries
+  ChunkLimits limits{};
 };
-
-namespace {
-
-// Calls `query` and `key` with every row that term `order[i]` reads.
-template <typename Query, typename Key>
-void rowsOfTerm(const PreparedBatch& b, int64_t i, Query&& query, Key&& key) {
-  const int32_t t = b.order[i];
-  for (const TermSide& side : b.side) {
-    query(side.query[t]);
-    for (int32_t j = side.offsets[t]; j < side.offsets[t + 1]; j++) key(side.keys[j]);
-  }
-}
-
-template <typename Query, typename Key>
-void rowsOfRun(const LabelRun& run, Query&& query, Key&& key) {
-  if (run.termCount == 0) return;
-  for (int64_t i = 0; i < run.termCount; i++) query(run.terms[i].queryRow);
-  const int64_t keys = run.terms[run.termCount - 1].keysBefore;
-  for (int64_t j = 0; j < keys; j++)
-    if (run.keyLabels[j] >= 0) key(run.keyRows[j]);
-}
-
-// Which rows have been met, and the list of them.
-struct Met {
-  std::vector<uint8_t> seen;
-  std::vector<int32_t> rows;
-  explicit Met(int64_t count) : seen(static_cast<size_t>(count), 0) {}
-  void operator()(int32_t row) {
-    if (seen[static_cast<size_t>(row)]) return;
-    seen[static_cast<size_t>(row)] = 1;
-    rows.push_back(row);
-  }
-  std::vector<int32_t> take() {
-    std::sort(rows.begin(), rows.end());
-    for (int32_t row : rows) seen[static_cast<size_t>(row)] = 0;
-    return std::move(rows);
-  }
-};
-
-}  // namespace
 
 CudaCovariance::CudaCovariance(const qks_spec& spec, Device& device, Transfer& transfer, CovarianceRoom& room)
     : spec_(checkSpec(spec)), shape_{spec.heads, spec.kv_heads, spec.head_dim}, device_(device), transfer_(transfer),
@@ -136,92 +170,105 @@ uint32_t CudaCovariance::readFlags() {
   return *room_.answer.get<uint32_t>();
 }
 
-// One chunk where everything fits beside what is there; otherwise as many terms a chunk as fit.
-std::vector<CudaCovariance::Chunk> CudaCovariance::chunksOf(const PreparedBatch& b, const Rows& q, const Rows& k) const {
-  Chunk all;
-  all.termTo = b.start[b.contrasts];
-  all.runTo = b.runStart[b.contrasts];
-  const MemoryBudget& budget = device_.budget;
-  const size_t free = budget.limit - std::min(budget.limit, budget.used) + room_.q.bytes() + room_.k.bytes();
-  // Indices, partial sums and running sums of labels have to fit too.
-  const size_t forRows = free / 2;
-  auto need = [](const Rows& rows, int64_t count) {
-    return rows.resident ? size_t{0} : static_cast<size_t>(count) * rows.rowBytes();
-  };
-  if (need(q, std::max<int64_t>(q.view.rows, 1)) + need(k, std::max<int64_t>(k.view.rows, 1)) <= forRows ||
-      (q.resident && k.resident))
-    return {all};
+CudaCovariance::Shares CudaCovariance::divideMemory() {
+  const size_t free = std::min(device_.budget.limit, device_.budget.available() + room_.workingBytes());
+  const Shares shares{free / 2, std::min(kMostIndices, free / 16), std::min(kMostPartial, free / 8),
+                      std::min(kMostLabelSums, free / 8)};
+  // Of batches that had more.
+  for (CovarianceRoom::Berth& berth : room_.berths) releaseAbove(berth.indices, shares.indices);
+  releaseAbove(room_.partial, shares.partial);
+  releaseAbove(room_.labelSums, shares.labelSums);
+  return shares;
+}
 
-  std::vector<Chunk> chunks;
-  Met queries(q.view.rows), keys(k.view.rows);
-  Chunk chunk;
-  chunk.whole = false;
-  auto size = [&] {
-    return need(q, static_cast<int64_t>(queries.rows.size())) + need(k, static_cast<int64_t>(keys.rows.size()));
+CudaCovariance::Plan CudaCovariance::planOf(const PreparedBatch& b, const BatchRows& q, const BatchRows& k) {
+  Plan plan;
+  plan.pairs16 = !device_.plain && b.q.dtype != QKS_F32 && b.q.dtype == b.k.dtype && spec_.head_dim % 8 == 0 &&
+                 onlyPairs(b, transfer_.pool());
+  const int64_t tiles = 2 * spec_.heads * static_cast<int64_t>(outputTiles(spec_.head_dim));
+  plan.terms = slicesOfTerms(b.start, b.contrasts, 0, termsOf(b), tiles, plan.pairs16 ? kPairSliceRows : kSliceRows);
+  plan.labels = slicesOfRuns(b.runs, 0, runsOf(b), tiles, kSliceRows);
+
+  const Shares shares = divideMemory();
+  const size_t blockBytes = static_cast<size_t>(blockOffset(1, 0, spec_.heads, 0, spec_.head_dim)) * sizeof(float);
+  for (int64_t r = 0; r < runsOf(b); r++) plan.mostLabels = std::max(plan.mostLabels, b.runs[r].labels);
+  auto most = [](size_t share, size_t each) {
+    return static_cast<int64_t>(std::max<size_t>(1, std::min<size_t>(65535, share / std::max<size_t>(1, each))));
   };
-  auto close = [&](int64_t term, int64_t run) {
-    chunk.termTo = term;
-    chunk.runTo = run;
-    if (chunk.termFrom == term && chunk.runFrom == run) return;
-    chunk.qRows = queries.take();
-    chunk.kRows = keys.take();
-    chunks.push_back(std::move(chunk));
-    chunk = Chunk();
-    chunk.whole = false;
-    chunk.termFrom = term;
-    chunk.runFrom = run;
-  };
-  for (int64_t i = 0; i < all.termTo; i++) {
-    rowsOfTerm(b, i, queries, keys);
-    // The next term may need as many rows as this one; a chunk ends while there is room for it.
-    if (size() > forRows / 2) close(i + 1, 0);
+  const size_t runningSums = static_cast<size_t>(labelRoom(shape_, plan.mostLabels)) * sizeof(double);
+  plan.mostSlices = most(shares.partial, blockBytes);
+  plan.mostLabelSlices = std::min(plan.mostSlices, most(shares.labelSums, runningSums));
+
+  const MostRows rows(b);
+  plan.keysAt = q.resident() ? 0 : aligned(static_cast<size_t>(rows.q) * q.rowBytes());
+  const size_t all = plan.keysAt + (k.resident() ? 0 : static_cast<size_t>(rows.k) * k.rowBytes());
+  const bool stay = all <= shares.rows;
+  const size_t berthRows = std::min(kRowsThatGo, shares.rows / 2);
+  plan.limits = {stay ? kRowsThatStay : berthRows - std::min(kAlignment, berthRows), shares.indices, stay};
+
+  auto &first = room_.berths[0].rows, &second = room_.berths[1].rows;
+  if (stay) {
+    releaseAbove(second, shares.rows - all);
+    releaseAbove(first, shares.rows - second.bytes());
+    reserveRows(room_.berths[0], all);
+  } else {
+    for (CovarianceRoom::Berth& berth : room_.berths) releaseAbove(berth.rows, shares.rows / 2);
+    for (CovarianceRoom::Berth& berth : room_.berths) reserveRows(berth, berthRows);
   }
-  for (int64_t r = 0; r < all.runTo; r++) {
-    rowsOfRun(b.runs[r], queries, keys);
-    if (size() > forRows / 2) close(all.termTo, r + 1);
+  const int64_t termSlices = static_cast<int64_t>(plan.terms.size());
+  const int64_t labelSlices = static_cast<int64_t>(plan.labels.size());
+  const int64_t together = std::max(std::min(termSlices, plan.mostSlices), std::min(labelSlices, plan.mostLabelSlices));
+  if (!device_.plain) {
+    room_.partial.reserve(static_cast<size_t>(together) * blockBytes, "partial sums");
+    room_.labelSums.reserve(static_cast<size_t>(std::min(labelSlices, plan.mostLabelSlices)) * runningSums,
+                            "running sums of labels");
   }
-  close(all.termTo, all.runTo);
-  return chunks;
+  return plan;
+}
+
+// Where both berths do not fit, the one that is asked for goes first.
+void CudaCovariance::reserveRows(CovarianceRoom::Berth& berth, size_t bytes) {
+  if (bytes <= berth.rows.bytes()) return;
+  device_.copies.finish("copying to the device");
+  device_.stream.finish("summing a batch");
+  CovarianceRoom::Berth& other = room_.berths[&berth == &room_.berths[0] ? 1 : 0];
+  berth.rows.release();
+  if (bytes > device_.budget.available()) other.rows.release();
+  berth.rows.reserve(bytes, "the batch's rows");
 }
 
 void CudaCovariance::add(const qks_batch& in, const qks_cancel* cancel) {
   device_.use();
+  const Kept::Use use(room_);
+  const BothFinished finished{device_};
   Batch& batch = room_.batch;
-  prepareBatch(spec_, in, batch);
+  prepareBatch(spec_, in, transfer_.pool(), batch);
   const PreparedBatch& b = batch.view;
-  Rows q(in.q, b.q, room_.q), k(in.k, b.k, room_.k);
-  {
-    Met queries(b.q.rows), keys(b.k.rows);
-    for (int64_t i = 0; i < b.start[b.contrasts]; i++) rowsOfTerm(b, i, queries, keys);
-    for (int64_t r = 0; r < b.runStart[b.contrasts]; r++) rowsOfRun(b.runs[r], queries, keys);
-    q.used = queries.take();
-    k.used = keys.take();
-  }
-  room_.flags.reserve(64, "flags");
   const size_t sumsBytes = static_cast<size_t>(sumsCount()) * sizeof(double);
-  const std::vector<Chunk> chunks = chunksOf(b, q, k);
+  room_.flags.reserve(64, "flags");
   room_.batchSums.reserve(sumsBytes, "the batch's sums");
   double* sums = room_.batchSums.get<double>();
-  check(cudaMemsetAsync(sums, 0, sumsBytes, device_.stream), "clearing the sums");
-  for (const Chunk& chunk : chunks) {
-    stopIfCancelled(cancel);
-    double* own = sums;
-    if (chunks.size() > 1) {
-      room_.chunkSums.reserve(sumsBytes, "the batch's sums");
-      own = room_.chunkSums.get<double>();
-      check(cudaMemsetAsync(own, 0, sumsBytes, device_.stream), "clearing the sums");
-    }
-    addChunk(b, chunk, q, k, own, cancel);
-    if (!spec_.allow_non_finite) {
-      const Stopwatch::Lap lap(device_.arithmetic, device_.stream);
-      check(cudaMemsetAsync(room_.flags.get<uint32_t>(), 0, sizeof(uint32_t), device_.stream), "clearing flags");
-      findNonFinite(device_.stream, own, sumsCount(), room_.flags.get<uint32_t>());
-    }
-    if (!spec_.allow_non_finite && readFlags() & kNotFinite) reportNonFinite(q, k);
-    if (own != sums) {
-      const Stopwatch::Lap lap(device_.arithmetic, device_.stream);
-      addSums(device_.stream, own, sumsCount(), sums);
-    }
+  uint32_t* flags = room_.flags.get<uint32_t>();
+  BatchRows q = rowsOf(b.q, in.q), k = rowsOf(b.k, in.k);
+  const Plan plan = planOf(b, q, k);
+  auto sumAnew = [&](bool exactly) {
+    check(cudaMemsetAsync(flags, 0, sizeof(uint32_t), device_.stream), "clearing flags");
+    check(cudaMemsetAsync(sums, 0, sumsBytes, device_.stream), "clearing the sums");
+    sum(b, plan, q, k, exactly, sums, cancel);
+    const Stopwatch::Lap lap(device_.arithmetic, device_.stream);
+    if (!spec_.allow_non_finite) findNonFinite(device_.stream, sums, sumsCount(), flags);
+  };
+  sumAnew(device_.plain);
+  uint32_t raised = readFlags();
+  if (raised & kBeyondF32) {
+    // Products that f32 cannot hold: everything again, in f64.
+    if (!spec_.allow_non_finite) refuseNonFiniteRows(b, q, k);
+    sumAnew(true);
+    raised = readFlags();
+  }
+  if (raised & kNotFinite) {
+    refuseNonFiniteRows(b, q, k);
+    fail(QKS_E_NON_FINITE, "a sum of products is beyond the range of float64");
   }
   stopIfCancelled(cancel);
   {
@@ -236,109 +283,121 @@ void CudaCovariance::add(const qks_batch& in, const qks_cancel* cancel) {
   }
 }
 
-void CudaCovariance::addChunk(const PreparedBatch& b, const Chunk& chunk, Rows& q, Rows& k, double* sums,
-                              const qks_cancel* cancel) {
-  q.bring(transfer_, chunk.whole ? nullptr : &chunk.qRows, cancel);
-  k.bring(transfer_, chunk.whole ? nullptr : &chunk.kRows, cancel);
-  auto slotOf = [](const Rows& rows) { return [&rows](int32_t row) { return rows.at(row); }; };
-  Blob blob;
-  const auto qSlot = slotOf(q);
-  const auto kSlot = slotOf(k);
-  const SentTerms terms(b, chunk.termFrom, chunk.termTo, qSlot, kSlot, blob);
-  const SentLabels labels(b, chunk.runFrom, chunk.runTo, qSlot, kSlot, blob);
-  const bool pairs16 = terms.pairs && b.q.dtype != QKS_F32 && b.q.dtype == b.k.dtype && spec_.head_dim % 8 == 0;
+void CudaCovariance::sum(const PreparedBatch& b, const Plan& plan, BatchRows& q, BatchRows& k, bool exactly,
+                         double* sums, const qks_cancel* cancel) {
+  Chunks chunks(b, plan.terms, plan.labels, plan.limits, q, k);
+  Chunk chunk;
+  for (int turn = 0; chunks.next(chunk); turn ^= 1) {
+    stopIfCancelled(cancel);
+    sumChunk(b, plan, chunk, room_.berths[turn], q, k, exactly, sums, cancel);
+  }
+}
 
-  const int64_t tiles = 2 * spec_.heads * static_cast<int64_t>(outputTiles(spec_.head_dim));
-  const std::vector<Slice> termSlices =
-      slicesOfTerms(b.start, b.contrasts, chunk.termFrom, chunk.termTo, tiles, pairs16 ? kPairSliceRows : kSliceRows);
-  const std::vector<Slice> labelSlices = slicesOfRuns(b.runs, chunk.runFrom, chunk.runTo, tiles, kSliceRows);
-  const size_t blockBytes = static_cast<size_t>(blockOffset(1, 0, spec_.heads, 0, spec_.head_dim)) * sizeof(float);
-  const int64_t mostSlices = std::max<int64_t>(1, std::min<int64_t>(65535, static_cast<int64_t>(kMostPartial / blockBytes)));
-  const int64_t room = labelRoom(shape_, labels.mostLabels);
-  const int64_t mostLabelSlices = std::max<int64_t>(
-      1, std::min(mostSlices, static_cast<int64_t>(kMostLabelSums / sizeof(double)) / std::max<int64_t>(1, room)));
-  const size_t termSlicesAt = blob.add(termSlices), labelSlicesAt = blob.add(labelSlices);
-  const std::vector<Wave> termWaves = wavesOf(termSlices, mostSlices, blob);
-  const std::vector<Wave> labelWaves = wavesOf(labelSlices, mostLabelSlices, blob);
-  const char* base = blob.send(transfer_, room_.indices);
+void CudaCovariance::sumChunk(const PreparedBatch& b, const Plan& plan, const Chunk& chunk,
+                              CovarianceRoom::Berth& berth, const BatchRows& q, const BatchRows& k, bool exactly,
+                              double* sums, const qks_cancel* cancel) {
+  check(cudaEventSynchronize(berth.indicesSent), "copying to the device");
+  Blob blob(berth.sentIndices);
+  const SentTerms terms(b, chunk.termFrom, chunk.termTo, q, k, transfer_.pool(), blob);
+  const SentLabels labels(b, chunk.runFrom, chunk.runTo, q, k, blob);
+  const size_t termSlicesAt = blob.add(chunk.terms), labelSlicesAt = blob.add(chunk.labels);
+  const std::vector<Wave> termWaves = wavesOf(chunk.terms, plan.mostSlices, blob);
+  const std::vector<Wave> labelWaves = wavesOf(chunk.labels, plan.mostLabelSlices, blob);
+  if (blob.bytes() > berth.indices.bytes()) {
+    device_.stream.finish("summing a batch");
+    berth.indices.reserve(std::max(blob.bytes(), std::min(plan.limits.indices, 2 * blob.bytes())),
+                          "the batch's indices");
+  }
+  const size_t keysAt = plan.limits.rowsStay ? plan.keysAt : aligned(q.bytesBrought());
+  CovarianceRoom::Berth& rows = plan.limits.rowsStay ? room_.berths[0] : berth;
+  if (!plan.limits.rowsStay) reserveRows(rows, keysAt + k.bytesBrought());
+  char* const rowsAt = rows.rows.get<char>();
+
+  // The chunk before the last was summed from the same berth.
+  check(cudaStreamWaitEvent(device_.copies, berth.summed, 0), "waiting for an event");
+  const char* base = berth.indices.get<char>();
+  transfer_.pinned(berth.sentIndices.get<char>(), blob.bytes(), berth.indices.get<char>());
+  check(cudaEventRecord(berth.indicesSent, device_.copies), "recording an event");
+  auto send = [&](const BatchRows& from, char* to) {
+    transfer_.rows(from.view(), from.heads(), from.d(), from.brought().data(),
+                   static_cast<int64_t>(from.brought().size()),
+                   to + static_cast<size_t>(from.firstBrought()) * from.rowBytes(), cancel);
+  };
+  if (!q.resident()) send(q, rowsAt);
+  if (!k.resident()) send(k, rowsAt + keysAt);
+  follow(device_.stream, device_.copies, berth.arrived);
 
   uint32_t* flags = room_.flags.get<uint32_t>();
-  check(cudaMemsetAsync(flags, 0, sizeof(uint32_t), device_.stream), "clearing flags");
-  const DeviceRows deviceQ = q.onDevice(), deviceK = k.onDevice();
+  const DeviceRows deviceQ = q.at(rowsAt), deviceK = k.at(rowsAt + keysAt);
   const DeviceTerms sides[2] = {terms.at(base, 0), terms.at(base, 1)};
   const DeviceLabels deviceLabels = labels.at(base);
   auto slicesAt = [&](size_t at) { return reinterpret_cast<const Slice*>(base + at); };
+  auto ints = [&](size_t at) { return reinterpret_cast<const int32_t*>(base + at); };
+  float* partial = room_.partial.get<float>();
 
-  auto each = [&](const std::vector<Wave>& waves, size_t at, auto&& sum) {
+  auto each = [&](const std::vector<Wave>& waves, size_t at, auto&& launchSums) {
     for (const Wave& wave : waves) {
       stopIfCancelled(cancel);
-      const int32_t count = wave.to - wave.from;
-      room_.partial.reserve(static_cast<size_t>(count) * blockBytes, "partial sums");
-      {
-        const Stopwatch::Lap lap(device_.arithmetic, device_.stream);
-        sum(slicesAt(at) + wave.from, count);
-        addPartial(device_.stream, shape_, room_.partial.get<float>(),
-                   reinterpret_cast<const int32_t*>(base + wave.contrastAt),
-                   reinterpret_cast<const int32_t*>(base + wave.firstAt), wave.contrasts, sums);
-      }
-      device_.stream.finish("summing a batch");
+      const Stopwatch::Lap lap(device_.arithmetic, device_.stream);
+      launchSums(slicesAt(at) + wave.from, wave.to - wave.from);
+      addPartial(device_.stream, shape_, partial, ints(wave.contrastAt), ints(wave.firstAt), wave.contrasts, sums);
     }
   };
-  if (!device_.plain) {
-    each(termWaves, termSlicesAt, [&](const Slice* slices, int32_t count) {
-      (pairs16 ? sumPairs16 : sumTerms)(device_.stream, shape_, deviceQ, deviceK, sides, slices, count,
-                                        room_.partial.get<float>(), flags);
-    });
-    each(labelWaves, labelSlicesAt, [&](const Slice* slices, int32_t count) {
-      room_.labelSums.reserve(static_cast<size_t>(room * count) * sizeof(double), "running sums of labels");
-      sumLabels(device_.stream, shape_, deviceQ, deviceK, deviceLabels, slices, count, labels.mostLabels,
-                room_.labelSums.get<double>(), room_.partial.get<float>(), flags);
-    });
-    if (!(readFlags() & kBeyondF32)) return;
-  }
-
-  // Products that f32 cannot hold: everything again, in f64.
-  const size_t bytes = static_cast<size_t>(sumsCount()) * sizeof(double);
-  check(cudaMemsetAsync(sums, 0, bytes, device_.stream), "clearing the sums");
-  auto slow = [&](const std::vector<Slice>& slices, size_t at, auto&& sum) {
+  // Slow: waited for, so that it can be stopped.
+  auto eachSlowly = [&](const std::vector<Slice>& slices, size_t at, auto&& launchSums) {
     constexpr int32_t kTogether = 8;
     const int32_t count = static_cast<int32_t>(slices.size());
     for (int32_t from = 0; from < count; from += kTogether) {
       stopIfCancelled(cancel);
       {
         const Stopwatch::Lap lap(device_.arithmetic, device_.stream);
-        sum(slicesAt(at) + from, std::min(kTogether, count - from));
+        launchSums(slicesAt(at) + from, std::min(kTogether, count - from));
       }
       device_.stream.finish("summing a batch in f64");
     }
   };
-  slow(termSlices, termSlicesAt, [&](const Slice* slices, int32_t count) {
-    sumTermsExactly(device_.stream, shape_, deviceQ, deviceK, sides, slices, count, sums);
-  });
-  slow(labelSlices, labelSlicesAt, [&](const Slice* slices, int32_t count) {
-    sumLabelsExactly(device_.stream, shape_, deviceQ, deviceK, deviceLabels, slices, count, sums);
-  });
+  if (exactly) {
+    eachSlowly(chunk.terms, termSlicesAt, [&](const Slice* slices, int32_t count) {
+      sumTermsExactly(device_.stream, shape_, deviceQ, deviceK, sides, slices, count, sums);
+    });
+    eachSlowly(chunk.labels, labelSlicesAt, [&](const Slice* slices, int32_t count) {
+      sumLabelsExactly(device_.stream, shape_, deviceQ, deviceK, deviceLabels, slices, count, sums);
+    });
+  } else {
+    each(termWaves, termSlicesAt, [&](const Slice* slices, int32_t count) {
+      (plan.pairs16 ? sumPairs16 : sumTerms)(device_.stream, shape_, deviceQ, deviceK, sides, slices, count, partial,
+                                             flags);
+    });
+    each(labelWaves, labelSlicesAt, [&](const Slice* slices, int32_t count) {
+      sumLabels(device_.stream, shape_, deviceQ, deviceK, deviceLabels, slices, count, plan.mostLabels,
+                room_.labelSums.get<double>(), partial, flags);
+    });
+  }
+  check(cudaEventRecord(berth.summed, device_.stream), "recording an event");
 }
 
-void CudaCovariance::reportNonFinite(const Rows& q, const Rows& k) {
-  for (const Rows* rows : {&q, &k}) {
-    const std::vector<int32_t>& used = rows->wanted.empty() ? rows->used : rows->wanted;
-    std::vector<int32_t> slots;
-    for (int32_t row : used) slots.push_back(rows->at(row));
-    room_.indices.reserve(std::max<size_t>(1, slots.size()) * sizeof(int32_t), "rows to look at");
-    transfer_.bytes(slots.data(), slots.size() * sizeof(int32_t), room_.indices.get<char>());
+void CudaCovariance::refuseNonFiniteRows(const PreparedBatch& b, const BatchRows& q, const BatchRows& k) {
+  auto look = [&](const char* name, const BatchRows& rows, const std::vector<int32_t>& read) {
     HeadRow found;
-    if (!findNonFiniteRow(device_, rows->onDevice(), room_.indices.get<int32_t>(), static_cast<int64_t>(slots.size()), found))
-      continue;
-    const int32_t row = rows->wanted.empty() ? found.row : rows->wanted[static_cast<size_t>(found.row)];
-    fail(QKS_E_NON_FINITE, std::string(rows == &q ? "q" : "k") + " is not finite at head " +
-                               std::to_string(found.head) + ", row " + std::to_string(row));
-  }
-  fail(QKS_E_NON_FINITE, "a sum of products is beyond the range of float64");
+    if (rows.resident()) {
+      DeviceBuffer& list = room_.berths[0].indices;
+      list.reserve(std::max<size_t>(1, read.size()) * sizeof(int32_t), "rows to look at");
+      transfer_.bytes(read.data(), read.size() * sizeof(int32_t), list.get<char>());
+      if (!findNonFiniteRow(device_, rows.at(nullptr), list.get<int32_t>(), static_cast<int64_t>(read.size()), found))
+        return;
+    } else if (!findNonFiniteHostRow(rows.view(), rows.heads(), rows.d(), read, transfer_.pool(), found)) {
+      return;
+    }
+    fail(QKS_E_NON_FINITE, std::string(name) + " is not finite at head " + std::to_string(found.head) + ", row " +
+                               std::to_string(found.row));
+  };
+  look("q", q, queriesRead(b));
+  look("k", k, keysRead(b));
 }
 
 void CudaCovariance::merge(const qks_moments& in) {
   device_.use();
+  const Kept::Use use(room_);
   const int64_t d = spec_.head_dim, heads = spec_.heads;
   std::vector<double> all(static_cast<size_t>(sumsCount()));
   for (int64_t c = 0; c < spec_.contrasts; c++)

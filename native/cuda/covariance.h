@@ -5,6 +5,8 @@
 #include <vector>
 
 #include "common/batch.h"
+#include "cuda/batch_rows.h"
+#include "cuda/chunks.h"
 #include "cuda/covariance_kernels.h"
 #include "cuda/device.h"
 #include "cuda/transfer.h"
@@ -21,14 +23,27 @@ struct ResidentRows {
 // Null for null.
 const ResidentRows* residentRows(const qks_rows* rows);
 
-// Memory of a context that batches use in turn.
-struct CovarianceRoom {
+// Memory that batches use in turn.
+struct CovarianceRoom final : Kept {
+  // One of two that chunks take in turn: a chunk is copied into one while that in the other is summed.
+  struct Berth {
+    DeviceBuffer rows, indices;
+    PinnedBuffer sentIndices;
+    Event indicesSent, arrived, summed;
+    explicit Berth(MemoryBudget& budget) : rows(budget), indices(budget) {}
+  };
   Batch batch;
-  DeviceBuffer q, k, indices, partial, labelSums, batchSums, chunkSums, flags;
+  Berth berths[2];
+  DeviceBuffer partial, labelSums, batchSums, flags;
   PinnedBuffer answer;
+
   explicit CovarianceRoom(MemoryBudget& budget)
-      : q(budget), k(budget), indices(budget), partial(budget), labelSums(budget), batchSums(budget),
-        chunkSums(budget), flags(budget) {}
+      : Kept(budget), berths{Berth(budget), Berth(budget)}, partial(budget), labelSums(budget), batchSums(budget),
+        flags(budget) {}
+  // Of what a batch needs beside its sums.
+  size_t workingBytes() const;
+  size_t bytes() const override { return workingBytes() + batchSums.bytes() + flags.bytes(); }
+  void release() override;
 };
 
 class CudaCovariance {
@@ -40,12 +55,19 @@ class CudaCovariance {
   void read(const int32_t* heads, int32_t count, const qks_moments& out);
 
  private:
-  struct Rows;
-  struct Chunk;
-  std::vector<Chunk> chunksOf(const PreparedBatch& batch, const Rows& q, const Rows& k) const;
-  // Adds the chunk to `sums`.
-  void addChunk(const PreparedBatch& batch, const Chunk& chunk, Rows& q, Rows& k, double* sums, const qks_cancel*);
-  [[noreturn]] void reportNonFinite(const Rows& q, const Rows& k);
+  struct Shares;
+  struct Plan;
+  // Adds the batch to `sums`, chunk by chunk; on the tensor cores, which may raise kBeyondF32, or exactly.
+  void sum(const PreparedBatch& batch, const Plan& plan, BatchRows& q, BatchRows& k, bool exactly, double* sums,
+           const qks_cancel*);
+  // Puts the chunk's rows and indices into device.copies, then the launches that sum it into device.stream.
+  void sumChunk(const PreparedBatch& batch, const Plan& plan, const Chunk& chunk, CovarianceRoom::Berth& berth,
+                const BatchRows& q, const BatchRows& k, bool exactly, double* sums, const qks_cancel*);
+  Shares divideMemory();
+  Plan planOf(const PreparedBatch& batch, const BatchRows& q, const BatchRows& k);
+  void reserveRows(CovarianceRoom::Berth& berth, size_t bytes);
+  // Fails where a row that the batch reads is not finite.
+  void refuseNonFiniteRows(const PreparedBatch& batch, const BatchRows& q, const BatchRows& k);
   uint32_t readFlags();
   int64_t sumsCount() const;
 

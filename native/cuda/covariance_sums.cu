@@ -12,10 +12,12 @@ __global__ void addPartialKernel(CovarianceShape shape, const float* partial, co
   const int64_t entry = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x, block = blockSize(shape.d);
   if (entry >= block) return;
   const int32_t head = static_cast<int32_t>(blockIdx.y / 2), side = static_cast<int32_t>(blockIdx.y % 2);
-  double sum = 0;
+  const int64_t to = blockOffset(contrasts[blockIdx.z], head, shape.heads, side, shape.d) + entry;
+  // On top of what is there, slice by slice: the same bits however slices are shared out among launches.
+  double sum = sums[to];
   for (int32_t slice = first[blockIdx.z]; slice < first[blockIdx.z + 1]; slice++)
     sum += static_cast<double>(partial[blockOffset(slice, head, shape.heads, side, shape.d) + entry]);
-  sums[blockOffset(contrasts[blockIdx.z], head, shape.heads, side, shape.d) + entry] += sum;
+  sums[to] = sum;
 }
 
 __global__ void findNonFiniteKernel(const double* sums, int64_t n, uint32_t* flags) {

@@ -15,14 +15,33 @@ std::string mebibytes(size_t bytes) { return std::to_string((bytes + (1 << 20) -
 
 }  // namespace
 
+size_t MemoryBudget::available() const {
+  size_t bytes = limit - std::min(limit, used);
+  for (const Kept* some : kept)
+    if (!some->inUse_) bytes += some->bytes();
+  return std::min(limit, bytes);
+}
+
+void MemoryBudget::releaseIdle() {
+  for (Kept* some : kept)
+    if (!some->inUse_) some->release();
+}
+
 void DeviceBuffer::reserve(size_t bytes, const char* what) {
   if (bytes <= bytes_) return;
   release();
-  const MemoryBudget& budget = *budget_;
+  MemoryBudget& budget = *budget_;
+  if (budget.used + bytes > budget.limit) budget.releaseIdle();
   if (budget.used + bytes > budget.limit)
     fail(QKS_E_OUT_OF_MEMORY, std::string(what) + " needs " + mebibytes(bytes) + " of GPU memory; " +
                                   mebibytes(budget.used) + " of " + mebibytes(budget.limit) + " are in use");
-  const cudaError_t error = cudaMalloc(&data_, bytes);
+  cudaError_t error = cudaMalloc(&data_, bytes);
+  if (error == cudaErrorMemoryAllocation) {
+    // Others use the device too.
+    budget.releaseIdle();
+    cudaGetLastError();
+    error = cudaMalloc(&data_, bytes);
+  }
   if (error != cudaSuccess) {
     data_ = nullptr;
     cudaGetLastError();  // the next call starts without it
@@ -33,7 +52,7 @@ void DeviceBuffer::reserve(size_t bytes, const char* what) {
              mebibytes(free) + " of " + mebibytes(total) + " are free)");
   }
   bytes_ = bytes;
-  budget_->used += bytes;
+  budget.used += bytes;
 }
 
 void DeviceBuffer::release() {
@@ -44,17 +63,19 @@ void DeviceBuffer::release() {
   bytes_ = 0;
 }
 
-void PinnedBuffer::reserve(size_t bytes) {
+void PinnedBuffer::reserve(size_t bytes, size_t keep) {
   if (bytes <= bytes_) return;
+  void* larger = nullptr;
+  check(cudaHostAlloc(&larger, bytes, cudaHostAllocDefault), "page-locked memory of " + mebibytes(bytes));
+  if (keep) std::memcpy(larger, data_, keep);
   cudaFreeHost(data_);
-  data_ = nullptr;
-  bytes_ = 0;
-  check(cudaHostAlloc(&data_, bytes, cudaHostAllocDefault), "page-locked memory of " + mebibytes(bytes));
+  data_ = larger;
   bytes_ = bytes;
 }
 
 void Stopwatch::start(cudaStream_t stream) {
-  if (used_ == kMostLaps) collect();
+  // The older half: the newer one may still be running.
+  if (used_ == kMostLaps) collect(kMostLaps / 2);
   if (used_ == pairs_.size()) pairs_.push_back(std::make_unique<Pair>());
   check(cudaEventRecord(pairs_[used_]->start, stream), "recording an event");
 }
@@ -64,18 +85,19 @@ void Stopwatch::stop(cudaStream_t stream) {
   if (cudaEventRecord(pairs_[used_]->stop, stream) == cudaSuccess) used_++;
 }
 
-void Stopwatch::collect() {
-  for (size_t i = 0; i < used_; i++) {
+void Stopwatch::collect(size_t count) {
+  for (size_t i = 0; i < count; i++) {
     float lap = 0;
     check(cudaEventSynchronize(pairs_[i]->stop), "waiting for an event");
     check(cudaEventElapsedTime(&lap, pairs_[i]->start, pairs_[i]->stop), "reading a time");
     milliseconds_ += lap;
   }
-  used_ = 0;
+  std::rotate(pairs_.begin(), pairs_.begin() + static_cast<std::ptrdiff_t>(count), pairs_.end());
+  used_ -= count;
 }
 
 double Stopwatch::take() {
-  collect();
+  collect(used_);
   return std::exchange(milliseconds_, 0);
 }
 

@@ -3,6 +3,7 @@
 
 #include <cuda_runtime.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -20,9 +21,47 @@ inline void check(cudaError_t error, const std::string& what) {
   fail(status, what + ": " + cudaGetErrorString(error));
 }
 
+class Kept;
+
 // Bytes that all buffers of a device may take together.
 struct MemoryBudget {
   size_t limit = 0, used = 0;
+  std::vector<Kept*> kept;
+
+  // What is free, and would be if nothing were kept that is not in use.
+  size_t available() const;
+  void releaseIdle();
+};
+
+// Memory that calls of a kind use in turn and that stays for the next one. Between them it goes as soon as anything
+// else does not fit beside it.
+class Kept {
+ public:
+  explicit Kept(MemoryBudget& budget) : budget_(budget) { budget.kept.push_back(this); }
+  Kept(const Kept&) = delete;
+  Kept& operator=(const Kept&) = delete;
+  virtual size_t bytes() const = 0;
+  virtual void release() = 0;
+
+  // A call that uses it. Nothing reads or writes it when it ends.
+  class Use {
+   public:
+    explicit Use(Kept& kept) : kept_(kept) { kept_.inUse_ = true; }
+    Use(const Use&) = delete;
+    Use& operator=(const Use&) = delete;
+    ~Use() { kept_.inUse_ = false; }
+
+   private:
+    Kept& kept_;
+  };
+
+ protected:
+  ~Kept() { budget_.kept.erase(std::find(budget_.kept.begin(), budget_.kept.end(), this)); }
+
+ private:
+  friend struct MemoryBudget;
+  MemoryBudget& budget_;
+  bool inUse_ = false;
 };
 
 // Device memory that grows. Contents are lost when it does.
@@ -36,7 +75,8 @@ class DeviceBuffer {
   DeviceBuffer& operator=(DeviceBuffer&&) = delete;
   ~DeviceBuffer() { release(); }
 
-  // Failure: QKS_E_OUT_OF_MEMORY, with what was asked for, what is in use, and the limit.
+  // What is kept and not in use goes where it has to. Failure: QKS_E_OUT_OF_MEMORY, with what was asked for, what is
+  // in use, and the limit.
   void reserve(size_t bytes, const char* what);
   void release();
   size_t bytes() const { return bytes_; }
@@ -59,7 +99,9 @@ class PinnedBuffer {
   PinnedBuffer& operator=(const PinnedBuffer&) = delete;
   ~PinnedBuffer() { cudaFreeHost(data_); }
 
-  void reserve(size_t bytes);
+  // The first `keep` bytes stay what they are. Nothing may be on its way from or to the memory.
+  void reserve(size_t bytes, size_t keep = 0);
+  size_t bytes() const { return bytes_; }
   template <typename T>
   T* get() const {
     return static_cast<T*>(data_);
@@ -98,6 +140,12 @@ class Event {
   cudaEvent_t event_ = nullptr;
 };
 
+// What is put into `later` from now on starts when all that is in `earlier` now has ended.
+inline void follow(cudaStream_t later, cudaStream_t earlier, Event& between) {
+  check(cudaEventRecord(between, earlier), "recording an event");
+  check(cudaStreamWaitEvent(later, between, 0), "waiting for an event");
+}
+
 // Adds up what pieces of work in a stream take, by the device's clock.
 class Stopwatch {
  public:
@@ -123,7 +171,7 @@ class Stopwatch {
   };
   void start(cudaStream_t stream);
   void stop(cudaStream_t stream);
-  void collect();
+  void collect(size_t count);  // the first
 
   std::vector<std::unique_ptr<Pair>> pairs_;
   size_t used_ = 0;

@@ -3,6 +3,7 @@
 
 #include <cuda_runtime.h>
 
+#include <tuple>
 #include <utility>
 
 #include "cuda/device.h"
@@ -15,8 +16,8 @@ void launch(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 thr
             cudaStream_t stream, Arguments&&... arguments) {
 #if defined(QKS_CUDA_ON_HOST)
   (void)name;
-  (void)stream;
-  cuda_on_host::run([&] { kernel(arguments...); }, grid, threads, shared);
+  std::tuple<Parameters...> copies(std::forward<Arguments>(arguments)...);
+  cuda_on_host::launch(stream, [=] { std::apply(kernel, copies); }, grid, threads, shared);
 #else
   if (shared > 48 * 1024)
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(shared)), name);

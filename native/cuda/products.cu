@@ -196,7 +196,7 @@ void largestOfProducts(Device& device, Transfer& transfer, const qks_products_re
   refuseNonFinite(device, p.q, p.query, p.products, "q");
   refuseNonFinite(device, p.k, p.key, p.products, "k");
   const size_t headBytes = static_cast<size_t>(in.draws) * static_cast<size_t>(d) * static_cast<size_t>(d) * sizeof(float);
-  const size_t free = device.budget.limit - std::min(device.budget.limit, device.budget.used);
+  const size_t free = device.budget.available();
   const int32_t together = static_cast<int32_t>(
       std::max<size_t>(1, std::min<size_t>(static_cast<size_t>(heads), std::min(kMostMatrices, free / 2) / headBytes)));
   matrices.reserve(headBytes * static_cast<size_t>(together), "permuted matrices");

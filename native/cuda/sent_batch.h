@@ -1,5 +1,5 @@
-// A chunk of a batch on its way to the device: its terms and labels as arrays, with rows as slots of the device's
-// tensors, and the launches that sum it.
+// What goes to the device of a chunk beside its rows: its terms and labels as arrays, with rows as slots
+// (batch_rows.h), and the launches that sum it. Written where it is copied from.
 #pragma once
 
 #include <algorithm>
@@ -7,73 +7,100 @@
 #include <cstring>
 #include <vector>
 
+#include "common/blocks.h"
 #include "common/prepared_batch.h"
+#include "cuda/batch_rows.h"
+#include "cuda/chunks.h"
 #include "cuda/device.h"
-#include "cuda/transfer.h"
 #include "cuda/work.cuh"
 
 namespace qkspace {
 
-// Arrays that go to the device together: each gets a place, then all are copied at once.
+// Arrays in page-locked memory that are copied together.
 class Blob {
  public:
+  explicit Blob(PinnedBuffer& memory) : memory_(memory) {}
+
+  // Room for an array; returns its place. Pointers to arrays before may change, places do not.
   template <typename T>
-  size_t add(const std::vector<T>& from) {
-    return add(from.data(), from.size());
-  }
-  template <typename T>
-  size_t add(const T* from, size_t count) {
-    const size_t at = (bytes_.size() + 255) / 256 * 256;
-    bytes_.resize(at + std::max<size_t>(1, count) * sizeof(T));
-    if (count) std::memcpy(bytes_.data() + at, from, count * sizeof(T));
+  size_t place(size_t count) {
+    const size_t at = (bytes_ + 255) / 256 * 256, end = at + std::max<size_t>(1, count) * sizeof(T);
+    if (end > memory_.bytes()) memory_.reserve(std::max({kLeast, end, 2 * memory_.bytes()}), bytes_);
+    bytes_ = end;
     return at;
   }
-  const char* send(Transfer& transfer, DeviceBuffer& to) const {
-    to.reserve(bytes_.size(), "the batch's indices");
-    transfer.bytes(bytes_.data(), bytes_.size(), to.get<char>());
-    return to.get<char>();
+  template <typename T>
+  size_t add(const std::vector<T>& from) {
+    const size_t at = place<T>(from.size());
+    std::copy(from.begin(), from.end(), array<T>(at));
+    return at;
   }
+  template <typename T>
+  T* array(size_t at) const {
+    return reinterpret_cast<T*>(memory_.get<char>() + at);
+  }
+  size_t bytes() const { return bytes_; }
 
  private:
-  std::vector<char> bytes_;
+  static constexpr size_t kLeast = size_t{1} << 20;
+  PinnedBuffer& memory_;
+  size_t bytes_ = 0;
 };
+
+// Whether every set of the batch's explicit terms is one key and every weight 1.
+inline bool onlyPairs(const PreparedBatch& b, Pool& pool) {
+  if (b.side[0].keyWeights || b.side[1].keyWeights) return false;
+  return Blocks(pool, 0, b.start[b.contrasts]).first([&](int64_t t) {
+    for (const TermSide& side : b.side)
+      if (side.offsets[t + 1] - side.offsets[t] != 1 || side.keyScale[t] != 1 || side.queryScale[t] != 1) return true;
+    return false;
+  }) < 0;
+}
 
 // The chunk's explicit terms on the device.
 struct SentTerms {
   size_t query[2], keyStart[2], keyCount[2], keys[2], keyWeights[2], keyScale[2], queryScale[2];
   bool weighted[2];
-  bool pairs = true;  // every set one key, every weight 1
 
-  template <typename Slot>
-  SentTerms(const PreparedBatch& b, int64_t from, int64_t to, Slot&& qSlot, Slot&& kSlot, Blob& blob) {
+  SentTerms(const PreparedBatch& b, int64_t from, int64_t to, const BatchRows& q, const BatchRows& k, Pool& pool,
+            Blob& blob) {
+    const Blocks blocks(pool, 0, to - from, kTermsATask);
+    auto each = [&](auto&& term) {
+      blocks.each([&](int64_t block, int64_t first, int64_t last) {
+        for (int64_t i = first; i < last; i++) term(static_cast<size_t>(block), i, b.order[from + i]);
+      });
+    };
     for (int s = 0; s < 2; s++) {
       const TermSide& side = b.side[s];
-      std::vector<int32_t> queries, starts, counts, keyRows;
-      std::vector<float> keyScales, queryScales, weights;
       weighted[s] = side.keyWeights != nullptr;
-      const size_t count = static_cast<size_t>(to - from);
-      for (auto* list : {&queries, &starts, &counts, &keyRows}) list->reserve(count);
-      for (auto* list : {&keyScales, &queryScales}) list->reserve(count);
-      for (int64_t i = from; i < to; i++) {
-        const int32_t t = b.order[i];
-        queries.push_back(qSlot(side.query[t]));
-        starts.push_back(static_cast<int32_t>(keyRows.size()));
-        counts.push_back(side.offsets[t + 1] - side.offsets[t]);
-        keyScales.push_back(static_cast<float>(side.keyScale[t]));
-        queryScales.push_back(static_cast<float>(side.queryScale[t]));
-        for (int32_t j = side.offsets[t]; j < side.offsets[t + 1]; j++) {
-          keyRows.push_back(kSlot(side.keys[j]));
-          if (weighted[s]) weights.push_back(side.keyWeights[j]);
+      // Where the keys of each block's terms start.
+      std::vector<int32_t> starts(static_cast<size_t>(blocks.blocks()) + 1, 0);
+      each([&](size_t block, int64_t, int32_t t) { starts[block + 1] += side.offsets[t + 1] - side.offsets[t]; });
+      for (size_t block = 1; block < starts.size(); block++) starts[block] += starts[block - 1];
+      const size_t terms = static_cast<size_t>(to - from), all = static_cast<size_t>(starts.back());
+      query[s] = blob.place<int32_t>(terms);
+      keyStart[s] = blob.place<int32_t>(terms);
+      keyCount[s] = blob.place<int32_t>(terms);
+      keyScale[s] = blob.place<float>(terms);
+      queryScale[s] = blob.place<float>(terms);
+      keys[s] = blob.place<int32_t>(all);
+      keyWeights[s] = weighted[s] ? blob.place<float>(all) : 0;
+      int32_t *queries = blob.array<int32_t>(query[s]), *firsts = blob.array<int32_t>(keyStart[s]);
+      int32_t *counts = blob.array<int32_t>(keyCount[s]), *keyRows = blob.array<int32_t>(keys[s]);
+      float *keyScales = blob.array<float>(keyScale[s]), *queryScales = blob.array<float>(queryScale[s]);
+      float* weights = blob.array<float>(keyWeights[s]);
+      each([&](size_t block, int64_t i, int32_t t) {
+        int32_t& at = starts[block];
+        queries[i] = q.slot(side.query[t]);
+        firsts[i] = at;
+        counts[i] = side.offsets[t + 1] - side.offsets[t];
+        keyScales[i] = static_cast<float>(side.keyScale[t]);
+        queryScales[i] = static_cast<float>(side.queryScale[t]);
+        for (int32_t j = side.offsets[t]; j < side.offsets[t + 1]; j++, at++) {
+          keyRows[at] = k.slot(side.keys[j]);
+          if (weighted[s]) weights[at] = side.keyWeights[j];
         }
-        pairs = pairs && counts.back() == 1 && !weighted[s] && side.keyScale[t] == 1 && side.queryScale[t] == 1;
-      }
-      query[s] = blob.add(queries);
-      keyStart[s] = blob.add(starts);
-      keyCount[s] = blob.add(counts);
-      keys[s] = blob.add(keyRows);
-      keyScale[s] = blob.add(keyScales);
-      queryScale[s] = blob.add(queryScales);
-      keyWeights[s] = weighted[s] ? blob.add(weights) : 0;
+      });
     }
   }
 
@@ -88,6 +115,9 @@ struct SentTerms {
             floats(keyScale[s]),
             floats(queryScale[s])};
   }
+
+ private:
+  static constexpr int64_t kTermsATask = 2048;
 };
 
 // The chunk's label runs on the device.
@@ -95,8 +125,7 @@ struct SentLabels {
   size_t runs, query, label, selfKey, keysBefore, scale[2], queryScale[2], keyRow, keyLabel;
   int32_t mostLabels = 1;
 
-  template <typename Slot>
-  SentLabels(const PreparedBatch& b, int64_t from, int64_t to, Slot&& qSlot, Slot&& kSlot, Blob& blob) {
+  SentLabels(const PreparedBatch& b, int64_t from, int64_t to, const BatchRows& q, const BatchRows& k, Blob& blob) {
     std::vector<DeviceRun> deviceRuns;
     std::vector<int32_t> queries, labels, own, before, keyRows, keyLabels;
     std::vector<float> scales[2], queryScales[2];
@@ -107,7 +136,7 @@ struct SentLabels {
       mostLabels = std::max(mostLabels, run.labels);
       for (int64_t i = 0; i < run.termCount; i++) {
         const LabelTerm& term = run.terms[i];
-        queries.push_back(qSlot(term.queryRow));
+        queries.push_back(q.slot(term.queryRow));
         labels.push_back(term.label);
         own.push_back(term.selfKey);
         before.push_back(term.keysBefore);
@@ -120,7 +149,7 @@ struct SentLabels {
       const int64_t seen = run.termCount > 0 ? run.terms[run.termCount - 1].keysBefore : 0;
       for (int64_t j = 0; j < seen; j++) {
         keyLabels.push_back(run.keyLabels[j]);
-        keyRows.push_back(run.keyLabels[j] < 0 ? 0 : kSlot(run.keyRows[j]));
+        keyRows.push_back(run.keyLabels[j] < 0 ? 0 : k.slot(run.keyRows[j]));
       }
     }
     runs = blob.add(deviceRuns);

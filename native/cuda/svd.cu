@@ -16,6 +16,7 @@
 #include <cmath>
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include "common/status.h"
 #include "cuda/svd_full.cuh"
@@ -178,26 +179,45 @@ SvdShape shapeOf(int64_t rows, int64_t cols) {
   return s;
 }
 
+// What a batch has an entry, or n, a matrix of. The same layout on the device and in page-locked memory.
+struct SmallArrays {
+  PreparedMatrix* prepared;
+  double *totals, *squares;  // squares: n
+  int64_t* offsets;
+  int32_t *found, *live, *list, *order;  // order: n
+  uint8_t* settled;
+
+  SmallArrays() = default;
+  SmallArrays(char* at, size_t batch, size_t n)
+      : prepared(reinterpret_cast<PreparedMatrix*>(at)),
+        totals(reinterpret_cast<double*>(prepared + batch)),
+        squares(totals + batch),
+        offsets(reinterpret_cast<int64_t*>(squares + batch * n)),
+        found(reinterpret_cast<int32_t*>(offsets + batch)),
+        live(found + batch),
+        list(live + batch),
+        order(list + batch),
+        settled(reinterpret_cast<uint8_t*>(order + batch * n)) {}
+
+  static size_t bytes(size_t n) {
+    return sizeof(PreparedMatrix) + (1 + n) * sizeof(double) + sizeof(int64_t) + (3 + n) * sizeof(int32_t) + 1;
+  }
+};
+
 // Matrices of one call, batch after batch.
 class Decomposer {
  public:
-  Decomposer(Device& device, const qks_svd_request& request)
+  Decomposer(Device& device, Transfer& transfer, SvdRoom& room, const qks_svd_request& request)
       : device_(device),
+        transfer_(transfer),
+        room_(room),
         request_(request),
         shape_(shapeOf(request.rows, request.cols)),
         rule_{request.mode, request.rank, request.max_rank, request.energy},
         element_(request.dtype == QKS_F32 ? sizeof(float) : sizeof(double)),
         size_(static_cast<size_t>(request.rows * request.cols)),
         sizeY_(static_cast<size_t>(shape_.n) * static_cast<size_t>(shape_.ldm)),
-        sizeV_(static_cast<size_t>(shape_.n) * static_cast<size_t>(shape_.ldn)),
-        raw_{DeviceBuffer(device.budget), DeviceBuffer(device.budget)},
-        matrices_(device.budget),
-        transposed_(device.budget),
-        y_(device.budget),
-        v_(device.budget),
-        small_(device.budget),
-        packed_(device.budget),
-        scratch_(device.budget) {
+        sizeV_(static_cast<size_t>(shape_.n) * static_cast<size_t>(shape_.ldn)) {
     sharedLimit_ = device.properties.sharedMemPerBlockOptin - 3072;  // static arrays, alignment
     single_ = planJacobi(shape_, sizeof(float), sharedLimit_);
     wide_ = planJacobi(shape_, sizeof(double), sharedLimit_);
@@ -221,16 +241,18 @@ class Decomposer {
       else
         runBatch<double>(first, cancel, summary, out);
     }
+    land();
   }
 
  private:
   Device& device_;
+  Transfer& transfer_;
+  SvdRoom& room_;
   const qks_svd_request& request_;
   const SvdShape shape_;
   const RankRule rule_;
   const size_t element_, size_, sizeY_, sizeV_;
-  DeviceBuffer raw_[2], matrices_, transposed_, y_, v_, small_, packed_, scratch_;
-  Event uploaded_;
+  Event uploaded_, packed_;
   size_t sharedLimit_;
   JacobiPlan single_, wide_;
   bool direct_;
@@ -238,22 +260,11 @@ class Decomposer {
   int64_t batch_ = 1;
   int slots_ = 1;
 
-  // Arrays with an entry, or n, a matrix: on the device (in small_) and on the host.
-  std::vector<PreparedMatrix> prepared_;
-  std::vector<double> squares_;
-  std::vector<int32_t> found_, live_, list_, order_;
-  std::vector<uint8_t> settled_;
-  std::vector<int64_t> offsets_;
-  PreparedMatrix* devicePrepared_ = nullptr;
-  double *deviceTotals_ = nullptr, *deviceSquares_ = nullptr;
-  int64_t* deviceOffsets_ = nullptr;
-  int32_t *deviceFound_ = nullptr, *deviceLive_ = nullptr, *deviceList_ = nullptr, *deviceOrder_ = nullptr;
-  uint8_t* deviceSettled_ = nullptr;
-
-  size_t smallBytes() const {
-    const size_t n = static_cast<size_t>(shape_.n);
-    return sizeof(PreparedMatrix) + (1 + n) * sizeof(double) + sizeof(int64_t) + (3 + n) * sizeof(int32_t) + 1;
-  }
+  SmallArrays here_, there_;   // in page-locked memory, on the device
+  std::vector<int32_t> list_;  // matrices of the batch that are left to do
+  // Vectors of the batch before, which wait on the device.
+  double* landing_ = nullptr;
+  size_t landingCount_ = 0;
 
   int resident(int threads, size_t shared) const {
     const size_t byShared = (sharedLimit_ + 4096) / (shared + 1024), byThreads = static_cast<size_t>(1536 / threads);
@@ -264,8 +275,9 @@ class Decomposer {
   void reserve() {
     const size_t vectors = 2 * sizeof(double) * (sizeY_ + sizeV_);  // as worked on, and packed
     const size_t transposed = widest_ ? static_cast<size_t>(shape_.m) * static_cast<size_t>(shape_.ldn) * element_ : 0;
-    const size_t each = 2 * size_ * element_ + sizeY_ * element_ + transposed + vectors + smallBytes();
-    const size_t available = device_.budget.limit - std::min(device_.budget.limit, device_.budget.used);
+    const size_t n = static_cast<size_t>(shape_.n);
+    const size_t each = 2 * size_ * element_ + sizeY_ * element_ + transposed + vectors + SmallArrays::bytes(n);
+    const size_t available = std::min(device_.budget.limit, device_.budget.available() + room_.bytes());
     // Four matrices a multiprocessor keep it busy; more would wait longer for `cancel`.
     const int64_t enough = std::min<int64_t>(kBatch, 4 * std::max(1, device_.properties.multiProcessorCount));
     const size_t panel = widest_ ? planPanel(shape_, widest_, sharedLimit_).scratch : 0;
@@ -275,55 +287,53 @@ class Decomposer {
     const size_t left = available - std::min(available, static_cast<size_t>(slots_) * slot);
     batch_ = std::max<int64_t>(1, std::min<int64_t>({enough, request_.n, static_cast<int64_t>(left / 10 * 9 / each)}));
 
-    const size_t b = static_cast<size_t>(batch_), n = static_cast<size_t>(shape_.n);
-    if (slot) scratch_.reserve(static_cast<size_t>(slots_) * slot, "the decomposition's scratch");
-    for (DeviceBuffer& raw : raw_) raw.reserve(b * size_ * element_, "a batch of matrices");
-    matrices_.reserve(b * sizeY_ * element_, "a batch of matrices");
-    if (transposed) transposed_.reserve(b * transposed, "a batch of matrices");
-    y_.reserve(b * sizeY_ * sizeof(double), "singular vectors of a batch");
-    v_.reserve(b * sizeV_ * sizeof(double), "singular vectors of a batch");
-    small_.reserve(b * smallBytes() + 64, "singular values of a batch");
-
-    devicePrepared_ = small_.get<PreparedMatrix>();
-    deviceTotals_ = reinterpret_cast<double*>(devicePrepared_ + b);
-    deviceSquares_ = deviceTotals_ + b;
-    deviceOffsets_ = reinterpret_cast<int64_t*>(deviceSquares_ + b * n);
-    deviceFound_ = reinterpret_cast<int32_t*>(deviceOffsets_ + b);
-    deviceLive_ = deviceFound_ + b;
-    deviceList_ = deviceLive_ + b;
-    deviceOrder_ = deviceList_ + b;
-    deviceSettled_ = reinterpret_cast<uint8_t*>(deviceOrder_ + b * n);
-    prepared_.resize(b);
-    squares_.resize(b * n);
-    order_.resize(b * n);
-    found_.resize(b);
-    live_.resize(b);
-    offsets_.resize(b);
-    settled_.resize(b);
+    const size_t b = static_cast<size_t>(batch_);
+    const std::pair<DeviceBuffer*, size_t> wanted[] = {
+        {&room_.scratch, static_cast<size_t>(slots_) * slot}, {&room_.raw[0], b * size_ * element_},
+        {&room_.raw[1], b * size_ * element_},                {&room_.matrices, b * sizeY_ * element_},
+        {&room_.transposed, b * transposed},                  {&room_.y, b * sizeY_ * sizeof(double)},
+        {&room_.v, b * sizeV_ * sizeof(double)},              {&room_.small, b * SmallArrays::bytes(n) + 64}};
+    // What earlier calls left may be of other proportions.
+    size_t together = std::max(b * (sizeY_ + sizeV_) * sizeof(double), room_.packed.bytes());
+    for (const auto& [buffer, bytes] : wanted) together += std::max(bytes, buffer->bytes());
+    if (together > available) room_.release();
+    for (const auto& [buffer, bytes] : wanted) buffer->reserve(bytes, "a batch of matrices");
+    room_.answers.reserve(b * SmallArrays::bytes(n));
+    there_ = SmallArrays(room_.small.get<char>(), b, n);
+    here_ = SmallArrays(room_.answers.get<char>(), b, n);
   }
 
   int countOf(int64_t first) const { return static_cast<int>(std::min(batch_, request_.n - first)); }
-  DeviceBuffer& rawOf(int64_t first) { return raw_[first / batch_ % 2]; }
+  DeviceBuffer& rawOf(int64_t first) { return room_.raw[first / batch_ % 2]; }
 
   // Starts copying the batch at `first`, beside what device.stream does.
   void upload(int64_t first) {
     if (first >= request_.n) return;
     const char* from = static_cast<const char*>(request_.matrices) + static_cast<size_t>(first) * size_ * element_;
-    check(cudaMemcpyAsync(rawOf(first).get<char>(), from, static_cast<size_t>(countOf(first)) * size_ * element_,
-                          cudaMemcpyHostToDevice, device_.copies),
-          "copying matrices to the GPU");
+    transfer_.bytesBeside(from, static_cast<size_t>(countOf(first)) * size_ * element_, rawOf(first).get<char>());
     check(cudaEventRecord(uploaded_, device_.copies), "copying matrices to the GPU");
   }
 
+  // From here_ and back.
   template <typename T>
-  void toDevice(T* to, const std::vector<T>& from, size_t count) {
-    check(cudaMemcpyAsync(to, from.data(), count * sizeof(T), cudaMemcpyHostToDevice, device_.stream),
+  void toDevice(T* to, const T* from, size_t count) {
+    check(cudaMemcpyAsync(to, from, count * sizeof(T), cudaMemcpyHostToDevice, device_.stream),
           "copying ranks to the GPU");
   }
   template <typename T>
-  void toHost(std::vector<T>& to, const T* from, size_t count) {
-    check(cudaMemcpyAsync(to.data(), from, count * sizeof(T), cudaMemcpyDeviceToHost, device_.stream),
+  void toHost(T* to, const T* from, size_t count) {
+    check(cudaMemcpyAsync(to, from, count * sizeof(T), cudaMemcpyDeviceToHost, device_.stream),
           "copying singular values from the GPU");
+  }
+  void sendList(const std::vector<int32_t>& list) {
+    std::copy(list.begin(), list.end(), here_.list);
+    toDevice(there_.list, here_.list, list.size());
+  }
+
+  // Brings the vectors of the batch before to the host, while the device works on this one.
+  void land() {
+    if (landing_) transfer_.fetch(room_.packed.get<double>(), landingCount_ * sizeof(double), landing_, packed_);
+    landing_ = nullptr;
   }
 
   // A launch that counts as arithmetic.
@@ -337,12 +347,12 @@ class Decomposer {
   void prepare(int64_t first, int count) {
     check(cudaStreamWaitEvent(device_.stream, uploaded_, 0), "waiting for matrices");
     timed("svd: prepare", prepareKernel<M>, dim3(static_cast<unsigned>(count)), dim3(kThreads), 0, device_.stream, shape_,
-           static_cast<const M*>(rawOf(first).template get<M>()), matrices_.get<M>(), transposed_.get<M>(), devicePrepared_,
-           deviceTotals_);
-    toHost(prepared_, devicePrepared_, static_cast<size_t>(count));
+           static_cast<const M*>(rawOf(first).template get<M>()), room_.matrices.get<M>(),
+           widest_ ? room_.transposed.get<M>() : nullptr, there_.prepared, there_.totals);
+    toHost(here_.prepared, there_.prepared, static_cast<size_t>(count));
     device_.stream.finish("preparing matrices");
     for (int i = 0; i < count; i++)
-      if (!prepared_[static_cast<size_t>(i)].finite)
+      if (!here_.prepared[i].finite)
         fail(QKS_E_NON_FINITE, "matrix " + std::to_string(first + i) + " has an entry that is not finite");
   }
 
@@ -363,25 +373,26 @@ class Decomposer {
       t.plan = planPanel(shape_, width, sharedLimit_);
       t.rule = rule_;
       t.seed = request_.seed * 0x2545f4914f6cdd1dull + 0x632be59bd9b4e019ull;
-      t.matrices = matrices_.get<M>();
-      t.transposed = transposed_.get<M>();
-      t.totals = deviceTotals_;
-      t.list = deviceList_;
+      t.matrices = room_.matrices.get<M>();
+      t.transposed = room_.transposed.get<M>();
+      t.totals = there_.totals;
+      t.list = there_.list;
       t.count = static_cast<int>(next.size());
-      t.y = y_.get<double>();
-      t.v = v_.get<double>();
-      t.squares = deviceSquares_;
-      t.found = deviceFound_;
-      t.scratch = scratch_.get<char>();
-      toDevice(deviceList_, next, next.size());
+      t.y = room_.y.get<double>();
+      t.v = room_.v.get<double>();
+      t.squares = there_.squares;
+      t.found = there_.found;
+      t.scratch = room_.scratch.get<char>();
+      sendList(next);
       const int blocks = std::min(t.plan.scratch ? slots_ : resident(kPanelThreads, t.plan.shared), t.count);
       timed("svd: panels", panelKernel<M>, dim3(static_cast<unsigned>(blocks)), dim3(kPanelThreads), t.plan.shared,
              device_.stream, t);
-      toHost(found_, deviceFound_, count);
+      toHost(here_.found, there_.found, count);
+      land();
       device_.stream.finish("decomposing matrices");
       std::vector<int32_t> narrow;
       for (int32_t i : next) {
-        const int32_t found = found_[static_cast<size_t>(i)];
+        const int32_t found = here_.found[i];
         if (found == kTooNarrow) narrow.push_back(i);
         if (found == kHopeless) hopeless.push_back(i);
       }
@@ -399,16 +410,16 @@ class Decomposer {
     t.single = single_;
     t.wide = wide_;
     t.direct = direct_;
-    t.matrices = matrices_.get<M>();
-    t.totals = deviceTotals_;
-    t.list = deviceList_;
+    t.matrices = room_.matrices.get<M>();
+    t.totals = there_.totals;
+    t.list = there_.list;
     t.count = static_cast<int>(list_.size());
-    t.y = y_.get<double>();
-    t.v = v_.get<double>();
-    t.squares = deviceSquares_;
-    t.settled = deviceSettled_;
-    t.scratch = scratch_.get<double>();
-    toDevice(deviceList_, list_, list_.size());
+    t.y = room_.y.get<double>();
+    t.v = room_.v.get<double>();
+    t.squares = there_.squares;
+    t.settled = there_.settled;
+    t.scratch = room_.scratch.get<double>();
+    sendList(list_);
     if (!direct_) {
       jacobiLaunch("svd: f32", single_, t.count, singleKernel<M, 0>, singleKernel<M, 64>, singleKernel<M, 128>, t);
       timed("svd: refine", refineKernel<M>, dim3(static_cast<unsigned>(std::min(slots_, t.count))), dim3(kProductThreads),
@@ -430,12 +441,12 @@ class Decomposer {
   void choose(size_t i, bool full, int64_t global, qks_svd_summary& summary, CudaDecomposition& out) {
     const size_t n = static_cast<size_t>(shape_.n);
     const double eps = 2.220446049250313e-16, slack = 8 * eps * shape_.m;
-    const PreparedMatrix& p = prepared_[i];
-    const double *squares = squares_.data() + i * n, least = leastSquare(shape_.n, p.total);
-    int32_t* order = order_.data() + i * n;
+    const PreparedMatrix& p = here_.prepared[i];
+    const double *squares = here_.squares + i * n, least = leastSquare(shape_.n, p.total);
+    int32_t* order = here_.order + i * n;
     for (size_t j = 0; j < n; j++) order[j] = static_cast<int32_t>(j);
     std::stable_sort(order, order + n, [&](int32_t a, int32_t b) { return squares[a] > squares[b]; });
-    int32_t found = found_[i], live = 0;
+    int32_t found = here_.found[i], live = 0;
     double error = 0, kept = 0;
     if (full) {
       found = shape_.n;
@@ -463,8 +474,8 @@ class Decomposer {
       // The difference of two sums that may agree in all digits; what they may hide is added.
       error = std::sqrt((p.total > kept ? (p.total - kept) / p.total : 0.0) + 64 * eps) + slack;
     }
-    found_[i] = found;
-    live_[i] = live;
+    here_.found[i] = found;
+    here_.live[i] = live;
     std::vector<double>& values = out.values[static_cast<size_t>(global)];
     values.resize(static_cast<size_t>(found));
     for (int32_t j = 0; j < found; j++)
@@ -474,39 +485,41 @@ class Decomposer {
     summary.ranks[global] = found;
     summary.total_energy[global] = std::ldexp(std::ldexp(p.total, p.exponent), p.exponent);
     summary.error_bound[global] = error;
-    summary.converged[global] = full ? settled_[i] : 1;
+    summary.converged[global] = full ? here_.settled[i] : 1;
   }
 
   void finish(int64_t first, size_t count, CudaDecomposition& out) {
     int64_t doubles = 0;
     for (size_t i = 0; i < count; i++) {
-      offsets_[i] = doubles;
-      doubles += found_[i] * (request_.rows + request_.cols);
+      here_.offsets[i] = doubles;
+      doubles += here_.found[i] * (request_.rows + request_.cols);
     }
     out.batches.emplace_back(static_cast<size_t>(doubles));
     std::vector<double>& to = out.batches.back();
-    for (size_t i = 0; i < count; i++) out.vectors[static_cast<size_t>(first) + i] = to.data() + offsets_[i];
+    for (size_t i = 0; i < count; i++) out.vectors[static_cast<size_t>(first) + i] = to.data() + here_.offsets[i];
+    land();
     if (doubles == 0) return;
-    packed_.reserve(static_cast<size_t>(doubles) * sizeof(double), "singular vectors of a batch");
-    toDevice(deviceFound_, found_, count);
-    toDevice(deviceLive_, live_, count);
-    toDevice(deviceOffsets_, offsets_, count);
-    toDevice(deviceOrder_, order_, count * static_cast<size_t>(shape_.n));
+    room_.packed.reserve(static_cast<size_t>(doubles) * sizeof(double), "singular vectors of a batch");
+    toDevice(there_.found, here_.found, count);
+    toDevice(there_.live, here_.live, count);
+    toDevice(there_.offsets, here_.offsets, count);
+    toDevice(there_.order, here_.order, count * static_cast<size_t>(shape_.n));
     FinishTask t{};
     t.shape = shape_;
-    t.y = y_.get<double>();
-    t.v = v_.get<double>();
-    t.squares = deviceSquares_;
-    t.order = deviceOrder_;
-    t.found = deviceFound_;
-    t.live = deviceLive_;
-    t.offsets = deviceOffsets_;
-    t.out = packed_.get<double>();
+    t.y = room_.y.get<double>();
+    t.v = room_.v.get<double>();
+    t.squares = there_.squares;
+    t.order = there_.order;
+    t.found = there_.found;
+    t.live = there_.live;
+    t.offsets = there_.offsets;
+    t.out = room_.packed.get<double>();
     t.seed = 0x2545f4914f6cdd1dull;
     timed("svd: finish", finishKernel, dim3(static_cast<unsigned>(count)), dim3(kThreads),
            2 * static_cast<size_t>(shape_.n) * sizeof(double) + 128, device_.stream, t);
-    toHost(to, packed_.get<double>(), static_cast<size_t>(doubles));
-    device_.stream.finish("ordering singular vectors");
+    check(cudaEventRecord(packed_, device_.stream), "recording an event");
+    landing_ = to.data();
+    landingCount_ = static_cast<size_t>(doubles);
   }
 
   template <typename M>
@@ -521,8 +534,9 @@ class Decomposer {
     stopIfCancelled(cancel);
     if (!list_.empty()) fully<M>();
     upload(first + batch_);
-    toHost(squares_, deviceSquares_, static_cast<size_t>(count) * static_cast<size_t>(shape_.n));
-    toHost(settled_, deviceSettled_, static_cast<size_t>(count));
+    land();
+    toHost(here_.squares, there_.squares, static_cast<size_t>(count) * static_cast<size_t>(shape_.n));
+    toHost(here_.settled, there_.settled, static_cast<size_t>(count));
     device_.stream.finish("decomposing matrices");
     for (int i = 0; i < count; i++) choose(static_cast<size_t>(i), full[static_cast<size_t>(i)], first + i, summary, out);
     finish(first, static_cast<size_t>(count), out);
@@ -531,8 +545,20 @@ class Decomposer {
 
 }  // namespace
 
-void decompose(Device& device, const qks_svd_request& request, const qks_cancel* cancel, qks_svd_summary& summary,
-               CudaDecomposition& out) {
+size_t SvdRoom::bytes() const {
+  size_t bytes = 0;
+  for (const DeviceBuffer* buffer : {&raw[0], &raw[1], &matrices, &transposed, &y, &v, &small, &packed, &scratch})
+    bytes += buffer->bytes();
+  return bytes;
+}
+
+void SvdRoom::release() {
+  for (DeviceBuffer* buffer : {&raw[0], &raw[1], &matrices, &transposed, &y, &v, &small, &packed, &scratch})
+    buffer->release();
+}
+
+void decompose(Device& device, Transfer& transfer, SvdRoom& room, const qks_svd_request& request,
+               const qks_cancel* cancel, qks_svd_summary& summary, CudaDecomposition& out) {
   checkSvdRequest(request);
   out.n = request.n;
   out.rows = request.rows;
@@ -543,7 +569,12 @@ void decompose(Device& device, const qks_svd_request& request, const qks_cancel*
   out.values.assign(n, {});
   out.vectors.assign(n, nullptr);
   out.batches.clear();
-  if (request.n > 0) Decomposer(device, request).run(cancel, summary, out);
+  if (request.n == 0) {
+    summary.max_rank = 0;
+    return;
+  }
+  const Kept::Use use(room);
+  Decomposer(device, transfer, room, request).run(cancel, summary, out);
   summary.max_rank = out.maxRank;
 }
 

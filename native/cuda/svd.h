@@ -5,6 +5,7 @@
 
 #include "abi.h"
 #include "cuda/device.h"
+#include "cuda/transfer.h"
 
 namespace qkspace {
 
@@ -18,9 +19,22 @@ struct CudaDecomposition {
   std::vector<const double*> vectors;        // [n], into the batches
 };
 
-// Runs on device.stream, with the matrices of a batch copied while the one before is worked on.
-void decompose(Device& device, const qks_svd_request& request, const qks_cancel* cancel, qks_svd_summary& summary,
-               CudaDecomposition& out);
+// Memory that decompositions use in turn.
+struct SvdRoom final : Kept {
+  DeviceBuffer raw[2], matrices, transposed, y, v, small, packed, scratch;
+  PinnedBuffer answers;
+
+  explicit SvdRoom(MemoryBudget& budget)
+      : Kept(budget), raw{DeviceBuffer(budget), DeviceBuffer(budget)}, matrices(budget), transposed(budget), y(budget),
+        v(budget), small(budget), packed(budget), scratch(budget) {}
+  size_t bytes() const override;
+  void release() override;
+};
+
+// Arithmetic runs on device.stream. While a batch of matrices is worked on, the next one is copied to the device and
+// the vectors of the one before are copied back.
+void decompose(Device& device, Transfer& transfer, SvdRoom& room, const qks_svd_request& request,
+               const qks_cancel* cancel, qks_svd_summary& summary, CudaDecomposition& out);
 
 // u [n, rows, maxRank], s [n, maxRank], v [n, cols, maxRank], zero-padded, in host memory.
 void readDecomposition(const CudaDecomposition& from, double* u, double* s, double* v);

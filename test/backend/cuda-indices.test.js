@@ -13,6 +13,7 @@ const CHECKS = {
   'slice-lengths': 'slices are whole chunks, short enough, and many enough',
   'slices-of-terms': 'slices of explicit terms cover them once, in order, contrast by contrast',
   'slices-of-runs': 'slices of label runs cover them once, in order',
+  chunks: 'chunks have every term once, in order, within their limits, and every row that they read',
 }
 
 const reason = noCompiler()

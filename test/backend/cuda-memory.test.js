@@ -3,7 +3,7 @@
 import { Worker } from 'node:worker_threads'
 import test from 'ava'
 import { selectBackend } from '../../dist/backend/select.js'
-import { nullSingularValues, QKCovariance, uploadRows } from '../../dist/index.js'
+import { nullSingularValues, QKCovariance, svd, uploadRows } from '../../dist/index.js'
 import { sequence, tensor, terms } from '../helpers/arithmetic-batches.js'
 import { cudaOnHost, noCompiler } from '../helpers/cuda-on-host.js'
 
@@ -62,6 +62,19 @@ onHost('what does not fit is an error with the sizes, and the next batch goes th
   await cov.add({ q, k: wide, terms: { ...terms(50, 4, 30_000), contrast: 'b' } })
   t.deepEqual([...(await cov.moments()).terms], [0, 50])
   t.throws(() => new QKCovariance({ ...SPEC, heads: 256, kvHeads: 2, headDim: 64, backend: 'cuda' }), refused)
+})
+
+onHost('what is kept from call to call goes where something else needs the memory', async (t) => {
+  const streamed = {
+    ...{ q: tensor([1, 20_000, 4, 16], { seed: 5 }), k: tensor([1, 20_000, 2, 16], { seed: 6 }) },
+    terms: terms(3000, 20_000, 20_000, { contrasts: 2 }),
+  }
+  const matrices = tensor([60, 1, 32, 32], { seed: 7 }).data
+  const options = { n: 60, rows: 32, cols: 32, backend: 'cuda' }
+  const before = [await momentsOn('cuda', streamed), await svd(matrices, options)]
+  const resident = await uploadRows(tensor([1, 16_000, 2, 16], { seed: 8 }), { backend: 'cuda' })
+  resident.release()
+  t.deepEqual([await momentsOn('cuda', streamed), await svd(matrices, options)], before)
 })
 
 onHost('devices by index and UUID, several in one process, each with what is its own', async (t) => {

@@ -6,7 +6,7 @@ mkdir -p "$(dirname "$1")"
 objects=$(mktemp -d)
 trap 'rm -rf "$objects"' EXIT
 compile="${CXX:-c++} -std=c++17 -O2 -g -Wall -Wextra -Werror -fPIC -fvisibility=hidden -pthread -I $root/test/cuda-on-host -I $root/native"
-for source in "$root"/native/cuda/*.cc "$root"/native/cuda/*.cu "$root"/native/common/*.cc "$root"/test/cuda-on-host/cuda_on_host.cc; do
+for source in "$root"/native/cuda/*.cc "$root"/native/cuda/*.cu "$root"/native/common/*.cc "$root"/test/cuda-on-host/*_on_host.cc; do
   echo "$source"
 done | xargs -P "$(nproc)" -I FILE sh -c "$compile -x c++ -c FILE -o $objects/\$(basename FILE).o"
 ${CXX:-c++} -shared -pthread -o "$1.$$" "$objects"/*.o

@@ -1,9 +1,12 @@
 // CUDA on the host, for tests on machines without a GPU: the kernels of native/cuda run as they are written,
 // every thread of a block as a fiber, blocks one after another.
 //
+// Streams are queues that are worked off as late or as early as they may be (streams_on_host.cc).
+//
 // What it shows: results, indices, barriers that a thread misses, rows that nobody wrote (memory starts as NaN),
 // reads before an asynchronous copy has been waited for, races that the order of the warps decides (the order
-// turns round at every barrier). What it does not show: speed, and races within a warp.
+// turns round at every barrier), events that are missing between streams. What it does not show: speed, and races
+// within a warp.
 #pragma once
 
 #define QKS_CUDA_ON_HOST 1
@@ -75,6 +78,7 @@ struct Block {
 
 Block& block();
 void yield();
+// All blocks of a kernel, now.
 void run(const std::function<void()>& body, dim3 grid, dim3 threads, size_t shared);
 
 // What every lane of the warp gave; each lane gives one and reads all.
@@ -173,7 +177,7 @@ inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 inline double rsqrt(double x) { return 1.0 / std::sqrt(x); }
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
 
-// ---- the runtime's functions, as far as native/cuda calls them ----
+// ---- the runtime's functions, as far as native/cuda calls them (streams_on_host.cc) ----
 
 enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2, cudaErrorNotReady = 600 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice, cudaMemcpyDefault };
@@ -190,6 +194,11 @@ struct cudaDeviceProp {
   size_t totalGlobalMem, sharedMemPerBlockOptin;
   int major, minor, multiProcessorCount, l2CacheSize;
 };
+
+namespace cuda_on_host {
+// Puts a kernel with its arguments into the stream.
+void launch(cudaStream_t stream, std::function<void()> kernel, dim3 grid, dim3 threads, size_t shared);
+}  // namespace cuda_on_host
 
 const char* cudaGetErrorString(cudaError_t);
 const char* cudaGetErrorName(cudaError_t);

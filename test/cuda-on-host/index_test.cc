@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "cuda/chunks.h"
 // For what it keeps to itself.
 #include "cuda/covariance_pairs16.cu"
 #include "cuda/slices.h"
@@ -181,6 +182,63 @@ void slicesOfAllRuns() {
   }
 }
 
+// Terms of one query and up to four keys a side; chunks of them, with rows that stay and that go.
+void chunksOfTerms() {
+  std::mt19937 random(3);
+  constexpr int32_t kRows = 500, kD = 4;
+  constexpr size_t kRowBytes = kD * sizeof(float);
+  for (int round = 0; round < 200; round++) {
+    const bool stay = round % 2 == 0;
+    const int32_t count = 1 + static_cast<int32_t>(random() % 2000);
+    std::vector<int32_t> order, query, offsets(1, 0), keys;
+    for (int32_t t = 0; t < count; t++) {
+      order.push_back(t);
+      query.push_back(static_cast<int32_t>(random() % kRows));
+      for (uint32_t j = random() % 4 + 1; j > 0; j--) keys.push_back(static_cast<int32_t>(random() % kRows));
+      offsets.push_back(static_cast<int32_t>(keys.size()));
+    }
+    PreparedBatch batch{};
+    batch.q.rows = batch.k.rows = kRows;
+    batch.order = order.data();
+    for (TermSide& side : batch.side) side = {query.data(), offsets.data(), keys.data(), nullptr, nullptr, nullptr};
+    const int64_t start[2] = {0, count};
+    BatchRows q(batch.q, 1, kD, nullptr), k(batch.k, 1, kD, nullptr);
+    const ChunkLimits limits{kRowBytes * (1 + random() % 300), 56 * (1 + random() % 1000), stay};
+    Chunks chunks(batch, slicesOfTerms(start, 1, 0, count, 64, kSliceRows), {}, limits, q, k);
+    std::vector<int32_t> qThere, kThere;  // by slot
+    int64_t at = 0;
+    for (Chunk chunk; chunks.next(chunk);) {
+      if (!stay) {
+        qThere.clear();
+        kThere.clear();
+      }
+      expect(q.firstBrought() == static_cast<int32_t>(qThere.size()), "queries are not behind those that are there");
+      qThere.insert(qThere.end(), q.brought().begin(), q.brought().end());
+      kThere.insert(kThere.end(), k.brought().begin(), k.brought().end());
+      expect(stay || q.bytesBrought() + k.bytesBrought() <= limits.rows || chunk.termTo == chunk.termFrom + 1,
+             "a chunk has more rows than its limit");
+      expect(chunk.termFrom == at, "terms before " + text(chunk.termFrom) + " are left out or met twice");
+      for (const Slice& slice : chunk.terms) {
+        expect(slice.from + chunk.termFrom == at, "slices of a chunk do not follow on");
+        at = slice.to + chunk.termFrom;
+      }
+      expect(at == chunk.termTo, "a chunk's slices end elsewhere than its terms");
+      for (int64_t t = chunk.termFrom; t < chunk.termTo; t++) {
+        const size_t slot = static_cast<size_t>(q.slot(query[static_cast<size_t>(t)]));
+        expect(slot < qThere.size() && qThere[slot] == query[static_cast<size_t>(t)],
+               "a query is not where it should be");
+        for (int32_t j = offsets[static_cast<size_t>(t)]; j < offsets[static_cast<size_t>(t) + 1]; j++) {
+          const int32_t key = keys[static_cast<size_t>(j)];
+          const size_t keySlot = static_cast<size_t>(k.slot(key));
+          expect(keySlot < kThere.size() && kThere[keySlot] == key, "a key is not where it should be");
+        }
+      }
+    }
+    expect(at == count, "terms behind " + text(at) + " are left out");
+    if (stay) expect(qThere.size() <= kRows && kThere.size() <= kRows, "rows that stay are brought twice");
+  }
+}
+
 const struct {
   const char* name;
   void (*run)();
@@ -190,7 +248,8 @@ const struct {
                {"range", range},
                {"slice-lengths", sliceLengths},
                {"slices-of-terms", slicesOfAllTerms},
-               {"slices-of-runs", slicesOfAllRuns}};
+               {"slices-of-runs", slicesOfAllRuns},
+               {"chunks", chunksOfTerms}};
 
 }  // namespace
 }  // namespace qkspace

@@ -130,6 +130,17 @@ Device& theDevice() {
   return device;
 }
 
+Transfer& theTransfer() {
+  static Pool pool(2);
+  static Transfer transfer(theDevice(), pool);
+  return transfer;
+}
+
+SvdRoom& theRoom() {
+  static SvdRoom room(theDevice().budget);
+  return room;
+}
+
 Result run(const qks_svd_request& r, const qks_cancel* cancel = nullptr) {
   Device& device = theDevice();
   const size_t n = static_cast<size_t>(r.n);
@@ -140,8 +151,8 @@ Result run(const qks_svd_request& r, const qks_cancel* cancel = nullptr) {
   out.converged.resize(n);
   qks_svd_summary summary{out.ranks.data(), out.energy.data(), out.error.data(), out.converged.data(), 0};
   CudaDecomposition found;
-  decompose(device, r, cancel, summary, found);
-  if (device.budget.used != 0) line(false, "memory is given back");
+  decompose(device, theTransfer(), theRoom(), r, cancel, summary, found);
+  if (device.budget.used != theRoom().bytes()) line(false, "no memory is used but what is kept");
   out.maxRank = summary.max_rank;
   out.u.resize(n * static_cast<size_t>(r.rows * out.maxRank));
   out.s.resize(n * static_cast<size_t>(out.maxRank));
@@ -426,6 +437,7 @@ void spectral(int d, int n, int r, double scale) {
   Device device(0, 0);
   largestSingularValues(device, a.data(), n, d, left.data(), right.data(), r, 3, out.data());
   largestSingularValues(device, a.data(), n, d, left.data(), right.data(), r, 3, again.data());
+  device.stream.finish("largest singular values");
   double worst = 0;
   for (int i = 0; i < n; i++) {
     Matrix one(a.begin() + i * size, a.begin() + (i + 1) * size), projected = one;

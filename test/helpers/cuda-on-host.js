@@ -54,6 +54,8 @@ export function indexTest() {
     ...[
       join(emulator, 'index_test.cc'),
       join(emulator, 'cuda_on_host.cc'),
+      join(emulator, 'streams_on_host.cc'),
+      join(root, 'native/cuda/chunks.cc'),
       join(root, 'native/cuda/slices.cc'),
     ],
     ...['-o', program],
