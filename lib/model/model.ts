@@ -3,8 +3,8 @@
 import { availableParallelism } from 'node:os'
 import { QkError, refuseUnknownKeys } from '../errors.js'
 import { type ModelInput, modelInputs, takesTokens } from './inference/inputs.js'
-import { Graph } from './onnx/graph.js'
-import { readModel } from './onnx/read-model.js'
+import type { Graph } from './onnx/graph.js'
+import { openGraph } from './onnx/open-graph.js'
 import { findSites, type UnsupportedSite } from './sites/find.js'
 import type { AttentionSite, ResolvedSite } from './sites/site.js'
 import { surveySites } from './sites/survey.js'
@@ -35,6 +35,11 @@ export class Model {
     readonly tokenizer: PromptTokenizer | undefined,
   ) {}
 
+  /** What was decided about the graph: of which If which branch is taken, and why. */
+  get notes(): readonly string[] {
+    return this.graph.model.notes
+  }
+
   /** Whether prompts are token ids (or text); otherwise they give the model's inputs as tensors. */
   get takesTokens(): boolean {
     return takesTokens(this.inputs)
@@ -50,7 +55,7 @@ export class Model {
 export async function openModel(path: string, options: OpenOptions = {}): Promise<Model> {
   refuseUnknownKeys(options, ['tokenizer', 'threads'], 'openModel')
   const threads = options.threads ?? availableParallelism()
-  const graph = new Graph(readModel(path))
+  const graph = openGraph(path)
   const tokenizer = options.tokenizer === undefined ? undefined : await loadTokenizer(options.tokenizer)
   const found = findSites(graph)
   if (found.candidates.length === 0) throw noAttention(path, found.unsupported)

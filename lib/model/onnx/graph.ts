@@ -1,6 +1,7 @@
 /** An index over an ONNX graph: who makes a tensor, who uses it, and what is constant. */
 
 import { create, toBinary } from '@bufbuild/protobuf'
+import { definedNames, plainDomain, subgraphsOf } from './messages.js'
 import {
   AttributeProto_AttributeType,
   AttributeProtoSchema,
@@ -33,7 +34,8 @@ export class Graph {
     graph.node.forEach((node, index) => {
       this.order.set(node, index)
       for (const name of node.output) if (name) this.producers.set(name, node)
-      for (const name of namesUsedBy(node)) {
+      // A node that reads a tensor twice is one consumer: walks along consumers would else double at each.
+      for (const name of new Set(namesUsedBy(node))) {
         const users = this.consumers.get(name)
         if (users) users.push(node)
         else this.consumers.set(name, [node])
@@ -49,7 +51,7 @@ export class Graph {
 
   /** Version of the default operator set. */
   get opset(): number {
-    const entry = this.model.proto.opsetImport.find((o) => o.domain === '' || o.domain === 'ai.onnx')
+    const entry = this.model.proto.opsetImport.find((o) => plainDomain(o.domain) === '')
     return Number(entry?.version ?? 1n)
   }
 
@@ -87,7 +89,7 @@ export class Graph {
         stack.pop()
       } else {
         open.add(current)
-        stack.push(...pending.filter((n) => !open.has(n)))
+        for (const n of pending) if (!open.has(n)) stack.push(n)
       }
     }
     return this.staticMemo.get(name)!
@@ -146,15 +148,13 @@ function tensorInts(tensor: TensorProto): number[] | undefined {
 /** Every outer tensor that a node reads, those of its subgraphs' bodies included. */
 export function namesUsedBy(node: NodeProto): string[] {
   const direct = node.input.filter((name) => name !== '')
-  const bodies = node.attribute.flatMap((a) => (a.g ? [a.g, ...a.graphs] : a.graphs))
+  const bodies = subgraphsOf(node)
   if (bodies.length === 0) return direct
   return [...direct, ...bodies.flatMap(outerNames)]
 }
 
 function outerNames(body: GraphProto): string[] {
-  const own = new Set<string>(body.input.map((i) => i.name))
-  for (const tensor of body.initializer) own.add(tensor.name)
-  for (const node of body.node) for (const name of node.output) own.add(name)
+  const own = new Set(definedNames(body))
   const used = [...body.node.flatMap(namesUsedBy), ...body.output.map((o) => o.name)]
   return used.filter((name) => !own.has(name))
 }
