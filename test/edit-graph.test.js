@@ -43,7 +43,10 @@ function onModels(title, check) {
   for (const [name, vocabulary] of [
     ['tinystories-260k/eager.onnx', 500],
     ['tinystories-260k/packed.onnx', 500],
+    ['tinystories-260k/mha.onnx', 500],
+    ['tinystories-260k/attn23.onnx', 500],
     ['babyllama-105/eager.onnx', 100],
+    ['babyllama-105/gqa.onnx', 100],
   ]) {
     withSharedModels(test)(`${title}: ${name}`, async (t) =>
       check(t, await openModel(sharedModel(name)), vocabulary),
@@ -200,6 +203,8 @@ for (const [name, variant] of Object.entries({
   'split scale, keys tiled': { scale: 'split', repeat: 'tile' },
   'where mask, packed': { mask: 'where', packed: true },
   'no mask, rope and norm': { mask: 'none', rope: true, norm: true },
+  'folded heads': { fold: 'plain' },
+  'folded heads, no mask': { fold: 'untraceable', mask: 'none' },
   float16: { half: true },
 })) {
   test(`a swap of whole keys, spelt otherwise: ${name}`, async (t) => {

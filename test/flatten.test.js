@@ -7,7 +7,7 @@ import test from 'ava'
 import { openModel } from '../dist/index.js'
 import { InferenceSession } from '../dist/model/inference/session.js'
 import { ModelProtoSchema, StringStringEntryProtoSchema } from '../dist/model/onnx/onnx_pb.js'
-import { openGraph } from '../dist/model/onnx/open-graph.js'
+import { openGraph } from '../dist/model/open-graph.js'
 import { findSites } from '../dist/model/sites/find.js'
 import { seededRandom } from '../dist/random.js'
 import { temporaryFolder } from './helpers/files.js'
@@ -141,7 +141,7 @@ test('functions are inlined: nested calls, attributes by reference, defaults, ar
   t.is(ops(graph).filter((op) => op === 'Softmax').length, 2)
   t.false(ops(graph).some((op) => op === 'Attend' || op === 'Bounded'))
   t.deepEqual(graph.model.proto.functions, [])
-  const found = findSites(graph)
+  const found = findSites(graph, [])
   t.deepEqual(
     found.candidates.map(({ product }) => product.name),
     ['call_a/product', 'call_b/product'],
@@ -332,7 +332,8 @@ test('of a merged decoder the branch without cache is taken', async (t) => {
   t.deepEqual(graph.model.notes, [
     'If "optimum::if": the branch for false, since its input "use_cache_branch" is taken to be false',
   ])
-  t.is(findSites(graph).candidates.length, 1)
+  t.is(findSites(graph, []).candidates.length, 1)
+  t.is(graph.declaredTypes.get('logits').value.value.elemType, FLOAT)
   // The names of the branch that stays are its own.
   t.true(graph.producers.has('scores'))
   t.true(graph.initializers.has('scale'))
@@ -371,7 +372,7 @@ test('another switch goes to where attention is, and every reader of it sees the
     ['x', 'other'],
   )
   // The If that stays has a "scores" of its own.
-  t.is(findSites(graph).candidates[0].product.output[0], 'scores.2')
+  t.is(findSites(graph, []).candidates[0].product.output[0], 'scores.2')
 })
 
 test('an If on a constant is replaced, at any depth, with initializers, bodies and outer tensors', async (t) => {
@@ -416,7 +417,7 @@ test('an If on a constant is replaced, at any depth, with initializers, bodies a
   t.false(ops(graph).includes('If'))
   t.true(ops(graph).includes('Loop'))
   t.is(graph.model.notes.length, 2)
-  t.is(findSites(graph).candidates.length, 1)
+  t.is(findSites(graph, []).candidates.length, 1)
 })
 
 test('an If on what is computed, or without attention, stays and is named', async (t) => {
@@ -441,7 +442,7 @@ test('an If on what is computed, or without attention, stays and is named', asyn
   )
   const graph = await sameOutputs(t, file, { x })
   t.deepEqual(ops(graph), ['ReduceMax', 'Greater', 'If', 'If'])
-  const { candidates, unsupported } = findSites(graph)
+  const { candidates, unsupported } = findSites(graph, [])
   t.is(candidates.length, 0)
   t.deepEqual(
     unsupported.map(({ node: name, op }) => [name, op]),

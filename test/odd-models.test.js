@@ -5,8 +5,9 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import test from 'ava'
 import { openModel, QkError } from '../dist/index.js'
+import { unfoldAttention } from '../dist/model/dialects/unfold.js'
 import { GraphEditor } from '../dist/model/onnx/graph.js'
-import { openGraph } from '../dist/model/onnx/open-graph.js'
+import { openGraph } from '../dist/model/open-graph.js'
 import { findSites } from '../dist/model/sites/find.js'
 import { seededRandom } from '../dist/random.js'
 import { temporaryFolder } from './helpers/files.js'
@@ -269,8 +270,8 @@ test('subgraphs nested without end are refused', (t) => {
 
 /** Reads a graph as opening does, up to onnxruntime. */
 function survey(file) {
-  const graph = openGraph(file)
-  const { candidates } = findSites(graph)
+  const { graph, fused } = unfoldAttention(openGraph(file))
+  const { candidates } = findSites(graph, fused)
   const editor = new GraphEditor(graph)
   for (const { product, softmaxInput } of candidates) {
     for (const name of product.input) editor.output(editor.node('Shape', [name]))

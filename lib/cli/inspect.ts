@@ -1,7 +1,7 @@
 /** `qkspace inspect`: the attention sites of a model. */
 
 import type { Command } from 'commander'
-import { describeSite, type Model, openModel } from '../model/model.js'
+import { describeSite, describeUnsupported, type Model, openModel } from '../model/model.js'
 import { printJson, printLine, printTable } from './output.js'
 
 export function registerInspect(program: Command): void {
@@ -41,6 +41,6 @@ function printSites(model: Model): void {
   if (model.unsupported.length > 0) {
     printLine()
     printLine('Not captured:')
-    for (const { node, reason } of model.unsupported) printLine(`  ${node}: ${reason}`)
+    for (const site of model.unsupported) printLine(`  ${describeUnsupported(site)}`)
   }
 }

@@ -3,9 +3,10 @@
  * terms use gathered inside, so that nothing else is computed or leaves it.
  */
 
-import { ElementType, type Graph, GraphEditor } from './onnx/graph.js'
+import { type Graph, GraphEditor } from './onnx/graph.js'
+import { ElementType } from './onnx/node-writer.js'
 import type { Axis } from './sites/axes.js'
-import type { ResolvedSite, Side } from './sites/site.js'
+import type { ProductAxis, ResolvedSite, Side } from './sites/site.js'
 
 export const QUERY_ROWS = 'qkspace.query_rows'
 export const KEY_ROWS = 'qkspace.key_rows'
@@ -112,16 +113,19 @@ export function rowGatherer(editor: GraphEditor) {
     }
     const leading = axes.slice(0, -1)
     const { groups } = side
-    const key = JSON.stringify([rows, leading, groups, heads.chosen])
+    const key = JSON.stringify([rows, leading, groups, heads])
     let index = indices.get(key)
     if (!index) {
-      const columns = leading.map((axis) => (axis === 'batch' ? 0 : axis === 'pos' ? 1 : 2))
+      const column: Partial<Record<Axis, number>> = { batch: 0, fold: 0, pos: 1 }
+      const columns = leading.map((axis) => column[axis] ?? 2)
       const place: Partial<Record<Axis, (head: number) => number>> = {
         head: (head) => Math.floor(head / groups),
         group: (head) => head % groups,
+        fold: (head) => head,
       }
       const perHead = heads.chosen.flatMap((head) => leading.map((axis) => place[axis]?.(head) ?? 0))
-      const perRow = editor.node('Gather', [rows, editor.int64Constant(columns)], { axis: 1 })
+      const picked = editor.node('Gather', [rows, editor.int64Constant(columns)], { axis: 1 })
+      const perRow = timesHeads(editor, picked, leading, heads.count)
       const wide = editor.node('Reshape', [perRow, editor.int64Constant([-1, 1, leading.length])])
       const offsets = editor.int64Constant(perHead, [1, heads.chosen.length, leading.length])
       index = editor.node('Add', [wide, offsets])
@@ -131,11 +135,23 @@ export function rowGatherer(editor: GraphEditor) {
   }
 }
 
+/** Columns of a folded axis hold batch indices: of `heads` rows each. [n, axes] -> [n, axes] */
+export function timesHeads(
+  editor: GraphEditor,
+  indices: string,
+  axes: readonly (Axis | ProductAxis)[],
+  heads: number,
+): string {
+  if (!axes.includes('fold')) return indices
+  const factors = axes.map((axis) => (axis === 'fold' ? heads : 1))
+  return editor.node('Mul', [indices, editor.int64Constant(factors)])
+}
+
 const range = (n: number) => Array.from({ length: n }, (_, i) => i)
 
 /** Axes in whatever order -> [batch, pos, heads, d] of the chosen heads. */
 function byRows(editor: GraphEditor, side: Side, { count, chosen }: Heads): string {
-  let { tensor, axes } = side
+  let { tensor, axes } = unfoldedSide(editor, side, count)
   for (const missing of ['batch', 'pos'] as const) {
     if (!axes.includes(missing)) {
       tensor = unsqueezeFront(editor, tensor)
@@ -154,6 +170,22 @@ function byRows(editor: GraphEditor, side: Side, { count, chosen }: Heads): stri
   const all = chosen.length === count && chosen.every((h, i) => h === i)
   if (!all) tensor = editor.node('Gather', [tensor, editor.int64Constant(chosen)], { axis: 2 })
   return tensor
+}
+
+/** Batch and head apart. */
+function unfoldedSide(
+  editor: GraphEditor,
+  { tensor, axes }: Side,
+  heads: number,
+): { tensor: string; axes: Axis[] } {
+  if (axes[0] !== 'fold') return { tensor, axes }
+  const rest = editor.node('Slice', [
+    editor.node('Shape', [tensor]),
+    editor.int64Constant([1]),
+    editor.int64Constant([axes.length]),
+  ])
+  const shape = editor.node('Concat', [editor.int64Constant([-1, heads]), rest], { axis: 0 })
+  return { tensor: editor.node('Reshape', [tensor, shape]), axes: ['batch', 'head', ...axes.slice(1)] }
 }
 
 function unsqueezeFront(editor: GraphEditor, tensor: string): string {

@@ -10,8 +10,9 @@
  */
 
 import { QkError } from '../errors.js'
-import { rowGatherer } from './capture-graph.js'
-import { ElementType, type Graph, GraphEditor } from './onnx/graph.js'
+import { rowGatherer, timesHeads } from './capture-graph.js'
+import { type Graph, GraphEditor } from './onnx/graph.js'
+import { ElementType } from './onnx/node-writer.js'
 import { RESHAPING_OPS } from './sites/recompute.js'
 import { keyHeadOf, type ProductAxis, type ResolvedSite } from './sites/site.js'
 
@@ -80,7 +81,7 @@ export function editGraph(graph: Graph, requests: readonly EditRequest[], output
   const keyCells = columns(cells, [0, 2, 3])
 
   const sites = requests.map(({ site, heads }, index): EditedSite => {
-    refuseReshaped(graph, site)
+    const axesOfPattern = followedAxes(site)
     const names: EditedSite = {
       projection: { query: `qkspace.p_q/${index}`, key: `qkspace.p_k/${index}` },
       added: { query: `qkspace.add_q/${index}`, key: `qkspace.add_k/${index}` },
@@ -124,11 +125,12 @@ export function editGraph(graph: Graph, requests: readonly EditRequest[], output
     const place = cellIndex(editor, site, heads, cells, site.productAxes)
     const now = editor.node('GatherND', [raw, place])
     const delta = editor.node('Cast', [scaled], {
-      to: site.productType === 'float16' ? ElementType.float16 : ElementType.float,
+      to: elementTypeOf(site.productType),
     })
     editor.node('ScatterND', [raw, place, editor.node('Add', [now, delta])], {}, scores)
 
-    const pattern = patternRows(editor, site, heads)
+    runUnfolded(editor, site)
+    const pattern = patternRows(editor, site, heads, axesOfPattern)
     editor.output(editor.node('Cast', [pattern], { to: ElementType.float }, names.pattern))
     return names
   })
@@ -136,6 +138,17 @@ export function editGraph(graph: Graph, requests: readonly EditRequest[], output
   const { bytes, inputs } = editor.build()
   return { bytes, inputs, sites, logits }
 }
+
+/** What follows a fused operator reads the attention of its subgraph, whose scores are edited. */
+function runUnfolded(editor: GraphEditor, { candidate: { fused }, outputType }: ResolvedSite): void {
+  if (!fused) return
+  const [own] = fused.node.output
+  editor.intercept(own)
+  editor.node('Cast', [fused.output], { to: elementTypeOf(outputType) }, own)
+}
+
+/** ONNX's number of a floating type by onnxruntime's name. */
+const elementTypeOf = (name: string) => (name === 'float16' ? ElementType.float16 : ElementType.float)
 
 /** Indices into a tensor with the product's axes, [cells, heads, axes]; `axes` may leave some out at the end. */
 function cellIndex(
@@ -145,24 +158,33 @@ function cellIndex(
   cells: string,
   axes: readonly ProductAxis[],
 ): string {
-  const column: Partial<Record<ProductAxis, number>> = { batch: 0, queryPos: 1, keyPos: 2 }
-  const groups = site.productGroups
+  const column: Partial<Record<ProductAxis, number>> = { batch: 0, fold: 0, queryPos: 1, keyPos: 2 }
+  const groups = axes.includes('group') ? site.productGroups : 1
   const perCell = editor.node(
     'Gather',
     [cells, editor.int64Constant(axes.map((axis) => column[axis] ?? 3))],
     { axis: 1 },
   )
-  const wide = editor.node('Reshape', [perCell, editor.int64Constant([-1, 1, axes.length])])
-  const perHead = heads.flatMap((h) =>
-    axes.map((axis) => (axis === 'head' ? Math.floor(h / groups) : axis === 'group' ? h % groups : 0)),
-  )
+  const placed = timesHeads(editor, perCell, axes, site.heads)
+  const wide = editor.node('Reshape', [placed, editor.int64Constant([-1, 1, axes.length])])
+  const place: Partial<Record<ProductAxis, (head: number) => number>> = {
+    head: (h) => Math.floor(h / groups),
+    group: (h) => h % groups,
+    fold: (h) => h,
+  }
+  const perHead = heads.flatMap((h) => axes.map((axis) => place[axis]?.(h) ?? 0))
   return editor.node('Add', [wide, editor.int64Constant(perHead, [1, heads.length, axes.length])])
 }
 
 /** The softmax's output at the reported rows, [rows, heads, keys]. */
-function patternRows(editor: GraphEditor, site: ResolvedSite, heads: readonly number[]): string {
-  let tensor = site.candidate.softmax.output[0]
-  let axes = [...site.productAxes]
+function patternRows(
+  editor: GraphEditor,
+  site: ResolvedSite,
+  heads: readonly number[],
+  patternAxes: readonly ProductAxis[],
+): string {
+  let tensor = site.candidate.fused?.pattern ?? site.candidate.softmax.output[0]
+  let axes = [...patternAxes]
   const keyAxis = axes.indexOf('keyPos')
   if (keyAxis !== axes.length - 1) {
     const perm = [...axes.keys()].filter((i) => i !== keyAxis)
@@ -204,14 +226,14 @@ function outputRows(editor: GraphEditor, graph: Graph, wanted: string | undefine
   return name
 }
 
-/** Between the product and the pattern, axes must stay where they are. */
-function refuseReshaped(graph: Graph, site: ResolvedSite): void {
-  const moved = site.candidate.steps.find(({ node }) => RESHAPING_OPS.includes(node.opType))
-  if (!moved) return
+/** Axes of the pattern. Errors: ERR_UNSUPPORTED_MODEL where they could not be followed from the product. */
+function followedAxes({ patternAxes, candidate, layer }: ResolvedSite): ProductAxis[] {
+  if (patternAxes) return patternAxes
+  const moved = candidate.steps.find(({ node }) => RESHAPING_OPS.includes(node.opType))?.node
   throw new QkError(
     'ERR_UNSUPPORTED_MODEL',
-    `layer ${site.layer}: its scores are reshaped between product and softmax (${moved.node.opType} ` +
-      `"${moved.node.name || moved.node.output[0]}"), which interventions cannot follow`,
-    { hint: `The graph has opset ${graph.opset}; export the attention without reshaping its scores.` },
+    `layer ${layer}: its scores are reshaped between product and softmax` +
+      `${moved ? ` (${moved.opType} "${moved.name || moved.output[0]}")` : ''}, which interventions cannot follow`,
+    { hint: 'Export the attention without reshaping its scores, other than folding heads into the batch.' },
   )
 }

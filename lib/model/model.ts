@@ -2,9 +2,10 @@
 
 import { availableParallelism } from 'node:os'
 import { QkError, refuseUnknownKeys } from '../errors.js'
+import { unfoldAttention } from './dialects/unfold.js'
 import { type ModelInput, modelInputs, takesTokens } from './inference/inputs.js'
 import type { Graph } from './onnx/graph.js'
-import { openGraph } from './onnx/open-graph.js'
+import { openGraph } from './open-graph.js'
 import { findSites, type UnsupportedSite } from './sites/find.js'
 import type { AttentionSite, ResolvedSite } from './sites/site.js'
 import { surveySites } from './sites/survey.js'
@@ -55,10 +56,12 @@ export class Model {
 export async function openModel(path: string, options: OpenOptions = {}): Promise<Model> {
   refuseUnknownKeys(options, ['tokenizer', 'threads'], 'openModel')
   const threads = options.threads ?? availableParallelism()
-  const graph = openGraph(path)
+  const unfolded = unfoldAttention(openGraph(path))
+  const { graph } = unfolded
   const tokenizer = options.tokenizer === undefined ? undefined : await loadTokenizer(options.tokenizer)
-  const found = findSites(graph)
-  if (found.candidates.length === 0) throw noAttention(path, found.unsupported)
+  const found = findSites(graph, unfolded.fused)
+  const unreached = [...unfolded.unsupported, ...found.unsupported]
+  if (found.candidates.length === 0) throw noAttention(path, unreached)
   if (graph.opset < 11) {
     throw new QkError(
       'ERR_UNSUPPORTED_MODEL',
@@ -70,13 +73,14 @@ export async function openModel(path: string, options: OpenOptions = {}): Promis
   }
   const inputs = modelInputs(graph)
   const survey = await surveySites({ graph, inputs, threads }, found.candidates)
-  const unsupported = [...found.unsupported, ...survey.unsupported]
+  const unsupported = [...unreached, ...survey.unsupported]
   if (survey.sites.length === 0) throw noAttention(path, unsupported)
   const verified = await verifySites(graph, survey.sites, survey.feeds, threads)
   survey.sites.forEach((site, i) => {
     site.relativeError = verified[i].relativeError
     site.keyStride = verified[i].keyStride
     site.productType = verified[i].productType
+    site.outputType = verified[i].outputType
     site.kvHeads /= verified[i].keyStride
   })
   return new Model(path, survey.sites, unsupported, inputs, graph, threads, tokenizer)
@@ -85,14 +89,19 @@ export async function openModel(path: string, options: OpenOptions = {}): Promis
 const EAGER_HINT = 'Export the model with attention written out (in PyTorch: attn_implementation="eager").'
 
 function noAttention(path: string, unsupported: readonly UnsupportedSite[]): QkError {
-  const reasons = unsupported.map(({ node, reason }) => `${node}: ${reason}`)
+  const reasons = unsupported.map(describeUnsupported)
   return new QkError(
     'ERR_NO_ATTENTION',
     reasons.length > 0
       ? `${path} has no attention that can be captured:\n  ${reasons.slice(0, 8).join('\n  ')}`
       : `${path} has no attention: no Softmax lies between two products of computed tensors`,
-    { hint: unsupported.some(({ reason }) => /fused/.test(reason)) ? EAGER_HINT : undefined },
+    { hint: unsupported.length > 0 ? EAGER_HINT : undefined },
   )
+}
+
+/** One line: the node, its operator, the reason, and what would be needed. */
+export function describeUnsupported({ node, op, reason, needs }: UnsupportedSite): string {
+  return `${node} (${op}): ${reason}${needs ? `; needed: ${needs}` : ''}`
 }
 
 const SHOWN = [

@@ -8,7 +8,7 @@
 import { create, toBinary } from '@bufbuild/protobuf'
 import { QkError } from '../errors.js'
 import type { Model } from '../model/model.js'
-import { ElementType } from '../model/onnx/graph.js'
+import { ElementType } from '../model/onnx/node-writer.js'
 import {
   AttributeProto_AttributeType,
   AttributeProtoSchema,

@@ -155,10 +155,12 @@ export function tinyReference(tokens, { rope = true, norm = false, ...options } 
  *   scale: 'div' | 'mul' | 'query' | 'split' | 'computed'
  *   mask: 'add' | 'where' | 'none'
  *   product: 'matmul' | 'einsum'
+ *   fold: false | 'plain' | 'untraceable': heads folded into the batch and unfolded for the mask alone; or in a way
+ *     that cannot be followed back
  *   rope, norm, packed, half, external: booleans
  */
 export function writeTinyModel(folder, options = {}) {
-  const { repeat = 'expand', scale = 'div', mask = 'add', product = 'matmul' } = options
+  const { repeat = 'expand', scale = 'div', mask = 'add', product = 'matmul', fold = false } = options
   const { rope = true, norm = false, packed = false, half = false, external = false } = options
   const { vocabulary, width, heads, kvHeads, headDim: d } = TINY
   const { table, wq, wk, wv, wo } = tinyWeights(options)
@@ -244,15 +246,33 @@ export function writeTinyModel(folder, options = {}) {
     return g.node('Reshape', [copies, g.node('Concat', [at(0), g.ints([heads]), at(2), at(3)], { axis: 0 })])
   }
   let keys = repeated(k)
-  const values = repeated(v)
+  let values = repeated(v)
 
   if (scale === 'query') q = g.node('Mul', [q, scalar(1 / Math.sqrt(d))])
   if (scale === 'split') {
     q = g.node('Mul', [q, scalar(d ** -0.25)])
     keys = g.node('Mul', [keys, scalar(d ** -0.25)])
   }
+  /** [batch, heads, a, b] <-> [batch * heads, a, b] */
+  const sizes = (name, ...axes) => axes.map((i) => g.node('Gather', [g.node('Shape', [name]), g.ints([i])]))
+  const joined4 = (name) => {
+    const free = g.node('Concat', [g.ints([-1]), ...sizes(name, 2, 3)], { axis: 0 })
+    const flat = g.node('Reshape', [name, free])
+    // A sum with nothing keeps the values and hides where they come from.
+    return fold === 'untraceable' ? g.node('Add', [flat, scalar(0)]) : flat
+  }
+  const split4 = (name) =>
+    g.node('Reshape', [name, g.node('Concat', [g.ints([-1, heads]), ...sizes(name, 1, 2)], { axis: 0 })])
+  if (fold) {
+    q = joined4(q)
+    keys = joined4(keys)
+    values = joined4(values)
+  }
+
   let scores
-  if (product === 'einsum') {
+  if (fold) {
+    scores = g.node('MatMul', [q, g.node('Transpose', [keys], { perm: [0, 2, 1] })], {}, 'scores')
+  } else if (product === 'einsum') {
     scores = g.node('Einsum', [q, keys], { equation: 'bhqd,bhkd->bhqk' }, 'scores')
   } else {
     const transposed = g.node('Transpose', [keys], { perm: [0, 1, 3, 2] })
@@ -266,6 +286,7 @@ export function writeTinyModel(folder, options = {}) {
     scores = g.node('Div', [scores, root])
   }
 
+  if (fold) scores = split4(scores)
   if (mask !== 'none') {
     const length = g.node('Gather', [g.node('Shape', ['input_ids']), g.ints([1], [])])
     const range = g.node('Range', [g.ints([0], []), length, g.ints([1], [])])
@@ -281,8 +302,10 @@ export function writeTinyModel(folder, options = {}) {
       scores = g.node('Add', [scores, bias])
     }
   }
+  if (fold) scores = joined4(scores)
   const pattern = g.node('Softmax', [scores], { axis: -1 }, 'pattern')
-  const mixed = g.node('Transpose', [g.node('MatMul', [pattern, values])], { perm: [0, 2, 1, 3] })
+  const attended = g.node('MatMul', [pattern, values])
+  const mixed = g.node('Transpose', [fold ? split4(attended) : attended], { perm: [0, 2, 1, 3] })
   const joined = g.node('Reshape', [mixed, g.ints([0, 0, heads * d])])
   g.node('MatMul', [joined, g.float('w_o', [heads * d, width], wo)], {}, 'output')
 

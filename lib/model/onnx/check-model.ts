@@ -7,16 +7,12 @@ import {
   type GraphProto,
   type ModelProto,
   type OperatorSetIdProto,
-  OperatorSetIdProtoSchema,
   TensorShapeProto_DimensionSchema,
   type ValueInfoProto,
 } from './onnx_pb.js'
 
 /** Elements of one input; a probe has to make them up. */
 const MAX_INPUT_ELEMENTS = 2 ** 27
-
-/** For graphs that use no operator of the standard set, but to which some will be added. */
-const ANY_STANDARD_VERSION = 17n
 
 /** One import a domain. Errors: ERR_NOT_ONNX where versions contradict each other or are missing. */
 export function checkOpsets(file: string, { graph, opsetImport }: ModelProto): OperatorSetIdProto[] {
@@ -40,8 +36,7 @@ export function checkOpsets(file: string, { graph, opsetImport }: ModelProto): O
       `${describeNode(node)} is a standard operator, and no version of the standard operator set is imported`,
     )
   }
-  const standard = create(OperatorSetIdProtoSchema, { domain: '', version: ANY_STANDARD_VERSION })
-  return [...imports.values(), standard]
+  return [...imports.values()]
 }
 
 /**

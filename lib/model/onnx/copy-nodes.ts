@@ -104,7 +104,7 @@ function copyBody(body: GraphProto, outside: Scope, context: CopyContext): Graph
     output: body.output.map(renamed),
     initializer: body.initializer.map(renamed),
     sparseInitializer: body.sparseInitializer.map((sparse) => renameSparse(sparse, scope)),
-    valueInfo: [],
+    valueInfo: body.valueInfo.filter(({ name }) => scope.has(name)).map(renamed),
     node: body.node.map((node) => copyNode(node, scope, context)),
   })
 }

@@ -30,11 +30,15 @@ const BOOL = 9
 /** Names of inlined nodes begin with those of the calls they come from, up to this length. */
 const MAX_PREFIX = 200
 
-/** Errors: ERR_NOT_ONNX, ERR_UNSUPPORTED_MODEL, both for functions that cannot be inlined. */
-export function flatten(model: OnnxModel): OnnxModel {
+/**
+ * `isAttention` tells the nodes for whose sake an If is replaced.
+ *
+ * Errors: ERR_NOT_ONNX, ERR_UNSUPPORTED_MODEL, both for functions that cannot be inlined.
+ */
+export function flatten(model: OnnxModel, isAttention: (node: NodeProto) => boolean): OnnxModel {
   const graph = model.proto.graph!
   if (model.proto.functions.length === 0 && !graph.node.some((node) => node.opType === 'If')) return model
-  return new Flattening(model).result()
+  return new Flattening(model, isAttention).result()
 }
 
 class Flattening {
@@ -51,15 +55,19 @@ class Flattening {
   /** Tensors that branches have read which are gone. */
   private readonly released = new Set<string>()
 
-  constructor(private readonly model: OnnxModel) {
+  constructor(
+    private readonly model: OnnxModel,
+    isAttention: (node: NodeProto) => boolean,
+  ) {
     this.file = model.path
     this.source = model.proto
     const graph = withFields(model.proto.graph!, {})
     graph.initializer = [...graph.initializer]
     graph.sparseInitializer = [...graph.sparseInitializer]
+    graph.valueInfo = [...graph.valueInfo]
     this.graph = graph
     this.opsets = [...model.proto.opsetImport]
-    this.library = new FunctionLibrary(this.file, model.proto)
+    this.library = new FunctionLibrary(this.file, model.proto, isAttention)
     this.library.checkSize(graph.node)
     this.names = new TensorNames(graph)
     this.remember(graph.node)
@@ -151,7 +159,12 @@ class Flattening {
       this.graph.sparseInitializer.push(renameSparse(sparse, scope))
     }
     const outputs = body.output.map(({ name }, i) => [name, node.output[i]] as const)
-    return copyPiece({ nodes: body.node, outputs }, scope, { names: this.names, prefix: '' })
+    const copies = copyPiece({ nodes: body.node, outputs }, scope, { names: this.names, prefix: '' })
+    for (const info of [...body.valueInfo, ...body.output]) {
+      const moved = withFields(info, { name: scope.resolve(info.name) })
+      if (scope.has(info.name)) this.graph.valueInfo.push(moved)
+    }
+    return copies
   }
 
   /** What only functions import, the model has to import once they are gone. */

@@ -4,7 +4,6 @@
  */
 
 import { QkError } from '../../errors.js'
-import { isAttention } from './attention-operators.js'
 import { allNodes, invalidModel, plainDomain } from './messages.js'
 import type { FunctionProto, ModelProto, NodeProto } from './onnx_pb.js'
 
@@ -26,6 +25,7 @@ export class FunctionLibrary {
   constructor(
     private readonly file: string,
     model: ModelProto,
+    private readonly isAttention: (node: NodeProto) => boolean,
   ) {
     for (const fn of model.functions) {
       const key = keyOf(fn.domain, fn.name, fn.overload)
@@ -49,7 +49,7 @@ export class FunctionLibrary {
   hasAttention(nodes: readonly NodeProto[]): boolean {
     for (const node of allNodes(nodes)) {
       const called = this.find(node)
-      if (called ? this.withAttention.has(called) : isAttention(node)) return true
+      if (called ? this.withAttention.has(called) : this.isAttention(node)) return true
     }
     return false
   }

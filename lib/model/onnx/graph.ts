@@ -2,35 +2,37 @@
 
 import { create, toBinary } from '@bufbuild/protobuf'
 import { definedNames, plainDomain, subgraphsOf } from './messages.js'
+import { ElementType, NodeWriter } from './node-writer.js'
 import {
-  AttributeProto_AttributeType,
-  AttributeProtoSchema,
   type GraphProto,
   GraphProtoSchema,
   ModelProtoSchema,
   type NodeProto,
   NodeProtoSchema,
   type TensorProto,
-  TensorProtoSchema,
+  type TypeProto,
+  TypeProtoSchema,
   type ValueInfoProto,
   ValueInfoProtoSchema,
 } from './onnx_pb.js'
 import type { OnnxModel } from './read-model.js'
-
-/** ONNX's numbers for the element types that qkspace names. */
-export const ElementType = { float: 1, int64: 7, float16: 10, double: 11, bfloat16: 16 } as const
 
 export class Graph {
   readonly producers = new Map<string, NodeProto>()
   readonly consumers = new Map<string, NodeProto[]>()
   readonly initializers = new Map<string, TensorProto>()
   readonly inputs: ValueInfoProto[]
+  /** What the file says of the types of inputs, outputs and tensors in between. */
+  readonly declaredTypes = new Map<string, TypeProto>()
   private readonly order = new Map<NodeProto, number>()
   private readonly staticMemo = new Map<string, boolean>()
 
   constructor(readonly model: OnnxModel) {
     const graph = model.proto.graph!
     for (const tensor of graph.initializer) this.initializers.set(tensor.name, tensor)
+    for (const { name, type } of [...graph.valueInfo, ...graph.output, ...graph.input]) {
+      if (type) this.declaredTypes.set(name, type)
+    }
     graph.node.forEach((node, index) => {
       this.order.set(node, index)
       for (const name of node.output) if (name) this.producers.set(name, node)
@@ -51,8 +53,16 @@ export class Graph {
 
   /** Version of the default operator set. */
   get opset(): number {
-    const entry = this.model.proto.opsetImport.find((o) => plainDomain(o.domain) === '')
-    return Number(entry?.version ?? 1n)
+    return Number(this.defaultOpset?.version ?? 1n)
+  }
+
+  /** Whether the model says which version of ONNX's own operators it uses. */
+  get hasDefaultOpset(): boolean {
+    return this.defaultOpset !== undefined
+  }
+
+  private get defaultOpset() {
+    return this.model.proto.opsetImport.find((o) => plainDomain(o.domain) === '')
   }
 
   /** Place of a node in the file, which ONNX requires to be a topological order. */
@@ -112,6 +122,11 @@ export class Graph {
     return found ? Number(found.i) : fallback
   }
 
+  float(node: NodeProto, name: string, fallback: number): number {
+    const found = this.attribute(node, name)
+    return found ? found.f : fallback
+  }
+
   ints(node: NodeProto, name: string): number[] | undefined {
     return this.attribute(node, name)?.ints.map(Number)
   }
@@ -164,42 +179,13 @@ function outerNames(body: GraphProto): string[] {
  * do not need is left out. onnxruntime computes every output of a graph, fetched or not, so leaving the
  * rest in would cost a full forward pass.
  */
-export class GraphEditor {
-  private readonly addedNodes: NodeProto[] = []
+export class GraphEditor extends NodeWriter {
   private readonly addedInputs: ValueInfoProto[] = []
-  private readonly addedInitializers: TensorProto[] = []
   private readonly outputs: string[] = []
   private readonly intercepted = new Map<string, string>()
-  private counter = 0
 
-  constructor(readonly graph: Graph) {}
-
-  /** Adds a node with one output and returns that output's name. */
-  node(
-    opType: string,
-    inputs: string[],
-    attributes: Record<string, number | number[]> = {},
-    output?: string,
-  ): string {
-    const own = `qkspace.${opType}.${this.counter++}`
-    const name = output ?? own
-    const attribute = Object.entries(attributes).map(([key, value]) =>
-      Array.isArray(value)
-        ? create(AttributeProtoSchema, {
-            name: key,
-            ints: value.map(BigInt),
-            type: AttributeProto_AttributeType.INTS,
-          })
-        : create(AttributeProtoSchema, {
-            name: key,
-            i: BigInt(value),
-            type: AttributeProto_AttributeType.INT,
-          }),
-    )
-    this.addedNodes.push(
-      create(NodeProtoSchema, { opType, input: inputs, output: [name], name: own, attribute }),
-    )
-    return name
+  constructor(readonly graph: Graph) {
+    super('qkspace')
   }
 
   /** Declares an input of the graph. */
@@ -214,27 +200,6 @@ export class GraphEditor {
       value: { case: 'tensorType' as const, value: { elemType, shape: { dim } } },
     }
     this.addedInputs.push(create(ValueInfoProtoSchema, { name, type }))
-    return name
-  }
-
-  int64Constant(values: readonly number[], dims: readonly number[] = [values.length]): string {
-    const name = `qkspace.constant.${this.counter++}`
-    this.addedInitializers.push(
-      create(TensorProtoSchema, {
-        name,
-        dataType: ElementType.int64,
-        dims: dims.map(BigInt),
-        int64Data: values.map(BigInt),
-      }),
-    )
-    return name
-  }
-
-  floatConstant(value: number): string {
-    const name = `qkspace.constant.${this.counter++}`
-    this.addedInitializers.push(
-      create(TensorProtoSchema, { name, dataType: ElementType.float, dims: [], floatData: [value] }),
-    )
     return name
   }
 
@@ -267,7 +232,11 @@ export class GraphEditor {
       ),
       sparseInitializer: source.graph!.sparseInitializer.filter((t) => needed.has(t.values?.name ?? '')),
       input: inputs,
-      output: this.outputs.map((name) => create(ValueInfoProtoSchema, { name })),
+      output: this.outputs.map((name) => create(ValueInfoProtoSchema, { name, ...this.declared(name) })),
+      valueInfo: order
+        .flatMap(({ output }) => output)
+        .filter((name) => !this.outputs.includes(name) && graph.declaredTypes.has(name))
+        .map((name) => create(ValueInfoProtoSchema, { name, ...this.declared(name) })),
     })
     const own = new Set(graph.inputs.map((i) => i.name))
     for (const input of this.addedInputs) own.add(input.name)
@@ -275,6 +244,14 @@ export class GraphEditor {
       bytes: toBinary(ModelProtoSchema, proto),
       inputs: inputs.map((i) => i.name).filter((name) => own.has(name)),
     }
+  }
+
+  /** The element type that the file declares: some operators leave it open. Shapes may have changed. */
+  private declared(name: string): { type?: TypeProto } {
+    const value = this.graph.declaredTypes.get(name)?.value
+    if (value?.case !== 'tensorType') return {}
+    const { elemType } = value.value
+    return { type: create(TypeProtoSchema, { value: { case: 'tensorType', value: { elemType } } }) }
   }
 
   /** The nodes that the outputs depend on, in topological order, and all tensors among them. */

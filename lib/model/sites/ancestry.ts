@@ -14,10 +14,19 @@ const PROJECTIONS = new Set([
 ])
 const MAX_ANCESTORS = 64
 
-/** The nodes between a captured tensor and the projections behind it, and what those projected. */
-function ancestry(graph: Graph, tensor: string): { between: NodeProto[]; sources: Set<string> } {
+interface Ancestry {
+  /** The nodes between a captured tensor and the projections behind it. */
+  between: NodeProto[]
+  /** What was projected. */
+  sources: Set<string>
+  /** Inputs of the graph that were reached without a projection. */
+  inputs: Set<string>
+}
+
+function ancestry(graph: Graph, tensor: string): Ancestry {
   const between: NodeProto[] = []
   const sources = new Set<string>()
+  const reached = new Set<string>()
   const seen = new Set<string>()
   for (let front = [tensor]; front.length > 0 && between.length < MAX_ANCESTORS; ) {
     const next: string[] = []
@@ -25,7 +34,10 @@ function ancestry(graph: Graph, tensor: string): { between: NodeProto[]; sources
       if (seen.has(name) || graph.isStatic(name)) continue
       seen.add(name)
       const node = graph.producers.get(name)
-      if (!node) continue
+      if (!node) {
+        reached.add(name)
+        continue
+      }
       const inputs = node.input.filter((input) => input !== '')
       if (PROJECTIONS.has(node.opType)) {
         for (const input of inputs) if (!graph.isStatic(input)) sources.add(beforeReshaping(graph, input))
@@ -36,7 +48,7 @@ function ancestry(graph: Graph, tensor: string): { between: NodeProto[]; sources
     }
     front = next
   }
-  return { between, sources }
+  return { between, sources, inputs: reached }
 }
 
 const RESHAPING = ['Cast', 'Identity', 'Reshape', 'Transpose', 'Dropout', 'Unsqueeze', 'Squeeze', 'Flatten']
@@ -50,11 +62,21 @@ function beforeReshaping(graph: Graph, tensor: string): string {
   }
 }
 
-/** Queries and keys of cross attention are projections of different things. */
-export function isCross(graph: Graph, query: string, key: string): boolean {
-  const sources = ancestry(graph, query).sources
-  const others = ancestry(graph, key).sources
-  return sources.size > 0 && others.size > 0 && [...sources].every((s) => !others.has(s))
+/**
+ * Queries and keys of cross attention are projections of different things. Where one side was projected in another
+ * graph (keys that an encoder made), they come from different inputs and are not equally many.
+ */
+export function isCross(
+  graph: Graph,
+  query: { tensor: string; length: number },
+  key: { tensor: string; length: number },
+): boolean {
+  const [own, other] = [query, key].map(({ tensor }) => ancestry(graph, tensor))
+  const apart = (a: Set<string>, b: Set<string>) => a.size > 0 && b.size > 0 && [...a].every((s) => !b.has(s))
+  if (own.sources.size > 0 && other.sources.size > 0) return apart(own.sources, other.sources)
+  if (query.length === key.length) return false
+  const from = ({ sources, inputs }: Ancestry) => (sources.size > 0 ? sources : inputs)
+  return apart(from(own), from(other))
 }
 
 /** Rotation by position: halves or pairs are negated and swapped between the projection and the product. */

@@ -7,8 +7,11 @@ import type { Graph } from '../onnx/graph.js'
 import type { NodeProto } from '../onnx/onnx_pb.js'
 import type { OperandStep } from './find.js'
 
-/** batch, head, head within a group of repeated keys, position, feature dimension, or an axis of size one. */
-export type Axis = 'batch' | 'head' | 'group' | 'pos' | 'dim' | 'one'
+/**
+ * batch, head, head within a group of repeated keys, batch and head in one axis (all heads of the first sequence
+ * first), position, feature dimension, or an axis of size one.
+ */
+export type Axis = 'batch' | 'head' | 'group' | 'fold' | 'pos' | 'dim' | 'one'
 
 export type Shapes = (name: string) => readonly number[] | undefined
 
@@ -23,8 +26,8 @@ export interface CapturePoint {
 }
 
 /**
- * The point closest to the product that lies before every constant factor and every repetition of heads
- * that could be followed.
+ * The point closest to the product that lies before every constant factor, every repetition of heads and every
+ * folding of heads into the batch that could be followed.
  */
 export function capturePoint(
   graph: Graph,
@@ -55,7 +58,8 @@ export function capturePoint(
     }
     tensor = step.source
     const settled = !current.includes('group') || axes.includes('group')
-    if (settled && (factors.length > best.factors.length || repeats > best.repeats)) {
+    const unfolded = best.axes.includes('fold') && !current.includes('fold')
+    if (settled && (factors.length > best.factors.length || repeats > best.repeats || unfolded)) {
       best = { tensor, axes: current, factors: [...factors], repeats }
     }
   }
@@ -102,7 +106,10 @@ function stepBack(
   }
 }
 
-/** Axes before a reshape: equal stretches keep their meaning; a head axis may split into head and group. */
+/**
+ * Axes before a reshape: equal stretches keep their meaning; a head axis may split into head and group, a folded one
+ * into batch and head.
+ */
 function reshapeBack(axes: Axis[], from: readonly number[], to: readonly number[]): Stepped | undefined {
   const before: Axis[] = []
   let i = 0
@@ -112,12 +119,12 @@ function reshapeBack(axes: Axis[], from: readonly number[], to: readonly number[
       before[i++] = axes[j++]
     } else if (
       j < to.length &&
-      axes[j] === 'head' &&
+      (axes[j] === 'head' || axes[j] === 'fold') &&
       i + 1 < from.length &&
       from[i] * from[i + 1] === to[j]
     ) {
-      before[i] = 'head'
-      before[i + 1] = 'group'
+      before[i] = axes[j] === 'fold' ? 'batch' : 'head'
+      before[i + 1] = axes[j] === 'fold' ? 'head' : 'group'
       i += 2
       j++
     } else if (j < to.length && to[j] === 1) {

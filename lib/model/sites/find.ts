@@ -1,10 +1,13 @@
 /**
- * Finds decomposed attention in a graph by its shape alone: a Softmax whose input comes, through scale,
+ * Finds attention in a graph: fused operators, which have been unfolded beside themselves, and attention that is
+ * written out, which is found by its shape alone: a Softmax whose input comes, through scale,
  * mask and the like, from a product of two computed tensors, and whose output meets a third, the values.
  * Which operand holds the queries, and how their axes are ordered, is settled by running a probe
  * (`survey.ts`).
  */
 
+import type { FusedAttention } from '../dialects/dialect.js'
+import { isFusedAttention } from '../dialects/unfold.js'
 import type { Graph } from '../onnx/graph.js'
 import type { NodeProto } from '../onnx/onnx_pb.js'
 
@@ -32,6 +35,8 @@ export interface SiteCandidate {
   steps: ScoreStep[]
   left: OperandStep[]
   right: OperandStep[]
+  /** The operator that all of this is unfolded from; absent where attention is written out. */
+  fused?: FusedAttention
 }
 
 /** Attention that exists in the graph but that cannot be captured, and why. */
@@ -39,6 +44,8 @@ export interface UnsupportedSite {
   node: string
   op: string
   reason: string
+  /** What it would take to capture it, where that is known. */
+  needs?: string
 }
 
 /** Operations of one computed input that leave its values in place or merely reshape them. */
@@ -47,49 +54,28 @@ const PASSING = new Set(['Cast', 'Identity', 'Dropout', 'CastLike'])
 const POINTWISE = new Set(['Add', 'Sub', 'Mul', 'Div', 'Max', 'Min', 'Tanh', 'Neg', 'Clip', 'Sum'])
 const REPEATING = new Set(['Expand', 'Tile', 'Concat'])
 
-/** Fused operators: queries and keys are inside. */
-const FUSED = new Set([
-  'Attention',
-  'MultiHeadAttention',
-  'GroupQueryAttention',
-  'DecoderMaskedMultiHeadAttention',
-  'DecoderMaskedSelfAttention',
-  'PackedAttention',
-  'PackedMultiHeadAttention',
-  'QAttention',
-  'LongformerAttention',
-  'SparseAttention',
-  'PagedAttention',
-  'QOrderedAttention',
-  'RelativePositionBias',
-])
-
 const MAX_SCORE_STEPS = 24
 const MAX_OPERAND_STEPS = 16
 const MAX_VALUE_STEPS = 8
 
-export function findSites(graph: Graph): { candidates: SiteCandidate[]; unsupported: UnsupportedSite[] } {
-  const candidates: SiteCandidate[] = []
+export function findSites(
+  graph: Graph,
+  fused: readonly FusedAttention[],
+): { candidates: SiteCandidate[]; unsupported: UnsupportedSite[] } {
+  const candidates = fused.map((operator): SiteCandidate => ({ ...operator.candidate, fused: operator }))
+  const unfolded = new Set(candidates.map(({ softmax }) => softmax))
   const unsupported: UnsupportedSite[] = []
   for (const node of graph.nodes) {
     if (node.opType === 'Softmax') {
-      const candidate = matchSoftmax(graph, node)
+      const candidate = unfolded.has(node) ? undefined : matchSoftmax(graph, node)
       if (candidate) candidates.push(candidate)
-    } else if (FUSED.has(node.opType) && node.opType !== 'RelativePositionBias') {
-      const op = node.domain ? `${node.domain}.${node.opType}` : node.opType
+    } else if (hasSoftmaxInside(node)) {
       unsupported.push({
         node: node.name || node.output[0],
-        op,
-        reason: `${op} is a fused operator: its queries and keys do not surface in the graph`,
+        op: node.opType,
+        reason: `the attention is inside a subgraph of ${node.opType}`,
+        needs: 'an export without control flow around the attention',
       })
-    } else if (node.attribute.some((a) => a.g !== undefined)) {
-      if (hasSoftmaxInside(node)) {
-        unsupported.push({
-          node: node.name || node.output[0],
-          op: node.opType,
-          reason: `the attention is inside a subgraph of ${node.opType}`,
-        })
-      }
     }
   }
   candidates.sort((a, b) => graph.indexOf(a.product) - graph.indexOf(b.product))
@@ -99,7 +85,7 @@ export function findSites(graph: Graph): { candidates: SiteCandidate[]; unsuppor
 function hasSoftmaxInside(node: NodeProto): boolean {
   return node.attribute.some((a) =>
     a.g?.node.some(
-      (inner) => inner.opType === 'Softmax' || FUSED.has(inner.opType) || hasSoftmaxInside(inner),
+      (inner) => inner.opType === 'Softmax' || isFusedAttention(inner) || hasSoftmaxInside(inner),
     ),
   )
 }

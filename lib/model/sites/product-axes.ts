@@ -78,10 +78,17 @@ function axisInProduct(
   return axis
 }
 
-/** Leading axes of scores: none, batch, batch and head, or batch, key head and query head within its group. */
-function leadingAxes(shape: readonly number[], batch: number): ('batch' | 'head' | 'group')[] | undefined {
+/**
+ * Leading axes of scores: none, batch, batch and head in one, batch and head, or batch, key head and query head within
+ * its group.
+ */
+function leadingAxes(
+  shape: readonly number[],
+  batch: number,
+): ('batch' | 'head' | 'group' | 'fold')[] | undefined {
   if (shape.length === 0) return []
-  if (shape.length === 1) return shape[0] === batch ? ['batch'] : undefined
+  if (shape.length === 1)
+    return shape[0] === batch ? ['batch'] : shape[0] % batch === 0 ? ['fold'] : undefined
   if (shape.length === 2) return ['batch', 'head']
   if (shape.length === 3) return ['batch', 'head', 'group']
   return undefined
@@ -96,7 +103,8 @@ function matmulAxes(
 ): ProductAxes | { reason: string } {
   const rank = outShape.length
   const lead = leadingAxes(outShape.slice(0, -2), batch)
-  if (!lead) return { reason: `its heads are folded into the batch axis, ${outShape.join(' x ')}` }
+  if (!lead)
+    return { reason: `the leading axes of its scores, ${outShape.join(' x ')}, are not batch and heads` }
   if (keyAxis < rank - 2) return { reason: 'its softmax does not run over the keys of one query' }
   const keyOperand = keyAxis === rank - 1 ? 1 : 0
   const side = (operand: 0 | 1): OperandAxes | undefined => {
@@ -157,4 +165,74 @@ function einsumAxes(
     key: { operand: keyOperand, axes: axesOf(keyLetters) },
     product: [...out].map(productAxis),
   }
+}
+
+/** Axes of the scores where the softmax reads them, or undefined where a step between could not be followed. */
+export function patternAxes(
+  graph: Graph,
+  candidate: SiteCandidate,
+  product: readonly ProductAxis[],
+  shapes: Shapes,
+): ProductAxis[] | undefined {
+  let axes: ProductAxis[] | undefined = [...product]
+  for (const { node, chain } of candidate.steps) {
+    const from = shapes(node.input[chain])
+    const to = shapes(node.output[0])
+    if (!from || !to || !axes) return undefined
+    if (node.opType === 'Transpose') {
+      const perm = graph.ints(node, 'perm') ?? from.map((_, i) => from.length - 1 - i)
+      const before: ProductAxis[] = axes
+      axes = perm.map((i) => before[i])
+    } else if (['Reshape', 'Squeeze', 'Unsqueeze', 'Flatten'].includes(node.opType)) {
+      axes = reshapeForward(axes, from, to)
+    } else if (from.length !== to.length) {
+      return undefined
+    }
+  }
+  return axes
+}
+
+const JOINED: Partial<Record<string, ProductAxis>> = { 'batch head': 'fold', 'head group': 'head' }
+const PARTS: Partial<Record<ProductAxis, [ProductAxis, ProductAxis]>> = {
+  fold: ['batch', 'head'],
+  head: ['head', 'group'],
+}
+
+/** Axes after a reshape: batch and head may be folded or unfolded, head and group too; axes of one come and go. */
+function reshapeForward(
+  axes: readonly ProductAxis[],
+  from: readonly number[],
+  to: readonly number[],
+): ProductAxis[] | undefined {
+  const after: ProductAxis[] = []
+  let i = 0
+  for (let j = 0; j < to.length; ) {
+    const joined = i + 1 < from.length ? JOINED[`${axes[i]} ${axes[i + 1]}`] : undefined
+    const parts = i < from.length ? PARTS[axes[i]] : undefined
+    // A batch of one or a single head makes both readings possible; the longer result keeps more apart.
+    const left = from.length - i - (to.length - j)
+    if (left <= 0 && from[i] === to[j]) {
+      after.push(axes[i++])
+      j++
+    } else if (joined && from[i] * from[i + 1] === to[j]) {
+      after.push(joined)
+      i += 2
+      j++
+    } else if (from[i] === to[j]) {
+      after.push(axes[i++])
+      j++
+    } else if (parts && j + 1 < to.length && to[j] * to[j + 1] === from[i]) {
+      after.push(...parts)
+      i++
+      j += 2
+    } else if (to[j] === 1) {
+      after.push('one')
+      j++
+    } else if (from[i] === 1 && axes[i] === 'one') {
+      i++
+    } else {
+      return undefined
+    }
+  }
+  return axes.slice(i).every((axis) => axis === 'one') ? after : undefined
 }

@@ -29,10 +29,15 @@ export interface ScoreCheck {
   operandScale: number
   steps: CheckStep[]
   softmaxInput: string
+  /** Outputs of a fused operator, the attention output first, and what its subgraph computes in their place. */
+  own: { own: string; unfolded: string }[]
 }
 
 export interface Verification {
-  /** ||S - S'||_F / ||S||_F over unmasked entries; NaN where a step could not be recomputed. */
+  /**
+   * ||S - S'||_F / ||S||_F over unmasked entries; NaN where a step could not be recomputed. Of a fused operator the
+   * largest among its scores and its own outputs.
+   */
   relativeError: number
   /** Whether the captured queries and keys are finite. */
   finite: boolean
@@ -45,6 +50,8 @@ export interface Verification {
   dtype: 'f32' | 'f16'
   /** onnxruntime's name of the element type of the product's output. */
   productType: string
+  /** The same of a fused operator's attention output. */
+  outputType: string
 }
 
 /** Below this a score is masked: exporters use -10000, the type's lowest number, or minus infinity. */
@@ -61,12 +68,18 @@ export function checkScores(check: ScoreCheck, tensors: Record<string, WireTenso
     scores = applyStep(step, scores, values)
     if (!scores) break
   }
+  const expected = values(check.softmaxInput)
+  const errors = [
+    scores ? relativeError(expected.data, scores.data) : Number.NaN,
+    ...check.own.map(({ own, unfolded }) => ownError(values(own), values(unfolded), expected)),
+  ]
   return {
-    relativeError: scores ? relativeError(values(check.softmaxInput).data, scores.data) : Number.NaN,
+    relativeError: Math.max(...errors),
     finite: q.data.every(Number.isFinite) && k.data.every(Number.isFinite),
-    keyStride: keyStride(k),
+    keyStride: keyStride(q, k),
     dtype: tensors[check.q].type === 'float16' ? 'f16' : 'f32',
     productType: tensors[check.product].type,
+    outputType: check.own.length > 0 ? tensors[check.own[0].own].type : 'float32',
   }
 }
 
@@ -88,7 +101,10 @@ function product(
   const data = new Float64Array(shape.reduce((a, b) => a * b, 1))
   for (let b = 0; b < batch; b++) {
     for (let h = 0; h < heads; h++) {
-      const head = Math.floor(h / groups) * stride('head') + (h % groups) * stride('group')
+      const head =
+        Math.floor(h / groups) * stride('head') +
+        (h % groups) * stride('group') +
+        (b * heads + h) * stride('fold')
       for (let i = 0; i < queries; i++) {
         const row = b * stride('batch') + head + i * stride('queryPos')
         const qAt = ((b * queries + i) * heads + h) * d
@@ -159,26 +175,64 @@ function relativeError(expected: Float64Array, actual: Float64Array): number {
     difference += (expected[i] - actual[i]) ** 2
     total += expected[i] ** 2
   }
+  return ratio(difference, total)
+}
+
+function ratio(difference: number, total: number): number {
   if (total === 0) return difference === 0 ? 0 : Number.POSITIVE_INFINITY
   return Math.sqrt(difference / total)
 }
 
-/** The largest stride by which equal heads stand side by side, for every row. */
-function keyStride(k: NdArray): number {
-  const [batch, keys, heads, d] = k.shape
-  const same = (h: number, g: number) => {
-    for (let row = 0; row < batch * keys; row++) {
-      for (let c = 0; c < d; c++) {
-        if (k.data[(row * heads + h) * d + c] !== k.data[(row * heads + g) * d + c]) return false
-      }
-    }
-    return true
+/**
+ * The same for an output of a fused operator: attention [batch, pos, heads * d] or [batch, heads, pos, d], or scores
+ * [batch, heads, queryPos, keyPos]. Rows of queries that see no key at all are left out: every kernel fills them
+ * with something else. So are masked scores.
+ */
+function ownError(own: NdArray, unfolded: NdArray, scores: NdArray): number {
+  const [batch, heads, queries, keys] = scores.shape
+  const seen = new Uint8Array(batch * queries)
+  for (let row = 0; row < batch * heads * queries; row++) {
+    const at = Math.floor(row / (heads * queries)) * queries + (row % queries)
+    for (let j = 0; j < keys && !seen[at]; j++) if (scores.data[row * keys + j] > MASKED_BELOW) seen[at] = 1
   }
+  const byHead = own.shape.length === 4
+  const width = own.shape[own.shape.length - 1]
+  const rows = own.data.length / width
+  const counted = (row: number) =>
+    byHead ? seen[Math.floor(row / (own.shape[1] * queries)) * queries + (row % queries)] : seen[row]
+  let difference = 0
+  let total = 0
+  for (let row = 0; row < rows; row++) {
+    if (!counted(row)) continue
+    for (let at = row * width; at < (row + 1) * width; at++) {
+      if (own.data[at] <= MASKED_BELOW && unfolded.data[at] <= MASKED_BELOW) continue
+      difference += (own.data[at] - unfolded.data[at]) ** 2
+      total += own.data[at] ** 2
+    }
+  }
+  return ratio(difference, total)
+}
+
+/**
+ * The largest stride by which equal key heads stand side by side, for every row. Where queries repeat with it, heads
+ * are equal because of their weights, not because keys are shared.
+ */
+function keyStride(q: NdArray, k: NdArray): number {
+  const heads = k.shape[2]
   for (let stride = heads; stride > 1; stride--) {
-    if (heads % stride !== 0) continue
-    let repeated = true
-    for (let h = 0; h < heads && repeated; h++) repeated = same(h, h - (h % stride))
-    if (repeated) return stride
+    if (heads % stride === 0 && headsRepeat(k, stride)) return headsRepeat(q, stride) ? 1 : stride
   }
   return 1
+}
+
+/** Whether every head equals the first of its group of `stride`. */
+function headsRepeat({ data, shape }: NdArray, stride: number): boolean {
+  const [batch, positions, heads, d] = shape
+  for (let row = 0; row < batch * positions; row++) {
+    for (let h = 0; h < heads; h++) {
+      const [own, first] = [(row * heads + h) * d, (row * heads + h - (h % stride)) * d]
+      for (let c = 0; c < d; c++) if (data[own + c] !== data[first + c]) return false
+    }
+  }
+  return true
 }

@@ -11,9 +11,9 @@ export interface AttentionSite {
   layer: number
   /** `enc`, `dec` or `cross` in a model with several kinds, otherwise absent. */
   kind?: SiteKind
-  /** How attention is written: MatMul or Einsum. */
+  /** How attention is written: MatMul or Einsum, or the fused operator, as in com.microsoft.MultiHeadAttention. */
   op: string
-  /** Name of the node that multiplies queries and keys. */
+  /** Name of the node that multiplies queries and keys, or of the fused operator. */
   node: string
   /** Query heads. */
   heads: number
@@ -28,7 +28,10 @@ export interface AttentionSite {
   cross: boolean
   /** TransformerLens names of the captured tensors. */
   hooks: { q: string; k: string }
-  /** ||S - S'||_F / ||S||_F over unmasked entries of a probe: S the model's scores, S' those recomputed. */
+  /**
+   * ||S - S'||_F / ||S||_F over unmasked entries of a probe: S the model's scores, S' those recomputed. Of a fused
+   * operator also its attention output against the one that its subgraph computes, whichever is larger.
+   */
   relativeError: number
 }
 
@@ -59,12 +62,17 @@ export interface ResolvedSite extends AttentionSite {
   operandScale: number
   /** Meaning of the axes of the product's output; `keyPos` is the softmax's axis. */
   productAxes: ProductAxis[]
+  /** The same of the softmax's input; undefined where the steps between could not be followed. */
+  patternAxes: ProductAxis[] | undefined
   /** Size of the product's group axis, 1 where there is none. */
   productGroups: number
   /** onnxruntime's name of the element type of the product's output; settled by verification. */
   productType: string
+  /** The same of a fused operator's attention output. */
+  outputType: string
   /** Every how many heads of the captured keys are distinct: 1 unless they were repeated untraceably. */
   keyStride: number
 }
 
-export type ProductAxis = 'batch' | 'head' | 'group' | 'queryPos' | 'keyPos' | 'one'
+/** As `Axis`, of scores. */
+export type ProductAxis = 'batch' | 'head' | 'group' | 'fold' | 'queryPos' | 'keyPos' | 'one'

@@ -4,16 +4,17 @@
  */
 
 import { QkError } from '../../errors.js'
+import type { FusedAttention } from '../dialects/dialect.js'
 import { type ModelInput, PROBE_SIZES, probeFeeds } from '../inference/inputs.js'
 import { InferenceSession, type WireTensor } from '../inference/session.js'
 import { type Graph, GraphEditor } from '../onnx/graph.js'
 import type { NodeProto } from '../onnx/onnx_pb.js'
 import { isCross, isRotary } from './ancestry.js'
-import { type Axis, type CapturePoint, capturePoint } from './axes.js'
+import { type Axis, type CapturePoint, capturePoint, type Shapes } from './axes.js'
 import type { SiteCandidate, UnsupportedSite } from './find.js'
-import { type OperandAxes, productAxes } from './product-axes.js'
+import { type OperandAxes, patternAxes, productAxes } from './product-axes.js'
 import { MASKED_BELOW } from './recompute.js'
-import type { ResolvedSite, Side, SiteKind } from './site.js'
+import type { ProductAxis, ResolvedSite, Side, SiteKind } from './site.js'
 import { tensorValues } from './values.js'
 
 export interface Survey {
@@ -54,8 +55,12 @@ export async function surveySites(
 }
 
 function requestProbe(editor: GraphEditor, candidate: SiteCandidate): void {
-  const { product, steps, left, right } = candidate
+  const { product, steps, left, right, fused } = candidate
   const shaped = new Set([...product.input, product.output[0], candidate.softmaxInput])
+  if (fused) {
+    // The outputs are for verification, which runs on the same feeds.
+    for (const tensor of [fused.q, fused.k, fused.output, fused.node.output[0]]) shaped.add(tensor)
+  }
   for (const step of [...left, ...right]) {
     shaped.add(step.source)
     if (step.factor !== undefined) editor.output(step.factor)
@@ -106,10 +111,11 @@ function resolve(
   values: Values,
   feeds: Values,
 ): ResolvedSite | UnsupportedSite {
-  const { product, softmax } = candidate
+  const { product } = candidate
+  const operator = candidate.fused?.node ?? product
   const refuse = (reason: string): UnsupportedSite => ({
-    node: product.name || product.output[0],
-    op: product.opType,
+    node: operator.name || operator.output[0],
+    op: candidate.fused?.op ?? product.opType,
     reason,
   })
   const shapes = (name: string) => {
@@ -121,58 +127,95 @@ function resolve(
     return data?.length === 1 ? data[0] : undefined
   }
   const batch = Object.values(feeds)[0]?.dims[0] ?? 1
-  const axes = productAxes(graph, candidate, shapes, batch)
-  if ('reason' in axes) return refuse(axes.reason)
+  const where = candidate.fused
+    ? fusedPlacement(candidate.fused)
+    : writtenOutPlacement(graph, candidate, shapes, scalarValue, batch)
+  if ('reason' in where) return refuse(where.reason)
+  const { query, key, productAxes } = where
 
+  const operandScale = [...query.factors, ...key.factors].reduce(
+    (scale, { name, divide }) => (divide ? scale / scalarValue(name)! : scale * scalarValue(name)!),
+    1,
+  )
+  const heads = headCount(query.axes, shapes(query.tensor)!, batch)
+  const kvHeads = headCount(key.axes, shapes(key.tensor)!, batch)
+  if (heads % kvHeads !== 0)
+    return refuse(`${heads} query heads cannot be shared out over ${kvHeads} key heads`)
+  const headDim = shapes(query.tensor)![query.axes.indexOf('dim')]
+  const scores = values[candidate.softmaxInput]
+  const scoreScale = stepsScale(graph, candidate, scalarValue)
+  const rows = ({ tensor, axes }: CapturePoint) => ({
+    tensor,
+    length: axes.includes('pos') ? shapes(tensor)![axes.indexOf('pos')] : 1,
+  })
+  const cross = isCross(graph, rows(query), rows(key))
+  const { fused } = candidate
+  return {
+    layer: 0,
+    op: fused?.op ?? product.opType,
+    node: operator.name || operator.output[0],
+    heads,
+    kvHeads,
+    headDim,
+    scale: operandScale * scoreScale,
+    causal: fused?.causal || (!cross && looksCausal(scores)),
+    rotary: fused?.rotary || isRotary(graph, query.tensor),
+    cross,
+    hooks: { q: '', k: '' },
+    relativeError: Number.NaN,
+    candidate,
+    query: sideAt(query, shapes),
+    key: sideAt(key, shapes),
+    operandScale,
+    productAxes,
+    patternAxes: patternAxes(graph, candidate, productAxes, shapes),
+    productGroups: productAxes.includes('group')
+      ? shapes(product.output[0])![productAxes.indexOf('group')]
+      : 1,
+    productType: 'float32',
+    outputType: 'float32',
+    keyStride: 1,
+  }
+}
+
+interface Placement {
+  query: CapturePoint
+  key: CapturePoint
+  productAxes: ProductAxis[]
+}
+
+/** In the subgraph of an operator everything has its place. */
+function fusedPlacement({ q, k }: FusedAttention): Placement {
+  const at = (tensor: string): CapturePoint => ({
+    tensor,
+    axes: ['batch', 'head', 'pos', 'dim'],
+    factors: [],
+    repeats: 1,
+  })
+  return { query: at(q), key: at(k), productAxes: ['batch', 'head', 'queryPos', 'keyPos'] }
+}
+
+function writtenOutPlacement(
+  graph: Graph,
+  candidate: SiteCandidate,
+  shapes: Shapes,
+  scalarValue: (name: string) => number | undefined,
+  batch: number,
+): Placement | { reason: string } {
+  const axes = productAxes(graph, candidate, shapes, batch)
+  if ('reason' in axes) return axes
   const point = (side: OperandAxes): CapturePoint =>
     capturePoint(
       graph,
-      product.input[side.operand],
+      candidate.product.input[side.operand],
       side.axes,
       side.operand === 0 ? candidate.left : candidate.right,
       shapes,
       (name) => scalarValue(name) !== undefined,
     )
   const query = point(axes.query)
-  const key = point(axes.key)
-  if (query.repeats !== 1) return refuse('its queries are repeated over heads')
-
-  const operandScale = [...query.factors, ...key.factors].reduce(
-    (scale, { name, divide }) => (divide ? scale / scalarValue(name)! : scale * scalarValue(name)!),
-    1,
-  )
-  const heads = headCount(query.axes, shapes(query.tensor)!)
-  const kvHeads = headCount(key.axes, shapes(key.tensor)!)
-  if (heads % kvHeads !== 0)
-    return refuse(`${heads} query heads cannot be shared out over ${kvHeads} key heads`)
-  const headDim = shapes(query.tensor)![query.axes.indexOf('dim')]
-  const scores = values[candidate.softmaxInput]
-  const scoreScale = stepsScale(graph, candidate, scalarValue)
-  const cross = isCross(graph, query.tensor, key.tensor)
-  return {
-    layer: 0,
-    op: product.opType,
-    node: product.name || product.output[0],
-    heads,
-    kvHeads,
-    headDim,
-    scale: operandScale * scoreScale,
-    causal: !cross && looksCausal(scores),
-    rotary: isRotary(graph, query.tensor),
-    cross,
-    hooks: { q: '', k: '' },
-    relativeError: Number.NaN,
-    candidate: { ...candidate, softmax },
-    query: sideAt(query, shapes),
-    key: sideAt(key, shapes),
-    operandScale,
-    productAxes: axes.product,
-    productGroups: axes.product.includes('group')
-      ? shapes(product.output[0])![axes.product.indexOf('group')]
-      : 1,
-    productType: 'float32',
-    keyStride: 1,
-  }
+  if (query.repeats !== 1) return { reason: 'its queries are repeated over heads' }
+  return { query, key: point(axes.key), productAxes: axes.product }
 }
 
 function sideAt(
@@ -183,8 +226,10 @@ function sideAt(
   return { tensor, axes, groups: group < 0 ? 1 : shapes(tensor)![group] }
 }
 
-function headCount(axes: readonly Axis[], shape: readonly number[]): number {
-  return axes.reduce((n, axis, i) => (axis === 'head' || axis === 'group' ? n * shape[i] : n), 1)
+function headCount(axes: readonly Axis[], shape: readonly number[], batch: number): number {
+  const heads = axes.reduce((n, axis, i) => (axis === 'head' || axis === 'group' ? n * shape[i] : n), 1)
+  const fold = axes.indexOf('fold')
+  return fold < 0 ? heads : shape[fold] / batch
 }
 
 /** The constant factor of a multiplication or division between the product and the softmax. */
@@ -220,14 +265,18 @@ function stepsScale(
   return scale
 }
 
-/** Whether every later key is masked and no earlier one, in the first sequence (which has no padding). */
+/**
+ * Whether every later key is masked and no earlier one, in the first sequence (which has no padding). Keys of a
+ * cache come before those of the run.
+ */
 function looksCausal(scores: WireTensor): boolean {
   const [queries, keys] = scores.dims.slice(-2)
-  if (queries !== keys || keys < 2) return false
+  const past = keys - queries
+  if (past < 0 || queries < 2) return false
   const data = tensorValues(scores)
   for (let i = 0; i < queries; i++) {
     for (let j = 0; j < keys; j++) {
-      if (data[i * keys + j] <= MASKED_BELOW !== j > i) return false
+      if (data[i * keys + j] <= MASKED_BELOW !== j > i + past) return false
     }
   }
   return true

@@ -2,6 +2,7 @@
 
 import { once } from 'node:events'
 import { fullCaptureGraph } from '../capture-graph.js'
+import type { FusedAttention } from '../dialects/dialect.js'
 import { InferenceSession, type WireTensor } from '../inference/session.js'
 import type { Graph } from '../onnx/graph.js'
 import { returnThread, takeThread } from '../threads.js'
@@ -32,7 +33,8 @@ export async function verifySites(
   } finally {
     await session.close()
   }
-  return recompute({ checks, tensors })
+  // A mask may be an input of the model.
+  return recompute({ checks, tensors: { ...feeds, ...tensors } })
 }
 
 async function recompute(request: RecomputeRequest): Promise<Verification[]> {
@@ -48,19 +50,20 @@ async function recompute(request: RecomputeRequest): Promise<Verification[]> {
 
 /** Everything besides queries and keys that the recomputation reads. */
 function scoreTensors(graph: Graph, site: ResolvedSite): string[] {
-  const { steps, softmaxInput, product } = site.candidate
+  const { steps, softmaxInput, product, fused } = site.candidate
   // Steps that reshape, and the product itself, are fetched for their shapes.
   const read = steps.flatMap(({ node, chain }) => {
     if (PASSING_OPS.includes(node.opType)) return []
     if (RESHAPING_OPS.includes(node.opType)) return [node.output[0]]
     return node.input.filter((name, i) => i !== chain && name !== '')
   })
-  const fetched = new Set([softmaxInput, product.output[0], ...read])
+  const own = fused ? ownTensors(fused).flatMap(({ own, unfolded }) => [own, unfolded]) : []
+  const fetched = new Set([softmaxInput, product.output[0], ...read, ...own])
   return [...fetched].filter((name) => graph.producers.has(name) || graph.initializers.has(name))
 }
 
 function scoreCheck(graph: Graph, site: ResolvedSite, { q, k }: { q: string; k: string }): ScoreCheck {
-  const { product, steps, softmaxInput } = site.candidate
+  const { product, steps, softmaxInput, fused } = site.candidate
   return {
     q,
     k,
@@ -75,5 +78,11 @@ function scoreCheck(graph: Graph, site: ResolvedSite, { q, k }: { q: string; k: 
       perm: graph.ints(node, 'perm'),
     })),
     softmaxInput,
+    own: fused ? ownTensors(fused) : [],
   }
+}
+
+/** What a fused operator gives out, beside what its subgraph computes; its attention output comes first. */
+function ownTensors({ node, output, scores }: FusedAttention): { own: string; unfolded: string }[] {
+  return [{ own: node.output[0], unfolded: output }, ...(scores ? [scores] : [])]
 }
