@@ -2,9 +2,9 @@
 
 import { appendFileSync, existsSync, mkdirSync, readFileSync, statSync } from 'node:fs'
 import path from 'node:path'
-import { create, toBinary } from '@bufbuild/protobuf'
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
 import test from 'ava'
-import { openModel } from '../dist/index.js'
+import { accumulate, decompose, openModel } from '../dist/index.js'
 import { InferenceSession } from '../dist/model/inference/session.js'
 import { ModelProtoSchema, StringStringEntryProtoSchema } from '../dist/model/onnx/onnx_pb.js'
 import { openGraph } from '../dist/model/open-graph.js'
@@ -23,7 +23,7 @@ import {
   tensor,
   writeModel,
 } from './helpers/onnx-parts.js'
-import { valueInfo } from './helpers/tiny-model.js'
+import { valueInfo, writeTinyModel } from './helpers/tiny-model.js'
 
 const folder = temporaryFolder(test)
 let files = 0
@@ -342,6 +342,45 @@ test('of a merged decoder the branch without cache is taken', async (t) => {
   t.deepEqual(model.notes, graph.model.notes)
   t.is(model.sites.length, 1)
   t.true(model.sites[0].relativeError < 1e-5)
+})
+
+test('a merged decoder gives the covariances of the decoder in its branch', async (t) => {
+  const plain = writeTinyModel(folder, { seed: 31 })
+  const { graph, opsetImport } = fromBinary(ModelProtoSchema, readFileSync(plain))
+  const [embedding, ...rest] = graph.initializer
+  const branch = (also) =>
+    subgraph({ nodes: [...graph.node, ...also], outputs: ['output'], initializers: rest })
+  const cache = valueInfo('past_key_values.0.key', FLOAT, ['batch', 2, 'past', 4])
+  const merged = write(
+    modelOf({
+      opsetImport,
+      inputs: [...graph.input, cache, valueInfo('use_cache_branch', BOOL, [1])],
+      outputs: ['output'],
+      initializers: [embedding],
+      nodes: [
+        node('If', ['use_cache_branch'], ['output'], {
+          then_branch: branch([node('Identity', [cache.name], ['read'])]),
+          else_branch: branch([]),
+        }),
+      ],
+    }),
+  )
+  const covariances = async (file) => {
+    const model = await openModel(file)
+    t.true(model.takesTokens)
+    t.deepEqual(
+      model.inputs.map(({ name }) => name),
+      ['input_ids', 'attention_mask'],
+    )
+    const prompt = {
+      contrast: 'c',
+      tokens: [1, 5, 7, 3],
+      terms: [{ query: -1, positive: [1], negative: [2] }],
+    }
+    const result = await decompose(await accumulate(model, [prompt]), { keepCovariances: true })
+    return result.headNames.map((head) => Array.from(result.head(head).contrast('c').cPos))
+  }
+  t.deepEqual(await covariances(merged), await covariances(plain))
 })
 
 test('another switch goes to where attention is, and every reader of it sees the same value', async (t) => {
