@@ -36,11 +36,11 @@ export class Graph {
     graph.node.forEach((node, index) => {
       this.order.set(node, index)
       for (const name of node.output) if (name) this.producers.set(name, node)
-      // A node that reads a tensor twice is one consumer: walks along consumers would else double at each.
-      for (const name of new Set(namesUsedBy(node))) {
+      for (const name of namesUsedBy(node)) {
         const users = this.consumers.get(name)
-        if (users) users.push(node)
-        else this.consumers.set(name, [node])
+        if (!users) this.consumers.set(name, [node])
+        // A node that reads a tensor twice is one consumer: walks along consumers would else double at each.
+        else if (users[users.length - 1] !== node) users.push(node)
       }
     })
     // Old exporters list initializers among the inputs, as defaults that a caller could override.
@@ -163,9 +163,9 @@ function tensorInts(tensor: TensorProto): number[] | undefined {
 /** Every outer tensor that a node reads, those of its subgraphs' bodies included. */
 export function namesUsedBy(node: NodeProto): string[] {
   const direct = node.input.filter((name) => name !== '')
-  const bodies = subgraphsOf(node)
-  if (bodies.length === 0) return direct
-  return [...direct, ...bodies.flatMap(outerNames)]
+  // Hardly any node has a body, and this is asked of every node several times.
+  if (node.attribute.every(({ g, graphs }) => !g && graphs.length === 0)) return direct
+  return [...direct, ...subgraphsOf(node).flatMap(outerNames)]
 }
 
 function outerNames(body: GraphProto): string[] {
