@@ -213,12 +213,24 @@ const accepted = {
   },
   'an operator set that is imported twice': { opsets: { '': 17, 'ai.onnx': 17 } },
   'free axes written as negative sizes': { inputs: [valueInfo('x', FLOAT, [-1, -1, 8])] },
+  'constants that are written twice, and once as an initializer': {
+    initializers: [...weights, tensor('half', FLOAT, [], [9])],
+    nodes: [
+      node('Constant', [], ['half'], { value: tensor('', FLOAT, [], [7]) }),
+      node('Constant', [], ['half'], { value: tensor('', FLOAT, [], [0.5]) }),
+      ...projections.slice(1),
+      node('MatMul', ['x', 'w_q'], ['whole']),
+      node('Mul', ['whole', 'half'], ['q']),
+      ...attention,
+    ],
+    scale: 0.5,
+  },
   'weights among the inputs': {
     inputs: [X, ...['w_q', 'w_k'].map((name) => valueInfo(name, FLOAT, [8, 8]))],
   },
 }
 
-for (const [what, changes] of Object.entries(accepted)) {
+for (const [what, { scale = 1, ...changes }] of Object.entries(accepted)) {
   test(`opens a model with ${what}`, async (t) => {
     const plain = {
       inputs: [X],
@@ -228,6 +240,7 @@ for (const [what, changes] of Object.entries(accepted)) {
     }
     const model = await openModel(write(modelOf({ ...plain, ...changes })))
     t.is(model.sites.length, 1)
+    t.is(model.sites[0].scale, scale)
     t.true(model.sites[0].relativeError < 1e-5)
     t.deepEqual(
       model.inputs.map(({ name }) => name),

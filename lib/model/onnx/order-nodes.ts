@@ -4,14 +4,21 @@
  */
 
 import { namesUsedBy } from './graph.js'
-import { describeNode, invalidModel } from './messages.js'
+import { describeNode, invalidModel, plainDomain } from './messages.js'
 import type { GraphProto, NodeProto } from './onnx_pb.js'
 
 /** Errors: ERR_NOT_ONNX for tensors that nothing makes or two nodes make, and for cycles. */
 export function orderNodes(file: string, graph: GraphProto): NodeProto[] {
-  // What has no result changes nothing.
-  const nodes = graph.node.filter(({ output }) => output.some((name) => name !== ''))
-  const given = givenNames(file, graph)
+  const constants = new Map<string, NodeProto>()
+  for (const node of graph.node) if (isConstant(node)) constants.set(node.output[0], node)
+  // What has no result changes nothing. Of constants of one name onnxruntime takes the last, and exporters
+  // that write equal ones several times exist.
+  const nodes = graph.node.filter(
+    (node) =>
+      node.output.some((name) => name !== '') &&
+      (!isConstant(node) || constants.get(node.output[0]) === node),
+  )
+  const given = givenNames(file, graph, constants)
   const makers = new Map<string, number>()
   nodes.forEach((node, index) => {
     for (const name of node.output) {
@@ -46,14 +53,25 @@ export function orderNodes(file: string, graph: GraphProto): NodeProto[] {
   return inOrder ? nodes : sorted(file, nodes, needs)
 }
 
+function isConstant({ opType, domain }: NodeProto): boolean {
+  return opType === 'Constant' && plainDomain(domain) === ''
+}
+
 /** What each tensor that no node makes is. */
-function givenNames(file: string, graph: GraphProto): Map<string, string> {
+function givenNames(
+  file: string,
+  graph: GraphProto,
+  constants: ReadonlyMap<string, NodeProto>,
+): Map<string, string> {
   const given = new Map<string, string>()
   for (const { name } of graph.input) {
     if (given.has(name)) throw invalidModel(file, `it has two inputs called "${name}"`)
     given.set(name, 'an input')
   }
-  for (const { name } of graph.initializer) given.set(name, 'an initializer')
+  for (const { name } of graph.initializer) {
+    // A constant of the same name is taken in its place.
+    if (!constants.has(name)) given.set(name, 'an initializer')
+  }
   for (const { values } of graph.sparseInitializer) if (values) given.set(values.name, 'an initializer')
   return given
 }
