@@ -3,11 +3,21 @@
 import path from 'node:path'
 import test from 'ava'
 import { unfoldAttention } from '../dist/model/dialects/unfold.js'
+import { modelInputs, probeFeeds } from '../dist/model/inference/inputs.js'
 import { GraphEditor } from '../dist/model/onnx/graph.js'
 import { openGraph } from '../dist/model/open-graph.js'
 import { findSites } from '../dist/model/sites/find.js'
 import { temporaryFolder } from './helpers/files.js'
-import { FLOAT, modelOf, node, onnxFunction, subgraph, tensor, writeModel } from './helpers/onnx-parts.js'
+import {
+  FLOAT,
+  INT64,
+  modelOf,
+  node,
+  onnxFunction,
+  subgraph,
+  tensor,
+  writeModel,
+} from './helpers/onnx-parts.js'
 import { valueInfo } from './helpers/tiny-model.js'
 
 const folder = temporaryFolder(test)
@@ -46,12 +56,12 @@ const graphs = {
       ...Array.from({ length: 50_000 }, (_, i) => node('Add', ['y', 'y'], [`z${i}`])),
     ],
   },
-  'a node with 50,000 inputs': {
+  'a node with 200,000 inputs': {
     nodes: [
-      ...Array.from({ length: 50_000 }, (_, i) => node('Abs', ['x'], [`z${i}`])),
+      ...Array.from({ length: 200_000 }, (_, i) => node('Abs', ['x'], [`z${i}`])),
       node(
         'Sum',
-        Array.from({ length: 50_000 }, (_, i) => `z${i}`),
+        Array.from({ length: 200_000 }, (_, i) => `z${i}`),
         ['sum'],
       ),
       ...attention('sum', 'y'),
@@ -102,6 +112,65 @@ for (const [what, { initializers = [], ...parts }] of Object.entries(graphs)) {
     t.deepEqual(editor.build().inputs, ['x'])
   })
 }
+
+/** Every node of a layer sums all of the layer before. */
+function meshed(layers, width, from) {
+  const nodes = []
+  let before = [from]
+  for (let layer = 0; layer < layers; layer++) {
+    const now = Array.from({ length: width }, (_, i) => `${from}.${layer}.${i}`)
+    nodes.push(...now.map((name) => node('Sum', before, [name])))
+    before = now
+  }
+  return { nodes, last: before[0] }
+}
+
+test('a pattern that meets no values is given up, however many paths lead on from it', (t) => {
+  const { nodes, last } = meshed(10, 60, 'pattern')
+  const file = writeModel(
+    path.join(folder, 'mesh.onnx'),
+    modelOf({ inputs: [X], outputs: [last], nodes: [node('Softmax', ['x'], ['pattern']), ...nodes] }),
+  )
+  t.deepEqual(findSites(openGraph(file), []), { candidates: [], unsupported: [] })
+})
+
+test('the rank of a fused operator’s inputs is found through sums of sums', (t) => {
+  const doubled = chain(60, 'x', (input, output) => node('Add', [input, input], [output]))
+  const attention = node(
+    'MultiHeadAttention',
+    ['x.59', 'x.59', 'x.59'],
+    ['y'],
+    { num_heads: 2 },
+    { domain: 'com.microsoft' },
+  )
+  const file = writeModel(
+    path.join(folder, 'sums.onnx'),
+    modelOf({
+      opsets: { '': 17, 'com.microsoft': 1 },
+      inputs: [X],
+      outputs: ['y'],
+      nodes: [...doubled, attention],
+    }),
+  )
+  t.is(unfoldAttention(openGraph(file)).fused.length, 1)
+})
+
+test('the table behind the ids is found at the end of a long chain', (t) => {
+  const ids = valueInfo('input_ids', INT64, ['batch', 'seq'])
+  const casts = chain(20_000, 'input_ids', (input, output) => node('Cast', [input], [output], { to: INT64 }))
+  const file = writeModel(
+    path.join(folder, 'casts.onnx'),
+    modelOf({
+      inputs: [ids],
+      outputs: ['rows'],
+      initializers: [tensor('table', FLOAT, [2, 1], [0, 1])],
+      nodes: [...casts, node('Gather', ['table', 'input_ids.19999'], ['rows'])],
+    }),
+  )
+  const graph = openGraph(file)
+  const { input_ids: fed } = probeFeeds(graph, modelInputs(graph), { batch: 8, length: 8 })
+  t.true(fed.data.every((id) => id < 2n))
+})
 
 test('every one of many branches is taken', (t) => {
   const count = 2000

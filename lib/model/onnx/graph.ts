@@ -181,7 +181,7 @@ function outerNames(body: GraphProto): string[] {
  */
 export class GraphEditor extends NodeWriter {
   private readonly addedInputs: ValueInfoProto[] = []
-  private readonly outputs: string[] = []
+  private readonly outputs = new Set<string>()
   private readonly intercepted = new Map<string, string>()
 
   constructor(readonly graph: Graph) {
@@ -214,7 +214,7 @@ export class GraphEditor extends NodeWriter {
   }
 
   output(name: string): void {
-    if (!this.outputs.includes(name)) this.outputs.push(name)
+    this.outputs.add(name)
   }
 
   /** The edited model's bytes (weights stay external) and the inputs that it still takes. */
@@ -232,10 +232,10 @@ export class GraphEditor extends NodeWriter {
       ),
       sparseInitializer: source.graph!.sparseInitializer.filter((t) => needed.has(t.values?.name ?? '')),
       input: inputs,
-      output: this.outputs.map((name) => create(ValueInfoProtoSchema, { name, ...this.declared(name) })),
+      output: [...this.outputs].map((name) => create(ValueInfoProtoSchema, { name, ...this.declared(name) })),
       valueInfo: order
         .flatMap(({ output }) => output)
-        .filter((name) => !this.outputs.includes(name) && graph.declaredTypes.has(name))
+        .filter((name) => !this.outputs.has(name) && graph.declaredTypes.has(name))
         .map((name) => create(ValueInfoProtoSchema, { name, ...this.declared(name) })),
     })
     const own = new Set(graph.inputs.map((i) => i.name))
@@ -287,7 +287,7 @@ export class GraphEditor extends NodeWriter {
           })
       if (pending.length > 0) {
         state.set(node, 'open')
-        stack.push(...pending)
+        for (const used of pending) stack.push(used)
         continue
       }
       state.set(node, 'done')
