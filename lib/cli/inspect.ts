@@ -14,7 +14,8 @@ export function registerInspect(program: Command): void {
     .action(async (file: string, { json }: { json?: boolean }) => {
       const model = await openModel(file)
       if (json) {
-        printJson({ model: file, sites: model.sites.map(describeSite), unsupported: model.unsupported })
+        const { sites, unsupported, notes } = model
+        printJson({ model: file, sites: sites.map(describeSite), unsupported, notes })
       } else {
         printSites(model)
       }
@@ -50,6 +51,11 @@ function printSites(model: Model): void {
     printLine()
     printLine('Not captured:')
     for (const site of model.unsupported) printLine(`  ${describeUnsupported(site)}`)
+  }
+  if (model.notes.length > 0) {
+    printLine()
+    printLine('Of the graph:')
+    for (const note of model.notes) printLine(`  ${note}`)
   }
 }
 

@@ -4,8 +4,8 @@ import { availableParallelism } from 'node:os'
 import { QkError, refuseUnknownKeys } from '../errors.js'
 import { unfoldAttention } from './dialects/unfold.js'
 import { type ModelInput, modelInputs, takesTokens } from './inference/inputs.js'
-import { Graph } from './onnx/graph.js'
-import { readModel } from './onnx/read-model.js'
+import type { Graph } from './onnx/graph.js'
+import { openGraph } from './open-graph.js'
 import { findSites, type UnsupportedSite } from './sites/find.js'
 import type { AttentionSite, ResolvedSite } from './sites/site.js'
 import { surveySites } from './sites/survey.js'
@@ -41,6 +41,11 @@ export class Model {
     readonly tokenizer: PromptTokenizer | undefined,
   ) {}
 
+  /** What was decided about the graph: of which If which branch is taken, and why. */
+  get notes(): readonly string[] {
+    return this.graph.model.notes
+  }
+
   /** Whether prompts are token ids (or text); otherwise they give the model's inputs as tensors. */
   get takesTokens(): boolean {
     return takesTokens(this.inputs)
@@ -56,7 +61,7 @@ export class Model {
 export async function openModel(path: string, options: OpenOptions = {}): Promise<Model> {
   refuseUnknownKeys(options, ['tokenizer', 'threads'], 'openModel')
   const threads = options.threads ?? availableParallelism()
-  const unfolded = unfoldAttention(new Graph(readModel(path)))
+  const unfolded = unfoldAttention(openGraph(path))
   const { graph } = unfolded
   const tokenizer = options.tokenizer === undefined ? undefined : await loadTokenizer(options.tokenizer)
   const found = findSites(graph, unfolded.fused)

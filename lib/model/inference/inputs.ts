@@ -251,14 +251,19 @@ const isFloat = (type: string) => type.startsWith('float')
 
 /** Rows of the table that the ids select from, so that a probe stays inside it. */
 function vocabularySize(graph: Graph, name: string): number {
-  for (const user of graph.consumers.get(name) ?? []) {
-    if (user.opType === 'Gather' && user.input[1] === name) {
-      const table = graph.initializers.get(user.input[0])
-      if (table && table.dims.length === 2) return Number(table.dims[0])
-    }
-    if (user.opType === 'Cast' || user.opType === 'Reshape' || user.opType === 'Slice') {
-      const inner = vocabularySize(graph, user.output[0])
-      if (inner !== SMALL_VOCABULARY) return inner
+  const seen = new Set<string>()
+  const pending = [name]
+  for (let ids = pending.pop(); ids !== undefined; ids = pending.pop()) {
+    if (seen.has(ids)) continue
+    seen.add(ids)
+    for (const user of graph.consumers.get(ids) ?? []) {
+      if (user.opType === 'Gather' && user.input[1] === ids) {
+        const table = graph.initializers.get(user.input[0])
+        if (table && table.dims.length === 2) return Number(table.dims[0])
+      }
+      if (user.opType === 'Cast' || user.opType === 'Reshape' || user.opType === 'Slice') {
+        pending.push(user.output[0])
+      }
     }
   }
   return SMALL_VOCABULARY

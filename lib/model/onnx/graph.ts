@@ -1,6 +1,7 @@
 /** An index over an ONNX graph: who makes a tensor, who uses it, and what is constant. */
 
 import { create, toBinary } from '@bufbuild/protobuf'
+import { definedNames, plainDomain, subgraphsOf } from './messages.js'
 import { ElementType, NodeWriter } from './node-writer.js'
 import {
   type GraphProto,
@@ -49,8 +50,9 @@ export class Graph {
       for (const name of node.output) if (name) this.producers.set(name, node)
       for (const name of namesUsedBy(node)) {
         const users = this.consumers.get(name)
-        if (users) users.push(node)
-        else this.consumers.set(name, [node])
+        if (!users) this.consumers.set(name, [node])
+        // A node that reads a tensor twice is one consumer: walks along consumers would else double at each.
+        else if (users[users.length - 1] !== node) users.push(node)
       }
     })
     // Old exporters list initializers among the inputs, as defaults that a caller could override.
@@ -72,7 +74,7 @@ export class Graph {
   }
 
   private get defaultOpset() {
-    return this.model.proto.opsetImport.find((o) => o.domain === '' || o.domain === 'ai.onnx')
+    return this.model.proto.opsetImport.find((o) => plainDomain(o.domain) === '')
   }
 
   /** Place of a node in the file, which ONNX requires to be a topological order. */
@@ -109,7 +111,7 @@ export class Graph {
         stack.pop()
       } else {
         open.add(current)
-        stack.push(...pending.filter((n) => !open.has(n)))
+        for (const n of pending) if (!open.has(n)) stack.push(n)
       }
     }
     return this.staticMemo.get(name)!
@@ -187,15 +189,13 @@ function tensorInts(tensor: TensorProto): number[] | undefined {
 /** Every outer tensor that a node reads, those of its subgraphs' bodies included. */
 export function namesUsedBy(node: NodeProto): string[] {
   const direct = node.input.filter((name) => name !== '')
-  const bodies = node.attribute.flatMap((a) => (a.g ? [a.g, ...a.graphs] : a.graphs))
-  if (bodies.length === 0) return direct
-  return [...direct, ...bodies.flatMap(outerNames)]
+  // Hardly any node has a body, and this is asked of every node several times.
+  if (node.attribute.every(({ g, graphs }) => !g && graphs.length === 0)) return direct
+  return [...direct, ...subgraphsOf(node).flatMap(outerNames)]
 }
 
 function outerNames(body: GraphProto): string[] {
-  const own = new Set<string>(body.input.map((i) => i.name))
-  for (const tensor of body.initializer) own.add(tensor.name)
-  for (const node of body.node) for (const name of node.output) own.add(name)
+  const own = new Set(definedNames(body))
   const used = [...body.node.flatMap(namesUsedBy), ...body.output.map((o) => o.name)]
   return used.filter((name) => !own.has(name))
 }
@@ -207,7 +207,7 @@ function outerNames(body: GraphProto): string[] {
  */
 export class GraphEditor extends NodeWriter {
   private readonly addedInputs: ValueInfoProto[] = []
-  private readonly outputs: string[] = []
+  private readonly outputs = new Set<string>()
   private readonly intercepted = new Map<string, string>()
 
   constructor(readonly graph: Graph) {
@@ -240,7 +240,7 @@ export class GraphEditor extends NodeWriter {
   }
 
   output(name: string): void {
-    if (!this.outputs.includes(name)) this.outputs.push(name)
+    this.outputs.add(name)
   }
 
   /** The edited model's bytes (weights stay external) and the inputs that it still takes. */
@@ -258,10 +258,10 @@ export class GraphEditor extends NodeWriter {
       ),
       sparseInitializer: source.graph!.sparseInitializer.filter((t) => needed.has(t.values?.name ?? '')),
       input: inputs,
-      output: this.outputs.map((name) => create(ValueInfoProtoSchema, { name, ...this.declared(name) })),
+      output: [...this.outputs].map((name) => create(ValueInfoProtoSchema, { name, ...this.declared(name) })),
       valueInfo: order
         .flatMap(({ output }) => output)
-        .filter((name) => !this.outputs.includes(name) && graph.declaredTypes.has(name))
+        .filter((name) => !this.outputs.has(name) && graph.declaredTypes.has(name))
         .map((name) => create(ValueInfoProtoSchema, { name, ...this.declared(name) })),
     })
     const own = new Set(graph.inputs.map((i) => i.name))
@@ -313,7 +313,7 @@ export class GraphEditor extends NodeWriter {
           })
       if (pending.length > 0) {
         state.set(node, 'open')
-        stack.push(...pending)
+        for (const used of pending) stack.push(used)
         continue
       }
       state.set(node, 'done')

@@ -7,11 +7,12 @@
  * graph of a few kilobytes runs on the original weights.
  */
 
-import { closeSync, fstatSync, openSync, realpathSync } from 'node:fs'
+import { closeSync, fstatSync, openSync, realpathSync, statSync } from 'node:fs'
 import path from 'node:path'
 import { create, fromBinary } from '@bufbuild/protobuf'
 import { QkError } from '../../errors.js'
 import { FileCursor, Wire } from './file-cursor.js'
+import { allTensors } from './messages.js'
 import {
   type ModelProto,
   ModelProtoSchema,
@@ -31,11 +32,19 @@ export interface OnnxModel {
   weightsFolder: string
   /** Real paths of the files that hold the model: the graph first, then external data. */
   files: string[]
+  /** What was decided about the graph that the user should know of. */
+  notes: readonly string[]
 }
 
 interface Embedded {
   offset: number
   length: number
+}
+
+/** Initializers counted so far (protobuf joins the parts of a graph that is split), and the large ones among them. */
+interface Found {
+  initializers: number
+  embedded: Map<number, Embedded>
 }
 
 /** Reads the graph of `file`. Errors: ERR_FILE (cannot be opened), ERR_NOT_ONNX (not ONNX, or truncated). */
@@ -48,7 +57,7 @@ export function readModel(file: string): OnnxModel {
     const cursor = new FileCursor(fd, size, file)
     const { bytes, embedded } = readSkeleton(cursor)
     const proto = decode(bytes, cursor)
-    return { path: file, proto, ...relocateWeights(file, realFile, proto, embedded) }
+    return { path: file, proto, ...relocateWeights(file, realFile, proto, embedded), notes: [] }
   } finally {
     closeSync(fd)
   }
@@ -57,10 +66,9 @@ export function readModel(file: string): OnnxModel {
 function resolveFile(file: string, shown: string): string {
   try {
     const real = realpathSync(file)
-    const fd = openSync(real, 'r')
-    const isFile = fstatSync(fd).isFile()
-    closeSync(fd)
-    if (!isFile) throw new QkError('ERR_FILE', `${shown} is not a file`)
+    // Asked before it is opened: to open a pipe is to wait for its writer.
+    if (!statSync(real).isFile()) throw new QkError('ERR_FILE', `${shown} is not a file`)
+    closeSync(openSync(real, 'r'))
     return real
   } catch (error) {
     if (error instanceof QkError) throw error
@@ -84,25 +92,24 @@ function decode(bytes: Uint8Array, cursor: FileCursor): ModelProto {
 /** The file's protobuf less the raw data of large initializers, whose places are returned in order. */
 function readSkeleton(cursor: FileCursor): { bytes: Uint8Array; embedded: Map<number, Embedded> } {
   const model: Uint8Array[] = []
-  const embedded = new Map<number, Embedded>()
+  const found: Found = { initializers: 0, embedded: new Map() }
   while (cursor.position < cursor.size) {
     const start = cursor.position
     const { field, wire } = cursor.tag()
     if (field === 0) throw cursor.corrupt(`byte ${start} does not start a field`)
     if (field === 7 && wire === Wire.bytes) {
       const length = cursor.length(cursor.size)
-      model.push(lengthDelimited(7, readGraph(cursor, cursor.position + length, embedded)))
+      model.push(lengthDelimited(7, readGraph(cursor, cursor.position + length, found)))
     } else {
       cursor.skip(wire, cursor.size)
       model.push(cursor.slice(start, cursor.position))
     }
   }
-  return { bytes: Buffer.concat(model), embedded }
+  return { bytes: Buffer.concat(model), embedded: found.embedded }
 }
 
-function readGraph(cursor: FileCursor, end: number, embedded: Map<number, Embedded>): Uint8Array[] {
+function readGraph(cursor: FileCursor, end: number, found: Found): Uint8Array[] {
   const parts: Uint8Array[] = []
-  let initializers = 0
   let keepFrom = cursor.position
   while (cursor.position < end) {
     const start = cursor.position
@@ -111,14 +118,14 @@ function readGraph(cursor: FileCursor, end: number, embedded: Map<number, Embedd
       cursor.skip(wire, end)
       continue
     }
-    const index = initializers++
+    const index = found.initializers++
     const length = cursor.length(end)
     const body = cursor.position
     if (length >= INLINE_BYTES) {
       if (start > keepFrom) parts.push(cursor.slice(keepFrom, start))
       const { kept, raw } = readTensorHeader(cursor, body + length)
       parts.push(lengthDelimited(5, kept))
-      if (raw) embedded.set(index, raw)
+      if (raw) found.embedded.set(index, raw)
       keepFrom = body + length
     }
     cursor.position = body + length
@@ -169,29 +176,31 @@ function relocateWeights(
   proto: ModelProto,
   embedded: Map<number, Embedded>,
 ): { weightsFolder: string; files: string[] } {
-  const initializers = proto.graph!.initializer
   const files = new Set([realFile])
   const placed: { tensor: TensorProto; file: string; offset: string; length?: string }[] = []
   const resolved = new Map<string, string>()
-  initializers.forEach((tensor, index) => {
+  proto.graph!.initializer.forEach((tensor, index) => {
     const raw = embedded.get(index)
-    if (raw) {
-      placed.push({ tensor, file: realFile, offset: `${raw.offset}`, length: `${raw.length}` })
-    } else if (tensor.dataLocation === TensorProto_DataLocation.EXTERNAL) {
-      const entry = (key: string) => tensor.externalData.find((e) => e.key === key)?.value
-      const location = entry('location')
-      if (!location) {
-        throw new QkError('ERR_NOT_ONNX', `${file}: the external tensor "${tensor.name}" names no file`)
-      }
-      let real = resolved.get(location)
-      if (!real) {
-        real = resolveExternal(file, realFile, location)
-        resolved.set(location, real)
-      }
-      files.add(real)
-      placed.push({ tensor, file: real, offset: entry('offset') ?? '0', length: entry('length') })
-    }
+    if (!raw) return
+    placed.push({ tensor, file: realFile, offset: `${raw.offset}`, length: `${raw.length}` })
+    // Whatever it says of another file, its data are here.
+    tensor.dataLocation = TensorProto_DataLocation.DEFAULT
   })
+  for (const tensor of allTensors(proto)) {
+    if (tensor.dataLocation !== TensorProto_DataLocation.EXTERNAL) continue
+    const entry = (key: string) => tensor.externalData.find((e) => e.key === key)?.value
+    const location = entry('location')
+    if (!location) {
+      throw new QkError('ERR_NOT_ONNX', `${file}: the external tensor "${tensor.name}" names no file`)
+    }
+    let real = resolved.get(location)
+    if (!real) {
+      real = resolveExternal(file, realFile, location)
+      resolved.set(location, real)
+    }
+    files.add(real)
+    placed.push({ tensor, file: real, offset: entry('offset') ?? '0', length: entry('length') })
+  }
   const weightsFolder = commonFolder([...files].map((f) => path.dirname(f)))
   for (const { tensor, file: source, offset, length } of placed) {
     const location = path.relative(weightsFolder, source).split(path.sep).join('/')

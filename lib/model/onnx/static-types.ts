@@ -67,9 +67,20 @@ function constantType(graph: Graph, node: NodeProto): number | undefined {
     : undefined
 }
 
+/** What has been found of tensors, and with how many steps; without it, paths through sums would multiply. */
+type Ranks = Map<string, { rank: number | undefined; steps: number }>
+
 /** Number of axes, or undefined where it cannot be told. */
 export function rankOf(graph: Graph, tensor: string): number | undefined {
-  return dimsOf(graph, tensor)?.length ?? rankByProducer(graph, tensor, MAX_STEPS)
+  return rankWithin(graph, tensor, MAX_STEPS, new Map())
+}
+
+function rankWithin(graph: Graph, tensor: string, steps: number, ranks: Ranks): number | undefined {
+  const found = ranks.get(tensor)
+  if (found && (found.rank !== undefined || found.steps >= steps)) return found.rank
+  const rank = dimsOf(graph, tensor)?.length ?? rankByProducer(graph, tensor, steps, ranks)
+  ranks.set(tensor, { rank, steps })
+  return rank
 }
 
 /** Declared sizes: numbers where they are fixed, undefined where they are free. */
@@ -84,10 +95,10 @@ export function dimsOf(graph: Graph, tensor: string): (number | undefined)[] | u
   )
 }
 
-function rankByProducer(graph: Graph, tensor: string, steps: number): number | undefined {
+function rankByProducer(graph: Graph, tensor: string, steps: number, ranks: Ranks): number | undefined {
   const node = graph.producers.get(tensor)
   if (!node || steps === 0) return undefined
-  const known = (name: string) => dimsOf(graph, name)?.length ?? rankByProducer(graph, name, steps - 1)
+  const known = (name: string) => rankWithin(graph, name, steps - 1, ranks)
   switch (node.opType) {
     case 'Transpose':
       return graph.ints(node, 'perm')?.length ?? known(node.input[0])

@@ -113,11 +113,15 @@ function matchSoftmax(graph: Graph, softmax: NodeProto): SiteCandidate | undefin
 
 /** Follows the attention pattern to a product with another computed tensor. */
 function meetsValues(graph: Graph, pattern: string): boolean {
+  // Each node is passed once: with every operator of several inputs, the paths to it multiply.
+  const seen = new Set<NodeProto>()
   let front = [pattern]
   for (let depth = 0; depth < MAX_VALUE_STEPS && front.length > 0; depth++) {
     const next: string[] = []
     for (const name of front) {
       for (const user of graph.consumers.get(name) ?? []) {
+        if (seen.has(user)) continue
+        seen.add(user)
         if (isProduct(graph, user)) return true
         if (RESHAPING.has(user.opType) || PASSING.has(user.opType) || POINTWISE.has(user.opType)) {
           next.push(user.output[0])

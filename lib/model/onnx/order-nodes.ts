@@ -1,0 +1,107 @@
+/**
+ * Checks how the nodes of a graph hang together, and puts them into topological order. ONNX demands that
+ * order of files; onnxruntime restores it where it is missing, so files without it exist.
+ */
+
+import { namesUsedBy } from './graph.js'
+import { describeNode, invalidModel, plainDomain } from './messages.js'
+import type { GraphProto, NodeProto } from './onnx_pb.js'
+
+/** Errors: ERR_NOT_ONNX for tensors that nothing makes or two nodes make, and for cycles. */
+export function orderNodes(file: string, graph: GraphProto): NodeProto[] {
+  const constants = new Map<string, NodeProto>()
+  for (const node of graph.node) if (isConstant(node)) constants.set(node.output[0], node)
+  // What has no result changes nothing. Of constants of one name onnxruntime takes the last, and exporters
+  // that write equal ones several times exist.
+  const nodes = graph.node.filter(
+    (node) =>
+      node.output.some((name) => name !== '') &&
+      (!isConstant(node) || constants.get(node.output[0]) === node),
+  )
+  const given = givenNames(file, graph, constants)
+  const makers = new Map<string, number>()
+  nodes.forEach((node, index) => {
+    for (const name of node.output) {
+      if (name === '') continue
+      const other = makers.get(name)
+      const by = given.get(name) ?? (other === undefined ? undefined : describeNode(nodes[other]))
+      if (by !== undefined) {
+        throw invalidModel(file, `two things make the tensor "${name}": ${by} and ${describeNode(node)}`)
+      }
+      makers.set(name, index)
+    }
+  })
+  const needs = nodes.map((node, index) => {
+    const before: number[] = []
+    for (const name of namesUsedBy(node)) {
+      const maker = makers.get(name)
+      if (maker !== undefined) before.push(maker)
+      else if (!given.has(name)) {
+        throw invalidModel(
+          file,
+          `${describeNode(nodes[index])} reads the tensor "${name}", which nothing makes`,
+        )
+      }
+    }
+    return before
+  })
+  for (const { name } of graph.output) {
+    if (makers.has(name) || given.has(name)) continue
+    throw invalidModel(file, `nothing makes its output "${name}"`)
+  }
+  const inOrder = needs.every((before, index) => before.every((maker) => maker < index))
+  return inOrder ? nodes : sorted(file, nodes, needs)
+}
+
+function isConstant({ opType, domain }: NodeProto): boolean {
+  return opType === 'Constant' && plainDomain(domain) === ''
+}
+
+/** What each tensor that no node makes is. */
+function givenNames(
+  file: string,
+  graph: GraphProto,
+  constants: ReadonlyMap<string, NodeProto>,
+): Map<string, string> {
+  const given = new Map<string, string>()
+  for (const { name } of graph.input) {
+    if (given.has(name)) throw invalidModel(file, `it has two inputs called "${name}"`)
+    given.set(name, 'an input')
+  }
+  for (const { name } of graph.initializer) {
+    // A constant of the same name is taken in its place.
+    if (!constants.has(name)) given.set(name, 'an initializer')
+  }
+  for (const { values } of graph.sparseInitializer) if (values) given.set(values.name, 'an initializer')
+  return given
+}
+
+/** Depth first with a stack of its own: graphs may be deeper than the call stack. */
+function sorted(file: string, nodes: NodeProto[], needs: number[][]): NodeProto[] {
+  const order: NodeProto[] = []
+  const state: ('open' | 'done' | undefined)[] = new Array(nodes.length)
+  for (let start = 0; start < nodes.length; start++) {
+    const stack = [start]
+    while (stack.length > 0) {
+      const index = stack[stack.length - 1]
+      if (state[index] !== undefined) {
+        if (state[index] === 'open') order.push(nodes[index])
+        state[index] = 'done'
+        stack.pop()
+        continue
+      }
+      state[index] = 'open'
+      // In reverse, so that what stands first in the file is placed first.
+      for (const maker of needs[index].toReversed()) {
+        if (state[maker] === 'open') {
+          throw invalidModel(
+            file,
+            `${describeNode(nodes[maker])} depends on its own result, through ${describeNode(nodes[index])}`,
+          )
+        }
+        if (state[maker] === undefined) stack.push(maker)
+      }
+    }
+  }
+  return order
+}
