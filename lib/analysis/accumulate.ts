@@ -110,13 +110,10 @@ export async function accumulate(
     sites: plan.sites,
   }
   let session: InferenceSession | undefined
-  let verification: Promise<void> | undefined
-  let refused: unknown
   try {
     const batching = batchingFor(model.inputs, batchSize)
     const graph = captureGraph(model.graph, plan.requests)
     const { weightsFolder } = model.graph.model
-    session = await InferenceSession.open({ bytes: graph.bytes, weightsFolder, threads: model.threads })
     const inputs = model.inputs.filter((i) => graph.inputs.includes(i.name))
     const padId = model.tokenizer?.padId ?? 0
     const memory = new RowMemory()
@@ -129,14 +126,12 @@ export async function accumulate(
     let added: Promise<void> = Promise.resolve()
     for await (const group of groupPrompts(encoded(), batching)) {
       throwIfAborted(signal)
-      // Beside the first batches: it needs one core where they need all.
-      if (!verification) {
-        verification = verifyOn(model, sums, group[0], padId)
-        verification.catch((error) => {
-          refused = error
-        })
+      if (!session) {
+        // Before the capture's own session, so that the weights are in memory once.
+        await verifyOn(model, sums, group[0], padId)
+        throwIfAborted(signal)
+        session = await InferenceSession.open({ bytes: graph.bytes, weightsFolder, threads: model.threads })
       }
-      if (refused) throw refused
       const batch = buildBatch(group, summary.contrasts, inputs, batching, padId)
       const rows = captureBatch(session, batch, graph.outputs, memory, signal)
       const before = captured
@@ -156,15 +151,13 @@ export async function accumulate(
     }
     await captured
     await added
-    await verification
     throwIfAborted(signal)
     return sums
   } catch (error) {
     disposeSums(sums)
-    throw refused ?? error
+    throw error
   } finally {
     await session?.close()
-    await verification?.catch(() => {})
   }
 }
 

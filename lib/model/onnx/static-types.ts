@@ -1,27 +1,56 @@
 /**
- * Element types and ranks of tensors, as far as a graph tells them without being run: by its declarations, and by
- * what the operators in between do to a type or a rank.
+ * Element types and ranks of tensors, as far as a graph tells them without being run: by its declarations and, from
+ * the inputs on, by what every operator does to a type or a rank.
  */
 
 import type { Graph } from './graph.js'
 import { ElementType } from './node-writer.js'
-import type { NodeProto, TypeProto } from './onnx_pb.js'
+import type { NodeProto } from './onnx_pb.js'
 
-const MAX_STEPS = 64
+interface StaticType {
+  /** ONNX's number of the element type. */
+  type: number | undefined
+  rank: number | undefined
+}
+
+const UNKNOWN: StaticType = { type: undefined, rank: undefined }
+const inferred = new WeakMap<Graph, Map<string, StaticType>>()
 
 /** ONNX's number of the element type, or undefined where it cannot be told. */
 export function typeOf(graph: Graph, tensor: string): number | undefined {
-  let name = tensor
-  for (let i = 0; i < MAX_STEPS; i++) {
-    const declared = graph.initializers.get(name)?.dataType ?? tensorType(graph, name)?.elemType
-    if (declared) return declared
-    const node = graph.producers.get(name)
-    if (!node) return undefined
-    const next = typeSource(graph, node)
-    if (next === undefined || typeof next === 'number') return next
-    name = next
+  return typesOf(graph).get(tensor)?.type
+}
+
+/** Number of axes, or undefined where it cannot be told. */
+export function rankOf(graph: Graph, tensor: string): number | undefined {
+  return typesOf(graph).get(tensor)?.rank
+}
+
+/** All tensors, in one pass over the nodes, which stand in topological order. */
+function typesOf(graph: Graph): Map<string, StaticType> {
+  let types = inferred.get(graph)
+  if (types) return types
+  types = new Map()
+  for (const [name, { dataType, dims }] of graph.initializers) {
+    types.set(name, { type: dataType, rank: dims.length })
   }
-  return undefined
+  for (const name of graph.declaredTypes.keys()) if (!types.has(name)) types.set(name, declared(graph, name))
+  for (const node of graph.nodes) {
+    const inputs = node.input.map((name) => types!.get(name) ?? UNKNOWN)
+    const found = { type: outputType(graph, node, inputs), rank: outputRank(graph, node, inputs) }
+    for (const name of node.output) {
+      const stated = types.get(name) ?? UNKNOWN
+      types.set(name, { type: stated.type ?? found.type, rank: stated.rank ?? found.rank })
+    }
+  }
+  inferred.set(graph, types)
+  return types
+}
+
+function declared(graph: Graph, name: string): StaticType {
+  const value = graph.declaredTypes.get(name)?.value
+  if (value?.case !== 'tensorType') return UNKNOWN
+  return { type: value.value.elemType || undefined, rank: value.value.shape?.dim.length }
 }
 
 const BOOLEAN = new Set([
@@ -39,23 +68,18 @@ const BOOLEAN = new Set([
 ])
 const INT64 = new Set(['Shape', 'Size', 'ArgMax', 'ArgMin', 'NonZero'])
 /** The input whose element type the output has, where it is not the first. */
-const TYPE_INPUT: Record<string, number> = {
-  Where: 1,
-  CastLike: 1,
-  DequantizeLinear: 1,
-  Gather: 0,
-  OneHot: 2,
-}
+const TYPE_INPUT: Record<string, number> = { Where: 1, CastLike: 1, DequantizeLinear: 1, OneHot: 2 }
 
-/** The element type of a node's output, or the input that has it. */
-function typeSource(graph: Graph, node: NodeProto): number | string | undefined {
+function outputType(graph: Graph, node: NodeProto, inputs: readonly StaticType[]): number | undefined {
   const { opType } = node
   if (BOOLEAN.has(opType)) return ElementType.bool
   if (INT64.has(opType)) return ElementType.int64
   if (opType === 'Cast') return graph.int(node, 'to', 0) || undefined
   if (opType === 'Constant') return constantType(graph, node)
-  if (opType === 'ConstantOfShape') return graph.attribute(node, 'value')?.t?.dataType ?? ElementType.float
-  return node.input[TYPE_INPUT[opType] ?? 0] || undefined
+  if (opType === 'ConstantOfShape') {
+    return graph.attribute(node, 'value')?.t?.dataType ?? ElementType.float
+  }
+  return inputs[TYPE_INPUT[opType] ?? 0]?.type
 }
 
 function constantType(graph: Graph, node: NodeProto): number | undefined {
@@ -67,99 +91,99 @@ function constantType(graph: Graph, node: NodeProto): number | undefined {
     : undefined
 }
 
-/** What has been found of tensors, and with how many steps; without it, paths through sums would multiply. */
-type Ranks = Map<string, { rank: number | undefined; steps: number }>
+const BROADCASTING = new Set([
+  ...BOOLEAN,
+  'Add',
+  'Sub',
+  'Mul',
+  'Div',
+  'Pow',
+  'Max',
+  'Min',
+  'Mean',
+  'Sum',
+  'Where',
+  'MatMul',
+  'MatMulInteger',
+])
+const FIXED_RANK: Record<string, number> = { Gemm: 2, Flatten: 2, NonZero: 2, Shape: 1, Range: 1, Size: 0 }
+/** Operators whose output has as many axes as something that is not known. */
+const OPEN = new Set(['Loop', 'Scan', 'If', 'SequenceAt', 'GatherND', 'Compress', 'Optional', 'StringSplit'])
 
-/** Number of axes, or undefined where it cannot be told. */
-export function rankOf(graph: Graph, tensor: string): number | undefined {
-  return rankWithin(graph, tensor, MAX_STEPS, new Map())
-}
-
-function rankWithin(graph: Graph, tensor: string, steps: number, ranks: Ranks): number | undefined {
-  const found = ranks.get(tensor)
-  if (found && (found.rank !== undefined || found.steps >= steps)) return found.rank
-  const rank = dimsOf(graph, tensor)?.length ?? rankByProducer(graph, tensor, steps, ranks)
-  ranks.set(tensor, { rank, steps })
-  return rank
-}
-
-/** Declared sizes: numbers where they are fixed, undefined where they are free. */
-export function dimsOf(graph: Graph, tensor: string): (number | undefined)[] | undefined {
-  const node = graph.producers.get(tensor)
-  const constant =
-    graph.initializers.get(tensor) ??
-    (node?.opType === 'Constant' ? graph.attribute(node, 'value')?.t : undefined)
-  if (constant) return constant.dims.map(Number)
-  return tensorType(graph, tensor)?.shape?.dim.map((d) =>
-    d.value.case === 'dimValue' ? Number(d.value.value) : undefined,
-  )
-}
-
-function rankByProducer(graph: Graph, tensor: string, steps: number, ranks: Ranks): number | undefined {
-  const node = graph.producers.get(tensor)
-  if (!node || steps === 0) return undefined
-  const known = (name: string) => rankWithin(graph, name, steps - 1, ranks)
-  switch (node.opType) {
-    case 'Transpose':
-      return graph.ints(node, 'perm')?.length ?? known(node.input[0])
+function outputRank(graph: Graph, node: NodeProto, inputs: readonly StaticType[]): number | undefined {
+  const { opType } = node
+  const first = inputs[0]?.rank
+  if (opType in FIXED_RANK) return FIXED_RANK[opType]
+  if (OPEN.has(opType)) return undefined
+  if (BROADCASTING.has(opType)) {
+    const ranks = inputs.map(({ rank }) => rank)
+    return ranks.some((rank) => rank === undefined) ? undefined : Math.max(...(ranks as number[]))
+  }
+  if (opType.startsWith('Reduce') || opType === 'ArgMax' || opType === 'ArgMin') {
+    return reducedRank(graph, node, first)
+  }
+  switch (opType) {
+    case 'Constant':
+      return graph.attribute(node, 'value')?.t?.dims.length ?? scalarOrList(graph, node)
+    case 'ConstantOfShape':
+      return shapeLength(graph, node.input[0])
     case 'Reshape':
-      return graph.constantInts(node.input[1])?.length ?? shapeLength(graph, node.input[1])
-    case 'Add':
-    case 'Mul':
-    case 'Sub':
-    case 'Div':
-    case 'MatMul':
-    case 'Where': {
-      const ranks = node.input.map(known)
-      return ranks.some((rank) => rank === undefined) ? undefined : Math.max(...(ranks as number[]))
+      return shapeLength(graph, node.input[1])
+    case 'Expand': {
+      const target = shapeLength(graph, node.input[1])
+      return target === undefined || first === undefined ? target : Math.max(first, target)
     }
+    case 'Transpose':
+      return graph.ints(node, 'perm')?.length ?? first
     case 'Gather': {
-      const [data, indices] = node.input.map(known)
-      return data === undefined || indices === undefined ? undefined : data + indices - 1
+      const indices = inputs[1]?.rank
+      return first === undefined || indices === undefined ? undefined : first + indices - 1
     }
     case 'Unsqueeze':
     case 'Squeeze': {
-      const inner = known(node.input[0])
       const axes = graph.ints(node, 'axes') ?? graph.constantInts(node.input[1] ?? '')
-      if (inner === undefined || !axes) return undefined
-      return node.opType === 'Unsqueeze' ? inner + axes.length : inner - axes.length
+      if (first === undefined || !axes) return undefined
+      return opType === 'Unsqueeze' ? first + axes.length : first - axes.length
     }
-    case 'Gemm':
-      return 2
-    case 'Cast':
-    case 'Identity':
-    case 'Dropout':
-    case 'LayerNormalization':
-    case 'SimplifiedLayerNormalization':
-    case 'SkipLayerNormalization':
-    case 'SkipSimplifiedLayerNormalization':
-    case 'RotaryEmbedding':
-    case 'MatMulNBits':
-    case 'Slice':
-    case 'Split':
-    case 'Concat':
-    case 'Clip':
-    case 'Softmax':
-      return known(node.input[0])
+    case 'Einsum':
+      return graph.string(node, 'equation')?.split('->')[1]?.replaceAll(' ', '').length
+    case 'OneHot':
+      return first === undefined ? undefined : first + 1
     default:
-      return undefined
+      // Most operators keep the axes of what they read first.
+      return first
   }
 }
 
-/** Length of a shape that is put together by Concat: of one number each, or of shapes of known length. */
+function scalarOrList(graph: Graph, node: NodeProto): number | undefined {
+  if (graph.attribute(node, 'value_float') || graph.attribute(node, 'value_int')) return 0
+  return graph.attribute(node, 'value_floats') || graph.attribute(node, 'value_ints') ? 1 : undefined
+}
+
+function reducedRank(graph: Graph, node: NodeProto, rank: number | undefined): number | undefined {
+  if (graph.int(node, 'keepdims', 1) === 1) return rank
+  if (node.opType.startsWith('Arg')) return rank === undefined ? undefined : rank - 1
+  const axes = graph.ints(node, 'axes') ?? graph.constantInts(node.input[1] ?? '')
+  return axes && rank !== undefined ? rank - axes.length : undefined
+}
+
+/** Length of a shape: a constant one, or one that is put together of single numbers and constant pieces. */
 function shapeLength(graph: Graph, shape: string): number | undefined {
+  const constant = graph.constantInts(shape)?.length
+  if (constant !== undefined) return constant
   const node = graph.producers.get(shape)
   if (node?.opType !== 'Concat') return undefined
   let length = 0
   for (const name of node.input) {
-    const part = graph.constantInts(name)?.length ?? (unsqueezed(graph, name) ? 1 : undefined)
+    const part = graph.constantInts(name)?.length ?? (isOneNumber(graph, name) ? 1 : undefined)
     if (part === undefined) return undefined
     length += part
   }
   return length
 }
 
-function unsqueezed(graph: Graph, name: string): boolean {
+/** Whether a tensor is a list of one number, as a part of a shape mostly is. */
+function isOneNumber(graph: Graph, name: string): boolean {
   const node = graph.producers.get(name)
   if (node?.opType === 'Gather') {
     return (
@@ -168,9 +192,4 @@ function unsqueezed(graph: Graph, name: string): boolean {
     )
   }
   return node?.opType === 'Unsqueeze' || node?.opType === 'Reshape'
-}
-
-function tensorType(graph: Graph, name: string) {
-  const type: TypeProto | undefined = graph.declaredTypes.get(name)
-  return type?.value.case === 'tensorType' ? type.value.value : undefined
 }
