@@ -138,6 +138,25 @@ onnx('opset 24: fewer keys than the cache holds', {
   opset: 24,
   inputs: [...four(), null, null, null, constant('int64', [B], [T, 4])],
 })
+onnx(
+  'opset 24: queries at the end of what each cache holds',
+  {
+    opset: 24,
+    inputs: [...four(), null, null, null, constant('int64', [B], [T, S + 1])],
+    attributes: { is_causal: 1 },
+  },
+  { causal: true },
+)
+onnx(
+  'opset 24: queries before the start of a cache',
+  {
+    opset: 24,
+    inputs: [...four(), null, null, null, constant('int64', [B], [T, 2])],
+    attributes: { is_causal: 1 },
+  },
+  { causal: true },
+)
+
 // --- com.microsoft.MultiHeadAttention ----------------------------------------------------------------------------
 
 const flat = [given(B, S, H * D), given(B, S, H * D), given(B, S, H * D)]

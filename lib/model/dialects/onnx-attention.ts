@@ -42,11 +42,15 @@ export const onnxAttention: Dialect = ({ graph, node, write }) => {
     else biases.push(mask)
   }
   const causal = graph.int(node, 'is_causal', 0) === 1
-  if (causal) allowed.push(...causalKeys(write, q, k, pastKey && write.scalarSize(pastKey, 2)))
+  let offset = pastKey && write.scalarSize(pastKey, 2)
   if (keyLengths) {
+    // The queries are the last of the positions that the cache holds.
+    const filled = write.reshape(keyLengths, [-1, 1, 1, 1])
     const columns = write.range(write.scalarSize(k, 2))
-    allowed.push(write.op('Less', [columns, write.reshape(keyLengths, [-1, 1, 1, 1])]))
+    allowed.push(write.op('Less', [columns, filled]))
+    offset = write.op('Sub', [filled, write.scalarSize(q, 2)])
   }
+  if (causal) allowed.push(...causalKeys(write, q, k, offset))
   const core = writeAttention(write, {
     q,
     k,

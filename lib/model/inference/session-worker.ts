@@ -17,6 +17,11 @@ export interface SessionSpec {
   bytes: Uint8Array
   weightsFolder: string
   threads: number
+  /**
+   * Loads the graph as it is. Optimising one of many nodes takes longer than running it once: a session that
+   * is made for a single batch does without.
+   */
+  once?: boolean
 }
 
 export interface RunOptions {
@@ -91,6 +96,7 @@ async function open(spec: SessionSpec): Promise<Response> {
       extra: { session: { model_external_initializers_file_folder_path: spec.weightsFolder } },
       logSeverityLevel: 4,
       intraOpNumThreads: spec.threads,
+      graphOptimizationLevel: spec.once ? 'disabled' : 'all',
     })
     return { kind: 'ready' }
   } catch (error) {

@@ -100,7 +100,12 @@ async function runProbe(
   editor: GraphEditor,
 ): Promise<{ feeds: Values; values: Values }> {
   const { bytes, inputs: needed } = editor.build()
-  const session = await InferenceSession.open({ bytes, weightsFolder: graph.model.weightsFolder, threads })
+  const session = await InferenceSession.open({
+    bytes,
+    weightsFolder: graph.model.weightsFolder,
+    threads,
+    once: true,
+  })
   const used = inputs.filter((input) => needed.includes(input.name))
   let failure: unknown
   try {

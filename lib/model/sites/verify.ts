@@ -39,7 +39,7 @@ export async function verifySites(
     },
   )
   const { weightsFolder } = graph.model
-  const session = await InferenceSession.open({ bytes: capture.bytes, weightsFolder, threads })
+  const session = await InferenceSession.open({ bytes: capture.bytes, weightsFolder, threads, once: true })
   try {
     const found = await session.run(
       Object.fromEntries(capture.inputs.map((name) => [name, feeds[name]] as const)),
