@@ -96,7 +96,8 @@ for (const [name, dialect, d, limit, projectorLimit] of PAIRS) {
           ]
         }),
       )
-      // The divergence is small beside the float32 logits that it is made of.
+      // Both figures of the output are small beside the logits that they are made of, of about 10.
+      const rounding = dialect === 'eager_fp16' ? 2 ** -7 : 2 ** -18
       before.forEach((value, i) => {
         t.true(Math.abs(value - after[i]) < limit * Math.abs(value) + rounding, `${value} ${after[i]}`)
       })
