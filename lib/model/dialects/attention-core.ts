@@ -9,7 +9,7 @@
 import { ElementType } from '../onnx/node-writer.js'
 import type { NodeProto } from '../onnx/onnx_pb.js'
 import type { ScoreStep, SiteCandidate } from '../sites/find.js'
-import type { SubgraphWriter } from './dialect.js'
+import type { SubgraphWriter, UnfoldedAttention } from './dialect.js'
 
 export interface AttentionParts {
   /** [batch, heads, pos, d] */
@@ -32,9 +32,7 @@ export interface AttentionParts {
   sink?: string
 }
 
-export interface AttentionSubgraph {
-  candidate: SiteCandidate
-  pattern: string
+export interface AttentionSubgraph extends Pick<UnfoldedAttention, 'candidate' | 'q' | 'k' | 'pattern'> {
   /** [batch, heads, queryPos, dv], float32 */
   attended: string
   /** Stages of the scores. */
@@ -79,7 +77,16 @@ export function writeAttention(write: SubgraphWriter, parts: AttentionParts): At
   const { pattern, softmax } = writeSoftmax(write, scores, parts.sink)
   const attended = write.op('MatMul', [pattern, repeated(float(v))])
   const candidate: SiteCandidate = { softmax, softmaxInput: scores, product, steps, left: [], right: [] }
-  return { candidate, pattern, attended, scaled, capped, masked: scores }
+  return { candidate, q, k, pattern, attended, scaled, capped, masked: scores }
+}
+
+/** The subgraph of an operator that gives [batch, pos, heads * d]. */
+export function withJoinedHeads(
+  write: SubgraphWriter,
+  { candidate, q, k, pattern, attended }: AttentionSubgraph,
+  { causal, rotary = false }: { causal: boolean; rotary?: boolean },
+): UnfoldedAttention {
+  return { candidate, q, k, pattern, output: write.joinHeads(attended), byHead: false, causal, rotary }
 }
 
 /** A sink is one more column of scores, whose share of the attention goes nowhere. */

@@ -12,18 +12,23 @@ import type { Refusal, SubgraphWriter } from './dialect.js'
 
 const DEFAULT_FILTER = -10000
 
-/** The bias, [batch, 1, 1 or queryPos, keyPos]; `q` and `k` are [batch, heads, pos, d]. */
-export function maskBias(
+/**
+ * What is added to the scores, each [batch or 1, heads or 1, queryPos or 1, keyPos]; `q` and `k` are
+ * [batch, heads, pos, d].
+ */
+export function addedBiases(
   graph: Graph,
   node: NodeProto,
   write: SubgraphWriter,
-  mask: string,
+  { mask, attentionBias }: { mask?: string; attentionBias?: string },
   { q, k }: { q: string; k: string },
-): string | Refusal {
+): string[] | Refusal {
+  const given = attentionBias ? [attentionBias] : []
+  if (!mask) return given
   const visible = visibleKeys(graph, write, mask, q, k)
   if (typeof visible !== 'string') return visible
   const filter = graph.float(node, 'mask_filter_value', DEFAULT_FILTER)
-  return write.op('Where', [visible, write.float(0), write.float(filter)])
+  return [write.op('Where', [visible, write.float(0), write.float(filter)]), ...given]
 }
 
 function visibleKeys(

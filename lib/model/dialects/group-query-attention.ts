@@ -7,7 +7,7 @@
 
 import { ElementType } from '../onnx/node-writer.js'
 import type { NodeProto } from '../onnx/onnx_pb.js'
-import { causalKeys, writeAttention } from './attention-core.js'
+import { causalKeys, withJoinedHeads, writeAttention } from './attention-core.js'
 import {
   type Dialect,
   type DialectContext,
@@ -66,16 +66,7 @@ export const groupQueryAttention: Dialect = (context) => {
         ? write.float(0)
         : undefined,
   })
-  return {
-    candidate: core.candidate,
-    q,
-    k,
-    pattern: core.pattern,
-    output: write.joinHeads(core.attended),
-    byHead: false,
-    causal,
-    rotary,
-  }
+  return withJoinedHeads(write, core, { causal, rotary })
 }
 
 /** Neither queries nor keys of the padding behind a sequence, whose last position is given, int64 [batch, 1, 1, 1]. */

@@ -4,8 +4,8 @@ import type { Graph } from '../onnx/graph.js'
 import { ElementType } from '../onnx/node-writer.js'
 import type { NodeProto } from '../onnx/onnx_pb.js'
 import { rankOf } from '../onnx/static-types.js'
-import { causalKeys, writeAttention } from './attention-core.js'
-import { maskBias } from './contrib-mask.js'
+import { causalKeys, withJoinedHeads, writeAttention } from './attention-core.js'
+import { addedBiases } from './contrib-mask.js'
 import {
   type Dialect,
   optionalInput,
@@ -77,13 +77,8 @@ function unfold(
   const k = past ? write.concat([past.k, rows.k], 2) : rows.k
   const v = past ? write.concat([past.v, rows.v], 2) : rows.v
 
-  const biases: string[] = []
-  if (inputs.mask) {
-    const added = maskBias(graph, node, write, inputs.mask, { q, k })
-    if (typeof added !== 'string') return added
-    biases.push(added)
-  }
-  if (inputs.attentionBias) biases.push(inputs.attentionBias)
+  const biases = addedBiases(graph, node, write, inputs, { q, k })
+  if ('reason' in biases) return biases
   const causal = graph.int(node, 'unidirectional', 0) === 1
   const core = writeAttention(write, {
     q,
@@ -94,16 +89,7 @@ function unfold(
     biases,
     allowed: causal ? causalKeys(write, q, k, past && write.scalarSize(past.k, 2)) : [],
   })
-  return {
-    candidate: core.candidate,
-    q,
-    k,
-    pattern: core.pattern,
-    output: write.joinHeads(core.attended),
-    byHead: false,
-    causal,
-    rotary: false,
-  }
+  return withJoinedHeads(write, core, { causal })
 }
 
 /** Queries, and the keys and values of this run, [batch, heads, pos, d]. */

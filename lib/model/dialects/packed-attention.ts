@@ -1,7 +1,7 @@
 /** `com.microsoft.Attention`: the projection of queries, keys and values is part of the operator. */
 
-import { causalKeys, writeAttention } from './attention-core.js'
-import { maskBias } from './contrib-mask.js'
+import { causalKeys, withJoinedHeads, writeAttention } from './attention-core.js'
+import { addedBiases } from './contrib-mask.js'
 import { type Dialect, optionalInput, TO_THE_END } from './dialect.js'
 
 export const packedAttention: Dialect = ({ graph, node, write }) => {
@@ -40,13 +40,8 @@ export const packedAttention: Dialect = ({ graph, node, write }) => {
   const k = withPast(part(1), 0)
   const v = withPast(part(2), 1)
 
-  const biases: string[] = []
-  if (mask) {
-    const added = maskBias(graph, node, write, mask, { q, k })
-    if (typeof added !== 'string') return added
-    biases.push(added)
-  }
-  if (attentionBias) biases.push(attentionBias)
+  const biases = addedBiases(graph, node, write, { mask, attentionBias }, { q, k })
+  if ('reason' in biases) return biases
   const causal = graph.int(node, 'unidirectional', 0) === 1
   const core = writeAttention(write, {
     q,
@@ -57,14 +52,5 @@ export const packedAttention: Dialect = ({ graph, node, write }) => {
     biases,
     allowed: causal ? causalKeys(write, q, k, past && write.scalarSize(past, 3)) : [],
   })
-  return {
-    candidate: core.candidate,
-    q,
-    k,
-    pattern: core.pattern,
-    output: write.joinHeads(core.attended),
-    byHead: false,
-    causal,
-    rotary: false,
-  }
+  return withJoinedHeads(write, core, { causal })
 }
