@@ -8,6 +8,7 @@ import { GraphEditor } from '../dist/model/onnx/graph.js'
 import { openGraph } from '../dist/model/open-graph.js'
 import { findSites } from '../dist/model/sites/find.js'
 import { temporaryFolder } from './helpers/files.js'
+import { valueInfo } from './helpers/graph-builder.js'
 import {
   FLOAT,
   INT64,
@@ -18,7 +19,6 @@ import {
   tensor,
   writeModel,
 } from './helpers/onnx-parts.js'
-import { valueInfo } from './helpers/tiny-model.js'
 
 const folder = temporaryFolder(test)
 const X = valueInfo('x', FLOAT, ['batch', 'seq', 8])

@@ -4,7 +4,7 @@ import { createRequire } from 'node:module'
 import test from 'ava'
 import { accumulate, decompose, openModel } from '../dist/index.js'
 import { sharedModel, withSharedModels } from './helpers/files.js'
-import { relativeDifference } from './helpers/linear-algebra.js'
+import { projector, relativeDifference } from './helpers/linear-algebra.js'
 
 const shared = withSharedModels(test)
 const stories = (name) => sharedModel(`tinystories-260k/${name}`)
@@ -47,15 +47,6 @@ async function decomposed(file, options, decomposeOptions) {
   const model = await openModel(file, { tokenizer: stories('tokenizer.json') })
   return decompose(await accumulate(model, STORIES, options), decomposeOptions)
 }
-
-/** Projector onto the span of the columns of a basis [d, r], as a full matrix. */
-const projector = ({ u, rank }, d) =>
-  Array.from({ length: d * d }, (_, at) => {
-    const [i, j] = [Math.floor(at / d), at % d]
-    let sum = 0
-    for (let c = 0; c < rank; c++) sum += u[i * rank + c] * u[j * rank + c]
-    return sum
-  })
 
 for (const [dialect, limit, projectorLimit] of [
   ['packed', 1e-3, 1e-2],
