@@ -8,7 +8,8 @@ import { boxesLexical, boxesOrder } from '../dist/contrast/families/boxes.js'
 import { accumulate, backends, decompose, openModel } from '../dist/index.js'
 import { temporaryFolder } from './helpers/files.js'
 import { naiveCovariances, relativeDifference } from './helpers/linear-algebra.js'
-import { TINY, tinyReference, writeTinyModel } from './helpers/tiny-model.js'
+import { writeTinyModel } from './helpers/tiny-model.js'
+import { TINY, tinyReference } from './helpers/tiny-weights.js'
 
 const folder = temporaryFolder(test)
 const words = bundledWords()

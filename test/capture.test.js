@@ -4,7 +4,8 @@ import test from 'ava'
 import { capture, openModel } from '../dist/index.js'
 import { sharedModel, temporaryFolder, withSharedModels } from './helpers/files.js'
 import { relativeDifference } from './helpers/linear-algebra.js'
-import { TINY, tinyReference, writeTinyModel } from './helpers/tiny-model.js'
+import { writeTinyModel } from './helpers/tiny-model.js'
+import { TINY, tinyReference } from './helpers/tiny-weights.js'
 
 const folder = temporaryFolder(test)
 const shared = withSharedModels(test)

@@ -3,11 +3,19 @@
 import test from 'ava'
 import { bundledFile } from '../dist/bundled/files.js'
 import { interveneArrays, openModel } from '../dist/index.js'
-import { seededRandom } from '../dist/random.js'
-import { capturedRows, editor, identity, plainLogits, tokenItem, zeros } from './helpers/edits.js'
+import {
+  capturedRows,
+  editor,
+  identity,
+  plainLogits,
+  randomSubspace,
+  tokenItem,
+  zeros,
+} from './helpers/edits.js'
 import { sharedModel, temporaryFolder, withSharedModels } from './helpers/files.js'
 import { relativeDifference } from './helpers/linear-algebra.js'
-import { TINY, writeTinyModel } from './helpers/tiny-model.js'
+import { writeTinyModel } from './helpers/tiny-model.js'
+import { TINY } from './helpers/tiny-weights.js'
 
 const folder = temporaryFolder(test)
 
@@ -16,26 +24,6 @@ const items = (vocabulary) => [
   tokenItem(9, { origin: 2, target: 5, seed: 1, vocabulary }),
   tokenItem(12, { origin: 7, target: 1, seed: 2, vocabulary }),
 ]
-
-/** A projection on a random subspace, and its basis. */
-function randomSubspace(d, rank, seed) {
-  const random = seededRandom(seed)
-  const basis = []
-  while (basis.length < rank) {
-    let v = Array.from({ length: d }, () => random.normal())
-    for (const b of basis) {
-      const along = v.reduce((s, x, i) => s + x * b[i], 0)
-      v = v.map((x, i) => x - along * b[i])
-    }
-    const norm = Math.hypot(...v)
-    basis.push(v.map((x) => x / norm))
-  }
-  const projection = Float32Array.from({ length: d * d }, (_, at) =>
-    basis.reduce((s, b) => s + b[Math.floor(at / d)] * b[at % d], 0),
-  )
-  const data = Float64Array.from({ length: d * rank }, (_, at) => basis[at % rank][Math.floor(at / rank)])
-  return { projection, basis: { data, shape: [d, rank] } }
-}
 
 /** Runs `check(t, model, its vocabulary)` on a bundled model and on those of the shared collection. */
 function onModels(title, check) {

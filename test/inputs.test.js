@@ -7,8 +7,8 @@ import { accumulate, decompose, openModel, readPrompts } from '../dist/index.js'
 import { seededRandom } from '../dist/random.js'
 import { writeNpy } from '../dist/store/npy.js'
 import { temporaryFolder } from './helpers/files.js'
+import { GraphBuilder, valueInfo } from './helpers/graph-builder.js'
 import { naiveCovariances, relativeDifference } from './helpers/linear-algebra.js'
-import { GraphBuilder, valueInfo } from './helpers/tiny-model.js'
 
 const folder = temporaryFolder(test)
 const [width, d, context, count] = [6, 4, 5, 23]

@@ -3,11 +3,13 @@
 import path from 'node:path'
 import test from 'ava'
 import { unfoldAttention } from '../dist/model/dialects/unfold.js'
-import { modelInputs, probeFeeds } from '../dist/model/inference/inputs.js'
+import { modelInputs } from '../dist/model/inference/inputs.js'
+import { probeFeeds } from '../dist/model/inference/probe.js'
 import { GraphEditor } from '../dist/model/onnx/graph.js'
 import { openGraph } from '../dist/model/open-graph.js'
 import { findSites } from '../dist/model/sites/find.js'
 import { temporaryFolder } from './helpers/files.js'
+import { valueInfo } from './helpers/graph-builder.js'
 import {
   FLOAT,
   INT64,
@@ -18,7 +20,6 @@ import {
   tensor,
   writeModel,
 } from './helpers/onnx-parts.js'
-import { valueInfo } from './helpers/tiny-model.js'
 
 const folder = temporaryFolder(test)
 const X = valueInfo('x', FLOAT, ['batch', 'seq', 8])

@@ -5,8 +5,10 @@ import path from 'node:path'
 import test from 'ava'
 import { accumulate, decompose, openModel } from '../dist/index.js'
 import { temporaryFolder } from './helpers/files.js'
+import { GraphBuilder, valueInfo } from './helpers/graph-builder.js'
 import { naiveCovariances, relativeDifference } from './helpers/linear-algebra.js'
-import { GraphBuilder, TINY, tinyReference, valueInfo, writeTinyModel } from './helpers/tiny-model.js'
+import { writeTinyModel } from './helpers/tiny-model.js'
+import { TINY, tinyReference } from './helpers/tiny-weights.js'
 
 const folder = temporaryFolder(test)
 

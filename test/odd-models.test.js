@@ -11,6 +11,7 @@ import { openGraph } from '../dist/model/open-graph.js'
 import { findSites } from '../dist/model/sites/find.js'
 import { seededRandom } from '../dist/random.js'
 import { temporaryFolder } from './helpers/files.js'
+import { valueInfo } from './helpers/graph-builder.js'
 import {
   BOOL,
   FLOAT,
@@ -21,7 +22,7 @@ import {
   tensor,
   writeModel,
 } from './helpers/onnx-parts.js'
-import { valueInfo, writeTinyModel } from './helpers/tiny-model.js'
+import { writeTinyModel } from './helpers/tiny-model.js'
 
 const folder = temporaryFolder(test)
 let files = 0

@@ -4,7 +4,7 @@ import { createRequire } from 'node:module'
 import test from 'ava'
 import { accumulate, decompose, intervene, openModel } from '../dist/index.js'
 import { sharedModel, withSharedModels } from './helpers/files.js'
-import { relativeDifference } from './helpers/linear-algebra.js'
+import { projector, relativeDifference } from './helpers/linear-algebra.js'
 
 const shared = withSharedModels(test)
 const stories = (name) => sharedModel(`tinystories-260k/${name}`)
@@ -47,15 +47,6 @@ async function decomposed(file, options) {
   const model = await openModel(file, { tokenizer: stories('tokenizer.json') })
   return decompose(await accumulate(model, STORIES, options))
 }
-
-/** Projector onto the span of the columns of a basis [d, r], as a full matrix. */
-const projector = ({ u, rank }, d) =>
-  Array.from({ length: d * d }, (_, at) => {
-    const [i, j] = [Math.floor(at / d), at % d]
-    let sum = 0
-    for (let c = 0; c < rank; c++) sum += u[i * rank + c] * u[j * rank + c]
-    return sum
-  })
 
 /** Eager attention, another dialect of the same model, head dimension, limits of singular values and projectors. */
 const PAIRS = [

@@ -80,7 +80,7 @@ export async function openModel(path: string, options: OpenOptions = {}): Promis
   const survey = await surveySites({ graph, inputs, threads }, found.candidates)
   const unsupported = [...unreached, ...survey.unsupported]
   if (survey.sites.length === 0) throw noAttention(path, unsupported)
-  const verified = await verifySites(graph, survey.sites, survey.feeds, threads)
+  const verified = await verifySites(graph, survey.sites, survey.feeds, threads, 'float64')
   survey.sites.forEach((site, i) => {
     site.relativeError = verified[i].relativeError
     site.keyStride = verified[i].keyStride

@@ -11,6 +11,26 @@ import { seededRandom } from '../../dist/random.js'
 export const zeros = (d) => new Float32Array(d * d)
 export const identity = (d) => Float32Array.from({ length: d * d }, (_, i) => Number(i % (d + 1) === 0))
 
+/** A projection on a random subspace, [d, d], and its basis. */
+export function randomSubspace(d, rank, seed) {
+  const random = seededRandom(seed)
+  const basis = []
+  while (basis.length < rank) {
+    let v = Array.from({ length: d }, () => random.normal())
+    for (const b of basis) {
+      const along = v.reduce((s, x, i) => s + x * b[i], 0)
+      v = v.map((x, i) => x - along * b[i])
+    }
+    const norm = Math.hypot(...v)
+    basis.push(v.map((x) => x / norm))
+  }
+  const projection = Float32Array.from({ length: d * d }, (_, at) =>
+    basis.reduce((s, b) => s + b[Math.floor(at / d)] * b[at % d], 0),
+  )
+  const data = Float64Array.from({ length: d * rank }, (_, at) => basis[at % rank][Math.floor(at / rank)])
+  return { projection, basis: { data, shape: [d, rank] } }
+}
+
 /** A prompt of random tokens as one item: the last token looks from `origin` to `target`. */
 export function tokenItem(
   length,

@@ -41,3 +41,12 @@ export function relativeDifference(a, b) {
   })
   return largest === 0 ? difference : difference / largest
 }
+
+/** Projector onto the span of the columns of a basis [d, rank], as a full matrix. */
+export const projector = ({ u, rank }, d) =>
+  Array.from({ length: d * d }, (_, at) => {
+    const [i, j] = [Math.floor(at / d), at % d]
+    let sum = 0
+    for (let c = 0; c < rank; c++) sum += u[i * rank + c] * u[j * rank + c]
+    return sum
+  })

@@ -11,11 +11,9 @@ import {
   NodeProtoSchema,
   TensorProtoSchema,
 } from '../../dist/model/onnx/onnx_pb.js'
-import { valueInfo } from './tiny-model.js'
+import { BOOL, FLOAT, INT64, valueInfo } from './graph-builder.js'
 
-export const FLOAT = 1
-export const INT64 = 7
-export const BOOL = 9
+export { BOOL, FLOAT, INT64 }
 
 /** A tensor with its data inside; booleans are one byte each. */
 export function tensor(name, dataType, dims, values) {

@@ -1,257 +1,122 @@
 /**
  * Small one-layer models with random weights, written in the many ways in which exporters write attention.
- * All variants of one `seed` share their weights, so they must give the same queries, keys and scores.
+ * All variants of one `seed` and one set of sizes share their weights, so they must give the same queries, keys and
+ * scores.
  */
 
 import { writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { create, toBinary } from '@bufbuild/protobuf'
+import { create } from '@bufbuild/protobuf'
 import {
-  AttributeProtoSchema,
-  AttributeProto_AttributeType as AttributeType,
   TensorProto_DataLocation as DataLocation,
-  GraphProtoSchema,
-  ModelProtoSchema,
-  NodeProtoSchema,
   StringStringEntryProtoSchema,
-  TensorProtoSchema,
-  ValueInfoProtoSchema,
 } from '../../dist/model/onnx/onnx_pb.js'
-import { seededRandom } from '../../dist/random.js'
-import { numberToF16 } from '../../dist/tensor.js'
-
-export const TINY = { vocabulary: 20, width: 16, heads: 4, kvHeads: 2, headDim: 4 }
-
-const FLOAT = 1
-const INT64 = 7
-const BOOL = 9
-const FLOAT16 = 10
-
-/** Collects nodes and initializers; `half` writes float constants as float16. */
-export class GraphBuilder {
-  constructor({ half = false } = {}) {
-    this.nodes = []
-    this.initializers = []
-    this.half = half
-    this.floatType = half ? FLOAT16 : FLOAT
-  }
-
-  node(opType, input, attributes = {}, output = `${opType}_${this.nodes.length}`) {
-    const attribute = Object.entries(attributes).map(([name, value]) => {
-      if (typeof value === 'string') {
-        return create(AttributeProtoSchema, { name, s: Buffer.from(value), type: AttributeType.STRING })
-      }
-      if (Array.isArray(value)) {
-        return create(AttributeProtoSchema, { name, ints: value.map(BigInt), type: AttributeType.INTS })
-      }
-      return create(AttributeProtoSchema, { name, i: BigInt(value), type: AttributeType.INT })
-    })
-    this.nodes.push(create(NodeProtoSchema, { opType, input, output: [output], name: output, attribute }))
-    return output
-  }
-
-  float(name, dims, values) {
-    const raw = this.half ? Uint16Array.from(values, numberToF16) : Float32Array.from(values)
-    this.initializers.push(
-      create(TensorProtoSchema, {
-        name,
-        dims: dims.map(BigInt),
-        dataType: this.floatType,
-        rawData: new Uint8Array(raw.buffer),
-      }),
-    )
-    return name
-  }
-
-  ints(values, dims = [values.length]) {
-    const name = `ints_${this.initializers.length}`
-    this.initializers.push(
-      create(TensorProtoSchema, {
-        name,
-        dims: dims.map(BigInt),
-        dataType: INT64,
-        rawData: new Uint8Array(BigInt64Array.from(values, BigInt).buffer),
-      }),
-    )
-    return name
-  }
-
-  write(file, inputs, outputs) {
-    const graph = create(GraphProtoSchema, {
-      name: 'tiny',
-      node: this.nodes,
-      initializer: this.initializers,
-      input: inputs,
-      output: outputs.map((name) => valueInfo(name, this.floatType)),
-    })
-    const model = create(ModelProtoSchema, {
-      irVersion: 8n,
-      opsetImport: [{ domain: '', version: 17n }],
-      graph,
-    })
-    writeFileSync(file, toBinary(ModelProtoSchema, model))
-    return file
-  }
-}
-
-export function valueInfo(name, elemType, dims) {
-  const dim = dims?.map((d) => ({
-    value: typeof d === 'number' ? { case: 'dimValue', value: BigInt(d) } : { case: 'dimParam', value: d },
-  }))
-  return create(ValueInfoProtoSchema, {
-    name,
-    type: { value: { case: 'tensorType', value: { elemType, ...(dim ? { shape: { dim } } : {}) } } },
-  })
-}
-
-/** Row-major: table [vocabulary, width], wq [width, heads * d], and so on. `nanToken` poisons one embedding. */
-export function tinyWeights({ seed = 1, nanToken }) {
-  const { vocabulary, width, heads, kvHeads, headDim: d } = TINY
-  const random = seededRandom(seed)
-  const weights = (size, deviation) => Float64Array.from({ length: size }, () => random.normal() * deviation)
-  const table = weights(vocabulary * width, 1)
-  if (nanToken !== undefined) table[nanToken * width] = Number.NaN
-  return {
-    table,
-    wq: weights(width * heads * d, 0.5),
-    wk: weights(width * kvHeads * d, 0.5),
-    wv: weights(width * kvHeads * d, 0.5),
-    wo: weights(heads * d * width, 0.5),
-  }
-}
-
-/** Queries [pos][head][d] and keys [pos][kvHead][d] in float64, by formula. */
-export function tinyReference(tokens, { rope = true, norm = false, ...options } = {}) {
-  const { width, heads, kvHeads, headDim: d } = TINY
-  const { table, wq, wk } = tinyWeights(options)
-  const project = (w, n, token, position) =>
-    Array.from({ length: n }, (_, h) => {
-      let row = Array.from({ length: d }, (_, c) => {
-        let sum = 0
-        for (let i = 0; i < width; i++) sum += table[token * width + i] * w[i * n * d + h * d + c]
-        return sum
-      })
-      if (norm) {
-        const root = Math.sqrt(row.reduce((s, v) => s + v * v, 0) / d + 1e-3)
-        row = row.map((v) => v / root)
-      }
-      if (!rope) return row
-      const half = d / 2
-      return row.map((value, c) => {
-        const angle = position / 10 ** ((c % half) / half)
-        const turned = c < half ? -row[c + half] : row[c - half]
-        return value * Math.cos(angle) + turned * Math.sin(angle)
-      })
-    })
-  return {
-    q: tokens.map((token, t) => project(wq, heads, token, t)),
-    k: tokens.map((token, t) => project(wk, kvHeads, token, t)),
-  }
-}
+import {
+  halvesRotation,
+  joinHeads,
+  repeatHeads,
+  splitHeads,
+  visibilityBias,
+  visibleKeys,
+} from './attention-parts.js'
+import { fusedAttention } from './fused-attention.js'
+import { GraphBuilder, INT64, valueInfo } from './graph-builder.js'
+import { packedWeights } from './packed-weights.js'
+import { writeProjection } from './quantised-weights.js'
+import { tinySizes, tinyWeights } from './tiny-weights.js'
 
 /**
  * Writes a model. Options, each with the plainest first:
+ *   attention: 'written out', or a name of fused-attention.js
  *   repeat: 'expand' | 'tile' | 'concat' | 'gather'
  *   scale: 'div' | 'mul' | 'query' | 'split' | 'computed'
  *   mask: 'add' | 'where' | 'none'
  *   product: 'matmul' | 'einsum'
  *   fold: false | 'plain' | 'untraceable': heads folded into the batch and unfolded for the mask alone; or in a way
  *     that cannot be followed back
- *   rope, norm, packed, half, external: booleans
+ *   weights: 'float', or a format of quantised-weights.js, for the projections of queries, keys and values
+ *   ending: 'none' | 'layer-norm' | 'skip-layer-norm' | 'rms-norm' | 'skip-rms-norm': the sum with what the layer
+ *     read, normalised, by plain or by fused operators
+ *   rope, norm, packed, bias, half, external: booleans
+ *   width, heads, kvHeads, headDim, vocabulary: sizes, those of TINY by default
+ * Fused attention takes no notice of repeat, scale, mask, product and fold.
  */
 export function writeTinyModel(folder, options = {}) {
-  const { repeat = 'expand', scale = 'div', mask = 'add', product = 'matmul', fold = false } = options
-  const { rope = true, norm = false, packed = false, half = false, external = false } = options
-  const { vocabulary, width, heads, kvHeads, headDim: d } = TINY
-  const { table, wq, wk, wv, wo } = tinyWeights(options)
+  const { attention = 'written out', mask = 'add', half = false, external = false } = options
+  const { vocabulary, width, heads, headDim: d } = tinySizes(options)
+  const weights = tinyWeights(options)
   const g = new GraphBuilder({ half })
-  const scalar = (value) => g.float(`scalar_${g.initializers.length}`, [], [value])
-  const x = g.node('Gather', [g.float('embedding', [vocabulary, width], table), 'input_ids'])
+  const x = g.node('Gather', [g.float('embedding', [vocabulary, width], weights.table), 'input_ids'])
+  const joined =
+    attention === 'written out'
+      ? writtenOutAttention(g, projections(g, x, weights, options), options)
+      : fusedAttention(attention, {
+          g,
+          x,
+          weights,
+          options,
+          project: () => projections(g, x, weights, options),
+        })
+  writeEnding(g, g.node('MatMul', [joined, g.float('w_o', [heads * d, width], weights.wo)]), x, options)
 
-  let projected
+  const named = Object.entries(options)
+    .flat()
+    .join('-')
+    .replaceAll(/[^\w.-]+/g, '_')
+  const file = path.join(folder, `tiny-${named || 'plain'}.onnx`)
+  if (external) moveWeights(g, `${file}_data`)
+  const inputs = [valueInfo('input_ids', INT64, ['batch', 'seq'])]
+  if (mask !== 'none') inputs.push(valueInfo('attention_mask', INT64, ['batch', 'seq']))
+  const output = valueInfo('output', g.floatType, ['batch', 'seq', width])
+  return g.write(file, inputs, [output], { opset: attention.startsWith('onnx') ? 23 : 17 })
+}
+
+/** Queries, keys and values, [batch, pos, heads * d]. */
+function projections(g, x, weights, options) {
+  const { packed = false, bias = false, weights: format } = options
+  const { width, heads, kvHeads, headDim: d } = tinySizes(options)
+  const sizes = [heads, kvHeads, kvHeads].map((n) => n * d)
   if (packed) {
-    const columns = (heads + 2 * kvHeads) * d
-    const all = new Float64Array(width * columns)
-    for (let r = 0; r < width; r++) {
-      const parts = [
-        [wq, heads * d],
-        [wk, kvHeads * d],
-        [wv, kvHeads * d],
-      ]
-      let at = r * columns
-      for (const [w, n] of parts) {
-        all.set(w.subarray(r * n, (r + 1) * n), at)
-        at += n
-      }
-    }
-    const qkv = g.node('MatMul', [x, g.float('w_qkv', [width, columns], all)])
+    const qkv = writeProjection(g, x, 'w_qkv', ...packedWeights(weights, sizes, width), format)
     const cut = (from, to) => g.node('Slice', [qkv, g.ints([from]), g.ints([to]), g.ints([2])])
-    projected = [
-      cut(0, heads * d),
-      cut(heads * d, (heads + kvHeads) * d),
-      cut((heads + kvHeads) * d, columns),
-    ]
-  } else {
-    projected = [
-      g.node('MatMul', [x, g.float('w_q', [width, heads * d], wq)]),
-      g.node('MatMul', [x, g.float('w_k', [width, kvHeads * d], wk)]),
-      g.node('MatMul', [x, g.float('w_v', [width, kvHeads * d], wv)]),
-    ]
+    const [q, k] = sizes
+    return [cut(0, q), cut(q, q + k), cut(q + k, q + 2 * k)]
   }
-  const split = (name, n) =>
-    g.node('Transpose', [g.node('Reshape', [name, g.ints([0, 0, n, d])])], { perm: [0, 2, 1, 3] })
-  let q = split(projected[0], heads)
-  let k = split(projected[1], kvHeads)
-  const v = split(projected[2], kvHeads)
+  return ['q', 'k', 'v'].map((side, i) => {
+    const product = writeProjection(g, x, `w_${side}`, [width, sizes[i]], weights[`w${side}`], format)
+    return bias ? g.node('Add', [product, g.float(`b_${side}`, [sizes[i]], weights[`b${side}`])]) : product
+  })
+}
+
+/** [batch, pos, heads * d] from what was projected, in standard operators. */
+function writtenOutAttention(g, projected, options) {
+  const { repeat, scale = 'div', mask = 'add', product = 'matmul', fold = false } = options
+  const { rope = true, norm = false } = options
+  const { heads, kvHeads, headDim: d } = tinySizes(options)
+  let q = splitHeads(g, projected[0], heads, d)
+  let k = splitHeads(g, projected[1], kvHeads, d)
+  const v = splitHeads(g, projected[2], kvHeads, d)
 
   if (norm) {
     const rms = (name) => {
       const mean = g.node('ReduceMean', [g.node('Mul', [name, name])], { axes: [-1], keepdims: 1 })
-      return g.node('Div', [name, g.node('Sqrt', [g.node('Add', [mean, scalar(1e-3)])])])
+      return g.node('Div', [name, g.node('Sqrt', [g.node('Add', [mean, g.scalar(1e-3)])])])
     }
     q = rms(q)
     k = rms(k)
   }
   if (rope) {
-    const half = d / 2
-    const angles = (f) =>
-      Float64Array.from({ length: 64 * d }, (_, i) => f(Math.floor(i / d) / 10 ** ((i % half) / half)))
-    const length = g.node('Gather', [g.node('Shape', ['input_ids']), g.ints([1], [1])])
-    const rows = (name) => g.node('Slice', [name, g.ints([0]), length, g.ints([0])])
-    const cos = rows(g.float('cos', [64, d], angles(Math.cos)))
-    const sin = rows(g.float('sin', [64, d], angles(Math.sin)))
-    const rotate = (name) => {
-      const low = g.node('Slice', [name, g.ints([0]), g.ints([half]), g.ints([3])])
-      const high = g.node('Slice', [name, g.ints([half]), g.ints([d]), g.ints([3])])
-      const turned = g.node('Concat', [g.node('Neg', [high]), low], { axis: 3 })
-      return g.node('Add', [g.node('Mul', [name, cos]), g.node('Mul', [turned, sin])])
-    }
+    const rotate = halvesRotation(g, d)
     q = rotate(q)
     k = rotate(k)
   }
+  let keys = repeatHeads(g, k, { heads, kvHeads }, repeat)
+  let values = repeatHeads(g, v, { heads, kvHeads }, repeat)
 
-  const groups = heads / kvHeads
-  const repeated = (name) => {
-    if (repeat === 'gather') {
-      const index = g.ints(Array.from({ length: heads }, (_, h) => Math.floor(h / groups)))
-      return g.node('Gather', [name, index], { axis: 1 })
-    }
-    const wide = g.node('Unsqueeze', [name, g.ints([2])])
-    let copies
-    if (repeat === 'tile') copies = g.node('Tile', [wide, g.ints([1, 1, groups, 1, 1])])
-    else if (repeat === 'concat') copies = g.node('Concat', Array(groups).fill(wide), { axis: 2 })
-    else copies = g.node('Expand', [wide, g.ints([1, 1, groups, 1, 1])])
-    const shape = g.node('Shape', [name])
-    const at = (i) => g.node('Gather', [shape, g.ints([i])])
-    return g.node('Reshape', [copies, g.node('Concat', [at(0), g.ints([heads]), at(2), at(3)], { axis: 0 })])
-  }
-  let keys = repeated(k)
-  let values = repeated(v)
-
-  if (scale === 'query') q = g.node('Mul', [q, scalar(1 / Math.sqrt(d))])
+  if (scale === 'query') q = g.node('Mul', [q, g.scalar(1 / Math.sqrt(d))])
   if (scale === 'split') {
-    q = g.node('Mul', [q, scalar(d ** -0.25)])
-    keys = g.node('Mul', [keys, scalar(d ** -0.25)])
+    q = g.node('Mul', [q, g.scalar(d ** -0.25)])
+    keys = g.node('Mul', [keys, g.scalar(d ** -0.25)])
   }
   /** [batch, heads, a, b] <-> [batch * heads, a, b] */
   const sizes = (name, ...axes) => axes.map((i) => g.node('Gather', [g.node('Shape', [name]), g.ints([i])]))
@@ -259,7 +124,7 @@ export function writeTinyModel(folder, options = {}) {
     const free = g.node('Concat', [g.ints([-1]), ...sizes(name, 2, 3)], { axis: 0 })
     const flat = g.node('Reshape', [name, free])
     // A sum with nothing keeps the values and hides where they come from.
-    return fold === 'untraceable' ? g.node('Add', [flat, scalar(0)]) : flat
+    return fold === 'untraceable' ? g.node('Add', [flat, g.scalar(0)]) : flat
   }
   const split4 = (name) =>
     g.node('Reshape', [name, g.node('Concat', [g.ints([-1, heads]), ...sizes(name, 1, 2)], { axis: 0 })])
@@ -278,8 +143,8 @@ export function writeTinyModel(folder, options = {}) {
     const transposed = g.node('Transpose', [keys], { perm: [0, 1, 3, 2] })
     scores = g.node('MatMul', [q, transposed], {}, 'scores')
   }
-  if (scale === 'div') scores = g.node('Div', [scores, scalar(Math.sqrt(d))])
-  if (scale === 'mul') scores = g.node('Mul', [scores, scalar(1 / Math.sqrt(d))])
+  if (scale === 'div') scores = g.node('Div', [scores, g.scalar(Math.sqrt(d))])
+  if (scale === 'mul') scores = g.node('Mul', [scores, g.scalar(1 / Math.sqrt(d))])
   if (scale === 'computed') {
     const last = g.node('Gather', [g.node('Shape', [q]), g.ints([3], [])])
     const root = g.node('Sqrt', [g.node('Cast', [last], { to: g.floatType })])
@@ -287,35 +152,50 @@ export function writeTinyModel(folder, options = {}) {
   }
 
   if (fold) scores = split4(scores)
-  if (mask !== 'none') {
-    const length = g.node('Gather', [g.node('Shape', ['input_ids']), g.ints([1], [])])
-    const range = g.node('Range', [g.ints([0], []), length, g.ints([1], [])])
-    const row = g.node('Unsqueeze', [range, g.ints([0])])
-    const column = g.node('Unsqueeze', [range, g.ints([1])])
-    const causal = g.node('LessOrEqual', [row, column])
-    const kept = g.node('Unsqueeze', [g.node('Cast', ['attention_mask'], { to: BOOL }), g.ints([1, 2])])
-    const allowed = g.node('And', [causal, kept])
-    if (mask === 'where') {
-      scores = g.node('Where', [allowed, scores, scalar(half ? -65504 : -3.4e38)])
-    } else {
-      const bias = g.node('Where', [allowed, scalar(0), scalar(half ? -30000 : -1e9)])
-      scores = g.node('Add', [scores, bias])
-    }
+  if (mask === 'where') {
+    scores = g.node('Where', [visibleKeys(g), scores, g.scalar(g.half ? -65504 : -3.4e38)])
+  } else if (mask === 'add') {
+    scores = g.node('Add', [scores, visibilityBias(g)])
   }
   if (fold) scores = joined4(scores)
   const pattern = g.node('Softmax', [scores], { axis: -1 }, 'pattern')
   const attended = g.node('MatMul', [pattern, values])
-  const mixed = g.node('Transpose', [fold ? split4(attended) : attended], { perm: [0, 2, 1, 3] })
-  const joined = g.node('Reshape', [mixed, g.ints([0, 0, heads * d])])
-  g.node('MatMul', [joined, g.float('w_o', [heads * d, width], wo)], {}, 'output')
-
-  const name = `tiny-${Object.values(options).join('-') || 'plain'}`
-  const file = path.join(folder, `${name}.onnx`)
-  if (external) moveWeights(g, `${file}_data`)
-  const inputs = [valueInfo('input_ids', INT64, ['batch', 'seq'])]
-  if (mask !== 'none') inputs.push(valueInfo('attention_mask', INT64, ['batch', 'seq']))
-  return g.write(file, inputs, ['output'])
+  return joinHeads(g, fold ? split4(attended) : attended, heads * d)
 }
+
+/** Makes the output of what attention gave. */
+function writeEnding(g, attended, x, options) {
+  const { ending = 'none' } = options
+  const { width } = tinySizes(options)
+  if (ending === 'none') return g.node('Identity', [attended], {}, 'output')
+  const gain = g.float(
+    'gain',
+    [width],
+    Float64Array.from({ length: width }, (_, i) => 1 + i / width),
+  )
+  const shift = () =>
+    g.float(
+      'shift',
+      [width],
+      Float64Array.from({ length: width }, (_, i) => i / width - 0.5),
+    )
+  const epsilon = 1e-5
+  if (ending === 'skip-layer-norm') {
+    return g.node('SkipLayerNormalization', [attended, x, gain, shift()], { epsilon }, 'output', CONTRIB)
+  }
+  if (ending === 'skip-rms-norm') {
+    return g.node('SkipSimplifiedLayerNormalization', [attended, x, gain], { epsilon }, 'output', CONTRIB)
+  }
+  const sum = g.node('Add', [attended, x])
+  if (ending === 'layer-norm') {
+    return g.node('LayerNormalization', [sum, gain, shift()], { epsilon, axis: -1 }, 'output')
+  }
+  const mean = g.node('ReduceMean', [g.node('Mul', [sum, sum])], { axes: [-1], keepdims: 1 })
+  const root = g.node('Sqrt', [g.node('Add', [mean, g.scalar(epsilon)])])
+  return g.node('Mul', [g.node('Div', [sum, root]), gain], {}, 'output')
+}
+
+const CONTRIB = 'com.microsoft'
 
 /** Moves every float initializer into one external file. */
 function moveWeights(g, file) {

@@ -9,6 +9,9 @@ const PROJECTIONS = new Set([
   'Gemm',
   'MatMulNBits',
   'MatMulInteger',
+  'MatMulIntegerToFloat',
+  'DynamicQuantizeMatMul',
+  'FusedMatMul',
   'Conv',
   'QLinearMatMul',
   'Einsum',
@@ -41,10 +44,12 @@ function ancestry(graph: Graph, tensor: string): Ancestry {
         reached.add(name)
         continue
       }
+      // The step by which activations are quantised depends on all of them, and tells nothing of where one comes from.
+      if (node.opType === 'DynamicQuantizeLinear' && name !== node.output[0]) continue
       const inputs = node.input.filter((input) => input !== '')
       if (PROJECTIONS.has(node.opType) && inputs.some((input) => graph.isWeight(input))) {
         projections.add(node)
-        for (const input of inputs) if (!graph.isStatic(input)) sources.add(beforeReshaping(graph, input))
+        for (const input of inputs) if (!graph.isStatic(input)) sources.add(origin(graph, input))
       } else {
         between.push(node)
         next.push(...inputs)
@@ -55,13 +60,27 @@ function ancestry(graph: Graph, tensor: string): Ancestry {
   return { between, projections, sources, inputs: reached }
 }
 
-const RESHAPING = ['Cast', 'Identity', 'Reshape', 'Transpose', 'Dropout', 'Unsqueeze', 'Squeeze', 'Flatten']
+/** Operations whose first input is what they give, in another shape or precision. */
+const SAME_VALUES = new Set([
+  'Cast',
+  'Identity',
+  'Reshape',
+  'Transpose',
+  'Dropout',
+  'Unsqueeze',
+  'Squeeze',
+  'Flatten',
+  'QuantizeLinear',
+  'DequantizeLinear',
+  'DynamicQuantizeLinear',
+])
 
-function beforeReshaping(graph: Graph, tensor: string): string {
+/** The tensor before all that: two projections may each reshape or quantise what they share. */
+function origin(graph: Graph, tensor: string): string {
   let name = tensor
   for (;;) {
     const node = graph.producers.get(name)
-    if (!node || !RESHAPING.includes(node.opType)) return name
+    if (!node || !SAME_VALUES.has(node.opType)) return name
     name = node.input[0]
   }
 }

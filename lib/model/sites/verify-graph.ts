@@ -21,18 +21,22 @@ export interface SiteCheck {
   strides: { stride: number; keys: string; queries?: string }[]
 }
 
+/** Element type in which products are made again: of twice the precision, or of half the memory. */
+export type Precision = 'float64' | 'float32'
+
 /** Adds the check of one site; `q` [batch, pos, heads, d] and `k` [batch, pos, kvHeads, d] are captured. */
 export function addCheck(
   editor: GraphEditor,
   site: ResolvedSite,
   { q, k }: { q: string; k: string },
+  precision: Precision,
 ): SiteCheck {
   const write = new CheckWriter(editor)
   const rows = { q: write.float(q), k: write.float(k) }
   const { fused, softmaxInput } = site.candidate
   const scores = write.float(softmaxInput)
   const visible = write.aboveMask(scores)
-  const recomputed = write.float(modelSteps(editor, site, productOf(write, site, rows)))
+  const recomputed = write.float(modelSteps(editor, site, productOf(write, site, rows, precision)))
   const errors = [write.error(scores, recomputed, visible)]
   if (fused) errors.push(...ownErrors(write, site, fused, visible))
   const check: SiteCheck = {
@@ -115,18 +119,30 @@ class CheckWriter {
 }
 
 /** operandScale * q k^T in the layout and element type of the product's output. */
-function productOf(write: CheckWriter, site: ResolvedSite, { q, k }: { q: string; k: string }): string {
+function productOf(
+  write: CheckWriter,
+  site: ResolvedSite,
+  { q, k }: { q: string; k: string },
+  precision: Precision,
+): string {
   const { heads, kvHeads, headDim, productAxes, productGroups } = site
-  const queries = write.reshape(write.op('Transpose', [q], { perm: [0, 2, 1, 3] }), [
+  const cast = (tensor: string) => write.op('Cast', [tensor], { to: elementTypeOf(precision) })
+  const queries = write.reshape(write.op('Transpose', [cast(q)], { perm: [0, 2, 1, 3] }), [
     0,
     kvHeads,
     heads / kvHeads,
     -1,
     headDim,
   ])
-  const keys = write.reshape(write.op('Transpose', [k], { perm: [0, 2, 3, 1] }), [0, kvHeads, 1, headDim, -1])
+  const keys = write.reshape(write.op('Transpose', [cast(k)], { perm: [0, 2, 3, 1] }), [
+    0,
+    kvHeads,
+    1,
+    headDim,
+    -1,
+  ])
   const byKeyHead = write.op('MatMul', [queries, keys])
-  const scaled = write.op('Mul', [byKeyHead, write.constant(site.operandScale)])
+  const scaled = write.op('Mul', [byKeyHead, cast(write.constant(site.operandScale))])
   // [batch, head, group, query, key], the heads parted as the product parts them.
   const parted = write.op('Reshape', [
     scaled,

@@ -5,7 +5,7 @@ import { InferenceSession, type WireTensor } from '../inference/session.js'
 import type { Graph } from '../onnx/graph.js'
 import type { ResolvedSite } from './site.js'
 import { tensorValues } from './values.js'
-import { addCheck, type SiteCheck } from './verify-graph.js'
+import { addCheck, type Precision, type SiteCheck } from './verify-graph.js'
 
 export interface Verification {
   /**
@@ -22,19 +22,22 @@ export interface Verification {
   keyStride: number
 }
 
-/** Runs a batch and checks each site on it. Errors: ERR_INFERENCE. */
+/**
+ * Runs a batch and checks each site on it, in float32 unless the batch is small enough for more. Errors: ERR_INFERENCE.
+ */
 export async function verifySites(
   graph: Graph,
   sites: readonly ResolvedSite[],
   feeds: Record<string, WireTensor>,
   threads: number,
+  precision: Precision = 'float32',
 ): Promise<Verification[]> {
   let checks: SiteCheck[] = []
   const capture = fullCaptureGraph(
     graph,
     sites.map((site) => ({ site })),
     (editor, captured) => {
-      checks = sites.map((site, i) => addCheck(editor, site, captured[i]))
+      checks = sites.map((site, i) => addCheck(editor, site, captured[i], precision))
       return false
     },
   )
