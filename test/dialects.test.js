@@ -7,6 +7,7 @@ import path from 'node:path'
 import test from 'ava'
 import { openModel, QkError } from '../dist/index.js'
 import { temporaryFolder } from './helpers/files.js'
+import { FLOAT, GraphBuilder, INT32, INT64, valueInfo } from './helpers/graph-builder.js'
 import { constant, given, random, writeOperator } from './helpers/operator-model.js'
 
 const folder = temporaryFolder(test)
@@ -469,3 +470,24 @@ refused(
   },
   /drops old keys/,
 )
+
+test('an operator beside which its subgraph does not run is named, and the rest is captured', async (t) => {
+  const g = new GraphBuilder()
+  // A shape that nothing but a run can tell, and heads that are said for three axes but lie along four.
+  const shape = g.node('Cast', [g.node('Cast', [g.node('Shape', ['x'])], { to: INT32 })], { to: INT64 })
+  const hidden = g.node('Reshape', ['x', shape])
+  const attributes = { q_num_heads: 5, kv_num_heads: 5 }
+  g.node('Attention', [hidden, hidden, hidden], attributes, 'fused')
+  const scores = g.node('MatMul', ['x', g.node('Transpose', ['x'], { perm: [0, 1, 3, 2] })])
+  g.node('MatMul', [g.node('Softmax', [scores], { axis: -1 }), 'x'], {}, 'written')
+  const inputs = [valueInfo('x', FLOAT, ['batch', 5, 'length', 8])]
+  const file = g.write(path.join(folder, 'half.onnx'), inputs, ['fused', 'written'], { opset: 23 })
+  const model = await openModel(file)
+  t.deepEqual(
+    model.sites.map(({ op }) => op),
+    ['MatMul'],
+  )
+  t.is(model.unsupported.length, 1)
+  t.like(model.unsupported[0], { node: 'fused', op: 'Attention' })
+  t.regex(model.unsupported[0].reason, /what stands for it does not run: .*onnxruntime/)
+})

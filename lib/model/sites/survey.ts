@@ -40,20 +40,58 @@ export async function surveySites(
   context: SurveyContext,
   candidates: readonly SiteCandidate[],
 ): Promise<Survey> {
-  const { graph } = context
-  const editor = new GraphEditor(graph)
-  for (const candidate of candidates) requestProbe(editor, candidate)
-  const { feeds, values } = await runProbe(context, editor)
-  const sites: ResolvedSite[] = []
   const unsupported: UnsupportedSite[] = []
+  const { running, feeds, values } = await probe(context, candidates).catch(async (error) => {
+    const alone = await probeEach(context, candidates)
+    unsupported.push(...alone.unsupported)
+    if (unsupported.length === 0 || alone.running.length === 0) throw error
+    return probe(context, alone.running)
+  })
+  const sites: ResolvedSite[] = []
   const batch = sequencesOf(context.inputs, feeds)
-  for (const candidate of candidates) {
-    const site = resolve(graph, candidate, values, batch)
+  for (const candidate of running) {
+    const site = resolve(context.graph, candidate, values, batch)
     if ('reason' in site) unsupported.push(site)
     else sites.push(site)
   }
   nameLayers(sites)
   return { sites, unsupported, feeds }
+}
+
+interface Probe {
+  running: readonly SiteCandidate[]
+  feeds: Values
+  values: Values
+}
+
+async function probe(context: SurveyContext, candidates: readonly SiteCandidate[]): Promise<Probe> {
+  const editor = new GraphEditor(context.graph)
+  for (const candidate of candidates) requestProbe(editor, candidate)
+  return { running: candidates, ...(await runProbe(context, editor)) }
+}
+
+/** Where the probe of all fails: which fused operators run beside their subgraph, and why the others do not. */
+async function probeEach(
+  context: SurveyContext,
+  candidates: readonly SiteCandidate[],
+): Promise<{ running: SiteCandidate[]; unsupported: UnsupportedSite[] }> {
+  const running: SiteCandidate[] = []
+  const unsupported: UnsupportedSite[] = []
+  for (const candidate of candidates) {
+    const { fused } = candidate
+    try {
+      if (fused) await probe(context, [candidate])
+      running.push(candidate)
+    } catch (error) {
+      unsupported.push({
+        node: fused!.node.name || fused!.node.output[0],
+        op: fused!.op,
+        reason: `what stands for it does not run: ${(error as Error).message}`,
+        needs: 'attention written out, or the shapes of its inputs in the file (onnx.shape_inference)',
+      })
+    }
+  }
+  return { running, unsupported }
 }
 
 /** Sequences of the probe's batch: caches may put another axis first. */
