@@ -160,7 +160,7 @@ function layout(axes: readonly ProductAxis[]): number[] {
   }
   const perm = axes.flatMap((axis) => parts[axis])
   // Axes that the product lacks have one entry.
-  return [...[batch, head, group].filter((axis) => !perm.includes(axis)), ...perm]
+  return [...[batch, head, group, query].filter((axis) => !perm.includes(axis)), ...perm]
 }
 
 /** The model's steps from product to softmax once more, from another product. */
