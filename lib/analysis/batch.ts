@@ -4,6 +4,7 @@ import { QkError } from '../errors.js'
 import { groupBy } from '../group-by.js'
 import { KEY_ROWS, QUERY_ROWS } from '../model/capture-graph.js'
 import {
+  fixedBatch,
   int64Tensor,
   type ModelInput,
   makeArray,
@@ -51,8 +52,7 @@ export interface Batching {
 
 /** How a model's inputs let prompts be batched. */
 export function batchingFor(inputs: readonly ModelInput[], size: number): Batching {
-  const fixed = inputs.map((i) => i.shape[0]).find((n) => typeof n === 'number')
-  return { size, padded: inputs.some((i) => i.role === 'mask'), fixedRuns: fixed }
+  return { size, padded: inputs.some((i) => i.role === 'mask'), fixedRuns: fixedBatch(inputs) }
 }
 
 /** Groups prompts, in a fixed order that depends only on the prompts and the batching. */

@@ -351,10 +351,10 @@ function logitsOf(outputs: readonly string[], wanted: string | undefined): strin
   })
 }
 
-/** Index of the largest logit of the last position; logits are [1, pos, classes]. */
+/** Index of the largest logit of the last position; logits are [1, pos, classes] or [pos, classes]. */
 function likeliest(logits: WireTensor, position: number): number {
   const values = tensorValues(logits)
-  const [, rows, classes] = logits.dims
+  const [rows, classes] = logits.dims.slice(-2)
   const row = values.subarray(Math.min(position, rows - 1) * classes).subarray(0, classes)
   return row.indexOf(row.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY))
 }

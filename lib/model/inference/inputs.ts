@@ -1,7 +1,6 @@
 /** What a model takes: token ids, a mask, positions, an empty cache, or tensors that only the user can give. */
 
 import { QkError } from '../../errors.js'
-import { seededRandom } from '../../random.js'
 import { numberToF16 } from '../../tensor.js'
 import type { Graph } from '../onnx/graph.js'
 import type { ValueInfoProto } from '../onnx/onnx_pb.js'
@@ -40,14 +39,16 @@ const ELEMENTS: Record<number, { type: string; make: (n: number) => NumericArray
 }
 const MAKERS = new Map(Object.values(ELEMENTS).map(({ type, make }) => [type, make]))
 
-/** The inputs of a graph that are not weights, each with the role that its name, type and rank suggest. */
+/** The inputs of a graph that are not weights, each with the role that its name, type, rank and use suggest. */
 export function modelInputs(graph: Graph): ModelInput[] {
   const described = graph.inputs.map(describe)
-  const ids = described.find(isIds)
+  const ids = described.find(isNamedIds) ?? onlyIndex(graph, described)
   return described.map((input) => ({ ...input, role: input === ids ? 'ids' : roleOf(input, ids) }))
 }
 
-function describe(info: ValueInfoProto): Omit<ModelInput, 'role'> {
+type Described = Omit<ModelInput, 'role'>
+
+function describe(info: ValueInfoProto): Described {
   const tensor = info.type?.value.case === 'tensorType' ? info.type.value.value : undefined
   const element = ELEMENTS[tensor?.elemType ?? 0]
   const shape = (tensor?.shape?.dim ?? []).map((d) =>
@@ -58,17 +59,54 @@ function describe(info: ValueInfoProto): Omit<ModelInput, 'role'> {
 
 const isInteger = (type: string) => type === 'int64' || type === 'int32'
 
-function isIds({ name, type, shape }: Omit<ModelInput, 'role'>): boolean {
-  if (!isInteger(type) || shape.length !== 2) return false
-  return /(^|[_.])(input_?)?(ids?|tokens?)$/i.test(name) && !/position|type|segment|mask/i.test(name)
+const OTHER_INTEGERS = /position|type|segment|mask|length/i
+
+/** Ids of sequences, or of one sequence without a batch axis. */
+function isNamedIds({ name, type, shape }: Described): boolean {
+  if (!isInteger(type) || shape.length === 0 || shape.length > 2) return false
+  return /(^|[_.])(input_?)?(ids?|tokens?)$/i.test(name) && !OTHER_INTEGERS.test(name)
 }
 
-function roleOf({ name, type, shape }: Omit<ModelInput, 'role'>, ids: unknown): InputRole {
+/** Whatever it is called: the one input of [batch, length] integers that selects rows of a table. */
+function onlyIndex(graph: Graph, inputs: readonly Described[]): Described | undefined {
+  const found = inputs.filter(
+    ({ name, type, shape }) =>
+      isInteger(type) &&
+      shape.length === 2 &&
+      !OTHER_INTEGERS.test(name) &&
+      tableRows(graph, name) !== undefined,
+  )
+  return found.length === 1 ? found[0] : undefined
+}
+
+/** Rows of the stored table that the values of an input select from. */
+export function tableRows(graph: Graph, name: string): number | undefined {
+  const seen = new Set<string>()
+  const pending = [name]
+  for (let ids = pending.pop(); ids !== undefined; ids = pending.pop()) {
+    if (seen.has(ids)) continue
+    seen.add(ids)
+    for (const user of graph.consumers.get(ids) ?? []) {
+      if (user.opType === 'Gather' && user.input[1] === ids) {
+        const table = graph.initializers.get(user.input[0])
+        if (table && table.dims.length === 2) return Number(table.dims[0])
+      }
+      if (user.opType === 'Cast' || user.opType === 'Reshape' || user.opType === 'Slice') {
+        pending.push(user.output[0])
+      }
+    }
+  }
+  return undefined
+}
+
+function roleOf({ name, type, shape }: Described, ids: Described | undefined): InputRole {
   if (ids === undefined) return 'custom'
-  if (/mask/i.test(name) && shape.length === 2) return 'mask'
+  // What belongs to an encoder's states, as their mask and keys do, only the user has.
+  if (/encoder_(attention_mask|hidden)|past.*encoder/i.test(name)) return 'custom'
+  if (/mask/i.test(name) && shape.length === ids.shape.length) return 'mask'
   if (/position/i.test(name) && isInteger(type) && shape.length <= 2 && shape.length > 0) return 'positions'
   if (/token_type|segment/i.test(name) && isInteger(type)) return 'segments'
-  if (/past|cache/i.test(name) && shape.length >= 4) return 'cache'
+  if (/past|cache/i.test(name) && shape.length >= 3) return 'cache'
   return 'custom'
 }
 
@@ -168,14 +206,24 @@ export function cacheOutputs(
 
 /** Tokens of every sequence, in a model exported for one length. */
 export function fixedLength(inputs: readonly ModelInput[]): number | undefined {
-  const size = inputs.find((i) => i.role === 'ids')?.shape[1]
+  const size = inputs.find((i) => i.role === 'ids')?.shape.at(-1)
   return typeof size === 'number' ? size : undefined
 }
 
-/** A cache of no past positions: the axis that is neither batch, heads nor head dimension has size 0. */
+/** Sequences of every run, in a model that was exported for one number of them. */
+export function fixedBatch(inputs: readonly ModelInput[]): number | undefined {
+  const ids = inputs.find((i) => i.role === 'ids')
+  if (ids?.shape.length === 1) return 1
+  // Caches may put another axis first, and positions may be one list for all.
+  const first = ids ? [ids.shape[0]] : inputs.map(({ shape }) => shape[0])
+  return first.find((size) => typeof size === 'number')
+}
+
+/** A cache of no past positions: their axis, by its name or else the last free one, has size 0. */
 function emptyCache(input: ModelInput, batch: number): WireTensor {
   const { shape } = input
-  const position = shape.findLastIndex((d, i) => typeof d === 'string' && i >= shape.length - 2)
+  const named = shape.findIndex((d) => typeof d === 'string' && /past|seq|len|total|pos/i.test(d))
+  const position = named >= 0 ? named : shape.findLastIndex((d, i) => typeof d === 'string' && i > 0)
   const dims = shape.map((d, i) => {
     if (i === position) return 0
     return typeof d === 'number' ? d : batch
@@ -183,93 +231,6 @@ function emptyCache(input: ModelInput, batch: number): WireTensor {
   const size = dims.reduce((a, b) => a * b, 1)
   return { type: input.type, dims, data: makeArray(input, size) }
 }
-
-/** Sizes to try for the free axes of a probe. They differ, so that axes can be told apart by size. */
-export interface ProbeSizes {
-  batch: number
-  length: number
-}
-
-export const PROBE_SIZES: readonly ProbeSizes[] = [
-  { batch: 3, length: 7 },
-  { batch: 2, length: 8 },
-  { batch: 1, length: 8 },
-  { batch: 1, length: 1 },
-]
-
-/**
- * A synthetic batch: seeded random tokens with a padded last sequence, or standard normal values where
- * the model takes tensors.
- */
-export function probeFeeds(
-  graph: Graph,
-  inputs: readonly ModelInput[],
-  sizes: ProbeSizes,
-): Record<string, WireTensor> {
-  const random = seededRandom(20_602)
-  const fixed = (shape: (number | string)[], axis: number, free: number) =>
-    typeof shape[axis] === 'number' ? shape[axis] : free
-  const ids = inputs.find((i) => i.role === 'ids')
-  const batch = ids ? fixed(ids.shape, 0, sizes.batch) : sizes.batch
-  const length = ids ? fixed(ids.shape, 1, sizes.length) : sizes.length
-  const vocabulary = ids ? vocabularySize(graph, ids.name) : 0
-  const padded = batch > 1 && length > 2 && inputs.some((i) => i.role === 'mask')
-  const isLast = (b: number) => padded && b === batch - 1 && typeof ids?.shape[1] !== 'number'
-  const sequences = Array.from({ length: batch }, (_, b) =>
-    Array.from({ length: isLast(b) ? length - 2 : length }, () => random.below(vocabulary)),
-  )
-  const feeds = tokenFeeds(
-    inputs.filter((i) => i.role !== 'custom'),
-    sequences,
-    0,
-  )
-  const named = new Map<string, number>()
-  for (const input of inputs.filter((i) => i.role === 'custom')) {
-    const dims = input.shape.map((d, axis) => {
-      if (typeof d === 'number') return d
-      const size = axis === 0 || /batch/i.test(d) ? batch : length
-      if (!d) return size
-      if (!named.has(d)) named.set(d, size)
-      return named.get(d)!
-    })
-    const data = makeArray(
-      input,
-      dims.reduce((a, b) => a * b, 1),
-    )
-    const write = numberWriter(data, input.type)
-    const limit = vocabularySize(graph, input.name)
-    for (let i = 0; i < data.length; i++) {
-      const value = isFloat(input.type) ? random.normal() : random.below(Math.min(limit, 2))
-      write(i, value)
-    }
-    feeds[input.name] = { type: input.type, dims, data }
-  }
-  return feeds
-}
-
-const isFloat = (type: string) => type.startsWith('float')
-
-/** Rows of the table that the ids select from, so that a probe stays inside it. */
-function vocabularySize(graph: Graph, name: string): number {
-  const seen = new Set<string>()
-  const pending = [name]
-  for (let ids = pending.pop(); ids !== undefined; ids = pending.pop()) {
-    if (seen.has(ids)) continue
-    seen.add(ids)
-    for (const user of graph.consumers.get(ids) ?? []) {
-      if (user.opType === 'Gather' && user.input[1] === ids) {
-        const table = graph.initializers.get(user.input[0])
-        if (table && table.dims.length === 2) return Number(table.dims[0])
-      }
-      if (user.opType === 'Cast' || user.opType === 'Reshape' || user.opType === 'Slice') {
-        pending.push(user.output[0])
-      }
-    }
-  }
-  return SMALL_VOCABULARY
-}
-
-const SMALL_VOCABULARY = 16
 
 export function makeArray(input: ModelInput, size: number): NumericArray {
   const make = MAKERS.get(input.type)

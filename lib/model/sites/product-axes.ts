@@ -41,14 +41,25 @@ export function productAxes(
     : matmulAxes(product, shapes, outShape, keyAxis, batch)
 }
 
-/** The axis of the product's output that the softmax normalises over. */
+/**
+ * The axis of the product's output that the softmax normalises over. Between the two, a reshape may part it (keys of
+ * an image into rows and columns), so what is followed is a stretch: as many elements, and as many after each.
+ */
 function axisInProduct(
   candidate: SiteCandidate,
   shapes: Shapes,
   graph: Graph,
   softmaxAxis: number,
 ): number | undefined {
-  let axis = softmaxAxis
+  const axisOf = (shape: readonly number[], { size, inner }: Stretch): number | undefined => {
+    const at = shape.findLastIndex((own, i) => own === size && sizeOf(shape.slice(i + 1)) === inner)
+    return at < 0 ? undefined : at
+  }
+  const stretchOf = (shape: readonly number[], axis: number): Stretch => ({
+    size: shape[axis],
+    inner: sizeOf(shape.slice(axis + 1)),
+  })
+  let keys = stretchOf(shapes(candidate.softmaxInput)!, softmaxAxis)
   for (const { node, chain } of candidate.steps.toReversed()) {
     const to = shapes(node.output[0])
     const from =
@@ -56,27 +67,20 @@ function axisInProduct(
       (node.input[chain] === candidate.product.output[0] ? shapes(candidate.product.output[0]) : undefined)
     if (!to || !from) return undefined
     if (node.opType === 'Transpose') {
-      axis = (graph.ints(node, 'perm') ?? from.map((_, i) => from.length - 1 - i))[axis]
-    } else if (['Reshape', 'Squeeze', 'Unsqueeze', 'Flatten'].includes(node.opType)) {
-      const after = to.slice(axis + 1).reduce((a, b) => a * b, 1)
-      let inner = 1
-      let found: number | undefined
-      for (let i = from.length - 1; i >= 0; i--) {
-        if (inner === after && from[i] === to[axis]) {
-          found = i
-          break
-        }
-        inner *= from[i]
-      }
-      if (found === undefined) return undefined
-      axis = found
-    } else {
-      axis += from.length - to.length
-      if (axis < 0) return undefined
+      const axis = axisOf(to, keys)
+      if (axis === undefined) return undefined
+      keys = stretchOf(from, (graph.ints(node, 'perm') ?? from.map((_, i) => from.length - 1 - i))[axis])
     }
   }
-  return axis
+  return axisOf(shapes(candidate.product.output[0])!, keys)
 }
+
+interface Stretch {
+  size: number
+  inner: number
+}
+
+const sizeOf = (dims: readonly number[]) => dims.reduce((a, b) => a * b, 1)
 
 /**
  * Leading axes of scores: none, batch, batch and head in one, batch and head, or batch, key head and query head within
@@ -178,6 +182,7 @@ export function patternAxes(
   product: readonly ProductAxis[],
   shapes: Shapes,
 ): ProductAxis[] | undefined {
+  if (staysInPlace(candidate, shapes)) return [...product]
   let axes: ProductAxis[] | undefined = [...product]
   for (const { node, chain } of candidate.steps) {
     const from = shapes(node.input[chain])
@@ -194,6 +199,14 @@ export function patternAxes(
     }
   }
   return axes
+}
+
+/** Whether the softmax reads the scores in the product's own shape and order, however they were reshaped in between. */
+function staysInPlace({ product, softmaxInput, steps }: SiteCandidate, shapes: Shapes): boolean {
+  const [first, last] = [shapes(product.output[0]), shapes(softmaxInput)]
+  if (!first || !last || first.join() !== last.join()) return false
+  const as = (name: string) => sizeOf(shapes(name) ?? []) === sizeOf(first)
+  return steps.every(({ node }) => node.opType !== 'Transpose' && as(node.output[0]))
 }
 
 const JOINED: Partial<Record<string, ProductAxis>> = { 'batch head': 'fold', 'head group': 'head' }

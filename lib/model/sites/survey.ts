@@ -5,7 +5,8 @@
 
 import { QkError } from '../../errors.js'
 import type { FusedAttention } from '../dialects/dialect.js'
-import { type InputRole, type ModelInput, PROBE_SIZES, probeFeeds } from '../inference/inputs.js'
+import type { InputRole, ModelInput } from '../inference/inputs.js'
+import { probeFeeds, probeSizes } from '../inference/probe.js'
 import { InferenceSession, type WireTensor } from '../inference/session.js'
 import { type Graph, GraphEditor } from '../onnx/graph.js'
 import type { NodeProto } from '../onnx/onnx_pb.js'
@@ -59,6 +60,8 @@ export async function surveySites(
 function sequencesOf(inputs: readonly ModelInput[], feeds: Values): number {
   const named = (role: InputRole) => inputs.find((i) => i.role === role && feeds[i.name])
   const input = named('ids') ?? named('custom')
+  // Ids of one axis are one sequence.
+  if (input?.role === 'ids' && input.shape.length === 1) return 1
   return (input && feeds[input.name].dims[0]) ?? 1
 }
 
@@ -104,12 +107,12 @@ async function runProbe(
   const used = inputs.filter((input) => needed.includes(input.name))
   let failure: unknown
   try {
-    for (const sizes of PROBE_SIZES) {
+    for (const sizes of probeSizes(used)) {
       try {
         const feeds = probeFeeds(graph, used, sizes)
         return { feeds, values: await session.run(feeds) }
       } catch (error) {
-        failure = error
+        failure ??= error
       }
     }
   } finally {
@@ -160,6 +163,7 @@ function resolve(
     return refuse(`${heads} query heads cannot be shared out over ${kvHeads} key heads`)
   const headDim = shapes(query.tensor)![query.axes.indexOf('dim')]
   const scores = values[candidate.softmaxInput]
+  const pattern = patternAxes(graph, candidate, productAxes, shapes)
   const scoreScale = stepsScale(graph, candidate, scalarValue)
   const rows = ({ tensor, axes }: CapturePoint) => ({
     tensor,
@@ -176,7 +180,7 @@ function resolve(
     kvHeads,
     headDim,
     scale: operandScale * scoreScale,
-    causal: fused?.causal || (!cross && looksCausal(scores)),
+    causal: fused?.causal || (!cross && looksCausal(scores, pattern)),
     rotary: fused?.rotary || isRotary(graph, query.tensor),
     cross,
     ...(uncovered.length > 0 ? { uncovered } : {}),
@@ -187,7 +191,7 @@ function resolve(
     key: sideAt(key, shapes),
     operandScale,
     productAxes,
-    patternAxes: patternAxes(graph, candidate, productAxes, shapes),
+    patternAxes: pattern,
     productGroups: productAxes.includes('group')
       ? shapes(product.output[0])![productAxes.indexOf('group')]
       : 1,
@@ -289,15 +293,20 @@ function stepsScale(
  * Whether every later key is masked and no query from itself, in the first sequence (which has no padding). Keys of a
  * cache come before those of the run; a sliding window masks early keys too.
  */
-function looksCausal(scores: WireTensor): boolean {
-  const [queries, keys] = scores.dims.slice(-2)
-  const past = keys - queries
-  if (past < 0 || queries < 2) return false
-  const data = tensorValues(scores)
-  const masked = (i: number, j: number) => data[i * keys + j] <= MASKED_BELOW
-  for (let i = 0; i < queries; i++) {
+function looksCausal({ dims, ...scores }: WireTensor, axes: readonly ProductAxis[] | undefined): boolean {
+  if (!axes) return false
+  const axisOf = (axis: ProductAxis) => {
+    const at = axes.indexOf(axis)
+    return { size: dims[at], stride: dims.slice(at + 1).reduce((a, b) => a * b, 1) }
+  }
+  const [query, key] = [axisOf('queryPos'), axisOf('keyPos')]
+  const past = key.size - query.size
+  if (past < 0 || query.size < 2) return false
+  const data = tensorValues({ dims, ...scores })
+  const masked = (i: number, j: number) => data[i * query.stride + j * key.stride] <= MASKED_BELOW
+  for (let i = 0; i < query.size; i++) {
     if (masked(i, i + past)) return false
-    for (let j = i + past + 1; j < keys; j++) if (!masked(i, j)) return false
+    for (let j = i + past + 1; j < key.size; j++) if (!masked(i, j)) return false
   }
   return true
 }
