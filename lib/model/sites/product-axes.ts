@@ -87,12 +87,19 @@ const sizeOf = (dims: readonly number[]) => dims.reduce((a, b) => a * b, 1)
  * its group.
  */
 function leadingAxes(
-  shape: readonly number[],
+  scores: readonly number[],
+  keyAxis: number,
   batch: number,
 ): ('batch' | 'head' | 'group' | 'fold')[] | undefined {
+  const shape = scores.slice(0, -2)
   if (shape.length === 0) return []
-  if (shape.length === 1)
-    return shape[0] === batch ? ['batch'] : shape[0] % batch === 0 ? ['fold'] : undefined
+  if (shape.length === 1) {
+    if (shape[0] === batch) return ['batch']
+    // As many queries as sequences: what looks like the batch are positions, and there is none.
+    const queries = scores[keyAxis === scores.length - 1 ? scores.length - 2 : scores.length - 1]
+    if (batch > 1 && queries === batch) return ['head']
+    return shape[0] % batch === 0 ? ['fold'] : undefined
+  }
   if (shape.length === 2) return ['batch', 'head']
   if (shape.length === 3) return ['batch', 'head', 'group']
   return undefined
@@ -106,7 +113,7 @@ function matmulAxes(
   batch: number,
 ): ProductAxes | { reason: string } {
   const rank = outShape.length
-  const lead = leadingAxes(outShape.slice(0, -2), batch)
+  const lead = leadingAxes(outShape, keyAxis, batch)
   if (!lead)
     return { reason: `the leading axes of its scores, ${outShape.join(' x ')}, are not batch and heads` }
   const sequences = lead[0] === 'batch' ? outShape[0] : batch

@@ -207,6 +207,10 @@ function resolve(
   const headDim = shapes(query.tensor)![query.axes.indexOf('dim')]
   const scores = values[candidate.softmaxInput]
   const pattern = patternAxes(graph, candidate, productAxes, shapes)
+  if (!pattern && axesBeyondOne(scores.dims) > axesBeyondOne(shapes(product.output[0])!)) {
+    return refuse('heads share an axis with positions in the product of its queries and keys')
+  }
+  if (graph.isStatic(key.tensor)) return refuse('its keys are stored, not computed from what the model reads')
   const scoreScale = stepsScale(graph, candidate, scalarValue)
   const rows = ({ tensor, axes }: CapturePoint) => ({
     tensor,
@@ -223,7 +227,7 @@ function resolve(
     kvHeads,
     headDim,
     scale: operandScale * scoreScale,
-    causal: fused?.causal || (!cross && looksCausal(scores, pattern)),
+    causal: fused?.causal || (!cross && (looksCausal(scores, pattern) || isStep(graph, candidate, shapes))),
     rotary: fused?.rotary || isRotary(graph, query.tensor),
     cross,
     ...(uncovered.length > 0 ? { uncovered } : {}),
@@ -353,6 +357,15 @@ function looksCausal({ dims, ...scores }: WireTensor, axes: readonly ProductAxis
   }
   return true
 }
+
+/** A single query beside a cache: a step of a decoder, whose mask shows nothing. */
+function isStep(graph: Graph, { product }: SiteCandidate, shapes: Shapes): boolean {
+  const cached = graph.inputs.some(({ name }) => /past|cache/i.test(name))
+  const [queries] = (shapes(product.output[0]) ?? []).slice(-2)
+  return cached && queries === 1
+}
+
+const axesBeyondOne = (shape: readonly number[]) => shape.filter((size) => size > 1).length
 
 function nameLayers(sites: ResolvedSite[]): void {
   const kindOf = (site: ResolvedSite): SiteKind => (site.cross ? 'cross' : site.causal ? 'dec' : 'enc')
