@@ -16,7 +16,7 @@ import { QUANTISED_MODELS, TINY_DIALECTS } from '../test/helpers/tiny-dialects.j
 import { writeTinyModel } from '../test/helpers/tiny-model.js'
 
 const ZOO =
-  'bert distilbert bart gpt2 neox bloom gemma2 falcon grouped t5 deberta torch-encoder llama-with-cache vit conformer detr whisper swin'
+  'bert distilbert bart gpt2 neox bloom gemma2 falcon grouped t5 deberta torch-encoder sinks bigcode llama-with-cache vit conformer detr whisper swin wav2vec clip'
 const SHARED = {
   'tinystories-260k': 'eager packed mha attn23 eager_ext eager_fp16',
   'babyllama-105': 'eager gqa',

@@ -49,6 +49,7 @@ const WORDS = {
   t5: { scale: 1 },
   deberta: { scale: 1 / Math.sqrt(24), uncovered: true },
   'torch-encoder': {},
+  sinks: { causal: true },
   'llama-with-cache': { causal: true, rotary: true, kvHeads: 2 },
 }
 
@@ -84,7 +85,8 @@ for (const [name, { scale = HALF_ROOT, uncovered = false, ...expected }] of Obje
     const prefix = model.sites[0].hooks.q.replace(/\.[^.]*$/, '')
     const pattern = activations[`${prefix}.hook_pattern`].data
     heads.forEach((head, h) => {
-      const row = pattern.subarray((head * n + item.query) * n, (head * n + item.query + 1) * n)
+      const width = before.patterns[0][0][h].length
+      const row = pattern.subarray((head * n + item.query) * width, (head * n + item.query + 1) * width)
       t.true(relativeDifference(before.patterns[0][0][h], row) < 1e-5)
     })
     // Log odds of the two keys move by twice the difference of their scores, whatever else is added to them.
@@ -135,6 +137,17 @@ const TENSORS = {
       [{ kind: 'cross', cross: true }, 5, 16],
     ],
   },
+  wav2vec: { inputs: { input_values: normal([2, 500], 5) }, sites: [[{}, 12, 12]] },
+  clip: {
+    inputs: {
+      input_ids: { shape: [2, 5], data: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10] },
+      pixel_values: normal([2, 3, 32, 24], 6),
+    },
+    sites: [
+      [{ kind: 'dec', causal: true }, 5, 5],
+      [{ kind: 'enc' }, 12, 12],
+    ],
+  },
   whisper: {
     inputs: {
       decoder_input_ids: { shape: [2, 4], data: [1, 2, 3, 4, 5, 6, 7, 8] },
@@ -164,6 +177,14 @@ for (const [name, { inputs, sites }] of Object.entries(TENSORS)) {
     })
   })
 }
+
+zoo('bigcode: heads that share an axis with positions are refused, with the reason', async (t) => {
+  await models()
+  await t.throwsAsync(open('bigcode'), {
+    code: 'ERR_NO_ATTENTION',
+    message: /heads share an axis with positions/,
+  })
+})
 
 zoo('swin: attention in windows is refused, with the reason', async (t) => {
   await models()

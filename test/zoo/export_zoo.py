@@ -263,6 +263,37 @@ class TorchEncoder(Words):
         return out.transpose(0, 1)
 
 
+class Sinks(Words):
+    """A learned logit of each head stands behind the scores and takes its share of the softmax."""
+
+    def __init__(self):
+        super().__init__()
+        self.sinks = nn.Parameter(torch.randn(H))
+
+    def attend(self, layer, x, mask):
+        b, n, _ = x.shape
+        q, k, v = layer.rows(x)
+        scores = q @ k.transpose(-1, -2) / math.sqrt(HEAD) + causal_bias(n) + self.padding(mask)
+        scores = torch.cat([scores, self.sinks.view(1, H, 1, 1).expand(b, H, n, 1)], -1)
+        scores = scores - scores.max(-1, keepdim=True).values
+        return layer.o(join(scores.softmax(-1)[..., :-1] @ v))
+
+
+class BigCode(Words):
+    """One key head; positions and heads of the queries in one axis."""
+
+    def layer(self):
+        return Layer(kv_heads=1)
+
+    def attend(self, layer, x, mask):
+        b, n, _ = x.shape
+        q = layer.q(x).view(b, n * H, HEAD)
+        k, v = layer.k(x), layer.v(x)
+        scores = torch.bmm(q, k.transpose(1, 2)).view(b, n, H, n) / math.sqrt(HEAD)
+        scores = scores + causal_bias(n)[None, :, None, :] + self.padding(mask)
+        return layer.o(torch.bmm(scores.softmax(-1).view(b, n * H, n), v).view(b, n, D))
+
+
 class Vit(nn.Module):
     """Patches by convolution, a class token, no mask."""
 
@@ -282,6 +313,48 @@ class Vit(nn.Module):
         q, k, v = self.layer.rows(x)
         x = x + self.layer.o(join((q @ k.transpose(-1, -2) / math.sqrt(HEAD)).softmax(-1) @ v))
         return self.logits(x[:, 0])
+
+
+class Wav2Vec(nn.Module):
+    """Sound: only many samples make a frame."""
+
+    inputs = {"input_values": torch.randn(2, 4000)}
+    free = {"input_values": {0: "batch", 1: "sequence_length"}}
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Conv1d(1, D, 10, 5), nn.Conv1d(D, D, 8, 8)
+        self.layer = Layer()
+        self.logits = nn.Linear(D, 7)
+
+    def forward(self, input_values):
+        x = self.second(self.first(input_values[:, None]).relu()).transpose(1, 2)
+        q, k, v = self.layer.rows(x)
+        return self.logits(x + self.layer.o(join((q @ k.transpose(-1, -2) / math.sqrt(HEAD)).softmax(-1) @ v)))
+
+
+class Clip(nn.Module):
+    """A tower for text and one for images, with batches of their own."""
+
+    inputs = {"input_ids": torch.randint(0, VOCAB, (2, 6)), "pixel_values": torch.randn(2, 3, 16, 16)}
+    free = {
+        "input_ids": {0: "text_batch_size", 1: "sequence_length"},
+        "pixel_values": {0: "image_batch_size", 2: "height", 3: "width"},
+    }
+
+    def __init__(self):
+        super().__init__()
+        self.embed, self.patches = nn.Embedding(VOCAB, D), nn.Conv2d(3, D, 8, 8)
+        self.text, self.image = Layer(), Layer()
+
+    def attend(self, layer, x, bias=0.0):
+        q, k, v = layer.rows(x)
+        return x + layer.o(join((q @ k.transpose(-1, -2) / math.sqrt(HEAD) + bias).softmax(-1) @ v))
+
+    def forward(self, input_ids, pixel_values):
+        text = self.attend(self.text, self.embed(input_ids), causal_bias(input_ids.shape[1]))[:, -1]
+        image = self.attend(self.image, self.patches(pixel_values).flatten(2).transpose(1, 2)).mean(1)
+        return text @ image.t()
 
 
 class Conformer(nn.Module):
@@ -442,8 +515,18 @@ WORDS = {
     "t5": T5,
     "deberta": Deberta,
     "torch-encoder": TorchEncoder,
+    "sinks": Sinks,
+    "bigcode": BigCode,
 }
-TENSORS = {"vit": Vit, "conformer": Conformer, "detr": Detr, "whisper": Whisper, "swin": Swin}
+TENSORS = {
+    "vit": Vit,
+    "conformer": Conformer,
+    "detr": Detr,
+    "whisper": Whisper,
+    "swin": Swin,
+    "wav2vec": Wav2Vec,
+    "clip": Clip,
+}
 
 
 def main(folder):

@@ -108,7 +108,11 @@ export function isCross(
 export function uncoveredTerms(graph: Graph, { steps }: SiteCandidate, query: string, key: string): string[] {
   const own = new Set([query, key].flatMap((tensor) => [...ancestry(graph, tensor).projections]))
   return steps.flatMap(({ node, chain }) => {
-    const added = node.input.filter((name, i) => i !== chain && name !== '' && !graph.isStatic(name))
+    // The largest score of a row, which is taken off for the sake of range, changes no attention.
+    const shifts = (name: string) => graph.producers.get(name)?.opType === 'ReduceMax'
+    const added = node.input.filter(
+      (name, i) => i !== chain && name !== '' && !graph.isStatic(name) && !shifts(name),
+    )
     return added.some((name) => comesFrom(graph, name, own)) ? [node.name || node.output[0]] : []
   })
 }

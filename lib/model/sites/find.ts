@@ -125,7 +125,7 @@ function meetsValues(graph: Graph, pattern: string): boolean {
         if (isProduct(graph, user)) return true
         if (RESHAPING.has(user.opType) || PASSING.has(user.opType) || POINTWISE.has(user.opType)) {
           next.push(user.output[0])
-        } else if (user.opType === 'Where' || user.opType === 'IsNaN') {
+        } else if (['Where', 'IsNaN', 'Slice'].includes(user.opType)) {
           next.push(user.output[0])
         }
       }
@@ -168,7 +168,8 @@ function scorePath(graph: Graph, top: string): { product: NodeProto; steps: Scor
 
 function chainInputs(node: NodeProto): number[] {
   if (node.opType === 'Where') return [1, 2]
-  if (node.opType === 'Clip') return [0]
+  // Concat adds a sink as one more column.
+  if (node.opType === 'Clip' || node.opType === 'Concat') return [0]
   if (POINTWISE.has(node.opType)) return node.input.map((_, i) => i)
   return []
 }

@@ -70,6 +70,10 @@ function axisInProduct(
       const axis = axisOf(to, keys)
       if (axis === undefined) return undefined
       keys = stretchOf(from, (graph.ints(node, 'perm') ?? from.map((_, i) => from.length - 1 - i))[axis])
+    } else if (node.opType === 'Concat') {
+      const axis = axisOf(to, keys)
+      if (axis === undefined) return undefined
+      keys = stretchOf(from, axis)
     }
   }
   return axisOf(shapes(candidate.product.output[0])!, keys)

@@ -227,7 +227,9 @@ function resolve(
     kvHeads,
     headDim,
     scale: operandScale * scoreScale,
-    causal: fused?.causal || (!cross && (looksCausal(scores, pattern) || isStep(graph, candidate, shapes))),
+    causal:
+      fused?.causal ||
+      (!cross && (looksCausal(scores, pattern, rows(key).length) || isStep(graph, candidate, shapes))),
     rotary: fused?.rotary || isRotary(graph, query.tensor),
     cross,
     ...(uncovered.length > 0 ? { uncovered } : {}),
@@ -340,20 +342,25 @@ function stepsScale(
  * Whether every later key is masked and no query from itself, in the first sequence (which has no padding). Keys of a
  * cache come before those of the run; a sliding window masks early keys too.
  */
-function looksCausal({ dims, ...scores }: WireTensor, axes: readonly ProductAxis[] | undefined): boolean {
+function looksCausal(
+  { dims, ...scores }: WireTensor,
+  axes: readonly ProductAxis[] | undefined,
+  keys: number,
+): boolean {
   if (!axes) return false
   const axisOf = (axis: ProductAxis) => {
     const at = axes.indexOf(axis)
     return { size: dims[at], stride: dims.slice(at + 1).reduce((a, b) => a * b, 1) }
   }
   const [query, key] = [axisOf('queryPos'), axisOf('keyPos')]
-  const past = key.size - query.size
+  // Sinks stand behind the keys.
+  const past = keys - query.size
   if (past < 0 || query.size < 2) return false
   const data = tensorValues({ dims, ...scores })
   const masked = (i: number, j: number) => data[i * query.stride + j * key.stride] <= MASKED_BELOW
   for (let i = 0; i < query.size; i++) {
     if (masked(i, i + past)) return false
-    for (let j = i + past + 1; j < key.size; j++) if (!masked(i, j)) return false
+    for (let j = i + past + 1; j < keys; j++) if (!masked(i, j)) return false
   }
   return true
 }
