@@ -1,6 +1,7 @@
 /** Capture: attention is found in its many spellings, and what is captured is what enters the product. */
 
 import { copyFileSync, mkdirSync, readFileSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import path from 'node:path'
 import test from 'ava'
 import { accumulate, decompose, openModel } from '../dist/index.js'
@@ -11,6 +12,7 @@ import { writeTinyModel } from './helpers/tiny-model.js'
 import { TINY, tinyReference } from './helpers/tiny-weights.js'
 
 const folder = temporaryFolder(test)
+const ort = createRequire(import.meta.url)('onnxruntime-node')
 
 const PROMPTS = [
   {
@@ -90,6 +92,24 @@ for (const variant of VARIANTS) {
       const limit = variant.half ? 1e-2 : 1e-5
       t.true(relativeDifference(cPos, want.cPos) < limit)
       t.true(relativeDifference(cNeg, want.cNeg) < limit)
+    }
+  })
+}
+
+for (const variant of [{}, { scale: 'query' }, { fold: 'plain' }, { packed: true, mask: 'where' }]) {
+  test(`a model as onnxruntime saves it, optimised: ${JSON.stringify(variant)}`, async (t) => {
+    const file = writeTinyModel(folder, { seed: 30, ...variant })
+    const optimizedModelFilePath = file.replace('.onnx', '.optimised.onnx')
+    await ort.InferenceSession.create(file, { optimizedModelFilePath, graphOptimizationLevel: 'extended' })
+    const { site, result } = await covariancesOf(optimizedModelFilePath)
+    t.like(site, { op: 'FusedMatMul', heads: TINY.heads, kvHeads: TINY.kvHeads, causal: true, rotary: true })
+    t.true(Math.abs(site.scale - 0.5) < 1e-6)
+    t.true(site.relativeError < 1e-5)
+    for (let head = 0; head < TINY.heads; head++) {
+      const { cPos, cNeg } = result.head(`L0H${head}`).contrast('c')
+      const want = expected(head, { seed: 30, ...variant })
+      t.true(relativeDifference(cPos, want.cPos) < 1e-5)
+      t.true(relativeDifference(cNeg, want.cNeg) < 1e-5)
     }
   })
 }

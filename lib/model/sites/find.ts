@@ -29,7 +29,7 @@ export interface OperandStep {
 export interface SiteCandidate {
   softmax: NodeProto
   softmaxInput: string
-  /** MatMul or Einsum. */
+  /** MatMul, com.microsoft.FusedMatMul or Einsum. */
   product: NodeProto
   /** From the product's output to the softmax's input. */
   steps: ScoreStep[]
@@ -140,7 +140,8 @@ function meetsValues(graph: Graph, pattern: string): boolean {
  * be computed from weights alone: the queries of a detector's first layer are.
  */
 function isProduct(graph: Graph, node: NodeProto): boolean {
-  if (node.opType !== 'MatMul' && !(node.opType === 'Einsum' && node.input.length === 2)) return false
+  const multiplies = ['MatMul', 'FusedMatMul', 'Einsum'].includes(node.opType) && node.input.length === 2
+  if (!multiplies) return false
   return node.input.every((name) => !graph.isWeight(name)) && node.input.some((name) => !graph.isStatic(name))
 }
 

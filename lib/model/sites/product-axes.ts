@@ -38,7 +38,7 @@ export function productAxes(
   if (keyAxis === undefined) return { reason: 'the axis of its softmax could not be followed to its product' }
   return product.opType === 'Einsum'
     ? einsumAxes(graph, product, outShape, keyAxis, batch)
-    : matmulAxes(product, shapes, outShape, keyAxis, batch)
+    : matmulAxes(graph, product, shapes, outShape, keyAxis, batch)
 }
 
 /**
@@ -109,7 +109,9 @@ function leadingAxes(
   return undefined
 }
 
+/** Of MatMul, and of FusedMatMul, which transposes its operands itself. */
 function matmulAxes(
+  graph: Graph,
   product: NodeProto,
   shapes: Shapes,
   outShape: readonly number[],
@@ -117,6 +119,9 @@ function matmulAxes(
   batch: number,
 ): ProductAxes | { reason: string } {
   const rank = outShape.length
+  if (['transBatchA', 'transBatchB'].some((name) => graph.int(product, name, 0) === 1)) {
+    return { reason: 'its product transposes the batch of an operand' }
+  }
   const lead = leadingAxes(outShape, keyAxis, batch)
   if (!lead)
     return { reason: `the leading axes of its scores, ${outShape.join(' x ')}, are not batch and heads` }
@@ -132,7 +137,9 @@ function matmulAxes(
     const leading = lead.slice(lead.length - (shape.length - 2)) as Axis[]
     // An operand that is broadcast over a leading axis has size one there.
     const own = leading.map((axis, i) => (shape[i] === 1 && axis === 'group' ? 'one' : axis))
-    return { operand, axes: operand === 0 ? [...own, 'pos', 'dim'] : [...own, 'dim', 'pos'] }
+    const transposed = graph.int(product, operand === 0 ? 'transA' : 'transB', 0) === 1
+    const rowsFirst = (operand === 0) !== transposed
+    return { operand, axes: rowsFirst ? [...own, 'pos', 'dim'] : [...own, 'dim', 'pos'] }
   }
   const left = side(0)
   const right = side(1)

@@ -198,7 +198,7 @@ function resolve(
 
   const operandScale = [...query.factors, ...key.factors].reduce(
     (scale, { name, divide }) => (divide ? scale / scalarValue(name)! : scale * scalarValue(name)!),
-    1,
+    product.opType === 'FusedMatMul' ? graph.float(product, 'alpha', 1) : 1,
   )
   const heads = headCount(query.axes, shapes(query.tensor)!, batch)
   const kvHeads = headCount(key.axes, shapes(key.tensor)!, batch)
