@@ -490,6 +490,38 @@ test('an If on what is computed, or without attention, stays and is named', asyn
   )
 })
 
+test('attention in a function that a Loop calls is not reached, and named', (t) => {
+  const attend = onnxFunction({
+    name: 'Attend',
+    inputs: ['x', 'w_q', 'w_k'],
+    outputs: ['out'],
+    opsets: { '': 17 },
+    nodes: attentionNodes('', { output: 'out' }),
+  })
+  const body = subgraph({
+    inputs: [valueInfo('i', INT64, []), valueInfo('on', BOOL, []), valueInfo('v', FLOAT)],
+    nodes: [
+      node('Identity', ['on'], ['on_out']),
+      node('Attend', ['v', 'w_q', 'w_k'], ['v_out'], {}, { domain: 'local' }),
+    ],
+    outputs: [valueInfo('on_out', BOOL), 'v_out'],
+  })
+  const file = write(
+    modelOf({
+      functions: [attend],
+      opsets: { '': 17, local: 1 },
+      inputs: [X],
+      outputs: ['y'],
+      initializers: [...weights(), tensor('turns', INT64, [], [2])],
+      nodes: [node('Loop', ['turns', '', 'x'], ['y'], { body }, { name: 'again' })],
+    }),
+  )
+  const { candidates, unsupported } = findSites(openGraph(file), [])
+  t.is(candidates.length, 0)
+  t.like(unsupported[0], { node: 'again', op: 'Loop' })
+  t.regex(unsupported[0].reason, /inside a subgraph of Loop/)
+})
+
 test('external data of subgraphs is found', async (t) => {
   const nested = path.join(folder, 'nested')
   mkdirSync(nested)

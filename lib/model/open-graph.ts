@@ -1,19 +1,16 @@
 /** From a file to a graph that sites can be searched in: read, flattened, checked, in order. */
 
-import { isFusedAttention } from './dialects/unfold.js'
+import { normalisesScores } from './dialects/unfold.js'
 import { checkInputs, checkOpsets } from './onnx/check-model.js'
 import { flatten } from './onnx/flatten.js'
 import { Graph } from './onnx/graph.js'
 import { withFields } from './onnx/messages.js'
-import type { NodeProto } from './onnx/onnx_pb.js'
 import { orderNodes } from './onnx/order-nodes.js'
 import { readModel } from './onnx/read-model.js'
 
-const isAttention = (node: NodeProto) => node.opType === 'Softmax' || isFusedAttention(node)
-
 /** Errors: ERR_FILE, ERR_NOT_ONNX, ERR_UNSUPPORTED_MODEL. */
 export function openGraph(file: string): Graph {
-  const model = flatten(readModel(file), isAttention)
+  const model = flatten(readModel(file), normalisesScores)
   const { proto } = model
   const graph = withFields(proto.graph!, {
     node: orderNodes(file, proto.graph!),

@@ -54,8 +54,13 @@ export function operatorName({ domain, opType }: NodeProto): string {
   return domain && domain !== 'ai.onnx' ? `${domain}.${opType}` : opType
 }
 
-export function isFusedAttention(node: NodeProto): boolean {
+function isFusedAttention(node: NodeProto): boolean {
   return Object.hasOwn(DIALECTS, operatorName(node))
+}
+
+/** Whether a node may be where attention is: it normalises scores, or does all of it. */
+export function normalisesScores(node: NodeProto): boolean {
+  return node.opType === 'Softmax' || isFusedAttention(node)
 }
 
 export interface Unfolded {

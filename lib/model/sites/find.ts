@@ -7,8 +7,10 @@
  */
 
 import type { FusedAttention } from '../dialects/dialect.js'
-import { isFusedAttention } from '../dialects/unfold.js'
+import { normalisesScores } from '../dialects/unfold.js'
+import { FunctionLibrary } from '../onnx/function-library.js'
 import type { Graph } from '../onnx/graph.js'
+import { subgraphsOf } from '../onnx/messages.js'
 import type { NodeProto } from '../onnx/onnx_pb.js'
 
 /** One operation between the product and the softmax; `chain` is the input through which the scores flow. */
@@ -71,11 +73,12 @@ export function findSites(
   const candidates = fused.map((operator): SiteCandidate => ({ ...operator.candidate, fused: operator }))
   const unfolded = new Set(candidates.map(({ softmax }) => softmax))
   const unsupported: UnsupportedSite[] = []
+  const functions = new FunctionLibrary(graph.model.path, graph.model.proto, normalisesScores)
   for (const node of graph.nodes) {
     if (node.opType === 'Softmax') {
       const candidate = unfolded.has(node) ? undefined : matchSoftmax(graph, node)
       if (candidate) candidates.push(candidate)
-    } else if (hasSoftmaxInside(node)) {
+    } else if (functions.hasAttention(subgraphsOf(node).flatMap((body) => body.node))) {
       unsupported.push({
         node: node.name || node.output[0],
         op: node.opType,
@@ -86,14 +89,6 @@ export function findSites(
   }
   candidates.sort((a, b) => graph.indexOf(a.product) - graph.indexOf(b.product))
   return { candidates, unsupported }
-}
-
-function hasSoftmaxInside(node: NodeProto): boolean {
-  return node.attribute.some((a) =>
-    a.g?.node.some(
-      (inner) => inner.opType === 'Softmax' || isFusedAttention(inner) || hasSoftmaxInside(inner),
-    ),
-  )
 }
 
 function matchSoftmax(graph: Graph, softmax: NodeProto): SiteCandidate | undefined {
