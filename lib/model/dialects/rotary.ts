@@ -4,7 +4,6 @@
  * when interleaved; the rest of the head passes through.
  */
 
-import { ElementType } from '../onnx/node-writer.js'
 import { type SubgraphWriter, TO_THE_END } from './dialect.js'
 
 export interface Rotation {
@@ -60,5 +59,3 @@ export function consecutivePositions(write: SubgraphWriter, x: string, start: st
   const shape = write.concat([write.size(x, 0), write.ints([1])], 0)
   return write.op('Add', [write.op('Expand', [start, shape]), steps])
 }
-
-export const int64 = (write: SubgraphWriter, x: string) => write.cast(x, ElementType.int64)

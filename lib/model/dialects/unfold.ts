@@ -50,7 +50,7 @@ const DIALECTS: Record<string, Dialect> = {
 }
 
 /** The operator's name with its domain, where it is not ONNX's own. */
-export function operatorName({ domain, opType }: NodeProto): string {
+function operatorName({ domain, opType }: NodeProto): string {
   return domain && domain !== 'ai.onnx' ? `${domain}.${opType}` : opType
 }
 

@@ -41,14 +41,14 @@ export function addCheck(
   if (fused) errors.push(...ownErrors(write, site, fused, visible))
   const check: SiteCheck = {
     errors,
-    nonFinite: write.count('Add', [write.nonFinite(rows.q), write.nonFinite(rows.k)]),
+    nonFinite: write.op('Add', [write.nonFinite(rows.q), write.nonFinite(rows.k)]),
     strides: strideChecks(write, site, rows),
   }
   for (const name of namesOf(check)) editor.output(name)
   return check
 }
 
-export function namesOf({ errors, nonFinite, strides }: SiteCheck): string[] {
+function namesOf({ errors, nonFinite, strides }: SiteCheck): string[] {
   return [
     ...errors.flatMap(({ difference, total }) => [difference, total]),
     nonFinite,
@@ -87,11 +87,6 @@ class CheckWriter {
 
   sum(tensor: string): string {
     return this.op('ReduceSum', [tensor], { keepdims: 0 })
-  }
-
-  /** A sum of scalars, made of numbers of 0 and 1. */
-  count(opType: string, counts: string[]): string {
-    return this.op(opType, counts)
   }
 
   /** Where scores are not masked, bool. */
