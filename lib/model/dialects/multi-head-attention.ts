@@ -4,8 +4,7 @@ import type { Graph } from '../onnx/graph.js'
 import { ElementType } from '../onnx/node-writer.js'
 import type { NodeProto } from '../onnx/onnx_pb.js'
 import { rankOf } from '../onnx/static-types.js'
-import { causalKeys, withJoinedHeads, writeAttention } from './attention-core.js'
-import { addedBiases } from './contrib-mask.js'
+import { writeContribAttention } from './contrib-attention.js'
 import {
   type Dialect,
   optionalInput,
@@ -77,19 +76,11 @@ function unfold(
   const k = past ? write.concat([past.k, rows.k], 2) : rows.k
   const v = past ? write.concat([past.v, rows.v], 2) : rows.v
 
-  const biases = addedBiases(graph, node, write, inputs, { q, k })
-  if ('reason' in biases) return biases
-  const causal = graph.int(node, 'unidirectional', 0) === 1
-  const core = writeAttention(write, {
-    q,
-    k,
-    v,
-    grouped: false,
-    scale: graph.float(node, 'scale', 0),
-    biases,
-    allowed: causal ? causalKeys(write, q, k, past && write.scalarSize(past.k, 2)) : [],
+  const { mask, attentionBias } = inputs
+  return writeContribAttention(graph, node, write, {
+    ...{ q, k, v, mask, attentionBias },
+    past: past && write.scalarSize(past.k, 2),
   })
-  return withJoinedHeads(write, core, { causal })
 }
 
 /** Queries, and the keys and values of this run, [batch, heads, pos, d]. */

@@ -1,7 +1,6 @@
 /** `com.microsoft.Attention`: the projection of queries, keys and values is part of the operator. */
 
-import { causalKeys, withJoinedHeads, writeAttention } from './attention-core.js'
-import { addedBiases } from './contrib-mask.js'
+import { writeContribAttention } from './contrib-attention.js'
 import { type Dialect, optionalInput, TO_THE_END } from './dialect.js'
 
 export const packedAttention: Dialect = ({ graph, node, write }) => {
@@ -39,18 +38,8 @@ export const packedAttention: Dialect = ({ graph, node, write }) => {
     past ? write.concat([write.op('Gather', [past, write.ints([member], [])]), own], 2) : own
   const k = withPast(part(1), 0)
   const v = withPast(part(2), 1)
-
-  const biases = addedBiases(graph, node, write, { mask, attentionBias }, { q, k })
-  if ('reason' in biases) return biases
-  const causal = graph.int(node, 'unidirectional', 0) === 1
-  const core = writeAttention(write, {
-    q,
-    k,
-    v,
-    grouped: false,
-    scale: graph.float(node, 'scale', 0),
-    biases,
-    allowed: causal ? causalKeys(write, q, k, past && write.scalarSize(past, 3)) : [],
+  return writeContribAttention(graph, node, write, {
+    ...{ q, k, v, mask, attentionBias },
+    past: past && write.scalarSize(past, 3),
   })
-  return withJoinedHeads(write, core, { causal })
 }
