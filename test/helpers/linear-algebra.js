@@ -50,3 +50,9 @@ export const projector = ({ u, rank }, d) =>
     for (let c = 0; c < rank; c++) sum += u[i * rank + c] * u[j * rank + c]
     return sum
   })
+
+/**
+ * Scores with zero in place of masked ones, which are -10000, the lowest number or minus infinity by exporter: as they
+ * are, they would drown every difference between the others.
+ */
+export const visibleScores = (scores) => Array.from(scores, (s) => (s < -5000 ? 0 : s))
