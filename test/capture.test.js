@@ -91,6 +91,12 @@ test('wrong requests are refused by name', async (t) => {
   const model = await openModel(writeTinyModel(folder, { seed: 24 }))
   await t.throwsAsync(capture('model.onnx', { tokens }), { code: 'ERR_TYPE' })
   await t.throwsAsync(capture(model, {}), { code: 'ERR_PROMPT' })
+  await t.throwsAsync(capture(model, { tokens: [] }), { code: 'ERR_PROMPT', message: /not empty/ })
+  await t.throwsAsync(capture(model, { tokens: [1, 'a'] }), {
+    code: 'ERR_PROMPT',
+    message: /tokens\[1\] is a/,
+  })
+  await t.throwsAsync(capture(model, { tokens, text: 'a' }), { code: 'ERR_PROMPT', message: /not 2/ })
   await t.throwsAsync(capture(model, { tokens, labels: [] }), { code: 'ERR_ARGUMENT', message: /labels/ })
   await t.throwsAsync(capture(model, { tokens }, { head: 'L0H0' }), { code: 'ERR_ARGUMENT', message: /head/ })
   await t.throwsAsync(capture(model, { tokens }, { heads: 'L7H0' }), { code: 'ERR_UNKNOWN_HEAD' })

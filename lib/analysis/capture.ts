@@ -3,7 +3,7 @@
  * enter the softmax and the pattern that leaves it, by their TransformerLens names; also while the model writes on.
  */
 
-import type { PromptSource } from '../contrast/prompt.js'
+import { checkSource, type PromptSource } from '../contrast/prompt.js'
 import { QkError, refuseUnknownKeys, throwIfAborted } from '../errors.js'
 import { groupBy } from '../group-by.js'
 import { type CaptureGraph, fullCaptureGraph, scoreMatrix } from '../model/capture-graph.js'
@@ -102,9 +102,9 @@ export async function capture(
   }
   refuseUnknownKeys(options, OPTIONS, 'capture')
   refuseUnknownKeys(prompt, ['text', 'tokens', 'inputs'], 'a prompt to capture')
-  if (['text', 'tokens', 'inputs'].filter((key) => key in prompt).length !== 1) {
-    throw new QkError('ERR_PROMPT', 'a prompt to capture has text, tokens or inputs')
-  }
+  checkSource(prompt, (message, hint) => {
+    throw new QkError('ERR_PROMPT', `the prompt: ${message}`, { hint })
+  })
   const { signal, newTokens = 0 } = options
   if (!(Number.isSafeInteger(newTokens) && newTokens >= 0)) {
     throw new QkError('ERR_ARGUMENT', `newTokens is ${newTokens}, expected a whole number of at least 0`)

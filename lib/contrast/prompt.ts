@@ -160,7 +160,8 @@ function checkKeys(value: object, known: readonly string[], what: string, fail: 
   if (unknown !== undefined) fail(`${what} has no "${unknown}"`, `It has ${known.join(', ')}.`)
 }
 
-function checkSource(source: PromptSource, fail: Fail): void {
+/** Whether a prompt has one thing to run, and token ids that can be some; `fail` throws. */
+export function checkSource(source: PromptSource, fail: Fail): void {
   const given = (['text', 'tokens', 'inputs'] as const).filter((key) => source[key] !== undefined)
   if (given.length !== 1) fail(`give one of "text", "tokens" and "inputs", not ${given.length || 'none'}`)
   if (source.text !== undefined && typeof source.text !== 'string') fail('"text" is a string')

@@ -89,8 +89,6 @@ export async function openModel(path: string, options: OpenOptions = {}): Promis
   return new Model(path, survey.sites, unsupported, inputs, graph, threads, tokenizer)
 }
 
-const EAGER_HINT = 'Export the model with attention written out (in PyTorch: attn_implementation="eager").'
-
 function noAttention(path: string, unsupported: readonly UnsupportedSite[]): QkError {
   const reasons = unsupported.map(describeUnsupported)
   return new QkError(
@@ -98,7 +96,6 @@ function noAttention(path: string, unsupported: readonly UnsupportedSite[]): QkE
     reasons.length > 0
       ? `${path} has no attention that can be captured:\n  ${reasons.slice(0, 8).join('\n  ')}`
       : `${path} has no attention: no Softmax lies between two products of computed tensors`,
-    { hint: unsupported.length > 0 ? EAGER_HINT : undefined },
   )
 }
 
