@@ -22,7 +22,7 @@
 #include <vector>
 
 #include "abi.h"
-#include "pages.h"
+#include "common/pages.h"
 
 namespace qkspace {
 

@@ -1,15 +1,15 @@
-#include "backend.h"
+#include "cpu/backend.h"
 
 #include <cstring>
 #include <memory>
 #include <string>
 
-#include "covariance.h"
-#include "isa.h"
 #include "common/pool.h"
 #include "common/status.h"
-#include "svd.h"
-#include "workspace.h"
+#include "cpu/covariance/covariance.h"
+#include "cpu/isa/choose.h"
+#include "cpu/memory/workspace.h"
+#include "cpu/svd/decompose.h"
 
 struct qks_context {
   const qkspace::Kernels* kernels;

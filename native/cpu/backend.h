@@ -1,7 +1,7 @@
 // The cpu backend, as the addon sees it.
 #pragma once
 
-#include "../abi.h"
+#include "abi.h"
 
 namespace qkspace {
 

@@ -1,0 +1,12 @@
+// The kernels for any processor: SSE2 on x86, plain C++ elsewhere.
+#include "cpu/kernels.h"
+#include "cpu/vectors/before_target.h"
+
+#include "cpu/covariance/kernel.h"
+#include "cpu/svd/kernel.h"
+
+namespace qkspace {
+
+extern const Kernels kernelsBaseline = {"baseline", covarianceScratch, covarianceHeads, svdScratch, svdMatrix};
+
+}  // namespace qkspace
