@@ -1,8 +1,9 @@
-/** The whole surface of the native addon (native/addon.cc). Only `native.ts` and `load.ts` use it. */
+/** The whole surface of the native addon (native/addon/module.cc). Only `native.ts` and `load.ts` use it. */
 
-import type { DeviceDescription, DeviceTimings } from './backend.js'
+import type { QkErrorCode } from '../errors.js'
+import type { CovarianceMoments, DeviceDescription, DeviceTimings, TermBatch } from './backend.js'
 
-/** Opaque; frees its memory when collected. */
+/** Opaque: an object that carries a tag of the addon. Frees its memory when collected. */
 export type AddonHandle = object & { readonly __addon: unique symbol }
 
 export interface AddonDescription {
@@ -15,11 +16,39 @@ export interface AddonDescription {
   device?: DeviceDescription
 }
 
-/** Codes of native/abi.h. */
+/** Numbers of native/abi.h and of native/cpu; `load.ts` compares all of them with the addon's. */
+export const ABI_VERSION = 2
 export const DTYPES = { f32: 0, f16: 1, bf16: 2, f64: 3 } as const
 export const ESTIMATORS = { 'per-query': 0, 'per-pair': 1, sum: 2 } as const
 export const REACHES = { before: 0, others: 1, all: 2 } as const
 export const SVD_MODES = { full: 0, energy: 1, rank: 2 } as const
+/** Every error of the addon but a TypeError has one of these codes. */
+export const STATUS_CODES = {
+  ERR_ARGUMENT: 1,
+  ERR_SHAPE: 2,
+  ERR_RANGE: 3,
+  ERR_EMPTY_SET: 4,
+  ERR_NON_FINITE: 5,
+  ERR_ABORTED: 6,
+  ERR_OUT_OF_MEMORY: 7,
+  ERR_BACKEND: 8,
+  ERR_INTERNAL: 9,
+} as const satisfies Partial<Record<QkErrorCode, number>>
+/**
+ * What the cpu backend sums beside the master sums: a batch, at most `mostStaged` bytes; with few heads, parts of it at
+ * the same time, as many as make `mostTasks` tasks with the heads, at most `mostSplit` bytes.
+ */
+export const CPU_MEMORY = { mostStaged: 512 * 2 ** 20, mostSplit: 64 * 2 ** 20, mostTasks: 32 } as const
+
+export const CONSTANTS = {
+  abiVersion: ABI_VERSION,
+  dtype: DTYPES,
+  estimator: ESTIMATORS,
+  reach: REACHES,
+  svdMode: SVD_MODES,
+  status: STATUS_CODES,
+  cpuMemory: CPU_MEMORY,
+} as const
 
 export interface AddonOptions {
   backend: string
@@ -43,30 +72,18 @@ export interface AddonSpec {
   threads: number
 }
 
-export interface AddonTensor {
-  data: Float32Array | Uint16Array
-  /** Read in place of `data`. */
-  rows: AddonHandle | undefined
-  dtype: number
-  shape: readonly number[]
-  strides: readonly number[]
-  /** Read where it lies, until the promise settles, instead of copied before the call returns. */
-  inPlace: boolean
-}
-
-/** Index arrays are always copied before the call returns. */
-export interface AddonTerms {
-  contrast: Int32Array
-  query: Int32Array
-  queryNeg: Int32Array
-  posOffsets: Int32Array
-  pos: Int32Array
-  negOffsets: Int32Array
-  neg: Int32Array
-  weights: Float32Array | undefined
-  posWeights: Float32Array | undefined
-  negWeights: Float32Array | undefined
-}
+/** Memory that threads share is read where it lies until the promise settles; all other is copied before the call returns. */
+export type AddonTensor =
+  | { rows: AddonHandle }
+  | {
+      rows: undefined
+      data: Float32Array | Uint16Array
+      dtype: number
+      shape: readonly number[]
+      strides: readonly number[]
+      /** Move the buffer into the addon instead of copying it: it is detached here, unless the call is refused. */
+      transfer: boolean
+    }
 
 export interface AddonLabels {
   contrast: number
@@ -79,31 +96,17 @@ export interface AddonLabels {
   keyLabels: Int32Array
 }
 
+/** Index arrays and weights are always copied before the call returns. */
 export interface AddonBatch {
   q: AddonTensor
   k: AddonTensor
-  terms: AddonTerms | undefined
+  terms: TermBatch | undefined
   labels: AddonLabels[] | undefined
-}
-
-export interface AddonSide {
-  weight: Float64Array
-  q: Float64Array
-  k: Float64Array
-  qk: Float64Array
-}
-
-export interface AddonMoments {
-  terms: Float64Array
-  skipped: Float64Array
-  positive: AddonSide
-  negative: AddonSide
 }
 
 export interface AddonSvdRequest {
   matrices: Float32Array | Float64Array
   dtype: number
-  inPlace: boolean
   n: number
   rows: number
   cols: number
@@ -114,78 +117,59 @@ export interface AddonSvdRequest {
   maxRank: number
   seed: number
   threads: number
-  /** Written: [n] each. */
+}
+
+export interface AddonSvdResult {
+  handle: AddonHandle
+  maxRank: number
+  /** [n] each. */
   ranks: Int32Array
   totalEnergy: Float64Array
   errorBound: Float64Array
   converged: Uint8Array
 }
 
+export interface AddonProductsRequest {
+  /** Uploaded. */
+  q: AddonTensor
+  k: AddonTensor
+  query: Int32Array
+  key: Int32Array
+  /** [draws, products] */
+  coefficients: Float32Array
+  draws: number
+  /** u and v are [heads, d, rank]; not read where it is 0. */
+  rank: number
+  u: Float64Array | undefined
+  v: Float64Array | undefined
+  seed: number
+}
+
 /**
  * `job` is a number chosen by the caller, by which a queued or running call is cancelled. Jobs of an
- * environment run one after another, in order; each is parallel inside. Rejections are Errors with `code`.
+ * environment run one after another, in order; each is parallel inside. Arguments are checked before a job is queued as
+ * far as that takes no time, and all of them before they are used; a wrong one is refused with a TypeError, or an Error
+ * with a `code` of STATUS_CODES, thrown or as a rejection. Results are arrays that the addon has made.
  */
 export interface Addon {
-  readonly abiVersion: number
+  readonly constants: typeof CONSTANTS
   /** Opens a backend: the one that is linked in, 'cpu', or that in the library. Gives its context. */
   open(options: AddonOptions): AddonHandle
   describe(context: AddonHandle): AddonDescription
   timings(job: number, context: AddonHandle): Promise<DeviceTimings>
   covarianceCreate(context: AddonHandle, spec: AddonSpec): AddonHandle
   covarianceAdd(job: number, handle: AddonHandle, batch: AddonBatch): Promise<undefined>
-  /** Reads the moments in place until the promise settles. */
-  covarianceMerge(
-    job: number,
-    handle: AddonHandle,
-    moments: AddonMoments,
-    contrasts: number,
-    heads: number,
-    headDim: number,
-  ): Promise<undefined>
-  /** Fills the moments, which have room for `heads.length` heads. */
-  covarianceRead(
-    job: number,
-    handle: AddonHandle,
-    heads: Int32Array,
-    moments: AddonMoments,
-    contrasts: number,
-    headDim: number,
-  ): Promise<undefined>
+  /** The moments of all heads and contrasts. */
+  covarianceMerge(job: number, handle: AddonHandle, moments: CovarianceMoments): Promise<undefined>
+  /** The moments of these heads, in this order. */
+  covarianceRead(job: number, handle: AddonHandle, heads: Int32Array): Promise<CovarianceMoments>
   covarianceDispose(handle: AddonHandle): void
   rowsUpload(job: number, context: AddonHandle, tensor: AddonTensor): Promise<AddonHandle>
   rowsRelease(handle: AddonHandle): void
-  svd(
-    job: number,
-    context: AddonHandle,
-    request: AddonSvdRequest,
-  ): Promise<{ handle: AddonHandle; maxRank: number }>
-  /** Fills u [n, rows, maxRank], s [n, maxRank], v [n, cols, maxRank] and frees the handle. */
-  svdRead(
-    job: number,
-    handle: AddonHandle,
-    outputs: { u: Float64Array; s: Float64Array; v: Float64Array },
-    n: number,
-    rows: number,
-    cols: number,
-    maxRank: number,
-  ): Promise<undefined>
-  /** Fills out [heads, draws]; only where the backend has a way of its own. */
-  largestOfProducts(
-    job: number,
-    context: AddonHandle,
-    request: {
-      q: AddonTensor
-      k: AddonTensor
-      query: Int32Array
-      key: Int32Array
-      coefficients: Float32Array
-      draws: number
-      rank: number
-      u: Float64Array | undefined
-      v: Float64Array | undefined
-      seed: number
-    },
-    out: Float64Array,
-  ): Promise<undefined>
+  svd(job: number, context: AddonHandle, request: AddonSvdRequest): Promise<AddonSvdResult>
+  /** u [n, rows, maxRank], s [n, maxRank], v [n, cols, maxRank]; the handle is disposed of. */
+  svdRead(job: number, handle: AddonHandle): Promise<{ u: Float64Array; s: Float64Array; v: Float64Array }>
+  /** [heads, draws]; only where the backend has a way of its own. */
+  largestOfProducts(job: number, context: AddonHandle, request: AddonProductsRequest): Promise<Float64Array>
   cancel(job: number): void
 }

@@ -5,10 +5,7 @@ import { createRequire } from 'node:module'
 import { dirname, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { QkError } from '../errors.js'
-import type { Addon } from './addon-types.js'
-
-/** Version of native/abi.h that this code was written for. */
-const ABI_VERSION = 2
+import { type Addon, CONSTANTS } from './addon-types.js'
 
 let loaded: Addon | QkError | undefined
 
@@ -44,13 +41,32 @@ function attempt(): Addon | QkError {
   try {
     const bindings = require('bindings') as (options: object) => Addon
     const addon = bindings({ bindings: 'qkspace', module_root: root })
-    if (addon.abiVersion === ABI_VERSION) return addon
-    return failure(`the addon has interface version ${addon.abiVersion}, this package needs ${ABI_VERSION}`)
+    const difference = constantThatDiffers(addon.constants, CONSTANTS)
+    return difference === undefined
+      ? addon
+      : failure(`the addon does not belong to this package: ${difference}`)
   } catch (error) {
     const tries = (error as { tries?: string[] }).tries
     if (tries) return failure(`the native addon is not built; tried:\n  ${tries.join('\n  ')}`, error)
     return failure(`the native addon does not load: ${(error as Error).message}`, error)
   }
+}
+
+/** Names the first constant that the addon and this package disagree on, with both values. */
+export function constantThatDiffers(built: unknown, expected: unknown, name = ''): string | undefined {
+  const isTable = (value: unknown) => typeof value === 'object' && value !== null
+  if (!isTable(built) || !isTable(expected)) {
+    return built === expected
+      ? undefined
+      : `its constant ${name || 'table'} is ${String(built)}, expected ${String(expected)}`
+  }
+  const ours = expected as Record<string, unknown>
+  const theirs = built as Record<string, unknown>
+  for (const key of new Set([...Object.keys(ours), ...Object.keys(theirs)])) {
+    const difference = constantThatDiffers(theirs[key], ours[key], name ? `${name}.${key}` : key)
+    if (difference !== undefined) return difference
+  }
+  return undefined
 }
 
 function failure(message: string, cause?: unknown): QkError {

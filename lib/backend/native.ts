@@ -1,7 +1,6 @@
 /** The addon behind the interface of `backend.ts`. */
 
 import { abortedError, QkError, type QkErrorCode, throwIfAborted } from '../errors.js'
-import { isResizable, isShared } from '../tensor.js'
 import {
   type Addon,
   type AddonDescription,
@@ -26,7 +25,6 @@ import type {
   SvdRequest,
   SvdResult,
 } from './backend.js'
-import { emptyMoments } from './moments.js'
 import { Slots } from './slots.js'
 
 let jobs = 0
@@ -67,19 +65,19 @@ function wrapped(error: unknown, signal?: AbortSignal): Error {
 
 function tensor(from: RowTensor, owned: boolean): AddonTensor {
   const { data, dtype, shape, strides, resident } = from
-  const inPlace = (owned || isShared(data)) && !isResizable(data)
-  return { data, rows: resident as AddonHandle | undefined, dtype: DTYPES[dtype], shape, strides, inPlace }
+  if (resident) return { rows: resident as AddonHandle }
+  return { rows: undefined, data, dtype: DTYPES[dtype], shape, strides, transfer: owned }
 }
 
 class NativeCovariance implements BackendCovariance {
   readonly #addon: Addon
-  readonly #spec: CovarianceSpec
+  readonly #heads: number
   readonly #slots = new Slots()
   #handle: AddonHandle | undefined
 
   constructor(addon: Addon, context: AddonHandle, spec: CovarianceSpec) {
     this.#addon = addon
-    this.#spec = spec
+    this.#heads = spec.heads
     try {
       this.#handle = addon.covarianceCreate(context, { ...spec, estimator: ESTIMATORS[spec.estimator] })
     } catch (error) {
@@ -94,12 +92,7 @@ class NativeCovariance implements BackendCovariance {
         this.#addon.covarianceAdd(job, this.#live(), {
           q: tensor(batch.q, owned),
           k: tensor(batch.k, owned),
-          terms: batch.terms && {
-            ...batch.terms,
-            weights: batch.terms.weights,
-            posWeights: batch.terms.posWeights,
-            negWeights: batch.terms.negWeights,
-          },
+          terms: batch.terms,
           labels: batch.labels?.map((l) => ({ ...l, reach: REACHES[l.reach] })),
         }),
       ),
@@ -107,20 +100,12 @@ class NativeCovariance implements BackendCovariance {
   }
 
   async merge(moments: CovarianceMoments): Promise<void> {
-    const { contrasts, heads, headDim } = this.#spec
-    await call(this.#addon, undefined, (job) =>
-      this.#addon.covarianceMerge(job, this.#live(), moments, contrasts, heads, headDim),
-    )
+    await call(this.#addon, undefined, (job) => this.#addon.covarianceMerge(job, this.#live(), moments))
   }
 
-  async moments(heads?: readonly number[]): Promise<CovarianceMoments> {
-    const { contrasts, headDim } = this.#spec
-    const wanted = Int32Array.from(heads ?? Array.from({ length: this.#spec.heads }, (_, h) => h))
-    const out = emptyMoments(contrasts, wanted.length, headDim)
-    await call(this.#addon, undefined, (job) =>
-      this.#addon.covarianceRead(job, this.#live(), wanted, out, contrasts, headDim),
-    )
-    return out
+  moments(heads?: readonly number[]): Promise<CovarianceMoments> {
+    const wanted = Int32Array.from(heads ?? Array.from({ length: this.#heads }, (_, h) => h))
+    return call(this.#addon, undefined, (job) => this.#addon.covarianceRead(job, this.#live(), wanted))
   }
 
   dispose(): void {
@@ -201,48 +186,40 @@ export class NativeBackend implements Backend {
     this.#addon.rowsRelease(handle as AddonHandle)
   }
 
-  async #largestOfProducts(request: ProductsRequest, signal?: AbortSignal): Promise<Float64Array> {
+  #largestOfProducts(request: ProductsRequest, signal?: AbortSignal): Promise<Float64Array> {
     const { q, k, accepted, ...rest } = request
-    const out = new Float64Array(q.shape[2] * request.draws)
-    await call(this.#addon, signal, (job) =>
-      this.#addon.largestOfProducts(
-        job,
-        this.#context,
-        {
-          ...{ ...rest, q: tensor(q, false), k: tensor(k, false), seed: 0 },
-          ...{ rank: accepted?.rank ?? 0, u: accepted?.u, v: accepted?.v },
-        },
-        out,
-      ),
+    return call(this.#addon, signal, (job) =>
+      this.#addon.largestOfProducts(job, this.#context, {
+        ...rest,
+        q: tensor(q, false),
+        k: tensor(k, false),
+        seed: 0,
+        rank: accepted?.rank ?? 0,
+        u: accepted?.u,
+        v: accepted?.v,
+      }),
     )
-    return out
   }
 
   async svd(request: SvdRequest, signal?: AbortSignal): Promise<SvdResult> {
     const { matrices, n, rows, cols, energy, rank, maxRank = 0, seed = 0, threads = 0 } = request
     const mode = energy !== undefined ? 'energy' : rank !== undefined ? 'rank' : 'full'
-    const summary = {
-      ranks: new Int32Array(n),
-      totalEnergy: new Float64Array(n),
-      errorBound: new Float64Array(n),
-      converged: new Uint8Array(n),
-    }
-    const { handle, maxRank: width } = await call(this.#addon, signal, (job) =>
+    const { handle, ...summary } = await call(this.#addon, signal, (job) =>
       this.#addon.svd(job, this.#context, {
-        ...{ matrices, n, rows, cols, maxRank, seed, threads, ...summary },
+        matrices,
+        n,
+        rows,
+        cols,
         dtype: matrices instanceof Float32Array ? DTYPES.f32 : DTYPES.f64,
-        inPlace: isShared(matrices) && !isResizable(matrices),
         mode: SVD_MODES[mode],
         energy: energy ?? 0,
         rank: rank ?? 0,
+        maxRank,
+        seed,
+        threads,
       }),
     )
-    const u = new Float64Array(n * rows * width)
-    const s = new Float64Array(n * width)
-    const v = new Float64Array(n * cols * width)
-    await call(this.#addon, signal, (job) =>
-      this.#addon.svdRead(job, handle, { u, s, v }, n, rows, cols, width),
-    )
-    return { maxRank: width, u, s, v, ...summary }
+    const vectors = await call(this.#addon, signal, (job) => this.#addon.svdRead(job, handle))
+    return { ...summary, ...vectors }
   }
 }

@@ -10,19 +10,16 @@
 #include <string>
 
 #include "common/status.h"
+#include "cpu/covariance/limits.h"
 #include "cpu/vectors/half.h"
 
 namespace qkspace {
 namespace {
 
-// Above this a batch is checked in a pass of its own rather than summed beside the masters first.
-constexpr double kMostStaged = 512.0 * 1024 * 1024;
-// A batch of few heads and many terms is cut into parts, each summed on its own: into as many as make this
-// many tasks together with the heads, none of fewer terms than this, taking no more room than this.
-constexpr int64_t kMostTasks = 32, kLeastTerms = 1024;
+// No part of a batch has fewer terms than this.
+constexpr int64_t kLeastTerms = 1024;
 // A part that starts inside a label run adds up the keys before it once more, so a run is cut only so often.
 constexpr int64_t kMostCuts = 4;
-constexpr double kMostSplit = 64.0 * 1024 * 1024;
 
 // Largest magnitude in a row as f32 bits; at least 0x7f800000 when one is not finite.
 uint32_t rowBits(const RowView& v, int64_t row, int64_t headOffset, int d) {
@@ -47,9 +44,9 @@ Covariance::Covariance(const qks_spec& spec, const Kernels& kernels, Pool& pool,
   block_ = 2 * (d * d + 2 * d);
   const double bytes = static_cast<double>(block_) * spec.heads * spec.contrasts * sizeof(double);
   if (bytes > 9007199254740992.0) throw std::bad_alloc();
+  sums_.reserve(static_cast<size_t>(bytes), true);
   terms_.assign(static_cast<size_t>(spec.contrasts), 0);
   skipped_ = weight_[0] = weight_[1] = terms_;
-  sums_.reserve(static_cast<size_t>(bytes), true);
 }
 
 HeadSums Covariance::at(double* base, int64_t contrast, int64_t head, int64_t part) const {

@@ -7,6 +7,7 @@
 #include "cpu/covariance/product.h"
 #include "cpu/covariance/tile.h"
 #include "cpu/vectors/current.h"
+#include "cpu/vectors/half.h"
 #include "cpu/vectors/largest.h"
 
 namespace qkspace {

@@ -3,6 +3,7 @@
 
 #include "cpu/covariance/task.h"
 #include "cpu/vectors/current.h"
+#include "cpu/vectors/half.h"
 
 namespace qkspace {
 namespace {

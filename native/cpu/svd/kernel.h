@@ -11,6 +11,7 @@
 #include "cpu/svd/truncated.h"
 #include "cpu/svd/vector.h"
 #include "cpu/vectors/current.h"
+#include "cpu/vectors/half.h"
 #include "cpu/vectors/largest.h"
 
 namespace qkspace {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/vectors/current.h"
+#include "cpu/vectors/half.h"
 
 namespace qkspace {
 namespace {

@@ -1,42 +1,16 @@
-#include "worker.h"
+#include "addon/environment.h"
 
-namespace qkspace {
+#include "addon/errors.h"
+#include "addon/objects/context.h"
+
+namespace qkspace::addon {
 namespace {
-
-const char* codeOf(int32_t status) {
-  switch (status) {
-    case QKS_E_ARGUMENT:
-      return "ERR_ARGUMENT";
-    case QKS_E_SHAPE:
-      return "ERR_SHAPE";
-    case QKS_E_RANGE:
-      return "ERR_RANGE";
-    case QKS_E_EMPTY_SET:
-      return "ERR_EMPTY_SET";
-    case QKS_E_NON_FINITE:
-      return "ERR_NON_FINITE";
-    case QKS_E_ABORTED:
-      return "ERR_ABORTED";
-    case QKS_E_OUT_OF_MEMORY:
-      return "ERR_OUT_OF_MEMORY";
-    case QKS_E_BACKEND:
-      return "ERR_BACKEND";
-    default:
-      return "ERR_INTERNAL";
-  }
-}
 
 int32_t pollFlag(const void* flag) { return static_cast<const std::atomic<int32_t>*>(flag)->load(); }
 
 }  // namespace
 
-Napi::Error statusError(Napi::Env env, int32_t status, const char* message) {
-  Napi::Error error = Napi::Error::New(env, message);
-  error.Set("code", Napi::String::New(env, codeOf(status)));
-  return error;
-}
-
-Environment::Environment(Napi::Env env) : env_(env) {
+Environment::Environment(Napi::Env env) : builtins(env), env_(env) {
   Napi::String name = Napi::String::New(env, "qkspace");
   napi_status made =
       napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, this, onSettled, &wake_);
@@ -89,8 +63,9 @@ Napi::Promise Environment::submit(std::shared_ptr<Job> job) {
 }
 
 void Environment::cancel(uint32_t id) {
-  for (auto& entry : jobs_)
+  for (auto& entry : jobs_) {
     if (entry.first->id == id) entry.first->cancel = 1;
+  }
 }
 
 void Environment::dispatch() {
@@ -132,10 +107,11 @@ void Environment::settle(Napi::Env env, Job* pointer) {
   if (job->copiedBytes) Napi::MemoryManagement::AdjustExternalMemory(env, -job->copiedBytes);
   Napi::HandleScope scope(env);
   try {
-    if (job->status == QKS_OK)
+    if (job->status == QKS_OK) {
       job->deferred->Resolve(job->result ? job->result(env) : env.Undefined());
-    else
+    } else {
       job->deferred->Reject(statusError(env, job->status, job->error.message).Value());
+    }
   } catch (const Napi::Error& error) {
     // Raised while the environment ends (no JavaScript may run any more), or by a failed allocation.
     if (!env.IsExceptionPending()) {
@@ -147,4 +123,6 @@ void Environment::settle(Napi::Env env, Job* pointer) {
   }
 }
 
-}  // namespace qkspace
+Environment& environmentOf(Napi::Env env) { return *env.GetInstanceData<Environment>(); }
+
+}  // namespace qkspace::addon

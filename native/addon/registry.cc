@@ -1,4 +1,4 @@
-#include "registry.h"
+#include "addon/registry.h"
 
 #include "cpu/backend.h"
 
@@ -8,7 +8,7 @@
 #include <dlfcn.h>
 #endif
 
-namespace qkspace {
+namespace qkspace::addon {
 namespace {
 
 constexpr const char* kEntry = "qkspace_backend";
@@ -36,9 +36,17 @@ void* entryOf(const std::string& library, std::string& reason) {
 
 const qks_backend* findBackend(const std::string& name, const std::string& library, std::string& reason) {
   if (name == "cpu") return cpuBackend();
+  if (library.empty()) {
+    reason = "the backend '" + name + "' needs the library that holds it";
+    return nullptr;
+  }
   void* entry = entryOf(library, reason);
   if (!entry) return nullptr;
   const qks_backend* backend = reinterpret_cast<qks_backend_entry>(entry)();
+  if (!backend) {
+    reason = library + " gives no backend";
+    return nullptr;
+  }
   if (backend->abi_version != QKS_ABI_VERSION || backend->struct_size != sizeof(qks_backend)) {
     reason = library + " has interface version " + std::to_string(backend->abi_version) + " (" +
              std::to_string(backend->struct_size) + " bytes), this addon needs " + std::to_string(QKS_ABI_VERSION) +
@@ -48,4 +56,4 @@ const qks_backend* findBackend(const std::string& name, const std::string& libra
   return backend;
 }
 
-}  // namespace qkspace
+}  // namespace qkspace::addon

@@ -1,0 +1,78 @@
+// The addon's surface, as lib/backend/addon-types.ts has it. Arithmetic is reached only through the table of abi.h.
+#include <napi.h>
+
+#include <exception>
+#include <new>
+
+#include "abi.h"
+#include "addon/arguments.h"
+#include "addon/constants.h"
+#include "addon/environment.h"
+#include "addon/errors.h"
+#include "addon/objects/context.h"
+#include "addon/objects/covariance.h"
+#include "addon/objects/decomposition.h"
+#include "addon/objects/products.h"
+#include "addon/objects/rows.h"
+#include "common/status.h"
+
+namespace qkspace::addon {
+namespace {
+
+// cancel(job)
+Napi::Value cancel(const Napi::CallbackInfo& info) {
+  environmentOf(info.Env()).cancel(jobId(info[0]));
+  return info.Env().Undefined();
+}
+
+using Function = Napi::Value (*)(const Napi::CallbackInfo&);
+
+// A function of so many arguments. Exceptions other than JavaScript's own (what the checks of native/common refuse, no
+// memory, a thread that cannot start) become JavaScript errors.
+template <Function kBody, size_t kArguments>
+Napi::Value checked(const Napi::CallbackInfo& info) {
+  checkCount(info, kArguments);
+  try {
+    return kBody(info);
+  } catch (const Napi::Error&) {
+    throw;
+  } catch (const Failure& failure) {
+    throw statusError(info.Env(), failure.status, failure.message);
+  } catch (const std::bad_alloc&) {
+    throw statusError(info.Env(), QKS_E_OUT_OF_MEMORY, "out of memory");
+  } catch (const std::exception& exception) {
+    throw statusError(info.Env(), QKS_E_INTERNAL, exception.what());
+  }
+}
+
+template <Function kBody, size_t kArguments>
+void add(Napi::Object& exports, const char* name) {
+  exports.Set(name, Napi::Function::New<checked<kBody, kArguments>>(exports.Env(), name));
+}
+
+Napi::Object init(Napi::Env env, Napi::Object exports) {
+  env.SetInstanceData(new Environment(env));
+  exports.Set("constants", constants(env));
+  add<open, 1>(exports, "open");
+  add<describe, 1>(exports, "describe");
+  add<timings, 2>(exports, "timings");
+  add<rowsUpload, 3>(exports, "rowsUpload");
+  add<rowsRelease, 1>(exports, "rowsRelease");
+  add<covarianceCreate, 2>(exports, "covarianceCreate");
+  add<covarianceAdd, 3>(exports, "covarianceAdd");
+  add<covarianceMerge, 3>(exports, "covarianceMerge");
+  add<covarianceRead, 3>(exports, "covarianceRead");
+  add<covarianceDispose, 1>(exports, "covarianceDispose");
+  add<svd, 3>(exports, "svd");
+  add<svdRead, 2>(exports, "svdRead");
+  add<largestOfProducts, 3>(exports, "largestOfProducts");
+  add<cancel, 1>(exports, "cancel");
+  return exports;
+}
+
+}  // namespace
+}  // namespace qkspace::addon
+
+static Napi::Object initQkspace(Napi::Env env, Napi::Object exports) { return qkspace::addon::init(env, exports); }
+
+NODE_API_MODULE(qkspace, initQkspace)
