@@ -68,6 +68,24 @@ export const svdRequest = (more = {}) => ({
   ...more,
 })
 
+/** `q` and `k` are the handles of what `queries` and `keys` give. */
+export function productsRequest({ q, k, ...more }) {
+  const { query, pos } = explicitTerms()
+  return {
+    q: { rows: q },
+    k: { rows: k },
+    query,
+    key: pos.slice(0, query.length),
+    coefficients: new Float32Array(3 * query.length).map((_, i) => (i % 5) - 2),
+    draws: 3,
+    rank: 2,
+    u: new Float64Array(4 * 8 * 2).map((_, i) => (i % 17 === 0 ? 1 : 0)),
+    v: new Float64Array(4 * 8 * 2).map((_, i) => (i % 17 === 0 ? 1 : 0)),
+    seed: 0,
+    ...more,
+  }
+}
+
 export function moments(contrasts = 2, heads = 4, d = 8) {
   const side = () => ({
     weight: new Float64Array(contrasts).fill(1),

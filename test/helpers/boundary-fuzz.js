@@ -1,6 +1,6 @@
 /**
  * Calls of the raw addon with one or two values replaced at random, in a process of its own:
- * `boundary-fuzz.js SEED CALLS`. It ends with 0 if every call was harmless or refused with a TypeError or a known code.
+ * `boundary-fuzz.js SEED CALLS [LIBRARY]`, with the library of the CUDA backend. It ends with 0 if every call was harmless or refused with a TypeError or a known code.
  */
 
 import { STATUS_CODES } from '../../dist/backend/addon-types.js'
@@ -12,19 +12,22 @@ import {
   keys,
   moments,
   openOptions,
+  productsRequest,
   queries,
   spec,
   svdRequest,
 } from './addon-calls.js'
 import { uniform } from './arithmetic-random.js'
 
-const [seed, calls] = process.argv.slice(2).map(Number)
+const [seed, calls] = process.argv.slice(2, 4).map(Number)
+const library = process.argv[4]
 const next = uniform(seed)
 const below = (n) => Math.floor(next() * n)
 const one = (list) => list[below(list.length)]
 
-const context = addon.open(openOptions())
+const context = addon.open(library ? openOptions({ backend: 'cuda', library }) : openOptions())
 const uploaded = await addon.rowsUpload(job(), context, queries())
+const uploadedKeys = await addon.rowsUpload(job(), context, keys())
 const released = await addon.rowsUpload(job(), context, queries())
 addon.rowsRelease(released)
 const decomposition = async () => (await addon.svd(job(), context, svdRequest())).handle
@@ -47,7 +50,7 @@ const templates = [
   async () => [addon.rowsRelease, [await addon.rowsUpload(job(), context, keys())]],
   async () => [addon.svd, [job(), context, svdRequest({ mode: below(3), energy: 0.9, rank: 3 })]],
   async () => [addon.svdRead, [job(), await decomposition()]],
-  async () => [addon.largestOfProducts, [job(), context, { q: { rows: uploaded }, k: { rows: uploaded } }]],
+  async () => [addon.largestOfProducts, [job(), context, productsRequest({ q: uploaded, k: uploadedKeys })]],
   async () => [addon.cancel, [job()]],
 ]
 
