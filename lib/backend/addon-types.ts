@@ -72,7 +72,10 @@ export interface AddonSpec {
   threads: number
 }
 
-/** Memory that threads share is read where it lies until the promise settles; all other is copied before the call returns. */
+/**
+ * Memory that threads share is read where it lies until the promise settles; all other is copied before the call
+ * returns.
+ */
 export type AddonTensor =
   | { rows: AddonHandle }
   | {

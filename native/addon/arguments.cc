@@ -75,10 +75,14 @@ Memory memoryOf(const Napi::Value& value, napi_typedarray_type type, const std::
 void hold(Job& job, const Napi::Value& value) { job.held.push_back(Napi::Persistent(value.As<Napi::Object>())); }
 
 Array copyOf(Job& job, Napi::Env env, const Array& from, napi_typedarray_type type, const std::string& name) {
-  if (from.length == 0) return from;
+  if (from.length == 0) {
+    return from;
+  }
   const size_t bytes = static_cast<size_t>(from.length) * elementSize(type);
   Pages copy(bytes);
-  if (!copy.get()) throw statusError(env, QKS_E_OUT_OF_MEMORY, "no memory to copy " + name);
+  if (!copy.get()) {
+    throw statusError(env, QKS_E_OUT_OF_MEMORY, "no memory to copy " + name);
+  }
   std::memcpy(copy.get(), from.data, bytes);
   Array array;
   array.data = copy.get();
@@ -100,14 +104,18 @@ Array ofLength(Napi::Env env, const Array& array, int64_t length, const std::str
 }  // namespace
 
 void checkCount(const Napi::CallbackInfo& info, size_t count) {
-  if (info.Length() == count) return;
+  if (info.Length() == count) {
+    return;
+  }
   throw Napi::TypeError::New(
       info.Env(), "expected " + std::to_string(count) + " arguments, got " + std::to_string(info.Length()));
 }
 
 uint32_t jobId(const Napi::Value& value) {
   const int64_t id = integer(value, "job");
-  if (id < 0 || id > UINT32_MAX) throw Napi::TypeError::New(value.Env(), "job must be from 0 to 2^32 - 1");
+  if (id < 0 || id > UINT32_MAX) {
+    throw Napi::TypeError::New(value.Env(), "job must be from 0 to 2^32 - 1");
+  }
   return static_cast<uint32_t>(id);
 }
 
@@ -118,24 +126,34 @@ std::shared_ptr<Job> newJob(const Napi::Value& id) {
 }
 
 Napi::Object object(const Napi::Value& value, const std::string& name) {
-  if (!value.IsObject()) throw Napi::TypeError::New(value.Env(), name + " must be an object");
+  if (!value.IsObject()) {
+    throw Napi::TypeError::New(value.Env(), name + " must be an object");
+  }
   return value.As<Napi::Object>();
 }
 
 std::string text(const Napi::Value& value, const std::string& name) {
-  if (!value.IsString()) throw Napi::TypeError::New(value.Env(), name + " must be a string");
+  if (!value.IsString()) {
+    throw Napi::TypeError::New(value.Env(), name + " must be a string");
+  }
   const std::string found = value.As<Napi::String>();
-  if (found.find('\0') != std::string::npos) throw Napi::TypeError::New(value.Env(), name + " has a NUL character");
+  if (found.find('\0') != std::string::npos) {
+    throw Napi::TypeError::New(value.Env(), name + " has a NUL character");
+  }
   return found;
 }
 
 bool flag(const Napi::Value& value, const std::string& name) {
-  if (!value.IsBoolean()) throw Napi::TypeError::New(value.Env(), name + " must be true or false");
+  if (!value.IsBoolean()) {
+    throw Napi::TypeError::New(value.Env(), name + " must be true or false");
+  }
   return value.As<Napi::Boolean>();
 }
 
 double number(const Napi::Value& value, const std::string& name) {
-  if (!value.IsNumber()) throw Napi::TypeError::New(value.Env(), name + " must be a number");
+  if (!value.IsNumber()) {
+    throw Napi::TypeError::New(value.Env(), name + " must be a number");
+  }
   return value.As<Napi::Number>().DoubleValue();
 }
 
@@ -149,14 +167,18 @@ int64_t integer(const Napi::Value& value, const std::string& name) {
 
 int32_t smallInteger(const Napi::Value& value, const std::string& name) {
   const int64_t x = integer(value, name);
-  if (x < INT32_MIN || x > INT32_MAX) throw Napi::TypeError::New(value.Env(), name + " must fit in 32 bits");
+  if (x < INT32_MIN || x > INT32_MAX) {
+    throw Napi::TypeError::New(value.Env(), name + " must fit in 32 bits");
+  }
   return static_cast<int32_t>(x);
 }
 
 int64_t elements(Napi::Env env, std::initializer_list<int64_t> shape, const std::string& name) {
   int64_t count = 1;
   for (const int64_t size : shape) {
-    if (size < 0) throw statusError(env, QKS_E_SHAPE, name + " would have a negative size");
+    if (size < 0) {
+      throw statusError(env, QKS_E_SHAPE, name + " would have a negative size");
+    }
     if (size != 0 && count > (int64_t{1} << 53) / size) {
       throw statusError(env, QKS_E_SHAPE, name + " would have more than 2^53 elements");
     }
@@ -167,7 +189,9 @@ int64_t elements(Napi::Env env, std::initializer_list<int64_t> shape, const std:
 
 Array copied(Job& job, const Napi::Value& value, napi_typedarray_type type, const std::string& name) {
   const Memory memory = memoryOf(value, type, name);
-  if (!memory.shared) return copyOf(job, value.Env(), memory.array, type, name);
+  if (!memory.shared) {
+    return copyOf(job, value.Env(), memory.array, type, name);
+  }
   hold(job, value);
   return memory.array;
 }
@@ -182,8 +206,8 @@ Array inPlace(Job& job, const Napi::Value& value, napi_typedarray_type type, con
   return memory.array;
 }
 
-int64_t lengthOf(const Napi::Value& value, napi_typedarray_type type, const std::string& name) {
-  return memoryOf(value, type, name).array.length;
+Array peek(const Napi::Value& value, napi_typedarray_type type, const std::string& name) {
+  return memoryOf(value, type, name).array;
 }
 
 bool isShared(const Napi::Value& typedArray) {

@@ -1,7 +1,7 @@
 // Reading and checking arguments. Whatever cannot be used is refused with a TypeError, or an Error with a code.
 //
-// A property of an argument may be a getter that runs code, so each is read once, and memory is looked at only after the
-// last one has been read, or copied at once.
+// A property of an argument may be a getter that runs code, so each is read once, and memory is looked at only after
+// the last one has been read, or copied at once.
 #pragma once
 
 #include <napi.h>
@@ -54,8 +54,8 @@ Array alwaysCopied(Job& job, const Napi::Value& value, napi_typedarray_type type
 // Read where it lies, whoever has it: for arrays that nobody but the addon can reach.
 Array inPlace(Job& job, const Napi::Value& value, napi_typedarray_type type, const std::string& name);
 
-// Its type and length, without reading it; the type is checked.
-int64_t lengthOf(const Napi::Value& value, napi_typedarray_type type, const std::string& name);
+// Where its elements are now: to be checked, not to be kept.
+Array peek(const Napi::Value& value, napi_typedarray_type type, const std::string& name);
 
 bool isShared(const Napi::Value& typedArray);
 

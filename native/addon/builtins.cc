@@ -9,13 +9,17 @@ namespace {
 
 Napi::FunctionReference persistent(Napi::Env env, const char* name) {
   const Napi::Value value = env.Global().Get(name);
-  if (!value.IsFunction()) throw Napi::Error::New(env, std::string("there is no ") + name);
+  if (!value.IsFunction()) {
+    throw Napi::Error::New(env, std::string("there is no ") + name);
+  }
   return Napi::Persistent(value.As<Napi::Function>());
 }
 
 bool includes(const std::vector<Napi::Value>& values, const Napi::Value& wanted) {
   for (const Napi::Value& value : values) {
-    if (value.StrictEquals(wanted)) return true;
+    if (value.StrictEquals(wanted)) {
+      return true;
+    }
   }
   return false;
 }
@@ -69,7 +73,9 @@ std::vector<Napi::Value> Builtins::moved(Napi::Env env, const std::vector<Napi::
   for (uint32_t i = 0; i < arrays.size(); i++) {
     list.Set(i, arrays[i]);
     const Napi::Value buffer = arrays[i].As<Napi::TypedArray>().ArrayBuffer();
-    if (includes(known, buffer)) continue;
+    if (includes(known, buffer)) {
+      continue;
+    }
     buffers.Set(static_cast<uint32_t>(known.size()), buffer);
     known.push_back(buffer);
   }
@@ -78,7 +84,9 @@ std::vector<Napi::Value> Builtins::moved(Napi::Env env, const std::vector<Napi::
   std::vector<Napi::Value> result;
   try {
     const Napi::Object clones = structuredClone_.Call({list, options}).As<Napi::Object>();
-    for (uint32_t i = 0; i < arrays.size(); i++) result.push_back(clones.Get(i));
+    for (uint32_t i = 0; i < arrays.size(); i++) {
+      result.push_back(clones.Get(i));
+    }
   } catch (const Napi::Error&) {
     // Such as the buffer that Node's small Buffers share, which does not move.
     result.clear();

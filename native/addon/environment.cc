@@ -14,14 +14,18 @@ Environment::Environment(Napi::Env env) : builtins(env), env_(env) {
   Napi::String name = Napi::String::New(env, "qkspace");
   napi_status made =
       napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, this, onSettled, &wake_);
-  if (made != napi_ok) throw Napi::Error::New(env, "cannot create the thread-safe function");
+  if (made != napi_ok) {
+    throw Napi::Error::New(env, "cannot create the thread-safe function");
+  }
   napi_unref_threadsafe_function(env, wake_);
   // After the function above: hooks run last in, first out, and the threads must end before it does.
   napi_add_env_cleanup_hook(env, onCleanup, this);
 }
 
 Environment::~Environment() {
-  if (down_) return;
+  if (down_) {
+    return;
+  }
   napi_remove_env_cleanup_hook(env_, onCleanup, this);
   shutDown();
 }
@@ -29,16 +33,22 @@ Environment::~Environment() {
 void Environment::onCleanup(void* self) { static_cast<Environment*>(self)->shutDown(); }
 
 void Environment::shutDown() {
-  if (down_) return;
+  if (down_) {
+    return;
+  }
   down_ = true;
-  for (auto& entry : jobs_) entry.first->cancel = 1;
+  for (auto& entry : jobs_) {
+    entry.first->cancel = 1;
+  }
   {
     std::lock_guard<std::mutex> lock(mutex_);
     stop_ = true;
     queue_.clear();
   }
   ready_.notify_all();
-  if (thread_.joinable()) thread_.join();
+  if (thread_.joinable()) {
+    thread_.join();
+  }
   jobs_.clear();
   contexts.clear();
 }
@@ -50,10 +60,16 @@ Napi::Promise Environment::submit(std::shared_ptr<Job> job) {
     job->deferred->Reject(statusError(env_, QKS_E_BACKEND, "the environment is shutting down").Value());
     return promise;
   }
-  if (!thread_.joinable()) thread_ = std::thread([this] { dispatch(); });
-  if (jobs_.empty()) napi_ref_threadsafe_function(env_, wake_);
+  if (!thread_.joinable()) {
+    thread_ = std::thread([this] { dispatch(); });
+  }
+  if (jobs_.empty()) {
+    napi_ref_threadsafe_function(env_, wake_);
+  }
   jobs_.emplace(job.get(), job);
-  if (job->copiedBytes) Napi::MemoryManagement::AdjustExternalMemory(env_, job->copiedBytes);
+  if (job->copiedBytes) {
+    Napi::MemoryManagement::AdjustExternalMemory(env_, job->copiedBytes);
+  }
   {
     std::lock_guard<std::mutex> lock(mutex_);
     queue_.push_back(std::move(job));
@@ -64,7 +80,9 @@ Napi::Promise Environment::submit(std::shared_ptr<Job> job) {
 
 void Environment::cancel(uint32_t id) {
   for (auto& entry : jobs_) {
-    if (entry.first->id == id) entry.first->cancel = 1;
+    if (entry.first->id == id) {
+      entry.first->cancel = 1;
+    }
   }
 }
 
@@ -72,7 +90,9 @@ void Environment::dispatch() {
   std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
     ready_.wait(lock, [this] { return stop_ || !queue_.empty(); });
-    if (stop_) return;
+    if (stop_) {
+      return;
+    }
     std::shared_ptr<Job> job = std::move(queue_.front());
     queue_.pop_front();
     lock.unlock();
@@ -87,24 +107,34 @@ void Environment::dispatch() {
     Job* done = job.get();
     job.reset();
     lock.lock();
-    if (stop_) return;
+    if (stop_) {
+      return;
+    }
     // Non-blocking on an unbounded queue: fails only when the environment is closing.
     napi_call_threadsafe_function(wake_, done, napi_tsfn_nonblocking);
   }
 }
 
 void Environment::onSettled(napi_env env, napi_value, void* self, void* job) {
-  if (env == nullptr) return;  // torn down: the jobs went with the environment
+  if (env == nullptr) {
+    return;  // torn down: the jobs went with the environment
+  }
   static_cast<Environment*>(self)->settle(Napi::Env(env), static_cast<Job*>(job));
 }
 
 void Environment::settle(Napi::Env env, Job* pointer) {
   auto found = jobs_.find(pointer);
-  if (found == jobs_.end()) return;
+  if (found == jobs_.end()) {
+    return;
+  }
   std::shared_ptr<Job> job = found->second;
   jobs_.erase(found);
-  if (jobs_.empty()) napi_unref_threadsafe_function(env, wake_);
-  if (job->copiedBytes) Napi::MemoryManagement::AdjustExternalMemory(env, -job->copiedBytes);
+  if (jobs_.empty()) {
+    napi_unref_threadsafe_function(env, wake_);
+  }
+  if (job->copiedBytes) {
+    Napi::MemoryManagement::AdjustExternalMemory(env, -job->copiedBytes);
+  }
   Napi::HandleScope scope(env);
   try {
     if (job->status == QKS_OK) {

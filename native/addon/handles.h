@@ -34,7 +34,9 @@ struct Handle {
 
   void dispose(Napi::Env env) {
     object.reset();
-    if (bytes) Napi::MemoryManagement::AdjustExternalMemory(env, -bytes);
+    if (bytes) {
+      Napi::MemoryManagement::AdjustExternalMemory(env, -bytes);
+    }
     bytes = 0;
   }
 };
@@ -52,9 +54,13 @@ Napi::Value newHandle(Napi::Env env, std::shared_ptr<Object> object, int64_t byt
   const napi_type_tag tag = tagOf<Object>();
   value.TypeTag(&tag);
   const napi_status status = napi_wrap(env, value, handle.get(), finalizeHandle<Object>, nullptr, nullptr);
-  if (status != napi_ok) throw statusError(env, QKS_E_INTERNAL, "cannot make a handle");
+  if (status != napi_ok) {
+    throw statusError(env, QKS_E_INTERNAL, "cannot make a handle");
+  }
   handle.release();
-  if (bytes) Napi::MemoryManagement::AdjustExternalMemory(env, bytes);
+  if (bytes) {
+    Napi::MemoryManagement::AdjustExternalMemory(env, bytes);
+  }
   return value;
 }
 

@@ -17,7 +17,9 @@ constexpr const char* kEntry = "qkspace_backend";
 void* entryOf(const std::string& library, std::string& reason) {
   HMODULE handle = LoadLibraryA(library.c_str());
   void* entry = handle ? reinterpret_cast<void*>(GetProcAddress(handle, kEntry)) : nullptr;
-  if (!entry) reason = library + " cannot be loaded: error " + std::to_string(GetLastError());
+  if (!entry) {
+    reason = library + " cannot be loaded: error " + std::to_string(GetLastError());
+  }
   return entry;
 }
 #else
@@ -35,13 +37,17 @@ void* entryOf(const std::string& library, std::string& reason) {
 }  // namespace
 
 const qks_backend* findBackend(const std::string& name, const std::string& library, std::string& reason) {
-  if (name == "cpu") return cpuBackend();
+  if (name == "cpu") {
+    return cpuBackend();
+  }
   if (library.empty()) {
     reason = "the backend '" + name + "' needs the library that holds it";
     return nullptr;
   }
   void* entry = entryOf(library, reason);
-  if (!entry) return nullptr;
+  if (!entry) {
+    return nullptr;
+  }
   const qks_backend* backend = reinterpret_cast<qks_backend_entry>(entry)();
   if (!backend) {
     reason = library + " gives no backend";

@@ -21,7 +21,9 @@ inline void adviseLarge(void* data, size_t bytes) {
   constexpr uintptr_t kPage = uintptr_t{2} << 20;
   const uintptr_t at = reinterpret_cast<uintptr_t>(data);
   const uintptr_t first = (at + kPage - 1) & ~(kPage - 1), end = (at + bytes) & ~(kPage - 1);
-  if (first < end) madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE);
+  if (first < end) {
+    madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE);
+  }
 #else
   (void)data, (void)bytes;
 #endif
@@ -35,14 +37,22 @@ class Pages {
   // Zeroed where asked for. Check `get()`: null where there is no memory.
   explicit Pages(size_t bytes, bool zero = false) {
     const bool large = bytes >= kSize / 2;
-    if (bytes > SIZE_MAX - 2 * kSize) return;
-    if (large) bytes = (bytes + kSize - 1) & ~(kSize - 1);
+    if (bytes > SIZE_MAX - 2 * kSize) {
+      return;
+    }
+    if (large) {
+      bytes = (bytes + kSize - 1) & ~(kSize - 1);
+    }
     const size_t whole = bytes + (large ? kSize : 64);
     base_.reset(static_cast<char*>(zero ? std::calloc(whole, 1) : std::malloc(whole)));
-    if (!base_) return;
+    if (!base_) {
+      return;
+    }
     const uintptr_t step = large ? kSize : 64;
     data_ = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(base_.get()) + step - 1) & ~(step - 1));
-    if (large) adviseLarge(data_, bytes);
+    if (large) {
+      adviseLarge(data_, bytes);
+    }
   }
 
   char* get() const { return data_; }

@@ -21,7 +21,8 @@ struct qks_context {
 struct qks_covariance {
   qks_context& context;
   qkspace::Covariance sums;
-  qks_covariance(const qks_spec& spec, qks_context& context) : context(context), sums(spec, *context.kernels, context.pool, context.workspace) {}
+  qks_covariance(const qks_spec& spec, qks_context& context)
+      : context(context), sums(spec, *context.kernels, context.pool, context.workspace) {}
 };
 
 struct qks_decomposition {
@@ -43,10 +44,14 @@ qks_tensor withData(const qks_tensor& t) { return t.rows ? t.rows->tensor : t; }
 int32_t openContext(const qks_options* options, qks_context** out, qks_error* error) {
   return guarded(error, [&] {
     const std::string wanted = options->instruction_set ? options->instruction_set : "";
-    if (options->threads < 0 || options->threads > 1024) fail(QKS_E_ARGUMENT, "threads must be from 0 to 1024");
+    if (options->threads < 0 || options->threads > 1024) {
+      fail(QKS_E_ARGUMENT, "threads must be from 0 to 1024");
+    }
     std::string reason;
     const Kernels* kernels = chooseKernels(wanted, reason);
-    if (!kernels) fail(QKS_E_BACKEND, reason);
+    if (!kernels) {
+      fail(QKS_E_BACKEND, reason);
+    }
     *out = new qks_context(kernels, options->threads);
   });
 }
@@ -69,8 +74,7 @@ int32_t timings(qks_context*, qks_timings* out, qks_error*) {
 }
 
 int32_t covarianceCreate(qks_context* context, const qks_spec* spec, qks_covariance** out, qks_error* error) {
-  return guarded(error,
-                 [&] { *out = new qks_covariance(*spec, *context); });
+  return guarded(error, [&] { *out = new qks_covariance(*spec, *context); });
 }
 
 void covarianceDestroy(qks_covariance* covariance) { delete covariance; }
@@ -102,8 +106,12 @@ int32_t rowsUpload(qks_context*, const qks_tensor* tensor, const qks_cancel*, qk
     const size_t bytes = static_cast<size_t>(tensor->length) * (tensor->dtype == QKS_F32 ? 4 : 2);
     auto rows = std::make_unique<qks_rows>();
     rows->data = Pages(bytes);
-    if (!rows->data.get()) throw std::bad_alloc();
-    if (bytes) std::memcpy(rows->data.get(), tensor->data, bytes);
+    if (!rows->data.get()) {
+      throw std::bad_alloc();
+    }
+    if (bytes) {
+      std::memcpy(rows->data.get(), tensor->data, bytes);
+    }
     rows->tensor = *tensor;
     rows->tensor.data = rows->data.get();
     *out = rows.release();

@@ -27,7 +27,7 @@ const context = addon.open(openOptions())
 const covariance = (more) => addon.covarianceCreate(context, spec(more))
 const read = (handle, heads = [0, 1, 2, 3]) => addon.covarianceRead(job(), handle, Int32Array.from(heads))
 
-/** Thrown or rejected: a TypeError, or an Error with one of the addon's codes; `expected` names which, and its message. */
+/** The call throws or rejects: with a TypeError, or with an Error whose code `expected` matches. */
 async function refused(t, call, expected, message = /./) {
   const error = await t.throwsAsync(async () => call())
   t.regex(error.message, message)

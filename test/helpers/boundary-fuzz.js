@@ -80,6 +80,11 @@ const replacements = [
   (old) => (typeof old === 'number' ? old + one([-1, 1, 1000]) : old),
 ]
 
+/** Also where an earlier change has left a getter. */
+function put(object, key, value) {
+  Object.defineProperty(object, key, { value, writable: true, enumerable: true, configurable: true })
+}
+
 /** Replaces one value somewhere within. */
 function spoil(value) {
   const keysOf = Object.keys(value)
@@ -88,8 +93,9 @@ function spoil(value) {
   const isTable =
     typeof old === 'object' && old !== null && !ArrayBuffer.isView(old) && Object.keys(old).length > 0
   if (isTable && next() < 0.8) {
-    value[key] = Array.isArray(old) ? [...old] : { ...old }
-    spoil(value[key])
+    const changed = Array.isArray(old) ? [...old] : { ...old }
+    spoil(changed)
+    put(value, key, changed)
     return
   }
   if (next() < 0.1) {
@@ -100,23 +106,24 @@ function spoil(value) {
     })
     return
   }
-  Object.defineProperty(value, key, {
-    value: one(replacements)(old),
-    writable: true,
-    enumerable: true,
-    configurable: true,
-  })
+  put(value, key, one(replacements)(old))
 }
 
 let refusals = 0
 for (let i = 0; i < calls; i++) {
   const [call, args] = await one(templates)()
-  for (let changes = 1 + below(2); changes > 0; changes--) spoil(args)
-  if (next() < 0.05) args.length = below(args.length)
+  for (let changes = 1 + below(2); changes > 0; changes--) {
+    spoil(args)
+  }
+  if (next() < 0.05) {
+    args.length = below(args.length)
+  }
   try {
     const promise = call(...args)
     for (const array of args.flatMap((argument) => Object.values(argument ?? {}))) {
-      if (next() < 0.2 && ArrayBuffer.isView(array) && array.buffer instanceof ArrayBuffer) detach(array)
+      if (next() < 0.2 && ArrayBuffer.isView(array) && array.buffer instanceof ArrayBuffer) {
+        detach(array)
+      }
     }
     await promise
   } catch (error) {
@@ -126,6 +133,8 @@ for (let i = 0; i < calls; i++) {
       process.exit(1)
     }
   }
-  if (i % 50 === 0) globalThis.gc?.()
+  if (i % 50 === 0) {
+    globalThis.gc?.()
+  }
 }
 process.stdout.write(JSON.stringify({ calls, refusals }))

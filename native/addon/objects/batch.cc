@@ -8,7 +8,7 @@
 namespace qkspace::addon {
 namespace {
 
-int64_t lengthOfInts(const Napi::Value& value, const char* name) { return lengthOf(value, napi_int32_array, name); }
+int64_t lengthOfInts(const Napi::Value& value, const char* name) { return peek(value, napi_int32_array, name).length; }
 
 // Undefined stands for weights that are all 1.
 const float* weights(Job& job, const Napi::Value& value, int64_t length, const char* name) {
@@ -66,9 +66,13 @@ std::shared_ptr<BatchArgument> batchArgument(Job& job, const std::shared_ptr<Con
   auto argument = std::make_shared<BatchArgument>();
   const TensorArgument q = tensorArgument(context, from.Get("q"), "q"), k = tensorArgument(context, from.Get("k"), "k");
   const Napi::Value terms = from.Get("terms"), labels = from.Get("labels");
-  if (!terms.IsUndefined()) argument->batch.terms = termsArgument(job, terms);
+  if (!terms.IsUndefined()) {
+    argument->batch.terms = termsArgument(job, terms);
+  }
   if (!labels.IsUndefined()) {
-    if (!labels.IsArray()) throw Napi::TypeError::New(env, "labels must be an array");
+    if (!labels.IsArray()) {
+      throw Napi::TypeError::New(env, "labels must be an array");
+    }
     const Napi::Array list = labels.As<Napi::Array>();
     const uint32_t count = list.Length();
     for (uint32_t i = 0; i < count; i++) {

@@ -20,6 +20,7 @@ struct BatchArgument {
 
 // { q, k, terms, labels }, of which terms and labels may be undefined. Index arrays are copied always: the backend
 // checks them and uses them afterwards.
-std::shared_ptr<BatchArgument> batchArgument(Job& job, const std::shared_ptr<Context>& context, const Napi::Value& value);
+std::shared_ptr<BatchArgument> batchArgument(Job& job, const std::shared_ptr<Context>& context,
+                                             const Napi::Value& value);
 
 }  // namespace qkspace::addon

@@ -23,16 +23,22 @@ Napi::Value open(const Napi::CallbackInfo& info) {
   options.instruction_set = set.c_str();
   options.device = device.c_str();
   const int64_t memory = integer(from.Get("deviceMemory"), "deviceMemory");
-  if (memory < 0) throw statusError(env, QKS_E_ARGUMENT, "deviceMemory must not be negative");
+  if (memory < 0) {
+    throw statusError(env, QKS_E_ARGUMENT, "deviceMemory must not be negative");
+  }
   options.device_memory = static_cast<uint64_t>(memory);
 
   auto context = std::make_shared<Context>();
   std::string reason;
   context->backend = findBackend(name, library, reason);
-  if (!context->backend) throw statusError(env, QKS_E_BACKEND, reason);
+  if (!context->backend) {
+    throw statusError(env, QKS_E_BACKEND, reason);
+  }
   qks_error error{};
   const int32_t status = context->backend->open(&options, &context->handle, &error);
-  if (status != QKS_OK) throw statusError(env, status, error.message);
+  if (status != QKS_OK) {
+    throw statusError(env, status, error.message);
+  }
   environmentOf(env).contexts.push_back(context);
   return newHandle(env, std::move(context), 0);
 }
@@ -43,14 +49,18 @@ Napi::Value describe(const Napi::CallbackInfo& info) {
   qks_description d{};
   qks_error error{};
   const int32_t status = context->backend->describe(context->handle, &d, &error);
-  if (status != QKS_OK) throw statusError(env, status, error.message);
+  if (status != QKS_OK) {
+    throw statusError(env, status, error.message);
+  }
   Napi::Object result = Napi::Object::New(env);
   result.Set("name", d.name);
   result.Set("version", d.version);
   result.Set("instructionSet", d.instruction_set);
   result.Set("instructionSets", d.instruction_sets);
   result.Set("threads", d.threads);
-  if (!d.device) return result;
+  if (!d.device) {
+    return result;
+  }
   Napi::Object device = Napi::Object::New(env);
   device.Set("name", d.device);
   device.Set("uuid", d.device_uuid);

@@ -21,7 +21,9 @@ struct Context {
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
   ~Context() {
-    if (handle) backend->close(handle);
+    if (handle) {
+      backend->close(handle);
+    }
   }
 };
 

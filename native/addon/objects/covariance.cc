@@ -105,7 +105,9 @@ Napi::Value covarianceCreate(const Napi::CallbackInfo& info) {
   spec.allow_non_finite = flag(from.Get("allowNonFinite"), "allowNonFinite") ? 1 : 0;
   spec.threads = smallInteger(from.Get("threads"), "threads");
   checkSpec(spec);
-  if (spec.contrasts > kMostContrasts) throw statusError(env, QKS_E_ARGUMENT, "contrasts is above 2^20");
+  if (spec.contrasts > kMostContrasts) {
+    throw statusError(env, QKS_E_ARGUMENT, "contrasts is above 2^20");
+  }
   const int64_t doubles = elements(env, {2, matrixElements(env, spec, spec.heads)}, "moments") +
                           elements(env, {4, vectorElements(env, spec, spec.heads)}, "moments");
   const int64_t bytes = elements(env, {doubles, sizeof(double)}, "moments");
@@ -113,7 +115,9 @@ Napi::Value covarianceCreate(const Napi::CallbackInfo& info) {
   const Context& context = *covariance->context;
   qks_error error{};
   const int32_t status = context.backend->covariance_create(context.handle, &spec, &covariance->handle, &error);
-  if (status != QKS_OK) throw statusError(env, status, error.message);
+  if (status != QKS_OK) {
+    throw statusError(env, status, error.message);
+  }
   return newHandle(env, covariance, bytes);
 }
 
@@ -148,7 +152,9 @@ Napi::Value covarianceRead(const Napi::CallbackInfo& info) {
   auto job = newJob(info[0]);
   const auto covariance = objectAt<Covariance>(info[1]);
   const Array heads = alwaysCopied(*job, info[2], napi_int32_array, "heads");
-  if (heads.length > INT32_MAX) throw statusError(env, QKS_E_SHAPE, "heads has more than 2^31 - 1 elements");
+  if (heads.length > INT32_MAX) {
+    throw statusError(env, QKS_E_SHAPE, "heads has more than 2^31 - 1 elements");
+  }
   const int32_t count = static_cast<int32_t>(heads.length);
   checkHeads(heads.as<int32_t>(), count, covariance->spec.heads);
   const auto outputs = std::make_shared<MomentOutputs>(env, covariance->spec, count);

@@ -23,7 +23,9 @@ struct Covariance {
   Covariance(const Covariance&) = delete;
   Covariance& operator=(const Covariance&) = delete;
   ~Covariance() {
-    if (handle) context->backend->covariance_destroy(handle);
+    if (handle) {
+      context->backend->covariance_destroy(handle);
+    }
   }
 };
 

@@ -24,11 +24,15 @@ Napi::Value svd(const Napi::CallbackInfo& info) {
   r.rows = decomposition->rows = integer(from.Get("rows"), "rows");
   r.cols = decomposition->cols = integer(from.Get("cols"), "cols");
   r.mode = smallInteger(from.Get("mode"), "mode");
-  if (r.mode < QKS_SVD_FULL || r.mode > QKS_SVD_RANK) throw statusError(env, QKS_E_ARGUMENT, "unknown mode");
+  if (r.mode < QKS_SVD_FULL || r.mode > QKS_SVD_RANK) {
+    throw statusError(env, QKS_E_ARGUMENT, "unknown mode");
+  }
   r.energy = number(from.Get("energy"), "energy");
   r.rank = smallInteger(from.Get("rank"), "rank");
   r.max_rank = smallInteger(from.Get("maxRank"), "maxRank");
-  if (r.max_rank < 0) throw statusError(env, QKS_E_ARGUMENT, "maxRank must not be negative");
+  if (r.max_rank < 0) {
+    throw statusError(env, QKS_E_ARGUMENT, "maxRank must not be negative");
+  }
   r.seed = static_cast<uint64_t>(integer(from.Get("seed"), "seed"));
   r.threads = smallInteger(from.Get("threads"), "threads");
   const Array matrices = copied(*job, from.Get("matrices"),

@@ -24,7 +24,9 @@ struct Decomposition {
   Decomposition(const Decomposition&) = delete;
   Decomposition& operator=(const Decomposition&) = delete;
   ~Decomposition() {
-    if (handle) context->backend->svd_destroy(handle);
+    if (handle) {
+      context->backend->svd_destroy(handle);
+    }
   }
 };
 

@@ -23,7 +23,9 @@ Napi::Value largestOfProducts(const Napi::CallbackInfo& info) {
   }
   const Napi::Object from = object(info[2], "request");
   const TensorArgument q = tensorArgument(context, from.Get("q"), "q"), k = tensorArgument(context, from.Get("k"), "k");
-  if (!q.resident || !k.resident) throw statusError(env, QKS_E_ARGUMENT, "q and k must have been uploaded");
+  if (!q.resident || !k.resident) {
+    throw statusError(env, QKS_E_ARGUMENT, "q and k must have been uploaded");
+  }
   job->kept.push_back(q.resident);
   job->kept.push_back(k.resident);
   const Napi::Value query = from.Get("query"), key = from.Get("key"), coefficients = from.Get("coefficients"),
@@ -31,14 +33,20 @@ Napi::Value largestOfProducts(const Napi::CallbackInfo& info) {
   const auto r = std::make_shared<qks_products_request>();
   r->q = q.tensor;
   r->k = k.tensor;
-  r->products = lengthOf(query, napi_int32_array, "query");
+  r->products = peek(query, napi_int32_array, "query").length;
   r->draws = integer(from.Get("draws"), "draws");
   r->rank = smallInteger(from.Get("rank"), "rank");
   r->seed = static_cast<uint64_t>(integer(from.Get("seed"), "seed"));
   const int64_t heads = r->q.shape[2], d = r->q.shape[3];
-  if (r->products < 1) throw statusError(env, QKS_E_ARGUMENT, "there are no products");
-  if (r->draws < 1 || r->draws > 65535) throw statusError(env, QKS_E_ARGUMENT, "draws must be from 1 to 65535");
-  if (r->rank < 0 || r->rank > d) throw statusError(env, QKS_E_ARGUMENT, "rank must be from 0 to the head dimension");
+  if (r->products < 1) {
+    throw statusError(env, QKS_E_ARGUMENT, "there are no products");
+  }
+  if (r->draws < 1 || r->draws > 65535) {
+    throw statusError(env, QKS_E_ARGUMENT, "draws must be from 1 to 65535");
+  }
+  if (r->rank < 0 || r->rank > d) {
+    throw statusError(env, QKS_E_ARGUMENT, "rank must be from 0 to the head dimension");
+  }
   r->query = ints(*job, query, r->products, "query");
   r->key = ints(*job, key, r->products, "key");
   r->coefficients =

@@ -16,8 +16,9 @@ napi_typedarray_type typeOf(int32_t dtype) { return dtype == QKS_F32 ? napi_floa
 // Refuses a shape that the data does not have, before any of it is taken.
 void checkShape(const TensorArgument& argument) {
   qks_tensor tensor = argument.tensor;
-  tensor.length = lengthOf(argument.data, typeOf(tensor.dtype), argument.name + ".data");
-  tensor.data = tensor.length > 0 ? &tensor : nullptr;  // only compared with null
+  const Array data = peek(argument.data, typeOf(tensor.dtype), argument.name + ".data");
+  tensor.data = data.data;
+  tensor.length = data.length;
   checkTensor(tensor, tensor.shape[2], tensor.shape[3], argument.name.c_str());
 }
 
@@ -58,9 +59,13 @@ TensorArgument tensorArgument(const std::shared_ptr<Context>& context, const Nap
 std::vector<qks_tensor> withData(Job& job, Napi::Env env, const std::vector<TensorArgument>& arguments) {
   std::vector<Napi::Value> given;
   for (const TensorArgument& argument : arguments) {
-    if (argument.resident) continue;
+    if (argument.resident) {
+      continue;
+    }
     checkShape(argument);
-    if (argument.transfer && !isShared(argument.data)) given.push_back(argument.data);
+    if (argument.transfer && !isShared(argument.data)) {
+      given.push_back(argument.data);
+    }
   }
   const std::vector<Napi::Value> moved =
       given.empty() ? given : environmentOf(env).builtins.moved(env, given);
@@ -90,7 +95,9 @@ Napi::Value rowsUpload(const Napi::CallbackInfo& info) {
   const auto rows = std::make_shared<Rows>();
   rows->context = objectAt<Context>(info[1]);
   const TensorArgument argument = tensorArgument(rows->context, info[2], "tensor");
-  if (argument.resident) throw statusError(env, QKS_E_ARGUMENT, "tensor has been uploaded already");
+  if (argument.resident) {
+    throw statusError(env, QKS_E_ARGUMENT, "tensor has been uploaded already");
+  }
   const qks_tensor tensor = withData(*job, env, {argument})[0];
   rows->shape = argument.tensor;
   job->run = [rows, tensor](const qks_cancel* cancel, qks_error* error) {

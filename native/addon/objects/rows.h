@@ -27,7 +27,9 @@ struct Rows {
   Rows(const Rows&) = delete;
   Rows& operator=(const Rows&) = delete;
   ~Rows() {
-    if (rows) context->backend->rows_destroy(rows);
+    if (rows) {
+      context->backend->rows_destroy(rows);
+    }
   }
 };
 
@@ -35,7 +37,7 @@ struct Rows {
 struct TensorArgument {
   std::string name;
   qks_tensor tensor{};
-  std::shared_ptr<Rows> resident;  // or
+  std::shared_ptr<Rows> resident;  // null where there is data
   Napi::Value data;
   bool transfer = false;
 };

@@ -27,11 +27,15 @@ uint32_t rowBits(const RowView& v, int64_t row, int64_t headOffset, int d) {
   uint32_t most = 0;
   if (v.dtype == QKS_F32) {
     const float* p = static_cast<const float*>(v.data) + at;
-    for (int i = 0; i < d; i++) most = std::max(most, floatToBits(p[i * v.dimStride]) & 0x7fffffffu);
+    for (int i = 0; i < d; i++) {
+      most = std::max(most, floatToBits(p[i * v.dimStride]) & 0x7fffffffu);
+    }
     return most;
   }
   const uint16_t* p = static_cast<const uint16_t*>(v.data) + at;
-  for (int i = 0; i < d; i++) most = std::max<uint32_t>(most, p[i * v.dimStride] & 0x7fffu);
+  for (int i = 0; i < d; i++) {
+    most = std::max<uint32_t>(most, p[i * v.dimStride] & 0x7fffu);
+  }
   return floatToBits(v.dtype == QKS_F16 ? f16ToFloat(static_cast<uint16_t>(most))
                                         : bf16ToFloat(static_cast<uint16_t>(most)));
 }
@@ -43,7 +47,9 @@ Covariance::Covariance(const qks_spec& spec, const Kernels& kernels, Pool& pool,
   const int64_t d = spec.head_dim;
   block_ = 2 * (d * d + 2 * d);
   const double bytes = static_cast<double>(block_) * spec.heads * spec.contrasts * sizeof(double);
-  if (bytes > 9007199254740992.0) throw std::bad_alloc();
+  if (bytes > 9007199254740992.0) {
+    throw std::bad_alloc();
+  }
   sums_.reserve(static_cast<size_t>(bytes), true);
   terms_.assign(static_cast<size_t>(spec.contrasts), 0);
   skipped_ = weight_[0] = weight_[1] = terms_;
@@ -68,8 +74,12 @@ bool Covariance::scan(const PreparedBatch& b, int32_t head, float* largestQ, flo
   uint32_t most[2] = {0, 0};
   auto look = [&](bool isKey, int64_t row) {
     const uint32_t bits = rowBits(isKey ? b.k : b.q, row, isKey ? kHead : qHead, b.headDim);
-    if (bits > most[isKey]) most[isKey] = bits;
-    if (bits < 0x7f800000u) return true;
+    if (bits > most[isKey]) {
+      most[isKey] = bits;
+    }
+    if (bits < 0x7f800000u) {
+      return true;
+    }
     if (where) {
       const int32_t tensorHead = isKey ? head / b.groupSize : head;
       *where = std::string(isKey ? "k" : "q") + " is not finite at head " + std::to_string(tensorHead) + ", row " +
@@ -81,30 +91,50 @@ bool Covariance::scan(const PreparedBatch& b, int32_t head, float* largestQ, flo
     for (int64_t i = b.start[c]; i < b.start[c + 1]; i++) {
       const int32_t t = b.order[i];
       for (const TermSide& side : b.side) {
-        if (!look(false, side.query[t])) return false;
-        for (int32_t j = side.offsets[t]; j < side.offsets[t + 1]; j++)
-          if (!look(true, side.keys[j])) return false;
+        if (!look(false, side.query[t])) {
+          return false;
+        }
+        for (int32_t j = side.offsets[t]; j < side.offsets[t + 1]; j++) {
+          if (!look(true, side.keys[j])) {
+            return false;
+          }
+        }
       }
     }
     for (int64_t r = b.runStart[c]; r < b.runStart[c + 1]; r++) {
       const LabelRun& run = b.runs[r];
-      if (run.termCount == 0) continue;
-      for (int64_t i = 0; i < run.termCount; i++)
-        if (!look(false, run.terms[i].queryRow)) return false;
+      if (run.termCount == 0) {
+        continue;
+      }
+      for (int64_t i = 0; i < run.termCount; i++) {
+        if (!look(false, run.terms[i].queryRow)) {
+          return false;
+        }
+      }
       const int64_t keys = run.terms[run.termCount - 1].keysBefore;
-      for (int64_t j = 0; j < keys; j++)
-        if (run.keyLabels[j] >= 0 && !look(true, run.keyRows[j])) return false;
+      for (int64_t j = 0; j < keys; j++) {
+        if (run.keyLabels[j] >= 0 && !look(true, run.keyRows[j])) {
+          return false;
+        }
+      }
     }
   }
-  if (largestQ) *largestQ = bitsToFloat(most[0]);
-  if (largestK) *largestK = bitsToFloat(most[1]);
+  if (largestQ) {
+    *largestQ = bitsToFloat(most[0]);
+  }
+  if (largestK) {
+    *largestK = bitsToFloat(most[1]);
+  }
   return true;
 }
 
 void Covariance::reportNonFinite(const PreparedBatch& batch) const {
   std::string where;
-  for (int32_t h = 0; h < spec_.heads; h++)
-    if (!scan(batch, h, nullptr, nullptr, &where)) fail(QKS_E_NON_FINITE, where);
+  for (int32_t h = 0; h < spec_.heads; h++) {
+    if (!scan(batch, h, nullptr, nullptr, &where)) {
+      fail(QKS_E_NON_FINITE, where);
+    }
+  }
   fail(QKS_E_NON_FINITE, "a weighted sum of keys is beyond the range of float32");
 }
 
@@ -112,7 +142,9 @@ void Covariance::reportNonFinite(const PreparedBatch& batch) const {
 std::vector<BatchPart> Covariance::partsOf(const PreparedBatch& b, double bytesEach) const {
   const int64_t terms = b.start[b.contrasts], labelled = b.labelStart[b.contrasts], work = terms + labelled;
   int64_t longest = 1;
-  for (int64_t r = 0; r < b.runStart[b.contrasts]; r++) longest = std::max(longest, b.runs[r].termCount);
+  for (int64_t r = 0; r < b.runStart[b.contrasts]; r++) {
+    longest = std::max(longest, b.runs[r].termCount);
+  }
   const int64_t wanted =
       std::min({(kMostTasks + spec_.heads - 1) / spec_.heads, work / kLeastTerms, kMostCuts * work / longest});
   const int64_t room = static_cast<int64_t>(kMostSplit / bytesEach);
@@ -150,8 +182,12 @@ void Covariance::add(const qks_batch& in, const qks_cancel* cancel) {
     std::mutex mutex;
     float mostK = 0;
     pool_.run(spec_.threads, heads, [&](int64_t h, int) {
-      if (cancelled(cancel)) worst = QKS_E_ABORTED;
-      if (worst != QKS_OK || (spec_.allow_non_finite && !staged)) return;
+      if (cancelled(cancel)) {
+        worst = QKS_E_ABORTED;
+      }
+      if (worst != QKS_OK || (spec_.allow_non_finite && !staged)) {
+        return;
+      }
       float q = 0, k = 0;
       if (!scan(b, static_cast<int32_t>(h), &q, &k, nullptr)) {
         worst = QKS_E_NON_FINITE;
@@ -160,10 +196,16 @@ void Covariance::add(const qks_batch& in, const qks_cancel* cancel) {
       std::lock_guard<std::mutex> lock(mutex);
       mostK = std::max(mostK, k);
     });
-    if (worst == QKS_E_ABORTED) fail(QKS_E_ABORTED, "the operation was aborted");
-    if (worst == QKS_E_NON_FINITE) reportNonFinite(b);
+    if (worst == QKS_E_ABORTED) {
+      fail(QKS_E_ABORTED, "the operation was aborted");
+    }
+    if (worst == QKS_E_NON_FINITE) {
+      reportNonFinite(b);
+    }
     // A key sum that may leave the range of f32 is only found by making it.
-    if (!spec_.allow_non_finite && static_cast<double>(mostK) * batch.largestGain >= 3e38) staged = true;
+    if (!spec_.allow_non_finite && static_cast<double>(mostK) * batch.largestGain >= 3e38) {
+      staged = true;
+    }
   }
 
   const std::vector<BatchPart> parts = partsOf(b, staged ? stagedBytes : kMostSplit);
@@ -175,10 +217,14 @@ void Covariance::add(const qks_batch& in, const qks_cancel* cancel) {
   const int64_t groups = (heads + together - 1) / together, tasks = groups * partCount;
   const size_t scratchBytes = kernels_.covarianceScratch(b, static_cast<int>(together));
   const int used = pool_.used(spec_.threads, tasks);
-  for (int i = 0; i < used; i++) workspace_.scratch[static_cast<size_t>(i)].reserve(scratchBytes);
+  for (int i = 0; i < used; i++) {
+    workspace_.scratch[static_cast<size_t>(i)].reserve(scratchBytes);
+  }
   std::vector<HeadSums> sums(static_cast<size_t>(used * together * contrasts));
   // [parts, contrasts, heads, block]
-  if (staged) workspace_.staged.reserve(static_cast<size_t>(stagedBytes) * parts.size());
+  if (staged) {
+    workspace_.staged.reserve(static_cast<size_t>(stagedBytes) * parts.size());
+  }
   double* base = staged ? workspace_.staged.get<double>() : sums_.get<double>();
   auto touches = [&](const BatchPart& part, int64_t c) {
     const Span terms = spanWithin(b.start, c, part.terms), labelled = spanWithin(b.labelStart, c, part.labelled);
@@ -186,16 +232,20 @@ void Covariance::add(const qks_batch& in, const qks_cancel* cancel) {
   };
 
   pool_.run(spec_.threads, tasks, [&](int64_t i, int worker) {
-    if (worst != QKS_OK) return;
+    if (worst != QKS_OK) {
+      return;
+    }
     const int64_t first = i % groups * together, p = i / groups, count = std::min(together, heads - first);
     const BatchPart& part = parts[static_cast<size_t>(p)];
     HeadSums* own = sums.data() + worker * together * contrasts;
-    for (int64_t h = 0; h < count; h++)
+    for (int64_t h = 0; h < count; h++) {
       for (int64_t c = 0; c < contrasts; c++) {
         const HeadSums& to = own[h * contrasts + c] = at(base, c, first + h, p);
-        if (staged && touches(part, c))
+        if (staged && touches(part, c)) {
           std::memset(to.side[0].q, 0, static_cast<size_t>(block_) * sizeof(double));
+        }
       }
+    }
     CovarianceTask task;
     task.batch = &b;
     task.part = part;
@@ -205,30 +255,43 @@ void Covariance::add(const qks_batch& in, const qks_cancel* cancel) {
     task.scratch = workspace_.scratch[static_cast<size_t>(worker)].get();
     task.cancel = staged ? cancel : nullptr;
     const int32_t status = kernels_.covariance(task);
-    if (status != QKS_OK) worst = status;
+    if (status != QKS_OK) {
+      worst = status;
+    }
   });
-  if (worst == QKS_E_ABORTED) fail(QKS_E_ABORTED, "the operation was aborted");
-  if (worst == QKS_E_NON_FINITE) reportNonFinite(b);
+  if (worst == QKS_E_ABORTED) {
+    fail(QKS_E_ABORTED, "the operation was aborted");
+  }
+  if (worst == QKS_E_NON_FINITE) {
+    reportNonFinite(b);
+  }
 
   // Parts in order, entry by entry, whoever does it.
   constexpr int64_t kSlices = 4;
-  if (staged)
+  if (staged) {
     pool_.run(spec_.threads, heads * kSlices, [&](int64_t i, int) {
       const int64_t h = i / kSlices, slice = i % kSlices;
       const int64_t first = block_ * slice / kSlices, last = block_ * (slice + 1) / kSlices;
       for (int64_t c = 0; c < contrasts; c++) {
         double* to = at(sums_.get<double>(), c, h).side[0].q;
         for (size_t p = 0; p < parts.size(); p++) {
-          if (!touches(parts[p], c)) continue;
+          if (!touches(parts[p], c)) {
+            continue;
+          }
           const double* from = at(base, c, h, static_cast<int64_t>(p)).side[0].q;
-          for (int64_t e = first; e < last; e++) to[e] += from[e];
+          for (int64_t e = first; e < last; e++) {
+            to[e] += from[e];
+          }
         }
       }
     });
+  }
   for (size_t c = 0; c < static_cast<size_t>(contrasts); c++) {
     terms_[c] += batch.terms[c];
     skipped_[c] += batch.skipped[c];
-    for (int s = 0; s < 2; s++) weight_[s][c] += batch.weight[s][c];
+    for (int s = 0; s < 2; s++) {
+      weight_[s][c] += batch.weight[s][c];
+    }
   }
 }
 
@@ -237,14 +300,22 @@ void Covariance::merge(const qks_moments& in) {
   for (int64_t c = 0; c < spec_.contrasts; c++) {
     terms_[static_cast<size_t>(c)] += in.terms[c];
     skipped_[static_cast<size_t>(c)] += in.skipped[c];
-    for (int s = 0; s < 2; s++) weight_[s][static_cast<size_t>(c)] += in.side[s].weight[c];
+    for (int s = 0; s < 2; s++) {
+      weight_[s][static_cast<size_t>(c)] += in.side[s].weight[c];
+    }
     for (int64_t h = 0; h < heads; h++) {
       const HeadSums to = at(sums_.get<double>(), c, h);
       const int64_t from = c * heads + h;
       for (int s = 0; s < 2; s++) {
-        for (int64_t i = 0; i < d; i++) to.side[s].q[i] += in.side[s].q[from * d + i];
-        for (int64_t i = 0; i < d; i++) to.side[s].k[i] += in.side[s].k[from * d + i];
-        for (int64_t i = 0; i < d * d; i++) to.side[s].qk[i] += in.side[s].qk[from * d * d + i];
+        for (int64_t i = 0; i < d; i++) {
+          to.side[s].q[i] += in.side[s].q[from * d + i];
+        }
+        for (int64_t i = 0; i < d; i++) {
+          to.side[s].k[i] += in.side[s].k[from * d + i];
+        }
+        for (int64_t i = 0; i < d * d; i++) {
+          to.side[s].qk[i] += in.side[s].qk[from * d * d + i];
+        }
       }
     }
   }
@@ -256,7 +327,9 @@ void Covariance::read(const int32_t* wanted, int32_t count, const qks_moments& o
   for (int64_t c = 0; c < spec_.contrasts; c++) {
     out.terms[c] = terms_[static_cast<size_t>(c)];
     out.skipped[c] = skipped_[static_cast<size_t>(c)];
-    for (int s = 0; s < 2; s++) out.side[s].weight[c] = weight_[s][static_cast<size_t>(c)];
+    for (int s = 0; s < 2; s++) {
+      out.side[s].weight[c] = weight_[s][static_cast<size_t>(c)];
+    }
     for (int32_t i = 0; i < count; i++) {
       const HeadSums from = at(sums_.get<double>(), c, wanted[i]);
       const int64_t to = c * count + i;

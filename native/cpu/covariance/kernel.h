@@ -53,7 +53,9 @@ static int32_t covarianceHeads(const CovarianceTask& task) {
     qHead[h] = (task.head + h) * b.q.headStride;
     kHead[h] = (task.head + h) / b.groupSize * b.k.headStride;
   }
-  for (int i = 0; i < l.rowLength; i++) tiles[0].row[i] = 0.0f;
+  for (int i = 0; i < l.rowLength; i++) {
+    tiles[0].row[i] = 0.0f;
+  }
 
   const qks_cancel* cancel = task.cancel;
   const int64_t ahead = termsAhead(b);
@@ -63,7 +65,9 @@ static int32_t covarianceHeads(const CovarianceTask& task) {
     auto flush = [&] {
       for (int h = 0; h < heads; h++) {
         const int32_t status = flushTile(tiles[h], task.sums[h * b.contrasts + c]);
-        if (status != QKS_OK) return status;
+        if (status != QKS_OK) {
+          return status;
+        }
       }
       return static_cast<int32_t>(QKS_OK);
     };
@@ -74,7 +78,9 @@ static int32_t covarianceHeads(const CovarianceTask& task) {
     auto prefetch = [&](int64_t count) {
       for (; count > 0 && nextTerm < terms.to; count--) {
         prefetchTerm(b, b.order[nextTerm], qHead[nextHead], kHead[nextHead]);
-        if (++nextHead < heads) continue;
+        if (++nextHead < heads) {
+          continue;
+        }
         nextHead = 0;
         nextTerm++;
       }
@@ -85,20 +91,33 @@ static int32_t covarianceHeads(const CovarianceTask& task) {
         prefetch(1);
         pushTerm(tiles[h], b.order[i], qHead[h], kHead[h]);
       }
-      if (tiles[0].count < kTile) continue;
-      if ((status = flush()) != QKS_OK) return status;
-      if (cancel && cancel->poll && cancel->poll(cancel->user)) return QKS_E_ABORTED;
+      if (tiles[0].count < kTile) {
+        continue;
+      }
+      if ((status = flush()) != QKS_OK) {
+        return status;
+      }
+      if (cancel && cancel->poll && cancel->poll(cancel->user)) {
+        return QKS_E_ABORTED;
+      }
     }
-    if (labelled.from < labelled.to && (status = flush()) != QKS_OK) return status;
+    if (labelled.from < labelled.to && (status = flush()) != QKS_OK) {
+      return status;
+    }
     double* sums = reinterpret_cast<double*>(scratch + l.sums);
-    for (int h = 0; h < heads; h++)
+    for (int h = 0; h < heads; h++) {
       for (int64_t r = b.runStart[c]; r < b.runStart[c + 1]; r++) {
         const LabelRun& run = b.runs[r];
         const Span own = {labelled.from - run.firstTerm, labelled.to - run.firstTerm};
         const HeadSums& out = task.sums[h * b.contrasts + c];
-        if ((status = pushRun(tiles[h], run, own, sums, qHead[h], kHead[h], out, cancel)) != QKS_OK) return status;
+        if ((status = pushRun(tiles[h], run, own, sums, qHead[h], kHead[h], out, cancel)) != QKS_OK) {
+          return status;
+        }
       }
-    if ((status = flush()) != QKS_OK) return status;
+    }
+    if ((status = flush()) != QKS_OK) {
+      return status;
+    }
   }
   return QKS_OK;
 }

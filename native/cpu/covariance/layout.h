@@ -47,8 +47,11 @@ static CovarianceLayout covarianceLayout(const PreparedBatch& b, int heads) {
   l.acc = at;
   at = alignUp(at + l.rowLength * sizeof(double));
   int64_t labels = 0;
-  for (int64_t r = 0; r < b.runStart[b.contrasts]; r++)
-    if (b.runs[r].labels > labels) labels = b.runs[r].labels;
+  for (int64_t r = 0; r < b.runStart[b.contrasts]; r++) {
+    if (b.runs[r].labels > labels) {
+      labels = b.runs[r].labels;
+    }
+  }
   l.sums = at;  // one row per label, and the total
   at = alignUp(at + static_cast<size_t>(labels + 1) * l.rowLength * sizeof(double));
   l.bytes = at;

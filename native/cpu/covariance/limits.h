@@ -1,5 +1,5 @@
-// How much memory a batch may take beside the master sums. lib/backend/moments.ts has the same numbers, to say before the
-// first batch what accumulating will take.
+// How much memory a batch may take beside the master sums. TypeScript has the same numbers (CPU_MEMORY of
+// lib/backend/addon-types.ts), to say before the first batch what accumulating will take.
 #pragma once
 
 #include <cstdint>

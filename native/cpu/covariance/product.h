@@ -1,6 +1,7 @@
 // Sums over the terms of one pair of panels: products of queries and keys, sums of queries, sums of keys.
 //
-// A block of MR x 2W sums stays in registers over the whole tile: one broadcast and two multiply-adds per query element.
+// A block of MR x 2W sums stays in registers over the whole tile: one broadcast and two multiply-adds per query
+// element.
 #pragma once
 
 #include "cpu/covariance/task.h"
@@ -13,42 +14,58 @@ namespace {
 // A function of its own: inlined into its caller, its sums spill.
 template <int NV>
 static QKS_NOINLINE void productBlock(const float* a, const float* b, int count, double scale, double* c, int64_t ldc,
-                                int rows, int cols) {
+                                      int rows, int cols) {
   VF sum[MR][NV];
-  for (int i = 0; i < MR; i++)
-    for (int n = 0; n < NV; n++) sum[i][n] = fset(0.0f);
+  for (int i = 0; i < MR; i++) {
+    for (int n = 0; n < NV; n++) {
+      sum[i][n] = fset(0.0f);
+    }
+  }
   for (int t = 0; t < count; t++) {
     VF right[NV];
-    for (int n = 0; n < NV; n++) right[n] = fload(b + n * W);
+    for (int n = 0; n < NV; n++) {
+      right[n] = fload(b + n * W);
+    }
     for (int i = 0; i < MR; i++) {
       const VF left = fset(a[i]);
-      for (int n = 0; n < NV; n++) sum[i][n] = fmadd(left, right[n], sum[i][n]);
+      for (int n = 0; n < NV; n++) {
+        sum[i][n] = fmadd(left, right[n], sum[i][n]);
+      }
     }
     a += MR;
     b += NV * W;
   }
   if (rows >= MR && cols >= NV * W) {
     const VD factor = dset(scale);
-    for (int i = 0; i < MR; i++)
+    for (int i = 0; i < MR; i++) {
       for (int n = 0; n < NV; n++) {
         double* to = c + i * ldc + n * W;
         dstore(to, dmadd(widenLow(sum[i][n]), factor, dload(to)));
         dstore(to + W / 2, dmadd(widenHigh(sum[i][n]), factor, dload(to + W / 2)));
       }
+    }
     return;
   }
   float edge[MR][NV * W];
-  for (int i = 0; i < MR; i++)
-    for (int n = 0; n < NV; n++) fstore(edge[i] + n * W, sum[i][n]);
-  for (int i = 0; i < MR && i < rows; i++)
-    for (int j = 0; j < NV * W && j < cols; j++) c[i * ldc + j] += static_cast<double>(edge[i][j]) * scale;
+  for (int i = 0; i < MR; i++) {
+    for (int n = 0; n < NV; n++) {
+      fstore(edge[i] + n * W, sum[i][n]);
+    }
+  }
+  for (int i = 0; i < MR && i < rows; i++) {
+    for (int j = 0; j < NV * W && j < cols; j++) {
+      c[i * ldc + j] += static_cast<double>(edge[i][j]) * scale;
+    }
+  }
 }
 
 // out[i] += scale * lanes[j] over all j = i mod period, i < valid
 static inline void foldLanes(const float* lanes, int count, int period, double scale, double* out, int valid) {
   for (int i = 0; i < period && i < valid; i++) {
     double sum = 0;
-    for (int j = i; j < count; j += period) sum += static_cast<double>(lanes[j]);
+    for (int j = i; j < count; j += period) {
+      sum += static_cast<double>(lanes[j]);
+    }
     out[i] += scale * sum;
   }
 }
@@ -57,18 +74,31 @@ static inline void foldLanes(const float* lanes, int count, int period, double s
 template <int NV>
 static QKS_NOINLINE void sumOfKeys(const float* panel, int count, double scale, double* out, int valid) {
   VF sum[4][NV];
-  for (int c = 0; c < 4; c++)
-    for (int n = 0; n < NV; n++) sum[c][n] = fset(0.0f);
+  for (int c = 0; c < 4; c++) {
+    for (int n = 0; n < NV; n++) {
+      sum[c][n] = fset(0.0f);
+    }
+  }
   const VF one = fset(1.0f);
   int t = 0;
-  for (; t + 4 <= count; t += 4)
-    for (int c = 0; c < 4; c++)
-      for (int n = 0; n < NV; n++) sum[c][n] = fmadd(one, fload(panel + ((t + c) * NV + n) * W), sum[c][n]);
-  for (; t < count; t++)
-    for (int n = 0; n < NV; n++) sum[0][n] = fmadd(one, fload(panel + (t * NV + n) * W), sum[0][n]);
+  for (; t + 4 <= count; t += 4) {
+    for (int c = 0; c < 4; c++) {
+      for (int n = 0; n < NV; n++) {
+        sum[c][n] = fmadd(one, fload(panel + ((t + c) * NV + n) * W), sum[c][n]);
+      }
+    }
+  }
+  for (; t < count; t++) {
+    for (int n = 0; n < NV; n++) {
+      sum[0][n] = fmadd(one, fload(panel + (t * NV + n) * W), sum[0][n]);
+    }
+  }
   float lanes[4 * NV * W];
-  for (int c = 0; c < 4; c++)
-    for (int n = 0; n < NV; n++) fstore(lanes + (c * NV + n) * W, sum[c][n]);
+  for (int c = 0; c < 4; c++) {
+    for (int n = 0; n < NV; n++) {
+      fstore(lanes + (c * NV + n) * W, sum[c][n]);
+    }
+  }
   foldLanes(lanes, 4 * NV * W, NV * W, scale, out, valid);
 }
 
@@ -87,17 +117,25 @@ static QKS_NOINLINE void sumOfQueries(const float* panel, const float* wide, int
                                       int valid) {
   constexpr int P = kQueryPeriod;
   VF sum[4][P];
-  for (int c = 0; c < 4; c++)
-    for (int n = 0; n < P; n++) sum[c][n] = fset(0.0f);
-  for (int i = 0; i < count * MR; i += kQueryStep)
-    for (int c = 0; c < 4; c++)
+  for (int c = 0; c < 4; c++) {
+    for (int n = 0; n < P; n++) {
+      sum[c][n] = fset(0.0f);
+    }
+  }
+  for (int i = 0; i < count * MR; i += kQueryStep) {
+    for (int c = 0; c < 4; c++) {
       for (int n = 0; n < P; n++) {
         const int at = i + (c * P + n) * W;
         sum[c][n] = fmadd(fload(wide + at), fload(panel + at), sum[c][n]);
       }
+    }
+  }
   float lanes[4 * P * W];
-  for (int c = 0; c < 4; c++)
-    for (int n = 0; n < P; n++) fstore(lanes + (c * P + n) * W, sum[c][n]);
+  for (int c = 0; c < 4; c++) {
+    for (int n = 0; n < P; n++) {
+      fstore(lanes + (c * P + n) * W, sum[c][n]);
+    }
+  }
   foldLanes(lanes, 4 * P * W, MR, scale, out, valid);
 }
 

@@ -30,7 +30,9 @@ struct Element<QKS_BF16> {
 };
 
 static inline int64_t rowOffset(const RowView& v, int64_t r) {
-  if (v.linear) return r * v.posStride;
+  if (v.linear) {
+    return r * v.posStride;
+  }
   return r / v.pos * v.batchStride + r % v.pos * v.posStride;
 }
 
@@ -38,10 +40,14 @@ static inline int64_t rowOffset(const RowView& v, int64_t r) {
 // it are deleted.
 QKS_INLINE void prefetchRow(const RowView& v, int64_t offset, int d) {
 #if defined(__GNUC__) || defined(__clang__)
-  if (v.dimStride != 1) return;
+  if (v.dimStride != 1) {
+    return;
+  }
   const size_t size = v.dtype == QKS_F32 ? 4 : 2;
   const char* p = static_cast<const char*>(v.data) + static_cast<size_t>(offset) * size;
-  for (size_t i = 0; i < static_cast<size_t>(d) * size; i += 64) __builtin_prefetch(p + i, 0, 3);
+  for (size_t i = 0; i < static_cast<size_t>(d) * size; i += 64) {
+    __builtin_prefetch(p + i, 0, 3);
+  }
 #else
   (void)v, (void)offset, (void)d;
 #endif
@@ -52,20 +58,27 @@ static inline void loadRowAs(const RowView& v, int64_t offset, int d, float* row
   const typename Element<DT>::type* p = static_cast<const typename Element<DT>::type*>(v.data) + offset;
   int i = 0;
   if (v.dimStride == 1) {
-    for (; i + W <= d; i += W) fstore(row + i, Element<DT>::many(p + i));
-    for (; i < d; i++) row[i] = Element<DT>::one(p + i);
+    for (; i + W <= d; i += W) {
+      fstore(row + i, Element<DT>::many(p + i));
+    }
+    for (; i < d; i++) {
+      row[i] = Element<DT>::one(p + i);
+    }
   } else {
-    for (; i < d; i++) row[i] = Element<DT>::one(p + i * v.dimStride);
+    for (; i < d; i++) {
+      row[i] = Element<DT>::one(p + i * v.dimStride);
+    }
   }
 }
 
 static void loadRow(const RowView& v, int64_t offset, int d, float* row) {
-  if (v.dtype == QKS_F32)
+  if (v.dtype == QKS_F32) {
     loadRowAs<QKS_F32>(v, offset, d, row);
-  else if (v.dtype == QKS_F16)
+  } else if (v.dtype == QKS_F16) {
     loadRowAs<QKS_F16>(v, offset, d, row);
-  else
+  } else {
     loadRowAs<QKS_BF16>(v, offset, d, row);
+  }
 }
 
 template <int DT>

@@ -1,5 +1,5 @@
-// The tile: up to kTile terms of one head, as panels. MR query columns (or 2W key columns) of all terms lie together, so
-// that the product reads both operands front to back.
+// The tile: up to kTile terms of one head, as panels. MR query columns (or 2W key columns) of all terms lie together,
+// so that the product reads both operands front to back.
 #pragma once
 
 #include "cpu/covariance/layout.h"
@@ -31,10 +31,14 @@ static inline float* keyAt(const CovarianceTile& t, int side, int i) {
 static inline void packQuery(CovarianceTile& t, int side, const float* row) {
   const CovarianceLayout& l = *t.layout;
   VF most = t.qMost[side];
-  for (int i = 0; i < l.d; i += W) most = fmost(most, fload(row + i));
+  for (int i = 0; i < l.d; i += W) {
+    most = fmost(most, fload(row + i));
+  }
   t.qMost[side] = most;
   float* to = t.q[side] + static_cast<size_t>(t.count) * MR;
-  for (int p = 0; p < l.qPanels; p++) memcpy(to + p * l.qStride, row + p * MR, MR * sizeof(float));
+  for (int p = 0; p < l.qPanels; p++) {
+    memcpy(to + p * l.qStride, row + p * MR, MR * sizeof(float));
+  }
 }
 
 // The tile's next key from a row that is zero from d to the end of its last vector.
@@ -83,7 +87,9 @@ static void unshare(CovarianceTile& t) {
 static void clearTile(CovarianceTile& t) {
   t.count = 0;
   t.shared = true;
-  for (int s = 0; s < 2; s++) t.qMost[s] = t.kMost[s] = fset(0.0f);
+  for (int s = 0; s < 2; s++) {
+    t.qMost[s] = t.kMost[s] = fset(0.0f);
+  }
 }
 
 }  // namespace

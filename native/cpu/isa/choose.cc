@@ -24,7 +24,9 @@ bool hasAvx2() {
 #elif defined(_MSC_VER) && !defined(__clang__)
   int r[4];
   __cpuid(r, 1);
-  if (!(r[2] & (1 << 27)) || (_xgetbv(0) & 6) != 6) return false;
+  if (!(r[2] & (1 << 27)) || (_xgetbv(0) & 6) != 6) {
+    return false;
+  }
   bool fma = (r[2] & (1 << 12)) != 0, f16c = (r[2] & (1 << 29)) != 0;
   __cpuidex(r, 7, 0);
   return fma && f16c && (r[1] & (1 << 5)) != 0;
@@ -37,7 +39,9 @@ bool hasAvx512() {
 #if !defined(QKS_X86)
   return false;
 #elif defined(_MSC_VER) && !defined(__clang__)
-  if (!hasAvx2() || (_xgetbv(0) & 0xe6) != 0xe6) return false;
+  if (!hasAvx2() || (_xgetbv(0) & 0xe6) != 0xe6) {
+    return false;
+  }
   int r[4];
   __cpuidex(r, 7, 0);
   const int wanted = (1 << 16) | (1 << 17) | (1 << 30) | (1 << 31);  // F, DQ, BW, VL
@@ -78,14 +82,20 @@ const Kernels* chooseKernels(const std::string& name, std::string& reason) {
   const Choice* all = choices(count);
   for (int i = 0; i < count; i++) {
     if (name.empty()) {
-      if (all[i].runs()) return all[i].kernels;
+      if (all[i].runs()) {
+        return all[i].kernels;
+      }
     } else if (name == all[i].kernels->name) {
-      if (all[i].runs()) return all[i].kernels;
+      if (all[i].runs()) {
+        return all[i].kernels;
+      }
       break;
     }
   }
   for (const char* known : {"baseline", "avx2", "avx512", "neon"}) {
-    if (name != known) continue;
+    if (name != known) {
+      continue;
+    }
     reason = "this processor does not have the instruction set '" + name + "'; it has: " + availableKernels();
     return nullptr;
   }
@@ -99,8 +109,12 @@ const char* availableKernels() {
     int count = 0;
     const Choice* all = choices(count);
     for (int i = count - 1; i >= 0; i--) {
-      if (!all[i].runs()) continue;
-      if (!text.empty()) text += ",";
+      if (!all[i].runs()) {
+        continue;
+      }
+      if (!text.empty()) {
+        text += ",";
+      }
       text += all[i].kernels->name;
     }
     return text;

@@ -12,7 +12,9 @@ class Arena {
  public:
   double* take(size_t doubles) {
     const size_t bytes = (doubles * sizeof(double) + 63) & ~static_cast<size_t>(63);
-    if (bytes > left_) add(bytes > Pages::kSize ? bytes : Pages::kSize);
+    if (bytes > left_) {
+      add(bytes > Pages::kSize ? bytes : Pages::kSize);
+    }
     char* given = next_;
     next_ += bytes;
     left_ -= bytes;
@@ -22,7 +24,9 @@ class Arena {
  private:
   void add(size_t bytes) {
     Pages block(bytes);
-    if (!block.get()) throw std::bad_alloc();
+    if (!block.get()) {
+      throw std::bad_alloc();
+    }
     next_ = block.get();
     left_ = bytes;
     blocks_.push_back(std::move(block));

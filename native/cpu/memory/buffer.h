@@ -14,10 +14,14 @@ class Buffer {
  public:
   // At least `bytes`; what was in it is lost when it grows. Zeroed on growth when `zero`.
   void reserve(size_t bytes, bool zero = false) {
-    if (bytes <= bytes_) return;
+    if (bytes <= bytes_) {
+      return;
+    }
     release();
     pages_ = Pages(bytes, zero);
-    if (!pages_.get()) throw std::bad_alloc();
+    if (!pages_.get()) {
+      throw std::bad_alloc();
+    }
     bytes_ = bytes;
   }
 

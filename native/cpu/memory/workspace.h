@@ -19,10 +19,17 @@ struct Workspace {
   // Called when a call is over: what one large batch needed is not held for good.
   void settle() {
     constexpr size_t kKept = size_t{32} << 20;
-    if (staged.bytes() > kKept) staged.release();
-    for (Buffer& buffer : scratch)
-      if (buffer.bytes() > kKept) buffer.release();
-    if (batch.bytes() > kKept) batch = Batch();
+    if (staged.bytes() > kKept) {
+      staged.release();
+    }
+    for (Buffer& buffer : scratch) {
+      if (buffer.bytes() > kKept) {
+        buffer.release();
+      }
+    }
+    if (batch.bytes() > kKept) {
+      batch = Batch();
+    }
   }
 };
 

@@ -23,12 +23,16 @@ void decompose(const qks_svd_request& r, const Kernels& kernels, Pool& pool, Wor
   const int used = pool.used(r.threads, r.n);
   out.arenas.resize(static_cast<size_t>(used));
   const size_t bytes = kernels.svdScratch(static_cast<int32_t>(r.rows), static_cast<int32_t>(r.cols));
-  for (int i = 0; i < used; i++) workspace.scratch[static_cast<size_t>(i)].reserve(bytes);
+  for (int i = 0; i < used; i++) {
+    workspace.scratch[static_cast<size_t>(i)].reserve(bytes);
+  }
 
   std::atomic<int32_t> status{QKS_OK};
   std::atomic<int64_t> badMatrix{std::numeric_limits<int64_t>::max()};
   pool.run(r.threads, r.n, [&](int64_t i, int worker) {
-    if (status == QKS_E_ABORTED || status == QKS_E_OUT_OF_MEMORY) return;
+    if (status == QKS_E_ABORTED || status == QKS_E_OUT_OF_MEMORY) {
+      return;
+    }
     if (cancelled(cancel)) {
       status = QKS_E_ABORTED;
       return;
@@ -70,11 +74,18 @@ void decompose(const qks_svd_request& r, const Kernels& kernels, Pool& pool, Wor
     summary.error_bound[i] = t.errorBound;
     summary.converged[i] = t.converged;
   });
-  if (status == QKS_E_ABORTED) fail(QKS_E_ABORTED, "the operation was aborted");
-  if (status == QKS_E_OUT_OF_MEMORY) throw std::bad_alloc();
-  if (badMatrix != std::numeric_limits<int64_t>::max())
+  if (status == QKS_E_ABORTED) {
+    fail(QKS_E_ABORTED, "the operation was aborted");
+  }
+  if (status == QKS_E_OUT_OF_MEMORY) {
+    throw std::bad_alloc();
+  }
+  if (badMatrix != std::numeric_limits<int64_t>::max()) {
     fail(QKS_E_NON_FINITE, "matrix " + std::to_string(badMatrix.load()) + " has an entry that is not finite");
-  for (int32_t rank : out.ranks) out.maxRank = std::max(out.maxRank, rank);
+  }
+  for (int32_t rank : out.ranks) {
+    out.maxRank = std::max(out.maxRank, rank);
+  }
   summary.max_rank = out.maxRank;
 }
 
@@ -85,11 +96,19 @@ void readDecomposition(const Decomposition& from, Pool& pool, double* u, double*
     const double* ut = from.vectors[static_cast<size_t>(i)];
     const double* values = ut + rank * rows;
     const double* vt = values + rank;
-    for (int64_t a = 0; a < rows; a++)
-      for (int64_t c = 0; c < r; c++) u[(i * rows + a) * r + c] = c < rank ? ut[c * rows + a] : 0.0;
-    for (int64_t c = 0; c < r; c++) s[i * r + c] = c < rank ? values[c] : 0.0;
-    for (int64_t a = 0; a < cols; a++)
-      for (int64_t c = 0; c < r; c++) v[(i * cols + a) * r + c] = c < rank ? vt[c * cols + a] : 0.0;
+    for (int64_t a = 0; a < rows; a++) {
+      for (int64_t c = 0; c < r; c++) {
+        u[(i * rows + a) * r + c] = c < rank ? ut[c * rows + a] : 0.0;
+      }
+    }
+    for (int64_t c = 0; c < r; c++) {
+      s[i * r + c] = c < rank ? values[c] : 0.0;
+    }
+    for (int64_t a = 0; a < cols; a++) {
+      for (int64_t c = 0; c < r; c++) {
+        v[(i * cols + a) * r + c] = c < rank ? vt[c * cols + a] : 0.0;
+      }
+    }
   });
 }
 

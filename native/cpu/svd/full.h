@@ -56,7 +56,9 @@ static FullWork carveFull(double* p, int m, int n) {
 static inline double reflector(double* v, int stepDown, double tail2, double* tau) {
   const double alpha = v[0];
   if (tail2 < 1e-280) {
-    for (int i = 1; i < stepDown; i++) v[i] = 0;
+    for (int i = 1; i < stepDown; i++) {
+      v[i] = 0;
+    }
     v[0] = 1;
     *tau = 0;
     return alpha;
@@ -64,7 +66,9 @@ static inline double reflector(double* v, int stepDown, double tail2, double* ta
   const double norm = sqrt(alpha * alpha + tail2);
   const double beta = alpha >= 0 ? -norm : norm;
   const double scale = 1.0 / (alpha - beta);
-  for (int i = 1; i < stepDown; i++) v[i] *= scale;
+  for (int i = 1; i < stepDown; i++) {
+    v[i] *= scale;
+  }
   v[0] = 1;
   *tau = (beta - alpha) / beta;
   return beta;
@@ -76,14 +80,20 @@ static void bidiagonalise(const FullWork& f, int m, int n) {
     double* v = f.left + static_cast<size_t>(k) * ldm;
     memset(v, 0, static_cast<size_t>(ldm) * sizeof(double));
     double tail = 0;
-    for (int i = k; i < m; i++) v[i] = f.a[static_cast<size_t>(i) * ldn + k];
-    for (int i = k + 1; i < m; i++) tail += v[i] * v[i];
+    for (int i = k; i < m; i++) {
+      v[i] = f.a[static_cast<size_t>(i) * ldn + k];
+    }
+    for (int i = k + 1; i < m; i++) {
+      tail += v[i] * v[i];
+    }
     f.d[k] = reflector(v + k, m - k, tail, &f.tauLeft[k]);
     double* u = f.right + static_cast<size_t>(k) * ldn;
     memset(u, 0, static_cast<size_t>(ldn) * sizeof(double));
     f.tauRight[k] = 0;
     f.e[k] = 0;
-    if (k == n - 1) continue;
+    if (k == n - 1) {
+      continue;
+    }
 
     // Columns before `from` hold what is no longer read; those up to k are masked by zeros in u only, so
     // the left reflection may change them.
@@ -91,14 +101,22 @@ static void bidiagonalise(const FullWork& f, int m, int n) {
     double* row = f.a + static_cast<size_t>(k) * ldn;
     if (f.tauLeft[k] != 0) {
       vectorTimesRows(v + k, row + from, ldn, m - k, f.w + from, width);
-      for (int j = from; j < ldn; j++) f.w[j] *= f.tauLeft[k];
-      for (int j = from; j < ldn; j++) row[j] -= f.w[j];
+      for (int j = from; j < ldn; j++) {
+        f.w[j] *= f.tauLeft[k];
+      }
+      for (int j = from; j < ldn; j++) {
+        row[j] -= f.w[j];
+      }
     } else {
       memset(f.w + from, 0, static_cast<size_t>(width) * sizeof(double));
     }
     tail = 0;
-    for (int j = k + 1; j < n; j++) u[j] = row[j];
-    for (int j = k + 2; j < n; j++) tail += u[j] * u[j];
+    for (int j = k + 1; j < n; j++) {
+      u[j] = row[j];
+    }
+    for (int j = k + 2; j < n; j++) {
+      tail += u[j] * u[j];
+    }
     f.e[k] = reflector(u + k + 1, n - k - 1, tail, &f.tauRight[k]);
     for (int i = k + 1; i < m; i++) {
       double* y = f.a + static_cast<size_t>(i) * ldn + from;
@@ -112,12 +130,18 @@ static void bidiagonalise(const FullWork& f, int m, int n) {
 template <int R>
 static inline void reflectRows(double* rows, int ld, const double* v, double tau, int n) {
   VD sum[R];
-  for (int r = 0; r < R; r++) sum[r] = dset(0.0);
+  for (int r = 0; r < R; r++) {
+    sum[r] = dset(0.0);
+  }
   for (int i = 0; i < n; i += D) {
     const VD x = dload(v + i);
-    for (int r = 0; r < R; r++) sum[r] = dmadd(dload(rows + static_cast<size_t>(r) * ld + i), x, sum[r]);
+    for (int r = 0; r < R; r++) {
+      sum[r] = dmadd(dload(rows + static_cast<size_t>(r) * ld + i), x, sum[r]);
+    }
   }
-  for (int r = 0; r < R; r++) sum[r] = dset(-tau * dsum(sum[r]));
+  for (int r = 0; r < R; r++) {
+    sum[r] = dset(-tau * dsum(sum[r]));
+  }
   for (int i = 0; i < n; i += D) {
     const VD x = dload(v + i);
     for (int r = 0; r < R; r++) {
@@ -132,20 +156,25 @@ static inline void reflectRows(double* rows, int ld, const double* v, double tau
 static void accumulateReflections(const double* reflectors, const double* tau, int n, int ld, int shift,
                                   double* out) {
   memset(out, 0, static_cast<size_t>(n) * ld * sizeof(double));
-  for (int j = 0; j < n; j++) out[static_cast<size_t>(j) * ld + j] = 1;
+  for (int j = 0; j < n; j++) {
+    out[static_cast<size_t>(j) * ld + j] = 1;
+  }
   for (int j = 0; j < n; j += 4) {
     double* rows = out + static_cast<size_t>(j) * ld;
     const int count = smaller(4, n - j);
     for (int k = j + count - 1 - shift; k >= 0; k--) {
-      if (tau[k] == 0) continue;
+      if (tau[k] == 0) {
+        continue;
+      }
       const int from = (k + shift) / D * D, first = k + shift > j ? k + shift - j : 0;
       const double* v = reflectors + static_cast<size_t>(k) * ld + from;
       if (first == 0 && count == 4) {
         reflectRows<4>(rows + from, ld, v, tau[k], ld - from);
         continue;
       }
-      for (int r = first; r < count; r++)
+      for (int r = first; r < count; r++) {
         reflectRows<1>(rows + static_cast<size_t>(r) * ld + from, ld, v, tau[k], ld - from);
+      }
     }
   }
 }
@@ -180,8 +209,12 @@ static bool diagonalise(const FullWork& f, int m, int n) {
   const double eps = 2.220446049250313e-16;
   double norm = 0;
   for (int i = 0; i < n; i++) {
-    if (fabs(s[i]) > norm) norm = fabs(s[i]);
-    if (fabs(e[i]) > norm) norm = fabs(e[i]);
+    if (fabs(s[i]) > norm) {
+      norm = fabs(s[i]);
+    }
+    if (fabs(e[i]) > norm) {
+      norm = fabs(e[i]);
+    }
   }
   const double tiny = 0.25 * eps * norm;
   int p = n, iterations = 0;
@@ -189,26 +222,30 @@ static bool diagonalise(const FullWork& f, int m, int n) {
   while (p > 0) {
     // e[k] is the last negligible one above the block that ends at p - 1.
     int k = p - 2;
-    for (; k >= 0; k--)
+    for (; k >= 0; k--) {
       if (fabs(e[k]) <= tiny + eps * (fabs(s[k]) + fabs(s[k + 1]))) {
         e[k] = 0;
         break;
       }
+    }
     if (k == p - 2) {
       if (s[p - 1] < 0) {
         s[p - 1] = -s[p - 1];
-        for (int i = 0; i < ldn; i++) v(p - 1)[i] = -v(p - 1)[i];
+        for (int i = 0; i < ldn; i++) {
+          v(p - 1)[i] = -v(p - 1)[i];
+        }
       }
       p--;
       iterations = 0;
       continue;
     }
     int zero = p - 1;
-    for (; zero > k; zero--)
+    for (; zero > k; zero--) {
       if (fabs(s[zero]) <= tiny) {
         s[zero] = 0;
         break;
       }
+    }
     if (zero == p - 1) {
       // Zero at the end of the diagonal: chase e[p-2] up and out.
       double g = e[p - 2];
@@ -247,15 +284,20 @@ static bool diagonalise(const FullWork& f, int m, int n) {
     k++;
     double scale = fabs(s[p - 1]);
     const double candidates[] = {fabs(s[p - 2]), fabs(e[p - 2]), fabs(s[k]), fabs(e[k])};
-    for (double candidate : candidates)
-      if (candidate > scale) scale = candidate;
+    for (double candidate : candidates) {
+      if (candidate > scale) {
+        scale = candidate;
+      }
+    }
     const double sp = s[p - 1] / scale, spm1 = s[p - 2] / scale, epm1 = e[p - 2] / scale;
     const double sk = s[k] / scale, ek = e[k] / scale;
     const double b = ((spm1 + sp) * (spm1 - sp) + epm1 * epm1) / 2.0, c2 = (sp * epm1) * (sp * epm1);
     double shift = 0;
     if (b != 0 || c2 != 0) {
       shift = sqrt(b * b + c2);
-      if (b < 0) shift = -shift;
+      if (b < 0) {
+        shift = -shift;
+      }
       shift = c2 / (b + shift);
     }
     double x = (sk + sp) * (sk - sp) + shift, y = sk * ek;
@@ -263,7 +305,9 @@ static bool diagonalise(const FullWork& f, int m, int n) {
     for (int j = k; j < p - 1; j++, count++) {
       double c, sn;
       double r = givens(x, y, &c, &sn);
-      if (j != k) e[j - 1] = r;
+      if (j != k) {
+        e[j - 1] = r;
+      }
       x = c * s[j] + sn * e[j];
       e[j] = c * e[j] - sn * s[j];
       y = sn * s[j + 1];
@@ -292,7 +336,9 @@ static bool diagonalise(const FullWork& f, int m, int n) {
 static void descending(const double* d, int n, int* order) {
   for (int i = 0; i < n; i++) {
     int at = i;
-    for (; at > 0 && d[order[at - 1]] < d[i]; at--) order[at] = order[at - 1];
+    for (; at > 0 && d[order[at - 1]] < d[i]; at--) {
+      order[at] = order[at - 1];
+    }
     order[at] = i;
   }
 }

@@ -50,7 +50,9 @@ static size_t svdScratch(int32_t rows, int32_t cols) { return svdLayout(rows, co
 static double largestOf(const float* x, size_t count) {
   VF most = fset(0.0f);
   size_t i = 0;
-  for (; i + W <= count; i += W) most = fmost(most, fload(x + i));
+  for (; i + W <= count; i += W) {
+    most = fmost(most, fload(x + i));
+  }
   uint32_t bits = largestBits(most);
   for (; i < count; i++) {
     const uint32_t own = floatToBits(x[i]) & 0x7fffffffu;
@@ -84,8 +86,12 @@ static double scaleRows(const float* x, int m, int n, double factor, double* to,
 
 static void narrowRows(const double* from, size_t count, float* to) {
   size_t i = 0;
-  for (; i + W <= count; i += W) fstore(to + i, narrow(dload(from + i), dload(from + i + D)));
-  for (; i < count; i++) to[i] = static_cast<float>(from[i]);
+  for (; i + W <= count; i += W) {
+    fstore(to + i, narrow(dload(from + i), dload(from + i + D)));
+  }
+  for (; i < count; i++) {
+    to[i] = static_cast<float>(from[i]);
+  }
 }
 
 static inline double matrixEntry(const SvdTask& t, size_t i) {
@@ -96,11 +102,17 @@ static inline double matrixEntry(const SvdTask& t, size_t i) {
 // Smallest r whose squares reach `energy` of all of them; s descends.
 static int rankByEnergy(const double* s, int n, double energy) {
   double total = 0, sum = 0;
-  for (int i = 0; i < n; i++) total += s[i] * s[i];
-  if (total == 0) return 0;
+  for (int i = 0; i < n; i++) {
+    total += s[i] * s[i];
+  }
+  if (total == 0) {
+    return 0;
+  }
   for (int i = 0; i < n; i++) {
     sum += s[i] * s[i];
-    if (sum >= energy * total) return i + 1;
+    if (sum >= energy * total) {
+      return i + 1;
+    }
   }
   return n;
 }
@@ -108,11 +120,20 @@ static int rankByEnergy(const double* s, int n, double energy) {
 // The entry of largest magnitude of u becomes positive, the first such entry on a tie.
 static void fixSign(double* u, int rows, double* v, int cols) {
   int at = 0;
-  for (int i = 1; i < rows; i++)
-    if (fabs(u[i]) > fabs(u[at])) at = i;
-  if (!(u[at] < 0)) return;
-  for (int i = 0; i < rows; i++) u[i] = -u[i];
-  for (int i = 0; i < cols; i++) v[i] = -v[i];
+  for (int i = 1; i < rows; i++) {
+    if (fabs(u[i]) > fabs(u[at])) {
+      at = i;
+    }
+  }
+  if (!(u[at] < 0)) {
+    return;
+  }
+  for (int i = 0; i < rows; i++) {
+    u[i] = -u[i];
+  }
+  for (int i = 0; i < cols; i++) {
+    v[i] = -v[i];
+  }
 }
 
 static int32_t svdMatrix(SvdTask& t) {
@@ -132,25 +153,38 @@ static int32_t svdMatrix(SvdTask& t) {
   bool finite = most <= 1.7976931348623157e308;
   for (size_t i = 0; !f32 && i < count; i++) {
     const double x = fabs(matrixEntry(t, i));
-    if (!(x <= 1.7976931348623157e308)) finite = false;
-    if (x > most) most = x;
+    if (!(x <= 1.7976931348623157e308)) {
+      finite = false;
+    }
+    if (x > most) {
+      most = x;
+    }
   }
-  if (!finite) return QKS_E_NON_FINITE;
+  if (!finite) {
+    return QKS_E_NON_FINITE;
+  }
   int exponent = 0;
-  if (most > 0) frexp(most, &exponent);
+  if (most > 0) {
+    frexp(most, &exponent);
+  }
 
   const FullWork f = carveFull(reinterpret_cast<double*>(scratch + l.full), m, n);
-  if (ldn != n) memset(f.a, 0, static_cast<size_t>(m) * ldn * sizeof(double));
+  if (ldn != n) {
+    memset(f.a, 0, static_cast<size_t>(m) * ldn * sizeof(double));
+  }
   double total = 0;
   // In two factors: 2^-exponent alone may overflow.
   const double half = ldexp(1.0, -exponent / 2), rest = ldexp(1.0, -exponent - -exponent / 2);
-  if (f32 && !flip) total = scaleRows(static_cast<const float*>(t.matrix), m, n, half * rest, f.a, ldn);
-  for (int i = 0; (!f32 || flip) && i < rows; i++)
+  if (f32 && !flip) {
+    total = scaleRows(static_cast<const float*>(t.matrix), m, n, half * rest, f.a, ldn);
+  }
+  for (int i = 0; (!f32 || flip) && i < rows; i++) {
     for (int j = 0; j < cols; j++) {
       const double x = matrixEntry(t, static_cast<size_t>(i) * cols + j) * half * rest;
       f.a[flip ? static_cast<size_t>(j) * ldn + i : static_cast<size_t>(i) * ldn + j] = x;
       total += x * x;
     }
+  }
 
   t.totalEnergy = ldexp(ldexp(total, exponent), exponent);
   const double eps = 2.220446049250313e-16, slack = 8 * eps * m;
@@ -165,22 +199,32 @@ static int32_t svdMatrix(SvdTask& t) {
   }
   if (found >= 0) {
     double kept = 0;
-    for (int i = 0; i < found; i++) kept += t.s[i] * t.s[i];
+    for (int i = 0; i < found; i++) {
+      kept += t.s[i] * t.s[i];
+    }
     // The difference of two sums that may agree in all digits; what they may hide is added.
     t.errorBound = sqrt((total > kept ? (total - kept) / total : 0.0) + 64 * eps) + slack;
     t.converged = 1;
   } else {
     t.converged = decomposeFull(f, m, n) ? 1 : 0;
     descending(f.d, n, order);
-    for (int i = 0; i < n; i++) t.s[i] = f.d[order[i]];
+    for (int i = 0; i < n; i++) {
+      t.s[i] = f.d[order[i]];
+    }
     found = n;
-    if (t.mode == QKS_SVD_RANK) found = smaller(t.rank, n);
+    if (t.mode == QKS_SVD_RANK) {
+      found = smaller(t.rank, n);
+    }
     if (t.mode == QKS_SVD_ENERGY) {
       found = rankByEnergy(t.s, n, t.energy);
-      if (t.maxRank > 0) found = smaller(found, t.maxRank);
+      if (t.maxRank > 0) {
+        found = smaller(found, t.maxRank);
+      }
     }
     double rest2 = 0;
-    for (int i = n - 1; i >= found; i--) rest2 += t.s[i] * t.s[i];
+    for (int i = n - 1; i >= found; i--) {
+      rest2 += t.s[i] * t.s[i];
+    }
     t.errorBound = total > 0 ? sqrt(rest2 / total) + slack : 0.0;
   }
   t.found = found;
@@ -189,8 +233,12 @@ static int32_t svdMatrix(SvdTask& t) {
     double* v = t.vt + static_cast<size_t>(i) * cols;
     double *left = flip ? v : u, *right = flip ? u : v;
     if (triplets.u) {
-      for (int j = 0; j < m; j++) left[j] = triplets.u[static_cast<size_t>(j) * triplets.ld + i];
-      for (int j = 0; j < n; j++) right[j] = triplets.v[static_cast<size_t>(j) * triplets.ld + i];
+      for (int j = 0; j < m; j++) {
+        left[j] = triplets.u[static_cast<size_t>(j) * triplets.ld + i];
+      }
+      for (int j = 0; j < n; j++) {
+        right[j] = triplets.v[static_cast<size_t>(j) * triplets.ld + i];
+      }
     } else {
       memcpy(left, f.ut + static_cast<size_t>(order[i]) * ldm, static_cast<size_t>(m) * sizeof(double));
       memcpy(right, f.vt + static_cast<size_t>(order[i]) * ldn, static_cast<size_t>(n) * sizeof(double));

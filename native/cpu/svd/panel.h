@@ -43,29 +43,41 @@ template <typename T, int R, int N>
 static inline void panelBlock(const T* a, int rowStep, int innerStep, int inner, const T* x, T* y, int ld) {
   typedef Lanes<T> L;
   typename L::V sum[R][N];
-  for (int r = 0; r < R; r++)
-    for (int n = 0; n < N; n++) sum[r][n] = L::set(0);
-  for (int k = 0; k < inner; k++, a += innerStep, x += ld) {
-    typename L::V right[N];
-    for (int n = 0; n < N; n++) right[n] = L::load(x + n * L::width);
-    for (int r = 0; r < R; r++) {
-      const typename L::V left = L::set(a[static_cast<int64_t>(r) * rowStep]);
-      for (int n = 0; n < N; n++) sum[r][n] = L::madd(left, right[n], sum[r][n]);
+  for (int r = 0; r < R; r++) {
+    for (int n = 0; n < N; n++) {
+      sum[r][n] = L::set(0);
     }
   }
-  for (int r = 0; r < R; r++)
-    for (int n = 0; n < N; n++) L::store(y + static_cast<size_t>(r) * ld + n * L::width, sum[r][n]);
+  for (int k = 0; k < inner; k++, a += innerStep, x += ld) {
+    typename L::V right[N];
+    for (int n = 0; n < N; n++) {
+      right[n] = L::load(x + n * L::width);
+    }
+    for (int r = 0; r < R; r++) {
+      const typename L::V left = L::set(a[static_cast<int64_t>(r) * rowStep]);
+      for (int n = 0; n < N; n++) {
+        sum[r][n] = L::madd(left, right[n], sum[r][n]);
+      }
+    }
+  }
+  for (int r = 0; r < R; r++) {
+    for (int n = 0; n < N; n++) {
+      L::store(y + static_cast<size_t>(r) * ld + n * L::width, sum[r][n]);
+    }
+  }
 }
 
 template <typename T, int R, int N>
 static void panelColumns(const T* a, int rowStep, int innerStep, int rows, int inner, const T* x, T* y, int ld) {
   int i = 0;
-  for (; i + R <= rows; i += R)
+  for (; i + R <= rows; i += R) {
     panelBlock<T, R, N>(a + static_cast<int64_t>(i) * rowStep, rowStep, innerStep, inner, x,
                         y + static_cast<size_t>(i) * ld, ld);
-  for (; i < rows; i++)
+  }
+  for (; i < rows; i++) {
     panelBlock<T, 1, N>(a + static_cast<int64_t>(i) * rowStep, rowStep, innerStep, inner, x,
                         y + static_cast<size_t>(i) * ld, ld);
+  }
 }
 
 // y [rows, ld] = op(a) x [inner, ld]
@@ -73,9 +85,12 @@ template <typename T>
 static void panelProduct(const T* a, int rowStep, int innerStep, int rows, int inner, const T* x, T* y, int ld) {
   constexpr int width = Lanes<T>::width;
   int j = 0;
-  for (; j + 2 * width <= ld; j += 2 * width)
+  for (; j + 2 * width <= ld; j += 2 * width) {
     panelColumns<T, 4, 2>(a, rowStep, innerStep, rows, inner, x + j, y + j, ld);
-  for (; j < ld; j += width) panelColumns<T, 8, 1>(a, rowStep, innerStep, rows, inner, x + j, y + j, ld);
+  }
+  for (; j < ld; j += width) {
+    panelColumns<T, 8, 1>(a, rowStep, innerStep, rows, inner, x + j, y + j, ld);
+  }
 }
 
 static inline void loadPair(const double* p, VD* pair) {
@@ -92,10 +107,12 @@ static inline void loadPair(const float* p, VD* pair) {
 template <typename T>
 static void gram(const T* y, int rows, int b, int ld, double* g) {
   constexpr int R = 4;
-  for (int i = 0; i < b; i += R)
+  for (int i = 0; i < b; i += R) {
     for (int j = i / W * W; j < ld; j += W) {
       VD sum[R][2];
-      for (int r = 0; r < R; r++) sum[r][0] = sum[r][1] = dset(0.0);
+      for (int r = 0; r < R; r++) {
+        sum[r][0] = sum[r][1] = dset(0.0);
+      }
       for (int k = 0; k < rows; k++) {
         const T* row = y + static_cast<size_t>(k) * ld;
         VD right[2];
@@ -111,6 +128,7 @@ static void gram(const T* y, int rows, int b, int ld, double* g) {
         dstore(g + static_cast<size_t>(i + r) * ld + j + D, sum[r][1]);
       }
     }
+  }
 }
 
 // g [b, ld] -> upper triangular R with R^T R = g, zeros below. A column of which less than `least` (squared)
@@ -122,21 +140,32 @@ static int cholesky(double* g, int b, int ld, double least) {
     const double pivot = row[k];
     // What the column had at first waits in the place below the diagonal that nothing else uses.
     const double before = k == 0 ? pivot : g[static_cast<size_t>(k) * ld];
-    for (int j = 0; j < k; j++) row[j] = 0;
-    if (k == 0)
-      for (int i = 1; i < b; i++) g[static_cast<size_t>(i) * ld] = g[static_cast<size_t>(i) * ld + i];
+    for (int j = 0; j < k; j++) {
+      row[j] = 0;
+    }
+    if (k == 0) {
+      for (int i = 1; i < b; i++) {
+        g[static_cast<size_t>(i) * ld] = g[static_cast<size_t>(i) * ld + i];
+      }
+    }
     if (!(pivot > least * before) || !(pivot > 1e-280)) {
-      for (int j = k; j < ld; j++) row[j] = 0;
+      for (int j = k; j < ld; j++) {
+        row[j] = 0;
+      }
       continue;
     }
     kept++;
     const VD scale = dset(1.0 / sqrt(pivot));
-    for (int j = k / D * D; j < ld; j += D) dstore(row + j, dmul(dload(row + j), scale));
+    for (int j = k / D * D; j < ld; j += D) {
+      dstore(row + j, dmul(dload(row + j), scale));
+    }
     for (int i = k + 1; i < b; i++) {
       double* other = g + static_cast<size_t>(i) * ld;
       const double first = other[0];
       const VD factor = dset(-row[i]);
-      for (int j = i / D * D; j < ld; j += D) dstore(other + j, dmadd(factor, dload(row + j), dload(other + j)));
+      for (int j = i / D * D; j < ld; j += D) {
+        dstore(other + j, dmadd(factor, dload(row + j), dload(other + j)));
+      }
       other[0] = first;
     }
   }
@@ -149,15 +178,21 @@ static void invertUpper(const double* r, int b, int ld, double* t) {
   for (int i = b - 1; i >= 0; i--) {
     const double diagonal = r[static_cast<size_t>(i) * ld + i];
     double* row = t + static_cast<size_t>(i) * ld;
-    if (diagonal == 0) continue;
+    if (diagonal == 0) {
+      continue;
+    }
     row[i] = 1;
     for (int j = i + 1; j < b; j++) {
       const double* other = t + static_cast<size_t>(j) * ld;
       const VD factor = dset(-r[static_cast<size_t>(i) * ld + j]);
-      for (int c = j / D * D; c < ld; c += D) dstore(row + c, dmadd(factor, dload(other + c), dload(row + c)));
+      for (int c = j / D * D; c < ld; c += D) {
+        dstore(row + c, dmadd(factor, dload(other + c), dload(row + c)));
+      }
     }
     const VD scale = dset(1.0 / diagonal);
-    for (int c = i / D * D; c < ld; c += D) dstore(row + c, dmul(dload(row + c), scale));
+    for (int c = i / D * D; c < ld; c += D) {
+      dstore(row + c, dmul(dload(row + c), scale));
+    }
   }
 }
 

@@ -1,5 +1,5 @@
-// What a decomposition kernel is asked to do: one matrix. Plain structs and raw pointers only, as it is compiled once for
-// every instruction set.
+// What a decomposition kernel is asked to do: one matrix. Plain structs and raw pointers only, as it is compiled once
+// for every instruction set.
 #pragma once
 
 #include "abi.h"

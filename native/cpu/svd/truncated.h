@@ -46,7 +46,9 @@ static int widestBlock(int n) { return n / 3 / W * W; }
 
 static size_t truncatedDoubles(int m, int n) {
   const size_t b = static_cast<size_t>(widestBlock(n)), rows = static_cast<size_t>(padded(m));
-  if (b == 0) return 0;
+  if (b == 0) {
+    return 0;
+  }
   return 6 * b * rows + 4 * b * b + fullWorkDoubles(n, static_cast<int>(b)) + b + 64;
 }
 
@@ -84,7 +86,9 @@ static inline double nextRandom(uint64_t* state) {
 
 static inline const double* inverseFactor(const TruncatedWork& w, int, double) { return w.t; }
 static inline const float* inverseFactor(const TruncatedWork& w, int ld, float) {
-  for (int i = 0; i < ld * ld; i++) w.ft[i] = static_cast<float>(w.t[i]);
+  for (int i = 0; i < ld * ld; i++) {
+    w.ft[i] = static_cast<float>(w.t[i]);
+  }
   return w.ft;
 }
 
@@ -113,10 +117,16 @@ static void orthonormalise(double** x, double** y, int rows, int ld, const Trunc
     const int kept = choleskyPass(*x, rows, ld, w, *y);
     swapPanels(x, y);
     clean = kept == ld ? clean + 1 : 0;
-    if (kept == ld) continue;
+    if (kept == ld) {
+      continue;
+    }
     for (int j = 0; j < ld; j++) {
-      if (w.g[static_cast<size_t>(j) * ld + j] != 0) continue;
-      for (int i = 0; i < rows; i++) (*x)[static_cast<size_t>(i) * ld + j] = nextRandom(random);
+      if (w.g[static_cast<size_t>(j) * ld + j] != 0) {
+        continue;
+      }
+      for (int i = 0; i < rows; i++) {
+        (*x)[static_cast<size_t>(i) * ld + j] = nextRandom(random);
+      }
     }
   }
 }
@@ -126,9 +136,13 @@ static void orthonormalise(double** x, double** y, int rows, int ld, const Trunc
 static bool triangularFactor(const double* z, int rows, int ld, const TruncatedWork& w, double* room, double* q,
                              double* r) {
   const size_t size = static_cast<size_t>(ld) * ld * sizeof(double);
-  if (choleskyPass(z, rows, ld, w, room) < ld) return false;
+  if (choleskyPass(z, rows, ld, w, room) < ld) {
+    return false;
+  }
   memcpy(r, w.g, size);
-  if (choleskyPass(room, rows, ld, w, q) < ld) return false;
+  if (choleskyPass(room, rows, ld, w, q) < ld) {
+    return false;
+  }
   panelProduct(w.g, ld, 1, ld, ld, r, room, ld);
   memcpy(r, room, size);
   return true;
@@ -141,28 +155,42 @@ static bool smallProblem(const double* z, int rows, int ld, const TruncatedWork&
   const FullWork f = carveFull(w.full, rows, ld);
   const bool reduced = triangularFactor(z, rows, ld, w, room, q, f.a);
   const int inner = reduced ? ld : rows, ldi = padded(inner);
-  if (!reduced) memcpy(f.a, z, static_cast<size_t>(rows) * ld * sizeof(double));
-  if (!decomposeFull(f, inner, ld)) return false;
+  if (!reduced) {
+    memcpy(f.a, z, static_cast<size_t>(rows) * ld * sizeof(double));
+  }
+  if (!decomposeFull(f, inner, ld)) {
+    return false;
+  }
   descending(f.d, ld, w.order);
   double* turned = reduced ? w.t : v;
   for (int j = 0; j < ld; j++) {
     const double* left = f.ut + static_cast<size_t>(w.order[j]) * ldi;
     const double* right = f.vt + static_cast<size_t>(w.order[j]) * ld;
     s[j] = f.d[w.order[j]];
-    for (int i = 0; i < inner; i++) turned[static_cast<size_t>(i) * ld + j] = left[i];
-    for (int i = 0; i < ld; i++) w.turn[static_cast<size_t>(i) * ld + j] = right[i];
+    for (int i = 0; i < inner; i++) {
+      turned[static_cast<size_t>(i) * ld + j] = left[i];
+    }
+    for (int i = 0; i < ld; i++) {
+      w.turn[static_cast<size_t>(i) * ld + j] = right[i];
+    }
   }
-  if (reduced) panelProduct(q, ld, 1, rows, ld, w.t, v, ld);
+  if (reduced) {
+    panelProduct(q, ld, 1, rows, ld, w.t, v, ld);
+  }
   return true;
 }
 
 // The rank asked for, as far as s [b] can tell: 0 = wider block needed.
 static int wantedRank(const SvdTask& t, const double* s, int b, int n, double total) {
-  if (t.mode == QKS_SVD_RANK) return smaller(t.rank, n);
+  if (t.mode == QKS_SVD_RANK) {
+    return smaller(t.rank, n);
+  }
   double sum = 0;
   for (int i = 0; i < b; i++) {
     sum += s[i] * s[i];
-    if (sum >= t.energy * total || i + 1 == t.maxRank) return i + 1;
+    if (sum >= t.energy * total || i + 1 == t.maxRank) {
+      return i + 1;
+    }
   }
   return 0;
 }
@@ -181,7 +209,9 @@ static double residualOf(const double* y, const double* u, const double* s, int 
     }
     double lanes[D];
     dstore(lanes, sum);
-    for (int n = 0; n < D && j + n < r; n++) residual += lanes[n];
+    for (int n = 0; n < D && j + n < r; n++) {
+      residual += lanes[n];
+    }
   }
   return residual;
 }
@@ -197,13 +227,19 @@ static int truncatedSvd(const SvdTask& t, const double* a, const float* single, 
                         const TruncatedWork& work, double* s, Triplets* out) {
   const int ldn = padded(n), widest = widestBlock(n);
   int b = 16;
-  if (t.mode == QKS_SVD_RANK) b = smaller(t.rank, n) + 4 + smaller(t.rank, n) / 4;
+  if (t.mode == QKS_SVD_RANK) {
+    b = smaller(t.rank, n) + 4 + smaller(t.rank, n) / 4;
+  }
   b = panelWidth(b < 8 ? 8 : b);
-  if (n < 48 || b > widest || !(total > 0)) return -1;
+  if (n < 48 || b > widest || !(total > 0)) {
+    return -1;
+  }
 
   TruncatedWork w = work;
   uint64_t random = t.seed * 0x2545f4914f6cdd1dull + 0x632be59bd9b4e019ull;
-  for (int i = 0; i < n * b; i++) w.fx[i] = static_cast<float>(nextRandom(&random));
+  for (int i = 0; i < n * b; i++) {
+    w.fx[i] = static_cast<float>(nextRandom(&random));
+  }
   bool plain = true;  // fx holds a start
   double residualBefore = 1e300;
   for (int round = 0, slow = 0; round < 10; round++) {
@@ -218,28 +254,40 @@ static int truncatedSvd(const SvdTask& t, const double* a, const float* single, 
         panelProduct(single, 1, ldn, n, m, w.fx, w.fy, b);
         swapPanels(&w.fx, &w.fy);
       }
-      for (int i = 0; i < n * b; i++) w.z[i] = static_cast<double>(w.fx[i]);
+      for (int i = 0; i < n * b; i++) {
+        w.z[i] = static_cast<double>(w.fx[i]);
+      }
       panelProduct(a, ldn, 1, m, n, w.z, w.y, b);
       plain = false;
     }
     orthonormalise(&w.y, &w.z, m, b, w, &random);
     panelProduct(a, 1, ldn, n, m, w.y, w.z, b);
-    if (!smallProblem(w.z, n, b, w, w.q, w.u, w.v, s)) return -1;
+    if (!smallProblem(w.z, n, b, w, w.q, w.u, w.v, s)) {
+      return -1;
+    }
     double captured = 0;
-    for (int i = 0; i < b; i++) captured += s[i] * s[i];
+    for (int i = 0; i < b; i++) {
+      captured += s[i] * s[i];
+    }
 
     const int r = wantedRank(t, s, b, n, total);
     const int spare = 4 > r / 4 ? 4 : r / 4;
     if (r == 0 || r + spare > b) {
       // A column more can add no more than about the weaker ones here did.
       const double each = s[3 * b / 4] * s[3 * b / 4];
-      if (r == 0 && (t.energy * total - captured) > each * (n / 3 - b)) return -1;
+      if (r == 0 && (t.energy * total - captured) > each * (n / 3 - b)) {
+        return -1;
+      }
       const int next = panelWidth(2 * b);
-      if (next > widest) return -1;
-      for (int i = 0; i < n; i++)
-        for (int j = 0; j < next; j++)
+      if (next > widest) {
+        return -1;
+      }
+      for (int i = 0; i < n; i++) {
+        for (int j = 0; j < next; j++) {
           w.fx[static_cast<size_t>(i) * next + j] =
               static_cast<float>(j < b ? w.v[static_cast<size_t>(i) * b + j] : nextRandom(&random));
+        }
+      }
       b = next;
       plain = true;
       residualBefore = 1e300;
@@ -251,20 +299,30 @@ static int truncatedSvd(const SvdTask& t, const double* a, const float* single, 
     const double residual = residualOf(w.y, w.u, s, m, b, r);
     if (residual <= kSettled * total) {
       *out = {w.u, w.v, b};
-      if (t.mode == QKS_SVD_RANK) return r;
+      if (t.mode == QKS_SVD_RANK) {
+        return r;
+      }
       double below = 0, reached = 0;
       for (int i = 0; i < r; i++) {
-        if (i < r - 1) below += s[i] * s[i];
+        if (i < r - 1) {
+          below += s[i] * s[i];
+        }
         reached += s[i] * s[i];
       }
       const double doubt = 100 * residual + 1e-13 * total, goal = t.energy * total;
       const bool capped = r == t.maxRank;
       const bool aboveGoal = reached >= goal + doubt, belowGoal = reached + doubt < goal;
-      if ((aboveGoal && below + doubt < goal) || (capped && belowGoal)) return r;
-      if (residual <= 1e-17 * total) return -1;
+      if ((aboveGoal && below + doubt < goal) || (capped && belowGoal)) {
+        return r;
+      }
+      if (residual <= 1e-17 * total) {
+        return -1;
+      }
     }
     // Residuals (squared) must shrink by 30 a round, or the full decomposition is cheaper.
-    if (residual > residualBefore / 30 && ++slow >= 2) return -1;
+    if (residual > residualBefore / 30 && ++slow >= 2) {
+      return -1;
+    }
     residualBefore = residual;
   }
   return -1;

@@ -19,13 +19,17 @@ static inline double dot(const double* x, const double* y, int n) {
     a = dmadd(dload(x + i), dload(y + i), a);
     b = dmadd(dload(x + i + D), dload(y + i + D), b);
   }
-  for (; i < n; i += D) a = dmadd(dload(x + i), dload(y + i), a);
+  for (; i < n; i += D) {
+    a = dmadd(dload(x + i), dload(y + i), a);
+  }
   return dsum(dadd(a, b));
 }
 
 static inline void axpy(double factor, const double* x, double* y, int n) {
   const VD f = dset(factor);
-  for (int i = 0; i < n; i += D) dstore(y + i, dmadd(f, dload(x + i), dload(y + i)));
+  for (int i = 0; i < n; i += D) {
+    dstore(y + i, dmadd(f, dload(x + i), dload(y + i)));
+  }
 }
 
 // y = y - f w, and the new y . u
@@ -75,7 +79,9 @@ static inline void vectorTimesRows(const double* x, const double* a, int lda, in
       s0 = dmadd(dset(x[i]), dload(p), s0);
       s1 = dmadd(dset(x[i + 1]), dload(p + lda), s1);
     }
-    if (i < rows) s0 = dmadd(dset(x[i]), dload(p), s0);
+    if (i < rows) {
+      s0 = dmadd(dset(x[i]), dload(p), s0);
+    }
     dstore(out + j, dadd(s0, s1));
   }
 }
@@ -94,7 +100,9 @@ static inline void rotate(double* x, double* y, int n, double c, double s) {
 template <int N>
 static inline void rotateChunk(double* m, int ld, int count, const double* c, const double* s) {
   VD carry[N];
-  for (int n = 0; n < N; n++) carry[n] = dload(m + n * D);
+  for (int n = 0; n < N; n++) {
+    carry[n] = dload(m + n * D);
+  }
   for (int j = 0; j < count; j++, m += ld) {
     const VD vc = dset(c[j]), vs = dset(s[j]);
     for (int n = 0; n < N; n++) {
@@ -103,13 +111,19 @@ static inline void rotateChunk(double* m, int ld, int count, const double* c, co
       carry[n] = dsub(dmul(vc, y), dmul(vs, carry[n]));
     }
   }
-  for (int n = 0; n < N; n++) dstore(m + n * D, carry[n]);
+  for (int n = 0; n < N; n++) {
+    dstore(m + n * D, carry[n]);
+  }
 }
 
 static void rotateRows(double* m, int ld, int width, int count, const double* c, const double* s) {
   int i = 0;
-  for (; i + 4 * D <= width; i += 4 * D) rotateChunk<4>(m + i, ld, count, c, s);
-  for (; i < width; i += D) rotateChunk<1>(m + i, ld, count, c, s);
+  for (; i + 4 * D <= width; i += 4 * D) {
+    rotateChunk<4>(m + i, ld, count, c, s);
+  }
+  for (; i < width; i += D) {
+    rotateChunk<1>(m + i, ld, count, c, s);
+  }
 }
 
 }  // namespace

@@ -15,7 +15,6 @@ inline VF fload(const float* p) { return _mm256_loadu_ps(p); }
 inline void fstore(float* p, VF a) { _mm256_storeu_ps(p, a); }
 inline VF fset(float a) { return _mm256_set1_ps(a); }
 inline VF fmadd(VF a, VF b, VF c) { return _mm256_fmadd_ps(a, b, c); }
-inline VF fmul(VF a, VF b) { return _mm256_mul_ps(a, b); }
 // Lane by lane the larger magnitude, as bits; so NaN is the largest of all.
 inline VF fmost(VF most, VF a) {
   __m256i bits = _mm256_and_si256(_mm256_castps_si256(a), _mm256_set1_epi32(0x7fffffff));

@@ -14,7 +14,6 @@ inline VF fload(const float* p) { return _mm512_loadu_ps(p); }
 inline void fstore(float* p, VF a) { _mm512_storeu_ps(p, a); }
 inline VF fset(float a) { return _mm512_set1_ps(a); }
 inline VF fmadd(VF a, VF b, VF c) { return _mm512_fmadd_ps(a, b, c); }
-inline VF fmul(VF a, VF b) { return _mm512_mul_ps(a, b); }
 // Lane by lane the larger magnitude, as bits; so NaN is the largest of all.
 inline VF fmost(VF most, VF a) {
   __m512i bits = _mm512_and_epi32(_mm512_castps_si512(a), _mm512_set1_epi32(0x7fffffff));

@@ -19,7 +19,9 @@ static inline uint32_t floatToBits(float value) {
 static inline float bf16ToFloat(uint16_t h) { return bitsToFloat(static_cast<uint32_t>(h) << 16); }
 static inline float f16ToFloat(uint16_t h) {
   uint32_t sign = static_cast<uint32_t>(h & 0x8000u) << 16, rest = h & 0x7fffu;
-  if (rest >= 0x7c00u) return bitsToFloat(sign | 0x7f800000u | ((rest & 0x3ffu) << 13));
+  if (rest >= 0x7c00u) {
+    return bitsToFloat(sign | 0x7f800000u | ((rest & 0x3ffu) << 13));
+  }
   // Exponent re-biased by a multiplication, which also normalises subnormals.
   float magnitude = bitsToFloat(rest << 13) * 5.192296858534828e33f;  // 2^112
   return bitsToFloat(sign | floatToBits(magnitude));

@@ -22,7 +22,6 @@ inline void fstore(float* p, VF a) {
 }
 inline VF fset(float a) { return {vdupq_n_f32(a), vdupq_n_f32(a)}; }
 inline VF fmadd(VF a, VF b, VF c) { return {vfmaq_f32(c.low, a.low, b.low), vfmaq_f32(c.high, a.high, b.high)}; }
-inline VF fmul(VF a, VF b) { return {vmulq_f32(a.low, b.low), vmulq_f32(a.high, b.high)}; }
 // Lane by lane the larger magnitude, as bits; so NaN is the largest of all.
 inline float32x4_t mostOf(float32x4_t most, float32x4_t a) {
   const uint32x4_t bits = vandq_u32(vreinterpretq_u32_f32(a), vdupq_n_u32(0x7fffffff));

@@ -18,12 +18,10 @@ inline VF fload(const float* p) { return {{p[0], p[1], p[2], p[3]}}; }
 inline void fstore(float* p, VF a) { memcpy(p, a.x, sizeof a.x); }
 inline VF fset(float a) { return {{a, a, a, a}}; }
 inline VF fmadd(VF a, VF b, VF c) {
-  for (int i = 0; i < 4; i++) c.x[i] += a.x[i] * b.x[i];
+  for (int i = 0; i < 4; i++) {
+    c.x[i] += a.x[i] * b.x[i];
+  }
   return c;
-}
-inline VF fmul(VF a, VF b) {
-  for (int i = 0; i < 4; i++) a.x[i] *= b.x[i];
-  return a;
 }
 inline VF fmost(VF most, VF a) {
   for (int i = 0; i < 4; i++) {

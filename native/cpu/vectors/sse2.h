@@ -14,7 +14,6 @@ inline VF fload(const float* p) { return _mm_loadu_ps(p); }
 inline void fstore(float* p, VF a) { _mm_storeu_ps(p, a); }
 inline VF fset(float a) { return _mm_set1_ps(a); }
 inline VF fmadd(VF a, VF b, VF c) { return _mm_add_ps(_mm_mul_ps(a, b), c); }
-inline VF fmul(VF a, VF b) { return _mm_mul_ps(a, b); }
 // Lane by lane the larger magnitude, as bits; so NaN is the largest of all.
 inline VF fmost(VF most, VF a) {
   const __m128i x = _mm_castps_si128(most);
