@@ -1,5 +1,6 @@
 /** Room for moments, and arithmetic on them that every backend shares. */
 
+import { CPU_MEMORY } from './addon-types.js'
 import type { BackendName, CovarianceMoments, CovarianceSpec, SideMoments } from './backend.js'
 
 /** Zeroed moments with room for `heads` heads. */
@@ -24,20 +25,12 @@ export function momentBytes(spec: Pick<CovarianceSpec, 'contrasts' | 'heads' | '
   return 16 * contrasts * heads * (d * d + 2 * d)
 }
 
-/**
- * What the cpu backend sums beside the masters: a batch, at most MOST_STAGED; with few heads, parts of it at
- * the same time, as many as make MOST_TASKS with the heads, at most MOST_SPLIT (native/cpu/covariance.cc).
- */
-const MOST_STAGED = 512 * 2 ** 20
-const MOST_SPLIT = 64 * 2 ** 20
-const MOST_TASKS = 32
-
 /** Bytes of the sums and of the room in which a batch is summed before it is added to them. */
 export function workingBytes(spec: CovarianceSpec, backend: BackendName): number {
   const bytes = momentBytes(spec)
   if (backend !== 'cpu') return 2 * bytes
-  const split = Math.min(bytes * Math.ceil(MOST_TASKS / spec.heads), MOST_SPLIT)
-  return bytes + Math.max(Math.min(bytes, MOST_STAGED), split)
+  const split = Math.min(bytes * Math.ceil(CPU_MEMORY.mostTasks / spec.heads), CPU_MEMORY.mostSplit)
+  return bytes + Math.max(Math.min(bytes, CPU_MEMORY.mostStaged), split)
 }
 
 /** Every array of the moments, in a fixed order. */
