@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url'
 import { bundledFile, bundledWords } from '../dist/bundled/files.js'
 import { boxesLexical, boxesText } from '../dist/contrast/families/boxes.js'
 import { accumulate, decompose, openModel } from '../dist/index.js'
-import { captureGraph, KEY_ROWS, QUERY_ROWS } from '../dist/model/capture-graph.js'
+import { captureGraph, KEY_ROWS, QUERY_ROWS } from '../dist/model/graphs/capture-graph.js'
 import { tokenFeeds } from '../dist/model/inference/inputs.js'
 import { InferenceSession } from '../dist/model/inference/session.js'
 

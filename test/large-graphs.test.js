@@ -2,7 +2,7 @@
 
 import path from 'node:path'
 import test from 'ava'
-import { unfoldAttention } from '../dist/model/dialects/unfold.js'
+import { unfoldAttention } from '../dist/model/fused/lower.js'
 import { modelInputs } from '../dist/model/inference/inputs.js'
 import { probeFeeds } from '../dist/model/inference/probe.js'
 import { GraphEditor } from '../dist/model/onnx/graph.js'

@@ -3,7 +3,7 @@
 import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import test from 'ava'
-import { editItems } from '../dist/analysis/edit-items.js'
+import { editItems } from '../dist/capture/term-runs.js'
 import { promptSet } from '../dist/contrast/prompt-set.js'
 import {
   accumulate,

@@ -1,6 +1,6 @@
 /** Verifies a subject, then times it by the device's events and as a caller sees it. */
 
-import { uploadRows } from '../../dist/analysis/resident-rows.js'
+import { uploadRows } from '../../dist/covariance/device-tensor.js'
 import { statistics } from '../report.mjs'
 
 /** A function after which no cache of the device holds what it held before. */

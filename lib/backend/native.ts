@@ -1,7 +1,7 @@
 /** The addon behind the interface of `backend.ts`. */
 
 import { abortedError, QkError, type QkErrorCode, throwIfAborted } from '../errors.js'
-import { isResizable, isShared } from '../tensor.js'
+import { isResizable, isShared } from '../math/tensor.js'
 import {
   type Addon,
   type AddonDescription,

@@ -2,14 +2,14 @@
 
 import { availableParallelism } from 'node:os'
 import { QkError, refuseUnknownKeys } from '../errors.js'
-import { unfoldAttention } from './dialects/unfold.js'
+import { unfoldAttention } from './fused/lower.js'
+import { verifySites } from './graphs/verify.js'
 import { type ModelInput, modelInputs, takesTokens } from './inference/inputs.js'
 import type { Graph } from './onnx/graph.js'
 import { openGraph } from './open-graph.js'
 import { findSites, type UnsupportedSite } from './sites/find.js'
 import type { AttentionSite, ResolvedSite } from './sites/site.js'
 import { surveySites } from './sites/survey.js'
-import { verifySites } from './sites/verify.js'
 import { loadTokenizer, type PromptTokenizer } from './tokenizer.js'
 
 export interface OpenOptions {

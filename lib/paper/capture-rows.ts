@@ -1,13 +1,13 @@
 /** The query of every term and the key it attends to, of one head, as rows: what figures 3, 6 and 8 draw. */
 
-import { captureItems } from '../analysis/capture-items.js'
-import { editItems } from '../analysis/edit-items.js'
+import { captureItems } from '../capture/capture-term-runs.js'
+import { editItems } from '../capture/term-runs.js'
 import type { Prompt } from '../contrast/prompt.js'
 import { promptSet } from '../contrast/prompt-set.js'
 import type { WireTensor } from '../model/inference/session.js'
+import { tensorValues } from '../model/inference/values.js'
 import type { Model } from '../model/model.js'
 import { parseHeads } from '../model/sites/heads.js'
-import { tensorValues } from '../model/sites/values.js'
 
 export interface CapturedRows {
   d: number

@@ -1,6 +1,6 @@
 /** Figure 10: the scores of a prompt as the sum of order, lexical and what is left. */
 
-import { attribute, type HeadExplained } from '../analysis/attribute.js'
+import { attribute, type HeadExplained } from '../attribution/attribute.js'
 import type { Result } from '../store/result.js'
 import { type BoxesExperiment, boxesExperiment, directionLike, randomLike } from './binding.js'
 import { captureRows } from './capture-rows.js'

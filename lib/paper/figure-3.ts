@@ -1,6 +1,6 @@
 /** Figure 3: inside the recovered subspaces, keys and queries of a task 1 toy stand at the corners of a cube. */
 
-import { coordinates, principalComponents } from '../analysis/geometry.js'
+import { coordinates, principalComponents } from '../attribution/geometry.js'
 import { bundledFile } from '../bundled/files.js'
 import { openModel } from '../model/model.js'
 import { decomposeToy } from '../toy/decompose.js'

@@ -1,7 +1,7 @@
 /** Figure 4: swapping key coordinates between the attended token and one that matches the query in neither latent. */
 
-import { intervene } from '../analysis/intervene.js'
 import { bundledFile } from '../bundled/files.js'
+import { intervene } from '../intervention/intervene.js'
 import { openModel } from '../model/model.js'
 import { decomposeToy } from '../toy/decompose.js'
 import { readToyConfig } from '../toy/export.js'

@@ -1,8 +1,8 @@
 /** Figures 8 and 9: a head binds by order and by word, in two subspaces; only both together carry its attention. */
 
-import { unionBasis } from '../analysis/basis.js'
-import { coordinates, principalComponents, principalCosines } from '../analysis/geometry.js'
-import { intervene } from '../analysis/intervene.js'
+import { coordinates, principalComponents, principalCosines } from '../attribution/geometry.js'
+import { intervene } from '../intervention/intervene.js'
+import { unionBasis } from '../math/basis.js'
 import type { Result } from '../store/result.js'
 import { type BoxesExperiment, basisOf, boxesExperiment, PAIRS } from './binding.js'
 import { captureRows } from './capture-rows.js'

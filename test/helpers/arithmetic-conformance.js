@@ -4,9 +4,9 @@
  */
 
 import test from 'ava'
-import { QKCovariance } from '../../dist/analysis/qk-covariance.js'
-import { uploadRows } from '../../dist/analysis/resident-rows.js'
 import { backends, selectBackend } from '../../dist/backend/select.js'
+import { uploadRows } from '../../dist/covariance/device-tensor.js'
+import { QKCovariance } from '../../dist/covariance/qk-covariance.js'
 import { terms } from './arithmetic-batches.js'
 import { covarianceSuite } from './arithmetic-covariance-suite.js'
 import { inputSuite } from './arithmetic-input-suite.js'

@@ -1,7 +1,7 @@
 /** Covariance properties that every backend and instruction set must have. */
 
-import { QKCovariance } from '../../dist/analysis/qk-covariance.js'
-import { uploadRows } from '../../dist/analysis/resident-rows.js'
+import { uploadRows } from '../../dist/covariance/device-tensor.js'
+import { QKCovariance } from '../../dist/covariance/qk-covariance.js'
 import { LAYOUTS, sequence, tensor, terms } from './arithmetic-batches.js'
 import { entry, pairSums, pairsOf } from './arithmetic-reference.js'
 

@@ -9,7 +9,7 @@
  */
 
 import { QkError, refuseUnknownKeys } from '../../errors.js'
-import { type Random, seededRandom } from '../../random.js'
+import { type Random, seededRandom } from '../../math/random.js'
 import type { Position, Prompt, Term } from '../prompt.js'
 import { checkAsked, checkSeed, checkWhole, checkWords, lastTokenOf } from './checks.js'
 

@@ -13,7 +13,7 @@
  */
 
 import { QkError, refuseUnknownKeys } from '../../errors.js'
-import { type Random, seededRandom } from '../../random.js'
+import { type Random, seededRandom } from '../../math/random.js'
 import { isContrastName, type Prompt, type Term } from '../prompt.js'
 import { checkAsked, checkSeed, checkWhole, checkWords, lastTokenOf } from './checks.js'
 

@@ -14,7 +14,7 @@ import {
   TypeProtoSchema,
   type ValueInfoProto,
   ValueInfoProtoSchema,
-} from './onnx_pb.js'
+} from './proto/onnx_pb.js'
 import type { OnnxModel } from './read-model.js'
 
 /** Operations between a stored weight and its use. */

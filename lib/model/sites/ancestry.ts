@@ -1,7 +1,7 @@
 /** What a graph does between the projections and the product: rotation, and whether both sides project the same. */
 
 import type { Graph } from '../onnx/graph.js'
-import type { NodeProto } from '../onnx/onnx_pb.js'
+import type { NodeProto } from '../onnx/proto/onnx_pb.js'
 import type { SiteCandidate } from './find.js'
 
 const PROJECTIONS = new Set([

@@ -4,7 +4,7 @@
  */
 
 import type { Graph } from '../onnx/graph.js'
-import type { NodeProto } from '../onnx/onnx_pb.js'
+import type { NodeProto } from '../onnx/proto/onnx_pb.js'
 import type { OperandStep } from './find.js'
 
 /**

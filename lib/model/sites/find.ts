@@ -6,12 +6,12 @@
  * (`survey.ts`).
  */
 
-import type { FusedAttention } from '../dialects/dialect.js'
-import { normalisesScores } from '../dialects/unfold.js'
-import { FunctionLibrary } from '../onnx/function-library.js'
+import type { FusedAttention } from '../fused/fused-operator.js'
+import { normalisesScores } from '../fused/lower.js'
+import { FunctionLibrary } from '../onnx/flatten/function-library.js'
 import type { Graph } from '../onnx/graph.js'
 import { subgraphsOf } from '../onnx/messages.js'
-import type { NodeProto } from '../onnx/onnx_pb.js'
+import type { NodeProto } from '../onnx/proto/onnx_pb.js'
 
 /** One operation between the product and the softmax; `chain` is the input through which the scores flow. */
 export interface ScoreStep {

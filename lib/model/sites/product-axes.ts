@@ -1,7 +1,7 @@
 /** Tells queries from keys, and axes from one another, at the product of a site, by a probe's concrete shapes. */
 
 import type { Graph } from '../onnx/graph.js'
-import type { NodeProto } from '../onnx/onnx_pb.js'
+import type { NodeProto } from '../onnx/proto/onnx_pb.js'
 import type { Axis, Shapes } from './axes.js'
 import type { SiteCandidate } from './find.js'
 import type { ProductAxis } from './site.js'

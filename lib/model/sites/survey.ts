@@ -4,18 +4,18 @@
  */
 
 import { QkError } from '../../errors.js'
-import type { FusedAttention } from '../dialects/dialect.js'
+import type { FusedAttention } from '../fused/fused-operator.js'
 import type { InputRole, ModelInput } from '../inference/inputs.js'
 import { probeFeeds, probeSizes } from '../inference/probe.js'
 import { InferenceSession, type WireTensor } from '../inference/session.js'
+import { tensorValues } from '../inference/values.js'
 import { type Graph, GraphEditor } from '../onnx/graph.js'
-import type { NodeProto } from '../onnx/onnx_pb.js'
+import type { NodeProto } from '../onnx/proto/onnx_pb.js'
 import { isCross, isRotary, uncoveredTerms } from './ancestry.js'
 import { type Axis, type CapturePoint, capturePoint, type Shapes } from './axes.js'
 import type { SiteCandidate, UnsupportedSite } from './find.js'
 import { type OperandAxes, patternAxes, productAxes } from './product-axes.js'
 import { MASKED_BELOW, type ProductAxis, type ResolvedSite, type Side, type SiteKind } from './site.js'
-import { tensorValues } from './values.js'
 
 export interface Survey {
   sites: ResolvedSite[]

@@ -1,0 +1,383 @@
+/** Contrastive query-key covariances over plain arrays: checks arguments, chooses the backend, divides. */
+
+import { totalmem } from 'node:os'
+import type {
+  Backend,
+  BackendCovariance,
+  CovarianceMoments,
+  CovarianceSpec,
+  Estimator,
+  LabelReach,
+  LabelSequence,
+  RowTensor,
+  TermBatch,
+} from '../backend/backend.js'
+import { workingBytes } from '../backend/moments.js'
+import { type BackendChoice, selectBackend } from '../backend/select.js'
+import { QkError } from '../errors.js'
+import { ResidentRows } from './device-tensor.js'
+import { rowTensor, type TensorInput } from './row-tensor.js'
+
+export interface QKCovarianceOptions {
+  /** Query heads. */
+  heads: number
+  /** Key heads, a divisor of `heads` (default: as many). Query head h reads key head floor(h / (heads / kvHeads)). */
+  kvHeads?: number
+  /** Head dimension d. */
+  headDim: number
+  /** Names of the contrasts, distinct. */
+  contrasts: readonly string[]
+  /** Default 'per-query'. */
+  estimator?: Estimator
+  backend?: BackendChoice
+  /** Accumulate NaN and infinity instead of refusing the batch. */
+  allowNonFinite?: boolean
+  /** Threads at most, 0 = all. Never changes a bit of the result. */
+  threads?: number
+  /** Refuse, before allocating, to need more bytes than this; default half of the machine's memory. */
+  memoryLimit?: number
+}
+
+export type Indices = Int32Array | readonly number[]
+export type Weights = Float32Array | readonly number[]
+
+/** Terms in CSR form: term t is query[t] against pos[posOffsets[t] .. posOffsets[t+1]], and so for neg. */
+export interface TermsInput {
+  /** A name for all terms, or an index (or name) for each. */
+  contrast: string | Indices | readonly string[]
+  query: Indices
+  /** Queries of the negative half (default `query`). */
+  queryNeg?: Indices
+  posOffsets: Indices
+  pos: Indices
+  negOffsets: Indices
+  neg: Indices
+  /** Per term, default 1. */
+  weights?: Weights
+  /** Per key within its set, default 1. */
+  posWeights?: Weights
+  negWeights?: Weights
+  /** Per term: terms of a group share material. Carried for the caller; the covariances do not depend on it. */
+  group?: Indices
+}
+
+/** One label-matched sequence (see LabelSequence of the backend interface). A null label is -1 or null. */
+export interface LabelsInput {
+  contrast: string | number
+  /** Default 'others'. */
+  reach?: LabelReach
+  queryRows: Indices
+  /** Default 0, 1, 2, ... */
+  queryPositions?: Indices
+  queryLabels: Int32Array | readonly (number | null)[]
+  keyRows: Indices
+  keyPositions?: Indices
+  keyLabels: Int32Array | readonly (number | null)[]
+}
+
+export interface BatchInput {
+  q: TensorInput | ResidentRows
+  k: TensorInput | ResidentRows
+  terms?: TermsInput
+  labels?: LabelsInput | readonly LabelsInput[]
+  /** Detach the buffers of q and k from the caller and read them where they lie, without a copy. */
+  transfer?: boolean
+  signal?: AbortSignal
+}
+
+export interface Covariances<T = Float64Array> {
+  /** E[q k^T | positive], [contrasts, heads, d, d], rows on the query side. Zero where there are no terms. */
+  cPos: T
+  /** E[q k^T | negative], as cPos. */
+  cNeg: T
+  /** Terms accumulated, by contrast. */
+  terms: Float64Array
+  /** Label-matched queries left out because one of their sets was empty, by contrast. */
+  skipped: Float64Array
+}
+
+const ESTIMATORS: readonly string[] = ['per-query', 'per-pair', 'sum']
+
+export class QKCovariance {
+  readonly contrasts: readonly string[]
+  readonly spec: Readonly<CovarianceSpec>
+  /** Bytes that the sums of all heads and contrasts take at most, a batch's included; known beforehand. */
+  readonly bytes: number
+  readonly backend: Backend
+  readonly #sums: BackendCovariance
+
+  constructor(options: QKCovarianceOptions) {
+    const { heads, kvHeads = heads, headDim, contrasts, estimator = 'per-query' } = options
+    positive('heads', heads)
+    positive('kvHeads', kvHeads)
+    positive('headDim', headDim)
+    if (headDim > 4096) throw new QkError('ERR_ARGUMENT', `headDim is ${headDim}, expected at most 4096`)
+    if (heads % kvHeads !== 0)
+      throw new QkError('ERR_ARGUMENT', `kvHeads (${kvHeads}) does not divide heads (${heads})`)
+    if (!Array.isArray(contrasts) || contrasts.length === 0 || contrasts.some((c) => typeof c !== 'string'))
+      throw new QkError('ERR_ARGUMENT', 'contrasts must be an array of at least one name')
+    const twice = contrasts.find((name, i) => contrasts.indexOf(name) !== i)
+    if (twice !== undefined) throw new QkError('ERR_ARGUMENT', `contrasts has '${twice}' twice`)
+    if (!ESTIMATORS.includes(estimator))
+      throw new QkError(
+        'ERR_ARGUMENT',
+        `estimator is '${estimator}', expected one of ${ESTIMATORS.join(', ')}`,
+      )
+    const threads = options.threads ?? 0
+    if (!(Number.isInteger(threads) && threads >= 0 && threads <= 1024))
+      throw new QkError('ERR_ARGUMENT', `threads is ${threads}, expected 0 to 1024`)
+
+    this.contrasts = [...contrasts]
+    this.spec = {
+      ...{ heads, kvHeads, headDim, estimator, threads },
+      contrasts: contrasts.length,
+      allowNonFinite: options.allowNonFinite ?? false,
+    }
+    this.backend = selectBackend(options.backend)
+    this.bytes = workingBytes(this.spec, this.backend.name)
+    const limit = options.memoryLimit ?? totalmem() / 2
+    if (!(this.bytes <= limit))
+      throw new QkError(
+        'ERR_MEMORY_LIMIT',
+        `the covariances of ${heads} heads and ${contrasts.length} contrasts take ${megabytes(this.bytes)}, ` +
+          `the limit is ${megabytes(limit)}`,
+        { hint: 'take fewer heads or contrasts at a time, or raise memoryLimit' },
+      )
+    this.#sums = this.backend.covariance(this.spec)
+  }
+
+  /**
+   * Adds a batch, wholly or, on an error or abort, not at all. Inputs are copied before the call returns,
+   * except over SharedArrayBuffers and with `transfer`. Await the promise: at most 16 may be in flight.
+   */
+  async add(batch: BatchInput): Promise<void> {
+    if (!batch || typeof batch !== 'object')
+      throw new QkError('ERR_TYPE', 'add() takes an object { q, k, ... }')
+    let q = this.#tensor(batch.q, 'q')
+    let k = this.#tensor(batch.k, 'k')
+    const terms = batch.terms && termBatch(batch.terms, this.contrasts)
+    const list = batch.labels === undefined ? [] : Array.isArray(batch.labels) ? batch.labels : [batch.labels]
+    const labels = (list as LabelsInput[]).map((l, i) => this.#labels(l, `labels[${i}]`))
+    if (!terms && labels.length === 0) throw new QkError('ERR_ARGUMENT', 'a batch needs terms or labels')
+    if (batch.transfer) [q, k] = transferred(q, k)
+    await this.#sums.add({ q, k, terms, labels }, { signal: batch.signal, owned: batch.transfer ?? false })
+  }
+
+  /** The moments accumulated so far, for storing and merging. */
+  async moments(heads?: readonly number[]): Promise<CovarianceMoments> {
+    return this.#sums.moments(this.#heads(heads))
+  }
+
+  /**
+   * C+ and C- of the heads asked for (all by default). With `center`, C - mean(q) mean(k)^T of each side;
+   * not with the estimator 'sum', whose means are not weighted alike.
+   */
+  async read(options: {
+    heads?: readonly number[]
+    center?: boolean
+    dtype: 'f32'
+  }): Promise<Covariances<Float32Array>>
+  async read(options?: { heads?: readonly number[]; center?: boolean; dtype?: 'f64' }): Promise<Covariances>
+  async read(
+    options: { heads?: readonly number[]; center?: boolean; dtype?: 'f32' | 'f64' } = {},
+  ): Promise<Covariances<Float32Array | Float64Array>> {
+    const { center = false, dtype = 'f64' } = options
+    if (dtype !== 'f64' && dtype !== 'f32')
+      throw new QkError('ERR_ARGUMENT', `dtype is '${dtype}', expected 'f64' or 'f32'`)
+    if (center && this.spec.estimator === 'sum')
+      throw new QkError('ERR_ARGUMENT', "covariances of the estimator 'sum' cannot be centred", {
+        hint: "accumulate with 'per-query' or 'per-pair'",
+      })
+    const moments = await this.moments(options.heads)
+    const [cPos, cNeg] = [moments.positive, moments.negative].map((side) => {
+      divide(side, this.spec.headDim, center)
+      return dtype === 'f32' ? Float32Array.from(side.qk) : side.qk
+    })
+    return { cPos, cNeg, terms: moments.terms, skipped: moments.skipped }
+  }
+
+  /** Adds what another accumulation of the same heads, contrasts and estimator holds; it is left as it is. */
+  async merge(other: QKCovariance | CovarianceMoments): Promise<void> {
+    if (!(other instanceof QKCovariance)) {
+      this.#checkMoments(other)
+      return this.#sums.merge(other)
+    }
+    for (const key of ['heads', 'kvHeads', 'headDim', 'estimator'] as const)
+      if (other.spec[key] !== this.spec[key])
+        throw new QkError(
+          'ERR_ARGUMENT',
+          `cannot merge: ${key} is ${other.spec[key]}, expected ${this.spec[key]}`,
+        )
+    if (other.contrasts.join('\0') !== this.contrasts.join('\0'))
+      throw new QkError(
+        'ERR_ARGUMENT',
+        `cannot merge: contrasts are ${other.contrasts.join(', ')}, expected ${this.contrasts.join(', ')}`,
+      )
+    return this.#sums.merge(await other.moments())
+  }
+
+  /** Frees the memory now rather than at garbage collection; later calls reject. */
+  dispose(): void {
+    this.#sums.dispose()
+  }
+
+  #tensor(input: TensorInput | ResidentRows, name: string): RowTensor {
+    return input instanceof ResidentRows ? input.on(this.backend, name) : rowTensor(input, name)
+  }
+
+  #heads(heads: readonly number[] | undefined): readonly number[] | undefined {
+    heads?.forEach((h, i) => {
+      if (!(Number.isInteger(h) && h >= 0 && h < this.spec.heads))
+        throw new QkError('ERR_RANGE', `heads[${i}] is ${h}, expected 0 to ${this.spec.heads - 1}`)
+    })
+    return heads
+  }
+
+  #labels(input: LabelsInput, where: string): LabelSequence {
+    const { reach = 'others' } = input
+    if (!['before', 'others', 'all'].includes(reach))
+      throw new QkError('ERR_ARGUMENT', `${where}.reach is '${reach}', expected 'before', 'others' or 'all'`)
+    const queryRows = indices(input.queryRows, `${where}.queryRows`)
+    const keyRows = indices(input.keyRows, `${where}.keyRows`)
+    const [n, m] = [queryRows.length, keyRows.length]
+    const labels = (from: LabelsInput['queryLabels'], name: string, length: number) =>
+      indices(from instanceof Int32Array ? from : Array.from(from, (x) => x ?? -1), name, length)
+    const contrast = contrastIndex(input.contrast, this.contrasts, `${where}.contrast`)
+    if (!(Number.isInteger(contrast) && contrast >= 0 && contrast < this.contrasts.length))
+      throw new QkError(
+        'ERR_RANGE',
+        `${where}.contrast is ${contrast}, expected 0 to ${this.contrasts.length - 1}`,
+      )
+    return {
+      ...{ contrast, reach, queryRows, keyRows },
+      queryPositions: indices(input.queryPositions ?? counting(n), `${where}.queryPositions`, n),
+      queryLabels: labels(input.queryLabels, `${where}.queryLabels`, n),
+      keyPositions: indices(input.keyPositions ?? counting(m), `${where}.keyPositions`, m),
+      keyLabels: labels(input.keyLabels, `${where}.keyLabels`, m),
+    }
+  }
+
+  #checkMoments(moments: CovarianceMoments): void {
+    const { contrasts, heads, headDim: d } = this.spec
+    const expected = {
+      weight: contrasts,
+      q: contrasts * heads * d,
+      k: contrasts * heads * d,
+      qk: contrasts * heads * d * d,
+    }
+    const check = (array: unknown, length: number, name: string) => {
+      if (!(array instanceof Float64Array) || array.length !== length)
+        throw new QkError('ERR_SHAPE', `moments: ${name} must be a Float64Array of ${length} elements`)
+    }
+    check(moments?.terms, contrasts, 'terms')
+    check(moments.skipped, contrasts, 'skipped')
+    for (const side of ['positive', 'negative'] as const)
+      for (const [what, length] of Object.entries(expected))
+        check(moments[side]?.[what as 'q'], length, `${side}.${what}`)
+  }
+}
+
+function contrastIndex(contrast: string | number, contrasts: readonly string[], where: string): number {
+  if (typeof contrast === 'number') return contrast
+  const index = contrasts.indexOf(contrast)
+  if (index < 0)
+    throw new QkError('ERR_UNKNOWN_CONTRAST', `${where}: no contrast is called '${contrast}'`, {
+      hint: `the contrasts are ${contrasts.join(', ')}`,
+    })
+  return index
+}
+
+/** Checked, with contrasts as indices. Errors: ERR_TYPE, ERR_SHAPE, ERR_RANGE, ERR_UNKNOWN_CONTRAST. */
+export function termBatch(input: TermsInput, contrasts: readonly string[]): TermBatch {
+  const query = indices(input.query, 'query')
+  const n = query.length
+  const queryNeg = input.queryNeg === undefined ? query : indices(input.queryNeg, 'queryNeg', n)
+  let contrast: Int32Array
+  if (typeof input.contrast === 'string')
+    contrast = new Int32Array(n).fill(contrastIndex(input.contrast, contrasts, 'contrast'))
+  else if (input.contrast instanceof Int32Array) contrast = indices(input.contrast, 'contrast', n)
+  else if (Array.isArray(input.contrast))
+    contrast = indices(
+      input.contrast.map((c, i) => contrastIndex(c as string | number, contrasts, `contrast[${i}]`)),
+      'contrast',
+      n,
+    )
+  else throw new QkError('ERR_TYPE', 'contrast must be a name, or an index or a name for each term')
+  const pos = indices(input.pos, 'pos')
+  const neg = indices(input.neg, 'neg')
+  if (input.group !== undefined) indices(input.group, 'group', n)
+  return {
+    ...{ contrast, query, queryNeg, pos, neg },
+    posOffsets: indices(input.posOffsets, 'posOffsets', n + 1),
+    negOffsets: indices(input.negOffsets, 'negOffsets', n + 1),
+    weights: weights(input.weights, 'weights', n),
+    posWeights: weights(input.posWeights, 'posWeights', pos.length),
+    negWeights: weights(input.negWeights, 'negWeights', neg.length),
+  }
+}
+
+/** qk-sum -> C in place: divide by the weight, subtract the product of the means when centred. */
+function divide(side: CovarianceMoments['positive'], d: number, center: boolean): void {
+  const heads = side.q.length / side.weight.length / d
+  side.weight.forEach((weight, c) => {
+    if (weight === 0) return
+    for (let row = c * heads * d; row < (c + 1) * heads * d; row++) {
+      const head = Math.floor(row / d)
+      const meanQ = side.q[row] / weight
+      for (let j = 0; j < d; j++) {
+        const mean = center ? meanQ * (side.k[head * d + j] / weight) : 0
+        side.qk[row * d + j] = side.qk[row * d + j] / weight - mean
+      }
+    }
+  })
+}
+
+function positive(name: string, value: number): void {
+  if (!(Number.isInteger(value) && value > 0 && value < 2 ** 31))
+    throw new QkError('ERR_ARGUMENT', `${name} is ${value}, expected a positive integer`)
+}
+
+function megabytes(bytes: number): string {
+  return `${(bytes / 2 ** 20).toFixed(1)} MiB`
+}
+
+/** 0, 1, 2, ...; by a loop, which Int32Array.from is some fifty times slower than. */
+function counting(length: number): Int32Array {
+  const out = new Int32Array(length)
+  for (let i = 0; i < length; i++) out[i] = i
+  return out
+}
+
+/** An Int32Array as it is; a plain array checked and converted. */
+function indices(from: Indices, name: string, length?: number): Int32Array {
+  if (!(from instanceof Int32Array) && !Array.isArray(from))
+    throw new QkError('ERR_TYPE', `${name} must be an Int32Array or an array of integers`)
+  if (length !== undefined && from.length !== length)
+    throw new QkError('ERR_SHAPE', `${name} has ${from.length} elements, expected ${length}`)
+  if (from instanceof Int32Array) return from
+  from.forEach((x, i) => {
+    if ((x | 0) !== x) throw new QkError('ERR_RANGE', `${name}[${i}] is ${x}, expected an integer below 2^31`)
+  })
+  return Int32Array.from(from)
+}
+
+function weights(from: Weights | undefined, name: string, length: number): Float32Array | undefined {
+  if (from === undefined) return undefined
+  if (!(from instanceof Float32Array) && !Array.isArray(from))
+    throw new QkError('ERR_TYPE', `${name} must be a Float32Array or an array of numbers`)
+  if (from.length !== length)
+    throw new QkError('ERR_SHAPE', `${name} has ${from.length} elements, expected ${length}`)
+  return from instanceof Float32Array ? from : Float32Array.from(from)
+}
+
+/** The same tensors over buffers that are ours alone; the caller's are detached. Resident ones stay as they are. */
+function transferred(q: RowTensor, k: RowTensor): [RowTensor, RowTensor] {
+  const buffers = [...new Set([q, k].filter((t) => !t.resident).map((t) => t.data.buffer))].filter(
+    (b) => b instanceof ArrayBuffer,
+  )
+  const moved = structuredClone({ q: q.data, k: k.data }, { transfer: buffers })
+  return [
+    { ...q, data: moved.q },
+    { ...k, data: moved.k },
+  ]
+}

@@ -1,0 +1,311 @@
+/**
+ * Interventions inside the model: coordinates of queries or keys are exchanged, replaced or scaled in named
+ * subspaces of chosen heads, beside controls of the same rank, and the rest of the model runs on (design:
+ * "InterventionReport"; paper, figures 4, 7 and 9).
+ */
+
+import { batchingFor } from '../capture/batch.js'
+import { checkAnalysis } from '../capture/check-analysis.js'
+import { type ChosenHead, chosenHeads, requestsBySite } from '../capture/chosen-heads.js'
+import { editItems } from '../capture/term-runs.js'
+import { type PromptSetSummary, type Prompts, promptSet } from '../contrast/prompt-set.js'
+import { accumulate, disposeSums } from '../covariance/accumulate.js'
+import { QkError, throwIfAborted } from '../errors.js'
+import { type EditGraph, type EditRequest, editGraph } from '../model/graphs/edit-graph.js'
+import { InferenceSession, type WireTensor } from '../model/inference/session.js'
+import type { Model } from '../model/model.js'
+import type { HeadSpec } from '../model/sites/heads.js'
+import { headName } from '../model/sites/site.js'
+import type { Result } from '../store/result.js'
+import { checkOneOf, checkWhole } from '../validate.js'
+import { type Edit, type EditItem, itemBatches, layEdits } from './edit-layout.js'
+import { outputsOf } from './edit-measure.js'
+import { EditTable, type InterventionVariant, reportVariant } from './edit-report.js'
+import { editVariants } from './edit-variants.js'
+
+export interface InterveneOptions {
+  /** The subspaces. */
+  result: Result
+  /** Heads that are edited together: 'all' those of the result (default), or names as in `L0H1,L2H3`. */
+  heads?: 'all' | string | readonly HeadSpec[]
+  /**
+   * What is edited: each entry the name of a contrast, or several whose subspaces are joined. Default: every
+   * contrast of the result alone and, where there are several, all together.
+   */
+  features?: readonly (string | readonly string[])[]
+  /** Contrast of the prompts whose terms name origin and target; default: every contrast's terms. */
+  contrast?: string
+  /**
+   * `swap` (default) exchanges the coordinates of origin and target; `patch` gives the origin those of the
+   * target or, in counterfactual prompts, of the donor run; `ablate` sets them to zero or to the mean; `scale`
+   * multiplies them by `factor`.
+   */
+  edit?: Edit
+  /** On keys (default) or on the query. Queries are not swapped. */
+  side?: 'key' | 'query'
+  /** Whether an edited key counts for the term's own query only (default) or for every query. */
+  rows?: 'query' | 'all'
+  /** For `scale`; default 2. */
+  factor?: number
+  /** For `ablate`: default 'zero'; 'mean' is that of the positive keys, or of the queries, of this prompt set. */
+  to?: 'zero' | 'mean'
+  /** Part of the edit that is made; 0 changes nothing, default 1. */
+  strength?: number
+  /** Random subspaces a feature, as a control; default 10. */
+  randoms?: number
+  /** Seed of random subspaces, targets and intervals; default 0. */
+  seed?: number
+  /** Name of the model's output that is reported; default the one called logits, or the first that fits. */
+  output?: string
+  /** Prompts in a batch; default 16. */
+  batchSize?: number
+  signal?: AbortSignal
+  onProgress?: (progress: { prompts: number; total: number }) => void
+}
+
+const OPTIONS: readonly (keyof InterveneOptions)[] = [
+  ...([
+    'result',
+    'heads',
+    'features',
+    'contrast',
+    'edit',
+    'side',
+    'rows',
+    'factor',
+    'to',
+    'strength',
+  ] as const),
+  ...(['randoms', 'seed', 'output', 'batchSize', 'signal', 'onProgress'] as const),
+]
+
+export interface InterventionReport {
+  model: string
+  prompts: PromptSetSummary
+  terms: number
+  heads: string[]
+  edit: Edit
+  side: 'key' | 'query'
+  rows: 'query' | 'all'
+  strength: number
+  seed: number
+  variants: InterventionVariant[]
+}
+
+/**
+ * Runs the prompts once as they are and once for every edit and control.
+ *
+ * Errors: those of prompts and of `Result.head`, ERR_ARGUMENT, ERR_UNSUPPORTED_MODEL, ERR_INFERENCE, ERR_ABORTED.
+ */
+export async function intervene(
+  model: Model,
+  prompts: Prompts,
+  options: InterveneOptions,
+): Promise<InterventionReport> {
+  const settings = checkOptions(model, options)
+  const { edit, side, rows, factor, strength, seed, batchSize, signal } = settings
+  const set = promptSet(prompts)
+  const summary = await set.summary(signal)
+  const heads = chosenHeads(model, settings.result, settings.heads)
+  const variants = editVariants(settings.result, heads, settings)
+  const requests = requestsBySite(heads)
+  const graph = editGraph(model.graph, requests, settings.output)
+  const means = settings.to === 'mean' ? await meanRows(model, prompts, settings, heads) : undefined
+  const { weightsFolder } = model.graph.model
+  const session = await InferenceSession.open({ bytes: graph.bytes, weightsFolder, threads: model.threads })
+  const tables = variants.map(() => new EditTable(requests.map((r) => r.heads.length)))
+  let terms = 0
+  try {
+    for await (const items of itemBatches(model, editItems(model, set, settings), batchSize)) {
+      checkItems(items, settings)
+      terms += items.length
+      const { feeds, slots } = layEdits(
+        items,
+        { edit, side, rows, factor },
+        model.inputs,
+        model.tokenizer?.padId ?? 0,
+        batchingFor(model.inputs, batchSize).fixedRuns,
+      )
+      const run = async (projections: readonly Float32Array[] | undefined) => {
+        throwIfAborted(signal)
+        const own = siteFeeds(graph, requests, slots, { side, strength, projections, means })
+        const wanted = Object.entries({ ...feeds, ...own }).filter(([name]) => graph.inputs.includes(name))
+        return measured(await session.run(Object.fromEntries(wanted), { signal }), graph, items.length)
+      }
+      const before = await run(undefined)
+      for (const [v, variant] of variants.entries()) {
+        const after = []
+        for (const projections of variant.projections) after.push(await run(projections))
+        if (after.length > 0) tables[v].add(items, before, after)
+      }
+      settings.onProgress?.({ prompts: items.at(-1)!.prompt + 1, total: summary.prompts })
+    }
+  } finally {
+    await session.close()
+  }
+  if (terms === 0) {
+    throw new QkError('ERR_ARGUMENT', `no prompt has terms of the contrast "${settings.contrast}"`, {
+      hint: `The contrasts are ${summary.contrasts.join(', ')}.`,
+    })
+  }
+  const names = heads.map(({ name }) => name)
+  return {
+    model: model.path,
+    prompts: summary,
+    terms,
+    heads: names,
+    ...{ edit, side, rows, strength, seed },
+    variants: variants.map((variant, v) => reportVariant(variant, tables[v], names, seed)),
+  }
+}
+
+type Settings = ReturnType<typeof checkOptions>
+
+function checkOptions(model: Model, options: InterveneOptions) {
+  checkAnalysis(model, options, OPTIONS, 'intervene')
+  const { result } = options
+  const all = result.contrastNames
+  const settings = {
+    ...{ heads: 'all' as InterveneOptions['heads'], edit: 'swap' as Edit, side: 'key' as const },
+    ...{ rows: 'query' as const, factor: 2, to: 'zero' as const, strength: 1, randoms: 10, seed: 0 },
+    ...{ batchSize: 16, features: all.length > 1 ? [...all, all] : all },
+    ...options,
+  } as InterveneOptions & Required<Omit<InterveneOptions, 'contrast' | 'output' | 'signal' | 'onProgress'>>
+  checkOneOf('edit', settings.edit, ['swap', 'patch', 'ablate', 'scale'])
+  checkOneOf('side', settings.side, ['key', 'query'])
+  checkOneOf('rows', settings.rows, ['query', 'all'])
+  checkOneOf('to', settings.to, ['zero', 'mean'])
+  for (const name of ['factor', 'strength'] as const) {
+    if (!Number.isFinite(settings[name]))
+      throw new QkError('ERR_ARGUMENT', `${name} is ${settings[name]}, expected a finite number`)
+  }
+  if (settings.to === 'mean' && settings.edit !== 'ablate') {
+    throw new QkError('ERR_ARGUMENT', `to: 'mean' belongs to edit: 'ablate', not to '${settings.edit}'`)
+  }
+  checkWhole('randoms', settings.randoms, 0)
+  checkWhole('seed', settings.seed, 0)
+  checkWhole('batchSize', settings.batchSize, 1)
+  if (!Array.isArray(settings.features) || settings.features.length === 0) {
+    throw new QkError('ERR_ARGUMENT', 'features is a list of contrasts, not empty')
+  }
+  if (settings.side === 'query' && settings.edit === 'swap') {
+    throw new QkError('ERR_ARGUMENT', 'a query has nothing to be swapped with', {
+      hint: "Use edit: 'patch' with counterfactual prompts, or edit keys.",
+    })
+  }
+  throwIfAborted(settings.signal)
+  return settings
+}
+
+function checkItems(items: readonly EditItem[], { edit, side }: Settings): void {
+  for (const { where, target, origin, donor } of items) {
+    if (edit === 'swap' && target === undefined) {
+      throw new QkError('ERR_PROMPT', `${where}: a swap needs a negative key in the same run`, {
+        hint: "Counterfactual prompts serve edit: 'patch'.",
+      })
+    }
+    if (edit === 'patch' && side === 'query' && !donor) {
+      throw new QkError('ERR_PROMPT', `${where}: patching a query needs a counterfactual run to take it from`)
+    }
+    if (target === origin) {
+      throw new QkError('ERR_PROMPT', `${where}: the positive key ${origin} is also the negative one`)
+    }
+  }
+}
+
+/** Projections and added rows of every site; zero projections leave the model as it is. */
+function siteFeeds(
+  graph: EditGraph,
+  requests: readonly EditRequest[],
+  slots: { query: number; key: number },
+  edit: {
+    side: 'key' | 'query'
+    strength: number
+    projections: readonly Float32Array[] | undefined
+    means: readonly Float64Array[] | undefined
+  },
+): Record<string, WireTensor> {
+  const feeds: Record<string, WireTensor> = {}
+  let first = 0
+  requests.forEach(({ site, heads }, index) => {
+    const d = site.headDim
+    for (const which of ['query', 'key'] as const) {
+      const projection = new Float32Array(heads.length * d * d)
+      const added = new Float32Array(slots[which] * heads.length * d)
+      if (which === edit.side) {
+        heads.forEach((_, h) => {
+          const own = edit.projections?.[first + h]
+          own?.forEach((x, i) => {
+            projection[h * d * d + i] = edit.strength * x
+          })
+          const mean = edit.means?.[first + h]
+          // The first slot changes nothing, so nothing is added to it.
+          for (let s = 1; mean && s < slots[which]; s++) added.set(mean, (s * heads.length + h) * d)
+        })
+      }
+      feeds[graph.sites[index].projection[which]] = {
+        type: 'float32',
+        dims: [heads.length, d, d],
+        data: projection,
+      }
+      feeds[graph.sites[index].added[which]] = {
+        type: 'float32',
+        dims: [slots[which], heads.length, d],
+        data: added,
+      }
+    }
+    first += heads.length
+  })
+  return feeds
+}
+
+/** What one run of a batch gives. */
+interface Measured {
+  /** By site, [items, heads, keys]. */
+  patterns: Float32Array[]
+  /** Log-probabilities by item. */
+  output?: Float32Array[]
+}
+
+function measured(outputs: Record<string, WireTensor>, graph: EditGraph, items: number): Measured {
+  const patterns = graph.sites.map(({ pattern }) => outputs[pattern].data as Float32Array)
+  if (!graph.logits) return { patterns }
+  return { patterns, output: outputsOf(outputs[graph.logits].data as Float32Array, items) }
+}
+
+/** Mean of the positive keys, or of the queries, of every head over the prompt set. */
+async function meanRows(
+  model: Model,
+  prompts: Prompts,
+  { side, signal, batchSize }: Settings,
+  heads: readonly ChosenHead[],
+): Promise<Float64Array[]> {
+  const sums = await accumulate(model, prompts, {
+    heads: heads.map(({ name }) => name).join(','),
+    estimator: 'per-pair',
+    batchSize,
+    signal,
+  })
+  try {
+    const means = new Map<string, Float64Array>()
+    for (const { site, groups } of sums.sites) {
+      for (const group of groups) {
+        const { positive } = await group.covariance.moments()
+        const rows = side === 'key' ? positive.k : positive.q
+        const d = site.headDim
+        const weight = positive.weight.reduce((a, b) => a + b, 0)
+        group.heads.forEach((head, h) => {
+          const mean = new Float64Array(d)
+          for (let c = 0; c < positive.weight.length; c++) {
+            const from = (c * group.heads.length + h) * d
+            for (let i = 0; i < d; i++) mean[i] += rows[from + i] / weight
+          }
+          means.set(headName(site, head), mean)
+        })
+      }
+    }
+    return heads.map(({ name }) => means.get(name)!)
+  } finally {
+    disposeSums(sums)
+  }
+}
