@@ -19,7 +19,7 @@ export {
 } from './attribution/attribute-arrays.js'
 export type { AttributionPoints, PointCloud, PointRole } from './attribution/points.js'
 export type { SplitMethod } from './attribution/split.js'
-export type { CovarianceMoments, Dtype, Estimator, SideMoments, SvdResult } from './backend/backend.js'
+export type { CovarianceMoments, Estimator, SideMoments, SvdResult } from './backend/backend.js'
 export { type BackendChoice, type BackendReport, backends } from './backend/select.js'
 export { bundledFile, bundledWords, type Words } from './bundled/files.js'
 export {
@@ -93,6 +93,7 @@ export { type MeasureMoveOptions, type Move, measureMove } from './intervention/
 export type { ArrayInput } from './math/arrays.js'
 export { type Basis, orthonormalBasis, randomBasis, unionBasis } from './math/basis.js'
 export { type BootstrapOptions, bootstrapMean, bootstrapRatio, type Interval } from './math/bootstrap.js'
+export type { Dtype } from './math/tensor.js'
 export { Model, type OpenOptions, openModel } from './model/model.js'
 export type { UnsupportedSite } from './model/sites/find.js'
 export type { AttentionSite } from './model/sites/site.js'

@@ -6,20 +6,18 @@
  * and the same with the keys split, or both. How features that overlap share is settled in split.ts.
  */
 
-import { QkError, refuseUnknownKeys } from '../errors.js'
-import {
-  type ArrayInput,
-  readArray,
-  readChoice,
-  readFlag,
-  readInteger,
-  readMask,
-  readNumber,
-  readOptions,
-  readQueriesAndKeys,
-} from '../math/arrays.js'
+import { QkError } from '../errors.js'
+import { type ArrayInput, readArray, readMask, readQueriesAndKeys } from '../math/arrays.js'
 import { type Basis, orthonormalBasis } from '../math/basis.js'
 import { scoreRows } from '../math/scores.js'
+import {
+  checkChoice,
+  checkFlag,
+  checkInteger,
+  checkNumber,
+  checkOptions,
+  refuseUnknownKeys,
+} from '../validate.js'
 import {
   applyAdjoint,
   applyOperator,
@@ -99,7 +97,20 @@ export interface TableAttribution {
 /** A centred row below this fraction of the scores it came from is zero. */
 const ROUND_OFF = 8 * Number.EPSILON
 
-const KEYS = ['q', 'k', 'scale', 'features', 'method', 'sides', 'centered', 'mask', 'seed', 'samples']
+const OPTIONS = {
+  q: true,
+  k: true,
+  scale: true,
+  features: true,
+  method: true,
+  sides: true,
+  centered: true,
+  mask: true,
+  seed: true,
+  samples: true,
+} satisfies Record<keyof AttributeArraysOptions, true>
+
+const FEATURE_KEYS = { name: true, u: true, v: true } satisfies Record<keyof AttributionFeature, true>
 
 /**
  * Splits attention scores between features, exactly additively (to round-off), in float64.
@@ -111,13 +122,13 @@ export function attributeArrays(options: AttributeArraysOptions<'query' | 'key'>
 export function attributeArrays(options: AttributeArraysOptions<'both'> & { sides: 'both' }): TableAttribution
 export function attributeArrays(options: AttributeArraysOptions): Attribution | TableAttribution
 export function attributeArrays(options: AttributeArraysOptions): Attribution | TableAttribution {
-  readOptions(options, KEYS, 'attributeArrays()')
-  const sides = readChoice(options.sides ?? 'query', ['query', 'key', 'both'], 'sides')
-  const method = readChoice(options.method ?? 'residualize', SPLIT_METHODS, 'method')
-  const centered = readFlag(options.centered ?? false, 'centered')
-  const scale = readNumber(options.scale ?? 1, 'scale')
-  const seed = readInteger(options.seed ?? 0, 'seed', 0)
-  const samples = readInteger(options.samples ?? 64, 'samples', 2)
+  checkOptions(options, OPTIONS, 'attributeArrays()')
+  const sides = checkChoice(options.sides ?? 'query', 'sides', ['query', 'key', 'both'])
+  const method = checkChoice(options.method ?? 'residualize', 'method', SPLIT_METHODS)
+  const centered = checkFlag(options.centered ?? false, 'centered')
+  const scale = checkNumber(options.scale ?? 1, 'scale')
+  const seed = checkInteger(options.seed ?? 0, 'seed', 0)
+  const samples = checkInteger(options.samples ?? 64, 'samples', 2)
   if (samples % 2 !== 0)
     throw new QkError(
       'ERR_ARGUMENT',
@@ -177,7 +188,7 @@ function featureNames(features: readonly AttributionFeature[]): string[] {
   features.forEach((feature: AttributionFeature, i) => {
     if (!feature || typeof feature !== 'object')
       throw new QkError('ERR_TYPE', `features[${i}] must be { name, u, v }`)
-    refuseUnknownKeys(feature, ['name', 'u', 'v'], `features[${i}]`)
+    refuseUnknownKeys(feature, FEATURE_KEYS, `features[${i}]`)
     const { name } = feature
     if (typeof name !== 'string' || name === '')
       throw new QkError('ERR_TYPE', `features[${i}].name must be a string that is not empty`)

@@ -18,7 +18,7 @@ import { tensorValues } from '../model/inference/values.js'
 import type { Model } from '../model/model.js'
 import type { HeadSpec } from '../model/sites/heads.js'
 import type { Result } from '../store/result.js'
-import { checkWhole } from '../validate.js'
+import { checkInteger } from '../validate.js'
 import {
   type AttributionFeature,
   type AttributionSides,
@@ -57,10 +57,21 @@ export interface AttributeOptions {
   onProgress?: (progress: { prompts: number; total: number }) => void
 }
 
-const OPTIONS: readonly (keyof AttributeOptions)[] = [
-  ...(['result', 'heads', 'features', 'contrast', 'method', 'sides', 'centered', 'examples'] as const),
-  ...(['points', 'seed', 'batchSize', 'signal', 'onProgress'] as const),
-]
+const OPTIONS = {
+  result: true,
+  heads: true,
+  features: true,
+  contrast: true,
+  method: true,
+  sides: true,
+  centered: true,
+  examples: true,
+  points: true,
+  seed: true,
+  batchSize: true,
+  signal: true,
+  onProgress: true,
+} satisfies Record<keyof AttributeOptions, true>
 
 /** How much of one head's scores the features explain. */
 export interface HeadExplained {
@@ -178,10 +189,10 @@ function checkOptions(model: Model, options: AttributeOptions) {
     batchSize: 16,
   }
   const settings = { ...defaults, ...options } as AttributeOptions & typeof defaults
-  checkWhole('examples', settings.examples, 0)
-  checkWhole('points', settings.points, 0)
-  checkWhole('seed', settings.seed, 0)
-  checkWhole('batchSize', settings.batchSize, 1)
+  checkInteger(settings.examples, 'examples', 0)
+  checkInteger(settings.points, 'points', 0)
+  checkInteger(settings.seed, 'seed', 0)
+  checkInteger(settings.batchSize, 'batchSize', 1)
   throwIfAborted(settings.signal)
   return settings
 }

@@ -4,7 +4,7 @@
  */
 
 import { checkSource, type PromptSource } from '../contrast/prompt.js'
-import { QkError, refuseUnknownKeys, throwIfAborted } from '../errors.js'
+import { QkError, throwIfAborted } from '../errors.js'
 import { groupBy } from '../math/group-by.js'
 import { type CaptureGraph, fullCaptureGraph, scoreMatrix } from '../model/graphs/capture-graph.js'
 import { verifySites } from '../model/graphs/verify.js'
@@ -14,6 +14,7 @@ import { tensorValues } from '../model/inference/values.js'
 import { describeSite, Model, toleranceOf } from '../model/model.js'
 import { type HeadSpec, parseHeads } from '../model/sites/heads.js'
 import { type AttentionSite, headName, keyHeadOf, type ResolvedSite } from '../model/sites/site.js'
+import { checkInteger, checkOptions, refuseUnknownKeys } from '../validate.js'
 import { encodeSource, readTensor } from './encode.js'
 
 export interface CaptureOptions {
@@ -35,15 +36,17 @@ export interface CaptureOptions {
   signal?: AbortSignal
 }
 
-const OPTIONS: readonly (keyof CaptureOptions)[] = [
-  'heads',
-  'scores',
-  'pattern',
-  'newTokens',
-  'output',
-  'folder',
-  'signal',
-]
+const OPTIONS = {
+  heads: true,
+  scores: true,
+  pattern: true,
+  newTokens: true,
+  output: true,
+  folder: true,
+  signal: true,
+} satisfies Record<keyof CaptureOptions, true>
+
+const SOURCE_KEYS = { text: true, tokens: true, inputs: true } satisfies Record<keyof PromptSource, true>
 
 export interface CapturedTensor {
   /** Row-major; the bits of float16 in a Uint16Array. */
@@ -100,15 +103,13 @@ export async function capture(
   if (!(model instanceof Model)) {
     throw new QkError('ERR_TYPE', 'capture takes an opened model', { hint: 'await openModel(file) first.' })
   }
-  refuseUnknownKeys(options, OPTIONS, 'capture')
-  refuseUnknownKeys(prompt, ['text', 'tokens', 'inputs'], 'a prompt to capture')
+  checkOptions(options, OPTIONS, 'capture')
+  checkOptions(prompt, SOURCE_KEYS, 'a prompt to capture')
   checkSource(prompt, (message, hint) => {
     throw new QkError('ERR_PROMPT', `the prompt: ${message}`, { hint })
   })
   const { signal, newTokens = 0 } = options
-  if (!(Number.isSafeInteger(newTokens) && newTokens >= 0)) {
-    throw new QkError('ERR_ARGUMENT', `newTokens is ${newTokens}, expected a whole number of at least 0`)
-  }
+  checkInteger(newTokens, 'newTokens', 0)
   throwIfAborted(signal)
   const requests = requestsOf(model, options)
   const run = new CaptureRun(model, requests, options)
@@ -153,8 +154,7 @@ async function tokensOf(model: Model, prompt: PromptSource): Promise<number[]> {
 
 /** Tensors as the model takes them. */
 function wholeInputs(model: Model, { inputs = {} }: PromptSource, folder = '.'): Record<string, WireTensor> {
-  const names = model.inputs.map(({ name }) => name)
-  refuseUnknownKeys(inputs, names, 'the model')
+  refuseUnknownKeys(inputs, Object.fromEntries(model.inputs.map(({ name }) => [name, true])), 'the model')
   return Object.fromEntries(
     model.inputs.map((input) => {
       const source = inputs[input.name]

@@ -1,14 +1,15 @@
 /** Checks of what analyses of models take. */
 
-import { QkError, refuseUnknownKeys } from '../errors.js'
+import { QkError } from '../errors.js'
 import { Model } from '../model/model.js'
 import { Result } from '../store/result.js'
+import { type KnownKeys, refuseUnknownKeys } from '../validate.js'
 
 /** A model, and an object of known options with a result. Errors: ERR_TYPE, ERR_ARGUMENT. */
 export function checkAnalysis(
   model: Model,
   options: { result: Result },
-  known: readonly string[],
+  known: KnownKeys,
   what: string,
 ): void {
   if (!(model instanceof Model)) {

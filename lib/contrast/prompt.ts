@@ -1,6 +1,7 @@
 /** Prompts as users write them (design: "A prompt set"), and the checks that every one must pass. */
 
 import { QkError } from '../errors.js'
+import type { KnownKeys } from '../validate.js'
 
 /** A token index (negative from the end), or a span of the prompt's text. */
 export type Position =
@@ -51,13 +52,18 @@ export interface ContrastRule {
   labels?: Labels
 }
 
+/** The prompt with its feature changed, and where the negative half of every term lies in it. */
+export interface Counterfactual extends PromptSource, ContrastRule {
+  contrasts?: Record<string, ContrastRule>
+}
+
 export interface Prompt extends PromptSource, ContrastRule {
   id?: string
   /** Name of the only contrast of this prompt; or `contrasts` for several. */
   contrast?: string
   contrasts?: Record<string, ContrastRule>
   /** The run that gives the negative half of every term. */
-  counterfactual?: PromptSource & ContrastRule & { contrasts?: Record<string, ContrastRule> }
+  counterfactual?: Counterfactual
   /**
    * What the model should answer at the query of the terms: the text that follows, of which the first token
    * counts, or a token id or class. Interventions report it; by default they take the token at the origin.
@@ -139,25 +145,50 @@ export function promptRules(prompt: Prompt, where: string): TermRule[] {
 
 type Fail = (message: string, hint?: string) => never
 
-const PROMPT_KEYS = [
-  'id',
-  'text',
-  'tokens',
-  'inputs',
-  'contrast',
-  'contrasts',
-  'terms',
-  'labels',
-  'counterfactual',
-  'answer',
-  'group',
-]
-const COUNTERFACTUAL_KEYS = ['text', 'tokens', 'inputs', 'terms', 'contrasts']
+const PROMPT_KEYS = {
+  id: true,
+  text: true,
+  tokens: true,
+  inputs: true,
+  contrast: true,
+  contrasts: true,
+  terms: true,
+  labels: true,
+  counterfactual: true,
+  answer: true,
+  group: true,
+} satisfies Record<keyof Prompt, true>
+
+const COUNTERFACTUAL_KEYS = {
+  text: true,
+  tokens: true,
+  inputs: true,
+  contrasts: true,
+  terms: true,
+} satisfies Record<Exclude<keyof Counterfactual, 'labels'>, true>
+
+const LABELS_KEYS = {
+  query: true,
+  key: true,
+  rule: true,
+  causal: true,
+} satisfies Record<keyof Labels, true>
+
+/** Of a term; and of its two halves where the negative one is in the counterfactual. */
+const TERM_KEYS = {
+  query: true,
+  positive: true,
+  negative: true,
+  label: true,
+  negativeLabels: true,
+} satisfies Record<keyof Term, true>
+const POSITIVE_HALF_KEYS = { query: true, positive: true, label: true } as const
+const NEGATIVE_HALF_KEYS = { query: true, negative: true, label: true } as const
 
 /** A misspelt key that is ignored would give a wrong answer. */
-function checkKeys(value: object, known: readonly string[], what: string, fail: Fail): void {
-  const unknown = Object.keys(value).find((key) => !known.includes(key))
-  if (unknown !== undefined) fail(`${what} has no "${unknown}"`, `It has ${known.join(', ')}.`)
+function checkKeys(value: object, known: KnownKeys, what: string, fail: Fail): void {
+  const unknown = Object.keys(value).find((key) => !Object.hasOwn(known, key))
+  if (unknown !== undefined) fail(`${what} has no "${unknown}"`, `It has ${Object.keys(known).join(', ')}.`)
 }
 
 /** Whether a prompt has one thing to run, and token ids that can be some; `fail` throws. */
@@ -203,14 +234,13 @@ function pairTerms(terms: Term[], others: Term[] | undefined, where: string, fai
         hint: `Leave the term out, or give it "${side}" positions${others ? ' (negative ones in the counterfactual)' : ''}.`,
       })
     }
-    const known = ['query', 'positive', 'label', ...(others ? [] : ['negative', 'negativeLabels'])]
     checkKeys(
       term,
-      known,
+      others ? POSITIVE_HALF_KEYS : TERM_KEYS,
       others ? `term ${i}, whose negatives are in the counterfactual,` : `term ${i}`,
       fail,
     )
-    if (others) checkKeys(other, ['query', 'negative', 'label'], `term ${i} of the counterfactual`, fail)
+    if (others) checkKeys(other, NEGATIVE_HALF_KEYS, `term ${i} of the counterfactual`, fail)
     if (term.query === undefined || other.query === undefined) fail(`term ${i} has no "query" position`)
     for (const [side, set] of [
       ['positive', term.positive],
@@ -256,7 +286,7 @@ function termLabels(
 }
 
 function checkLabels(labels: Labels, fail: Fail): void {
-  checkKeys(labels, ['query', 'key', 'rule', 'causal'], '"labels"', fail)
+  checkKeys(labels, LABELS_KEYS, '"labels"', fail)
   if (labels.causal !== undefined && typeof labels.causal !== 'boolean')
     fail('labels.causal is true or false')
   const isLabel = (l: unknown) => l === null || typeof l === 'string' || typeof l === 'number'

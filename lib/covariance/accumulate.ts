@@ -9,7 +9,7 @@ import { type BackendChoice, selectBackend } from '../backend/select.js'
 import { type Batch, batchingFor, buildBatch, groupPrompts, type Inference } from '../capture/batch.js'
 import { type EncodedPrompt, encodePrompt } from '../capture/encode.js'
 import { type PromptSetSummary, type Prompts, promptSet } from '../contrast/prompt-set.js'
-import { QkError, refuseUnknownKeys, throwIfAborted } from '../errors.js'
+import { QkError, throwIfAborted } from '../errors.js'
 import { groupBy } from '../math/group-by.js'
 import { type CapturedOutput, captureGraph, type SiteRequest } from '../model/graphs/capture-graph.js'
 import { verifySites } from '../model/graphs/verify.js'
@@ -17,6 +17,7 @@ import { InferenceSession, type WireTensor } from '../model/inference/session.js
 import { Model, toleranceOf } from '../model/model.js'
 import { type HeadSpec, parseHeads } from '../model/sites/heads.js'
 import { headName, keyHeadOf, type ResolvedSite } from '../model/sites/site.js'
+import { checkInteger, checkOptions } from '../validate.js'
 import { type LabelsInput, QKCovariance } from './qk-covariance.js'
 import type { TensorInput } from './row-tensor.js'
 
@@ -38,17 +39,17 @@ export interface AccumulateOptions {
   onProgress?: (progress: { prompts: number; total: number }) => void
 }
 
-const OPTIONS: readonly (keyof AccumulateOptions)[] = [
-  'heads',
-  'estimator',
-  'backend',
-  'batchSize',
-  'threads',
-  'allowNonFinite',
-  'memoryLimit',
-  'signal',
-  'onProgress',
-]
+const OPTIONS = {
+  heads: true,
+  estimator: true,
+  backend: true,
+  batchSize: true,
+  threads: true,
+  allowNonFinite: true,
+  memoryLimit: true,
+  signal: true,
+  onProgress: true,
+} satisfies Record<keyof AccumulateOptions, true>
 
 /** The heads of one site that share a covariance accumulation. */
 export interface HeadGroup {
@@ -90,12 +91,10 @@ export async function accumulate(
       hint: 'await openModel(file) first.',
     })
   }
-  refuseUnknownKeys(options, OPTIONS, 'accumulate')
+  checkOptions(options, OPTIONS, 'accumulate')
   const { signal, estimator = 'per-query', batchSize = 16 } = options
   throwIfAborted(signal)
-  if (!(Number.isSafeInteger(batchSize) && batchSize >= 1)) {
-    throw new QkError('ERR_ARGUMENT', `batchSize is ${batchSize}, expected a whole number of at least 1`)
-  }
+  checkInteger(batchSize, 'batchSize', 1)
   const heads = parseHeads(options.heads ?? 'all', model.sites)
   const set = promptSet(prompts)
   const summary = await set.summary(signal)

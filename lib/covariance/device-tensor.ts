@@ -1,9 +1,9 @@
 /** Activations that stay where a backend computes: uploaded once, read by any number of contrasts. */
 
-import type { Backend, Dtype, ResidentHandle, RowTensor } from '../backend/backend.js'
+import type { Backend, ResidentHandle, RowTensor } from '../backend/backend.js'
 import { type BackendChoice, selectBackend } from '../backend/select.js'
 import { QkError } from '../errors.js'
-import { spannedElements } from '../math/tensor.js'
+import { type Dtype, spannedElements } from '../math/tensor.js'
 import { rowTensor, type TensorInput } from './row-tensor.js'
 
 export interface UploadOptions {

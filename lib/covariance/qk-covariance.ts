@@ -15,6 +15,7 @@ import type {
 import { workingBytes } from '../backend/moments.js'
 import { type BackendChoice, selectBackend } from '../backend/select.js'
 import { QkError } from '../errors.js'
+import { checkChoice, checkInteger, checkOptions } from '../validate.js'
 import { ResidentRows } from './device-tensor.js'
 import { rowTensor, type TensorInput } from './row-tensor.js'
 
@@ -96,7 +97,34 @@ export interface Covariances<T = Float64Array> {
   skipped: Float64Array
 }
 
-const ESTIMATORS: readonly string[] = ['per-query', 'per-pair', 'sum']
+const OPTIONS = {
+  heads: true,
+  kvHeads: true,
+  headDim: true,
+  contrasts: true,
+  estimator: true,
+  backend: true,
+  allowNonFinite: true,
+  threads: true,
+  memoryLimit: true,
+} satisfies Record<keyof QKCovarianceOptions, true>
+
+const BATCH_KEYS = {
+  q: true,
+  k: true,
+  terms: true,
+  labels: true,
+  transfer: true,
+  signal: true,
+} satisfies Record<keyof BatchInput, true>
+
+const ESTIMATORS: readonly Estimator[] = ['per-query', 'per-pair', 'sum']
+const SCOPES: readonly LabelReach[] = ['before', 'others', 'all']
+
+/** Numbers that the backends index with 32 bits. */
+const MOST_HEADS = 2 ** 31 - 1
+const MOST_DIMENSIONS = 4096
+const MOST_THREADS = 1024
 
 export class QKCovariance {
   readonly contrasts: readonly string[]
@@ -107,25 +135,19 @@ export class QKCovariance {
   readonly #sums: BackendCovariance
 
   constructor(options: QKCovarianceOptions) {
+    checkOptions(options, OPTIONS, 'QKCovariance')
     const { heads, kvHeads = heads, headDim, contrasts, estimator = 'per-query' } = options
-    positive('heads', heads)
-    positive('kvHeads', kvHeads)
-    positive('headDim', headDim)
-    if (headDim > 4096) throw new QkError('ERR_ARGUMENT', `headDim is ${headDim}, expected at most 4096`)
+    checkInteger(heads, 'heads', 1, MOST_HEADS)
+    checkInteger(kvHeads, 'kvHeads', 1, MOST_HEADS)
+    checkInteger(headDim, 'headDim', 1, MOST_DIMENSIONS)
     if (heads % kvHeads !== 0)
       throw new QkError('ERR_ARGUMENT', `kvHeads (${kvHeads}) does not divide heads (${heads})`)
     if (!Array.isArray(contrasts) || contrasts.length === 0 || contrasts.some((c) => typeof c !== 'string'))
       throw new QkError('ERR_ARGUMENT', 'contrasts must be an array of at least one name')
     const twice = contrasts.find((name, i) => contrasts.indexOf(name) !== i)
     if (twice !== undefined) throw new QkError('ERR_ARGUMENT', `contrasts has '${twice}' twice`)
-    if (!ESTIMATORS.includes(estimator))
-      throw new QkError(
-        'ERR_ARGUMENT',
-        `estimator is '${estimator}', expected one of ${ESTIMATORS.join(', ')}`,
-      )
-    const threads = options.threads ?? 0
-    if (!(Number.isInteger(threads) && threads >= 0 && threads <= 1024))
-      throw new QkError('ERR_ARGUMENT', `threads is ${threads}, expected 0 to 1024`)
+    checkChoice(estimator, 'estimator', ESTIMATORS)
+    const threads = checkInteger(options.threads ?? 0, 'threads', 0, MOST_THREADS)
 
     this.contrasts = [...contrasts]
     this.spec = {
@@ -151,8 +173,7 @@ export class QKCovariance {
    * except over SharedArrayBuffers and with `transfer`. Await the promise: at most 16 may be in flight.
    */
   async add(batch: BatchInput): Promise<void> {
-    if (!batch || typeof batch !== 'object')
-      throw new QkError('ERR_TYPE', 'add() takes an object { q, k, ... }')
+    checkOptions(batch, BATCH_KEYS, 'add()')
     let q = this.#tensor(batch.q, 'q')
     let k = this.#tensor(batch.k, 'k')
     const terms = batch.terms && termBatch(batch.terms, this.contrasts)
@@ -235,8 +256,7 @@ export class QKCovariance {
 
   #labels(input: LabelsInput, where: string): LabelSequence {
     const { reach = 'others' } = input
-    if (!['before', 'others', 'all'].includes(reach))
-      throw new QkError('ERR_ARGUMENT', `${where}.reach is '${reach}', expected 'before', 'others' or 'all'`)
+    checkChoice(reach, `${where}.reach`, SCOPES)
     const queryRows = indices(input.queryRows, `${where}.queryRows`)
     const keyRows = indices(input.keyRows, `${where}.keyRows`)
     const [n, m] = [queryRows.length, keyRows.length]
@@ -330,11 +350,6 @@ function divide(side: CovarianceMoments['positive'], d: number, center: boolean)
       }
     }
   })
-}
-
-function positive(name: string, value: number): void {
-  if (!(Number.isInteger(value) && value > 0 && value < 2 ** 31))
-    throw new QkError('ERR_ARGUMENT', `${name} is ${value}, expected a positive integer`)
 }
 
 function megabytes(bytes: number): string {

@@ -1,8 +1,8 @@
 /** Tensors of queries or keys as callers give them. */
 
-import type { Dtype, RowTensor } from '../backend/backend.js'
+import type { RowTensor } from '../backend/backend.js'
 import { QkError } from '../errors.js'
-import { contiguousStrides, elementCount } from '../math/tensor.js'
+import { contiguousStrides, type Dtype, elementCount } from '../math/tensor.js'
 
 /** A strided view [batch, pos, heads, d]; row = batch index * pos + position. */
 export interface TensorInput {

@@ -9,20 +9,11 @@
  */
 
 import { QkError } from '../errors.js'
-import {
-  type ArrayInput,
-  readArray,
-  readChoice,
-  readFlag,
-  readMask,
-  readNumber,
-  readOptions,
-  readPositions,
-  readQueriesAndKeys,
-} from '../math/arrays.js'
+import { type ArrayInput, readArray, readMask, readPositions, readQueriesAndKeys } from '../math/arrays.js'
 import { type Basis, orthonormalBasis, project, projectOut, unionBasis } from '../math/basis.js'
 import { dotAt, scoreRows, softmaxRows } from '../math/scores.js'
 import type { FloatArray } from '../math/tensor.js'
+import { checkChoice, checkFlag, checkNumber, checkOptions } from '../validate.js'
 
 export type Edit = 'swap' | 'patch' | 'ablate' | 'scale'
 
@@ -73,10 +64,22 @@ export interface Intervention extends Attention {
   before: Attention
 }
 
-const KEYS = [
-  ...['q', 'k', 'scale', 'mask', 'edit', 'side', 'basis', 'complement', 'strength'],
-  ...['origin', 'target', 'donor', 'factor', 'mean'],
-]
+const OPTIONS = {
+  q: true,
+  k: true,
+  scale: true,
+  mask: true,
+  edit: true,
+  side: true,
+  basis: true,
+  complement: true,
+  strength: true,
+  origin: true,
+  target: true,
+  donor: true,
+  factor: true,
+  mean: true,
+} satisfies Record<keyof InterveneArraysOptions, true>
 
 /**
  * Scores and patterns after an edit of the queries or keys in a subspace, and before it, in float64. Several bases
@@ -87,12 +90,12 @@ const KEYS = [
  * array of bases, ERR_ARGUMENT for anything else: what an edit needs and lacks, or does not use, included.
  */
 export function interveneArrays(options: InterveneArraysOptions): Intervention {
-  readOptions(options, KEYS, 'interveneArrays()')
-  const edit = readChoice(options.edit, ['swap', 'patch', 'ablate', 'scale'], 'edit')
-  const side = readChoice(options.side ?? 'key', ['key', 'query'], 'side')
+  checkOptions(options, OPTIONS, 'interveneArrays()')
+  const edit = checkChoice(options.edit, 'edit', ['swap', 'patch', 'ablate', 'scale'])
+  const side = checkChoice(options.side ?? 'key', 'side', ['key', 'query'])
   refuseUnused(options, edit, side)
-  const scale = readNumber(options.scale ?? 1, 'scale')
-  const strength = readNumber(options.strength ?? 1, 'strength')
+  const scale = checkNumber(options.scale ?? 1, 'scale')
+  const strength = checkNumber(options.strength ?? 1, 'strength')
   const { q, k, n, keys, d } = readQueriesAndKeys(options.q, options.k)
   const mask = readMask(options.mask, n, keys)
   const within = projector(options, d)
@@ -144,7 +147,7 @@ export function interveneArrays(options: InterveneArraysOptions): Intervention {
 /** P: on the span of all bases together, or on its complement. */
 function projector(options: InterveneArraysOptions, d: number): (rows: Float64Array) => Float64Array {
   const { basis } = options
-  const complement = readFlag(options.complement ?? false, 'complement')
+  const complement = checkFlag(options.complement ?? false, 'complement')
   const span: Basis = Array.isArray(basis)
     ? unionBasis(basis, 'basis', d)
     : orthonormalBasis(basis as ArrayInput, 'basis', d)
@@ -174,7 +177,7 @@ function replacements(
   if (edit === 'scale') {
     if (options.factor === undefined)
       throw new QkError('ERR_ARGUMENT', "edit 'scale' needs factor", { hint: 'give factor, a number' })
-    const factor = readNumber(options.factor, 'factor')
+    const factor = checkNumber(options.factor, 'factor')
     return (_, x) => Float64Array.from(x, (value) => factor * value)
   }
   const mean = options.mean === undefined ? new Float64Array(d) : readArray(options.mean, 'mean', { d }).data

@@ -17,7 +17,7 @@ import type { Model } from '../model/model.js'
 import type { HeadSpec } from '../model/sites/heads.js'
 import { headName } from '../model/sites/site.js'
 import type { Result } from '../store/result.js'
-import { checkOneOf, checkWhole } from '../validate.js'
+import { checkChoice, checkInteger } from '../validate.js'
 import { type Edit, type EditItem, itemBatches, layEdits } from './edit-layout.js'
 import { outputsOf } from './edit-measure.js'
 import { EditTable, type InterventionVariant, reportVariant } from './edit-report.js'
@@ -63,21 +63,24 @@ export interface InterveneOptions {
   onProgress?: (progress: { prompts: number; total: number }) => void
 }
 
-const OPTIONS: readonly (keyof InterveneOptions)[] = [
-  ...([
-    'result',
-    'heads',
-    'features',
-    'contrast',
-    'edit',
-    'side',
-    'rows',
-    'factor',
-    'to',
-    'strength',
-  ] as const),
-  ...(['randoms', 'seed', 'output', 'batchSize', 'signal', 'onProgress'] as const),
-]
+const OPTIONS = {
+  result: true,
+  heads: true,
+  features: true,
+  contrast: true,
+  edit: true,
+  side: true,
+  rows: true,
+  factor: true,
+  to: true,
+  strength: true,
+  randoms: true,
+  seed: true,
+  output: true,
+  batchSize: true,
+  signal: true,
+  onProgress: true,
+} satisfies Record<keyof InterveneOptions, true>
 
 export interface InterventionReport {
   model: string
@@ -171,10 +174,10 @@ function checkOptions(model: Model, options: InterveneOptions) {
     ...{ batchSize: 16, features: all.length > 1 ? [...all, all] : all },
     ...options,
   } as InterveneOptions & Required<Omit<InterveneOptions, 'contrast' | 'output' | 'signal' | 'onProgress'>>
-  checkOneOf('edit', settings.edit, ['swap', 'patch', 'ablate', 'scale'])
-  checkOneOf('side', settings.side, ['key', 'query'])
-  checkOneOf('rows', settings.rows, ['query', 'all'])
-  checkOneOf('to', settings.to, ['zero', 'mean'])
+  checkChoice(settings.edit, 'edit', ['swap', 'patch', 'ablate', 'scale'])
+  checkChoice(settings.side, 'side', ['key', 'query'])
+  checkChoice(settings.rows, 'rows', ['query', 'all'])
+  checkChoice(settings.to, 'to', ['zero', 'mean'])
   for (const name of ['factor', 'strength'] as const) {
     if (!Number.isFinite(settings[name]))
       throw new QkError('ERR_ARGUMENT', `${name} is ${settings[name]}, expected a finite number`)
@@ -182,9 +185,9 @@ function checkOptions(model: Model, options: InterveneOptions) {
   if (settings.to === 'mean' && settings.edit !== 'ablate') {
     throw new QkError('ERR_ARGUMENT', `to: 'mean' belongs to edit: 'ablate', not to '${settings.edit}'`)
   }
-  checkWhole('randoms', settings.randoms, 0)
-  checkWhole('seed', settings.seed, 0)
-  checkWhole('batchSize', settings.batchSize, 1)
+  checkInteger(settings.randoms, 'randoms', 0)
+  checkInteger(settings.seed, 'seed', 0)
+  checkInteger(settings.batchSize, 'batchSize', 1)
   if (!Array.isArray(settings.features) || settings.features.length === 0) {
     throw new QkError('ERR_ARGUMENT', 'features is a list of contrasts, not empty')
   }

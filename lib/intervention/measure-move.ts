@@ -1,8 +1,9 @@
 /** How far an edit moved attention from one key to another (figures 4, 7 and 9 of arXiv 2602.04752). */
 
 import { QkError } from '../errors.js'
-import { readOptions, readPositions } from '../math/arrays.js'
+import { readPositions } from '../math/arrays.js'
 import type { FloatArray } from '../math/tensor.js'
+import { checkOptions } from '../validate.js'
 
 export interface MeasureMoveOptions {
   /** Attention patterns [n, keys] without and with the edit; the number of keys follows from the length. */
@@ -13,6 +14,13 @@ export interface MeasureMoveOptions {
   /** The key that it should go to, by row [n]. */
   target: Int32Array | readonly number[]
 }
+
+const OPTIONS = {
+  before: true,
+  after: true,
+  origin: true,
+  target: true,
+} satisfies Record<keyof MeasureMoveOptions, true>
 
 /** By row, [n]. */
 export interface Move {
@@ -41,7 +49,7 @@ const ABOVE_ONE = 1e-2
  * attention, ERR_ARGUMENT for an origin that is its own target and unknown options.
  */
 export function measureMove(options: MeasureMoveOptions): Move {
-  readOptions(options, ['before', 'after', 'origin', 'target'], 'measureMove()')
+  checkOptions(options, OPTIONS, 'measureMove()')
   if (!(options.origin instanceof Int32Array || Array.isArray(options.origin)))
     throw new QkError('ERR_TYPE', 'origin must be an Int32Array with the index of a key for each row')
   const n = options.origin.length

@@ -1,6 +1,7 @@
-/** Reading the plain arrays of attributeArrays and interveneArrays: every length, type and number is checked. */
+/** Plain arrays as callers give them: every length, type and number is checked before arithmetic starts. */
 
-import { QkError, refuseUnknownKeys } from '../errors.js'
+import { QkError } from '../errors.js'
+import { refuseUnknownKeys } from '../validate.js'
 import { elementCount, type FloatArray } from './tensor.js'
 
 /** A dense row-major array; a view with an offset is fine. */
@@ -9,15 +10,10 @@ export interface ArrayInput {
   shape: readonly number[]
 }
 
+const ARRAY_KEYS = { data: true, shape: true } satisfies Record<keyof ArrayInput, true>
+
 /** The axes of an array in order, with their size where it is already known. */
 type Axes = Record<string, number | undefined>
-
-/** The options of a public function: an object with known keys only. Errors: ERR_TYPE, ERR_ARGUMENT. */
-export function readOptions(options: unknown, known: readonly string[], what: string): void {
-  if (!options || typeof options !== 'object' || ArrayBuffer.isView(options))
-    throw new QkError('ERR_TYPE', `${what} takes an object { ${known.join(', ')} }`)
-  refuseUnknownKeys(options, known, what)
-}
 
 /**
  * An array of finite numbers with the axes asked for.
@@ -29,7 +25,7 @@ export function readArray(input: ArrayInput, name: string, axes: Axes): ArrayInp
   )
   if (!input || typeof input !== 'object' || ArrayBuffer.isView(input) || Array.isArray(input))
     throw new QkError('ERR_TYPE', `${name} must be { data, shape: [${expected.join(', ')}] }`)
-  refuseUnknownKeys(input, ['data', 'shape'], name)
+  refuseUnknownKeys(input, ARRAY_KEYS, name)
   const { data, shape } = input
   if (!(data instanceof Float32Array || data instanceof Float64Array))
     throw new QkError('ERR_TYPE', `${name}.data must be a Float32Array or a Float64Array`, {
@@ -98,35 +94,6 @@ export function readPositions(
       )
   })
   return Int32Array.from(positions)
-}
-
-/** A finite number. Errors: ERR_TYPE, ERR_NON_FINITE. */
-export function readNumber(value: number, name: string): number {
-  if (typeof value !== 'number')
-    throw new QkError('ERR_TYPE', `${name} must be a number, got ${typeof value}`)
-  if (!Number.isFinite(value))
-    throw new QkError('ERR_NON_FINITE', `${name} is ${value}, expected a finite number`)
-  return value
-}
-
-/** An integer of at least `least`. Errors: ERR_ARGUMENT. */
-export function readInteger(value: number, name: string, least: number): number {
-  if (!(Number.isSafeInteger(value) && value >= least))
-    throw new QkError('ERR_ARGUMENT', `${name} is ${value}, expected an integer of at least ${least}`)
-  return value
-}
-
-/** true or false. Errors: ERR_TYPE. */
-export function readFlag(value: boolean, name: string): boolean {
-  if (typeof value !== 'boolean') throw new QkError('ERR_TYPE', `${name} must be true or false, got ${value}`)
-  return value
-}
-
-/** One of a few names. Errors: ERR_ARGUMENT. */
-export function readChoice<T extends string>(value: T, choices: readonly T[], name: string): T {
-  if (!choices.includes(value))
-    throw new QkError('ERR_ARGUMENT', `${name} is '${value}', expected one of ${choices.join(', ')}`)
-  return value
 }
 
 function refuseNonFinite(data: FloatArray, shape: readonly number[], name: string): void {

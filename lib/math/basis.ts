@@ -7,7 +7,8 @@
  */
 
 import { QkError } from '../errors.js'
-import { type ArrayInput, readArray, readInteger } from './arrays.js'
+import { checkInteger } from '../validate.js'
+import { type ArrayInput, readArray } from './arrays.js'
 import { type Random, seededRandom } from './random.js'
 import { elementCount, type FloatArray } from './tensor.js'
 
@@ -107,10 +108,10 @@ export function projectOut(basis: Basis, rows: FloatArray): Float64Array {
  * with. The same seed gives the same basis. Errors: ERR_ARGUMENT.
  */
 export function randomBasis(d: number, rank: number, seed: number | Random = 0): Basis {
-  readInteger(d, 'd', 1)
-  readInteger(rank, 'rank', 0)
+  checkInteger(d, 'd', 1)
+  checkInteger(rank, 'rank', 0)
   if (rank > d) throw new QkError('ERR_ARGUMENT', `rank is ${rank}, expected at most d = ${d}`)
-  const random = typeof seed === 'object' ? seed : seededRandom(readInteger(seed, 'seed', 0))
+  const random = typeof seed === 'object' ? seed : seededRandom(checkInteger(seed, 'seed', 0))
   const vectors: Float64Array[] = []
   while (vectors.length < rank) {
     const vector = new Float64Array(d)

@@ -4,7 +4,7 @@
  */
 
 import { QkError } from '../errors.js'
-import { readInteger, readNumber, readOptions } from './arrays.js'
+import { checkInteger, checkNumber, checkOptions } from '../validate.js'
 import { seededRandom } from './random.js'
 
 export interface BootstrapOptions {
@@ -24,7 +24,12 @@ export interface Interval {
   high: number
 }
 
-const KEYS = ['groups', 'seed', 'samples', 'level']
+const OPTIONS = {
+  groups: true,
+  seed: true,
+  samples: true,
+  level: true,
+} satisfies Record<keyof BootstrapOptions, true>
 
 /**
  * The mean of the values of all rows, and its interval.
@@ -34,7 +39,7 @@ export function bootstrapMean(
   values: ArrayLike<number>,
   options: BootstrapOptions = {},
 ): Interval & { mean: number } {
-  readOptions(options, KEYS, 'bootstrapMean()')
+  checkOptions(options, OPTIONS, 'bootstrapMean()')
   const rows = readValues(values, 'values')
   const { ratio, low, high } = resample(rows, new Float64Array(rows.length).fill(1), options)
   return { mean: ratio, low, high }
@@ -50,7 +55,7 @@ export function bootstrapRatio(
   denominators: ArrayLike<number>,
   options: BootstrapOptions = {},
 ): Interval & { ratio: number } {
-  readOptions(options, KEYS, 'bootstrapRatio()')
+  checkOptions(options, OPTIONS, 'bootstrapRatio()')
   const above = readValues(numerators, 'numerators')
   const below = readValues(denominators, 'denominators')
   if (below.length !== above.length)
@@ -68,11 +73,11 @@ function resample(
   below: Float64Array,
   options: BootstrapOptions,
 ): Interval & { ratio: number } {
-  const samples = readInteger(options.samples ?? 1000, 'samples', 1)
-  const level = readNumber(options.level ?? 0.95, 'level')
+  const samples = checkInteger(options.samples ?? 1000, 'samples', 1)
+  const level = checkNumber(options.level ?? 0.95, 'level')
   if (!(level > 0 && level < 1))
     throw new QkError('ERR_ARGUMENT', `level is ${level}, expected between 0 and 1, such as 0.95`)
-  const random = seededRandom(readInteger(options.seed ?? 0, 'seed', 0))
+  const random = seededRandom(checkInteger(options.seed ?? 0, 'seed', 0))
   const units = sumByGroup(above, below, options.groups)
   const ratioOf = (pick: (i: number) => number) => {
     let [numerator, denominator] = [0, 0]

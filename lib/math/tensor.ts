@@ -1,7 +1,9 @@
 /** Typed-array views: dtypes, 16-bit floats, shapes and strides. */
 
-import type { Dtype } from '../backend/backend.js'
 import { QkError } from '../errors.js'
+
+/** Element type of captured rows. 16-bit values are kept as their bits. */
+export type Dtype = 'f32' | 'f16' | 'bf16'
 
 export type FloatArray = Float32Array | Float64Array
 

@@ -1,7 +1,8 @@
 /** Opens ONNX models and finds, resolves and verifies their attention sites. */
 
 import { availableParallelism } from 'node:os'
-import { QkError, refuseUnknownKeys } from '../errors.js'
+import { QkError } from '../errors.js'
+import { checkOptions } from '../validate.js'
 import { unfoldAttention } from './fused/lower.js'
 import { verifySites } from './graphs/verify.js'
 import { type ModelInput, modelInputs, takesTokens } from './inference/inputs.js'
@@ -18,6 +19,8 @@ export interface OpenOptions {
   /** Threads of one inference; all cores by default. */
   threads?: number
 }
+
+const OPTIONS = { tokenizer: true, threads: true } satisfies Record<keyof OpenOptions, true>
 
 /** Above these a capture is refused (design: contract 3). */
 const TOLERANCE = { f32: 1e-3, f16: 1e-2 } as const
@@ -59,7 +62,7 @@ export class Model {
  * Errors: ERR_FILE, ERR_NOT_ONNX, ERR_NO_ATTENTION, ERR_INFERENCE, ERR_TOKENIZER.
  */
 export async function openModel(path: string, options: OpenOptions = {}): Promise<Model> {
-  refuseUnknownKeys(options, ['tokenizer', 'threads'], 'openModel')
+  checkOptions(options, OPTIONS, 'openModel')
   const threads = options.threads ?? availableParallelism()
   const unfolded = unfoldAttention(openGraph(path))
   const { graph } = unfolded

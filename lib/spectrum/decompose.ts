@@ -4,10 +4,11 @@ import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'
 import path from 'node:path'
 import type { HeadGroup, Sums } from '../covariance/accumulate.js'
-import { QkError, refuseUnknownKeys, throwIfAborted } from '../errors.js'
+import { QkError, throwIfAborted } from '../errors.js'
 import { describeSite } from '../model/model.js'
 import { headName, type ResolvedSite } from '../model/sites/site.js'
 import { type ContrastSubspace, type RankRule, Result } from '../store/result.js'
+import { checkOptions } from '../validate.js'
 import { versions } from '../versions.js'
 import { svd } from './svd.js'
 
@@ -27,9 +28,14 @@ export interface DecomposeOptions {
   signal?: AbortSignal
 }
 
-const OPTIONS: readonly (keyof DecomposeOptions)[] = [
-  ...(['rank', 'center', 'keepCovariances', 'spectrum', 'seed', 'signal'] as const),
-]
+const OPTIONS = {
+  rank: true,
+  center: true,
+  keepCovariances: true,
+  spectrum: true,
+  seed: true,
+  signal: true,
+} satisfies Record<keyof DecomposeOptions, true>
 
 /**
  * Decomposes accumulated covariances. The smallest rank r with sum_{i<=r} s_i^2 >= threshold ||ΔC||_F^2
@@ -43,7 +49,7 @@ export async function decompose(sums: Sums, options: DecomposeOptions = {}): Pro
       hint: 'await accumulate(...) first.',
     })
   }
-  refuseUnknownKeys(options, OPTIONS, 'decompose')
+  checkOptions(options, OPTIONS, 'decompose')
   const rule = checkRule(options.rank ?? { rule: 'energy', threshold: 0.99 })
   const seed = options.seed ?? 0
   const heads = new Map<string, Map<string, ContrastSubspace>>()

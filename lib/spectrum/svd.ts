@@ -4,6 +4,7 @@ import type { SvdResult } from '../backend/backend.js'
 import { type BackendChoice, selectBackend } from '../backend/select.js'
 import { QkError } from '../errors.js'
 import { elementCount } from '../math/tensor.js'
+import { checkFraction, checkInteger, checkOptions } from '../validate.js'
 
 export interface SvdOptions {
   /** Number of matrices, and the shape of each. */
@@ -24,6 +25,19 @@ export interface SvdOptions {
   signal?: AbortSignal
 }
 
+const OPTIONS = {
+  n: true,
+  rows: true,
+  cols: true,
+  energy: true,
+  rank: true,
+  maxRank: true,
+  backend: true,
+  seed: true,
+  threads: true,
+  signal: true,
+} satisfies Record<keyof SvdOptions, true>
+
 /** Largest side that is decomposed. */
 const MAX_SIDE = 4096
 
@@ -35,6 +49,7 @@ const MAX_SIDE = 4096
  * of the best possible of that rank; `errorBound` [n] bounds it from above, relative to ||A||_F.
  */
 export async function svd(matrices: Float32Array | Float64Array, options: SvdOptions): Promise<SvdResult> {
+  checkOptions(options, OPTIONS, 'svd')
   const { n, rows, cols, energy, rank, maxRank, backend = 'auto', seed = 0, threads = 0, signal } = options
   if (!(matrices instanceof Float32Array || matrices instanceof Float64Array))
     throw new QkError('ERR_TYPE', 'matrices must be a Float32Array or a Float64Array')
@@ -53,12 +68,11 @@ export async function svd(matrices: Float32Array | Float64Array, options: SvdOpt
     )
   if (energy !== undefined && rank !== undefined)
     throw new QkError('ERR_ARGUMENT', 'energy and rank exclude each other')
-  if (energy !== undefined && !(energy > 0 && energy <= 1))
-    throw new QkError('ERR_ARGUMENT', `energy is ${energy}, expected a fraction above 0 and at most 1`)
-  natural('rank', rank, 0)
-  natural('maxRank', maxRank, 1)
-  natural('seed', seed, 0)
-  natural('threads', threads, 0)
+  if (energy !== undefined) checkFraction(energy, 'energy')
+  if (rank !== undefined) checkInteger(rank, 'rank', 0)
+  if (maxRank !== undefined) checkInteger(maxRank, 'maxRank', 1)
+  checkInteger(seed, 'seed', 0)
+  checkInteger(threads, 'threads', 0)
   const most = Math.min(rows, cols)
   return selectBackend(backend).svd(
     {
@@ -68,9 +82,4 @@ export async function svd(matrices: Float32Array | Float64Array, options: SvdOpt
     },
     signal,
   )
-}
-
-function natural(name: string, value: number | undefined, least: number): void {
-  if (value !== undefined && !(Number.isSafeInteger(value) && value >= least))
-    throw new QkError('ERR_ARGUMENT', `${name} is ${value}, expected an integer of at least ${least}`)
 }

@@ -5,8 +5,8 @@ import { type BackendChoice, selectBackend } from '../../backend/select.js'
 import { ResidentRows, uploadRows } from '../../covariance/device-tensor.js'
 import { type Indices, QKCovariance, type TermsInput, termBatch } from '../../covariance/qk-covariance.js'
 import { rowTensor, type TensorInput } from '../../covariance/row-tensor.js'
-import { QkError, refuseUnknownKeys, throwIfAborted } from '../../errors.js'
-import { checkWhole } from '../../validate.js'
+import { QkError, throwIfAborted } from '../../errors.js'
+import { checkInteger, checkOptions } from '../../validate.js'
 import { svd } from '../svd.js'
 import { Permutations } from './permutations.js'
 
@@ -31,10 +31,19 @@ export interface NullOptions {
   onProgress?: (progress: { draws: number; total: number }) => void
 }
 
-const OPTIONS: readonly (keyof NullOptions)[] = [
-  ...(['q', 'k', 'terms', 'units', 'draws', 'estimator', 'accepted'] as const),
-  ...(['seed', 'backend', 'signal', 'onProgress'] as const),
-]
+const OPTIONS = {
+  q: true,
+  k: true,
+  terms: true,
+  units: true,
+  draws: true,
+  estimator: true,
+  accepted: true,
+  seed: true,
+  backend: true,
+  signal: true,
+  onProgress: true,
+} satisfies Record<keyof NullOptions, true>
 
 export interface NullValues {
   /** Largest singular value of ΔC as it was observed, [heads]. */
@@ -53,10 +62,10 @@ const ROOM = 128 * 2 ** 20
  * Errors: ERR_TYPE, ERR_ARGUMENT, ERR_SHAPE, ERR_RANGE, ERR_EMPTY_SET, ERR_NON_FINITE, ERR_OUT_OF_MEMORY, ERR_ABORTED.
  */
 export async function nullSingularValues(options: NullOptions): Promise<NullValues> {
-  refuseUnknownKeys(options, OPTIONS, 'nullSingularValues')
+  checkOptions(options, OPTIONS, 'nullSingularValues')
   const { draws, estimator = 'per-query', seed = 0, signal, onProgress } = options
-  checkWhole('draws', draws, 1)
-  checkWhole('seed', seed, 0)
+  checkInteger(draws, 'draws', 1)
+  checkInteger(seed, 'seed', 0)
   throwIfAborted(signal)
   const backend = selectBackend(options.backend)
   const uploads: ResidentRows[] = []
@@ -175,7 +184,7 @@ class NullWork {
 
 function checkAccepted(accepted: NullOptions['accepted'], heads: number, d: number): void {
   if (!accepted) return
-  checkWhole('accepted.rank', accepted.rank, 0)
+  checkInteger(accepted.rank, 'accepted.rank', 0)
   for (const name of ['u', 'v'] as const) {
     const basis = accepted[name]
     const expected = heads * d * accepted.rank
