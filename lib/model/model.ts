@@ -3,12 +3,13 @@
 import { availableParallelism } from 'node:os'
 import { QkError } from '../errors.js'
 import { checkOptions } from '../validate.js'
-import { unfoldAttention } from './fused/lower.js'
+import type { UnsupportedSite } from './candidate.js'
+import { lowerAttention } from './fused/lower.js'
 import { verifySites } from './graphs/verify.js'
 import { type ModelInput, modelInputs, takesTokens } from './inference/inputs.js'
 import type { Graph } from './onnx/graph.js'
 import { openGraph } from './open-graph.js'
-import { findSites, type UnsupportedSite } from './sites/find.js'
+import { findSites } from './sites/find.js'
 import type { AttentionSite, ResolvedSite } from './sites/site.js'
 import { surveySites } from './sites/survey.js'
 import { loadTokenizer, type PromptTokenizer } from './tokenizer.js'
@@ -64,11 +65,11 @@ export class Model {
 export async function openModel(path: string, options: OpenOptions = {}): Promise<Model> {
   checkOptions(options, OPTIONS, 'openModel')
   const threads = options.threads ?? availableParallelism()
-  const unfolded = unfoldAttention(openGraph(path))
-  const { graph } = unfolded
+  const lowered = lowerAttention(openGraph(path))
+  const { graph } = lowered
   const tokenizer = options.tokenizer === undefined ? undefined : await loadTokenizer(options.tokenizer)
-  const found = findSites(graph, unfolded.fused)
-  const unreached = [...unfolded.unsupported, ...found.unsupported]
+  const found = findSites(graph, lowered.fused)
+  const unreached = [...lowered.unsupported, ...found.unsupported]
   if (found.candidates.length === 0) throw noAttention(path, unreached)
   if (graph.opset < 11) {
     throw new QkError(

@@ -6,10 +6,10 @@
  * in float32, whatever the element type of the operator: its own arithmetic is float32 too, or close to it.
  */
 
+import type { LoweredAttention, ScoreStep, SiteCandidate } from '../candidate.js'
 import { ElementType } from '../onnx/node-writer.js'
 import type { NodeProto } from '../onnx/proto/onnx_pb.js'
-import type { ScoreStep, SiteCandidate } from '../sites/find.js'
-import type { SubgraphWriter, UnfoldedAttention } from './fused-operator.js'
+import type { SubgraphWriter } from './fused-operator.js'
 
 export interface AttentionParts {
   /** [batch, heads, pos, d] */
@@ -32,7 +32,7 @@ export interface AttentionParts {
   sink?: string
 }
 
-export interface AttentionSubgraph extends Pick<UnfoldedAttention, 'candidate' | 'q' | 'k' | 'pattern'> {
+export interface AttentionSubgraph extends Pick<LoweredAttention, 'candidate' | 'q' | 'k' | 'pattern'> {
   /** [batch, heads, queryPos, dv], float32 */
   attended: string
   /** Stages of the scores. */
@@ -85,7 +85,7 @@ export function withJoinedHeads(
   write: SubgraphWriter,
   { candidate, q, k, pattern, attended }: AttentionSubgraph,
   { causal, rotary = false }: { causal: boolean; rotary?: boolean },
-): UnfoldedAttention {
+): LoweredAttention {
   return { candidate, q, k, pattern, output: write.joinHeads(attended), byHead: false, causal, rotary }
 }
 

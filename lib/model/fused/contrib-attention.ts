@@ -1,10 +1,11 @@
 /** What `com.microsoft.MultiHeadAttention` and `Attention` have in common, once queries, keys and values are apart. */
 
+import type { LoweredAttention } from '../candidate.js'
 import type { Graph } from '../onnx/graph.js'
 import type { NodeProto } from '../onnx/proto/onnx_pb.js'
 import { causalKeys, withJoinedHeads, writeAttention } from './attention-core.js'
 import { addedBiases } from './contrib-mask.js'
-import type { Refusal, SubgraphWriter, UnfoldedAttention } from './fused-operator.js'
+import type { Refusal, SubgraphWriter } from './fused-operator.js'
 
 export interface ContribParts {
   /** [batch, heads, pos, d]; keys and values with those of the past in front. */
@@ -22,7 +23,7 @@ export function writeContribAttention(
   node: NodeProto,
   write: SubgraphWriter,
   { q, k, v, past, mask, attentionBias }: ContribParts,
-): UnfoldedAttention | Refusal {
+): LoweredAttention | Refusal {
   const biases = addedBiases(graph, node, write, { mask, attentionBias }, { q, k })
   if ('reason' in biases) return biases
   const causal = graph.int(node, 'unidirectional', 0) === 1

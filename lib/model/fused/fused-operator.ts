@@ -1,56 +1,29 @@
 /**
- * What a fused attention operator is unfolded into: an equivalent subgraph of standard operators beside it. The
+ * What a fused attention operator is lowered into: an equivalent subgraph of standard operators beside it. The
  * operator itself stays and runs wherever nothing inside it is wanted.
  */
 
+import type { LoweredAttention } from '../candidate.js'
 import type { Graph } from '../onnx/graph.js'
 import type { NodeWriter } from '../onnx/node-writer.js'
 import type { NodeProto, TensorProto } from '../onnx/proto/onnx_pb.js'
-import type { SiteCandidate } from '../sites/find.js'
 
-/** An operator and the subgraph that stands for it. */
-export interface UnfoldedAttention {
-  /** Scores, softmax and the steps between, in the subgraph. */
-  candidate: SiteCandidate
-  /** Queries [batch, heads, pos, d] and keys [batch, kvHeads, pos, d] as they enter the product. */
-  q: string
-  k: string
-  /** The softmax's output, [batch, heads, queryPos, keyPos]. */
-  pattern: string
-  /** The subgraph's attention output, float32, in the shape of the operator's own. */
-  output: string
-  /** Whether that is [batch, heads, pos, d]; otherwise it is [batch, pos, heads * d]. */
-  byHead: boolean
-  /** Whether the operator itself masks later keys or rotates; what it does not do, the graph around it may. */
-  causal: boolean
-  rotary: boolean
-  /** Scores that the operator itself can give: its output of that name equals the subgraph's tensor. */
-  scores?: { own: string; unfolded: string }
-}
-
-/** An operator with everything that the rest of the package asks of it. */
-export interface FusedAttention extends UnfoldedAttention {
-  node: NodeProto
-  /** Domain and operator, `com.microsoft.GroupQueryAttention`. */
-  op: string
-}
-
-/** Why an operator cannot be unfolded, and what would help. */
+/** Why an operator cannot be lowered, and what would help. */
 export interface Refusal {
   reason: string
   needs: string
 }
 
 /** Writes the subgraph of one operator. */
-export type Dialect = (context: DialectContext) => UnfoldedAttention | Refusal
+export type FusedOperator = (context: LoweringContext) => LoweredAttention | Refusal
 
-export interface DialectContext {
+export interface LoweringContext {
   graph: Graph
   node: NodeProto
   write: SubgraphWriter
 }
 
-/** A node writer with the few idioms that every dialect needs; all of them work from opset 11 on. */
+/** A node writer with the few idioms that every fused operator needs; all of them work from opset 11 on. */
 export class SubgraphWriter {
   constructor(private readonly nodes: NodeWriter) {}
 

@@ -9,8 +9,8 @@ import { ElementType } from '../onnx/node-writer.js'
 import type { NodeProto } from '../onnx/proto/onnx_pb.js'
 import { causalKeys, withJoinedHeads, writeAttention } from './attention-core.js'
 import {
-  type Dialect,
-  type DialectContext,
+  type FusedOperator,
+  type LoweringContext,
   optionalInput,
   type Refusal,
   type SubgraphWriter,
@@ -23,7 +23,7 @@ const [QUERY, KEY, SEQUENCE_LENGTHS, TOTAL_LENGTH, COS, SIN, POSITIONS, BIAS, SI
 ]
 const Q_NORM = 14
 
-export const groupQueryAttention: Dialect = (context) => {
+export const groupQueryAttention: FusedOperator = (context) => {
   const { graph, node, write } = context
   const refusal = refuse(context)
   if (refusal) return refusal
@@ -89,7 +89,7 @@ function pastLengths(
   return write.op('Where', [write.op('Equal', [length, total]), write.ints([0], []), before])
 }
 
-function rotateQueries({ graph, node, write }: DialectContext, query: string, past: string): string {
+function rotateQueries({ graph, node, write }: LoweringContext, query: string, past: string): string {
   const given = optionalInput(node, POSITIONS)
   const [cos, sin] = [COS, SIN].map((i) => node.input[i])
   const positions = given ?? consecutivePositions(write, query, past)
@@ -108,7 +108,7 @@ function ownOutput(node: NodeProto, index: number): string {
   return node.output[index]
 }
 
-function refuse({ graph, node }: DialectContext): Refusal | undefined {
+function refuse({ graph, node }: LoweringContext): Refusal | undefined {
   if (graph.int(node, 'num_heads', 0) < 1 || graph.int(node, 'kv_num_heads', 0) < 1) {
     return { reason: 'it does not say how many heads it has', needs: 'num_heads and kv_num_heads' }
   }

@@ -1,6 +1,7 @@
-/** Finds the fused attention operators of a graph and unfolds each into an equivalent subgraph beside it. */
+/** Finds the fused attention operators of a graph and lowers each into an equivalent subgraph beside it. */
 
 import { create } from '@bufbuild/protobuf'
+import type { FusedAttention, UnsupportedSite } from '../candidate.js'
 import { Graph } from '../onnx/graph.js'
 import { NodeWriter } from '../onnx/node-writer.js'
 import {
@@ -9,8 +10,7 @@ import {
   type NodeProto,
   OperatorSetIdProtoSchema,
 } from '../onnx/proto/onnx_pb.js'
-import type { UnsupportedSite } from '../sites/find.js'
-import { type Dialect, type FusedAttention, type Refusal, SubgraphWriter } from './fused-operator.js'
+import { type FusedOperator, type Refusal, SubgraphWriter } from './fused-operator.js'
 import { groupQueryAttention } from './group-query-attention.js'
 import { decoderMaskedAttention, multiHeadAttention } from './multi-head-attention.js'
 import { onnxAttention } from './onnx-attention.js'
@@ -25,7 +25,7 @@ const onGpusOnly = (): Refusal => ({
 const refused = (reason: string, needs: string) => (): Refusal => ({ reason, needs })
 
 /** By domain and operator. */
-const DIALECTS: Record<string, Dialect> = {
+const FUSED_OPERATORS: Record<string, FusedOperator> = {
   Attention: onnxAttention,
   [`${CONTRIB}.Attention`]: packedAttention,
   [`${CONTRIB}.MultiHeadAttention`]: multiHeadAttention,
@@ -55,7 +55,7 @@ function operatorName({ domain, opType }: NodeProto): string {
 }
 
 function isFusedAttention(node: NodeProto): boolean {
-  return Object.hasOwn(DIALECTS, operatorName(node))
+  return Object.hasOwn(FUSED_OPERATORS, operatorName(node))
 }
 
 /** Whether a node may be where attention is: it normalises scores, or does all of it. */
@@ -63,7 +63,7 @@ export function normalisesScores(node: NodeProto): boolean {
   return node.opType === 'Softmax' || isFusedAttention(node)
 }
 
-export interface Unfolded {
+export interface Lowered {
   /** The graph with the subgraphs, each after the operator that it stands for. */
   graph: Graph
   fused: FusedAttention[]
@@ -73,7 +73,7 @@ export interface Unfolded {
 /** The opset for the subgraphs' operators, in a model that has no operator of ONNX's own. */
 const DEFAULT_OPSET = 17n
 
-export function unfoldAttention(graph: Graph): Unfolded {
+export function lowerAttention(graph: Graph): Lowered {
   const fused: FusedAttention[] = []
   const unsupported: UnsupportedSite[] = []
   const initializers = []
@@ -82,8 +82,8 @@ export function unfoldAttention(graph: Graph): Unfolded {
     nodes.push(node)
     const op = operatorName(node)
     if (!isFusedAttention(node)) continue
-    const write = new SubgraphWriter(new NodeWriter(`qkspace.unfolded.${fused.length}`))
-    const result = DIALECTS[op]({ graph, node, write })
+    const write = new SubgraphWriter(new NodeWriter(`qkspace.lowered.${fused.length}`))
+    const result = FUSED_OPERATORS[op]({ graph, node, write })
     if ('reason' in result) {
       unsupported.push({ node: node.name || node.output[0], op, ...result })
       continue
@@ -97,11 +97,11 @@ export function unfoldAttention(graph: Graph): Unfolded {
   const opsetImport = graph.hasDefaultOpset
     ? proto.opsetImport
     : [...proto.opsetImport, create(OperatorSetIdProtoSchema, { domain: '', version: DEFAULT_OPSET })]
-  const unfolded = create(ModelProtoSchema, { ...proto, opsetImport })
-  unfolded.graph = create(GraphProtoSchema, {
+  const lowered = create(ModelProtoSchema, { ...proto, opsetImport })
+  lowered.graph = create(GraphProtoSchema, {
     ...proto.graph!,
     node: nodes,
     initializer: [...proto.graph!.initializer, ...initializers],
   })
-  return { graph: new Graph({ ...graph.model, proto: unfolded }), fused, unsupported }
+  return { graph: new Graph({ ...graph.model, proto: lowered }), fused, unsupported }
 }

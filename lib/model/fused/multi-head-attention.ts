@@ -1,17 +1,17 @@
 /** `com.microsoft.MultiHeadAttention` and `DecoderMaskedMultiHeadAttention`: projected, and as many key as query heads. */
 
+import type { LoweredAttention } from '../candidate.js'
 import type { Graph } from '../onnx/graph.js'
 import { ElementType } from '../onnx/node-writer.js'
 import type { NodeProto } from '../onnx/proto/onnx_pb.js'
 import { rankOf } from '../onnx/static-types.js'
 import { writeContribAttention } from './contrib-attention.js'
 import {
-  type Dialect,
+  type FusedOperator,
   optionalInput,
   type Refusal,
   type SubgraphWriter,
   TO_THE_END,
-  type UnfoldedAttention,
 } from './fused-operator.js'
 
 interface Inputs {
@@ -28,12 +28,12 @@ interface Inputs {
   pastLength?: string
 }
 
-export const multiHeadAttention: Dialect = ({ graph, node, write }) => {
+export const multiHeadAttention: FusedOperator = ({ graph, node, write }) => {
   const [query, key, value, bias, mask, attentionBias, pastKey, pastValue, pastLength] = Array.from(
     { length: 9 },
     (_, i) => optionalInput(node, i),
   )
-  return unfold(graph, node, write, {
+  return lower(graph, node, write, {
     query: query!,
     key,
     value,
@@ -46,9 +46,9 @@ export const multiHeadAttention: Dialect = ({ graph, node, write }) => {
   })
 }
 
-export const decoderMaskedAttention: Dialect = ({ graph, node, write }) => {
+export const decoderMaskedAttention: FusedOperator = ({ graph, node, write }) => {
   const at = (i: number) => optionalInput(node, i)
-  return unfold(graph, node, write, {
+  return lower(graph, node, write, {
     query: at(0)!,
     key: at(1),
     value: at(2),
@@ -61,12 +61,12 @@ export const decoderMaskedAttention: Dialect = ({ graph, node, write }) => {
   })
 }
 
-function unfold(
+function lower(
   graph: Graph,
   node: NodeProto,
   write: SubgraphWriter,
   inputs: Inputs,
-): UnfoldedAttention | Refusal {
+): LoweredAttention | Refusal {
   const heads = graph.int(node, 'num_heads', 0)
   if (heads < 1) return { reason: 'it does not say how many heads it has', needs: 'the attribute num_heads' }
   const rows = projectedRows(graph, write, inputs, heads)

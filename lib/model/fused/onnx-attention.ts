@@ -3,12 +3,12 @@
 import { ElementType } from '../onnx/node-writer.js'
 import { rankOf, typeOf } from '../onnx/static-types.js'
 import { causalKeys, writeAttention } from './attention-core.js'
-import { type Dialect, optionalInput } from './fused-operator.js'
+import { type FusedOperator, optionalInput } from './fused-operator.js'
 
 /** What `qk_matmul_output` holds, by its mode. */
 const STAGES = ['scaled', 'capped', 'masked', 'pattern'] as const
 
-export const onnxAttention: Dialect = ({ graph, node, write }) => {
+export const onnxAttention: FusedOperator = ({ graph, node, write }) => {
   const [query, key, value] = node.input
   const [mask, pastKey, pastValue, keyLengths] = [3, 4, 5, 6].map((i) => optionalInput(node, i))
   const queryHeads = graph.int(node, 'q_num_heads', 0)
@@ -73,6 +73,6 @@ export const onnxAttention: Dialect = ({ graph, node, write }) => {
     byHead: !isFlat,
     causal,
     rotary: false,
-    scores: own ? { own, unfolded: core[STAGES[mode]] } : undefined,
+    scores: own ? { own, lowered: core[STAGES[mode]] } : undefined,
   }
 }

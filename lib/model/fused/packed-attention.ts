@@ -1,9 +1,9 @@
 /** `com.microsoft.Attention`: the projection of queries, keys and values is part of the operator. */
 
 import { writeContribAttention } from './contrib-attention.js'
-import { type Dialect, optionalInput, TO_THE_END } from './fused-operator.js'
+import { type FusedOperator, optionalInput, TO_THE_END } from './fused-operator.js'
 
-export const packedAttention: Dialect = ({ graph, node, write }) => {
+export const packedAttention: FusedOperator = ({ graph, node, write }) => {
   const [input, weights] = node.input
   const [bias, mask, past, attentionBias, pastLength] = [2, 3, 4, 5, 6].map((i) => optionalInput(node, i))
   const heads = graph.int(node, 'num_heads', 0)

@@ -192,7 +192,7 @@ const range = (n: number) => Array.from({ length: n }, (_, i) => i)
 
 /** Axes in whatever order -> [batch, pos, heads, d] of the chosen heads. */
 function byRows(editor: GraphEditor, side: Side, { count, chosen }: Heads): string {
-  let { tensor, axes } = unfoldedSide(editor, side, count)
+  let { tensor, axes } = withHeadAxis(editor, side, count)
   for (const missing of ['batch', 'pos'] as const) {
     if (!axes.includes(missing)) {
       tensor = unsqueezeFront(editor, tensor)
@@ -214,7 +214,7 @@ function byRows(editor: GraphEditor, side: Side, { count, chosen }: Heads): stri
 }
 
 /** Batch and head apart. */
-function unfoldedSide(
+function withHeadAxis(
   editor: GraphEditor,
   { tensor, axes }: Side,
   heads: number,

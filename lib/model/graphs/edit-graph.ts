@@ -129,7 +129,7 @@ export function editGraph(graph: Graph, requests: readonly EditRequest[], output
     })
     editor.node('ScatterND', [raw, place, editor.node('Add', [now, delta])], {}, scores)
 
-    runUnfolded(editor, site)
+    runLowered(editor, site)
     const pattern = patternRows(editor, site, heads, axesOfPattern)
     editor.output(editor.node('Cast', [pattern], { to: ElementType.float }, names.pattern))
     return names
@@ -140,7 +140,7 @@ export function editGraph(graph: Graph, requests: readonly EditRequest[], output
 }
 
 /** What follows a fused operator reads the attention of its subgraph, whose scores are edited. */
-function runUnfolded(editor: GraphEditor, { candidate: { fused }, outputType }: ResolvedSite): void {
+function runLowered(editor: GraphEditor, { candidate: { fused }, outputType }: ResolvedSite): void {
   if (!fused) return
   const [own] = fused.node.output
   editor.intercept(own)

@@ -5,7 +5,7 @@
  */
 
 import { create } from '@bufbuild/protobuf'
-import type { FusedAttention } from '../fused/fused-operator.js'
+import type { FusedAttention } from '../candidate.js'
 import type { GraphEditor } from '../onnx/graph.js'
 import { ElementType, elementTypeOf } from '../onnx/node-writer.js'
 import { NodeProtoSchema } from '../onnx/proto/onnx_pb.js'
@@ -206,10 +206,10 @@ function ownErrors(
     if (byHead) return own
     return write.op('Transpose', [write.reshape(own, [0, 0, heads, -1])], { perm: [0, 2, 1, 3] })
   }
-  const [own, unfolded] = [node.output[0], output].map(rows)
-  const errors = [write.error(own, unfolded, seen)]
+  const [own, lowered] = [node.output[0], output].map(rows)
+  const errors = [write.error(own, lowered, seen)]
   if (scores) {
-    const [given, made] = [scores.own, scores.unfolded].map((tensor) => write.float(tensor))
+    const [given, made] = [scores.own, scores.lowered].map((tensor) => write.float(tensor))
     const either = write.op('Or', [write.aboveMask(given), write.aboveMask(made)])
     errors.push(write.error(given, made, write.op('And', [seen, either])))
   }

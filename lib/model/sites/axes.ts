@@ -3,9 +3,9 @@
  * and repetitions, with the concrete shapes of a probe run to tell axes apart.
  */
 
+import type { OperandStep } from '../candidate.js'
 import type { Graph } from '../onnx/graph.js'
 import type { NodeProto } from '../onnx/proto/onnx_pb.js'
-import type { OperandStep } from './find.js'
 
 /**
  * batch, head, head within a group of repeated keys, batch and head in one axis (all heads of the first sequence
@@ -58,8 +58,8 @@ export function capturePoint(
     }
     tensor = step.source
     const settled = !current.includes('group') || axes.includes('group')
-    const unfolded = best.axes.includes('fold') && !current.includes('fold')
-    if (settled && (factors.length > best.factors.length || repeats > best.repeats || unfolded)) {
+    const lowered = best.axes.includes('fold') && !current.includes('fold')
+    if (settled && (factors.length > best.factors.length || repeats > best.repeats || lowered)) {
       best = { tensor, axes: current, factors: [...factors], repeats }
     }
   }
