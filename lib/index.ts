@@ -74,9 +74,9 @@ export {
 } from './covariance/qk-covariance.js'
 export type { TensorInput } from './covariance/row-tensor.js'
 export { QkError, type QkErrorCode } from './errors.js'
+export type { Edit } from './intervention/edit.js'
 export type {
   BeforeAfter,
-  Estimate,
   HeadMove,
   InterventionVariant,
   OutputChange,
@@ -84,7 +84,6 @@ export type {
 export { type InterveneOptions, type InterventionReport, intervene } from './intervention/intervene.js'
 export {
   type Attention,
-  type Edit,
   type InterveneArraysOptions,
   type Intervention,
   interveneArrays,
@@ -92,7 +91,13 @@ export {
 export { type MeasureMoveOptions, type Move, measureMove } from './intervention/measure-move.js'
 export type { ArrayInput } from './math/arrays.js'
 export { type Basis, orthonormalBasis, randomBasis, unionBasis } from './math/basis.js'
-export { type BootstrapOptions, bootstrapMean, bootstrapRatio, type Interval } from './math/bootstrap.js'
+export {
+  type BootstrapOptions,
+  bootstrapMean,
+  bootstrapRatio,
+  type Estimate,
+  type Interval,
+} from './math/bootstrap.js'
 export type { Dtype } from './math/tensor.js'
 export type { UnsupportedSite } from './model/candidate.js'
 export { Model, type OpenOptions, openModel } from './model/model.js'

@@ -4,15 +4,13 @@
  * figure 10).
  */
 
-import { captureItems } from '../capture/capture-term-runs.js'
+import { captureTermRuns } from '../capture/capture-term-runs.js'
 import { checkAnalysis } from '../capture/check-analysis.js'
 import { type ChosenHead, chosenHeads, requestsBySite } from '../capture/chosen-heads.js'
-import { editItems } from '../capture/term-runs.js'
+import { type TermRun, termRuns } from '../capture/term-runs.js'
 import { type PromptSetSummary, type Prompts, promptSet } from '../contrast/prompt-set.js'
 import { QkError, throwIfAborted } from '../errors.js'
-import type { EditItem } from '../intervention/edit-layout.js'
-import type { Estimate } from '../intervention/edit-report.js'
-import { bootstrapMean, bootstrapRatio } from '../math/bootstrap.js'
+import { bootstrapMean, bootstrapRatio, type Estimate } from '../math/bootstrap.js'
 import type { WireTensor } from '../model/inference/session.js'
 import { tensorValues } from '../model/inference/values.js'
 import type { Model } from '../model/model.js'
@@ -142,9 +140,9 @@ export async function attribute(
   const examples: AttributedPrompt[] = []
   const samples = points > 0 ? new PointSamples(heads, settings.features, points, seed) : undefined
   let rows = 0
-  const terms = editItems(model, set, settings)
+  const terms = termRuns(model, set, settings)
   const capturing = { batchSize, donors: points > 0, signal }
-  for await (const { items, sites } of captureItems(model, requests, terms, capturing)) {
+  for await (const { items, sites } of captureTermRuns(model, requests, terms, capturing)) {
     rows += items.length
     samples?.add(items, sites)
     let h = 0
@@ -228,7 +226,7 @@ interface Attributed {
 function attributeRows(
   { site }: ChosenHead,
   features: readonly AttributionFeature[],
-  items: readonly EditItem[],
+  items: readonly TermRun[],
   q: WireTensor,
   k: WireTensor,
   place: number,
@@ -288,7 +286,7 @@ class Columns {
     this.shares = Object.fromEntries(features.map((name) => [name, []]))
   }
 
-  add(items: readonly EditItem[], { total, parts, explained, mask, keys }: Attributed): void {
+  add(items: readonly TermRun[], { total, parts, explained, mask, keys }: Attributed): void {
     items.forEach(({ prompt }, r) => {
       // A row without any energy has nothing to explain.
       if (Number.isNaN(explained[r])) return
@@ -326,7 +324,7 @@ class Columns {
 function keepExamples(
   model: Model,
   examples: AttributedPrompt[],
-  items: readonly EditItem[],
+  items: readonly TermRun[],
   { name }: ChosenHead,
   { total, rest, parts, table, explained, mask, keys }: Attributed,
   { examples: most }: Settings,

@@ -5,7 +5,7 @@
 
 import type { CapturedSite } from '../capture/capture-term-runs.js'
 import { type ChosenHead, requestsBySite } from '../capture/chosen-heads.js'
-import type { EditItem } from '../intervention/edit-layout.js'
+import type { TermRun } from '../capture/term-runs.js'
 import { seededRandom } from '../math/random.js'
 import type { WireTensor } from '../model/inference/session.js'
 import { tensorValues } from '../model/inference/values.js'
@@ -76,7 +76,7 @@ export class PointSamples {
   }
 
   /** A batch; the runs of its counterfactuals follow those of its items. */
-  add(items: readonly EditItem[], sites: readonly CapturedSite[]): void {
+  add(items: readonly TermRun[], sites: readonly CapturedSite[]): void {
     const [q, k] = [capturedRows(sites, 'q', this.heads), capturedRows(sites, 'k', this.heads)]
     let donors = items.length
     items.forEach((item, own) => {
@@ -197,13 +197,13 @@ async function projected(
   }
 }
 
-function queriesOf({ term, prompt, donor }: EditItem): Candidate[] {
+function queriesOf({ term, prompt, donor }: TermRun): Candidate[] {
   const { query, queryNeg, label = null, labelNeg = null } = term
   const own: Candidate = { prompt, half: 0, position: query, label, role: 'positive' }
   return donor ? [own, { prompt, half: 1, position: queryNeg, label: labelNeg, role: 'negative' }] : [own]
 }
 
-function keysOf({ term, prompt, donor }: EditItem): Candidate[] {
+function keysOf({ term, prompt, donor }: TermRun): Candidate[] {
   const { positive, negative, label = null, negativeLabels } = term
   return [
     ...positive.map((position): Candidate => ({ prompt, half: 0, position, label, role: 'positive' })),

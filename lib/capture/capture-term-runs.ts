@@ -1,12 +1,12 @@
 /** Queries and keys of every position of the runs that items stand on, batch by batch. */
 
 import { throwIfAborted } from '../errors.js'
-import { type EditItem, itemBatches } from '../intervention/edit-layout.js'
 import { fullCaptureGraph } from '../model/graphs/capture-graph.js'
 import { InferenceSession, type WireTensor } from '../model/inference/session.js'
 import type { Model } from '../model/model.js'
 import { keyHeadOf, type ResolvedSite } from '../model/sites/site.js'
 import { batchingFor, runFeeds } from './batch.js'
+import { type TermRun, termRunBatches } from './term-runs.js'
 
 /**
  * Of one site, with a key head for every query head: [runs, positions, heads, d] both. The runs of the items come
@@ -18,12 +18,12 @@ export interface CapturedSite {
 }
 
 /** Errors: those of the items, ERR_INFERENCE, ERR_ABORTED. */
-export async function* captureItems(
+export async function* captureTermRuns(
   model: Model,
   requests: readonly { site: ResolvedSite; heads: readonly number[] }[],
-  items: AsyncIterable<EditItem>,
+  items: AsyncIterable<TermRun>,
   { batchSize, donors = false, signal }: { batchSize: number; donors?: boolean; signal?: AbortSignal },
-): AsyncGenerator<{ items: EditItem[]; sites: CapturedSite[] }> {
+): AsyncGenerator<{ items: TermRun[]; sites: CapturedSite[] }> {
   const graph = fullCaptureGraph(
     model.graph,
     requests.map(({ site, heads }) => ({ site, heads, kvHeads: heads.map((h) => keyHeadOf(site, h)) })),
@@ -33,7 +33,7 @@ export async function* captureItems(
   try {
     const inputs = model.inputs.filter(({ name }) => graph.inputs.includes(name))
     const { fixedRuns } = batchingFor(model.inputs, batchSize)
-    for await (const batch of itemBatches(model, items, batchSize)) {
+    for await (const batch of termRunBatches(model, items, batchSize)) {
       throwIfAborted(signal)
       const own = batch.map(({ run }) => run)
       const runs = donors ? [...own, ...batch.flatMap(({ donor }) => donor?.run ?? [])] : own

@@ -1,35 +1,13 @@
 /** Lays interventions on prompts out as the inputs of the edit graph: runs, slots, cells and reported rows. */
 
-import { batchingFor, runFeeds } from '../capture/batch.js'
-import type { EncodedTerm, Run } from '../capture/encode.js'
+import { runFeeds } from '../capture/batch.js'
+import type { Run } from '../capture/encode.js'
+import type { TermRun } from '../capture/term-runs.js'
 import { QkError } from '../errors.js'
-import { groupBy } from '../math/group-by.js'
 import { EDIT_INPUTS } from '../model/graphs/edit-graph.js'
 import { int64Tensor, type ModelInput } from '../model/inference/inputs.js'
 import type { WireTensor } from '../model/inference/session.js'
-import type { Model } from '../model/model.js'
-
-export type Edit = 'swap' | 'patch' | 'ablate' | 'scale'
-
-/** One term of one prompt, edited on a run of its own, so that no edit meets another. */
-export interface EditItem {
-  where: string
-  /** Index of its prompt, over which intervals are taken. */
-  prompt: number
-  run: Run
-  /** Query row, key that it attends to, and the key that attention may move to. */
-  query: number
-  origin: number
-  target?: number
-  /** A second run to take coordinates from, and the rows there. */
-  donor?: { run: Run; query: number; key: number }
-  /** Token or class that is right, and the one that an edit may turn the answer to. */
-  answer?: number
-  other?: number
-  /** The whole term, of which the above is one pair. */
-  contrast: string
-  term: EncodedTerm
-}
+import type { Edit } from './edit.js'
 
 export interface EditShape {
   edit: Edit
@@ -54,7 +32,7 @@ export interface EditLayout {
 }
 
 /** The model has other axes than tokens where `length` is not known; then only single rows can be edited. */
-function lengthOf({ run, where }: EditItem): number {
+function lengthOf({ run, where }: TermRun): number {
   if (run.kind === 'tokens') return run.ids.length
   throw new QkError('ERR_UNSUPPORTED_MODEL', `${where}: this edit needs a prompt of tokens`, {
     hint: "On prompts of tensors, edit keys with rows: 'query'.",
@@ -62,7 +40,7 @@ function lengthOf({ run, where }: EditItem): number {
 }
 
 export function layEdits(
-  items: readonly EditItem[],
+  items: readonly TermRun[],
   { edit, side, rows, factor }: EditShape,
   inputs: readonly ModelInput[],
   padId: number,
@@ -128,43 +106,4 @@ export function layEdits(
     feeds[names.cellSlot] = int64Tensor(cellSlots[which], 1)
   }
   return { feeds, slots: { query: slots.query.length, key: slots.key.length } }
-}
-
-/** Items that can run together: of one length, where the model has no mask, and as many as it was exported for. */
-export async function* itemBatches(
-  model: Model,
-  items: AsyncIterable<EditItem>,
-  size: number,
-): AsyncGenerator<EditItem[]> {
-  const { padded, fixedRuns } = batchingFor(model.inputs, size)
-  let waiting: EditItem[] = []
-  const length = ({ run }: { run: EditItem['run'] }) =>
-    run.kind === 'tokens'
-      ? `${run.ids.length}`
-      : JSON.stringify(Object.values(run.tensors).map((t) => t.shape))
-  const flush = function* () {
-    const key = (item: EditItem) => {
-      const donor = item.donor ? length(item.donor) : ''
-      return item.run.kind === 'tokens' && padded ? `${donor !== ''}` : `${length(item)} ${donor}`
-    }
-    for (const group of groupBy(waiting, key).values()) {
-      if (!padded && group[0].donor && length(group[0]) !== length(group[0].donor)) {
-        throw new QkError(
-          'ERR_PROMPT',
-          `${group[0].where}: the model has no mask, so both runs must be as long`,
-        )
-      }
-      const most = Math.max(
-        1,
-        Math.floor((fixedRuns ?? group.length) / (fixedRuns && group[0].donor ? 2 : 1)),
-      )
-      for (let i = 0; i < group.length; i += most) yield group.slice(i, i + most)
-    }
-    waiting = []
-  }
-  for await (const item of items) {
-    waiting.push(item)
-    if (waiting.length === size) yield* flush()
-  }
-  yield* flush()
 }

@@ -1,6 +1,6 @@
 /** What an intervention did, row by row: to the attention on two keys, and to the model's output. */
 
-import type { EditItem } from './edit-layout.js'
+import type { TermRun } from '../capture/term-runs.js'
 import { measureMove } from './measure-move.js'
 
 /** Attention of one head on the two keys of one term. */
@@ -23,7 +23,7 @@ const STILL: RowMove = {
 
 /** Moves of every head and item, [heads][items], from patterns [items, heads, keys]. */
 export function movesOf(
-  items: readonly EditItem[],
+  items: readonly TermRun[],
   before: Float32Array,
   after: Float32Array,
   heads: number,
@@ -81,7 +81,7 @@ export interface RowChange {
   kl: number
 }
 
-export function changeOf(item: EditItem, before: Float32Array, after: Float32Array): RowChange {
+export function changeOf(item: TermRun, before: Float32Array, after: Float32Array): RowChange {
   const at = (row: Float32Array, index: number | undefined) =>
     index === undefined ? Number.NaN : (row[index] ?? Number.NaN)
   const likeliest = (row: Float32Array) => row.reduce((best, x, i) => (x > row[best] ? i : best), 0)

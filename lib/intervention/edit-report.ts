@@ -1,12 +1,9 @@
 /** The figures of an intervention: collected term by term, reported as means with intervals over prompts. */
 
-import { bootstrapMean, bootstrapRatio, type Interval } from '../math/bootstrap.js'
-import type { EditItem } from './edit-layout.js'
+import type { TermRun } from '../capture/term-runs.js'
+import { bootstrapMean, bootstrapRatio, type Estimate } from '../math/bootstrap.js'
 import { changeOf, movesOf, type RowChange, type RowMove } from './edit-measure.js'
 import type { Variant, VariantKind } from './edit-variants.js'
-
-/** A mean with its interval. */
-export type Estimate = Interval & { mean: number }
 
 /** Means over terms with bootstrap intervals over prompts, before and after. */
 export interface BeforeAfter {
@@ -72,7 +69,7 @@ export class EditTable {
     this.moves = heads.flatMap((count) => Array.from({ length: count }, () => []))
   }
 
-  add(items: readonly EditItem[], before: Measured, after: readonly Measured[]): void {
+  add(items: readonly TermRun[], before: Measured, after: readonly Measured[]): void {
     let first = 0
     this.heads.forEach((count, site) => {
       const pattern = before.patterns[site]

@@ -14,8 +14,7 @@ import { type Basis, orthonormalBasis, project, projectOut, unionBasis } from '.
 import { dotAt, scoreRows, softmaxRows } from '../math/scores.js'
 import type { FloatArray } from '../math/tensor.js'
 import { checkChoice, checkFlag, checkNumber, checkOptions } from '../validate.js'
-
-export type Edit = 'swap' | 'patch' | 'ablate' | 'scale'
+import { EDITS, type Edit } from './edit.js'
 
 export interface InterveneArraysOptions {
   /** One query row for each score row, [n, d]. */
@@ -91,7 +90,7 @@ const OPTIONS = {
  */
 export function interveneArrays(options: InterveneArraysOptions): Intervention {
   checkOptions(options, OPTIONS, 'interveneArrays()')
-  const edit = checkChoice(options.edit, 'edit', ['swap', 'patch', 'ablate', 'scale'])
+  const edit = checkChoice(options.edit, 'edit', EDITS)
   const side = checkChoice(options.side ?? 'key', 'side', ['key', 'query'])
   refuseUnused(options, edit, side)
   const scale = checkNumber(options.scale ?? 1, 'scale')

@@ -7,7 +7,7 @@
 import { batchingFor } from '../capture/batch.js'
 import { checkAnalysis } from '../capture/check-analysis.js'
 import { type ChosenHead, chosenHeads, requestsBySite } from '../capture/chosen-heads.js'
-import { editItems } from '../capture/term-runs.js'
+import { type TermRun, termRunBatches, termRuns } from '../capture/term-runs.js'
 import { type PromptSetSummary, type Prompts, promptSet } from '../contrast/prompt-set.js'
 import { accumulate, disposeSums } from '../covariance/accumulate.js'
 import { QkError, throwIfAborted } from '../errors.js'
@@ -18,7 +18,8 @@ import type { HeadSpec } from '../model/sites/heads.js'
 import { headName } from '../model/sites/site.js'
 import type { Result } from '../store/result.js'
 import { checkChoice, checkInteger } from '../validate.js'
-import { type Edit, type EditItem, itemBatches, layEdits } from './edit-layout.js'
+import { EDITS, type Edit } from './edit.js'
+import { layEdits } from './edit-layout.js'
 import { outputsOf } from './edit-measure.js'
 import { EditTable, type InterventionVariant, reportVariant } from './edit-report.js'
 import { editVariants } from './edit-variants.js'
@@ -119,7 +120,7 @@ export async function intervene(
   const tables = variants.map(() => new EditTable(requests.map((r) => r.heads.length)))
   let terms = 0
   try {
-    for await (const items of itemBatches(model, editItems(model, set, settings), batchSize)) {
+    for await (const items of termRunBatches(model, termRuns(model, set, settings), batchSize)) {
       checkItems(items, settings)
       terms += items.length
       const { feeds, slots } = layEdits(
@@ -174,7 +175,7 @@ function checkOptions(model: Model, options: InterveneOptions) {
     ...{ batchSize: 16, features: all.length > 1 ? [...all, all] : all },
     ...options,
   } as InterveneOptions & Required<Omit<InterveneOptions, 'contrast' | 'output' | 'signal' | 'onProgress'>>
-  checkChoice(settings.edit, 'edit', ['swap', 'patch', 'ablate', 'scale'])
+  checkChoice(settings.edit, 'edit', EDITS)
   checkChoice(settings.side, 'side', ['key', 'query'])
   checkChoice(settings.rows, 'rows', ['query', 'all'])
   checkChoice(settings.to, 'to', ['zero', 'mean'])
@@ -200,7 +201,7 @@ function checkOptions(model: Model, options: InterveneOptions) {
   return settings
 }
 
-function checkItems(items: readonly EditItem[], { edit, side }: Settings): void {
+function checkItems(items: readonly TermRun[], { edit, side }: Settings): void {
   for (const { where, target, origin, donor } of items) {
     if (edit === 'swap' && target === undefined) {
       throw new QkError('ERR_PROMPT', `${where}: a swap needs a negative key in the same run`, {

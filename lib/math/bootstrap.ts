@@ -24,6 +24,9 @@ export interface Interval {
   high: number
 }
 
+/** A mean with its interval. */
+export type Estimate = Interval & { mean: number }
+
 const OPTIONS = {
   groups: true,
   seed: true,
@@ -35,10 +38,7 @@ const OPTIONS = {
  * The mean of the values of all rows, and its interval.
  * Errors (QkError): ERR_TYPE, ERR_SHAPE, ERR_NON_FINITE, ERR_EMPTY_SET without values, ERR_ARGUMENT.
  */
-export function bootstrapMean(
-  values: ArrayLike<number>,
-  options: BootstrapOptions = {},
-): Interval & { mean: number } {
+export function bootstrapMean(values: ArrayLike<number>, options: BootstrapOptions = {}): Estimate {
   checkOptions(options, OPTIONS, 'bootstrapMean()')
   const rows = readValues(values, 'values')
   const { ratio, low, high } = resample(rows, new Float64Array(rows.length).fill(1), options)

@@ -1,7 +1,7 @@
 /** `qkspace intervene`: edits queries and keys in the subspaces of a result, inside the model. */
 
 import type { Command } from 'commander'
-import type { Edit } from '../../intervention/edit-layout.js'
+import type { Edit } from '../../intervention/edit.js'
 import { type InterventionReport, intervene } from '../../intervention/intervene.js'
 import { type AnalysisOptions, addAnalysisOptions, runAnalysis } from '../common/analysis-options.js'
 import { parseChoice, parseNumber, parseUnions, parseWhole } from '../common/options.js'
