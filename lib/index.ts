@@ -22,13 +22,9 @@ export type { SplitMethod } from './attribution/split.js'
 export type { CovarianceMoments, Estimator, SideMoments, SvdResult } from './backend/backend.js'
 export { type BackendChoice, type BackendReport, backends } from './backend/select.js'
 export { bundledFile, bundledWords, type Words } from './bundled/files.js'
-export {
-  type Capture,
-  type CapturedSite,
-  type CapturedTensor,
-  type CaptureOptions,
-  capture,
-} from './capture/capture.js'
+export { type CaptureOptions, capture } from './capture/capture.js'
+export type { Capture, CapturedSite } from './capture/capture-run.js'
+export type { CapturedTensor } from './capture/captured-steps.js'
 export {
   applyChatTemplate,
   type ChatMessage,
@@ -59,8 +55,6 @@ export {
   type AccumulateOptions,
   accumulate,
   disposeSums,
-  type HeadGroup,
-  type SiteSums,
   type Sums,
 } from './covariance/accumulate.js'
 export { ResidentRows, type UploadOptions, uploadRows } from './covariance/device-tensor.js'
@@ -73,6 +67,7 @@ export {
   type TermsInput,
 } from './covariance/qk-covariance.js'
 export type { TensorInput } from './covariance/row-tensor.js'
+export type { HeadGroup, SiteSums } from './covariance/site-plan.js'
 export { QkError, type QkErrorCode } from './errors.js'
 export type { Edit } from './intervention/edit.js'
 export type {

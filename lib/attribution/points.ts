@@ -3,7 +3,7 @@
  * (paper, figures 3, 6 and 8). Of any number of them, a sample of fixed size is kept.
  */
 
-import type { CapturedSite } from '../capture/capture-term-runs.js'
+import type { CapturedPositions } from '../capture/capture-term-runs.js'
 import { type ChosenHead, requestsBySite } from '../capture/chosen-heads.js'
 import type { TermRun } from '../capture/term-runs.js'
 import { seededRandom } from '../math/random.js'
@@ -76,7 +76,7 @@ export class PointSamples {
   }
 
   /** A batch; the runs of its counterfactuals follow those of its items. */
-  add(items: readonly TermRun[], sites: readonly CapturedSite[]): void {
+  add(items: readonly TermRun[], sites: readonly CapturedPositions[]): void {
     const [q, k] = [capturedRows(sites, 'q', this.heads), capturedRows(sites, 'k', this.heads)]
     let donors = items.length
     items.forEach((item, own) => {
@@ -221,7 +221,7 @@ function priorityOf(key: string, seed: number): number {
 }
 
 /** The row of a head, by its index among the chosen ones, at a run and position of a batch. */
-function capturedRows(sites: readonly CapturedSite[], which: 'q' | 'k', heads: readonly ChosenHead[]) {
+function capturedRows(sites: readonly CapturedPositions[], which: 'q' | 'k', heads: readonly ChosenHead[]) {
   const places = requestsBySite(heads).flatMap(({ heads: own }, r) => {
     const tensor: WireTensor = sites[r][which]
     const values = tensorValues(tensor)

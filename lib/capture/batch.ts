@@ -1,19 +1,12 @@
 /** Batches: which runs go through the model together, and which of their rows the terms use. */
 
-import type { LabelsInput, TermsInput } from '../covariance/qk-covariance.js'
-import { QkError } from '../errors.js'
 import { groupBy } from '../math/group-by.js'
 import { KEY_ROWS, QUERY_ROWS } from '../model/graphs/capture-graph.js'
-import {
-  fixedBatch,
-  int64Tensor,
-  type ModelInput,
-  makeArray,
-  numberWriter,
-  tokenFeeds,
-} from '../model/inference/inputs.js'
+import { int64Tensor, type ModelInput } from '../model/inference/inputs.js'
 import type { WireTensor } from '../model/inference/session.js'
+import { type BatchTerms, layTerms } from './batch-terms.js'
 import type { EncodedPrompt, Run } from './encode.js'
+import { type Batching, runFeeds } from './feeds.js'
 
 /** One inference of a batch. */
 export interface Inference {
@@ -29,31 +22,14 @@ export interface RowOrigin {
   position: number
 }
 
-export interface Batch {
+export interface Batch extends BatchTerms {
   prompts: number
   /** Usually one; several for runs of unequal length on a model without a mask. */
   inferences: Inference[]
-  terms: TermsInput | undefined
-  /** For self attention; cross attention reaches all keys. */
-  labels: LabelsInput[]
 }
 
 /** Prompts are sorted by length within windows of this many batches, so that little is padded. */
 const WINDOW_BATCHES = 8
-
-export interface Batching {
-  /** Prompts in a batch. */
-  size: number
-  /** Whether runs of unequal length may share an inference. */
-  padded: boolean
-  /** Runs of every inference, in a model exported for one batch size. */
-  fixedRuns?: number
-}
-
-/** How a model's inputs let prompts be batched. */
-export function batchingFor(inputs: readonly ModelInput[], size: number): Batching {
-  return { size, padded: inputs.some((i) => i.role === 'mask'), fixedRuns: fixedBatch(inputs) }
-}
 
 /** Groups prompts, in a fixed order that depends only on the prompts and the batching. */
 export async function* groupPrompts(
@@ -162,109 +138,4 @@ function shareInferences(runs: readonly Run[], padded: boolean, most = runs.leng
   return [...groupBy(runs.keys(), (i) => key(runs[i])).values()].flatMap((group) =>
     Array.from({ length: Math.ceil(group.length / most) }, (_, i) => group.slice(i * most, (i + 1) * most)),
   )
-}
-
-/**
- * The inputs of runs of one kind, padded to the longest. A model that was exported for one batch size gets the
- * first run again, as often as it takes.
- */
-export function runFeeds(
-  inputs: readonly ModelInput[],
-  given: readonly Run[],
-  padId: number,
-  fixedRuns = given.length,
-): Record<string, WireTensor> {
-  const again = Array.from({ length: Math.max(0, fixedRuns - given.length) }, () => given[0])
-  const runs = [...given, ...again]
-  if (runs[0].kind === 'tokens') {
-    const ids = runs.map((run) => (run.kind === 'tokens' ? run.ids : []))
-    return tokenFeeds(inputs, ids, padId)
-  }
-  const feeds: Record<string, WireTensor> = {}
-  for (const input of inputs) {
-    const tensors = runs.map((run) => {
-      if (run.kind !== 'inputs')
-        throw new QkError('ERR_INTERNAL', 'runs of different kinds share an inference')
-      return run.tensors[input.name]
-    })
-    const { shape } = tensors[0]
-    const size = shape.reduce((a, b) => a * b, 1)
-    const data = makeArray(input, runs.length * size)
-    const write = numberWriter(data, input.type)
-    tensors.forEach(({ values }, b) => {
-      for (let i = 0; i < size; i++) write(b * size + i, values[i])
-    })
-    feeds[input.name] = { type: input.type, dims: [runs.length, ...shape], data }
-  }
-  return feeds
-}
-
-function layTerms(
-  group: readonly EncodedPrompt[],
-  contrasts: readonly string[],
-  queryRow: readonly Map<number, number>[],
-  keyRow: readonly Map<number, number>[],
-): Pick<Batch, 'terms' | 'labels'> {
-  const contrast: number[] = []
-  const query: number[] = []
-  const queryNeg: number[] = []
-  const pos: number[] = []
-  const neg: number[] = []
-  const posOffsets = [0]
-  const negOffsets = [0]
-  const labels: LabelsInput[] = []
-  let firstRun = 0
-  for (const prompt of group) {
-    for (const rule of prompt.rules) {
-      const index = contrasts.indexOf(rule.contrast)
-      const other = firstRun + (rule.counterfactual ? 1 : 0)
-      for (const term of rule.terms ?? []) {
-        contrast.push(index)
-        query.push(queryRow[firstRun].get(term.query)!)
-        queryNeg.push(queryRow[other].get(term.queryNeg)!)
-        for (const p of term.positive) pos.push(keyRow[firstRun].get(p)!)
-        for (const p of term.negative) neg.push(keyRow[other].get(p)!)
-        posOffsets.push(pos.length)
-        negOffsets.push(neg.length)
-      }
-      if (rule.labels) {
-        labels.push(layLabels(rule.labels, index, queryRow[firstRun], keyRow[firstRun]))
-      }
-    }
-    firstRun += prompt.runs.length
-  }
-  const terms =
-    contrast.length === 0
-      ? undefined
-      : {
-          contrast: Int32Array.from(contrast),
-          query: Int32Array.from(query),
-          queryNeg: Int32Array.from(queryNeg),
-          posOffsets: Int32Array.from(posOffsets),
-          pos: Int32Array.from(pos),
-          negOffsets: Int32Array.from(negOffsets),
-          neg: Int32Array.from(neg),
-        }
-  return { terms, labels }
-}
-
-function layLabels(
-  { query, key, causal }: { query: Int32Array; key: Int32Array; causal: boolean },
-  contrast: number,
-  queryRow: Map<number, number>,
-  keyRow: Map<number, number>,
-): LabelsInput {
-  const labelled = (labels: Int32Array) => [...labels.keys()].filter((i) => labels[i] >= 0)
-  const queries = labelled(query)
-  const keys = labelled(key)
-  return {
-    contrast,
-    reach: causal ? 'before' : 'others',
-    queryRows: Int32Array.from(queries, (i) => queryRow.get(i)!),
-    queryPositions: Int32Array.from(queries),
-    queryLabels: Int32Array.from(queries, (i) => query[i]),
-    keyRows: Int32Array.from(keys, (i) => keyRow.get(i)!),
-    keyPositions: Int32Array.from(keys),
-    keyLabels: Int32Array.from(keys, (i) => key[i]),
-  }
 }

@@ -5,14 +5,14 @@ import { fullCaptureGraph } from '../model/graphs/capture-graph.js'
 import { InferenceSession, type WireTensor } from '../model/inference/session.js'
 import type { Model } from '../model/model.js'
 import { keyHeadOf, type ResolvedSite } from '../model/sites/site.js'
-import { batchingFor, runFeeds } from './batch.js'
+import { batchingFor, runFeeds } from './feeds.js'
 import { type TermRun, termRunBatches } from './term-runs.js'
 
 /**
  * Of one site, with a key head for every query head: [runs, positions, heads, d] both. The runs of the items come
  * first; with `donors` those of their counterfactuals follow.
  */
-export interface CapturedSite {
+export interface CapturedPositions {
   q: WireTensor
   k: WireTensor
 }
@@ -23,7 +23,7 @@ export async function* captureTermRuns(
   requests: readonly { site: ResolvedSite; heads: readonly number[] }[],
   items: AsyncIterable<TermRun>,
   { batchSize, donors = false, signal }: { batchSize: number; donors?: boolean; signal?: AbortSignal },
-): AsyncGenerator<{ items: TermRun[]; sites: CapturedSite[] }> {
+): AsyncGenerator<{ items: TermRun[]; sites: CapturedPositions[] }> {
   const graph = fullCaptureGraph(
     model.graph,
     requests.map(({ site, heads }) => ({ site, heads, kvHeads: heads.map((h) => keyHeadOf(site, h)) })),

@@ -8,8 +8,8 @@ import { QkError } from '../errors.js'
 import { groupBy } from '../math/group-by.js'
 import { seededRandom } from '../math/random.js'
 import type { Model } from '../model/model.js'
-import { batchingFor } from './batch.js'
 import { type EncodedPrompt, type EncodedTerm, encodePrompt, type Run } from './encode.js'
+import { batchingFor } from './feeds.js'
 
 /**
  * One term of one prompt, with a run of its own: what is attributed or edited. A prompt with several terms is run once

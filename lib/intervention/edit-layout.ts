@@ -1,7 +1,7 @@
 /** Lays interventions on prompts out as the inputs of the edit graph: runs, slots, cells and reported rows. */
 
-import { runFeeds } from '../capture/batch.js'
 import type { Run } from '../capture/encode.js'
+import { runFeeds } from '../capture/feeds.js'
 import type { TermRun } from '../capture/term-runs.js'
 import { QkError } from '../errors.js'
 import { EDIT_INPUTS } from '../model/graphs/edit-graph.js'

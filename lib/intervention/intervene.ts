@@ -4,9 +4,9 @@
  * "InterventionReport"; paper, figures 4, 7 and 9).
  */
 
-import { batchingFor } from '../capture/batch.js'
 import { checkAnalysis } from '../capture/check-analysis.js'
 import { type ChosenHead, chosenHeads, requestsBySite } from '../capture/chosen-heads.js'
+import { batchingFor } from '../capture/feeds.js'
 import { type TermRun, termRunBatches, termRuns } from '../capture/term-runs.js'
 import { type PromptSetSummary, type Prompts, promptSet } from '../contrast/prompt-set.js'
 import { accumulate, disposeSums } from '../covariance/accumulate.js'
