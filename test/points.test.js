@@ -3,7 +3,7 @@
 import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import test from 'ava'
-import { termRuns } from '../dist/capture/term-runs.js'
+import { termRuns } from '../dist/capture/terms/term-runs.js'
 import { promptSet } from '../dist/contrast/prompt-set.js'
 import {
   accumulate,

@@ -4,10 +4,10 @@
  * figure 10).
  */
 
-import { captureTermRuns } from '../capture/capture-term-runs.js'
-import { checkAnalysis } from '../capture/check-analysis.js'
-import { type ChosenHead, chosenHeads, requestsBySite } from '../capture/chosen-heads.js'
-import { type TermRun, termRuns } from '../capture/term-runs.js'
+import { captureTermRuns } from '../capture/terms/capture-term-runs.js'
+import { checkAnalysis } from '../capture/terms/check-analysis.js'
+import { type ChosenHead, chosenHeads, requestsBySite } from '../capture/terms/chosen-heads.js'
+import { type TermRun, termRuns } from '../capture/terms/term-runs.js'
 import { type PromptSetSummary, type Prompts, promptSet } from '../contrast/prompt-set.js'
 import { QkError, throwIfAborted } from '../errors.js'
 import { bootstrapMean, bootstrapRatio, type Estimate } from '../math/bootstrap.js'

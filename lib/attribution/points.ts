@@ -3,9 +3,9 @@
  * (paper, figures 3, 6 and 8). Of any number of them, a sample of fixed size is kept.
  */
 
-import type { CapturedPositions } from '../capture/capture-term-runs.js'
-import { type ChosenHead, requestsBySite } from '../capture/chosen-heads.js'
-import type { TermRun } from '../capture/term-runs.js'
+import type { CapturedPositions } from '../capture/terms/capture-term-runs.js'
+import { type ChosenHead, requestsBySite } from '../capture/terms/chosen-heads.js'
+import type { TermRun } from '../capture/terms/term-runs.js'
 import { seededRandom } from '../math/random.js'
 import type { WireTensor } from '../model/inference/session.js'
 import { tensorValues } from '../model/inference/values.js'

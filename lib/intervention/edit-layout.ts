@@ -2,7 +2,7 @@
 
 import type { Run } from '../capture/encode.js'
 import { runFeeds } from '../capture/feeds.js'
-import type { TermRun } from '../capture/term-runs.js'
+import type { TermRun } from '../capture/terms/term-runs.js'
 import { QkError } from '../errors.js'
 import { EDIT_INPUTS } from '../model/graphs/edit-graph.js'
 import { int64Tensor, type ModelInput } from '../model/inference/inputs.js'

@@ -1,6 +1,6 @@
 /** What an intervention did, row by row: to the attention on two keys, and to the model's output. */
 
-import type { TermRun } from '../capture/term-runs.js'
+import type { TermRun } from '../capture/terms/term-runs.js'
 import { measureMove } from './measure-move.js'
 
 /** Attention of one head on the two keys of one term. */

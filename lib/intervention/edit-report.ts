@@ -1,6 +1,6 @@
 /** The figures of an intervention: collected term by term, reported as means with intervals over prompts. */
 
-import type { TermRun } from '../capture/term-runs.js'
+import type { TermRun } from '../capture/terms/term-runs.js'
 import { bootstrapMean, bootstrapRatio, type Estimate } from '../math/bootstrap.js'
 import { changeOf, movesOf, type RowChange, type RowMove } from './edit-measure.js'
 import type { Variant, VariantKind } from './edit-variants.js'

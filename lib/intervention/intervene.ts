@@ -4,10 +4,10 @@
  * "InterventionReport"; paper, figures 4, 7 and 9).
  */
 
-import { checkAnalysis } from '../capture/check-analysis.js'
-import { type ChosenHead, chosenHeads, requestsBySite } from '../capture/chosen-heads.js'
 import { batchingFor } from '../capture/feeds.js'
-import { type TermRun, termRunBatches, termRuns } from '../capture/term-runs.js'
+import { checkAnalysis } from '../capture/terms/check-analysis.js'
+import { type ChosenHead, chosenHeads, requestsBySite } from '../capture/terms/chosen-heads.js'
+import { type TermRun, termRunBatches, termRuns } from '../capture/terms/term-runs.js'
 import { type PromptSetSummary, type Prompts, promptSet } from '../contrast/prompt-set.js'
 import { accumulate, disposeSums } from '../covariance/accumulate.js'
 import { QkError, throwIfAborted } from '../errors.js'

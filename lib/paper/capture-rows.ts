@@ -1,7 +1,7 @@
 /** The query of every term and the key it attends to, of one head, as rows: what figures 3, 6 and 8 draw. */
 
-import { captureTermRuns } from '../capture/capture-term-runs.js'
-import { termRuns } from '../capture/term-runs.js'
+import { captureTermRuns } from '../capture/terms/capture-term-runs.js'
+import { termRuns } from '../capture/terms/term-runs.js'
 import type { Prompt } from '../contrast/prompt.js'
 import { promptSet } from '../contrast/prompt-set.js'
 import type { WireTensor } from '../model/inference/session.js'

@@ -1,15 +1,15 @@
 /** Figure 3: inside the recovered subspaces, keys and queries of a task 1 toy stand at the corners of a cube. */
 
-import { coordinates, principalComponents } from '../attribution/geometry.js'
-import { bundledFile } from '../bundled/files.js'
-import { openModel } from '../model/model.js'
-import { decomposeToy } from '../toy/decompose.js'
-import { readToyConfig } from '../toy/export.js'
-import { retrievalPrompts } from '../toy/retrieval.js'
-import { signs, ToyTask } from '../toy/task.js'
-import { captureRows } from './capture-rows.js'
-import { cornerFit, halves, separation } from './clusters.js'
-import { type Cell, derivedSeed, type FigureContext, type PaperFigure, percent } from './figure.js'
+import { coordinates, principalComponents } from '../../attribution/geometry.js'
+import { bundledFile } from '../../bundled/files.js'
+import { openModel } from '../../model/model.js'
+import { decomposeToy } from '../../toy/decompose.js'
+import { readToyConfig } from '../../toy/export.js'
+import { retrievalPrompts } from '../../toy/retrieval.js'
+import { signs, ToyTask } from '../../toy/task.js'
+import { captureRows } from '../capture-rows.js'
+import { cornerFit, halves, separation } from '../clusters.js'
+import { type Cell, derivedSeed, type FigureContext, type PaperFigure, percent } from '../figure.js'
 
 /** Bars: corners tell held-out rows apart, hold most of the variance, and are those of a parallelepiped. */
 const BARS = { accuracy: 0.95, between: 0.9, cube: 0.95 }

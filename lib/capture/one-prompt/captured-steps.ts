@@ -1,6 +1,6 @@
 /** Captured tensors of a text that the model writes step by step, joined as if it had been run at once. */
 
-import type { WireTensor } from '../model/inference/session.js'
+import type { WireTensor } from '../../model/inference/session.js'
 
 export interface CapturedTensor {
   /** Row-major; the bits of float16 in a Uint16Array. */

@@ -1,14 +1,14 @@
 /** Figure 4: swapping key coordinates between the attended token and one that matches the query in neither latent. */
 
-import { bundledFile } from '../bundled/files.js'
-import { intervene } from '../intervention/intervene.js'
-import { openModel } from '../model/model.js'
-import { decomposeToy } from '../toy/decompose.js'
-import { readToyConfig } from '../toy/export.js'
-import { retrievalPrompts } from '../toy/retrieval.js'
-import { ToyTask } from '../toy/task.js'
-import { derivedSeed, type FigureContext, type PaperFigure, percent } from './figure.js'
-import { SWAP_COLUMNS, swapRows, variantOf } from './swap-table.js'
+import { bundledFile } from '../../bundled/files.js'
+import { intervene } from '../../intervention/intervene.js'
+import { openModel } from '../../model/model.js'
+import { decomposeToy } from '../../toy/decompose.js'
+import { readToyConfig } from '../../toy/export.js'
+import { retrievalPrompts } from '../../toy/retrieval.js'
+import { ToyTask } from '../../toy/task.js'
+import { derivedSeed, type FigureContext, type PaperFigure, percent } from '../figure.js'
+import { SWAP_COLUMNS, swapRows, variantOf } from '../swap-table.js'
 
 /** Bars: the whole swap moves nearly all of the origin's attention, either part about a third of it. */
 const BARS = { both: 0.95, one: [0.2, 0.5] } as const

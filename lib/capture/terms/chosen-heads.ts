@@ -1,11 +1,11 @@
 /** The heads of a model that an analysis takes, as a result names them. */
 
-import { QkError } from '../errors.js'
-import { groupBy } from '../math/group-by.js'
-import type { Model } from '../model/model.js'
-import { type HeadSpec, parseHeads } from '../model/sites/heads.js'
-import { headName, type ResolvedSite } from '../model/sites/site.js'
-import type { Result } from '../store/result.js'
+import { QkError } from '../../errors.js'
+import { groupBy } from '../../math/group-by.js'
+import type { Model } from '../../model/model.js'
+import { type HeadSpec, parseHeads } from '../../model/sites/heads.js'
+import { headName, type ResolvedSite } from '../../model/sites/site.js'
+import type { Result } from '../../store/result.js'
 
 export interface ChosenHead {
   /** As in `L2H1`. */

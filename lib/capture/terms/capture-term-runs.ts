@@ -1,11 +1,11 @@
 /** Queries and keys of every position of the runs that items stand on, batch by batch. */
 
-import { throwIfAborted } from '../errors.js'
-import { fullCaptureGraph } from '../model/graphs/capture-graph.js'
-import { InferenceSession, type WireTensor } from '../model/inference/session.js'
-import type { Model } from '../model/model.js'
-import { keyHeadOf, type ResolvedSite } from '../model/sites/site.js'
-import { batchingFor, runFeeds } from './feeds.js'
+import { throwIfAborted } from '../../errors.js'
+import { fullCaptureGraph } from '../../model/graphs/capture-graph.js'
+import { InferenceSession, type WireTensor } from '../../model/inference/session.js'
+import type { Model } from '../../model/model.js'
+import { keyHeadOf, type ResolvedSite } from '../../model/sites/site.js'
+import { batchingFor, runFeeds } from '../feeds.js'
 import { type TermRun, termRunBatches } from './term-runs.js'
 
 /**

@@ -1,14 +1,14 @@
 /** Figures 8 and 9: a head binds by order and by word, in two subspaces; only both together carry its attention. */
 
-import { coordinates, principalComponents, principalCosines } from '../attribution/geometry.js'
-import { intervene } from '../intervention/intervene.js'
-import { unionBasis } from '../math/basis.js'
-import type { Result } from '../store/result.js'
-import { type BoxesExperiment, basisOf, boxesExperiment, PAIRS } from './binding.js'
-import { captureRows } from './capture-rows.js'
-import { halves, separation } from './clusters.js'
-import { type Cell, type FigureContext, type PaperFigure, percent } from './figure.js'
-import { SWAP_COLUMNS, swapRows, variantOf } from './swap-table.js'
+import { coordinates, principalComponents, principalCosines } from '../../attribution/geometry.js'
+import { intervene } from '../../intervention/intervene.js'
+import { unionBasis } from '../../math/basis.js'
+import type { Result } from '../../store/result.js'
+import { type BoxesExperiment, basisOf, boxesExperiment, PAIRS } from '../binding.js'
+import { captureRows } from '../capture-rows.js'
+import { halves, separation } from '../clusters.js'
+import { type Cell, type FigureContext, type PaperFigure, percent } from '../figure.js'
+import { SWAP_COLUMNS, swapRows, variantOf } from '../swap-table.js'
 
 /** Bars: flips of the joint swap and of random subspaces of its rank. */
 const BARS = { both: 0.5, random: 0.1 }

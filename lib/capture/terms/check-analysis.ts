@@ -1,9 +1,9 @@
 /** Checks of what analyses of models take. */
 
-import { QkError } from '../errors.js'
-import { Model } from '../model/model.js'
-import { Result } from '../store/result.js'
-import { type KnownKeys, refuseUnknownKeys } from '../validate.js'
+import { QkError } from '../../errors.js'
+import { Model } from '../../model/model.js'
+import { Result } from '../../store/result.js'
+import { type KnownKeys, refuseUnknownKeys } from '../../validate.js'
 
 /** A model, and an object of known options with a result. Errors: ERR_TYPE, ERR_ARGUMENT. */
 export function checkAnalysis(

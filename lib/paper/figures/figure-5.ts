@@ -1,11 +1,11 @@
 /** Figure 5: the interaction of latents, G = (W_Q B)^T (W_K A), is block-diagonal while all latents fit. */
 
-import { bundledFile, bundledToys } from '../bundled/files.js'
-import { QkError, throwIfAborted } from '../errors.js'
-import { type Model, openModel } from '../model/model.js'
-import { readToyConfig } from '../toy/export.js'
-import { toyEncoders } from '../toy/task.js'
-import { type Cell, type FigureContext, type PaperFigure, percent } from './figure.js'
+import { bundledFile, bundledToys } from '../../bundled/files.js'
+import { QkError, throwIfAborted } from '../../errors.js'
+import { type Model, openModel } from '../../model/model.js'
+import { readToyConfig } from '../../toy/export.js'
+import { toyEncoders } from '../../toy/task.js'
+import { type Cell, type FigureContext, type PaperFigure, percent } from '../figure.js'
 
 /** Bar: part of the squared norm within the blocks z1-z1 and z2-z2, where all latents fit. */
 const BAR = 0.95

@@ -3,13 +3,13 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { bundledFile, bundledToys } from '../bundled/files.js'
-import { openModel } from '../model/model.js'
-import { decomposeToy } from '../toy/decompose.js'
-import { exportToy, readToyRecord } from '../toy/export.js'
-import { TOY_DEFAULTS } from '../toy/task.js'
-import { trainToy } from '../toy/train.js'
-import { type Cell, derivedSeed, type FigureContext, type PaperFigure } from './figure.js'
+import { bundledFile, bundledToys } from '../../bundled/files.js'
+import { openModel } from '../../model/model.js'
+import { decomposeToy } from '../../toy/decompose.js'
+import { exportToy, readToyRecord } from '../../toy/export.js'
+import { TOY_DEFAULTS } from '../../toy/task.js'
+import { trainToy } from '../../toy/train.js'
+import { type Cell, derivedSeed, type FigureContext, type PaperFigure } from '../figure.js'
 
 /** Sizes of the paper that do not come with the package; r1 and r2 play the same part. */
 const MISSING = [

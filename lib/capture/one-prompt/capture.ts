@@ -3,17 +3,17 @@
  * enter the softmax and the pattern that leaves it, by their TransformerLens names; also while the model writes on.
  */
 
-import { checkSource, type PromptSource } from '../contrast/prompt.js'
-import { QkError, throwIfAborted } from '../errors.js'
-import { groupBy } from '../math/group-by.js'
-import { makeArray, numberWriter } from '../model/inference/inputs.js'
-import type { WireTensor } from '../model/inference/session.js'
-import { Model } from '../model/model.js'
-import { type HeadSpec, parseHeads } from '../model/sites/heads.js'
-import { headName, keyHeadOf } from '../model/sites/site.js'
-import { checkInteger, checkOptions, refuseUnknownKeys } from '../validate.js'
+import { checkSource, type PromptSource } from '../../contrast/prompt.js'
+import { QkError, throwIfAborted } from '../../errors.js'
+import { groupBy } from '../../math/group-by.js'
+import { makeArray, numberWriter } from '../../model/inference/inputs.js'
+import type { WireTensor } from '../../model/inference/session.js'
+import { Model } from '../../model/model.js'
+import { type HeadSpec, parseHeads } from '../../model/sites/heads.js'
+import { headName, keyHeadOf } from '../../model/sites/site.js'
+import { checkInteger, checkOptions, refuseUnknownKeys } from '../../validate.js'
+import { encodeSource, readTensor } from '../encode.js'
 import { type Capture, type CaptureRequest, CaptureRun } from './capture-run.js'
-import { encodeSource, readTensor } from './encode.js'
 
 export interface CaptureOptions {
   /** 'all' (default), or names as in `L0H1,L2H3`. */

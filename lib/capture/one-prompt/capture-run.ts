@@ -1,15 +1,15 @@
 /** Runs one prompt, or a prompt and what the model writes after it, and collects what was asked for. */
 
-import { QkError, throwIfAborted } from '../errors.js'
-import { type CaptureGraph, fullCaptureGraph, scoreMatrix } from '../model/graphs/capture-graph.js'
-import { verifySites } from '../model/graphs/verify.js'
-import { cacheOutputs, stepFeeds, tokenFeeds } from '../model/inference/inputs.js'
-import { InferenceSession, type WireTensor } from '../model/inference/session.js'
-import { tensorValues } from '../model/inference/values.js'
-import { describeSite, type Model } from '../model/model.js'
-import { type AttentionSite, headName, type ResolvedSite } from '../model/sites/site.js'
+import { QkError, throwIfAborted } from '../../errors.js'
+import { type CaptureGraph, fullCaptureGraph, scoreMatrix } from '../../model/graphs/capture-graph.js'
+import { verifySites } from '../../model/graphs/verify.js'
+import { cacheOutputs, stepFeeds, tokenFeeds } from '../../model/inference/inputs.js'
+import { InferenceSession, type WireTensor } from '../../model/inference/session.js'
+import { tensorValues } from '../../model/inference/values.js'
+import { describeSite, type Model } from '../../model/model.js'
+import { type AttentionSite, headName, type ResolvedSite } from '../../model/sites/site.js'
+import { acceptedError } from '../verify-capture.js'
 import { CapturedSteps, type CapturedTensor, type Hooks } from './captured-steps.js'
-import { acceptedError } from './verify-capture.js'
 
 /** Where the captured tensors of one site are. */
 export interface CapturedSite {

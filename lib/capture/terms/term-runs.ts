@@ -3,13 +3,13 @@
  * stands for it, in batches that can run together.
  */
 
-import type { PromptSet } from '../contrast/prompt-set.js'
-import { QkError } from '../errors.js'
-import { groupBy } from '../math/group-by.js'
-import { seededRandom } from '../math/random.js'
-import type { Model } from '../model/model.js'
-import { type EncodedPrompt, type EncodedTerm, encodePrompt, type Run } from './encode.js'
-import { batchingFor } from './feeds.js'
+import type { PromptSet } from '../../contrast/prompt-set.js'
+import { QkError } from '../../errors.js'
+import { groupBy } from '../../math/group-by.js'
+import { seededRandom } from '../../math/random.js'
+import type { Model } from '../../model/model.js'
+import { type EncodedPrompt, type EncodedTerm, encodePrompt, type Run } from '../encode.js'
+import { batchingFor } from '../feeds.js'
 
 /**
  * One term of one prompt, with a run of its own: what is attributed or edited. A prompt with several terms is run once

@@ -1,10 +1,10 @@
 /** Figure 10: the scores of a prompt as the sum of order, lexical and what is left. */
 
-import { attribute, type HeadExplained } from '../attribution/attribute.js'
-import type { Result } from '../store/result.js'
-import { type BoxesExperiment, boxesExperiment, directionLike, randomLike } from './binding.js'
-import { captureRows } from './capture-rows.js'
-import { type Cell, derivedSeed, type FigureContext, type PaperFigure, percent } from './figure.js'
+import { attribute, type HeadExplained } from '../../attribution/attribute.js'
+import type { Result } from '../../store/result.js'
+import { type BoxesExperiment, boxesExperiment, directionLike, randomLike } from '../binding.js'
+import { captureRows } from '../capture-rows.js'
+import { type Cell, derivedSeed, type FigureContext, type PaperFigure, percent } from '../figure.js'
 
 const FEATURES = ['order', 'lexical']
 /** Bar: part of the score energy of held-out prompts that order and lexical explain. */
