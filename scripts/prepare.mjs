@@ -19,7 +19,7 @@ step('node_modules', 'installing dependencies', ['package.json', 'package-lock.j
   const npm = process.env.npm_execpath
   const [command, first] = npm ? [process.execPath, [npm]] : ['npm', []]
   // No dependency needs its install script; onnxruntime-node's would download CUDA binaries.
-  return [command, [...first, 'ci', '--ignore-scripts', '--no-audit', '--no-fund']]
+  return [[command, ...first, 'ci', '--ignore-scripts', '--no-audit', '--no-fund']]
 })
 
 const toolchain = [process.platform, process.arch, process.env.CC ?? '', process.env.CXX ?? '']
@@ -32,35 +32,41 @@ step(
     if (spawnSync('cmake', ['--version']).error) {
       fail('CMake was not found. Install it (Debian: apt-get install cmake g++) and run this again.')
     }
-    return [process.execPath, [at('node_modules/cmake-js/bin/cmake-js'), 'compile', '--parallel', '2']]
+    return [[process.execPath, at('node_modules/cmake-js/bin/cmake-js'), 'compile', '--parallel', '2']]
   },
 )
 
-step('dist', 'compiling TypeScript', ['lib', 'tsconfig.json', 'package-lock.json'], [], () => {
+const sources = ['lib', 'tsconfig.json', 'package-lock.json', 'scripts/build-page.mjs']
+step('dist', 'compiling TypeScript and the report’s page', sources, [], () => {
   rmSync(at('dist'), { recursive: true, force: true })
-  return [process.execPath, [at('node_modules/typescript/bin/tsc'), '-p', root]]
+  return [
+    [process.execPath, at('node_modules/typescript/bin/tsc'), '-p', root],
+    [process.execPath, at('scripts/build-page.mjs')],
+  ]
 })
 
-/** Runs a command unless its inputs are those of the last time it succeeded; the stamp lies in its output folder. */
-function step(folder, what, inputs, facts, command) {
+/** Runs commands unless their inputs are those of the last time they succeeded; the stamp lies in the output folder. */
+function step(folder, what, inputs, facts, commands) {
   const stamp = at(folder, '.up-to-date')
   const wanted = digest(inputs, facts)
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return
   process.stderr.write(`${what} ...\n`)
   rmSync(stamp, { force: true })
-  const [file, args] = command()
+  for (const command of commands()) run(command, what)
+  mkdirSync(at(folder), { recursive: true })
+  writeFileSync(stamp, wanted)
+}
+
+function run([file, ...args], what) {
   const { status, error, stdout, stderr } = spawnSync(file, args, {
     cwd: root,
     encoding: 'utf8',
     maxBuffer: 1 << 28,
     env: { ...process.env, ONNXRUNTIME_NODE_INSTALL: 'skip' },
   })
-  if (status !== 0) {
-    process.stderr.write(`${stdout ?? ''}${stderr ?? ''}`)
-    fail(`${what} failed${error ? `: ${error.message}` : ''}`)
-  }
-  mkdirSync(at(folder), { recursive: true })
-  writeFileSync(stamp, wanted)
+  if (status === 0) return
+  process.stderr.write(`${stdout ?? ''}${stderr ?? ''}`)
+  fail(`${what} failed${error ? `: ${error.message}` : ''}`)
 }
 
 function digest(inputs, facts) {

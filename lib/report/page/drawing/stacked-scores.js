@@ -1,8 +1,8 @@
 /** Scores token by token as stacked parts, negative ones below zero, with their sum as a line. */
 
+import * as Plot from '@observablehq/plot'
+import { colour, featureColour } from '../shared/theme.js'
 import { frame } from './figure.js'
-import { Plot } from './library.js'
-import { colour, featureColour } from './theme.js'
 import { readable } from './tokens.js'
 
 /** What no feature holds. */

@@ -1,7 +1,7 @@
 /** A prompt's text, its tokens shaded by one feature's contribution; hovering or moving to one gives numbers. */
 
-import { el, number, roving } from './dom.js'
-import { diverging, inkOn } from './theme.js'
+import { el, number, roving } from '../shared/dom.js'
+import { diverging, inkOn } from '../shared/theme.js'
 
 /** Tokenizers mark a space in several ways. */
 export const readable = (word) => word.replace(/[Ġ▁]/g, ' ').replace(/Ċ/g, '⏎')

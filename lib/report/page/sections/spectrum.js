@@ -1,10 +1,10 @@
 /** The singular values of the selected head and contrast, and the energy they hold, with the rank rule's cut. */
 
-import { el, number, percent, plural } from './dom.js'
-import { figure, frame } from './figure.js'
-import { Plot } from './library.js'
-import { onSelect, selection } from './selection.js'
-import { colour } from './theme.js'
+import * as Plot from '@observablehq/plot'
+import { figure, frame } from '../drawing/figure.js'
+import { el, number, percent, plural } from '../shared/dom.js'
+import { onSelect, selection } from '../shared/selection.js'
+import { colour } from '../shared/theme.js'
 
 const found = () => selection.result.heads[selection.head][selection.contrast]
 const named = () => `${selection.head}, ${selection.contrast}`

@@ -1,7 +1,7 @@
 /** Colours, read from the style so that figures follow the scheme; the switch between light and dark. */
 
+import * as d3 from 'd3'
 import { el } from './dom.js'
-import { d3 } from './library.js'
 
 const root = document.documentElement
 

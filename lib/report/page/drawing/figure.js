@@ -1,8 +1,9 @@
 /** Figures: a drawing with a caption in words, its files (SVG, PNG, CSV) and its numbers as a table. */
 
-import { el, table } from './dom.js'
-import { d3, Plot } from './library.js'
-import { colour } from './theme.js'
+import * as Plot from '@observablehq/plot'
+import * as d3 from 'd3'
+import { el, table } from '../shared/dom.js'
+import { colour } from '../shared/theme.js'
 
 const figures = new Set()
 

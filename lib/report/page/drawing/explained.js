@@ -1,8 +1,8 @@
 /** How much of each head's scores the features explain together. */
 
+import * as Plot from '@observablehq/plot'
+import { colour } from '../shared/theme.js'
 import { figure, frame } from './figure.js'
-import { Plot } from './library.js'
-import { colour } from './theme.js'
 
 export function explained(own, index) {
   const rows = () =>

@@ -1,6 +1,6 @@
 /** Cells of a map: each says what it is, to the mouse and to keys. */
 
-import { roving } from './dom.js'
+import { roving } from '../shared/dom.js'
 
 /** `words` are one text a cell, row by row; arrow keys move through the grid, which is `columns` wide. */
 export function readableCells(svg, rects, words, columns, current = 0) {

@@ -1,10 +1,10 @@
 /** What edits in the subspaces did to attention and output, beside their controls. */
 
-import { absent, el, menu, plural } from './dom.js'
-import { figure } from './figure.js'
-import { groupedBars } from './grouped-bars.js'
-import { onSelect, report, selection } from './selection.js'
-import { colour } from './theme.js'
+import { figure } from '../drawing/figure.js'
+import { groupedBars } from '../drawing/grouped-bars.js'
+import { absent, el, menu, plural } from '../shared/dom.js'
+import { onSelect, report, selection } from '../shared/selection.js'
+import { colour } from '../shared/theme.js'
 
 const BEFORE = 'no edit'
 

@@ -1,9 +1,10 @@
 /** Horizontal grouped bars with intervals: names of what is compared are long. */
 
-import { number } from './dom.js'
+import * as Plot from '@observablehq/plot'
+import * as d3 from 'd3'
+import { number } from '../shared/dom.js'
+import { colour } from '../shared/theme.js'
 import { frame } from './figure.js'
-import { d3, Plot } from './library.js'
-import { colour } from './theme.js'
 
 const BAR = 13
 /** Below this, numbers on the axis are in powers of ten: their zeros would run into each other. */

@@ -1,11 +1,11 @@
 /** Scores of one prompt and head: stacked bars a token, and the prompt's text shaded by one part. */
 
-import { absent, el, menu, number, percent } from './dom.js'
-import { explained } from './explained.js'
-import { figure } from './figure.js'
-import { onSelect, report, selection } from './selection.js'
-import { REST, stackedScores, stackKey } from './stacked-scores.js'
-import { readable, tokenText } from './tokens.js'
+import { explained } from '../drawing/explained.js'
+import { figure } from '../drawing/figure.js'
+import { REST, stackedScores, stackKey } from '../drawing/stacked-scores.js'
+import { readable, tokenText } from '../drawing/tokens.js'
+import { absent, el, menu, number, percent } from '../shared/dom.js'
+import { onSelect, report, selection } from '../shared/selection.js'
 
 const TOTAL = 'total'
 

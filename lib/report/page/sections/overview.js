@@ -1,7 +1,7 @@
 /** What was analysed: model, prompts, contrasts, capture check, backend and seeds. */
 
-import { absent, el, fileName, number, plural, table } from './dom.js'
-import { onSelect, report, selection } from './selection.js'
+import { absent, el, fileName, number, plural, table } from '../shared/dom.js'
+import { onSelect, report, selection } from '../shared/selection.js'
 
 const RULES = {
   energy: ({ threshold }) => `energy: the smallest rank that holds ${threshold * 100}% of ‖ΔC‖²`,

@@ -1,8 +1,8 @@
 /** Queries and keys of terms inside the subspaces of the selected head, as points that turn. */
 
-import { absent, el, menu, percent } from './dom.js'
-import { scatter } from './scatter.js'
-import { onSelect, report, selection } from './selection.js'
+import { scatter } from '../drawing/scatter.js'
+import { absent, el, menu, percent } from '../shared/dom.js'
+import { onSelect, report, selection } from '../shared/selection.js'
 
 export function geometry() {
   const section = el('section', { id: 'geometry', 'aria-labelledby': 'geometry-title' })

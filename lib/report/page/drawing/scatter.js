@@ -1,9 +1,9 @@
 /** Points in space, seen from a side that the reader turns: by dragging, or by arrow keys; Home turns back. */
 
-import { number, percent } from './dom.js'
+import * as Plot from '@observablehq/plot'
+import { number, percent } from '../shared/dom.js'
+import { colour, featureColour } from '../shared/theme.js'
 import { figure, frame } from './figure.js'
-import { Plot } from './library.js'
-import { colour, featureColour } from './theme.js'
 
 /** Labels with a colour of their own, at most; the rarest of more go together. */
 const MOST_LABELS = 10

@@ -1,11 +1,11 @@
 /** Layer by head maps, one a contrast; a cell selects its head. */
 
-import { readableCells } from './cells.js'
-import { el, menu, number, plural } from './dom.js'
-import { figure, frame } from './figure.js'
-import { Plot } from './library.js'
-import { onSelect, place, select, selection } from './selection.js'
-import { colour, diverging, inkOn, sequential } from './theme.js'
+import * as Plot from '@observablehq/plot'
+import { readableCells } from '../drawing/cells.js'
+import { figure, frame } from '../drawing/figure.js'
+import { el, menu, number, plural } from '../shared/dom.js'
+import { onSelect, place, select, selection } from '../shared/selection.js'
+import { colour, diverging, inkOn, sequential } from '../shared/theme.js'
 
 const MEASURES = {
   scoreGap: {
