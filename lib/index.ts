@@ -61,13 +61,12 @@ export { ResidentRows, type UploadOptions, uploadRows } from './covariance/devic
 export {
   type BatchInput,
   type Covariances,
-  type LabelsInput,
   QKCovariance,
   type QKCovarianceOptions,
-  type TermsInput,
 } from './covariance/qk-covariance.js'
 export type { TensorInput } from './covariance/row-tensor.js'
 export type { HeadGroup, SiteSums } from './covariance/site-plan.js'
+export type { LabelsInput, TermsInput } from './covariance/terms-input.js'
 export { QkError, type QkErrorCode } from './errors.js'
 export type { Edit } from './intervention/edit.js'
 export type {
@@ -102,13 +101,14 @@ export { type PaperOptions, type PaperReport, runPaper } from './paper/index.js'
 export type { Named, ReportParts } from './report/document.js'
 export { readAttribution, readInterventions, readPaper } from './report/read-documents.js'
 export { writeReport } from './report/report.js'
-export { type DecomposeOptions, decompose, type RankRule } from './spectrum/decompose.js'
+export { type DecomposeOptions, decompose } from './spectrum/decompose.js'
 export { type NullOptions, type NullValues, nullSingularValues } from './spectrum/rank/null-values.js'
 export { type SvdOptions, svd } from './spectrum/svd.js'
 export {
   type ContrastSubspace,
   type HeadResult,
   loadResult,
+  type RankRule,
   type Result,
   type ResultInfo,
   type SavedSite,

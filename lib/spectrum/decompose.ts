@@ -1,19 +1,16 @@
 /** ΔC = C+ - C- = U diag(s) V^T for every head and contrast, cut to a rank by a named rule. */
 
-import { createHash } from 'node:crypto'
-import { createReadStream } from 'node:fs'
-import path from 'node:path'
 import type { Sums } from '../covariance/accumulate.js'
 import type { HeadGroup } from '../covariance/site-plan.js'
 import { QkError, throwIfAborted } from '../errors.js'
-import { describeSite } from '../model/model.js'
+import { describeSite, type Model } from '../model/model.js'
 import { headName, type ResolvedSite } from '../model/sites/site.js'
+import { fileHash } from '../store/file-hash.js'
 import { type ContrastSubspace, type RankRule, Result } from '../store/result.js'
 import { checkOptions } from '../validate.js'
 import { versions } from '../versions.js'
+import { checkRankRule, DEFAULT_RULE, stoppingRule } from './rank/rules.js'
 import { svd } from './svd.js'
-
-export type { RankRule } from '../store/result.js'
 
 export interface DecomposeOptions {
   /** Default `{ rule: 'energy', threshold: 0.99 }`. */
@@ -51,7 +48,7 @@ export async function decompose(sums: Sums, options: DecomposeOptions = {}): Pro
     })
   }
   checkOptions(options, OPTIONS, 'decompose')
-  const rule = checkRule(options.rank ?? { rule: 'energy', threshold: 0.99 })
+  const rule = checkRankRule(options.rank ?? DEFAULT_RULE)
   const seed = options.seed ?? 0
   const heads = new Map<string, Map<string, ContrastSubspace>>()
   for (const { site, groups } of sums.sites) {
@@ -67,7 +64,7 @@ export async function decompose(sums: Sums, options: DecomposeOptions = {}): Pro
   const info: Result['info'] = {
     format: 'qkspace-result',
     formatVersion: 1,
-    model: await hashModel(model.path, model.graph.model.files),
+    model: await hashModel(model),
     prompts,
     estimator,
     center: options.center ?? false,
@@ -97,7 +94,7 @@ async function decomposeGroup(
   const common = { ...{ n, rows: d, cols: d, backend, seed }, signal: options.signal }
   const { u, s, v, ranks, maxRank, totalEnergy, errorBound, converged } = await svd(delta, {
     ...common,
-    ...(rule.rule === 'energy' ? { energy: rule.threshold } : { rank: rule.rank }),
+    ...stoppingRule(rule),
   })
   const all = options.spectrum ? (await svd(delta, common)).s : undefined
   return group.heads.map((_, head) => {
@@ -141,38 +138,6 @@ function trace(batch: Float64Array, i: number, d: number): number {
   return sum
 }
 
-/** Rank rules of the method that are not part of this version. */
-const RULES_TO_COME = ['permutation', 'split-half']
-
-function checkRule(rule: RankRule): RankRule {
-  if (rule.rule === 'energy') {
-    if (!(rule.threshold > 0 && rule.threshold <= 1)) {
-      throw new QkError(
-        'ERR_ARGUMENT',
-        `the energy threshold is ${rule.threshold}, expected above 0 and at most 1`,
-      )
-    }
-    return rule
-  }
-  if (rule.rule === 'fixed') {
-    if (!(Number.isSafeInteger(rule.rank) && rule.rank >= 1)) {
-      throw new QkError(
-        'ERR_ARGUMENT',
-        `the fixed rank is ${rule.rank}, expected a whole number of at least 1`,
-      )
-    }
-    return rule
-  }
-  const { rule: name } = rule as { rule: string }
-  throw new QkError(
-    RULES_TO_COME.includes(name) ? 'ERR_NOT_BUILT_YET' : 'ERR_ARGUMENT',
-    RULES_TO_COME.includes(name)
-      ? `the rank rule "${name}" is not part of this version`
-      : `there is no rank rule "${name}"`,
-    { hint: 'Rules: energy, fixed.' },
-  )
-}
-
 function headInfo(contrasts: ReadonlyMap<string, ContrastSubspace>): Result['info']['heads'][string] {
   return Object.fromEntries(
     [...contrasts].map(([name, { rank, totalEnergy, scoreGap, errorBound, converged, terms, skipped }]) => [
@@ -182,13 +147,7 @@ function headInfo(contrasts: ReadonlyMap<string, ContrastSubspace>): Result['inf
   )
 }
 
-async function hashModel(shown: string, files: readonly string[]): Promise<Result['info']['model']> {
-  const hashed = await Promise.all(
-    files.map(async (file) => {
-      const hash = createHash('sha256')
-      for await (const chunk of createReadStream(file, { highWaterMark: 1 << 20 })) hash.update(chunk)
-      return { name: path.basename(file), sha256: hash.digest('hex') }
-    }),
-  )
-  return { path: shown, sha256: hashed[0].sha256, files: hashed }
+async function hashModel(model: Model): Promise<Result['info']['model']> {
+  const files = await Promise.all(model.graph.model.files.map(fileHash))
+  return { path: model.path, sha256: files[0].sha256, files }
 }

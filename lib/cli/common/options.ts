@@ -3,7 +3,7 @@
 import { InvalidArgumentError } from 'commander'
 import type { Estimator } from '../../backend/backend.js'
 import { type BackendChoice, isBackendChoice } from '../../backend/select.js'
-import type { RankRule } from '../../spectrum/decompose.js'
+import type { RankRule } from '../../store/result.js'
 
 export const parseChoice =
   <T extends string>(what: string, known: readonly T[]) =>
