@@ -1,13 +1,6 @@
 /** The public surface of qkspace. */
 
-export {
-  type AttributedPrompt,
-  type AttributedRow,
-  type AttributeOptions,
-  type AttributionReport,
-  attribute,
-  type HeadExplained,
-} from './attribution/attribute.js'
+export { type AttributeOptions, type AttributionReport, attribute } from './attribution/attribute.js'
 export {
   type AttributeArraysOptions,
   type Attribution,
@@ -17,6 +10,8 @@ export {
   attributeArrays,
   type TableAttribution,
 } from './attribution/attribute-arrays.js'
+export type { AttributedPrompt, AttributedRow } from './attribution/examples.js'
+export type { HeadExplained } from './attribution/explained.js'
 export type { AttributionPoints, PointCloud, PointRole } from './attribution/points.js'
 export type { SplitMethod } from './attribution/split.js'
 export type { CovarianceMoments, Estimator, SideMoments, SvdResult } from './backend/backend.js'
@@ -57,7 +52,7 @@ export {
   disposeSums,
   type Sums,
 } from './covariance/accumulate.js'
-export { ResidentRows, type UploadOptions, uploadRows } from './covariance/device-tensor.js'
+export { DeviceTensor, type UploadOptions, uploadTensor } from './covariance/device-tensor.js'
 export {
   type BatchInput,
   type Covariances,

@@ -9,7 +9,8 @@ import {
   type TokenizerConfig,
 } from './chat-template.js'
 import { textSpan } from './positions.js'
-import { type ContrastRule, type Position, type Prompt, promptRules, type Term } from './prompt.js'
+import type { ContrastRule, Position, Prompt, Term } from './prompt.js'
+import { promptRules } from './prompt-rules.js'
 
 export interface ChatPromptOptions extends Omit<ChatTemplateOptions, 'addGenerationPrompt'> {
   /** The system's message; none by default. */

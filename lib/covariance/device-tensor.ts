@@ -12,13 +12,13 @@ export interface UploadOptions {
 }
 
 /** Stands for `q` or `k` in `QKCovariance.add`, of the backend that it was uploaded to. */
-export class ResidentRows {
+export class DeviceTensor {
   readonly dtype: Dtype
   /** [batch, pos, heads, d] */
   readonly shape: readonly [number, number, number, number]
   #handle: ResidentHandle | undefined
 
-  /** @internal Use `uploadRows`. */
+  /** @internal Use `uploadTensor`. */
   constructor(
     readonly backend: Backend,
     private readonly tensor: RowTensor,
@@ -54,7 +54,7 @@ export class ResidentRows {
  *
  * Errors: ERR_TYPE, ERR_ARGUMENT, ERR_SHAPE, ERR_BACKEND, ERR_OUT_OF_MEMORY with the sizes, ERR_ABORTED.
  */
-export async function uploadRows(input: TensorInput, options: UploadOptions = {}): Promise<ResidentRows> {
+export async function uploadTensor(input: TensorInput, options: UploadOptions = {}): Promise<DeviceTensor> {
   const tensor = rowTensor(input, 'tensor')
   const need = spannedElements(tensor.shape, tensor.strides)
   if (tensor.data.length < need)
@@ -64,5 +64,5 @@ export async function uploadRows(input: TensorInput, options: UploadOptions = {}
     )
   const backend = selectBackend(options.backend)
   const handle = await backend.upload(tensor, { signal: options.signal })
-  return new ResidentRows(backend, { ...tensor, data: tensor.data.slice(0, 0) }, handle)
+  return new DeviceTensor(backend, { ...tensor, data: tensor.data.slice(0, 0) }, handle)
 }

@@ -13,7 +13,7 @@ import { workingBytes } from '../backend/moments.js'
 import { type BackendChoice, selectBackend } from '../backend/select.js'
 import { QkError } from '../errors.js'
 import { checkChoice, checkInteger, checkOptions } from '../validate.js'
-import { ResidentRows } from './device-tensor.js'
+import { DeviceTensor } from './device-tensor.js'
 import { rowTensor, type TensorInput } from './row-tensor.js'
 import { type LabelsInput, labelSequence, type TermsInput, termBatch } from './terms-input.js'
 
@@ -38,8 +38,8 @@ export interface QKCovarianceOptions {
 }
 
 export interface BatchInput {
-  q: TensorInput | ResidentRows
-  k: TensorInput | ResidentRows
+  q: TensorInput | DeviceTensor
+  k: TensorInput | DeviceTensor
   terms?: TermsInput
   labels?: LabelsInput | readonly LabelsInput[]
   /** Detach the buffers of q and k from the caller and read them where they lie, without a copy. */
@@ -202,8 +202,8 @@ export class QKCovariance {
     this.#sums.dispose()
   }
 
-  #tensor(input: TensorInput | ResidentRows, name: string): RowTensor {
-    return input instanceof ResidentRows ? input.on(this.backend, name) : rowTensor(input, name)
+  #tensor(input: TensorInput | DeviceTensor, name: string): RowTensor {
+    return input instanceof DeviceTensor ? input.on(this.backend, name) : rowTensor(input, name)
   }
 
   #heads(heads: readonly number[] | undefined): readonly number[] | undefined {

@@ -6,23 +6,23 @@
 
 import { batchingFor } from '../capture/feeds.js'
 import { checkAnalysis } from '../capture/terms/check-analysis.js'
-import { type ChosenHead, chosenHeads, requestsBySite } from '../capture/terms/chosen-heads.js'
+import { chosenHeads, requestsBySite } from '../capture/terms/chosen-heads.js'
 import { type TermRun, termRunBatches, termRuns } from '../capture/terms/term-runs.js'
 import { type PromptSetSummary, type Prompts, promptSet } from '../contrast/prompt-set.js'
-import { accumulate, disposeSums } from '../covariance/accumulate.js'
 import { QkError, throwIfAborted } from '../errors.js'
-import { type EditGraph, type EditRequest, editGraph } from '../model/graphs/edit-graph.js'
+import { type EditGraph, editGraph } from '../model/graphs/edit-graph.js'
 import { InferenceSession, type WireTensor } from '../model/inference/session.js'
 import type { Model } from '../model/model.js'
 import type { HeadSpec } from '../model/sites/heads.js'
-import { headName } from '../model/sites/site.js'
 import type { Result } from '../store/result.js'
 import { checkChoice, checkInteger } from '../validate.js'
 import { EDITS, type Edit } from './edit.js'
+import { siteFeeds } from './edit-feeds.js'
 import { layEdits } from './edit-layout.js'
 import { outputsOf } from './edit-measure.js'
 import { EditTable, type InterventionVariant, reportVariant } from './edit-report.js'
 import { editVariants } from './edit-variants.js'
+import { meanRows } from './mean-rows.js'
 
 export interface InterveneOptions {
   /** The subspaces. */
@@ -106,7 +106,7 @@ export async function intervene(
   prompts: Prompts,
   options: InterveneOptions,
 ): Promise<InterventionReport> {
-  const settings = checkOptions(model, options)
+  const settings = settingsOf(model, options)
   const { edit, side, rows, factor, strength, seed, batchSize, signal } = settings
   const set = promptSet(prompts)
   const summary = await set.summary(signal)
@@ -163,9 +163,9 @@ export async function intervene(
   }
 }
 
-type Settings = ReturnType<typeof checkOptions>
+type Settings = ReturnType<typeof settingsOf>
 
-function checkOptions(model: Model, options: InterveneOptions) {
+function settingsOf(model: Model, options: InterveneOptions) {
   checkAnalysis(model, options, OPTIONS, 'intervene')
   const { result } = options
   const all = result.contrastNames
@@ -217,52 +217,6 @@ function checkItems(items: readonly TermRun[], { edit, side }: Settings): void {
   }
 }
 
-/** Projections and added rows of every site; zero projections leave the model as it is. */
-function siteFeeds(
-  graph: EditGraph,
-  requests: readonly EditRequest[],
-  slots: { query: number; key: number },
-  edit: {
-    side: 'key' | 'query'
-    strength: number
-    projections: readonly Float32Array[] | undefined
-    means: readonly Float64Array[] | undefined
-  },
-): Record<string, WireTensor> {
-  const feeds: Record<string, WireTensor> = {}
-  let first = 0
-  requests.forEach(({ site, heads }, index) => {
-    const d = site.headDim
-    for (const which of ['query', 'key'] as const) {
-      const projection = new Float32Array(heads.length * d * d)
-      const added = new Float32Array(slots[which] * heads.length * d)
-      if (which === edit.side) {
-        heads.forEach((_, h) => {
-          const own = edit.projections?.[first + h]
-          own?.forEach((x, i) => {
-            projection[h * d * d + i] = edit.strength * x
-          })
-          const mean = edit.means?.[first + h]
-          // The first slot changes nothing, so nothing is added to it.
-          for (let s = 1; mean && s < slots[which]; s++) added.set(mean, (s * heads.length + h) * d)
-        })
-      }
-      feeds[graph.sites[index].projection[which]] = {
-        type: 'float32',
-        dims: [heads.length, d, d],
-        data: projection,
-      }
-      feeds[graph.sites[index].added[which]] = {
-        type: 'float32',
-        dims: [slots[which], heads.length, d],
-        data: added,
-      }
-    }
-    first += heads.length
-  })
-  return feeds
-}
-
 /** What one run of a batch gives. */
 interface Measured {
   /** By site, [items, heads, keys]. */
@@ -275,41 +229,4 @@ function measured(outputs: Record<string, WireTensor>, graph: EditGraph, items: 
   const patterns = graph.sites.map(({ pattern }) => outputs[pattern].data as Float32Array)
   if (!graph.logits) return { patterns }
   return { patterns, output: outputsOf(outputs[graph.logits].data as Float32Array, items) }
-}
-
-/** Mean of the positive keys, or of the queries, of every head over the prompt set. */
-async function meanRows(
-  model: Model,
-  prompts: Prompts,
-  { side, signal, batchSize }: Settings,
-  heads: readonly ChosenHead[],
-): Promise<Float64Array[]> {
-  const sums = await accumulate(model, prompts, {
-    heads: heads.map(({ name }) => name).join(','),
-    estimator: 'per-pair',
-    batchSize,
-    signal,
-  })
-  try {
-    const means = new Map<string, Float64Array>()
-    for (const { site, groups } of sums.sites) {
-      for (const group of groups) {
-        const { positive } = await group.covariance.moments()
-        const rows = side === 'key' ? positive.k : positive.q
-        const d = site.headDim
-        const weight = positive.weight.reduce((a, b) => a + b, 0)
-        group.heads.forEach((head, h) => {
-          const mean = new Float64Array(d)
-          for (let c = 0; c < positive.weight.length; c++) {
-            const from = (c * group.heads.length + h) * d
-            for (let i = 0; i < d; i++) mean[i] += rows[from + i] / weight
-          }
-          means.set(headName(site, head), mean)
-        })
-      }
-    }
-    return heads.map(({ name }) => means.get(name)!)
-  } finally {
-    disposeSums(sums)
-  }
 }

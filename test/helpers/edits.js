@@ -6,7 +6,7 @@ import { fullCaptureGraph } from '../../dist/model/graphs/capture-graph.js'
 import { editGraph } from '../../dist/model/graphs/edit-graph.js'
 import { tokenFeeds } from '../../dist/model/inference/inputs.js'
 import { InferenceSession } from '../../dist/model/inference/session.js'
-import { GraphEditor } from '../../dist/model/onnx/graph.js'
+import { GraphEditor } from '../../dist/model/onnx/graph-editor.js'
 
 export const zeros = (d) => new Float32Array(d * d)
 export const identity = (d) => Float32Array.from({ length: d * d }, (_, i) => Number(i % (d + 1) === 0))

@@ -3,7 +3,8 @@
  * enter the softmax and the pattern that leaves it, by their TransformerLens names; also while the model writes on.
  */
 
-import { checkSource, type PromptSource } from '../../contrast/prompt.js'
+import type { PromptSource } from '../../contrast/prompt.js'
+import { checkSource } from '../../contrast/prompt-rules.js'
 import { QkError, throwIfAborted } from '../../errors.js'
 import { groupBy } from '../../math/group-by.js'
 import { makeArray, numberWriter } from '../../model/inference/inputs.js'

@@ -15,7 +15,8 @@
 import { QkError } from '../../errors.js'
 import { type Random, seededRandom } from '../../math/random.js'
 import { checkInteger, checkOptions, checkSeed } from '../../validate.js'
-import { isContrastName, type Prompt, type Term } from '../prompt.js'
+import type { Prompt, Term } from '../prompt.js'
+import { isContrastName } from '../prompt-rules.js'
 import { checkAsked, checkWords, lastTokenOf } from './checks.js'
 
 /** What the question wants: all items of a category, or the first or the last of them. */

@@ -3,7 +3,8 @@
  * terms use gathered inside, so that nothing else is computed or leaves it.
  */
 
-import { type Graph, GraphEditor } from '../onnx/graph.js'
+import type { Graph } from '../onnx/graph.js'
+import { GraphEditor } from '../onnx/graph-editor.js'
 import { ElementType } from '../onnx/node-writer.js'
 import type { Axis } from '../sites/axes.js'
 import type { ProductAxis, ResolvedSite, Side } from '../sites/site.js'

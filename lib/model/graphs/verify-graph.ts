@@ -6,7 +6,7 @@
 
 import { create } from '@bufbuild/protobuf'
 import type { FusedAttention } from '../candidate.js'
-import type { GraphEditor } from '../onnx/graph.js'
+import type { GraphEditor } from '../onnx/graph-editor.js'
 import { ElementType, elementTypeOf } from '../onnx/node-writer.js'
 import { NodeProtoSchema } from '../onnx/proto/onnx_pb.js'
 import { MASKED_BELOW, type ProductAxis, type ResolvedSite } from '../sites/site.js'

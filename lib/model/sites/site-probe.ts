@@ -9,7 +9,8 @@ import type { InputRole, ModelInput } from '../inference/inputs.js'
 import { probeFeeds, probeSizes } from '../inference/probe.js'
 import { InferenceSession, type WireTensor } from '../inference/session.js'
 import { tensorValues } from '../inference/values.js'
-import { type Graph, GraphEditor } from '../onnx/graph.js'
+import type { Graph } from '../onnx/graph.js'
+import { GraphEditor } from '../onnx/graph-editor.js'
 import { constantFactor } from './scale.js'
 
 type Tensors = Record<string, WireTensor>

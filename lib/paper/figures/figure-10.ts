@@ -1,6 +1,7 @@
 /** Figure 10: the scores of a prompt as the sum of order, lexical and what is left. */
 
-import { attribute, type HeadExplained } from '../../attribution/attribute.js'
+import { attribute } from '../../attribution/attribute.js'
+import type { HeadExplained } from '../../attribution/explained.js'
 import type { Result } from '../../store/result.js'
 import { type BoxesExperiment, boxesExperiment, directionLike, randomLike } from '../binding.js'
 import { captureRows } from '../capture-rows.js'

@@ -2,7 +2,7 @@
 
 import type { Backend, Estimator } from '../../backend/backend.js'
 import { type BackendChoice, selectBackend } from '../../backend/select.js'
-import { ResidentRows, uploadRows } from '../../covariance/device-tensor.js'
+import { DeviceTensor, uploadTensor } from '../../covariance/device-tensor.js'
 import { QKCovariance } from '../../covariance/qk-covariance.js'
 import { rowTensor, type TensorInput } from '../../covariance/row-tensor.js'
 import { type Indices, type TermsInput, termBatch } from '../../covariance/terms-input.js'
@@ -13,8 +13,8 @@ import { Permutations } from './permutations.js'
 
 export interface NullOptions {
   /** Queries [batch, pos, heads, d] and keys [batch, pos, kvHeads, d]. */
-  q: TensorInput | ResidentRows
-  k: TensorInput | ResidentRows
+  q: TensorInput | DeviceTensor
+  k: TensorInput | DeviceTensor
   /** Explicit terms of one contrast, without weights of keys. */
   terms: Omit<TermsInput, 'contrast' | 'posWeights' | 'negWeights'>
   /** Exchangeable unit of each term, as a rule its prompt; default `terms.group`, or each term its own. */
@@ -69,11 +69,11 @@ export async function nullSingularValues(options: NullOptions): Promise<NullValu
   checkInteger(seed, 'seed', 0)
   throwIfAborted(signal)
   const backend = selectBackend(options.backend)
-  const uploads: ResidentRows[] = []
-  const resident = async (input: TensorInput | ResidentRows, name: string) => {
-    if (input instanceof ResidentRows) return input
+  const uploads: DeviceTensor[] = []
+  const resident = async (input: TensorInput | DeviceTensor, name: string) => {
+    if (input instanceof DeviceTensor) return input
     rowTensor(input, name)
-    const rows = await uploadRows(input, { backend: options.backend, signal })
+    const rows = await uploadTensor(input, { backend: options.backend, signal })
     uploads.push(rows)
     return rows
   }
@@ -107,15 +107,15 @@ class NullWork {
   /** Draws that are worked on at once. */
   readonly together: number
   readonly #backend: Backend
-  readonly #q: ResidentRows
-  readonly #k: ResidentRows
+  readonly #q: DeviceTensor
+  readonly #k: DeviceTensor
   readonly #options: NullOptions & { estimator: Estimator; seed: number }
   readonly #permutations: Permutations
 
   constructor(
     backend: Backend,
-    q: ResidentRows,
-    k: ResidentRows,
+    q: DeviceTensor,
+    k: DeviceTensor,
     options: NullOptions & { estimator: Estimator; seed: number },
   ) {
     const [, , heads, d] = q.shape
