@@ -1,7 +1,7 @@
 /**
  * Writes dialects.md: what happens to models in every dialect, by running them.
  *
- *   node docs/dialects.mjs
+ *   node scripts/docs/dialects.mjs
  */
 
 import { spawnSync } from 'node:child_process'
@@ -9,11 +9,11 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { openModel } from '../dist/index.js'
-import { sharedModel } from '../test/helpers/files.js'
-import { attributionGap, editEffect, syntheticRun } from '../test/helpers/model-checks.js'
-import { QUANTISED_MODELS, TINY_DIALECTS } from '../test/helpers/tiny-dialects.js'
-import { writeTinyModel } from '../test/helpers/tiny-model.js'
+import { openModel } from '../../dist/index.js'
+import { sharedModel } from '../../test/helpers/files.js'
+import { attributionGap, editEffect, syntheticRun } from '../../test/helpers/model-checks.js'
+import { QUANTISED_MODELS, TINY_DIALECTS } from '../../test/helpers/tiny-dialects.js'
+import { writeTinyModel } from '../../test/helpers/tiny-model.js'
 
 const ZOO =
   'bert distilbert bart gpt2 neox bloom gemma2 falcon grouped t5 deberta torch-encoder sinks bigcode llama-with-cache vit conformer detr whisper swin wav2vec clip'
@@ -34,13 +34,13 @@ try {
   ]
   const text = [introduction()]
   for (const [title, models] of sections) text.push(await section(title, models))
-  writeFileSync(fileURLToPath(new URL('dialects.md', import.meta.url)), `${text.join('\n\n')}\n`)
+  writeFileSync(fileURLToPath(new URL('../../docs/dialects.md', import.meta.url)), `${text.join('\n\n')}\n`)
 } finally {
   rmSync(folder, { recursive: true, force: true })
 }
 
 function introduction() {
-  return '# Dialects\n\nEvery row is a model that was opened and run, and says whether its queries and keys were captured, whether attribution of its scores adds up, whether edits act on its output and nothing else does, and how far recomputed scores are from its own. Made by `node docs/dialects.mjs` after a build; models that are not there, or that need PyTorch, are left out.'
+  return '# Dialects\n\nEvery row is a model that was opened and run, and says whether its queries and keys were captured, whether attribution of its scores adds up, whether edits act on its output and nothing else does, and how far recomputed scores are from its own. Made by `node scripts/docs/dialects.mjs` after a build; models that are not there, or that need PyTorch, are left out.'
 }
 
 function tinyModels(list) {
@@ -49,7 +49,7 @@ function tinyModels(list) {
 
 /** None where Python has no PyTorch. */
 function zooModels() {
-  const program = fileURLToPath(new URL('../test/zoo/export_zoo.py', import.meta.url))
+  const program = fileURLToPath(new URL('../../test/zoo/export_zoo.py', import.meta.url))
   if (spawnSync('/usr/bin/python3', [program, folder]).status !== 0) return []
   return ZOO.split(' ').map((title) => ({ title, file: path.join(folder, `${title}.onnx`) }))
 }

@@ -2,17 +2,14 @@
  * Draws picture.svg: the scores of one head of the bundled transformer on one prompt, and how much of each
  * comes from the subspace in which the head matches the word that is asked about.
  *
- *   node docs/picture.mjs
+ *   node scripts/docs/picture.mjs
  */
 
 import { writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { bundledFile, bundledWords } from '../dist/bundled/files.js'
-import { boxesLexical, boxesText } from '../dist/contrast/families/boxes.js'
-import { accumulate, decompose, openModel } from '../dist/index.js'
-import { captureGraph, KEY_ROWS, QUERY_ROWS } from '../dist/model/graphs/capture-graph.js'
-import { tokenFeeds } from '../dist/model/inference/inputs.js'
-import { InferenceSession } from '../dist/model/inference/session.js'
+import { bundledFile, bundledWords } from '../../dist/bundled/files.js'
+import { boxesLexical, boxesText } from '../../dist/contrast/families/boxes.js'
+import { accumulate, attributeArrays, capture, decompose, openModel } from '../../dist/index.js'
 
 const { objects, boxes } = bundledWords()
 const model = await openModel(bundledFile('boxes.onnx'), { tokenizer: bundledFile('boxes.tokenizer.json') })
@@ -23,7 +20,7 @@ const head = result.headNames.reduce((best, name) => (gap(name) > gap(best) ? na
 function gap(name) {
   return result.head(name).contrast('match').scoreGap
 }
-const [layer, index] = head.match(/\d+/g).map(Number)
+const [layer] = head.match(/\d+/g).map(Number)
 const site = model.sites[layer]
 const { u, rank, headDim: d } = result.head(head).contrast('match')
 
@@ -34,38 +31,14 @@ draw(ids.map(model.tokenizer.token), scores)
 
 /** Scores of the last token with every token, and their part within the subspace: scale * k · U U^T q. */
 async function scoreRow(tokens) {
-  const { bytes, inputs, outputs } = captureGraph(model.graph, [{ site }])
-  const session = await InferenceSession.open({
-    bytes,
-    weightsFolder: model.graph.model.weightsFolder,
-    threads: 1,
+  const { activations } = await capture(model, { tokens }, { heads: head })
+  const { total, parts } = attributeArrays({
+    q: { data: activations[site.hooks.q].data.subarray(-d), shape: [1, d] },
+    k: { data: activations[site.hooks.k].data, shape: [1, tokens.length, d] },
+    scale: site.scale,
+    features: [{ name: 'match', u: { data: u, shape: [d, rank] } }],
   })
-  const pairs = (positions) => ({
-    type: 'int64',
-    dims: [positions.length, 2],
-    data: BigInt64Array.from(positions.flatMap((p) => [0, p]).map(BigInt)),
-  })
-  const needed = model.inputs.filter((i) => inputs.includes(i.name))
-  const run = await session.run({
-    ...tokenFeeds(needed, [tokens], 0),
-    [QUERY_ROWS]: pairs([tokens.length - 1]),
-    [KEY_ROWS]: pairs([...tokens.keys()]),
-  })
-  await session.close()
-  const q = run[outputs[0].q].data.slice(index * d, (index + 1) * d)
-  const inside = new Float64Array(d)
-  for (let c = 0; c < rank; c++) {
-    let dot = 0
-    for (let i = 0; i < d; i++) dot += u[i * rank + c] * q[i]
-    for (let i = 0; i < d; i++) inside[i] += u[i * rank + c] * dot
-  }
-  const keyHead = Math.floor(index / (site.heads / site.kvHeads))
-  return tokens.map((_, t) => {
-    const at = (t * site.kvHeads + keyHead) * d
-    const k = run[outputs[0].k].data.slice(at, at + d)
-    const dot = (v) => site.scale * k.reduce((sum, value, i) => sum + value * v[i], 0)
-    return { total: dot(q), inside: dot(inside) }
-  })
+  return tokens.map((_, j) => ({ total: total[j], inside: parts.match[j] }))
 }
 
 function draw(tokens, rows) {
@@ -104,5 +77,5 @@ ${axis.join('\n')}
 ${bars.join('\n')}
 </svg>
 `
-  writeFileSync(fileURLToPath(new URL('picture.svg', import.meta.url)), svg)
+  writeFileSync(fileURLToPath(new URL('../../docs/picture.svg', import.meta.url)), svg)
 }

@@ -1,7 +1,7 @@
 /**
  * Writes paper.md from a run of `qkspace paper`.
  *
- *   npm run paper && node docs/paper.mjs [results/paper/paper.json]
+ *   npm run paper && node scripts/docs/paper.mjs [results/paper/paper.json]
  */
 
 import { readFileSync, writeFileSync } from 'node:fs'
@@ -73,7 +73,7 @@ function shown({ figure, tables }) {
 const title = (figure) => `Figure${figure.includes('-') ? 's' : ''} ${figure.replace('-', ' and ')}`
 const text = [
   '# The paper’s figures, on the bundled models',
-  `Written by \`node docs/paper.mjs\` from \`npm run paper\`${report.quick ? ' (`--quick`)' : ''}, seed ${report.seed}: the experiments of [arXiv 2602.04752](https://arxiv.org/abs/2602.04752) on the toys and the small transformer that come with the package, not on the paper’s language models. "Held" means that the bars named under each figure were met here. All tables, of which a part is below, are JSON and CSV in \`results/paper\`, with \`report.html\` that draws them; \`runPaper({ only: [3, 5], quick: true })\` gives the same in Node. Intervals are 95% bootstrap intervals over prompts; \`moved\` is the fraction of the origin’s attention that went to the target.`,
+  `Written by \`node scripts/docs/paper.mjs\` from \`npm run paper\`${report.quick ? ' (`--quick`)' : ''}, seed ${report.seed}: the experiments of [arXiv 2602.04752](https://arxiv.org/abs/2602.04752) on the toys and the small transformer that come with the package, not on the paper’s language models. "Held" means that the bars named under each figure were met here. All tables, of which a part is below, are JSON and CSV in \`results/paper\`, with \`report.html\` that draws them; \`runPaper({ only: [3, 5], quick: true })\` gives the same in Node. Intervals are 95% bootstrap intervals over prompts; \`moved\` is the fraction of the origin’s attention that went to the target.`,
   table(
     ['figure', 'claim', 'held'],
     report.figures.map(({ figure, claim, held }) => [figure.replace('-', ', '), claim, held]),
@@ -85,4 +85,4 @@ const text = [
     ...shown(found),
   ]),
 ]
-writeFileSync(fileURLToPath(new URL('paper.md', import.meta.url)), `${text.join('\n\n')}\n`)
+writeFileSync(fileURLToPath(new URL('../../docs/paper.md', import.meta.url)), `${text.join('\n\n')}\n`)
