@@ -1,6 +1,6 @@
 /** The folders are the pipeline: nothing imports upwards, no files import each other in a circle, none outgrows its purpose. */
 
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
 import { circles, importsOf, LAYERS, overgrown, readTree, upwardImports } from './helpers/layers.js'
@@ -95,4 +95,21 @@ test('the interface to arithmetic imports types alone', (t) => {
   const text = readFileSync(new URL('../lib/backend/backend.ts', import.meta.url), 'utf8')
   const imports = text.match(/^import .*$/gm)
   t.true(imports.every((line) => line.startsWith('import type ') && line.includes('/math/')))
+})
+
+test('docs/architecture.md names every folder, and none that is not there', (t) => {
+  const text = readFileSync(new URL('../docs/architecture.md', import.meta.url), 'utf8')
+  for (const [root, files] of [
+    ['lib', lib],
+    ['native', native],
+  ]) {
+    const folders = new Set(
+      [...files.keys()].map((file) => file.split('/')[1]).filter((name) => !name.includes('.')),
+    )
+    const table = text.slice(text.indexOf(`| folder of \`${root}/\``)).split('\n\n')[0]
+    for (const name of folders) t.true(table.includes(`\`${name}/\``), `${root}/${name} is not described`)
+  }
+  const paths = [...text.matchAll(/`((?:lib|native|test|scripts)\/[\w./-]+)`/g)].map(([, path]) => path)
+  t.true(paths.length > 20)
+  for (const path of paths) t.true(existsSync(new URL(`../${path}`, import.meta.url)), path)
 })
