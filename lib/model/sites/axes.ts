@@ -58,8 +58,8 @@ export function capturePoint(
     }
     tensor = step.source
     const settled = !current.includes('group') || axes.includes('group')
-    const lowered = best.axes.includes('fold') && !current.includes('fold')
-    if (settled && (factors.length > best.factors.length || repeats > best.repeats || lowered)) {
+    const unfolded = best.axes.includes('fold') && !current.includes('fold')
+    if (settled && (factors.length > best.factors.length || repeats > best.repeats || unfolded)) {
       best = { tensor, axes: current, factors: [...factors], repeats }
     }
   }

@@ -233,7 +233,7 @@ const PARTS: Partial<Record<ProductAxis, [ProductAxis, ProductAxis]>> = {
   head: ['head', 'group'],
 }
 
-/** Axes after a reshape: batch and head may be folded or lowered, head and group too; axes of one come and go. */
+/** Axes after a reshape: batch and head may be folded or parted, head and group too; axes of one come and go. */
 function reshapeForward(
   axes: readonly ProductAxis[],
   from: readonly number[],
