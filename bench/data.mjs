@@ -2,7 +2,7 @@
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
-import { seededRandom } from '../dist/random.js'
+import { seededRandom } from '../dist/math/random.js'
 
 /** Cheap, roughly normal numbers: the sum of four uniform ones, of unit variance. */
 export function noise(n, seed) {

@@ -50,14 +50,6 @@ export class QkError extends Error {
   }
 }
 
-/** Refuses keys that are not known, so that a misspelt one is not silently ignored. Errors: ERR_ARGUMENT. */
-export function refuseUnknownKeys(given: object, known: readonly string[], what: string): void {
-  const unknown = Object.keys(given).find((key) => !known.includes(key))
-  if (unknown !== undefined) {
-    throw new QkError('ERR_ARGUMENT', `${what} has no "${unknown}"`, { hint: `It has ${known.join(', ')}.` })
-  }
-}
-
 /** The error that an aborted operation rejects with; the signal's reason is its cause. */
 export function abortedError(signal?: AbortSignal): QkError {
   return new QkError('ERR_ABORTED', 'the operation was aborted', { cause: signal?.reason })

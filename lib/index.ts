@@ -1,22 +1,6 @@
 /** The public surface of qkspace. */
 
-export {
-  type AccumulateOptions,
-  accumulate,
-  disposeSums,
-  type HeadGroup,
-  type SiteSums,
-  type Sums,
-} from './analysis/accumulate.js'
-export type { ArrayInput } from './analysis/array-input.js'
-export {
-  type AttributedPrompt,
-  type AttributedRow,
-  type AttributeOptions,
-  type AttributionReport,
-  attribute,
-  type HeadExplained,
-} from './analysis/attribute.js'
+export { type AttributeOptions, type AttributionReport, attribute } from './attribution/attribute.js'
 export {
   type AttributeArraysOptions,
   type Attribution,
@@ -25,50 +9,17 @@ export {
   type AttributionTable,
   attributeArrays,
   type TableAttribution,
-} from './analysis/attribute-arrays.js'
-export { type Basis, orthonormalBasis, randomBasis, unionBasis } from './analysis/basis.js'
-export { type BootstrapOptions, bootstrapMean, bootstrapRatio, type Interval } from './analysis/bootstrap.js'
-export {
-  type Capture,
-  type CapturedSite,
-  type CapturedTensor,
-  type CaptureOptions,
-  capture,
-} from './analysis/capture.js'
-export { type DecomposeOptions, decompose, type RankRule } from './analysis/decompose.js'
-export type {
-  BeforeAfter,
-  Estimate,
-  HeadMove,
-  InterventionVariant,
-  OutputChange,
-} from './analysis/edit-report.js'
-export { type InterveneOptions, type InterventionReport, intervene } from './analysis/intervene.js'
-export {
-  type Attention,
-  type Edit,
-  type InterveneArraysOptions,
-  type Intervention,
-  interveneArrays,
-} from './analysis/intervene-arrays.js'
-export { type MeasureMoveOptions, type Move, measureMove } from './analysis/measure-move.js'
-export { type NullOptions, type NullValues, nullSingularValues } from './analysis/null-values.js'
-export type { AttributionPoints, PointCloud, PointRole } from './analysis/points.js'
-export {
-  type BatchInput,
-  type Covariances,
-  type LabelsInput,
-  QKCovariance,
-  type QKCovarianceOptions,
-  type TermsInput,
-} from './analysis/qk-covariance.js'
-export { ResidentRows, type UploadOptions, uploadRows } from './analysis/resident-rows.js'
-export type { TensorInput } from './analysis/row-tensor.js'
-export type { SplitMethod } from './analysis/split.js'
-export { type SvdOptions, svd } from './analysis/svd.js'
-export type { CovarianceMoments, Dtype, Estimator, SideMoments, SvdResult } from './backend/backend.js'
+} from './attribution/attribute-arrays.js'
+export type { AttributedPrompt, AttributedRow } from './attribution/examples.js'
+export type { HeadExplained } from './attribution/explained.js'
+export type { AttributionPoints, PointCloud, PointRole } from './attribution/points.js'
+export type { SplitMethod } from './attribution/split.js'
+export type { CovarianceMoments, Estimator, SideMoments, SvdResult } from './backend/backend.js'
 export { type BackendChoice, type BackendReport, backends } from './backend/select.js'
 export { bundledFile, bundledWords, type Words } from './bundled/files.js'
+export { type CaptureOptions, capture } from './capture/one-prompt/capture.js'
+export type { Capture, CapturedSite } from './capture/one-prompt/capture-run.js'
+export type { CapturedTensor } from './capture/one-prompt/captured-steps.js'
 export {
   applyChatTemplate,
   type ChatMessage,
@@ -95,19 +46,64 @@ export type { Label, Labels, Position, Prompt, Term } from './contrast/prompt.js
 export { type PromptSet, type PromptSetSummary, type Prompts, readPrompts } from './contrast/prompt-set.js'
 export { type ChatPromptOptions, withChatTemplate } from './contrast/templated-prompts.js'
 export { promptLine, writePrompts } from './contrast/write-prompts.js'
+export {
+  type AccumulateOptions,
+  accumulate,
+  disposeSums,
+  type Sums,
+} from './covariance/accumulate.js'
+export { DeviceTensor, type UploadOptions, uploadTensor } from './covariance/device-tensor.js'
+export {
+  type BatchInput,
+  type Covariances,
+  QKCovariance,
+  type QKCovarianceOptions,
+} from './covariance/qk-covariance.js'
+export type { TensorInput } from './covariance/row-tensor.js'
+export type { HeadGroup, SiteSums } from './covariance/site-plan.js'
+export type { LabelsInput, TermsInput } from './covariance/terms-input.js'
 export { QkError, type QkErrorCode } from './errors.js'
+export type { Edit } from './intervention/edit.js'
+export type {
+  BeforeAfter,
+  HeadMove,
+  InterventionVariant,
+  OutputChange,
+} from './intervention/edit-report.js'
+export { type InterveneOptions, type InterventionReport, intervene } from './intervention/intervene.js'
+export {
+  type Attention,
+  type InterveneArraysOptions,
+  type Intervention,
+  interveneArrays,
+} from './intervention/intervene-arrays.js'
+export { type MeasureMoveOptions, type Move, measureMove } from './intervention/measure-move.js'
+export type { ArrayInput } from './math/arrays.js'
+export { type Basis, orthonormalBasis, randomBasis, unionBasis } from './math/basis.js'
+export {
+  type BootstrapOptions,
+  bootstrapMean,
+  bootstrapRatio,
+  type Estimate,
+  type Interval,
+} from './math/bootstrap.js'
+export type { Dtype } from './math/tensor.js'
+export type { UnsupportedSite } from './model/candidate.js'
 export { Model, type OpenOptions, openModel } from './model/model.js'
-export type { UnsupportedSite } from './model/sites/find.js'
 export type { AttentionSite } from './model/sites/site.js'
 export type { Cell, PaperFigure, PaperSizes, PaperTable } from './paper/figure.js'
 export { type PaperOptions, type PaperReport, runPaper } from './paper/index.js'
 export type { Named, ReportParts } from './report/document.js'
 export { readAttribution, readInterventions, readPaper } from './report/read-documents.js'
 export { writeReport } from './report/report.js'
+export { type DecomposeOptions, decompose } from './spectrum/decompose.js'
+export { type NullOptions, type NullValues, nullSingularValues } from './spectrum/rank/null-values.js'
+export { type SvdOptions, svd } from './spectrum/svd.js'
 export {
   type ContrastSubspace,
   type HeadResult,
   loadResult,
+  type RankRule,
   type Result,
   type ResultInfo,
   type SavedSite,

@@ -6,7 +6,7 @@ import {
   randomBasis,
   unionBasis,
   withoutSpan,
-} from '../dist/analysis/basis.js'
+} from '../dist/math/basis.js'
 import { orthonormal, uniform } from './helpers/arithmetic-random.js'
 import {
   fromColumns,

@@ -457,9 +457,9 @@ test('the bundled words can be given whole', (t) => {
 })
 
 const wrongBoxes = [
-  [{ pairs: 1 }, /pairs is a whole number of at least 2/],
-  [{ prompts: 0 }, /prompts is a whole number/],
-  [{ seed: -1 }, /seed is a whole number/],
+  [{ pairs: 1 }, /pairs is 1, expected a whole number of at least 2/],
+  [{ prompts: 0 }, /prompts is 0, expected a whole number/],
+  [{ seed: -1 }, /seed is -1, expected a whole number/],
   [{ boxes: ['A', 'B', 'C'] }, /4 pairs need 4 boxes, and there are 3/],
   [{ objects: objects.slice(0, 4) }, /beside the one that is asked about, and there are 3/],
   [
@@ -481,10 +481,13 @@ for (const [change, message] of wrongBoxes) {
 }
 
 const wrongCategories = [
-  [{ items: 1 }, /items is a whole number of at least 2/],
+  [{ items: 1 }, /items is 1, expected a whole number of at least 2/],
   [{ matching: 6 }, /6 matching items of 6 leave none/],
-  [{ matching: 0 }, /matching is a whole number/],
-  [{ select: 'first', matching: 1 }, /matching of select "first" is a whole number of at least 2/],
+  [{ matching: 0 }, /matching is 0, expected a whole number/],
+  [
+    { select: 'first', matching: 1 },
+    /matching of select "first" is 1, expected a whole number of at least 2/,
+  ],
   [{ select: 'middle' }, /no selection "middle"/],
   [{ matching: 11, items: 12 }, /11 words of fruit and 1 others; there are 10 and 70/],
   [{ items: 80 }, /79 others; there are 10 and 70/],
@@ -506,7 +509,7 @@ for (const [change, message] of wrongCategories) {
 
 for (const [change, message] of [
   [{ task: 3 }, /no task 3/],
-  [{ r1: 0 }, /r1 is a whole number/],
+  [{ r1: 0 }, /r1 is 0, expected a whole number/],
   [{ noise: -1 }, /noise/],
   [{ toySeed: 0.5 }, /toySeed/],
   [{ pairs: 0 }, /pairs/],

@@ -16,7 +16,7 @@ for (const signal of ['SIGINT', 'SIGTERM']) {
   test(`${signal} in the middle of a file removes it, and is what the process ends by`, async (t) => {
     const file = path.join(folder, `${signal}.bin`)
     const script = `
-      import { endAtOnceOnSignals } from ${url('cli/interrupt.js')}
+      import { endAtOnceOnSignals } from ${url('cli/common/interrupt.js')}
       import { writeFileAtomically } from ${url('store/atomic-file.js')}
       import { readdirSync } from 'node:fs'
       endAtOnceOnSignals()
@@ -44,8 +44,8 @@ for (const signal of ['SIGINT', 'SIGTERM']) {
 
 test('a computation that keeps the event loop does not keep the signal', async (t) => {
   const script = `
-    import { endAtOnceOnSignals } from ${url('cli/interrupt.js')}
-    import { progressBar } from ${url('cli/output.js')}
+    import { endAtOnceOnSignals } from ${url('cli/common/interrupt.js')}
+    import { progressBar } from ${url('cli/common/output.js')}
     endAtOnceOnSignals()
     process.stderr.isTTY = true
     const bar = progressBar('prompts')

@@ -2,10 +2,10 @@
 
 import path from 'node:path'
 import test from 'ava'
-import { unfoldAttention } from '../dist/model/dialects/unfold.js'
+import { lowerAttention } from '../dist/model/fused/lower.js'
 import { modelInputs } from '../dist/model/inference/inputs.js'
 import { probeFeeds } from '../dist/model/inference/probe.js'
-import { GraphEditor } from '../dist/model/onnx/graph.js'
+import { GraphEditor } from '../dist/model/onnx/graph-editor.js'
 import { openGraph } from '../dist/model/open-graph.js'
 import { findSites } from '../dist/model/sites/find.js'
 import { temporaryFolder } from './helpers/files.js'
@@ -102,7 +102,7 @@ for (const [what, { initializers = [], ...parts }] of Object.entries(graphs)) {
       ...parts,
     })
     const file = writeModel(path.join(folder, `${what.replaceAll(' ', '-')}.onnx`), model)
-    const { graph, fused } = unfoldAttention(openGraph(file))
+    const { graph, fused } = lowerAttention(openGraph(file))
     const { candidates } = findSites(graph, fused)
     t.deepEqual(
       candidates.map(({ softmaxInput }) => softmaxInput),
@@ -153,7 +153,7 @@ test('the rank of a fused operator’s inputs is found through sums of sums', (t
       nodes: [...doubled, attention],
     }),
   )
-  t.is(unfoldAttention(openGraph(file)).fused.length, 1)
+  t.is(lowerAttention(openGraph(file)).fused.length, 1)
 })
 
 test('the table behind the ids is found at the end of a long chain', (t) => {

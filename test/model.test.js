@@ -137,9 +137,9 @@ test('some heads alone give what they give among all', async (t) => {
 })
 
 test('what the requested heads do not need is removed from the graph', async (t) => {
-  const { captureGraph } = await import('../dist/model/capture-graph.js')
+  const { captureGraph } = await import('../dist/model/graphs/capture-graph.js')
   const { fromBinary } = await import('@bufbuild/protobuf')
-  const { ModelProtoSchema } = await import('../dist/model/onnx/onnx_pb.js')
+  const { ModelProtoSchema } = await import('../dist/model/onnx/proto/onnx_pb.js')
   const model = await openModel(writeTinyModel(folder, { seed: 5 }))
   const { bytes } = captureGraph(model.graph, [{ site: model.sites[0] }])
   const { graph } = fromBinary(ModelProtoSchema, bytes)

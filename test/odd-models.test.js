@@ -5,11 +5,11 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import test from 'ava'
 import { openModel, QkError } from '../dist/index.js'
-import { unfoldAttention } from '../dist/model/dialects/unfold.js'
-import { GraphEditor } from '../dist/model/onnx/graph.js'
+import { seededRandom } from '../dist/math/random.js'
+import { lowerAttention } from '../dist/model/fused/lower.js'
+import { GraphEditor } from '../dist/model/onnx/graph-editor.js'
 import { openGraph } from '../dist/model/open-graph.js'
 import { findSites } from '../dist/model/sites/find.js'
-import { seededRandom } from '../dist/random.js'
 import { temporaryFolder } from './helpers/files.js'
 import { valueInfo } from './helpers/graph-builder.js'
 import {
@@ -284,7 +284,7 @@ test('subgraphs nested without end are refused', (t) => {
 
 /** Reads a graph as opening does, up to onnxruntime. */
 function survey(file) {
-  const { graph, fused } = unfoldAttention(openGraph(file))
+  const { graph, fused } = lowerAttention(openGraph(file))
   const { candidates } = findSites(graph, fused)
   const editor = new GraphEditor(graph)
   for (const { product, softmaxInput } of candidates) {

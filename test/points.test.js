@@ -3,7 +3,7 @@
 import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import test from 'ava'
-import { editItems } from '../dist/analysis/edit-items.js'
+import { termRuns } from '../dist/capture/terms/term-runs.js'
 import { promptSet } from '../dist/contrast/prompt-set.js'
 import {
   accumulate,
@@ -69,7 +69,7 @@ test('the spectrum is that of the whole ΔC, comes back from the file, and is ab
 async function termRows(model, prompts) {
   const queries = []
   const keys = []
-  for await (const { run, query, donor, term } of editItems(model, promptSet(prompts), { seed: 0 })) {
+  for await (const { run, query, donor, term } of termRuns(model, promptSet(prompts), { seed: 0 })) {
     const here = await capturedRows(model, 3, 0, { run, query })
     const there = donor && (await capturedRows(model, 3, 0, donor))
     const [positive, negative] = [term.positive, term.negative]

@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import test from 'ava'
+import { csvParseRows } from 'd3'
 import { bundledFile, bundledWords } from '../dist/bundled/files.js'
 import {
   accumulate,
@@ -65,14 +66,10 @@ const browserTest = withBrowser(test)
 
 /** The rows of a small CSV file, as objects; fields of ours hold no line breaks. */
 async function csvOf(page, button) {
-  const text = readFileSync(await download(page, button), 'utf8')
-  return page
-    .evaluate((csv) => globalThis.d3.csvParseRows(csv), text)
-    .then(([head, ...rows]) =>
-      rows
-        .filter((r) => r.length === head.length)
-        .map((row) => Object.fromEntries(row.map((v, i) => [head[i], v]))),
-    )
+  const [head, ...rows] = csvParseRows(readFileSync(await download(page, button), 'utf8'))
+  return rows
+    .filter((row) => row.length === head.length)
+    .map((row) => Object.fromEntries(row.map((value, i) => [head[i], value])))
 }
 
 async function download(page, button) {

@@ -3,7 +3,7 @@
 import { createRequire } from 'node:module'
 import test from 'ava'
 import { accumulate, capture, decompose, intervene, openModel } from '../dist/index.js'
-import { f16ToNumber } from '../dist/tensor.js'
+import { f16ToNumber } from '../dist/math/tensor.js'
 import { sharedModel, withSharedModels } from './helpers/files.js'
 import { projector, relativeDifference, visibleScores } from './helpers/linear-algebra.js'
 

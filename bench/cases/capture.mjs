@@ -4,10 +4,10 @@ import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { bundledFile } from '../../dist/bundled/files.js'
 import { accumulate, disposeSums, openModel } from '../../dist/index.js'
+import { seededRandom } from '../../dist/math/random.js'
 import { tokenFeeds } from '../../dist/model/inference/inputs.js'
 import { InferenceSession } from '../../dist/model/inference/session.js'
-import { GraphEditor } from '../../dist/model/onnx/graph.js'
-import { seededRandom } from '../../dist/random.js'
+import { GraphEditor } from '../../dist/model/onnx/graph-editor.js'
 
 const babyllama = fileURLToPath(new URL('../../../shared/models/babyllama-105/eager.onnx', import.meta.url))
 

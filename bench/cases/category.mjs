@@ -1,6 +1,6 @@
 /** Category terms: one query a prompt, its list's items as keys, about a fifth of them positive. */
 
-import { seededRandom } from '../../dist/random.js'
+import { seededRandom } from '../../dist/math/random.js'
 import { noise, read, readShared, relativeError, save } from '../data.mjs'
 import { accumulation } from '../own.mjs'
 import { loadProduct } from '../peers/javascript.mjs'

@@ -1,6 +1,6 @@
 /** Label-matched contrasts: every token is a query, positives are the earlier tokens with its label. */
 
-import { seededRandom } from '../../dist/random.js'
+import { seededRandom } from '../../dist/math/random.js'
 import { noise, read, readShared, relativeError, save } from '../data.mjs'
 import { accumulation } from '../own.mjs'
 import { loadProduct } from '../peers/javascript.mjs'

@@ -1,6 +1,6 @@
 /** One-to-one pairs: one positive and one negative key a query, rows gathered at random from large tensors. */
 
-import { decode, encode } from '../../dist/tensor.js'
+import { decode, encode } from '../../dist/math/tensor.js'
 import { noise, permutation, read, readShared, relativeError, save } from '../data.mjs'
 import { accumulation } from '../own.mjs'
 import { gather, loadProduct } from '../peers/javascript.mjs'

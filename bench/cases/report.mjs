@@ -6,7 +6,7 @@ import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { bundledFile } from '../../dist/bundled/files.js'
 import { accumulate, attribute, decompose, disposeSums, openModel, writeReport } from '../../dist/index.js'
-import { seededRandom } from '../../dist/random.js'
+import { seededRandom } from '../../dist/math/random.js'
 import { Result } from '../../dist/store/result.js'
 
 const CHROMIUM = '/usr/bin/chromium'

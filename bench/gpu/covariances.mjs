@@ -1,7 +1,7 @@
 /** One batch accumulated, and the comparison with the processor's sums of the same batch. */
 
-import { QKCovariance } from '../../dist/analysis/qk-covariance.js'
-import { decode } from '../../dist/tensor.js'
+import { QKCovariance } from '../../dist/covariance/qk-covariance.js'
+import { decode } from '../../dist/math/tensor.js'
 
 export async function accumulated(backend, { heads, kvHeads, headDim }, batch) {
   const covariance = new QKCovariance({ heads, kvHeads, headDim, contrasts: ['c'], backend })

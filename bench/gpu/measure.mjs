@@ -1,6 +1,6 @@
 /** Verifies a subject, then times it by the device's events and as a caller sees it. */
 
-import { uploadRows } from '../../dist/analysis/resident-rows.js'
+import { uploadTensor } from '../../dist/covariance/device-tensor.js'
 import { statistics } from '../report.mjs'
 
 /** A function after which no cache of the device holds what it held before. */
@@ -8,7 +8,7 @@ export function cacheFlush(backendName, mebibytes) {
   const rows = mebibytes * 2 ** 8
   const data = new Float32Array(new SharedArrayBuffer(mebibytes * 2 ** 20)).fill(1)
   const tensor = { data, shape: [1, rows, 8, 128] }
-  return async () => (await uploadRows(tensor, { backend: backendName })).release()
+  return async () => (await uploadTensor(tensor, { backend: backendName })).release()
 }
 
 /** What the work is a second, at that many milliseconds. */

@@ -1,6 +1,6 @@
 /** Random queries and keys. */
 
-import { encode } from '../../dist/tensor.js'
+import { encode } from '../../dist/math/tensor.js'
 import { noise, permutation } from '../data.mjs'
 
 const MOST_DISTINCT = 1024

@@ -15,8 +15,8 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { uploadRows } from '../../dist/analysis/resident-rows.js'
 import { selectBackend } from '../../dist/backend/select.js'
+import { uploadTensor } from '../../dist/covariance/device-tensor.js'
 import { cases } from './cases/index.mjs'
 import { clocks, machine } from './machine.mjs'
 import { cacheFlush } from './measure.mjs'
@@ -65,7 +65,7 @@ async function run() {
   const bench = {
     ...{ name: options.backend, backend, pytorch, repeats: sizes.repeats },
     flush: cacheFlush(options.backend, sizes.flushMiB),
-    upload: (tensor) => uploadRows(tensor, { backend: options.backend }),
+    upload: (tensor) => uploadTensor(tensor, { backend: options.backend }),
   }
   let failed = false
   for (const name of options.case) {

@@ -1,13 +1,14 @@
 /**
- * The one narrow interface to arithmetic. It imports nothing: `js.ts` (readable float64 reference) and
+ * The one narrow interface to arithmetic. It imports only types: `js.ts` (readable float64 reference) and
  * `native.ts` (the addon) implement it, `select.ts` chooses between them, everything else only uses it.
  *
- * Arguments that reach a backend have been checked by the facade (`analysis/qk-covariance.ts`,
- * `analysis/svd.ts`); a backend may still refuse them, but must never crash on them.
+ * Arguments that reach a backend have been checked by the facade (`covariance/qk-covariance.ts`,
+ * `spectrum/svd.ts`); a backend may still refuse them, but must never crash on them.
  */
 
+import type { Dtype } from '../math/tensor.js'
+
 export type BackendName = 'js' | 'cpu' | 'cuda'
-export type Dtype = 'f32' | 'f16' | 'bf16'
 
 /** How terms are averaged (design: "Covariances"). Fixed when accumulation starts. */
 export type Estimator = 'per-query' | 'per-pair' | 'sum'

@@ -1,7 +1,7 @@
 /** The checks that native/common/batch.cc makes, for the JavaScript backend; the messages are the same. */
 
 import { QkError } from '../errors.js'
-import { spannedElements } from '../tensor.js'
+import { spannedElements } from '../math/tensor.js'
 import type { CovarianceBatch, CovarianceSpec, LabelSequence, RowTensor, TermBatch } from './backend.js'
 
 const MAX_ROWS = 2 ** 31 - 1

@@ -6,7 +6,7 @@
  */
 
 import { QkError } from '../errors.js'
-import { elementReader, isResizable, isShared } from '../tensor.js'
+import { elementReader, isResizable, isShared } from '../math/tensor.js'
 import type {
   BackendCovariance,
   CovarianceBatch,

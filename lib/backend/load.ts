@@ -12,7 +12,9 @@ let loaded: Addon | QkError | undefined
 /** The addon; throws a QkError (ERR_ADDON_LOAD), the same one each time. */
 export function loadAddon(): Addon {
   loaded ??= attempt()
-  if (loaded instanceof QkError) throw loaded
+  if (loaded instanceof QkError) {
+    throw loaded
+  }
   return loaded
 }
 
@@ -27,12 +29,13 @@ export function cudaLibrary(): string {
   const named = process.env.QKSPACE_CUDA_LIBRARY
   const library =
     named || resolve(root, 'build', 'Release', `qkspace_cuda.${process.platform === 'win32' ? 'dll' : 'so'}`)
-  if (!existsSync(library))
+  if (!existsSync(library)) {
     throw new QkError('ERR_BACKEND', `the CUDA backend is not built: there is no ${library}`, {
       hint: named
         ? 'QKSPACE_CUDA_LIBRARY names the file.'
         : "Install CUDA 12 or later, so that nvcc is found, remove the folder 'build', and run 'npm run build'.",
     })
+  }
   return library
 }
 
@@ -47,7 +50,9 @@ function attempt(): Addon | QkError {
       : failure(`the addon does not belong to this package: ${difference}`)
   } catch (error) {
     const tries = (error as { tries?: string[] }).tries
-    if (tries) return failure(`the native addon is not built; tried:\n  ${tries.join('\n  ')}`, error)
+    if (tries) {
+      return failure(`the native addon is not built; tried:\n  ${tries.join('\n  ')}`, error)
+    }
     return failure(`the native addon does not load: ${(error as Error).message}`, error)
   }
 }
@@ -64,7 +69,9 @@ export function constantThatDiffers(built: unknown, expected: unknown, name = ''
   const theirs = built as Record<string, unknown>
   for (const key of new Set([...Object.keys(ours), ...Object.keys(theirs)])) {
     const difference = constantThatDiffers(theirs[key], ours[key], name ? `${name}.${key}` : key)
-    if (difference !== undefined) return difference
+    if (difference !== undefined) {
+      return difference
+    }
   }
   return undefined
 }

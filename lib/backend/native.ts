@@ -53,19 +53,26 @@ async function call<T>(
 function wrapped(error: unknown, signal?: AbortSignal): Error {
   const code = (error as { code?: unknown }).code
   if (error instanceof QkError || typeof code !== 'string' || !code.startsWith('ERR_')) {
-    if (error instanceof TypeError) return new QkError('ERR_TYPE', error.message, { cause: error })
+    if (error instanceof TypeError) {
+      return new QkError('ERR_TYPE', error.message, { cause: error })
+    }
     return error as Error
   }
-  if (code === 'ERR_ABORTED') return abortedError(signal)
+  if (code === 'ERR_ABORTED') {
+    return abortedError(signal)
+  }
   const message = (error as Error).message
-  if (code === 'ERR_NON_FINITE')
+  if (code === 'ERR_NON_FINITE') {
     return new QkError(code, message, { hint: 'find out why, or set allowNonFinite to accumulate it anyway' })
+  }
   return new QkError(code as QkErrorCode, message)
 }
 
 function tensor(from: RowTensor, owned: boolean): AddonTensor {
   const { data, dtype, shape, strides, resident } = from
-  if (resident) return { rows: resident as AddonHandle }
+  if (resident) {
+    return { rows: resident as AddonHandle }
+  }
   return { rows: undefined, data, dtype: DTYPES[dtype], shape, strides, transfer: owned }
 }
 
@@ -109,12 +116,16 @@ class NativeCovariance implements BackendCovariance {
   }
 
   dispose(): void {
-    if (this.#handle) this.#addon.covarianceDispose(this.#handle)
+    if (this.#handle) {
+      this.#addon.covarianceDispose(this.#handle)
+    }
     this.#handle = undefined
   }
 
   #live(): AddonHandle {
-    if (!this.#handle) throw new QkError('ERR_ARGUMENT', 'the covariance has been disposed of')
+    if (!this.#handle) {
+      throw new QkError('ERR_ARGUMENT', 'the covariance has been disposed of')
+    }
     return this.#handle
   }
 }

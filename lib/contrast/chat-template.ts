@@ -6,8 +6,9 @@
 import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { Environment, Interpreter, Template } from '@huggingface/jinja'
-import { QkError, refuseUnknownKeys } from '../errors.js'
+import { QkError } from '../errors.js'
 import { loadTokenizer, type PromptTokenizer } from '../model/tokenizer.js'
+import { checkOptions } from '../validate.js'
 import { formatTime } from './format-time.js'
 
 export interface ChatMessage {
@@ -39,7 +40,12 @@ export interface ChatTemplateOptions {
   date?: Date
 }
 
-const OPTIONS = ['addGenerationPrompt', 'tokenizer', 'variables', 'date']
+const OPTIONS = {
+  addGenerationPrompt: true,
+  tokenizer: true,
+  variables: true,
+  date: true,
+} satisfies Record<keyof ChatTemplateOptions, true>
 
 /**
  * Reads a `tokenizer_config.json`; where it has no template but a `chat_template.jinja` lies beside it, that is
@@ -84,7 +90,7 @@ export async function applyChatTemplate(
   messages: readonly ChatMessage[],
   options: ChatTemplateOptions = {},
 ): Promise<string> {
-  refuseUnknownKeys(options, OPTIONS, 'applyChatTemplate')
+  checkOptions(options, OPTIONS, 'applyChatTemplate')
   return (await chatRenderer(config, options))(messages)
 }
 

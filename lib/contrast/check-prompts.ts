@@ -3,7 +3,8 @@
 import { QkError } from '../errors.js'
 import type { PromptTokenizer } from '../model/tokenizer.js'
 import { type Located, resolvePosition } from './positions.js'
-import { type Prompt, promptRules } from './prompt.js'
+import type { Prompt } from './prompt.js'
+import { promptRules } from './prompt-rules.js'
 
 /**
  * Resolves every position of prompts given as text, and refuses terms in which a positive and a negative key of

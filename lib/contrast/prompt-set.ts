@@ -5,7 +5,8 @@ import { createReadStream, statSync } from 'node:fs'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { QkError, throwIfAborted } from '../errors.js'
-import { type Prompt, promptRules, type TermRule } from './prompt.js'
+import type { Prompt, TermRule } from './prompt.js'
+import { promptRules } from './prompt-rules.js'
 
 /** A prompt with its rules laid out, and where it stands for messages. */
 export interface PlacedPrompt {

@@ -1,6 +1,4 @@
-/** Prompts as users write them (design: "A prompt set"), and the checks that every one must pass. */
-
-import { QkError } from '../errors.js'
+/** Prompts as users write them (design: "A prompt set"), and their rules laid out by contrast. */
 
 /** A token index (negative from the end), or a span of the prompt's text. */
 export type Position =
@@ -51,13 +49,18 @@ export interface ContrastRule {
   labels?: Labels
 }
 
+/** The prompt with its feature changed, and where the negative half of every term lies in it. */
+export interface Counterfactual extends PromptSource, ContrastRule {
+  contrasts?: Record<string, ContrastRule>
+}
+
 export interface Prompt extends PromptSource, ContrastRule {
   id?: string
   /** Name of the only contrast of this prompt; or `contrasts` for several. */
   contrast?: string
   contrasts?: Record<string, ContrastRule>
   /** The run that gives the negative half of every term. */
-  counterfactual?: PromptSource & ContrastRule & { contrasts?: Record<string, ContrastRule> }
+  counterfactual?: Counterfactual
   /**
    * What the model should answer at the query of the terms: the text that follows, of which the first token
    * counts, or a token id or class. Interventions report it; by default they take the token at the origin.
@@ -87,187 +90,4 @@ export interface TermRule {
   terms?: PairedTerm[]
   labels?: Labels
   counterfactual: boolean
-}
-
-/** Names become parts of tensor names in result files. */
-const NAME = /^[\p{L}\p{N}_][\p{L}\p{N}_ -]*$/u
-
-/** Whether a contrast may have this name: letters, digits, spaces, "-" and "_". */
-export function isContrastName(name: string): boolean {
-  return NAME.test(name)
-}
-
-/**
- * Checks a prompt and lays its rules out by contrast. `where` (file and line, or an index) starts every
- * message. Errors: ERR_PROMPT, ERR_EMPTY_SET.
- */
-export function promptRules(prompt: Prompt, where: string): TermRule[] {
-  const fail = (message: string, hint?: string): never => {
-    throw new QkError('ERR_PROMPT', `${where}: ${message}`, { hint })
-  }
-  if (typeof prompt !== 'object' || prompt === null || Array.isArray(prompt)) fail('a prompt is an object')
-  checkKeys(prompt, PROMPT_KEYS, 'a prompt', fail)
-  checkSource(prompt, fail)
-  if (prompt.counterfactual !== undefined) {
-    const failOther: Fail = (message, hint) => fail(`counterfactual: ${message}`, hint)
-    if (typeof prompt.counterfactual !== 'object' || prompt.counterfactual === null)
-      failOther('it is an object')
-    checkKeys(prompt.counterfactual, COUNTERFACTUAL_KEYS, 'a counterfactual', failOther)
-    checkSource(prompt.counterfactual, failOther)
-  }
-  const rules = rulesByName(prompt, fail)
-  return Object.entries(rules).map(([contrast, rule]) => {
-    if (!isContrastName(contrast)) {
-      fail(`"${contrast}" cannot name a contrast`, 'Use letters, digits, spaces, "-" and "_".')
-    }
-    if ((rule.terms === undefined) === (rule.labels === undefined)) {
-      fail(`contrast "${contrast}" needs either "terms" or "labels"`)
-    }
-    if (rule.labels) {
-      if (prompt.counterfactual) fail('"labels" and "counterfactual" do not go together')
-      checkLabels(rule.labels, fail)
-      return { contrast, labels: rule.labels, counterfactual: false }
-    }
-    const other = prompt.counterfactual && counterfactualRule(prompt, contrast)
-    return {
-      contrast,
-      terms: pairTerms(rule.terms!, prompt.counterfactual ? (other?.terms ?? []) : undefined, where, fail),
-      counterfactual: prompt.counterfactual !== undefined,
-    }
-  })
-}
-
-type Fail = (message: string, hint?: string) => never
-
-const PROMPT_KEYS = [
-  'id',
-  'text',
-  'tokens',
-  'inputs',
-  'contrast',
-  'contrasts',
-  'terms',
-  'labels',
-  'counterfactual',
-  'answer',
-  'group',
-]
-const COUNTERFACTUAL_KEYS = ['text', 'tokens', 'inputs', 'terms', 'contrasts']
-
-/** A misspelt key that is ignored would give a wrong answer. */
-function checkKeys(value: object, known: readonly string[], what: string, fail: Fail): void {
-  const unknown = Object.keys(value).find((key) => !known.includes(key))
-  if (unknown !== undefined) fail(`${what} has no "${unknown}"`, `It has ${known.join(', ')}.`)
-}
-
-/** Whether a prompt has one thing to run, and token ids that can be some; `fail` throws. */
-export function checkSource(source: PromptSource, fail: Fail): void {
-  const given = (['text', 'tokens', 'inputs'] as const).filter((key) => source[key] !== undefined)
-  if (given.length !== 1) fail(`give one of "text", "tokens" and "inputs", not ${given.length || 'none'}`)
-  if (source.text !== undefined && typeof source.text !== 'string') fail('"text" is a string')
-  if (source.tokens !== undefined) {
-    if (!Array.isArray(source.tokens) || source.tokens.length === 0) {
-      fail('"tokens" is a list of token ids, not empty')
-    }
-    const wrong = source.tokens.findIndex((t) => !Number.isSafeInteger(t) || t < 0)
-    if (wrong >= 0) fail(`tokens[${wrong}] is ${String(source.tokens[wrong])}, which is not a token id`)
-  }
-}
-
-function rulesByName(prompt: Prompt, fail: Fail): Record<string, ContrastRule> {
-  if (prompt.contrasts !== undefined) {
-    if (prompt.contrast !== undefined) fail('give "contrast" or "contrasts", not both')
-    if (typeof prompt.contrasts !== 'object' || Object.keys(prompt.contrasts).length === 0) {
-      fail('"contrasts" is an object from names to terms or labels')
-    }
-    return prompt.contrasts
-  }
-  if (typeof prompt.contrast !== 'string') fail('give the name of the "contrast"')
-  return { [prompt.contrast!]: { terms: prompt.terms, labels: prompt.labels } }
-}
-
-function counterfactualRule(prompt: Prompt, contrast: string): ContrastRule {
-  const { counterfactual } = prompt
-  return counterfactual?.contrasts?.[contrast] ?? { terms: counterfactual?.terms }
-}
-
-function pairTerms(terms: Term[], others: Term[] | undefined, where: string, fail: Fail): TermRule['terms'] {
-  if (!Array.isArray(terms) || terms.length === 0) fail('"terms" is a list, not empty')
-  if (others && others.length !== terms.length) {
-    fail(`${terms.length} terms, but ${others.length} in the counterfactual: they go in pairs`)
-  }
-  return terms.map((term, i) => {
-    const other = others ? others[i] : term
-    const empty = (side: string) => {
-      throw new QkError('ERR_EMPTY_SET', `${where}: term ${i} has no ${side} position`, {
-        hint: `Leave the term out, or give it "${side}" positions${others ? ' (negative ones in the counterfactual)' : ''}.`,
-      })
-    }
-    const known = ['query', 'positive', 'label', ...(others ? [] : ['negative', 'negativeLabels'])]
-    checkKeys(
-      term,
-      known,
-      others ? `term ${i}, whose negatives are in the counterfactual,` : `term ${i}`,
-      fail,
-    )
-    if (others) checkKeys(other, ['query', 'negative', 'label'], `term ${i} of the counterfactual`, fail)
-    if (term.query === undefined || other.query === undefined) fail(`term ${i} has no "query" position`)
-    for (const [side, set] of [
-      ['positive', term.positive],
-      ['negative', other.negative],
-    ] as const) {
-      if (set !== undefined && !Array.isArray(set)) fail(`term ${i}: "${side}" is a list of positions`)
-      if (set === undefined || set.length === 0) empty(side)
-    }
-    return {
-      ...{ query: term.query, positive: term.positive!, queryNeg: other.query, negative: other.negative! },
-      ...termLabels(term, others && other, i, fail),
-    }
-  })
-}
-
-/** The labels of a term's two halves; `other` is the half of a counterfactual. */
-function termLabels(
-  { label, negative, negativeLabels }: Term,
-  other: Term | undefined,
-  index: number,
-  fail: Fail,
-): Pick<PairedTerm, 'label' | 'labelNeg' | 'negativeLabels'> {
-  const isLabel = (value: unknown) => typeof value === 'string' && value !== ''
-  for (const value of [label, other?.label]) {
-    if (value !== undefined && !isLabel(value)) fail(`term ${index}: "label" is a text, not empty`)
-  }
-  if (
-    negativeLabels !== undefined &&
-    !(
-      Array.isArray(negativeLabels) &&
-      negativeLabels.length === negative!.length &&
-      negativeLabels.every(isLabel)
-    )
-  ) {
-    fail(`term ${index}: "negativeLabels" is a list of texts, one a negative position`)
-  }
-  const ofNegatives = other?.label === undefined ? negativeLabels : other.negative!.map(() => other.label!)
-  return {
-    ...(label !== undefined && { label }),
-    ...(other?.label !== undefined && { labelNeg: other.label }),
-    ...(ofNegatives && { negativeLabels: ofNegatives }),
-  }
-}
-
-function checkLabels(labels: Labels, fail: Fail): void {
-  checkKeys(labels, ['query', 'key', 'rule', 'causal'], '"labels"', fail)
-  if (labels.causal !== undefined && typeof labels.causal !== 'boolean')
-    fail('labels.causal is true or false')
-  const isLabel = (l: unknown) => l === null || typeof l === 'string' || typeof l === 'number'
-  for (const side of ['query', 'key'] as const) {
-    const list = labels[side]
-    if (list === undefined && side === 'key') continue
-    if (!Array.isArray(list) || !list.every(isLabel)) {
-      fail(`labels.${side} is a list of strings, numbers or nulls, one a position`)
-    }
-  }
-  if (labels.rule !== undefined && labels.rule !== 'same-label') {
-    fail(`the label rule "${labels.rule}" does not exist`, 'The only rule is "same-label".')
-  }
 }

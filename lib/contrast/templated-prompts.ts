@@ -1,6 +1,7 @@
 /** Prompts put into a chat: their text becomes the user's message, and their positions move with it. */
 
-import { QkError, refuseUnknownKeys } from '../errors.js'
+import { QkError } from '../errors.js'
+import { checkOptions } from '../validate.js'
 import {
   type ChatMessage,
   type ChatTemplateOptions,
@@ -8,7 +9,8 @@ import {
   type TokenizerConfig,
 } from './chat-template.js'
 import { textSpan } from './positions.js'
-import { type ContrastRule, type Position, type Prompt, promptRules, type Term } from './prompt.js'
+import type { ContrastRule, Position, Prompt, Term } from './prompt.js'
+import { promptRules } from './prompt-rules.js'
 
 export interface ChatPromptOptions extends Omit<ChatTemplateOptions, 'addGenerationPrompt'> {
   /** The system's message; none by default. */
@@ -20,7 +22,13 @@ export interface ChatPromptOptions extends Omit<ChatTemplateOptions, 'addGenerat
   prefill?: string
 }
 
-const OPTIONS = ['tokenizer', 'variables', 'date', 'system', 'prefill']
+const OPTIONS = {
+  tokenizer: true,
+  variables: true,
+  date: true,
+  system: true,
+  prefill: true,
+} satisfies Record<keyof ChatPromptOptions, true>
 
 /**
  * The same prompts, each text (of the counterfactuals too) as the user's message of a chat that waits for the
@@ -35,7 +43,7 @@ export async function withChatTemplate(
   config: TokenizerConfig,
   options: ChatPromptOptions = {},
 ): Promise<Prompt[]> {
-  refuseUnknownKeys(options, OPTIONS, 'withChatTemplate')
+  checkOptions(options, OPTIONS, 'withChatTemplate')
   const { system, prefill, ...rest } = options
   const render = await chatRenderer(config, { ...rest, addGenerationPrompt: true })
   const before: ChatMessage[] = system === undefined ? [] : [{ role: 'system', content: system }]

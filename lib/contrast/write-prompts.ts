@@ -7,7 +7,8 @@ import { createInterface } from 'node:readline'
 import { QkError } from '../errors.js'
 import { checkReplaceable, writeFileAtomically } from '../store/atomic-file.js'
 import { isNpy, writeNpy } from '../store/npy.js'
-import { type Prompt, type PromptSource, promptRules, type TensorSource } from './prompt.js'
+import type { Prompt, PromptSource, TensorSource } from './prompt.js'
+import { promptRules } from './prompt-rules.js'
 
 /** One line of a prompt set, without the line's end; tensors stay in place, as lists of numbers. */
 export function promptLine(prompt: Prompt): string {

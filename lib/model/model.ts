@@ -1,15 +1,17 @@
 /** Opens ONNX models and finds, resolves and verifies their attention sites. */
 
 import { availableParallelism } from 'node:os'
-import { QkError, refuseUnknownKeys } from '../errors.js'
-import { unfoldAttention } from './dialects/unfold.js'
+import { QkError } from '../errors.js'
+import { checkOptions } from '../validate.js'
+import type { UnsupportedSite } from './candidate.js'
+import { lowerAttention } from './fused/lower.js'
+import { verifySites } from './graphs/verify.js'
 import { type ModelInput, modelInputs, takesTokens } from './inference/inputs.js'
 import type { Graph } from './onnx/graph.js'
 import { openGraph } from './open-graph.js'
-import { findSites, type UnsupportedSite } from './sites/find.js'
+import { findSites } from './sites/find.js'
 import type { AttentionSite, ResolvedSite } from './sites/site.js'
 import { surveySites } from './sites/survey.js'
-import { verifySites } from './sites/verify.js'
 import { loadTokenizer, type PromptTokenizer } from './tokenizer.js'
 
 export interface OpenOptions {
@@ -18,6 +20,8 @@ export interface OpenOptions {
   /** Threads of one inference; all cores by default. */
   threads?: number
 }
+
+const OPTIONS = { tokenizer: true, threads: true } satisfies Record<keyof OpenOptions, true>
 
 /** Above these a capture is refused (design: contract 3). */
 const TOLERANCE = { f32: 1e-3, f16: 1e-2 } as const
@@ -59,13 +63,13 @@ export class Model {
  * Errors: ERR_FILE, ERR_NOT_ONNX, ERR_NO_ATTENTION, ERR_INFERENCE, ERR_TOKENIZER.
  */
 export async function openModel(path: string, options: OpenOptions = {}): Promise<Model> {
-  refuseUnknownKeys(options, ['tokenizer', 'threads'], 'openModel')
+  checkOptions(options, OPTIONS, 'openModel')
   const threads = options.threads ?? availableParallelism()
-  const unfolded = unfoldAttention(openGraph(path))
-  const { graph } = unfolded
+  const lowered = lowerAttention(openGraph(path))
+  const { graph } = lowered
   const tokenizer = options.tokenizer === undefined ? undefined : await loadTokenizer(options.tokenizer)
-  const found = findSites(graph, unfolded.fused)
-  const unreached = [...unfolded.unsupported, ...found.unsupported]
+  const found = findSites(graph, lowered.fused)
+  const unreached = [...lowered.unsupported, ...found.unsupported]
   if (found.candidates.length === 0) throw noAttention(path, unreached)
   if (graph.opset < 11) {
     throw new QkError(

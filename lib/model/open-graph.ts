@@ -1,8 +1,8 @@
 /** From a file to a graph that sites can be searched in: read, flattened, checked, in order. */
 
-import { normalisesScores } from './dialects/unfold.js'
+import { normalisesScores } from './fused/lower.js'
 import { checkInputs, checkOpsets } from './onnx/check-model.js'
-import { flatten } from './onnx/flatten.js'
+import { flatten } from './onnx/flatten/flatten.js'
 import { Graph } from './onnx/graph.js'
 import { withFields } from './onnx/messages.js'
 import { orderNodes } from './onnx/order-nodes.js'

@@ -1,13 +1,13 @@
 /** Order and lexical subspaces of the bundled transformer, which figures 8, 9 and 10 share. */
 
-import { accumulate, disposeSums } from '../analysis/accumulate.js'
-import { type Basis, randomBasis } from '../analysis/basis.js'
-import { decompose } from '../analysis/decompose.js'
 import { bundledFile, bundledWords } from '../bundled/files.js'
 import { boxesLexical, boxesOrder, boxesUnused } from '../contrast/families/boxes.js'
 import type { Prompt } from '../contrast/prompt.js'
+import { accumulate, disposeSums } from '../covariance/accumulate.js'
+import { type Basis, randomBasis } from '../math/basis.js'
+import { seededRandom } from '../math/random.js'
 import { type Model, openModel } from '../model/model.js'
-import { seededRandom } from '../random.js'
+import { decompose } from '../spectrum/decompose.js'
 import { type ContrastSubspace, Result } from '../store/result.js'
 import { derivedSeed, type FigureContext } from './figure.js'
 

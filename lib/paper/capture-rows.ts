@@ -1,13 +1,13 @@
 /** The query of every term and the key it attends to, of one head, as rows: what figures 3, 6 and 8 draw. */
 
-import { captureItems } from '../analysis/capture-items.js'
-import { editItems } from '../analysis/edit-items.js'
+import { captureTermRuns } from '../capture/terms/capture-term-runs.js'
+import { termRuns } from '../capture/terms/term-runs.js'
 import type { Prompt } from '../contrast/prompt.js'
 import { promptSet } from '../contrast/prompt-set.js'
 import type { WireTensor } from '../model/inference/session.js'
+import { tensorValues } from '../model/inference/values.js'
 import type { Model } from '../model/model.js'
 import { parseHeads } from '../model/sites/heads.js'
-import { tensorValues } from '../model/sites/values.js'
 
 export interface CapturedRows {
   d: number
@@ -34,9 +34,12 @@ export async function captureRows(
   const q: number[] = []
   const k: number[] = []
   const from: number[] = []
-  const terms = editItems(model, promptSet(prompts), { contrast, seed: 0 })
+  const terms = termRuns(model, promptSet(prompts), { contrast, seed: 0 })
   const requests = [{ site, heads: [head] }]
-  for await (const { items, sites } of captureItems(model, requests, terms, { batchSize: BATCH, signal })) {
+  for await (const { items, sites } of captureTermRuns(model, requests, terms, {
+    batchSize: BATCH,
+    signal,
+  })) {
     const add = (rows: number[], tensor: WireTensor, position: (i: number) => number) => {
       const values = tensorValues(tensor)
       const length = tensor.dims[1]

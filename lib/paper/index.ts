@@ -3,13 +3,13 @@
 import { throwIfAborted } from '../errors.js'
 import { versions } from '../versions.js'
 import { type FigureContext, FULL_SIZES, type PaperFigure, type PaperSizes, QUICK_SIZES } from './figure.js'
-import { figure2 } from './figure-2.js'
-import { figure3 } from './figure-3.js'
-import { figure4 } from './figure-4.js'
-import { figure5 } from './figure-5.js'
-import { figures6And7 } from './figure-6-7.js'
-import { figures8And9 } from './figure-8-9.js'
-import { figure10 } from './figure-10.js'
+import { figure2 } from './figures/figure-2.js'
+import { figure3 } from './figures/figure-3.js'
+import { figure4 } from './figures/figure-4.js'
+import { figure5 } from './figures/figure-5.js'
+import { figures6And7 } from './figures/figure-6-7.js'
+import { figures8And9 } from './figures/figure-8-9.js'
+import { figure10 } from './figures/figure-10.js'
 
 interface Experiment {
   figures: readonly number[]

@@ -1,7 +1,7 @@
 /** Interventions as a table, a row each edit and control: figures 4, 7 and 9. */
 
-import type { InterventionVariant } from '../analysis/edit-report.js'
-import type { InterventionReport } from '../analysis/intervene.js'
+import type { InterventionVariant } from '../intervention/edit-report.js'
+import type { InterventionReport } from '../intervention/intervene.js'
 import type { Cell } from './figure.js'
 
 export const SWAP_COLUMNS = [

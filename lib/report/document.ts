@@ -1,7 +1,7 @@
 /** The document that the report's page draws from: results without their bases, and what was tested with them. */
 
-import type { AttributionReport } from '../analysis/attribute.js'
-import type { InterventionReport } from '../analysis/intervene.js'
+import type { AttributionReport } from '../attribution/attribute.js'
+import type { InterventionReport } from '../intervention/intervene.js'
 import type { PaperReport } from '../paper/index.js'
 import type { HeadInfo, Result, ResultInfo } from '../store/result.js'
 import { versions } from '../versions.js'

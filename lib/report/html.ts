@@ -2,7 +2,7 @@
 
 import { jsonText } from '../store/json-file.js'
 import type { ReportDocument } from './document.js'
-import { pageScript, pageStyle, plotScripts } from './page-files.js'
+import { pageScript, pageStyle } from './page-files.js'
 
 /** How every report begins; a file that begins otherwise is not overwritten. */
 export const REPORT_START = '<!doctype html>\n<html lang="en" data-qkspace-report="1">'
@@ -12,7 +12,6 @@ const POLICY =
   "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 
 export function reportHtml(document: ReportDocument): string {
-  const scripts = [...plotScripts(), pageScript()].map((text) => `<script>${insideScript(text)}</script>`)
   return `${REPORT_START}
 <head>
 <meta charset="utf-8">
@@ -30,7 +29,7 @@ ${pageStyle()}</style>
 <main id="main" tabindex="-1"><noscript><p>This report draws its figures with the script inside it; allow scripts to see them.</p></noscript></main>
 <footer><p>Made by qkspace ${escaped(document.versions.qkspace)}. Everything shown here is inside this file.</p></footer>
 <script type="application/json" id="data">${insideJson(document)}</script>
-${scripts.join('\n')}
+<script>${insideScript(pageScript())}</script>
 </body>
 </html>
 `

@@ -1,9 +1,9 @@
 /** Reads what `qkspace attribute --out`, `qkspace intervene --out` and `qkspace paper` wrote. */
 
 import { readFile } from 'node:fs/promises'
-import type { AttributionReport } from '../analysis/attribute.js'
-import type { InterventionReport } from '../analysis/intervene.js'
+import type { AttributionReport } from '../attribution/attribute.js'
 import { QkError } from '../errors.js'
+import type { InterventionReport } from '../intervention/intervene.js'
 import type { PaperReport } from '../paper/index.js'
 
 const KINDS = {

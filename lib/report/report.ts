@@ -1,17 +1,25 @@
 /** Writes results, attributions, interventions and the paper's figures as one self-contained HTML page. */
 
-import { QkError, refuseUnknownKeys } from '../errors.js'
+import { QkError } from '../errors.js'
 import { checkReplaceable, fileStart, writeFileAtomically } from '../store/atomic-file.js'
 import { Result } from '../store/result.js'
+import { checkOptions } from '../validate.js'
 import { type ReportParts, reportDocument } from './document.js'
 import { REPORT_START, reportHtml } from './html.js'
+
+const PARTS = {
+  results: true,
+  attributions: true,
+  interventions: true,
+  papers: true,
+} satisfies Record<keyof ReportParts, true>
 
 /**
  * Writes the report; its size in bytes. The same parts give the same bytes. Errors: ERR_FILE, ERR_TYPE,
  * ERR_ARGUMENT; nothing is left behind.
  */
 export async function writeReport(file: string, parts: ReportParts): Promise<number> {
-  refuseUnknownKeys(parts, ['results', 'attributions', 'interventions', 'papers'], 'writeReport')
+  checkOptions(parts, PARTS, 'writeReport')
   const { results = [], papers = [] } = parts
   if (results.length === 0 && papers.length === 0) {
     throw new QkError('ERR_ARGUMENT', 'a report needs at least one result, or a paper')

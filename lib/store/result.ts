@@ -1,6 +1,7 @@
 /** A decomposition: named subspaces of heads, saved as one `.safetensors` file and loaded again. */
 
-import { QkError, refuseUnknownKeys } from '../errors.js'
+import { QkError } from '../errors.js'
+import { checkChoice, checkOptions } from '../validate.js'
 import { checkReplaceable, fileStart } from './atomic-file.js'
 import { readSafetensors, type StoredTensor, writeSafetensors } from './safetensors.js'
 
@@ -106,6 +107,8 @@ export interface SaveOptions {
   dtype?: 'f32' | 'f64'
 }
 
+const SAVE_OPTIONS = { dtype: true } satisfies Record<keyof SaveOptions, true>
+
 export class Result {
   constructor(
     readonly info: ResultInfo,
@@ -138,10 +141,8 @@ export class Result {
    * metadata. Errors: ERR_FILE; nothing is left behind.
    */
   async save(file: string, options: SaveOptions = {}): Promise<void> {
-    refuseUnknownKeys(options, ['dtype'], 'save')
-    if (options.dtype !== undefined && options.dtype !== 'f32' && options.dtype !== 'f64') {
-      throw new QkError('ERR_ARGUMENT', `results are saved as 'f32' or 'f64', not '${options.dtype}'`)
-    }
+    checkOptions(options, SAVE_OPTIONS, 'save')
+    checkChoice(options.dtype ?? 'f64', 'dtype', ['f32', 'f64'])
     await checkResultPath(file)
     const as = (data: Float64Array) => (options.dtype === 'f32' ? Float32Array.from(data) : data)
     const tensors: [string, StoredTensor][] = []

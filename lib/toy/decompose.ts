@@ -1,8 +1,8 @@
 /** The whole way for a toy model: fresh prompts of its own task, captured, accumulated and decomposed. */
 
-import { accumulate, disposeSums } from '../analysis/accumulate.js'
-import { decompose } from '../analysis/decompose.js'
+import { accumulate, disposeSums } from '../covariance/accumulate.js'
 import type { Model } from '../model/model.js'
+import { decompose } from '../spectrum/decompose.js'
 import type { Result } from '../store/result.js'
 import { readToyConfig } from './export.js'
 import { ToyTask } from './task.js'

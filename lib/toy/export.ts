@@ -18,7 +18,7 @@ import {
   type TensorProto,
   TensorProtoSchema,
   ValueInfoProtoSchema,
-} from '../model/onnx/onnx_pb.js'
+} from '../model/onnx/proto/onnx_pb.js'
 import { writeFileAtomically } from '../store/atomic-file.js'
 import { versions } from '../versions.js'
 import type { ToyConfig } from './task.js'

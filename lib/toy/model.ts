@@ -7,7 +7,7 @@
  * outer product a sample, so that a sample costs O(T dModel + dModel d) instead of O(T dModel d).
  */
 
-import type { Random } from '../random.js'
+import type { Random } from '../math/random.js'
 import type { ToyBatch } from './task.js'
 
 export interface ToyShape {

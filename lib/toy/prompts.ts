@@ -1,8 +1,8 @@
 /** Payload-retrieval prompts (paper, figure 2) as a prompt family: see `ToyTask.contrastPrompts`. */
 
-import { checkSeed, checkWhole } from '../contrast/families/checks.js'
 import type { Prompt } from '../contrast/prompt.js'
-import { QkError, refuseUnknownKeys } from '../errors.js'
+import { QkError } from '../errors.js'
+import { checkInteger, checkOptions, checkSeed } from '../validate.js'
 import { TOY_DEFAULTS, type ToyConfig, ToyTask } from './task.js'
 
 export interface PayloadOptions extends Partial<Omit<ToyConfig, 'seed' | 'task' | 'r1' | 'r2'>> {
@@ -19,11 +19,20 @@ export interface PayloadOptions extends Partial<Omit<ToyConfig, 'seed' | 'task' 
   pairs?: number
 }
 
-const KNOWN = [
-  ...['task', 'r1', 'r2', 'toySeed', 'prompts', 'seed', 'pairs'],
-  ...['dHead', 'dModel', 'context', 'payloads', 'noise'],
-]
-
+const OPTIONS = {
+  task: true,
+  r1: true,
+  r2: true,
+  toySeed: true,
+  prompts: true,
+  seed: true,
+  pairs: true,
+  dHead: true,
+  dModel: true,
+  context: true,
+  payloads: true,
+  noise: true,
+} satisfies Record<keyof PayloadOptions, true>
 /**
  * Prompts with the contrasts `z1` and `z2`, as inputs `query` [1, dModel] and `context` [4 pairs, dModel] of a
  * toy model. For z1 the positive key shares z1 with the query, the negative one has z1 redrawn, both share one
@@ -33,7 +42,7 @@ const KNOWN = [
  * Errors: ERR_ARGUMENT.
  */
 export function payloadPrompts(options: PayloadOptions): Prompt[] {
-  refuseUnknownKeys(options, KNOWN, 'payloadPrompts')
+  checkOptions(options, OPTIONS, 'payloadPrompts')
   const { task, r1, r2, toySeed = 1, prompts, seed, pairs = 4, dHead = 16 } = options
   const { dModel = TOY_DEFAULTS.dModel, context = TOY_DEFAULTS.context } = options
   const { payloads = TOY_DEFAULTS.payloads, noise = TOY_DEFAULTS.noise } = options
@@ -41,7 +50,7 @@ export function payloadPrompts(options: PayloadOptions): Prompt[] {
     throw new QkError('ERR_ARGUMENT', `there is no task ${task}`, { hint: 'The tasks are 1 and 2.' })
   }
   for (const [name, value] of Object.entries({ r1, r2, dModel, payloads, pairs, prompts })) {
-    checkWhole(value, 1, name)
+    checkInteger(value, name, 1)
   }
   if (!(noise >= 0 && noise < Number.POSITIVE_INFINITY)) {
     throw new QkError('ERR_ARGUMENT', `noise is a standard deviation of at least 0, not ${noise}`)

@@ -1,7 +1,7 @@
 /** Prompts of the toy task as the model was trained on, with the latents known: for figures 3 and 4. */
 
 import type { Prompt } from '../contrast/prompt.js'
-import { seededRandom } from '../random.js'
+import { seededRandom } from '../math/random.js'
 import { signs, type ToyTask } from './task.js'
 
 export interface RetrievalPrompts {

@@ -6,7 +6,7 @@
  */
 
 import type { Prompt } from '../contrast/prompt.js'
-import { type Random, seededRandom } from '../random.js'
+import { type Random, seededRandom } from '../math/random.js'
 
 export interface ToyConfig {
   /** 1: latents in {-1, +1}; 2: standard normal latents. */

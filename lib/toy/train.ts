@@ -1,7 +1,7 @@
 /** Trains the toy model with AdamW (Loshchilov and Hutter, 2019) and a learning rate that falls to zero. */
 
 import { throwIfAborted } from '../errors.js'
-import { seededRandom } from '../random.js'
+import { seededRandom } from '../math/random.js'
 import {
   initialWeights,
   type ToyLoss,

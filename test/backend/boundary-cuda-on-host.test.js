@@ -7,8 +7,9 @@ import { addon, job, keys, openOptions, productsRequest, queries, rows } from '.
 import { cudaOnHost, noCompiler } from '../helpers/cuda-on-host.js'
 
 const reason = noCompiler()
-if (reason) test.skip(`cuda on the host: ${reason}`, () => {})
-else {
+if (reason) {
+  test.skip(`cuda on the host: ${reason}`, () => {})
+} else {
   const library = cudaOnHost()
   const context = addon.open(openOptions({ backend: 'cuda', library }))
 

@@ -31,8 +31,11 @@ const read = (handle, heads = [0, 1, 2, 3]) => addon.covarianceRead(job(), handl
 async function refused(t, call, expected, message = /./) {
   const error = await t.throwsAsync(async () => call())
   t.regex(error.message, message)
-  if (expected === TypeError) t.true(error instanceof TypeError, `${error}`)
-  else t.regex(String(error.code), new RegExp(expected), `${error}`)
+  if (expected === TypeError) {
+    t.true(error instanceof TypeError, `${error}`)
+  } else {
+    t.regex(String(error.code), new RegExp(expected), `${error}`)
+  }
 }
 
 /** Every function that takes a handle, with the handle in its place. */
@@ -108,8 +111,9 @@ test('handles: objects and Externals of Node and of other addons are refused', a
   t.true(require('node:util').types.isExternal(external))
   const strangers = [external, server._handle._externalStream, client._handle, new InferenceSession()]
   for (const call of Object.values(withHandle).flat()) {
-    for (const stranger of strangers)
+    for (const stranger of strangers) {
       await refused(t, () => call(stranger), TypeError, /expected the handle of/)
+    }
   }
   client.destroy()
   server.close()
@@ -205,7 +209,9 @@ test('merge: every array has the shape of the covariance, and is copied', async 
   }
   const mine = moments()
   const merging = addon.covarianceMerge(job(), handle, mine)
-  for (const array of [mine.terms, mine.positive.qk, mine.negative.k]) detach(array)
+  for (const array of [mine.terms, mine.positive.qk, mine.negative.k]) {
+    detach(array)
+  }
   await merging
   const sums = await read(handle)
   t.is(sums.terms[1], 5)
@@ -215,8 +221,9 @@ test('merge: every array has the shape of the covariance, and is copied', async 
 
 test('covarianceCreate: numbers that cannot be, and that nobody has memory for', async (t) => {
   for (const key of ['heads', 'kvHeads', 'headDim', 'contrasts']) {
-    for (const value of [0, -1, -(2 ** 31)])
+    for (const value of [0, -1, -(2 ** 31)]) {
       await refused(t, () => covariance({ [key]: value }), 'ERR_ARGUMENT')
+    }
     for (const value of [1.5, Number.NaN, 2 ** 31, Infinity, '4', null, undefined, {}, 4n]) {
       await refused(t, () => covariance({ [key]: value }), TypeError)
     }
@@ -240,7 +247,9 @@ test('open: names and numbers', async (t) => {
   await refused(t, opened({ instructionSet: 'avx1024' }), 'ERR_BACKEND')
   await refused(t, opened({ instructionSet: 'avx2\0' }), TypeError)
   await refused(t, opened({ backend: undefined }), TypeError)
-  for (const threads of [-1, 1025]) await refused(t, opened({ threads }), 'ERR_ARGUMENT')
+  for (const threads of [-1, 1025]) {
+    await refused(t, opened({ threads }), 'ERR_ARGUMENT')
+  }
   await refused(t, opened({ deviceMemory: -1 }), 'ERR_ARGUMENT')
 })
 
@@ -265,7 +274,9 @@ test('tensors: shapes and strides that do not fit the data', async (t) => {
     ]) {
       await refused(t, call(queries({ shape, strides: [640, 32, 8, 1] })), 'ERR_SHAPE')
     }
-    for (const dtype of [3, -1, 77]) await refused(t, call(queries({ dtype })), 'ERR_ARGUMENT', /dtype/)
+    for (const dtype of [3, -1, 77]) {
+      await refused(t, call(queries({ dtype })), 'ERR_ARGUMENT', /dtype/)
+    }
     await refused(t, call(queries({ dtype: 1 })), TypeError)
     await refused(t, call(queries({ shape: 'no' })), TypeError)
     await refused(t, call(queries({ shape: [1, 20] })), TypeError)
@@ -351,7 +362,9 @@ test('tensors: memory that is taken away after the call is not read', async (t) 
   const adding = addon.covarianceAdd(job(), handle, given)
   large.resize(0)
   for (const array of [given.k.data, ...Object.values(given.terms), ...Object.values(given.labels[0])]) {
-    if (array.buffer?.byteLength) detach(array)
+    if (array.buffer?.byteLength) {
+      detach(array)
+    }
   }
   await adding
   t.deepEqual(await read(handle), await read(expected))

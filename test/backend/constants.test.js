@@ -19,7 +19,9 @@ test('a package with another number refuses the addon, and names the constant an
   const folder = await mkdtemp(join(tmpdir(), 'qkspace-constants-'))
   t.teardown(() => rm(folder, { recursive: true }))
   await writeFile(join(folder, 'package.json'), '{ "type": "module" }')
-  for (const part of ['node_modules', 'build']) await symlink(join(root, part), join(folder, part))
+  for (const part of ['node_modules', 'build']) {
+    await symlink(join(root, part), join(folder, part))
+  }
   await cp(join(root, 'dist'), join(folder, 'dist'), { recursive: true })
   const file = join(folder, 'dist', 'backend', 'addon-types.js')
   const source = await readFile(file, 'utf8')

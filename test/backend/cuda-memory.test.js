@@ -3,7 +3,7 @@
 import { Worker } from 'node:worker_threads'
 import test from 'ava'
 import { selectBackend } from '../../dist/backend/select.js'
-import { nullSingularValues, QKCovariance, svd, uploadRows } from '../../dist/index.js'
+import { nullSingularValues, QKCovariance, svd, uploadTensor } from '../../dist/index.js'
 import { sequence, tensor, terms } from '../helpers/arithmetic-batches.js'
 import { cudaOnHost, noCompiler } from '../helpers/cuda-on-host.js'
 
@@ -58,7 +58,7 @@ onHost('what does not fit is an error with the sizes, and the next batch goes th
   }
   await t.throwsAsync(cov.add({ q, k: wide, terms: one }), refused)
   t.deepEqual([...(await cov.moments()).terms], [0, 0])
-  await t.throwsAsync(uploadRows(wide, { backend: 'cuda' }), refused)
+  await t.throwsAsync(uploadTensor(wide, { backend: 'cuda' }), refused)
   await cov.add({ q, k: wide, terms: { ...terms(50, 4, 30_000), contrast: 'b' } })
   t.deepEqual([...(await cov.moments()).terms], [0, 50])
   t.throws(() => new QKCovariance({ ...SPEC, heads: 256, kvHeads: 2, headDim: 64, backend: 'cuda' }), refused)
@@ -72,7 +72,7 @@ onHost('what is kept from call to call goes where something else needs the memor
   const matrices = tensor([60, 1, 32, 32], { seed: 7 }).data
   const options = { n: 60, rows: 32, cols: 32, backend: 'cuda' }
   const before = [await momentsOn('cuda', streamed), await svd(matrices, options)]
-  const resident = await uploadRows(tensor([1, 16_000, 2, 16], { seed: 8 }), { backend: 'cuda' })
+  const resident = await uploadTensor(tensor([1, 16_000, 2, 16], { seed: 8 }), { backend: 'cuda' })
   resident.release()
   t.deepEqual([await momentsOn('cuda', streamed), await svd(matrices, options)], before)
 })
@@ -87,7 +87,7 @@ onHost('devices by index and UUID, several in one process, each with what is its
     terms: terms(90, 40, 40),
   }
   t.deepEqual(await momentsOn('cuda:0', batch), await momentsOn('cuda:1', batch))
-  const resident = await uploadRows(batch.q, { backend: 'cuda:1' })
+  const resident = await uploadTensor(batch.q, { backend: 'cuda:1' })
   const cov = new QKCovariance({ ...SPEC, backend: 'cuda:0' })
   await t.throwsAsync(cov.add({ ...batch, q: resident }), { code: 'ERR_ARGUMENT', message: /uploaded to/ })
   await t.throwsAsync(

@@ -9,7 +9,7 @@ import {
   numberToBf16,
   numberToF16,
   spannedElements,
-} from '../../dist/tensor.js'
+} from '../../dist/math/tensor.js'
 
 test('every f16 and bf16 value survives the way through a number', (t) => {
   for (const [to, from] of [

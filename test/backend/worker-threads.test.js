@@ -21,7 +21,7 @@ test('several worker threads at once, some terminated in the middle of their wor
 
 test('the process may exit while the addon computes', async (t) => {
   const script = `
-    const { svd } = await import(${JSON.stringify(new URL('../../dist/analysis/svd.js', import.meta.url))})
+    const { svd } = await import(${JSON.stringify(new URL('../../dist/spectrum/svd.js', import.meta.url))})
     svd(new Float64Array(500 * 128 * 128).fill(1).map((_, i) => Math.sin(i)), { n: 500, rows: 128, cols: 128, backend: 'cpu' })
     setTimeout(() => process.exit(7), 30)`
   const run = promisify(execFile)(process.execPath, ['--input-type=module', '-e', script])
@@ -30,7 +30,7 @@ test('the process may exit while the addon computes', async (t) => {
 
 test('an idle addon does not keep the process alive', async (t) => {
   const script = `
-    const { svd } = await import(${JSON.stringify(new URL('../../dist/analysis/svd.js', import.meta.url))})
+    const { svd } = await import(${JSON.stringify(new URL('../../dist/spectrum/svd.js', import.meta.url))})
     const { ranks } = await svd(Float32Array.of(1, 2, 3, 4), { n: 1, rows: 2, cols: 2, backend: 'cpu' })
     console.log(ranks[0])`
   const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script])

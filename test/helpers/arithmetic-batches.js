@@ -1,6 +1,6 @@
 /** Random batches for the covariance tests, in every layout and dtype. */
 
-import { decode, encode } from '../../dist/tensor.js'
+import { decode, encode } from '../../dist/math/tensor.js'
 import { normal, uniform } from './arithmetic-random.js'
 
 /** Axis orders in memory, slowest first, of [batch, pos, heads, d]. */

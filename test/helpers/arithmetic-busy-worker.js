@@ -1,8 +1,8 @@
 /** A worker thread that loads the addon: computes once, or keeps it busy until it is terminated. */
 
 import { parentPort, workerData } from 'node:worker_threads'
-import { QKCovariance } from '../../dist/analysis/qk-covariance.js'
-import { svd } from '../../dist/analysis/svd.js'
+import { QKCovariance } from '../../dist/covariance/qk-covariance.js'
+import { svd } from '../../dist/spectrum/svd.js'
 import { tensor, terms } from './arithmetic-batches.js'
 
 const matrices = Float32Array.from({ length: 40 * 96 * 96 }, (_, i) => Math.sin(i * i))

@@ -4,9 +4,9 @@
  */
 
 import test from 'ava'
-import { QKCovariance } from '../../dist/analysis/qk-covariance.js'
-import { uploadRows } from '../../dist/analysis/resident-rows.js'
 import { backends, selectBackend } from '../../dist/backend/select.js'
+import { uploadTensor } from '../../dist/covariance/device-tensor.js'
+import { QKCovariance } from '../../dist/covariance/qk-covariance.js'
 import { terms } from './arithmetic-batches.js'
 import { covarianceSuite } from './arithmetic-covariance-suite.js'
 import { inputSuite } from './arithmetic-input-suite.js'
@@ -48,7 +48,7 @@ function timingsTest(backend) {
     const used = selectBackend(backend)
     await used.timings()
     const tensor = { data: new Float32Array(4 * 8).fill(1), shape: [1, 4, 1, 8] }
-    const rows = await uploadRows(tensor, { backend })
+    const rows = await uploadTensor(tensor, { backend })
     const onDevice = backend === 'cuda'
     t.is((await used.timings()).copyBytes, onDevice ? tensor.data.byteLength : 0)
     const covariance = new QKCovariance({ heads: 1, headDim: 8, contrasts: ['c'], backend })

@@ -1,7 +1,7 @@
 /** Covariance properties that every backend and instruction set must have. */
 
-import { QKCovariance } from '../../dist/analysis/qk-covariance.js'
-import { uploadRows } from '../../dist/analysis/resident-rows.js'
+import { uploadTensor } from '../../dist/covariance/device-tensor.js'
+import { QKCovariance } from '../../dist/covariance/qk-covariance.js'
 import { LAYOUTS, sequence, tensor, terms } from './arithmetic-batches.js'
 import { entry, pairSums, pairsOf } from './arithmetic-reference.js'
 
@@ -101,7 +101,7 @@ export function covarianceSuite(test, backend) {
       const batches = [1, 2].map((seed) => terms(90, 60, 40, { most: seed, seed }))
       const plain = make(spec)
       for (const list of batches) await plain.add({ q, k, terms: list })
-      const [onQ, onK] = await Promise.all([q, k].map((x) => uploadRows(x, { backend })))
+      const [onQ, onK] = await Promise.all([q, k].map((x) => uploadTensor(x, { backend })))
       t.deepEqual([onQ.dtype, onQ.shape], [dtype, q.shape])
       q.data.fill(0)
       k.data.fill(0)
@@ -119,7 +119,7 @@ export function covarianceSuite(test, backend) {
       })
       onK.release()
     }
-    await t.throwsAsync(uploadRows({ data: new Float32Array(3), shape: [1, 1, 1, 4] }, { backend }), {
+    await t.throwsAsync(uploadTensor({ data: new Float32Array(3), shape: [1, 1, 1, 4] }, { backend }), {
       code: 'ERR_SHAPE',
     })
   })

@@ -1,6 +1,6 @@
 /** What covariances do with memory that is not theirs and with input that is wrong. */
 
-import { QKCovariance } from '../../dist/analysis/qk-covariance.js'
+import { QKCovariance } from '../../dist/covariance/qk-covariance.js'
 import { sequence, tensor, terms } from './arithmetic-batches.js'
 
 const D = 6

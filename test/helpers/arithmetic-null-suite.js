@@ -1,9 +1,9 @@
 /** Permuted singular values that every backend must give. */
 
-import { nullSingularValues } from '../../dist/analysis/null-values.js'
-import { Permutations } from '../../dist/analysis/permutations.js'
-import { QKCovariance, termBatch } from '../../dist/analysis/qk-covariance.js'
-import { svd } from '../../dist/analysis/svd.js'
+import { QKCovariance, termBatch } from '../../dist/covariance/qk-covariance.js'
+import { nullSingularValues } from '../../dist/spectrum/rank/null-values.js'
+import { Permutations } from '../../dist/spectrum/rank/permutations.js'
+import { svd } from '../../dist/spectrum/svd.js'
 import { tensor, terms } from './arithmetic-batches.js'
 import { entry } from './arithmetic-reference.js'
 

@@ -1,6 +1,6 @@
 /** SVD properties that every backend and instruction set must have, on matrices of prescribed spectrum. */
 
-import { svd } from '../../dist/analysis/svd.js'
+import { svd } from '../../dist/spectrum/svd.js'
 import { normal, withSpectrum } from './arithmetic-random.js'
 
 const fill = (n, value) => Array.from({ length: n }, (_, i) => value(i))

@@ -1,7 +1,7 @@
 /** Prints, as JSON, digests of what the CUDA backend answers on batches of several chunks, one after another. */
 
 import { createHash } from 'node:crypto'
-import { nullSingularValues, QKCovariance, svd, uploadRows } from '../../dist/index.js'
+import { nullSingularValues, QKCovariance, svd, uploadTensor } from '../../dist/index.js'
 import { sequence, tensor, terms } from './arithmetic-batches.js'
 import { normal } from './arithmetic-random.js'
 
@@ -49,7 +49,7 @@ const pairs = {
   },
 }
 
-const resident = { q: await uploadRows(pairs.q, { backend }), k: await uploadRows(pairs.k, { backend }) }
+const resident = { q: await uploadTensor(pairs.q, { backend }), k: await uploadTensor(pairs.k, { backend }) }
 const some = { ...terms(60, 300, 300, { seed: 7 }), contrast: undefined }
 
 const next = normal(8)

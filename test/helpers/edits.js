@@ -1,12 +1,12 @@
 /** Runs single edits inside a model, close to the graph, so that patterns and outputs can be compared in full. */
 
-import { layEdits } from '../../dist/analysis/edit-layout.js'
-import { fullCaptureGraph } from '../../dist/model/capture-graph.js'
-import { editGraph } from '../../dist/model/edit-graph.js'
+import { layEdits } from '../../dist/intervention/edit-layout.js'
+import { seededRandom } from '../../dist/math/random.js'
+import { fullCaptureGraph } from '../../dist/model/graphs/capture-graph.js'
+import { editGraph } from '../../dist/model/graphs/edit-graph.js'
 import { tokenFeeds } from '../../dist/model/inference/inputs.js'
 import { InferenceSession } from '../../dist/model/inference/session.js'
-import { GraphEditor } from '../../dist/model/onnx/graph.js'
-import { seededRandom } from '../../dist/random.js'
+import { GraphEditor } from '../../dist/model/onnx/graph-editor.js'
 
 export const zeros = (d) => new Float32Array(d * d)
 export const identity = (d) => Float32Array.from({ length: d * d }, (_, i) => Number(i % (d + 1) === 0))

@@ -2,6 +2,7 @@
 
 import { writeFileSync } from 'node:fs'
 import { create, toBinary } from '@bufbuild/protobuf'
+import { numberToF16 } from '../../dist/math/tensor.js'
 import {
   AttributeProtoSchema,
   AttributeProto_AttributeType as AttributeType,
@@ -10,8 +11,7 @@ import {
   NodeProtoSchema,
   TensorProtoSchema,
   ValueInfoProtoSchema,
-} from '../../dist/model/onnx/onnx_pb.js'
-import { numberToF16 } from '../../dist/tensor.js'
+} from '../../dist/model/onnx/proto/onnx_pb.js'
 
 export const FLOAT = 1
 export const UINT8 = 2

@@ -1,15 +1,15 @@
 /** What can be asked of any opened model on a synthetic batch: is it captured, does attribution add up, do edits act? */
 
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
-import { layEdits } from '../../dist/analysis/edit-layout.js'
 import { attributeArrays, capture } from '../../dist/index.js'
-import { editGraph } from '../../dist/model/edit-graph.js'
+import { layEdits } from '../../dist/intervention/edit-layout.js'
+import { f16ToNumber } from '../../dist/math/tensor.js'
+import { editGraph } from '../../dist/model/graphs/edit-graph.js'
 import { probeFeeds, probeSizes } from '../../dist/model/inference/probe.js'
 import { InferenceSession } from '../../dist/model/inference/session.js'
-import { GraphEditor } from '../../dist/model/onnx/graph.js'
-import { ModelProtoSchema, ValueInfoProtoSchema } from '../../dist/model/onnx/onnx_pb.js'
-import { tensorValues } from '../../dist/model/sites/values.js'
-import { f16ToNumber } from '../../dist/tensor.js'
+import { tensorValues } from '../../dist/model/inference/values.js'
+import { GraphEditor } from '../../dist/model/onnx/graph-editor.js'
+import { ModelProtoSchema, ValueInfoProtoSchema } from '../../dist/model/onnx/proto/onnx_pb.js'
 import { identity, randomSubspace, zeros } from './edits.js'
 import { relativeDifference } from './linear-algebra.js'
 

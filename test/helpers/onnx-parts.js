@@ -10,7 +10,7 @@ import {
   ModelProtoSchema,
   NodeProtoSchema,
   TensorProtoSchema,
-} from '../../dist/model/onnx/onnx_pb.js'
+} from '../../dist/model/onnx/proto/onnx_pb.js'
 import { BOOL, FLOAT, INT64, valueInfo } from './graph-builder.js'
 
 export { BOOL, FLOAT, INT64 }

@@ -2,6 +2,8 @@
 
 import { writeFileSync } from 'node:fs'
 import { create, toBinary } from '@bufbuild/protobuf'
+import { seededRandom } from '../../dist/math/random.js'
+import { numberToF16 } from '../../dist/math/tensor.js'
 import {
   AttributeProtoSchema,
   AttributeProto_AttributeType as AttributeType,
@@ -10,9 +12,7 @@ import {
   NodeProtoSchema,
   TensorProtoSchema,
   ValueInfoProtoSchema,
-} from '../../dist/model/onnx/onnx_pb.js'
-import { seededRandom } from '../../dist/random.js'
-import { numberToF16 } from '../../dist/tensor.js'
+} from '../../dist/model/onnx/proto/onnx_pb.js'
 
 const TYPES = { float: 1, int32: 6, int64: 7, bool: 9, float16: 10 }
 const ARRAYS = {

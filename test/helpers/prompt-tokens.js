@@ -1,7 +1,7 @@
 /** Prompts seen through a tokenizer: the words that their positions fall on. */
 
 import { resolvePosition } from '../../dist/contrast/positions.js'
-import { promptRules } from '../../dist/contrast/prompt.js'
+import { promptRules } from '../../dist/contrast/prompt-rules.js'
 import { loadTokenizer } from '../../dist/model/tokenizer.js'
 
 const opened = new Map()

@@ -10,7 +10,7 @@ import { create } from '@bufbuild/protobuf'
 import {
   TensorProto_DataLocation as DataLocation,
   StringStringEntryProtoSchema,
-} from '../../dist/model/onnx/onnx_pb.js'
+} from '../../dist/model/onnx/proto/onnx_pb.js'
 import {
   halvesRotation,
   joinHeads,

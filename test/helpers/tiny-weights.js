@@ -1,6 +1,6 @@
 /** The weights of the tiny models, and their queries and keys by formula. */
 
-import { seededRandom } from '../../dist/random.js'
+import { seededRandom } from '../../dist/math/random.js'
 import { restoredWeights } from './quantised-weights.js'
 
 export const TINY = { vocabulary: 20, width: 16, heads: 4, kvHeads: 2, headDim: 4 }

@@ -1,6 +1,6 @@
 /** Category terms on the device: one query against the items of its list, about a fifth of them positive. */
 
-import { seededRandom } from '../../../dist/random.js'
+import { seededRandom } from '../../../dist/math/random.js'
 import { floor, peerBar } from '../bars.mjs'
 import { ALLOWED, accumulated, errorAgainstCpu } from '../covariances.mjs'
 import { measure } from '../measure.mjs'

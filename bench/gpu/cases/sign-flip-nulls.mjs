@@ -1,6 +1,6 @@
 /** Sign-flip nulls of many heads over one-to-one terms, as a permutation test of rank needs them. */
 
-import { nullSingularValues } from '../../../dist/analysis/null-values.js'
+import { nullSingularValues } from '../../../dist/spectrum/rank/null-values.js'
 import { secondsBar } from '../bars.mjs'
 import { measure } from '../measure.mjs'
 import { repeatedRows } from '../rows.mjs'

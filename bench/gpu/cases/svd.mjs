@@ -1,6 +1,6 @@
 /** Batched SVD, in full and to 99% of the energy, of matrices of rank 9 with half a per cent of noise. */
 
-import { svd } from '../../../dist/analysis/svd.js'
+import { svd } from '../../../dist/spectrum/svd.js'
 import { relativeError } from '../../data.mjs'
 import { makeMatrix } from '../../matrices.mjs'
 import { peerBar } from '../bars.mjs'

@@ -8,10 +8,11 @@
  * direction, the objects in the second, each at its last token where the tokenizer splits it.
  */
 
-import { QkError, refuseUnknownKeys } from '../../errors.js'
-import { type Random, seededRandom } from '../../random.js'
+import { QkError } from '../../errors.js'
+import { type Random, seededRandom } from '../../math/random.js'
+import { checkInteger, checkOptions, checkSeed } from '../../validate.js'
 import type { Position, Prompt, Term } from '../prompt.js'
-import { checkAsked, checkSeed, checkWhole, checkWords, lastTokenOf } from './checks.js'
+import { checkAsked, checkWords, lastTokenOf } from './checks.js'
 
 /** Which box an object is in, or which object is in a box. */
 export type BoxesQuestion = 'box-of-object' | 'object-of-box'
@@ -193,16 +194,24 @@ function cuesOf({ objects, boxes }: BoxesOptions, question: BoxesQuestion): read
 }
 
 /** `categories` is let be, so that options can be `{ ...bundledWords(), ... }`. */
-const KNOWN = ['objects', 'boxes', 'categories', 'pairs', 'prompts', 'seed', 'question', 'asked']
-
+const OPTIONS = {
+  objects: true,
+  boxes: true,
+  categories: true,
+  pairs: true,
+  prompts: true,
+  seed: true,
+  question: true,
+  asked: true,
+} satisfies Record<keyof BoxesOptions | 'categories', true>
 /** `spare` words are left over in every prompt, to be put in the place of the one that is asked about. */
 function scenes(options: BoxesOptions, question: BoxesQuestion, spare = 0): Scene[] {
-  refuseUnknownKeys(options, KNOWN, 'a family of boxes')
+  checkOptions(options, OPTIONS, 'a family of boxes')
   const { objects, boxes, pairs = 5, prompts, seed, asked } = options
   checkWords(objects, 'objects')
   checkWords(boxes, 'boxes')
-  checkWhole(pairs, 2, 'pairs')
-  checkWhole(prompts, 1, 'prompts')
+  checkInteger(pairs, 'pairs', 2)
+  checkInteger(prompts, 'prompts', 1)
   checkSeed(seed)
   const direct = question === 'box-of-object'
   const [cues, answers] = direct ? [objects, boxes] : [boxes, objects]

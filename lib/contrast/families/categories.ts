@@ -12,10 +12,12 @@
  * The query is the last token; keys are the items, each at its last token where the tokenizer splits it.
  */
 
-import { QkError, refuseUnknownKeys } from '../../errors.js'
-import { type Random, seededRandom } from '../../random.js'
-import { isContrastName, type Prompt, type Term } from '../prompt.js'
-import { checkAsked, checkSeed, checkWhole, checkWords, lastTokenOf } from './checks.js'
+import { QkError } from '../../errors.js'
+import { type Random, seededRandom } from '../../math/random.js'
+import { checkInteger, checkOptions, checkSeed } from '../../validate.js'
+import type { Prompt, Term } from '../prompt.js'
+import { isContrastName } from '../prompt-rules.js'
+import { checkAsked, checkWords, lastTokenOf } from './checks.js'
 
 /** What the question wants: all items of a category, or the first or the last of them. */
 export type CategorySelect = 'all' | 'first' | 'last'
@@ -167,14 +169,22 @@ function layoutOf(template: string): (words: readonly string[], category: string
 }
 
 /** `objects` and `boxes` are let be, so that options can be `{ ...bundledWords(), ... }`. */
-const KNOWN = [
-  ...['categories', 'select', 'items', 'matching', 'prompts', 'seed', 'asked', 'pooled', 'template'],
-  ...['objects', 'boxes'],
-]
-
+const OPTIONS = {
+  categories: true,
+  select: true,
+  items: true,
+  matching: true,
+  prompts: true,
+  seed: true,
+  asked: true,
+  pooled: true,
+  template: true,
+  objects: true,
+  boxes: true,
+} satisfies Record<keyof CategoriesOptions | 'objects' | 'boxes', true>
 /** Options with their defaults, checked. */
 function settle(options: CategoriesOptions): Required<CategoriesOptions> {
-  refuseUnknownKeys(options, KNOWN, 'categoryPrompts')
+  checkOptions(options, OPTIONS, 'categoryPrompts')
   const { categories, select = 'all', items = 6, prompts, seed, pooled = true } = options
   const { matching = select === 'all' ? 1 : 2, asked = Object.keys(categories ?? {}) } = options
   if (select !== 'all' && select !== 'first' && select !== 'last') {
@@ -182,13 +192,10 @@ function settle(options: CategoriesOptions): Required<CategoriesOptions> {
       hint: 'Use all, first or last.',
     })
   }
-  checkWhole(items, 2, 'items')
-  checkWhole(
-    matching,
-    select === 'all' ? 1 : 2,
-    `matching${select === 'all' ? '' : ` of select "${select}"`}`,
-  )
-  checkWhole(prompts, 1, 'prompts')
+  checkInteger(items, 'items', 2)
+  const least = select === 'all' ? 1 : 2
+  checkInteger(matching, least === 1 ? 'matching' : `matching of select "${select}"`, least)
+  checkInteger(prompts, 'prompts', 1)
   checkSeed(seed)
   checkCategories(categories, pooled ? [POOLED, 'first', 'last'] : ['first', 'last'])
   checkAsked(asked, Object.keys(categories), 'categories')

@@ -32,20 +32,6 @@ export function checkAsked(
   }
 }
 
-/** Errors: ERR_ARGUMENT. */
-export function checkWhole(value: number, least: number, what: string): void {
-  if (!Number.isSafeInteger(value) || value < least) {
-    throw new QkError('ERR_ARGUMENT', `${what} is a whole number of at least ${least}, not ${value}`)
-  }
-}
-
-/** Errors: ERR_ARGUMENT. */
-export function checkSeed(seed: number, what = 'seed'): void {
-  if (!Number.isSafeInteger(seed) || seed < 0 || seed > 0xffffffff) {
-    throw new QkError('ERR_ARGUMENT', `${what} is a whole number from 0 to 4294967295, not ${seed}`)
-  }
-}
-
 /** The last token of the characters [start, end) of the prompt's text. */
 export function lastTokenOf([start, end]: readonly [start: number, end: number]): Position {
   return { char: [start, end], token: 'last' }

@@ -1,9 +1,9 @@
 /** What a model takes: token ids, a mask, positions, an empty cache, or tensors that only the user can give. */
 
 import { QkError } from '../../errors.js'
-import { numberToF16 } from '../../tensor.js'
+import { numberToF16 } from '../../math/tensor.js'
 import type { Graph } from '../onnx/graph.js'
-import type { ValueInfoProto } from '../onnx/onnx_pb.js'
+import type { ValueInfoProto } from '../onnx/proto/onnx_pb.js'
 import type { WireTensor } from './session.js'
 
 export type InputRole = 'ids' | 'mask' | 'positions' | 'segments' | 'cache' | 'custom'

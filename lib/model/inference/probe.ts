@@ -1,6 +1,6 @@
 /** Synthetic batches, on which a model is tried when it is opened. */
 
-import { seededRandom } from '../../random.js'
+import { seededRandom } from '../../math/random.js'
 import type { Graph } from '../onnx/graph.js'
 import { type ModelInput, makeArray, numberWriter, tableRows, tokenFeeds } from './inputs.js'
 import type { WireTensor } from './session.js'

@@ -2,8 +2,8 @@
 
 import type { Worker } from 'node:worker_threads'
 import { abortedError, QkError, throwIfAborted } from '../../errors.js'
-import { returnThread, takeThread } from '../threads.js'
 import type { Request, Response, RunOptions, SessionSpec, WireTensor } from './session-worker.js'
+import { returnThread, takeThread } from './threads.js'
 
 export type { WireTensor } from './session-worker.js'
 

@@ -9,7 +9,7 @@ import {
   type OperatorSetIdProto,
   TensorShapeProto_DimensionSchema,
   type ValueInfoProto,
-} from './onnx_pb.js'
+} from './proto/onnx_pb.js'
 
 /** Elements of one input; a probe has to make them up. */
 const MAX_INPUT_ELEMENTS = 2 ** 27

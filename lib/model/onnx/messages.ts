@@ -1,7 +1,7 @@
 /** Small helpers over ONNX messages that several readers of a graph share. */
 
 import { QkError } from '../../errors.js'
-import type { AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto } from './onnx_pb.js'
+import type { AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto } from './proto/onnx_pb.js'
 
 /**
  * A message with some fields replaced; the others are shared, those unknown to our schema included (which

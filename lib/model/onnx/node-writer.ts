@@ -8,7 +8,7 @@ import {
   NodeProtoSchema,
   type TensorProto,
   TensorProtoSchema,
-} from './onnx_pb.js'
+} from './proto/onnx_pb.js'
 
 /** ONNX's numbers for the element types that qkspace names. */
 export const ElementType = {

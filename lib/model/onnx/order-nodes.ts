@@ -5,7 +5,7 @@
 
 import { namesUsedBy } from './graph.js'
 import { describeNode, invalidModel, plainDomain } from './messages.js'
-import type { GraphProto, NodeProto } from './onnx_pb.js'
+import type { GraphProto, NodeProto } from './proto/onnx_pb.js'
 
 /** Errors: ERR_NOT_ONNX for tensors that nothing makes or two nodes make, and for cycles. */
 export function orderNodes(file: string, graph: GraphProto): NodeProto[] {

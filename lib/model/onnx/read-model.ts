@@ -19,7 +19,7 @@ import {
   StringStringEntryProtoSchema,
   type TensorProto,
   TensorProto_DataLocation,
-} from './onnx_pb.js'
+} from './proto/onnx_pb.js'
 
 /** Tensors below this stay in the graph: shape inference reads the small ones (shapes, axes, scalars). */
 const INLINE_BYTES = 4096

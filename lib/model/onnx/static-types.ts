@@ -5,7 +5,7 @@
 
 import type { Graph } from './graph.js'
 import { ElementType } from './node-writer.js'
-import type { NodeProto } from './onnx_pb.js'
+import type { NodeProto } from './proto/onnx_pb.js'
 
 interface StaticType {
   /** ONNX's number of the element type. */

@@ -3,9 +3,9 @@
  * and repetitions, with the concrete shapes of a probe run to tell axes apart.
  */
 
+import type { OperandStep } from '../candidate.js'
 import type { Graph } from '../onnx/graph.js'
-import type { NodeProto } from '../onnx/onnx_pb.js'
-import type { OperandStep } from './find.js'
+import type { NodeProto } from '../onnx/proto/onnx_pb.js'
 
 /**
  * batch, head, head within a group of repeated keys, batch and head in one axis (all heads of the first sequence

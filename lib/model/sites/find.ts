@@ -1,54 +1,17 @@
 /**
- * Finds attention in a graph: fused operators, which have been unfolded beside themselves, and attention that is
+ * Finds attention in a graph: fused operators, which have been lowered beside themselves, and attention that is
  * written out, which is found by its shape alone: a Softmax whose input comes, through scale,
  * mask and the like, from a product of two computed tensors, and whose output meets a third, the values.
  * Which operand holds the queries, and how their axes are ordered, is settled by running a probe
  * (`survey.ts`).
  */
 
-import type { FusedAttention } from '../dialects/dialect.js'
-import { normalisesScores } from '../dialects/unfold.js'
-import { FunctionLibrary } from '../onnx/function-library.js'
+import type { FusedAttention, OperandStep, ScoreStep, SiteCandidate, UnsupportedSite } from '../candidate.js'
+import { normalisesScores } from '../fused/lower.js'
+import { FunctionLibrary } from '../onnx/flatten/function-library.js'
 import type { Graph } from '../onnx/graph.js'
 import { subgraphsOf } from '../onnx/messages.js'
-import type { NodeProto } from '../onnx/onnx_pb.js'
-
-/** One operation between the product and the softmax; `chain` is the input through which the scores flow. */
-export interface ScoreStep {
-  node: NodeProto
-  chain: number
-}
-
-/** One operation between the tensor that can be captured and an operand of the product, nearest first. */
-export interface OperandStep {
-  node: NodeProto
-  /** The tensor that the operation reads, one step closer to the projection. */
-  source: string
-  /** Name of the constant factor, when the operation is a multiplication or division by one. */
-  factor?: string
-}
-
-export interface SiteCandidate {
-  softmax: NodeProto
-  softmaxInput: string
-  /** MatMul, com.microsoft.FusedMatMul or Einsum. */
-  product: NodeProto
-  /** From the product's output to the softmax's input. */
-  steps: ScoreStep[]
-  left: OperandStep[]
-  right: OperandStep[]
-  /** The operator that all of this is unfolded from; absent where attention is written out. */
-  fused?: FusedAttention
-}
-
-/** Attention that exists in the graph but that cannot be captured, and why. */
-export interface UnsupportedSite {
-  node: string
-  op: string
-  reason: string
-  /** What it would take to capture it, where that is known. */
-  needs?: string
-}
+import type { NodeProto } from '../onnx/proto/onnx_pb.js'
 
 /** Operations of one computed input that leave its values in place or merely reshape them. */
 export const RESHAPING: ReadonlySet<string> = new Set([
@@ -71,12 +34,12 @@ export function findSites(
   fused: readonly FusedAttention[],
 ): { candidates: SiteCandidate[]; unsupported: UnsupportedSite[] } {
   const candidates = fused.map((operator): SiteCandidate => ({ ...operator.candidate, fused: operator }))
-  const unfolded = new Set(candidates.map(({ softmax }) => softmax))
+  const lowered = new Set(candidates.map(({ softmax }) => softmax))
   const unsupported: UnsupportedSite[] = []
   const functions = new FunctionLibrary(graph.model.path, graph.model.proto, normalisesScores)
   for (const node of graph.nodes) {
     if (node.opType === 'Softmax') {
-      const candidate = unfolded.has(node) ? undefined : matchSoftmax(graph, node)
+      const candidate = lowered.has(node) ? undefined : matchSoftmax(graph, node)
       if (candidate) candidates.push(candidate)
     } else if (functions.hasAttention(subgraphsOf(node).flatMap((body) => body.node))) {
       unsupported.push({

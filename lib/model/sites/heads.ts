@@ -1,7 +1,7 @@
 /** Names of heads: `L16H1`, `16.1`, `[16, 1]`, `cross.L2H1`. */
 
 import { QkError } from '../../errors.js'
-import { groupBy } from '../../group-by.js'
+import { groupBy } from '../../math/group-by.js'
 import type { AttentionSite } from './site.js'
 
 export type HeadSpec = string | readonly [layer: number, head: number]

@@ -1,9 +1,9 @@
 /** Tells queries from keys, and axes from one another, at the product of a site, by a probe's concrete shapes. */
 
+import type { SiteCandidate } from '../candidate.js'
 import type { Graph } from '../onnx/graph.js'
-import type { NodeProto } from '../onnx/onnx_pb.js'
+import type { NodeProto } from '../onnx/proto/onnx_pb.js'
 import type { Axis, Shapes } from './axes.js'
-import type { SiteCandidate } from './find.js'
 import type { ProductAxis } from './site.js'
 
 export interface OperandAxes {
@@ -233,7 +233,7 @@ const PARTS: Partial<Record<ProductAxis, [ProductAxis, ProductAxis]>> = {
   head: ['head', 'group'],
 }
 
-/** Axes after a reshape: batch and head may be folded or unfolded, head and group too; axes of one come and go. */
+/** Axes after a reshape: batch and head may be folded or parted, head and group too; axes of one come and go. */
 function reshapeForward(
   axes: readonly ProductAxis[],
   from: readonly number[],

@@ -1,7 +1,7 @@
 /** An attention site: where in a graph queries meet keys, and how to get at them. */
 
+import type { SiteCandidate } from '../candidate.js'
 import type { Axis } from './axes.js'
-import type { SiteCandidate } from './find.js'
 
 /** Below this a score is masked: exporters use -10000, the type's lowest number, or minus infinity. */
 export const MASKED_BELOW = -5000

@@ -1,16 +1,16 @@
 /** Puts the page together. */
 
-import { attribution, reshadeTokens } from './attribution.js'
-import { el, fileName, menu } from './dom.js'
-import { redrawAll } from './figure.js'
-import { geometry } from './geometry.js'
-import { interventions } from './interventions.js'
-import { maps } from './maps.js'
-import { overview } from './overview.js'
-import { paper } from './paper.js'
-import { onSelect, report, select, selection } from './selection.js'
-import { spectrum } from './spectrum.js'
-import { themeSwitch } from './theme.js'
+import { redrawAll } from './drawing/figure.js'
+import { attribution, reshadeTokens } from './sections/attribution.js'
+import { geometry } from './sections/geometry.js'
+import { interventions } from './sections/interventions.js'
+import { maps } from './sections/maps.js'
+import { overview } from './sections/overview.js'
+import { paper } from './sections/paper.js'
+import { spectrum } from './sections/spectrum.js'
+import { el, fileName, menu } from './shared/dom.js'
+import { onSelect, report, select, selection } from './shared/selection.js'
+import { themeSwitch } from './shared/theme.js'
 
 /** Names and makers of the parts that the report has; without results, only what was given beside them. */
 function sections() {

@@ -1,0 +1,69 @@
+/** Coordinates inside subspaces, their principal components, and the angles between subspaces. */
+
+import type { Basis } from '../math/basis.js'
+import { svd } from '../spectrum/svd.js'
+
+/** Coordinates of rows [n, d] along orthonormal columns [d, rank]: [n, rank]. */
+export function coordinates(rows: Float64Array, { data, shape: [d, rank] }: Basis): Float64Array {
+  const n = rows.length / d
+  const out = new Float64Array(n * rank)
+  for (let row = 0; row < n; row++) {
+    for (let c = 0; c < rank; c++) {
+      let sum = 0
+      for (let i = 0; i < d; i++) sum += rows[row * d + i] * data[i * rank + c]
+      out[row * rank + c] = sum
+    }
+  }
+  return out
+}
+
+/** Rows [n, d] less their mean. */
+export function centred(rows: Float64Array, d: number): Float64Array {
+  const n = rows.length / d
+  const mean = new Float64Array(d)
+  rows.forEach((value, at) => {
+    mean[at % d] += value / n
+  })
+  return rows.map((value, at) => value - mean[at % d])
+}
+
+/** Rows along their first principal components. */
+export interface PrincipalComponents {
+  /** [n, count] */
+  scores: Float64Array
+  count: number
+  /** Share of each component in the variance of the rows, [count]. */
+  shares: number[]
+}
+
+/** The first principal components of rows [n, d], at most `count` of them. */
+export async function principalComponents(
+  rows: Float64Array,
+  d: number,
+  count: number,
+  signal?: AbortSignal,
+): Promise<PrincipalComponents> {
+  const n = rows.length / d
+  const rank = Math.min(count, d, n)
+  const { u, s, totalEnergy } = await svd(centred(rows, d), { n: 1, rows: n, cols: d, rank, signal })
+  return {
+    scores: u.map((value, at) => value * s[at % rank]),
+    count: rank,
+    shares: Array.from(s, (value) => (totalEnergy[0] === 0 ? 0 : value ** 2 / totalEnergy[0])),
+  }
+}
+
+/** Cosines of the principal angles between two spans, descending. */
+export async function principalCosines(a: Basis, b: Basis, signal?: AbortSignal): Promise<number[]> {
+  const [d, rows] = a.shape
+  const [, cols] = b.shape
+  if (rows === 0 || cols === 0) return []
+  const product = new Float64Array(rows * cols)
+  for (let i = 0; i < rows; i++) {
+    for (let j = 0; j < cols; j++) {
+      for (let c = 0; c < d; c++) product[i * cols + j] += a.data[c * rows + i] * b.data[c * cols + j]
+    }
+  }
+  const { s } = await svd(product, { n: 1, rows, cols, signal })
+  return [...s]
+}

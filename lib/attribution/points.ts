@@ -1,0 +1,236 @@
+/**
+ * Queries and keys of terms as points inside a feature's subspaces, along their first three principal components
+ * (paper, figures 3, 6 and 8). Of any number of them, a sample of fixed size is kept.
+ */
+
+import type { CapturedPositions } from '../capture/terms/capture-term-runs.js'
+import { type ChosenHead, requestsBySite } from '../capture/terms/chosen-heads.js'
+import type { TermRun } from '../capture/terms/term-runs.js'
+import { seededRandom } from '../math/random.js'
+import type { WireTensor } from '../model/inference/session.js'
+import { tensorValues } from '../model/inference/values.js'
+import type { Result } from '../store/result.js'
+import { coordinates, principalComponents } from './geometry.js'
+
+/** Which half of its term a query or key is of. */
+export type PointRole = 'positive' | 'negative'
+
+/** Queries or keys, the same ones of every head. */
+export interface PointCloud {
+  /** As the terms say, [n]; null where they say nothing. */
+  labels: (string | null)[]
+  /** [n] */
+  roles: PointRole[]
+  heads: Record<
+    string,
+    {
+      /** Of the subspace. */
+      rank: number
+      /** Share of each principal component in the variance inside the subspace; at most three. */
+      shares: number[]
+      /** [n, components], row-major, about their mean; rounded to four digits. */
+      coordinates: number[]
+    }
+  >
+}
+
+/** By feature: queries inside its U, keys inside its V. */
+export type AttributionPoints = Record<string, { query: PointCloud; key: PointCloud }>
+
+const COMPONENTS = 3
+/** Components that hold less than this share of the variance are round-off. */
+const LEAST_SHARE = 1e-9
+
+/** One query or key: where it was captured, and what it is. */
+interface Candidate {
+  prompt: number
+  half: 0 | 1
+  position: number
+  label: string | null
+  role: PointRole
+}
+
+/**
+ * Samples of the queries and keys of each feature: of the terms of its own contrast where the prompts have it,
+ * otherwise of all terms. What is kept depends on the seed and the prompts, not on their batching.
+ */
+export class PointSamples {
+  private readonly ofContrast: Map<string, Sides>
+  private readonly ofAll: Sides
+
+  constructor(
+    private readonly heads: readonly ChosenHead[],
+    private readonly features: readonly string[],
+    private readonly size: number,
+    private readonly seed: number,
+  ) {
+    this.ofContrast = new Map(features.map((name) => [name, this.sides()]))
+    this.ofAll = this.sides()
+  }
+
+  private sides(): Sides {
+    return {
+      query: new Sample(this.heads, this.size, this.seed),
+      key: new Sample(this.heads, this.size, this.seed),
+    }
+  }
+
+  /** A batch; the runs of its counterfactuals follow those of its items. */
+  add(items: readonly TermRun[], sites: readonly CapturedPositions[]): void {
+    const [q, k] = [capturedRows(sites, 'q', this.heads), capturedRows(sites, 'k', this.heads)]
+    let donors = items.length
+    items.forEach((item, own) => {
+      const runs = [own, item.donor ? donors++ : own]
+      const named = this.ofContrast.get(item.contrast)
+      for (const sides of named ? [named, this.ofAll] : [this.ofAll]) {
+        for (const c of queriesOf(item)) sides.query.offer(c, (head) => q(head, runs[c.half], c.position))
+        for (const c of keysOf(item)) sides.key.offer(c, (head) => k(head, runs[c.half], c.position))
+      }
+    })
+  }
+
+  /** Errors: ERR_ABORTED. */
+  async clouds(result: Result, signal?: AbortSignal): Promise<AttributionPoints> {
+    const found: AttributionPoints = {}
+    for (const feature of this.features) {
+      const own = this.ofContrast.get(feature)!
+      const { query, key } = own.query.isEmpty ? this.ofAll : own
+      found[feature] = {
+        query: await query.cloud(result, feature, 'u', signal),
+        key: await key.cloud(result, feature, 'v', signal),
+      }
+    }
+    return found
+  }
+}
+
+interface Sides {
+  query: Sample
+  key: Sample
+}
+
+/**
+ * The candidates of smallest hash: a uniform sample without replacement, whatever their order. One that comes
+ * again, as of a prompt with several terms, counts once.
+ */
+class Sample {
+  private readonly kept = new Map<string, Candidate & { priority: number; slot: number }>()
+  /** Of each head, [size, d]; as single floats, which is what models give. */
+  private readonly rows: Float32Array[]
+  /** Largest priority that is kept, once the sample is full. */
+  private limit = Number.POSITIVE_INFINITY
+
+  constructor(
+    private readonly heads: readonly ChosenHead[],
+    private readonly size: number,
+    private readonly seed: number,
+  ) {
+    this.rows = heads.map(() => new Float32Array(0))
+  }
+
+  get isEmpty(): boolean {
+    return this.kept.size === 0
+  }
+
+  /** `row(head)` is read where the candidate is kept, for the index of each head. */
+  offer(candidate: Candidate, row: (head: number) => ArrayLike<number>): void {
+    const { prompt, half, position, role, label } = candidate
+    const key = JSON.stringify([prompt, half, position, role, label])
+    if (this.kept.has(key)) return
+    const priority = priorityOf(key, this.seed)
+    if (priority >= this.limit) return
+    const slot = this.kept.size < this.size ? this.kept.size : this.drop()
+    this.kept.set(key, { ...candidate, priority, slot })
+    if (this.kept.size === this.size) this.limit = this.last()[1].priority
+    this.heads.forEach(({ headDim: d }, h) => {
+      if (this.rows[h].length === 0) this.rows[h] = new Float32Array(this.size * d)
+      this.rows[h].set(row(h), slot * d)
+    })
+  }
+
+  private last() {
+    return [...this.kept].reduce((a, b) => (b[1].priority > a[1].priority ? b : a))
+  }
+
+  /** Frees the slot of the candidate of largest priority. */
+  private drop(): number {
+    const [key, { slot }] = this.last()
+    this.kept.delete(key)
+    return slot
+  }
+
+  async cloud(result: Result, feature: string, side: 'u' | 'v', signal?: AbortSignal): Promise<PointCloud> {
+    const kept = [...this.kept.values()].sort(
+      (a, b) => a.prompt - b.prompt || a.half - b.half || a.position - b.position || a.slot - b.slot,
+    )
+    const heads: PointCloud['heads'] = {}
+    for (const [h, { name, headDim: d }] of this.heads.entries()) {
+      const { rank, [side]: data } = result.head(name).contrast(feature)
+      const rows = new Float64Array(kept.length * d)
+      kept.forEach(({ slot }, i) => {
+        rows.set(this.rows[h].subarray(slot * d, (slot + 1) * d), i * d)
+      })
+      heads[name] = {
+        rank,
+        ...(await projected(coordinates(rows, { data, shape: [d, rank] }), rank, signal)),
+      }
+    }
+    return { labels: kept.map(({ label }) => label), roles: kept.map(({ role }) => role), heads }
+  }
+}
+
+async function projected(
+  inside: Float64Array,
+  rank: number,
+  signal?: AbortSignal,
+): Promise<{ shares: number[]; coordinates: number[] }> {
+  if (inside.length === 0) return { shares: [], coordinates: [] }
+  const { scores, count, shares } = await principalComponents(inside, rank, COMPONENTS, signal)
+  const real = shares.filter((share) => share > LEAST_SHARE)
+  const rounded = (x: number) => Number(x.toPrecision(4))
+  return {
+    shares: real.map(rounded),
+    coordinates: Array.from(
+      scores.filter((_, at) => at % count < real.length),
+      rounded,
+    ),
+  }
+}
+
+function queriesOf({ term, prompt, donor }: TermRun): Candidate[] {
+  const { query, queryNeg, label = null, labelNeg = null } = term
+  const own: Candidate = { prompt, half: 0, position: query, label, role: 'positive' }
+  return donor ? [own, { prompt, half: 1, position: queryNeg, label: labelNeg, role: 'negative' }] : [own]
+}
+
+function keysOf({ term, prompt, donor }: TermRun): Candidate[] {
+  const { positive, negative, label = null, negativeLabels } = term
+  return [
+    ...positive.map((position): Candidate => ({ prompt, half: 0, position, label, role: 'positive' })),
+    ...negative.map((position, i): Candidate => {
+      return { prompt, half: donor ? 1 : 0, position, label: negativeLabels?.[i] ?? null, role: 'negative' }
+    }),
+  ]
+}
+
+/** Uniform in [0, 1): FNV-1a of the key, spread by a generator. */
+function priorityOf(key: string, seed: number): number {
+  let hash = (0x811c9dc5 ^ seed) >>> 0
+  for (let i = 0; i < key.length; i++) hash = Math.imul(hash ^ key.charCodeAt(i), 0x01000193) >>> 0
+  return seededRandom(hash).next()
+}
+
+/** The row of a head, by its index among the chosen ones, at a run and position of a batch. */
+function capturedRows(sites: readonly CapturedPositions[], which: 'q' | 'k', heads: readonly ChosenHead[]) {
+  const places = requestsBySite(heads).flatMap(({ heads: own }, r) => {
+    const tensor: WireTensor = sites[r][which]
+    const values = tensorValues(tensor)
+    return own.map((_, place) => ({ values, dims: tensor.dims, place }))
+  })
+  return (head: number, run: number, position: number): ArrayLike<number> => {
+    const { values, dims, place } = places[head]
+    const [, length, count, d] = dims
+    const at = ((run * length + position) * count + place) * d
+    return values.subarray(at, at + d)
+  }
+}

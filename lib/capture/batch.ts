@@ -1,0 +1,141 @@
+/** Batches: which runs go through the model together, and which of their rows the terms use. */
+
+import { groupBy } from '../math/group-by.js'
+import { KEY_ROWS, QUERY_ROWS } from '../model/graphs/capture-graph.js'
+import { int64Tensor, type ModelInput } from '../model/inference/inputs.js'
+import type { WireTensor } from '../model/inference/session.js'
+import { type BatchTerms, layTerms } from './batch-terms.js'
+import type { EncodedPrompt, Run } from './encode.js'
+import { type Batching, runFeeds } from './feeds.js'
+
+/** One inference of a batch. */
+export interface Inference {
+  feeds: Record<string, WireTensor>
+  /** Rows that it gives, in order. */
+  queries: RowOrigin[]
+  keys: RowOrigin[]
+}
+
+/** What a captured row was, for messages. */
+export interface RowOrigin {
+  where: string
+  position: number
+}
+
+export interface Batch extends BatchTerms {
+  prompts: number
+  /** Usually one; several for runs of unequal length on a model without a mask. */
+  inferences: Inference[]
+}
+
+/** Prompts are sorted by length within windows of this many batches, so that little is padded. */
+const WINDOW_BATCHES = 8
+
+/** Groups prompts, in a fixed order that depends only on the prompts and the batching. */
+export async function* groupPrompts(
+  prompts: AsyncIterable<EncodedPrompt>,
+  { size }: Batching,
+): AsyncGenerator<EncodedPrompt[]> {
+  let window: EncodedPrompt[] = []
+  const flush = function* () {
+    window.sort((a, b) => lengthKey(a) - lengthKey(b))
+    for (let i = 0; i < window.length; i += size) yield window.slice(i, i + size)
+    window = []
+  }
+  for await (const prompt of prompts) {
+    window.push(prompt)
+    if (window.length >= size * WINDOW_BATCHES) yield* flush()
+  }
+  yield* flush()
+}
+
+function lengthKey({ runs }: EncodedPrompt): number {
+  return Math.max(...runs.map((run) => (run.kind === 'tokens' ? run.ids.length : 0)))
+}
+
+/** Lays a group of prompts out as inferences, rows and terms. */
+export function buildBatch(
+  group: readonly EncodedPrompt[],
+  contrasts: readonly string[],
+  inputs: readonly ModelInput[],
+  { padded, fixedRuns }: Batching,
+  padId: number,
+): Batch {
+  const runs = group.flatMap((prompt) => prompt.runs.map((run, half) => ({ prompt, run, half })))
+  const used = runs.map(({ prompt, half }) => usedPositions(prompt, half))
+  // The rows of one inference are contiguous; runs keep their order within it.
+  const queryRow = runs.map(() => new Map<number, number>())
+  const keyRow = runs.map(() => new Map<number, number>())
+  let queryCount = 0
+  let keyCount = 0
+  const shared = shareInferences(
+    runs.map(({ run }) => run),
+    padded,
+    fixedRuns,
+  )
+  const inferences = shared.map((members): Inference => {
+    const queries: RowOrigin[] = []
+    const keys: RowOrigin[] = []
+    const queryIndex: number[] = []
+    const keyIndex: number[] = []
+    members.forEach((r, b) => {
+      const { where } = runs[r].prompt
+      for (const position of used[r].queries) {
+        queryRow[r].set(position, queryCount++)
+        queries.push({ where, position })
+        queryIndex.push(b, position, 0)
+      }
+      for (const position of used[r].keys) {
+        keyRow[r].set(position, keyCount++)
+        keys.push({ where, position })
+        keyIndex.push(b, position, 0)
+      }
+    })
+    const feeds = runFeeds(
+      inputs,
+      members.map((r) => runs[r].run),
+      padId,
+      fixedRuns,
+    )
+    feeds[QUERY_ROWS] = int64Tensor(queryIndex, 3)
+    feeds[KEY_ROWS] = int64Tensor(keyIndex, 3)
+    return { feeds, queries, keys }
+  })
+  return { prompts: group.length, inferences, ...layTerms(group, contrasts, queryRow, keyRow) }
+}
+
+function usedPositions({ rules }: EncodedPrompt, half: number): { queries: number[]; keys: number[] } {
+  const queries = new Set<number>()
+  const keys = new Set<number>()
+  for (const { terms, labels, counterfactual } of rules) {
+    for (const term of terms ?? []) {
+      if (half === 0) {
+        queries.add(term.query)
+        for (const p of term.positive) keys.add(p)
+      }
+      if (half === (counterfactual ? 1 : 0)) {
+        queries.add(term.queryNeg)
+        for (const p of term.negative) keys.add(p)
+      }
+    }
+    labels?.query.forEach((label, i) => {
+      if (label >= 0) queries.add(i)
+    })
+    labels?.key.forEach((label, i) => {
+      if (label >= 0) keys.add(i)
+    })
+  }
+  const ascending = (set: Set<number>) => [...set].sort((a, b) => a - b)
+  return { queries: ascending(queries), keys: ascending(keys) }
+}
+
+/** Indices of the runs of each inference. */
+function shareInferences(runs: readonly Run[], padded: boolean, most = runs.length): number[][] {
+  const key = (run: Run): string => {
+    if (run.kind === 'tokens') return padded ? 'tokens' : `tokens ${run.ids.length}`
+    return JSON.stringify(Object.entries(run.tensors).map(([name, { shape }]) => [name, shape]))
+  }
+  return [...groupBy(runs.keys(), (i) => key(runs[i])).values()].flatMap((group) =>
+    Array.from({ length: Math.ceil(group.length / most) }, (_, i) => group.slice(i * most, (i + 1) * most)),
+  )
+}

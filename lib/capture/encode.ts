@@ -1,0 +1,243 @@
+/** From prompts to what a model runs on, with every position resolved to a row. */
+
+import path from 'node:path'
+import { type Located, resolvePosition } from '../contrast/positions.js'
+import type { Label, Labels, PairedTerm, Prompt, PromptSource, TensorSource } from '../contrast/prompt.js'
+import type { PlacedPrompt } from '../contrast/prompt-set.js'
+import { QkError } from '../errors.js'
+import { f16ToNumber } from '../math/tensor.js'
+import { fixedLength } from '../model/inference/inputs.js'
+import type { Model } from '../model/model.js'
+import { readNpy } from '../store/npy.js'
+
+/** One run of a model: token ids, or a tensor for each of its inputs (without the batch axis). */
+export type Run =
+  | { kind: 'tokens'; ids: readonly number[] }
+  | { kind: 'inputs'; tensors: Record<string, { values: ArrayLike<number>; shape: readonly number[] }> }
+
+/** A term whose two halves may lie in different runs of the prompt. */
+export interface EncodedTerm extends Pick<PairedTerm, 'label' | 'labelNeg' | 'negativeLabels'> {
+  query: number
+  positive: number[]
+  queryNeg: number
+  negative: number[]
+}
+
+export interface EncodedRule {
+  contrast: string
+  terms?: EncodedTerm[]
+  labels?: { query: Int32Array; key: Int32Array; causal: boolean }
+  /** Whether the negative halves of the terms belong to the second run. */
+  counterfactual: boolean
+}
+
+export interface EncodedPrompt {
+  where: string
+  /** The prompt's run and, for a counterfactual contrast, the run of the changed prompt. */
+  runs: Run[]
+  rules: EncodedRule[]
+  /** Token id or class that the prompt names as its answer. */
+  answer?: number
+}
+
+/** Errors: ERR_PROMPT, ERR_POSITION (also of keys that a causal model masks), ERR_MATCH, ERR_TOKENIZER, ERR_FILE; all name the prompt. */
+export async function encodePrompt(model: Model, placed: PlacedPrompt): Promise<EncodedPrompt> {
+  const { prompt, where, folder } = placed
+  const first = await encodeSource(model, prompt, where, folder)
+  const second =
+    prompt.counterfactual &&
+    (await encodeSource(model, prompt.counterfactual, `${where}: counterfactual`, folder))
+  const rules = placed.rules.map((rule): EncodedRule => {
+    const { contrast, counterfactual } = rule
+    if (rule.labels) {
+      return { contrast, counterfactual, labels: encodeLabels(rule.labels, first.located.length, where) }
+    }
+    const other = second?.located ?? first.located
+    const terms = rule.terms!.map((term, i): EncodedTerm => {
+      const at = `${where}: term ${i}`
+      const encoded = {
+        ...term,
+        query: resolvePosition(term.query, first.located, at),
+        positive: term.positive.map((p) => resolvePosition(p, first.located, at)),
+        queryNeg: resolvePosition(term.queryNeg, other, at),
+        negative: term.negative.map((p) => resolvePosition(p, other, at)),
+      }
+      if (model.sites.every(({ causal, cross }) => causal && !cross)) refuseMasked(encoded, at)
+      return encoded
+    })
+    return { contrast, counterfactual, terms }
+  })
+  const runs = second ? [first.run, second.run] : [first.run]
+  if (prompt.answer === undefined) return { where, runs, rules }
+  return { where, runs, rules, answer: await encodeAnswer(model, prompt, first.run, where) }
+}
+
+/** Where every head is causal, a key after its query has no score: the model masks it. */
+function refuseMasked({ query, positive, queryNeg, negative }: EncodedTerm, where: string): void {
+  for (const [side, from, keys] of [
+    ['positive', query, positive],
+    ['negative', queryNeg, negative],
+  ] as const) {
+    const after = keys.find((key) => key > from)
+    if (after === undefined) continue
+    throw new QkError('ERR_POSITION', `${where}: a ${side} key is at ${after}, after the query at ${from}`, {
+      hint: 'The model is causal: a query sees the keys up to its own position.',
+    })
+  }
+}
+
+/** The id of the first token that the answer's text adds to the prompt's. */
+async function encodeAnswer(
+  model: Model,
+  { text, answer }: Prompt,
+  run: Run,
+  where: string,
+): Promise<number> {
+  if (typeof answer === 'number') {
+    if (Number.isSafeInteger(answer) && answer >= 0) return answer
+    throw new QkError('ERR_PROMPT', `${where}: the answer ${answer} is not a token id or class`)
+  }
+  if (typeof answer !== 'string' || text === undefined || !model.tokenizer || run.kind !== 'tokens') {
+    throw new QkError('ERR_PROMPT', `${where}: an answer is a token id, or text in a prompt of text`)
+  }
+  const before = run.ids.length
+  const { ids } = await model.tokenizer.encode(text + answer)
+  if (ids.length > before && run.ids.every((id, i) => ids[i] === id)) return ids[before]
+  throw new QkError('ERR_PROMPT', `${where}: the answer "${answer}" changes the tokens before it`, {
+    hint: 'Does it need a space in front? Or give its token id.',
+  })
+}
+
+export async function encodeSource(
+  model: Model,
+  source: PromptSource,
+  where: string,
+  folder: string,
+): Promise<{ run: Run; located: Located }> {
+  if (source.inputs) return encodeInputs(model, source.inputs, where, folder)
+  if (!model.takesTokens) {
+    const names = model.inputs.map((i) => `${i.name} [${i.shape}]`).join(', ')
+    throw new QkError('ERR_PROMPT', `${where}: the model does not take token ids alone; it takes ${names}`, {
+      hint: 'Give the prompt "inputs": {"name": {"npy": "file.npy", "row": 0}} in place of text.',
+    })
+  }
+  if (source.tokens) {
+    checkLength(model, source.tokens.length, where)
+    return { run: { kind: 'tokens', ids: source.tokens }, located: { length: source.tokens.length } }
+  }
+  if (!model.tokenizer) {
+    throw new QkError('ERR_TOKENIZER', `${where}: text needs a tokenizer`, {
+      hint: 'Give --tokenizer tokenizer.json, or prompts as "tokens".',
+    })
+  }
+  const text = source.text!
+  const tokens = await model.tokenizer.encode(text)
+  if (tokens.ids.length === 0) throw new QkError('ERR_PROMPT', `${where}: the text has no tokens`)
+  checkLength(model, tokens.ids.length, where)
+  return { run: { kind: 'tokens', ids: tokens.ids }, located: { length: tokens.ids.length, text, tokens } }
+}
+
+/** Models exported for one length take shorter prompts only where a mask says what is padding. */
+function checkLength(model: Model, length: number, where: string): void {
+  const fixed = fixedLength(model.inputs)
+  if (fixed === undefined || length === fixed) return
+  const padded = model.inputs.some((i) => i.role === 'mask')
+  if (length > fixed || !padded) {
+    throw new QkError(
+      'ERR_PROMPT',
+      `${where}: ${length} tokens; the model was exported for ${padded ? 'at most' : 'exactly'} ${fixed}`,
+    )
+  }
+}
+
+function encodeInputs(
+  model: Model,
+  sources: Record<string, TensorSource>,
+  where: string,
+  folder: string,
+): { run: Run; located: Located } {
+  const known = model.inputs.map((i) => i.name)
+  for (const name of Object.keys(sources)) {
+    if (!known.includes(name)) {
+      throw new QkError('ERR_PROMPT', `${where}: the model has no input "${name}"`, {
+        hint: `Its inputs are ${known.join(', ')}.`,
+      })
+    }
+  }
+  const missing = known.filter((name) => !(name in sources))
+  if (missing.length > 0) {
+    throw new QkError('ERR_PROMPT', `${where}: the input "${missing[0]}" is missing`)
+  }
+  const tensors = Object.fromEntries(
+    Object.entries(sources).map(([name, source]) => {
+      const tensor = readTensor(source, where, folder)
+      checkShape(
+        tensor.shape,
+        model.inputs.find((i) => i.name === name)!.shape.slice(1),
+        `${where}: input "${name}"`,
+      )
+      return [name, tensor] as const
+    }),
+  )
+  return { run: { kind: 'inputs', tensors }, located: { length: undefined } }
+}
+
+/** Values and shape of an input of a prompt. */
+export function readTensor(source: TensorSource, where: string, folder: string) {
+  if (typeof source !== 'object' || source === null) {
+    throw new QkError('ERR_PROMPT', `${where}: an input is {"npy": file, "row": n}, or data with a shape`)
+  }
+  if ('npy' in source) {
+    const { data, shape, descr } = readNamedNpy(source, where, folder)
+    if (data instanceof BigInt64Array) return { values: Array.from(data, Number), shape }
+    if (descr === '<f2') return { values: Array.from(data, f16ToNumber), shape }
+    return { values: data as ArrayLike<number>, shape }
+  }
+  const size = source.shape?.reduce((a, b) => a * b, 1)
+  if (!source.shape || source.data?.length !== size) {
+    throw new QkError(
+      'ERR_SHAPE',
+      `${where}: an input has ${source.data?.length} values for the shape [${source.shape}]`,
+    )
+  }
+  return { values: source.data, shape: source.shape }
+}
+
+function readNamedNpy(source: { npy: string; row?: number }, where: string, folder: string) {
+  try {
+    return readNpy(path.resolve(folder, source.npy), source.row)
+  } catch (error) {
+    if (!(error instanceof QkError)) throw error
+    throw new QkError(error.code, `${where}: ${error.message}`, { hint: error.hint, cause: error })
+  }
+}
+
+function checkShape(shape: readonly number[], expected: (number | string)[], where: string): void {
+  const fits =
+    shape.length === expected.length && expected.every((d, i) => typeof d !== 'number' || d === shape[i])
+  if (!fits) {
+    throw new QkError(
+      'ERR_SHAPE',
+      `${where} has the shape [${shape}], the model takes [${expected}] (without the batch)`,
+    )
+  }
+}
+
+function encodeLabels(labels: Labels, length: number | undefined, where: string) {
+  const ids = new Map<Label, number>()
+  const encode = (list: Label[], side: string) => {
+    if (length !== undefined && list.length !== length) {
+      throw new QkError('ERR_PROMPT', `${where}: ${list.length} ${side} labels for ${length} tokens`, {
+        hint: 'Special tokens count; give them the label null.',
+      })
+    }
+    return Int32Array.from(list, (label) => {
+      if (label === null) return -1
+      const key = typeof label === 'number' ? label : `"${label}`
+      if (!ids.has(key)) ids.set(key, ids.size)
+      return ids.get(key)!
+    })
+  }
+  const query = encode(labels.query, 'query')
+  return { query, key: labels.key ? encode(labels.key, 'key') : query, causal: labels.causal ?? false }
+}

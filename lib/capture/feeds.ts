@@ -1,0 +1,61 @@
+/** The model's inputs for runs that go through it together. */
+
+import { QkError } from '../errors.js'
+import {
+  fixedBatch,
+  type ModelInput,
+  makeArray,
+  numberWriter,
+  tokenFeeds,
+} from '../model/inference/inputs.js'
+import type { WireTensor } from '../model/inference/session.js'
+import type { Run } from './encode.js'
+
+export interface Batching {
+  /** Prompts in a batch. */
+  size: number
+  /** Whether runs of unequal length may share an inference. */
+  padded: boolean
+  /** Runs of every inference, in a model exported for one batch size. */
+  fixedRuns?: number
+}
+
+/** How a model's inputs let prompts be batched. */
+export function batchingFor(inputs: readonly ModelInput[], size: number): Batching {
+  return { size, padded: inputs.some((i) => i.role === 'mask'), fixedRuns: fixedBatch(inputs) }
+}
+
+/**
+ * The inputs of runs of one kind, padded to the longest. A model that was exported for one batch size gets the
+ * first run again, as often as it takes.
+ */
+export function runFeeds(
+  inputs: readonly ModelInput[],
+  given: readonly Run[],
+  padId: number,
+  fixedRuns = given.length,
+): Record<string, WireTensor> {
+  const again = Array.from({ length: Math.max(0, fixedRuns - given.length) }, () => given[0])
+  const runs = [...given, ...again]
+  if (runs[0].kind === 'tokens') {
+    const ids = runs.map((run) => (run.kind === 'tokens' ? run.ids : []))
+    return tokenFeeds(inputs, ids, padId)
+  }
+  const feeds: Record<string, WireTensor> = {}
+  for (const input of inputs) {
+    const tensors = runs.map((run) => {
+      if (run.kind !== 'inputs')
+        throw new QkError('ERR_INTERNAL', 'runs of different kinds share an inference')
+      return run.tensors[input.name]
+    })
+    const { shape } = tensors[0]
+    const size = shape.reduce((a, b) => a * b, 1)
+    const data = makeArray(input, runs.length * size)
+    const write = numberWriter(data, input.type)
+    tensors.forEach(({ values }, b) => {
+      for (let i = 0; i < size; i++) write(b * size + i, values[i])
+    })
+    feeds[input.name] = { type: input.type, dims: [runs.length, ...shape], data }
+  }
+  return feeds
+}

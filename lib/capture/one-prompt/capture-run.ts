@@ -1,0 +1,184 @@
+/** Runs one prompt, or a prompt and what the model writes after it, and collects what was asked for. */
+
+import { QkError, throwIfAborted } from '../../errors.js'
+import { type CaptureGraph, fullCaptureGraph, scoreMatrix } from '../../model/graphs/capture-graph.js'
+import { verifySites } from '../../model/graphs/verify.js'
+import { cacheOutputs, stepFeeds, tokenFeeds } from '../../model/inference/inputs.js'
+import { InferenceSession, type WireTensor } from '../../model/inference/session.js'
+import { tensorValues } from '../../model/inference/values.js'
+import { describeSite, type Model } from '../../model/model.js'
+import { type AttentionSite, headName, type ResolvedSite } from '../../model/sites/site.js'
+import { acceptedError } from '../verify-capture.js'
+import { CapturedSteps, type CapturedTensor, type Hooks } from './captured-steps.js'
+
+/** Where the captured tensors of one site are. */
+export interface CapturedSite {
+  site: AttentionSite
+  /** Names of the query heads, in the order of the head axis. */
+  heads: string[]
+  /** The key heads, in the order of the head axis of the keys. */
+  kvHeads: number[]
+  /** Verification on this very prompt: recomputed scores against the model's own. */
+  relativeError: number
+  /** Keys into `activations`. */
+  hooks: Hooks
+}
+
+export interface Capture {
+  /** Token ids, those that were written included; absent where the model takes tensors. */
+  tokens?: number[]
+  /** How many of the tokens the model wrote. */
+  newTokens: number
+  sites: CapturedSite[]
+  /**
+   * By hook name: `blocks.0.attn.hook_rot_q` [batch, pos, head, d], `hook_rot_k` [batch, pos, kvHead, d],
+   * `hook_attn_scores` and `hook_pattern` [batch, head, query, key].
+   */
+  activations: Record<string, CapturedTensor>
+}
+
+/** What is asked of one site. */
+export interface CaptureRequest {
+  site: ResolvedSite
+  heads: number[]
+  kvHeads: number[]
+  hooks: Hooks
+}
+
+/** What is captured besides queries and keys; see `CaptureOptions`. */
+export interface CaptureSettings {
+  scores?: boolean
+  pattern?: boolean
+  newTokens?: number
+  output?: string
+  signal?: AbortSignal
+}
+
+/** One call of `capture`: its session, and what it writes. */
+export class CaptureRun {
+  private session: InferenceSession | undefined
+  private graph: CaptureGraph | undefined
+  private readonly caches: Map<string, string> | undefined
+  private readonly logits: string | undefined
+
+  constructor(
+    private readonly model: Model,
+    private readonly requests: readonly CaptureRequest[],
+    private readonly options: CaptureSettings,
+  ) {
+    const outputs = model.graph.model.proto.graph!.output.map(({ name }) => name)
+    this.caches = options.newTokens ? cacheOutputs(model.inputs, outputs) : undefined
+    this.logits = options.newTokens ? logitsOf(outputs, options.output) : undefined
+  }
+
+  async open(): Promise<void> {
+    const { model, requests, options } = this
+    const also = [...(this.caches?.values() ?? []), ...(this.logits ? [this.logits] : [])]
+    this.graph = fullCaptureGraph(model.graph, requests, (editor) => {
+      for (const name of also) editor.output(name)
+      for (const { site, heads, hooks } of requests) {
+        const { fused, softmaxInput, softmax } = site.candidate
+        const taken = { count: site.heads, chosen: heads }
+        const add = (tensor: string, name: string) =>
+          editor.output(scoreMatrix(editor, tensor, site.patternAxes!, taken, name))
+        if (options.scores) add(softmaxInput, hooks.scores)
+        if (options.pattern) add(fused?.pattern ?? softmax.output[0], hooks.pattern)
+      }
+      return true
+    })
+    const { weightsFolder } = model.graph.model
+    this.session = await InferenceSession.open({
+      bytes: this.graph.bytes,
+      weightsFolder,
+      threads: model.threads,
+    })
+  }
+
+  async close(): Promise<void> {
+    await this.session?.close()
+  }
+
+  /** One run of given tensors. */
+  async once(feeds: Record<string, WireTensor>): Promise<Capture> {
+    return this.finish(new CapturedSteps(this.requests), await this.run(feeds), feeds)
+  }
+
+  /** A prompt of tokens, and what the model writes after it. */
+  async write(prompt: readonly number[], newTokens: number): Promise<Capture> {
+    const { model, logits } = this
+    const tokens = [...prompt]
+    const parts = new CapturedSteps(this.requests)
+    const whole = () => tokenFeeds(model.inputs, [tokens], model.tokenizer?.padId ?? 0)
+    let feeds = whole()
+    let outputs = await this.run(feeds)
+    for (let step = 0; step < newTokens; step++) {
+      if (!logits) throw new QkError('ERR_UNSUPPORTED_MODEL', 'the model has no output to write from')
+      tokens.push(likeliest(outputs[logits], tokens.length - 1))
+      if (this.caches) {
+        parts.add(this.named(outputs))
+        const caches = Object.fromEntries([...this.caches].map(([input, output]) => [input, outputs[output]]))
+        feeds = stepFeeds(model.inputs, tokens[tokens.length - 1], tokens.length - 1, caches)
+      } else {
+        feeds = whole()
+      }
+      outputs = await this.run(feeds)
+    }
+    return { ...(await this.finish(parts, outputs, feeds)), tokens, newTokens }
+  }
+
+  private async run(feeds: Record<string, WireTensor>): Promise<Record<string, WireTensor>> {
+    const used = Object.entries(feeds).filter(([name]) => this.graph!.inputs.includes(name))
+    return this.session!.run(Object.fromEntries(used), { signal: this.options.signal })
+  }
+
+  /** Captured tensors by hook. */
+  private named(outputs: Record<string, WireTensor>): Record<string, WireTensor> {
+    const { scores, pattern } = this.options
+    return Object.fromEntries(
+      this.requests.flatMap(({ hooks }, i) => [
+        [hooks.q, outputs[this.graph!.outputs[i].q]] as const,
+        [hooks.k, outputs[this.graph!.outputs[i].k]] as const,
+        ...(scores ? [[hooks.scores, outputs[hooks.scores]] as const] : []),
+        ...(pattern ? [[hooks.pattern, outputs[hooks.pattern]] as const] : []),
+      ]),
+    )
+  }
+
+  private async finish(
+    parts: CapturedSteps,
+    outputs: Record<string, WireTensor>,
+    feeds: Record<string, WireTensor>,
+  ): Promise<Capture> {
+    const { model, requests, options } = this
+    parts.add(this.named(outputs))
+    const verified = await verifySites(
+      model.graph,
+      requests.map(({ site }) => site),
+      feeds,
+      model.threads,
+    )
+    throwIfAborted(options.signal)
+    const sites = requests.map(({ site, heads, kvHeads, hooks }, i): CapturedSite => {
+      const relativeError = acceptedError(model, site, verified[i])
+      const names = heads.map((h) => headName(site, h))
+      return { site: describeSite(site), heads: names, kvHeads, relativeError, hooks }
+    })
+    return { newTokens: 0, sites, activations: parts.join() }
+  }
+}
+
+function logitsOf(outputs: readonly string[], wanted: string | undefined): string | undefined {
+  if (wanted === undefined) return outputs.find((name) => /logits/i.test(name))
+  if (outputs.includes(wanted)) return wanted
+  throw new QkError('ERR_ARGUMENT', `the model has no output "${wanted}"`, {
+    hint: `It has ${outputs.join(', ')}.`,
+  })
+}
+
+/** Index of the largest logit of the last position; logits are [1, pos, classes] or [pos, classes]. */
+function likeliest(logits: WireTensor, position: number): number {
+  const values = tensorValues(logits)
+  const [rows, classes] = logits.dims.slice(-2)
+  const row = values.subarray(Math.min(position, rows - 1) * classes).subarray(0, classes)
+  return row.indexOf(row.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY))
+}

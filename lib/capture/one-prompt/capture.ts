@@ -1,0 +1,127 @@
+/**
+ * Captures what a model computes on one prompt: queries and keys of chosen heads and, on request, the scores that
+ * enter the softmax and the pattern that leaves it, by their TransformerLens names; also while the model writes on.
+ */
+
+import type { PromptSource } from '../../contrast/prompt.js'
+import { checkSource } from '../../contrast/prompt-rules.js'
+import { QkError, throwIfAborted } from '../../errors.js'
+import { groupBy } from '../../math/group-by.js'
+import { makeArray, numberWriter } from '../../model/inference/inputs.js'
+import type { WireTensor } from '../../model/inference/session.js'
+import { Model } from '../../model/model.js'
+import { type HeadSpec, parseHeads } from '../../model/sites/heads.js'
+import { headName, keyHeadOf } from '../../model/sites/site.js'
+import { checkInteger, checkOptions, refuseUnknownKeys } from '../../validate.js'
+import { encodeSource, readTensor } from '../encode.js'
+import { type Capture, type CaptureRequest, CaptureRun } from './capture-run.js'
+
+export interface CaptureOptions {
+  /** 'all' (default), or names as in `L0H1,L2H3`. */
+  heads?: 'all' | string | readonly HeadSpec[]
+  /** Also the scores as they enter the softmax: scaled, capped and masked. */
+  scores?: boolean
+  /** Also the pattern: the softmax of the scores. */
+  pattern?: boolean
+  /**
+   * Lets the model write this many tokens, each the likeliest, and captures them too. Where it has a cache, keys are
+   * gathered from it and every step adds one row of queries; otherwise the text so far is run again.
+   */
+  newTokens?: number
+  /** Name of the output with the logits, for `newTokens`; default the one called so. */
+  output?: string
+  /** Folder that `npy` files of inputs are relative to; default the current one. */
+  folder?: string
+  signal?: AbortSignal
+}
+
+const OPTIONS = {
+  heads: true,
+  scores: true,
+  pattern: true,
+  newTokens: true,
+  output: true,
+  folder: true,
+  signal: true,
+} satisfies Record<keyof CaptureOptions, true>
+
+const SOURCE_KEYS = { text: true, tokens: true, inputs: true } satisfies Record<keyof PromptSource, true>
+
+/**
+ * Runs one prompt: `text`, `tokens`, or `inputs` with a whole tensor, batch included, for each of the model's inputs.
+ *
+ * Errors: ERR_UNKNOWN_HEAD, ERR_PROMPT, ERR_TOKENIZER, ERR_SHAPE, ERR_CAPTURE_MISMATCH, ERR_UNSUPPORTED_MODEL
+ * (scores whose axes could not be followed; nothing that could be written from), ERR_INFERENCE, ERR_ABORTED.
+ */
+export async function capture(
+  model: Model,
+  prompt: PromptSource,
+  options: CaptureOptions = {},
+): Promise<Capture> {
+  if (!(model instanceof Model)) {
+    throw new QkError('ERR_TYPE', 'capture takes an opened model', { hint: 'await openModel(file) first.' })
+  }
+  checkOptions(options, OPTIONS, 'capture')
+  checkOptions(prompt, SOURCE_KEYS, 'a prompt to capture')
+  checkSource(prompt, (message, hint) => {
+    throw new QkError('ERR_PROMPT', `the prompt: ${message}`, { hint })
+  })
+  const { signal, newTokens = 0 } = options
+  checkInteger(newTokens, 'newTokens', 0)
+  throwIfAborted(signal)
+  const requests = requestsOf(model, options)
+  const run = new CaptureRun(model, requests, options)
+  try {
+    await run.open()
+    const ids = prompt.inputs ? undefined : await tokensOf(model, prompt)
+    if (newTokens > 0 && !ids) {
+      throw new QkError('ERR_PROMPT', 'only a prompt of text or tokens can be written on')
+    }
+    return ids ? await run.write(ids, newTokens) : await run.once(wholeInputs(model, prompt, options.folder))
+  } finally {
+    await run.close()
+  }
+}
+
+function requestsOf(model: Model, options: CaptureOptions): CaptureRequest[] {
+  return [...groupBy(parseHeads(options.heads ?? 'all', model.sites), (h) => h.site)].map(([index, refs]) => {
+    const site = model.sites[index]
+    if ((options.scores || options.pattern) && !site.patternAxes) {
+      throw new QkError(
+        'ERR_UNSUPPORTED_MODEL',
+        `the axes of the scores of ${headName(site, 0)} could not be followed from product to softmax`,
+        { hint: 'Queries and keys can still be captured.' },
+      )
+    }
+    const heads = refs.map((r) => r.head)
+    const prefix = site.hooks.q.slice(0, site.hooks.q.lastIndexOf('.'))
+    return {
+      site,
+      heads,
+      kvHeads: [...new Set(heads.map((h) => keyHeadOf(site, h)))],
+      hooks: { ...site.hooks, scores: `${prefix}.hook_attn_scores`, pattern: `${prefix}.hook_pattern` },
+    }
+  })
+}
+
+async function tokensOf(model: Model, prompt: PromptSource): Promise<number[]> {
+  const { run } = await encodeSource(model, prompt, 'the prompt', '.')
+  if (run.kind !== 'tokens') throw new QkError('ERR_PROMPT', 'the prompt has neither text nor tokens')
+  return [...run.ids]
+}
+
+/** Tensors as the model takes them. */
+function wholeInputs(model: Model, { inputs = {} }: PromptSource, folder = '.'): Record<string, WireTensor> {
+  refuseUnknownKeys(inputs, Object.fromEntries(model.inputs.map(({ name }) => [name, true])), 'the model')
+  return Object.fromEntries(
+    model.inputs.map((input) => {
+      const source = inputs[input.name]
+      if (!source) throw new QkError('ERR_PROMPT', `the input "${input.name}" is missing`)
+      const { values, shape } = readTensor(source, `input "${input.name}"`, folder)
+      const data = makeArray(input, values.length)
+      const write = numberWriter(data, input.type)
+      for (let i = 0; i < values.length; i++) write(i, values[i])
+      return [input.name, { type: input.type, dims: shape, data }] as const
+    }),
+  )
+}

@@ -1,0 +1,146 @@
+/**
+ * Captures queries and keys of a prompt set, batch by batch: while one batch is used, the next goes through the model,
+ * and the one after that is prepared. No more are in memory.
+ */
+
+import type { PlacedPrompt } from '../contrast/prompt-set.js'
+import { throwIfAborted } from '../errors.js'
+import { type CapturedOutput, captureGraph, type SiteRequest } from '../model/graphs/capture-graph.js'
+import { InferenceSession, type WireTensor } from '../model/inference/session.js'
+import type { Model } from '../model/model.js'
+import { type Batch, buildBatch, groupPrompts } from './batch.js'
+import { type EncodedPrompt, encodePrompt } from './encode.js'
+import { explainFailure } from './explain-failure.js'
+import { batchingFor } from './feeds.js'
+import { oneAhead } from './read-ahead.js'
+import { RowMemory } from './row-memory.js'
+import { verifyOnPrompt } from './verify-capture.js'
+
+/** Captured rows of one site: queries [rows, heads, d] and keys [rows, kvHeads, d]. */
+export interface CapturedRows {
+  q: WireTensor
+  k: WireTensor
+}
+
+/** One batch; its rows are valid until the next one is asked for. */
+export interface CapturedBatch extends Batch {
+  /** By request. */
+  sites: CapturedRows[]
+  /** By request: the verification of its site on the first prompt of the set. */
+  relativeErrors: number[]
+}
+
+export interface CaptureBatchesOptions {
+  /** Names of the contrasts, whose indices the terms carry. */
+  contrasts: readonly string[]
+  /** Prompts in a batch. */
+  batchSize: number
+  signal?: AbortSignal
+}
+
+/**
+ * Runs every prompt and captures the rows that its terms use.
+ *
+ * Errors: those of prompts (ERR_PROMPT, ERR_POSITION, ERR_MATCH, ERR_EMPTY_SET, with file and line),
+ * ERR_CAPTURE_MISMATCH, ERR_INFERENCE, ERR_ABORTED.
+ */
+export async function* captureBatches(
+  model: Model,
+  prompts: AsyncIterable<PlacedPrompt>,
+  requests: readonly SiteRequest[],
+  { contrasts, batchSize, signal }: CaptureBatchesOptions,
+): AsyncGenerator<CapturedBatch, void> {
+  const graph = captureGraph(model.graph, requests)
+  const inputs = model.inputs.filter(({ name }) => graph.inputs.includes(name))
+  const padId = model.tokenizer?.padId ?? 0
+  const memory = new RowMemory()
+
+  async function* encoded(): AsyncGenerator<EncodedPrompt, void> {
+    for await (const placed of prompts) yield encodePrompt(model, placed)
+  }
+
+  async function* prepared(): AsyncGenerator<{ first: EncodedPrompt; batch: Batch }, void> {
+    const batching = batchingFor(model.inputs, batchSize)
+    for await (const group of groupPrompts(encoded(), batching)) {
+      throwIfAborted(signal)
+      yield { first: group[0], batch: buildBatch(group, contrasts, inputs, batching, padId) }
+    }
+  }
+
+  async function* captured(): AsyncGenerator<{ batch: CapturedBatch; results: RunResult[] }, void> {
+    let session: InferenceSession | undefined
+    let relativeErrors: number[] = []
+    try {
+      for await (const { first, batch } of oneAhead(prepared())) {
+        if (!session) {
+          // Before the capture's own session, so that the weights are in memory once.
+          relativeErrors = await verifyOnPrompt(
+            model,
+            requests.map(({ site }) => site),
+            first,
+          )
+          throwIfAborted(signal)
+          const { weightsFolder } = model.graph.model
+          session = await InferenceSession.open({ bytes: graph.bytes, weightsFolder, threads: model.threads })
+        }
+        const results = await runBatch(session, batch, graph.outputs, memory, signal)
+        const sites = graph.outputs.map(({ q, k }) => ({
+          q: joinRows(results.map((r) => r[q])),
+          k: joinRows(results.map((r) => r[k])),
+        }))
+        yield { batch: { ...batch, sites, relativeErrors }, results }
+      }
+    } finally {
+      await session?.close()
+    }
+  }
+
+  for await (const { batch, results } of oneAhead(captured())) {
+    yield batch
+    memory.giveBack(results)
+  }
+}
+
+/** Outputs of one inference, by name. */
+type RunResult = Record<string, WireTensor>
+
+async function runBatch(
+  session: InferenceSession,
+  { inferences }: Batch,
+  outputs: readonly CapturedOutput[],
+  memory: RowMemory,
+  signal: AbortSignal | undefined,
+): Promise<RunResult[]> {
+  const results: RunResult[] = []
+  for (const inference of inferences) {
+    const { feeds, queries, keys } = inference
+    const shapes = Object.fromEntries(
+      outputs.flatMap(({ q, k, heads, kvHeads, headDim }) => [
+        [q, [queries.length, heads, headDim]],
+        [k, [keys.length, kvHeads, headDim]],
+      ]),
+    )
+    try {
+      results.push(await session.run(feeds, { shapes, into: memory.take(), signal }))
+    } catch (error) {
+      throw explainFailure(error, inference)
+    }
+  }
+  return results
+}
+
+/** The rows of the inferences of a batch, one after another. */
+function joinRows(parts: WireTensor[]): WireTensor {
+  if (parts.length === 1) return parts[0]
+  const views = parts.map(({ data }) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
+  const shared = new SharedArrayBuffer(views.reduce((n, v) => n + v.length, 0))
+  const bytes = new Uint8Array(shared)
+  let at = 0
+  for (const view of views) {
+    bytes.set(view, at)
+    at += view.length
+  }
+  const View = parts[0].data.constructor as new (buffer: SharedArrayBuffer) => ArrayBufferView
+  const rows = parts.reduce((n, p) => n + p.dims[0], 0)
+  return { type: parts[0].type, dims: [rows, ...parts[0].dims.slice(1)], data: new View(shared) }
+}

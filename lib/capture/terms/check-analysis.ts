@@ -1,0 +1,24 @@
+/** Checks of what analyses of models take. */
+
+import { QkError } from '../../errors.js'
+import { Model } from '../../model/model.js'
+import { Result } from '../../store/result.js'
+import { type KnownKeys, refuseUnknownKeys } from '../../validate.js'
+
+/** A model, and an object of known options with a result. Errors: ERR_TYPE, ERR_ARGUMENT. */
+export function checkAnalysis(
+  model: Model,
+  options: { result: Result },
+  known: KnownKeys,
+  what: string,
+): void {
+  if (!(model instanceof Model)) {
+    throw new QkError('ERR_TYPE', `${what} takes an opened model`, { hint: 'await openModel(file) first.' })
+  }
+  if (typeof options !== 'object' || options === null || !(options.result instanceof Result)) {
+    throw new QkError('ERR_TYPE', `${what} needs { result }`, {
+      hint: 'What `decompose` or `loadResult` returns.',
+    })
+  }
+  refuseUnknownKeys(options, known, what)
+}

@@ -1,0 +1,57 @@
+/** What the commands that analyse a result on a prompt set have in common. */
+
+import type { Command } from 'commander'
+import { type PromptSet, readPrompts } from '../../contrast/prompt-set.js'
+import { type Model, openModel } from '../../model/model.js'
+import { checkJsonPath, writeJsonFile } from '../../store/json-file.js'
+import { loadResult, type Result } from '../../store/result.js'
+import { parseHeadNames, parseWhole } from './options.js'
+import { type Progress, printJson, printLine, progressBar } from './output.js'
+
+export interface AnalysisOptions {
+  model: string
+  tokenizer?: string
+  prompts: string
+  result: string
+  heads: string
+  contrast?: string
+  seed: number
+  batchSize: number
+  out?: string
+  json?: boolean
+}
+
+export function addAnalysisOptions(command: Command): Command {
+  return command
+    .requiredOption('--model <file>', 'ONNX file')
+    .option('--tokenizer <file>', 'tokenizer.json, for prompts given as text')
+    .requiredOption('--prompts <file>', 'prompt set, JSONL; best one that the result was not made from')
+    .requiredOption('--result <file>', 'result of `decompose`, .safetensors')
+    .option('--heads <heads>', 'all of the result, or names as in L0H1,L2H3', parseHeadNames, 'all')
+    .option('--contrast <name>', 'the contrast of the prompts whose terms are used; every one by default')
+    .option('--seed <n>', 'seed of whatever is drawn, intervals included', parseWhole(0), 0)
+    .option('--batch-size <n>', 'prompts that go through the model together', parseWhole(1), 16)
+    .option('--out <file>', 'write the document that --json prints to a file')
+    .option('--json', 'print one JSON document')
+}
+
+/** Opens what the options name, runs the analysis, and writes or prints its report. */
+export async function runAnalysis<T extends object>(
+  options: AnalysisOptions,
+  analyse: (model: Model, prompts: PromptSet, result: Result, progress: Progress['update']) => Promise<T>,
+  print: (report: T) => void,
+): Promise<void> {
+  if (options.out) await checkJsonPath(options.out, 'model')
+  const prompts = readPrompts(options.prompts)
+  const result = await loadResult(options.result)
+  const model = await openModel(options.model, { tokenizer: options.tokenizer })
+  const bar = progressBar('prompts')
+  const report = await analyse(model, prompts, result, bar.update).finally(() => bar.stop())
+  if (options.out) await writeJsonFile(options.out, report)
+  if (options.json) {
+    printJson(report)
+    return
+  }
+  print(report)
+  if (options.out) printLine(`\nsaved ${options.out}`)
+}

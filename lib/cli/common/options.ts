@@ -1,0 +1,107 @@
+/** Options that several commands share, parsed; wrong ones are bad usage (exit status 2). */
+
+import { InvalidArgumentError } from 'commander'
+import type { Estimator } from '../../backend/backend.js'
+import { type BackendChoice, isBackendChoice } from '../../backend/select.js'
+import type { RankRule } from '../../store/result.js'
+
+export const parseChoice =
+  <T extends string>(what: string, known: readonly T[]) =>
+  (value: string): T => {
+    if (known.includes(value as T)) return value as T
+    throw new InvalidArgumentError(`There is no ${what} "${value}"; use ${known.join(', ')}.`)
+  }
+
+/** A backend, or a device of one, as in `cuda:1`. */
+export function parseBackend(value: string): BackendChoice {
+  if (isBackendChoice(value)) return value
+  throw new InvalidArgumentError(
+    `There is no backend "${value}"; use auto, cpu, cuda, cuda:1 (a device) or js.`,
+  )
+}
+
+export const parseEstimator = parseChoice<Estimator>('estimator', ['per-query', 'per-pair', 'sum'])
+
+/** `energy:0.99` or `fixed:8`. */
+export function parseRank(value: string): RankRule {
+  const [name, text] = value.split(':', 2)
+  const number = Number(text)
+  if (name === 'energy') {
+    const threshold = text === undefined ? 0.99 : number
+    if (!(threshold > 0 && threshold <= 1)) {
+      throw new InvalidArgumentError('The energy threshold is above 0 and at most 1, as in energy:0.99.')
+    }
+    return { rule: 'energy', threshold }
+  }
+  if (name === 'fixed') {
+    if (!(Number.isSafeInteger(number) && number >= 1)) {
+      throw new InvalidArgumentError('A fixed rank is a whole number of at least 1, as in fixed:8.')
+    }
+    return { rule: 'fixed', rank: number }
+  }
+  const toCome = name === 'permutation' || name === 'split-half'
+  throw new InvalidArgumentError(
+    `${toCome ? `The rank rule "${name}" is not part of this version` : `There is no rank rule "${name}"`}; use energy:0.99 or fixed:8.`,
+  )
+}
+
+/** `all`, or names with commas; whether the model has them is seen later. */
+export function parseHeadNames(value: string): string {
+  const wrong = value
+    .split(',')
+    .find((name) => !/^(all|((enc|dec|cross)\.)?(L\d+H\d+|\d+\.\d+))$/i.test(name.trim()))
+  if (wrong !== undefined) {
+    throw new InvalidArgumentError(`"${wrong}" does not name a head; write all, or names as in L0H1,L2H3.`)
+  }
+  return value.toLowerCase() === 'all' ? 'all' : value
+}
+
+/** Names with commas. */
+export function parseNames(value: string): string[] {
+  const names = value.split(',').map((name) => name.trim())
+  if (names.every((name) => name !== '')) return names
+  throw new InvalidArgumentError('Write names with commas between them.')
+}
+
+/** Unions with commas, the names of each joined by +, as in `order,match,order+match`. */
+export function parseUnions(value: string): string[][] {
+  return parseNames(value).map((union) => parseNames(union.replaceAll('+', ',')))
+}
+
+export function parseNumber(value: string): number {
+  const number = Number(value)
+  if (value.trim() === '' || !Number.isFinite(number)) throw new InvalidArgumentError('Expected a number.')
+  return number
+}
+
+export const parseWhole =
+  (least: number) =>
+  (value: string): number => {
+    const number = Number(value)
+    if (!(Number.isSafeInteger(number) && number >= least)) {
+      throw new InvalidArgumentError(`Expected a whole number of at least ${least}.`)
+    }
+    return number
+  }
+
+/** Generators have 2^32 states. */
+export function parseSeed(value: string): number {
+  const seed = parseWhole(0)(value)
+  if (seed > 0xffffffff) throw new InvalidArgumentError('Expected at most 4294967295.')
+  return seed
+}
+
+/** Size of a toy's latent or head. */
+const LARGEST_SIZE = 1024
+
+export function parseSize(value: string): number {
+  const size = parseWhole(1)(value)
+  if (size > LARGEST_SIZE) throw new InvalidArgumentError(`Expected at most ${LARGEST_SIZE}.`)
+  return size
+}
+
+export function parseTask(value: string): 1 | 2 {
+  if (value === '1') return 1
+  if (value === '2') return 2
+  throw new InvalidArgumentError('The tasks are 1 and 2.')
+}

@@ -1,0 +1,62 @@
+/** `qkspace inspect`: the attention sites of a model. */
+
+import type { Command } from 'commander'
+import { describeSite, describeUnsupported, type Model, openModel } from '../../model/model.js'
+import type { AttentionSite } from '../../model/sites/site.js'
+import { printJson, printLine, printTable } from '../common/output.js'
+
+export function registerInspect(program: Command): void {
+  program
+    .command('inspect')
+    .description('list the attention sites of a model, each verified on a synthetic batch')
+    .argument('<model>', 'ONNX file')
+    .option('--json', 'print one JSON document')
+    .action(async (file: string, { json }: { json?: boolean }) => {
+      const model = await openModel(file)
+      if (json) {
+        const { sites, unsupported, notes } = model
+        printJson({ model: file, sites: sites.map(describeSite), unsupported, notes })
+      } else {
+        printSites(model)
+      }
+    })
+}
+
+function printSites(model: Model): void {
+  printLine(`${model.path}: ${model.sites.length} attention sites`)
+  printLine()
+  printTable(
+    ['site', 'op', 'heads', 'key heads', 'head dim', 'scale', 'causal', 'rotary', 'cross', 'relative error'],
+    model.sites.map((site) => [
+      siteName(site),
+      site.op,
+      `${site.heads}`,
+      `${site.kvHeads}`,
+      `${site.headDim}`,
+      site.scale.toPrecision(4),
+      site.causal ? 'yes' : 'no',
+      site.rotary ? 'yes' : 'no',
+      site.cross ? 'yes' : 'no',
+      site.relativeError.toExponential(1),
+    ]),
+  )
+  const partly = model.sites.filter(({ uncovered }) => uncovered)
+  if (partly.length > 0) {
+    printLine()
+    printLine('Not covered by q·k, though it depends on queries or keys:')
+    for (const site of partly)
+      printLine(`  ${siteName(site)}: what is added by ${site.uncovered!.join(', ')}`)
+  }
+  if (model.unsupported.length > 0) {
+    printLine()
+    printLine('Not captured:')
+    for (const site of model.unsupported) printLine(`  ${describeUnsupported(site)}`)
+  }
+  if (model.notes.length > 0) {
+    printLine()
+    printLine('Of the graph:')
+    for (const note of model.notes) printLine(`  ${note}`)
+  }
+}
+
+const siteName = ({ kind, layer }: AttentionSite) => `${kind ? `${kind}.` : ''}L${layer}`

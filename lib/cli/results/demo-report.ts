@@ -1,0 +1,61 @@
+/**
+ * The report of `qkspace demo`: the bundled transformer's subspaces, tested on prompts that did not make them, and
+ * those of the paper's figures that take a few seconds.
+ */
+
+import path from 'node:path'
+import { attribute } from '../../attribution/attribute.js'
+import { bundledFile, bundledWords } from '../../bundled/files.js'
+import { boxesOrder } from '../../contrast/families/boxes.js'
+import { intervene } from '../../intervention/intervene.js'
+import { openModel } from '../../model/model.js'
+import { runPaper } from '../../paper/index.js'
+import { writeReport } from '../../report/report.js'
+import type { Result } from '../../store/result.js'
+import { progressBar } from '../common/output.js'
+
+/** Another than those of the decomposition. */
+const SEED = 11
+const PROMPTS = 96
+/** Heads of largest order gap whose scores are split. */
+const HEADS = 4
+
+/** The cube of a toy's keys, swaps in it, and the interaction of its latents. */
+const FIGURES = [3, 4, 5]
+
+/** Writes `report.html` into the folder and returns its path; `ranked` lists heads by their order gap. */
+export async function writeDemoReport(
+  folder: string,
+  result: Result,
+  ranked: readonly { head: string }[],
+): Promise<string> {
+  const model = await openModel(bundledFile('boxes.onnx'), { tokenizer: bundledFile('boxes.tokenizer.json') })
+  const prompts = boxesOrder({ ...bundledWords(), prompts: PROMPTS, seed: SEED })
+  const bar = progressBar('report')
+  const onProgress = ({ prompts: done, total }: { prompts: number; total: number }) => bar.update(done, total)
+  try {
+    const attribution = await attribute(model, prompts, {
+      ...{ result, centered: true, features: ['order', 'match', 'lexical'], onProgress },
+      heads: ranked
+        .slice(0, HEADS)
+        .map(({ head }) => head)
+        .join(','),
+    })
+    const interventions = await intervene(model, prompts, {
+      ...{ result, heads: ranked[0].head, randoms: 5, onProgress },
+      features: ['order', 'match', ['order', 'match']],
+    })
+    const paper = await runPaper({ quick: true, only: FIGURES })
+    const file = path.join(folder, 'report.html')
+    const name = `${PROMPTS} new prompts`
+    await writeReport(file, {
+      results: [{ name: 'boxes.safetensors', value: result }],
+      attributions: [{ name, value: attribution }],
+      interventions: [{ name, value: interventions }],
+      papers: [{ name: `figures ${FIGURES.join(', ')}`, value: paper }],
+    })
+    return file
+  } finally {
+    bar.stop()
+  }
+}

@@ -1,0 +1,183 @@
+/** `qkspace demo`: the main job on the bundled models, in a minute. */
+
+import path from 'node:path'
+import type { Command } from 'commander'
+import { bundledFile, bundledToys, bundledWords } from '../../bundled/files.js'
+import { type BoxesOptions, boxesLexical, boxesOrder } from '../../contrast/families/boxes.js'
+import type { Prompt } from '../../contrast/prompt.js'
+import { accumulate, disposeSums, type Sums } from '../../covariance/accumulate.js'
+import { type Model, openModel } from '../../model/model.js'
+import { decompose } from '../../spectrum/decompose.js'
+import { makeFolder } from '../../store/atomic-file.js'
+import type { Result } from '../../store/result.js'
+import { decomposeToy } from '../../toy/decompose.js'
+import { readToyConfig } from '../../toy/export.js'
+import { fixed, printJson, printLine, printTable, progressBar } from '../common/output.js'
+import { writeDemoReport } from './demo-report.js'
+
+interface ToyRow {
+  model: string
+  task: number
+  dHead: number
+  truth: [number, number]
+  recovered: [number, number]
+}
+
+interface BoxesRow {
+  head: string
+  order: { scoreGap: number; rank: number }
+  match: { scoreGap: number; rank: number }
+  lexical: { scoreGap: number; rank: number; norm: number }
+  /** Words in descending order of the score that a key gains by carrying the word that is asked about. */
+  words: { word: string; scoreGap: number }[]
+}
+
+export function registerDemo(program: Command): void {
+  program
+    .command('demo')
+    .description('decompose the bundled models: toys with known subspaces, and a transformer that binds')
+    .option('--out <folder>', 'where results are saved', 'results')
+    .option('--json', 'print one JSON document')
+    .action(async ({ out, json }: { out: string; json?: boolean }) => {
+      makeFolder(out)
+      if (!json) printLine('Toy payload retrieval: are the ranks of two known latents recovered?\n')
+      const toys: ToyRow[] = []
+      for (const name of bundledToys()) toys.push(await toyRow(name, out))
+      if (!json) printToys(toys)
+      const { result, file, words } = await decomposeBoxes(out)
+      const boxes = boxesRows(result, words)
+      if (!json) printBoxes(boxes, result, file)
+      const report = await writeDemoReport(out, result, boxes)
+      if (json) printJson({ toys, boxes, saved: out, report })
+      else
+        printLine(
+          `saved ${report}: open it in a browser to see the heads, and what was tested on new prompts`,
+        )
+    })
+}
+
+async function toyRow(name: string, out: string): Promise<ToyRow> {
+  const model = await openModel(bundledFile(name))
+  const config = readToyConfig(model)
+  const result = await decomposeToy(model)
+  await result.save(path.join(out, name.replace(/\.onnx$/, '.safetensors')))
+  const rank = (contrast: string) => result.head('L0H0').contrast(contrast).rank
+  return {
+    model: name,
+    task: config.task,
+    dHead: config.dHead,
+    truth: [config.r1, config.r2],
+    recovered: [rank('z1'), rank('z2')],
+  }
+}
+
+function printToys(rows: readonly ToyRow[]): void {
+  printTable(
+    ['model', 'task', 'head dim', 'true ranks', 'found', ''],
+    rows.map(({ model, task, dHead, truth, recovered }) => [
+      model,
+      `${task}`,
+      `${dHead}`,
+      truth.join(' and '),
+      recovered.join(' and '),
+      truth.join() === recovered.join()
+        ? 'recovered'
+        : truth[0] + truth[1] > dHead
+          ? `${truth[0]} + ${truth[1]} do not fit in ${dHead}: superposition`
+          : 'not recovered',
+    ]),
+  )
+}
+
+/** Words whose own contrasts are accumulated beside the pooled ones. */
+const WORDS = 8
+const BOXES_PROMPTS = 640
+
+async function decomposeBoxes(out: string): Promise<{ result: Result; file: string; words: string[] }> {
+  const { objects, boxes } = bundledWords()
+  const model = await openModel(bundledFile('boxes.onnx'), {
+    tokenizer: bundledFile('boxes.tokenizer.json'),
+  })
+  const asked = objects.slice(0, WORDS)
+  const base: BoxesOptions = { objects, boxes, prompts: BOXES_PROMPTS, seed: 1 }
+  const prompts = [
+    ...boxesOrder(base),
+    ...boxesLexical({ ...base, seed: 2, asked }, 'question', 'match'),
+    ...boxesLexical({ ...base, seed: 3, asked }, 'text and question', 'lexical'),
+  ]
+  const result = await decomposeAll(model, prompts, 'boxes.onnx')
+  const file = path.join(out, 'boxes.safetensors')
+  await result.save(file)
+  return { result, file, words: asked }
+}
+
+async function decomposeAll(model: Model, prompts: Prompt[], what: string): Promise<Result> {
+  const bar = progressBar(what)
+  let sums: Sums | undefined
+  try {
+    sums = await accumulate(model, prompts, {
+      batchSize: 64,
+      onProgress: ({ prompts: done, total }) => bar.update(done, total),
+    })
+    return await decompose(sums, { spectrum: true })
+  } finally {
+    bar.stop()
+    if (sums) disposeSums(sums)
+  }
+}
+
+function boxesRows(result: Result, words: readonly string[]): BoxesRow[] {
+  return result.headNames
+    .map((head): BoxesRow => {
+      const of = (contrast: string) => result.head(head).contrast(contrast)
+      const lexical = of('lexical')
+      const pick = ({ scoreGap, rank }: { scoreGap: number; rank: number }) => ({ scoreGap, rank })
+      return {
+        head,
+        order: pick(of('order')),
+        match: pick(of('match')),
+        lexical: { ...pick(lexical), norm: Math.sqrt(lexical.totalEnergy) },
+        words: words
+          .map((word) => ({ word, scoreGap: of(`match ${word}`).scoreGap }))
+          .sort((a, b) => b.scoreGap - a.scoreGap),
+      }
+    })
+    .sort((a, b) => b.order.scoreGap - a.order.scoreGap)
+}
+
+function printBoxes(rows: readonly BoxesRow[], result: Result, file: string): void {
+  printLine(
+    '\nA transformer that binds: "The apple is in Box O, the pear is in Box A, … Which box is the pear in? Box"',
+  )
+  printLine('seen from the last token; score gap = mean score of positive keys less that of negative ones\n')
+  printLine('  order    the answer’s box against the other boxes')
+  printLine('  match    the same box, asked for by its own object against an object of no box')
+  printLine('  lexical  the asked object against another in its place, in text and question\n')
+  printTable(
+    ['head', 'order gap', 'rank', 'match gap', 'rank', 'lexical gap', 'rank', 'lexical ‖ΔC‖'],
+    rows.map(({ head, order, match, lexical }) => [
+      head,
+      fixed(order.scoreGap, 2),
+      `${order.rank}`,
+      fixed(match.scoreGap, 2),
+      `${match.rank}`,
+      fixed(lexical.scoreGap, 2),
+      `${lexical.rank}`,
+      fixed(lexical.norm, 2),
+    ]),
+  )
+  const [best] = rows
+  const named = best.words.map(({ word, scoreGap }) => `${word} ${fixed(scoreGap, 1)}`).join(', ')
+  printLine()
+  printLine(
+    `${best.head} attends to the answer: its box scores ${fixed(best.order.scoreGap, 1)} above the other boxes, ` +
+      `within a subspace of rank ${best.order.rank} (its head dimension is ${result.info.sites[0].headDim}).`,
+  )
+  printLine(`It binds by the word that is asked about; score gained by each: ${named}.`)
+  const byLexical = [...rows].sort((a, b) => b.lexical.norm - a.lexical.norm).slice(0, 3)
+  printLine(
+    `The word itself is read most by ${byLexical.map((r) => r.head).join(', ')} (largest lexical ‖ΔC‖).`,
+  )
+  printLine()
+  printLine(`saved ${file} (and one file a toy beside it)`)
+}

@@ -1,0 +1,64 @@
+/** `qkspace paper`: the paper's figures again, on the bundled models. */
+
+import path from 'node:path'
+import { type Command, InvalidArgumentError } from 'commander'
+import { FIGURE_NUMBERS, runPaper } from '../../paper/index.js'
+import { preparePaperFolder, writePaper } from '../../paper/write.js'
+import { checkReportPath, writeReport } from '../../report/report.js'
+import { parseNames, parseSeed } from '../common/options.js'
+import { printJson, printLine, printTable, progressBar } from '../common/output.js'
+
+interface Options {
+  out: string
+  quick?: boolean
+  only?: number[]
+  seed: number
+  json?: boolean
+}
+
+export function registerPaper(program: Command): void {
+  program
+    .command('paper')
+    .description('figures 2 to 10 of arXiv 2602.04752 on the bundled models, and which of its claims held')
+    .option('--out <folder>', 'where tables, JSON and CSV, and report.html are saved', 'results/paper')
+    .option('--quick', 'fewer prompts, and no toys trained')
+    .option('--only <figures>', 'figures with commas, as in 2,4 (default: all)', parseFigures)
+    .option('--seed <n>', 'seed of prompts, controls and intervals', parseSeed, 1)
+    .option('--json', 'print one JSON document: the claims, without the tables')
+    .action(run)
+}
+
+function parseFigures(value: string): number[] {
+  return parseNames(value).map((name) => {
+    const number = Number(name)
+    if (FIGURE_NUMBERS.includes(number)) return number
+    throw new InvalidArgumentError(`There is no figure "${name}"; use ${FIGURE_NUMBERS.join(', ')}.`)
+  })
+}
+
+async function run({ out, quick = false, only, seed, json }: Options): Promise<void> {
+  await preparePaperFolder(out)
+  const page = path.join(out, 'report.html')
+  await checkReportPath(page)
+  const bar = progressBar('experiments')
+  const report = await runPaper({
+    ...{ quick, seed, ...(only && { only }) },
+    onProgress: ({ done, total }) => bar.update(done, total),
+  }).finally(() => bar.stop())
+  const files = await writePaper(out, report)
+  await writeReport(page, { papers: [{ name: path.basename(files[0]), value: report }] })
+  if (json) {
+    const figures = report.figures.map(({ tables, ...claim }) => ({
+      ...claim,
+      tables: tables.map(({ name }) => name),
+    }))
+    printJson({ ...report, figures, files, report: page })
+    return
+  }
+  printTable(
+    ['figure', 'held', 'claim'],
+    report.figures.map(({ figure, held, claim }) => [figure, held ? 'yes' : 'no', claim]),
+  )
+  for (const { figure, title, why } of report.figures) printLine(`\n${figure}  ${title}\n   ${why}`)
+  printLine(`\nsaved ${files[0]}, and ${files.length - 1} tables as CSV beside it; open ${page} in a browser`)
+}

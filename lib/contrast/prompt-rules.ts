@@ -1,0 +1,221 @@
+/** The checks that every prompt must pass, and what its terms and labels say, contrast by contrast. */
+
+import { QkError } from '../errors.js'
+import type { KnownKeys } from '../validate.js'
+import type {
+  ContrastRule,
+  Counterfactual,
+  Labels,
+  PairedTerm,
+  Prompt,
+  PromptSource,
+  Term,
+  TermRule,
+} from './prompt.js'
+
+/** Names become parts of tensor names in result files. */
+const NAME = /^[\p{L}\p{N}_][\p{L}\p{N}_ -]*$/u
+
+/** Whether a contrast may have this name: letters, digits, spaces, "-" and "_". */
+export function isContrastName(name: string): boolean {
+  return NAME.test(name)
+}
+
+/**
+ * Checks a prompt and lays its rules out by contrast. `where` (file and line, or an index) starts every
+ * message. Errors: ERR_PROMPT, ERR_EMPTY_SET.
+ */
+export function promptRules(prompt: Prompt, where: string): TermRule[] {
+  const fail = (message: string, hint?: string): never => {
+    throw new QkError('ERR_PROMPT', `${where}: ${message}`, { hint })
+  }
+  if (typeof prompt !== 'object' || prompt === null || Array.isArray(prompt)) fail('a prompt is an object')
+  checkKeys(prompt, PROMPT_KEYS, 'a prompt', fail)
+  checkSource(prompt, fail)
+  if (prompt.counterfactual !== undefined) {
+    const failOther: Fail = (message, hint) => fail(`counterfactual: ${message}`, hint)
+    if (typeof prompt.counterfactual !== 'object' || prompt.counterfactual === null)
+      failOther('it is an object')
+    checkKeys(prompt.counterfactual, COUNTERFACTUAL_KEYS, 'a counterfactual', failOther)
+    checkSource(prompt.counterfactual, failOther)
+  }
+  const rules = rulesByName(prompt, fail)
+  return Object.entries(rules).map(([contrast, rule]) => {
+    if (!isContrastName(contrast)) {
+      fail(`"${contrast}" cannot name a contrast`, 'Use letters, digits, spaces, "-" and "_".')
+    }
+    if ((rule.terms === undefined) === (rule.labels === undefined)) {
+      fail(`contrast "${contrast}" needs either "terms" or "labels"`)
+    }
+    if (rule.labels) {
+      if (prompt.counterfactual) fail('"labels" and "counterfactual" do not go together')
+      checkLabels(rule.labels, fail)
+      return { contrast, labels: rule.labels, counterfactual: false }
+    }
+    const other = prompt.counterfactual && counterfactualRule(prompt, contrast)
+    return {
+      contrast,
+      terms: pairTerms(rule.terms!, prompt.counterfactual ? (other?.terms ?? []) : undefined, where, fail),
+      counterfactual: prompt.counterfactual !== undefined,
+    }
+  })
+}
+
+type Fail = (message: string, hint?: string) => never
+
+const PROMPT_KEYS = {
+  id: true,
+  text: true,
+  tokens: true,
+  inputs: true,
+  contrast: true,
+  contrasts: true,
+  terms: true,
+  labels: true,
+  counterfactual: true,
+  answer: true,
+  group: true,
+} satisfies Record<keyof Prompt, true>
+
+const COUNTERFACTUAL_KEYS = {
+  text: true,
+  tokens: true,
+  inputs: true,
+  contrasts: true,
+  terms: true,
+} satisfies Record<Exclude<keyof Counterfactual, 'labels'>, true>
+
+const LABELS_KEYS = {
+  query: true,
+  key: true,
+  rule: true,
+  causal: true,
+} satisfies Record<keyof Labels, true>
+
+/** Of a term; and of its two halves where the negative one is in the counterfactual. */
+const TERM_KEYS = {
+  query: true,
+  positive: true,
+  negative: true,
+  label: true,
+  negativeLabels: true,
+} satisfies Record<keyof Term, true>
+const POSITIVE_HALF_KEYS = { query: true, positive: true, label: true } as const
+const NEGATIVE_HALF_KEYS = { query: true, negative: true, label: true } as const
+
+/** A misspelt key that is ignored would give a wrong answer. */
+function checkKeys(value: object, known: KnownKeys, what: string, fail: Fail): void {
+  const unknown = Object.keys(value).find((key) => !Object.hasOwn(known, key))
+  if (unknown !== undefined) fail(`${what} has no "${unknown}"`, `It has ${Object.keys(known).join(', ')}.`)
+}
+
+/** Whether a prompt has one thing to run, and token ids that can be some; `fail` throws. */
+export function checkSource(source: PromptSource, fail: Fail): void {
+  const given = (['text', 'tokens', 'inputs'] as const).filter((key) => source[key] !== undefined)
+  if (given.length !== 1) fail(`give one of "text", "tokens" and "inputs", not ${given.length || 'none'}`)
+  if (source.text !== undefined && typeof source.text !== 'string') fail('"text" is a string')
+  if (source.tokens !== undefined) {
+    if (!Array.isArray(source.tokens) || source.tokens.length === 0) {
+      fail('"tokens" is a list of token ids, not empty')
+    }
+    const wrong = source.tokens.findIndex((t) => !Number.isSafeInteger(t) || t < 0)
+    if (wrong >= 0) fail(`tokens[${wrong}] is ${String(source.tokens[wrong])}, which is not a token id`)
+  }
+}
+
+function rulesByName(prompt: Prompt, fail: Fail): Record<string, ContrastRule> {
+  if (prompt.contrasts !== undefined) {
+    if (prompt.contrast !== undefined) fail('give "contrast" or "contrasts", not both')
+    if (typeof prompt.contrasts !== 'object' || Object.keys(prompt.contrasts).length === 0) {
+      fail('"contrasts" is an object from names to terms or labels')
+    }
+    return prompt.contrasts
+  }
+  if (typeof prompt.contrast !== 'string') fail('give the name of the "contrast"')
+  return { [prompt.contrast!]: { terms: prompt.terms, labels: prompt.labels } }
+}
+
+function counterfactualRule(prompt: Prompt, contrast: string): ContrastRule {
+  const { counterfactual } = prompt
+  return counterfactual?.contrasts?.[contrast] ?? { terms: counterfactual?.terms }
+}
+
+function pairTerms(terms: Term[], others: Term[] | undefined, where: string, fail: Fail): TermRule['terms'] {
+  if (!Array.isArray(terms) || terms.length === 0) fail('"terms" is a list, not empty')
+  if (others && others.length !== terms.length) {
+    fail(`${terms.length} terms, but ${others.length} in the counterfactual: they go in pairs`)
+  }
+  return terms.map((term, i) => {
+    const other = others ? others[i] : term
+    const empty = (side: string) => {
+      throw new QkError('ERR_EMPTY_SET', `${where}: term ${i} has no ${side} position`, {
+        hint: `Leave the term out, or give it "${side}" positions${others ? ' (negative ones in the counterfactual)' : ''}.`,
+      })
+    }
+    checkKeys(
+      term,
+      others ? POSITIVE_HALF_KEYS : TERM_KEYS,
+      others ? `term ${i}, whose negatives are in the counterfactual,` : `term ${i}`,
+      fail,
+    )
+    if (others) checkKeys(other, NEGATIVE_HALF_KEYS, `term ${i} of the counterfactual`, fail)
+    if (term.query === undefined || other.query === undefined) fail(`term ${i} has no "query" position`)
+    for (const [side, set] of [
+      ['positive', term.positive],
+      ['negative', other.negative],
+    ] as const) {
+      if (set !== undefined && !Array.isArray(set)) fail(`term ${i}: "${side}" is a list of positions`)
+      if (set === undefined || set.length === 0) empty(side)
+    }
+    return {
+      ...{ query: term.query, positive: term.positive!, queryNeg: other.query, negative: other.negative! },
+      ...termLabels(term, others && other, i, fail),
+    }
+  })
+}
+
+/** The labels of a term's two halves; `other` is the half of a counterfactual. */
+function termLabels(
+  { label, negative, negativeLabels }: Term,
+  other: Term | undefined,
+  index: number,
+  fail: Fail,
+): Pick<PairedTerm, 'label' | 'labelNeg' | 'negativeLabels'> {
+  const isLabel = (value: unknown) => typeof value === 'string' && value !== ''
+  for (const value of [label, other?.label]) {
+    if (value !== undefined && !isLabel(value)) fail(`term ${index}: "label" is a text, not empty`)
+  }
+  if (
+    negativeLabels !== undefined &&
+    !(
+      Array.isArray(negativeLabels) &&
+      negativeLabels.length === negative!.length &&
+      negativeLabels.every(isLabel)
+    )
+  ) {
+    fail(`term ${index}: "negativeLabels" is a list of texts, one a negative position`)
+  }
+  const ofNegatives = other?.label === undefined ? negativeLabels : other.negative!.map(() => other.label!)
+  return {
+    ...(label !== undefined && { label }),
+    ...(other?.label !== undefined && { labelNeg: other.label }),
+    ...(ofNegatives && { negativeLabels: ofNegatives }),
+  }
+}
+
+function checkLabels(labels: Labels, fail: Fail): void {
+  checkKeys(labels, LABELS_KEYS, '"labels"', fail)
+  if (labels.causal !== undefined && typeof labels.causal !== 'boolean')
+    fail('labels.causal is true or false')
+  const isLabel = (l: unknown) => l === null || typeof l === 'string' || typeof l === 'number'
+  for (const side of ['query', 'key'] as const) {
+    const list = labels[side]
+    if (list === undefined && side === 'key') continue
+    if (!Array.isArray(list) || !list.every(isLabel)) {
+      fail(`labels.${side} is a list of strings, numbers or nulls, one a position`)
+    }
+  }
+  if (labels.rule !== undefined && labels.rule !== 'same-label') {
+    fail(`the label rule "${labels.rule}" does not exist`, 'The only rule is "same-label".')
+  }
+}

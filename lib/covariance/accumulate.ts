@@ -1,0 +1,105 @@
+/** From prompts to covariances: captures the rows that the terms use and accumulates their contrasts. */
+
+import type { BackendDescription, Estimator } from '../backend/backend.js'
+import { type BackendChoice, selectBackend } from '../backend/select.js'
+import { captureBatches } from '../capture/run.js'
+import { type PromptSetSummary, type Prompts, promptSet } from '../contrast/prompt-set.js'
+import { QkError, throwIfAborted } from '../errors.js'
+import { Model } from '../model/model.js'
+import { type HeadSpec, parseHeads } from '../model/sites/heads.js'
+import { checkInteger, checkOptions } from '../validate.js'
+import { addBatch } from './add-batch.js'
+import { planSites, type SiteSums } from './site-plan.js'
+
+export interface AccumulateOptions {
+  /** 'all' (default), or names as in `L0H1,L2H3`. */
+  heads?: 'all' | string | readonly HeadSpec[]
+  /** Default 'per-query'. */
+  estimator?: Estimator
+  backend?: BackendChoice
+  /** Prompts in a batch (default 16). Changes results only within rounding, 1e-5 relative. */
+  batchSize?: number
+  /** Threads of the accumulation, 0 = all. */
+  threads?: number
+  /** Accept NaN and infinity in queries and keys. */
+  allowNonFinite?: boolean
+  /** Refuse to need more bytes than this for the covariances; default half of the machine's memory. */
+  memoryLimit?: number
+  signal?: AbortSignal
+  onProgress?: (progress: { prompts: number; total: number }) => void
+}
+
+const OPTIONS = {
+  heads: true,
+  estimator: true,
+  backend: true,
+  batchSize: true,
+  threads: true,
+  allowNonFinite: true,
+  memoryLimit: true,
+  signal: true,
+  onProgress: true,
+} satisfies Record<keyof AccumulateOptions, true>
+
+/** Accumulated covariances; `decompose` turns them into subspaces. */
+export interface Sums {
+  model: Model
+  prompts: PromptSetSummary
+  contrasts: string[]
+  estimator: Estimator
+  backend: BackendDescription
+  sites: SiteSums[]
+}
+
+/**
+ * Runs every prompt through the model and accumulates the contrasts of the heads asked for.
+ *
+ * Errors: those of prompts (ERR_PROMPT, ERR_POSITION, ERR_MATCH, ERR_EMPTY_SET, with file and line),
+ * ERR_UNKNOWN_HEAD, ERR_MEMORY_LIMIT, ERR_CAPTURE_MISMATCH, ERR_NON_FINITE, ERR_INFERENCE, ERR_ABORTED.
+ */
+export async function accumulate(
+  model: Model,
+  prompts: Prompts,
+  options: AccumulateOptions = {},
+): Promise<Sums> {
+  if (!(model instanceof Model)) {
+    throw new QkError('ERR_TYPE', 'accumulate takes an opened model', {
+      hint: 'await openModel(file) first.',
+    })
+  }
+  checkOptions(options, OPTIONS, 'accumulate')
+  const { signal, estimator = 'per-query', batchSize = 16 } = options
+  throwIfAborted(signal)
+  checkInteger(batchSize, 'batchSize', 1)
+  const heads = parseHeads(options.heads ?? 'all', model.sites)
+  const set = promptSet(prompts)
+  const summary = await set.summary(signal)
+  throwIfAborted(signal)
+  const { contrasts } = summary
+  const { requests, slices, sites } = planSites(model, heads, contrasts, options)
+  const backend = selectBackend(options.backend).describe()
+  const sums: Sums = { model, prompts: summary, contrasts, estimator, backend, sites }
+  try {
+    let done = 0
+    for await (const batch of captureBatches(model, set, requests, { contrasts, batchSize, signal })) {
+      batch.relativeErrors.forEach((error, i) => {
+        sites[i].relativeError = error
+      })
+      await addBatch(slices, batch, signal)
+      done += batch.prompts
+      options.onProgress?.({ prompts: done, total: summary.prompts })
+    }
+    throwIfAborted(signal)
+    return sums
+  } catch (error) {
+    disposeSums(sums)
+    throw error
+  }
+}
+
+/** Frees the native memory of accumulated covariances. */
+export function disposeSums(sums: Sums): void {
+  for (const { groups } of sums.sites) {
+    for (const { covariance } of groups) covariance.dispose()
+  }
+}

@@ -1,0 +1,87 @@
+/** From the captured rows of a batch to the accumulations that its heads feed. */
+
+import type { LabelSequence } from '../backend/backend.js'
+import type { CapturedBatch } from '../capture/run.js'
+import { QkError } from '../errors.js'
+import type { WireTensor } from '../model/inference/session.js'
+import type { TensorInput } from './row-tensor.js'
+import type { Slice } from './site-plan.js'
+
+/**
+ * Adds a batch to every accumulation.
+ * Errors: ERR_NON_FINITE with prompt, position and head; those of `QKCovariance.add`.
+ */
+export async function addBatch(
+  slices: readonly Slice[],
+  batch: CapturedBatch,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  await Promise.all(
+    slices.map(async (slice) => {
+      const { q, k } = batch.sites[slice.output]
+      const labels = batch.labels.map(
+        (l): LabelSequence => (slice.cross && l.reach === 'others' ? { ...l, reach: 'all' } : l),
+      )
+      try {
+        await slice.covariance.add({
+          q: headSlice(q, slice.firstHead, slice.heads),
+          k: headSlice(k, slice.firstKey, slice.kvHeads),
+          terms: batch.terms,
+          labels: labels.length > 0 ? labels : undefined,
+          signal,
+        })
+      } catch (error) {
+        throw locateNonFinite(error, slice, batch, q, k)
+      }
+    }),
+  )
+}
+
+/** Heads [first, first + count) of captured rows [n, heads, d], as [1, n, count, d]. */
+function headSlice({ data, dims, type }: WireTensor, first: number, count: number): TensorInput {
+  const [rows, heads] = dims
+  const d = dims.slice(2).reduce((a, b) => a * b, 1)
+  const view = data as Float32Array | Uint16Array
+  return {
+    data: first === 0 ? view : view.subarray(first * d),
+    dtype: type === 'float16' ? 'f16' : 'f32',
+    shape: [1, rows, count, d],
+    strides: [rows * heads * d, heads * d, d, 1],
+  }
+}
+
+/** Says in which prompt, at which position and in which head a value was not finite. */
+function locateNonFinite(
+  error: unknown,
+  slice: Slice,
+  batch: CapturedBatch,
+  q: WireTensor,
+  k: WireTensor,
+): unknown {
+  if (!(error instanceof QkError) || error.code !== 'ERR_NON_FINITE') return error
+  const { site } = slice
+  for (const [side, tensor] of [
+    ['queries', q],
+    ['keys', k],
+  ] as const) {
+    const origins = batch.inferences.flatMap((inference) => inference[side])
+    const [rows, heads] = tensor.dims
+    const d = tensor.dims.slice(2).reduce((a, b) => a * b, 1)
+    const data = tensor.data as Float32Array | Uint16Array
+    for (let row = 0; row < rows; row++) {
+      for (let at = row * heads * d; at < (row + 1) * heads * d; at++) {
+        const finite = tensor.type === 'float16' ? (data[at] & 0x7c00) !== 0x7c00 : Number.isFinite(data[at])
+        if (finite) continue
+        const { where, position } = origins[row]
+        const head = Math.floor((at - row * heads * d) / d)
+        const name = side === 'queries' ? `head ${slice.names[head] ?? head}` : `key head ${head}`
+        return new QkError(
+          'ERR_NON_FINITE',
+          `${where}: the ${side} of layer ${site.layer}, ${name}, at position ${position} are not finite`,
+          { cause: error, hint: 'Leave the prompt out.' },
+        )
+      }
+    }
+  }
+  return error
+}

@@ -1,0 +1,68 @@
+/** Activations that stay where a backend computes: uploaded once, read by any number of contrasts. */
+
+import type { Backend, ResidentHandle, RowTensor } from '../backend/backend.js'
+import { type BackendChoice, selectBackend } from '../backend/select.js'
+import { QkError } from '../errors.js'
+import { type Dtype, spannedElements } from '../math/tensor.js'
+import { rowTensor, type TensorInput } from './row-tensor.js'
+
+export interface UploadOptions {
+  backend?: BackendChoice
+  signal?: AbortSignal
+}
+
+/** Stands for `q` or `k` in `QKCovariance.add`, of the backend that it was uploaded to. */
+export class DeviceTensor {
+  readonly dtype: Dtype
+  /** [batch, pos, heads, d] */
+  readonly shape: readonly [number, number, number, number]
+  #handle: ResidentHandle | undefined
+
+  /** @internal Use `uploadTensor`. */
+  constructor(
+    readonly backend: Backend,
+    private readonly tensor: RowTensor,
+    handle: ResidentHandle,
+  ) {
+    this.dtype = tensor.dtype
+    this.shape = tensor.shape
+    this.#handle = handle
+  }
+
+  /** Frees the memory when the batches that read it are done; then it can be read no more. */
+  release(): void {
+    if (this.#handle) this.backend.release(this.#handle)
+    this.#handle = undefined
+  }
+
+  /** @internal As the backend takes it. Errors: ERR_ARGUMENT. */
+  on(backend: Backend, name: string): RowTensor {
+    if (!this.#handle) throw new QkError('ERR_ARGUMENT', `${name} has been released`)
+    if (backend !== this.backend)
+      throw new QkError(
+        'ERR_ARGUMENT',
+        `${name} was uploaded to ${this.backend.name}, the sums are on ${backend.name}`,
+        { hint: 'Upload to the same backend, and the same device of it.' },
+      )
+    return { ...this.tensor, resident: this.#handle }
+  }
+}
+
+/**
+ * Copies a tensor [batch, pos, heads, d] to a backend (default 'auto'): on 'cuda' into the device's memory, in the
+ * type that it has. `release` it when it is no longer needed; the garbage collector does so in the end.
+ *
+ * Errors: ERR_TYPE, ERR_ARGUMENT, ERR_SHAPE, ERR_BACKEND, ERR_OUT_OF_MEMORY with the sizes, ERR_ABORTED.
+ */
+export async function uploadTensor(input: TensorInput, options: UploadOptions = {}): Promise<DeviceTensor> {
+  const tensor = rowTensor(input, 'tensor')
+  const need = spannedElements(tensor.shape, tensor.strides)
+  if (tensor.data.length < need)
+    throw new QkError(
+      'ERR_SHAPE',
+      `tensor has ${tensor.data.length} elements, its shape and strides need ${need}`,
+    )
+  const backend = selectBackend(options.backend)
+  const handle = await backend.upload(tensor, { signal: options.signal })
+  return new DeviceTensor(backend, { ...tensor, data: tensor.data.slice(0, 0) }, handle)
+}

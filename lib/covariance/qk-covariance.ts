@@ -1,0 +1,267 @@
+/** Contrastive query-key covariances over plain arrays: checks arguments, chooses the backend, divides. */
+
+import { totalmem } from 'node:os'
+import type {
+  Backend,
+  BackendCovariance,
+  CovarianceMoments,
+  CovarianceSpec,
+  Estimator,
+  RowTensor,
+} from '../backend/backend.js'
+import { workingBytes } from '../backend/moments.js'
+import { type BackendChoice, selectBackend } from '../backend/select.js'
+import { QkError } from '../errors.js'
+import { checkChoice, checkInteger, checkOptions } from '../validate.js'
+import { DeviceTensor } from './device-tensor.js'
+import { rowTensor, type TensorInput } from './row-tensor.js'
+import { type LabelsInput, labelSequence, type TermsInput, termBatch } from './terms-input.js'
+
+export interface QKCovarianceOptions {
+  /** Query heads. */
+  heads: number
+  /** Key heads, a divisor of `heads` (default: as many). Query head h reads key head floor(h / (heads / kvHeads)). */
+  kvHeads?: number
+  /** Head dimension d. */
+  headDim: number
+  /** Names of the contrasts, distinct. */
+  contrasts: readonly string[]
+  /** Default 'per-query'. */
+  estimator?: Estimator
+  backend?: BackendChoice
+  /** Accumulate NaN and infinity instead of refusing the batch. */
+  allowNonFinite?: boolean
+  /** Threads at most, 0 = all. Never changes a bit of the result. */
+  threads?: number
+  /** Refuse, before allocating, to need more bytes than this; default half of the machine's memory. */
+  memoryLimit?: number
+}
+
+export interface BatchInput {
+  q: TensorInput | DeviceTensor
+  k: TensorInput | DeviceTensor
+  terms?: TermsInput
+  labels?: LabelsInput | readonly LabelsInput[]
+  /** Detach the buffers of q and k from the caller and read them where they lie, without a copy. */
+  transfer?: boolean
+  signal?: AbortSignal
+}
+
+export interface Covariances<T = Float64Array> {
+  /** E[q k^T | positive], [contrasts, heads, d, d], rows on the query side. Zero where there are no terms. */
+  cPos: T
+  /** E[q k^T | negative], as cPos. */
+  cNeg: T
+  /** Terms accumulated, by contrast. */
+  terms: Float64Array
+  /** Label-matched queries left out because one of their sets was empty, by contrast. */
+  skipped: Float64Array
+}
+
+const OPTIONS = {
+  heads: true,
+  kvHeads: true,
+  headDim: true,
+  contrasts: true,
+  estimator: true,
+  backend: true,
+  allowNonFinite: true,
+  threads: true,
+  memoryLimit: true,
+} satisfies Record<keyof QKCovarianceOptions, true>
+
+const BATCH_KEYS = {
+  q: true,
+  k: true,
+  terms: true,
+  labels: true,
+  transfer: true,
+  signal: true,
+} satisfies Record<keyof BatchInput, true>
+
+const ESTIMATORS: readonly Estimator[] = ['per-query', 'per-pair', 'sum']
+
+/** Numbers that the backends index with 32 bits. */
+const MOST_HEADS = 2 ** 31 - 1
+const MOST_DIMENSIONS = 4096
+const MOST_THREADS = 1024
+
+export class QKCovariance {
+  readonly contrasts: readonly string[]
+  readonly spec: Readonly<CovarianceSpec>
+  /** Bytes that the sums of all heads and contrasts take at most, a batch's included; known beforehand. */
+  readonly bytes: number
+  readonly backend: Backend
+  readonly #sums: BackendCovariance
+
+  constructor(options: QKCovarianceOptions) {
+    checkOptions(options, OPTIONS, 'QKCovariance')
+    const { heads, kvHeads = heads, headDim, contrasts, estimator = 'per-query' } = options
+    checkInteger(heads, 'heads', 1, MOST_HEADS)
+    checkInteger(kvHeads, 'kvHeads', 1, MOST_HEADS)
+    checkInteger(headDim, 'headDim', 1, MOST_DIMENSIONS)
+    if (heads % kvHeads !== 0)
+      throw new QkError('ERR_ARGUMENT', `kvHeads (${kvHeads}) does not divide heads (${heads})`)
+    if (!Array.isArray(contrasts) || contrasts.length === 0 || contrasts.some((c) => typeof c !== 'string'))
+      throw new QkError('ERR_ARGUMENT', 'contrasts must be an array of at least one name')
+    const twice = contrasts.find((name, i) => contrasts.indexOf(name) !== i)
+    if (twice !== undefined) throw new QkError('ERR_ARGUMENT', `contrasts has '${twice}' twice`)
+    checkChoice(estimator, 'estimator', ESTIMATORS)
+    const threads = checkInteger(options.threads ?? 0, 'threads', 0, MOST_THREADS)
+
+    this.contrasts = [...contrasts]
+    this.spec = {
+      ...{ heads, kvHeads, headDim, estimator, threads },
+      contrasts: contrasts.length,
+      allowNonFinite: options.allowNonFinite ?? false,
+    }
+    this.backend = selectBackend(options.backend)
+    this.bytes = workingBytes(this.spec, this.backend.name)
+    const limit = options.memoryLimit ?? totalmem() / 2
+    if (!(this.bytes <= limit))
+      throw new QkError(
+        'ERR_MEMORY_LIMIT',
+        `the covariances of ${heads} heads and ${contrasts.length} contrasts take ${megabytes(this.bytes)}, ` +
+          `the limit is ${megabytes(limit)}`,
+        { hint: 'take fewer heads or contrasts at a time, or raise memoryLimit' },
+      )
+    this.#sums = this.backend.covariance(this.spec)
+  }
+
+  /**
+   * Adds a batch, wholly or, on an error or abort, not at all. Inputs are copied before the call returns,
+   * except over SharedArrayBuffers and with `transfer`. Await the promise: at most 16 may be in flight.
+   */
+  async add(batch: BatchInput): Promise<void> {
+    checkOptions(batch, BATCH_KEYS, 'add()')
+    let q = this.#tensor(batch.q, 'q')
+    let k = this.#tensor(batch.k, 'k')
+    const terms = batch.terms && termBatch(batch.terms, this.contrasts)
+    const list = batch.labels === undefined ? [] : Array.isArray(batch.labels) ? batch.labels : [batch.labels]
+    const labels = (list as LabelsInput[]).map((l, i) => labelSequence(l, this.contrasts, `labels[${i}]`))
+    if (!terms && labels.length === 0) throw new QkError('ERR_ARGUMENT', 'a batch needs terms or labels')
+    if (batch.transfer) [q, k] = transferred(q, k)
+    await this.#sums.add({ q, k, terms, labels }, { signal: batch.signal, owned: batch.transfer ?? false })
+  }
+
+  /** The moments accumulated so far, for storing and merging. */
+  async moments(heads?: readonly number[]): Promise<CovarianceMoments> {
+    return this.#sums.moments(this.#heads(heads))
+  }
+
+  /**
+   * C+ and C- of the heads asked for (all by default). With `center`, C - mean(q) mean(k)^T of each side;
+   * not with the estimator 'sum', whose means are not weighted alike.
+   */
+  async read(options: {
+    heads?: readonly number[]
+    center?: boolean
+    dtype: 'f32'
+  }): Promise<Covariances<Float32Array>>
+  async read(options?: { heads?: readonly number[]; center?: boolean; dtype?: 'f64' }): Promise<Covariances>
+  async read(
+    options: { heads?: readonly number[]; center?: boolean; dtype?: 'f32' | 'f64' } = {},
+  ): Promise<Covariances<Float32Array | Float64Array>> {
+    const { center = false, dtype = 'f64' } = options
+    if (dtype !== 'f64' && dtype !== 'f32')
+      throw new QkError('ERR_ARGUMENT', `dtype is '${dtype}', expected 'f64' or 'f32'`)
+    if (center && this.spec.estimator === 'sum')
+      throw new QkError('ERR_ARGUMENT', "covariances of the estimator 'sum' cannot be centred", {
+        hint: "accumulate with 'per-query' or 'per-pair'",
+      })
+    const moments = await this.moments(options.heads)
+    const [cPos, cNeg] = [moments.positive, moments.negative].map((side) => {
+      divide(side, this.spec.headDim, center)
+      return dtype === 'f32' ? Float32Array.from(side.qk) : side.qk
+    })
+    return { cPos, cNeg, terms: moments.terms, skipped: moments.skipped }
+  }
+
+  /** Adds what another accumulation of the same heads, contrasts and estimator holds; it is left as it is. */
+  async merge(other: QKCovariance | CovarianceMoments): Promise<void> {
+    if (!(other instanceof QKCovariance)) {
+      this.#checkMoments(other)
+      return this.#sums.merge(other)
+    }
+    for (const key of ['heads', 'kvHeads', 'headDim', 'estimator'] as const)
+      if (other.spec[key] !== this.spec[key])
+        throw new QkError(
+          'ERR_ARGUMENT',
+          `cannot merge: ${key} is ${other.spec[key]}, expected ${this.spec[key]}`,
+        )
+    if (other.contrasts.join('\0') !== this.contrasts.join('\0'))
+      throw new QkError(
+        'ERR_ARGUMENT',
+        `cannot merge: contrasts are ${other.contrasts.join(', ')}, expected ${this.contrasts.join(', ')}`,
+      )
+    return this.#sums.merge(await other.moments())
+  }
+
+  /** Frees the memory now rather than at garbage collection; later calls reject. */
+  dispose(): void {
+    this.#sums.dispose()
+  }
+
+  #tensor(input: TensorInput | DeviceTensor, name: string): RowTensor {
+    return input instanceof DeviceTensor ? input.on(this.backend, name) : rowTensor(input, name)
+  }
+
+  #heads(heads: readonly number[] | undefined): readonly number[] | undefined {
+    heads?.forEach((h, i) => {
+      if (!(Number.isInteger(h) && h >= 0 && h < this.spec.heads))
+        throw new QkError('ERR_RANGE', `heads[${i}] is ${h}, expected 0 to ${this.spec.heads - 1}`)
+    })
+    return heads
+  }
+
+  #checkMoments(moments: CovarianceMoments): void {
+    const { contrasts, heads, headDim: d } = this.spec
+    const expected = {
+      weight: contrasts,
+      q: contrasts * heads * d,
+      k: contrasts * heads * d,
+      qk: contrasts * heads * d * d,
+    }
+    const check = (array: unknown, length: number, name: string) => {
+      if (!(array instanceof Float64Array) || array.length !== length)
+        throw new QkError('ERR_SHAPE', `moments: ${name} must be a Float64Array of ${length} elements`)
+    }
+    check(moments?.terms, contrasts, 'terms')
+    check(moments.skipped, contrasts, 'skipped')
+    for (const side of ['positive', 'negative'] as const)
+      for (const [what, length] of Object.entries(expected))
+        check(moments[side]?.[what as 'q'], length, `${side}.${what}`)
+  }
+}
+
+/** qk-sum -> C in place: divide by the weight, subtract the product of the means when centred. */
+function divide(side: CovarianceMoments['positive'], d: number, center: boolean): void {
+  const heads = side.q.length / side.weight.length / d
+  side.weight.forEach((weight, c) => {
+    if (weight === 0) return
+    for (let row = c * heads * d; row < (c + 1) * heads * d; row++) {
+      const head = Math.floor(row / d)
+      const meanQ = side.q[row] / weight
+      for (let j = 0; j < d; j++) {
+        const mean = center ? meanQ * (side.k[head * d + j] / weight) : 0
+        side.qk[row * d + j] = side.qk[row * d + j] / weight - mean
+      }
+    }
+  })
+}
+
+function megabytes(bytes: number): string {
+  return `${(bytes / 2 ** 20).toFixed(1)} MiB`
+}
+
+/** The same tensors over buffers that are ours alone; the caller's are detached. Resident ones stay as they are. */
+function transferred(q: RowTensor, k: RowTensor): [RowTensor, RowTensor] {
+  const buffers = [...new Set([q, k].filter((t) => !t.resident).map((t) => t.data.buffer))].filter(
+    (b) => b instanceof ArrayBuffer,
+  )
+  const moved = structuredClone({ q: q.data, k: k.data }, { transfer: buffers })
+  return [
+    { ...q, data: moved.q },
+    { ...k, data: moved.k },
+  ]
+}

@@ -1,0 +1,104 @@
+/** Which heads are captured of which site, and which accumulation they feed. */
+
+import { totalmem } from 'node:os'
+import { groupBy } from '../math/group-by.js'
+import type { SiteRequest } from '../model/graphs/capture-graph.js'
+import type { Model } from '../model/model.js'
+import type { HeadRef } from '../model/sites/heads.js'
+import { headName, keyHeadOf, type ResolvedSite } from '../model/sites/site.js'
+import { QKCovariance, type QKCovarianceOptions } from './qk-covariance.js'
+
+/** The heads of one site that share a covariance accumulation. */
+export interface HeadGroup {
+  /** Query heads of the site, in the order of the accumulation's heads. */
+  heads: number[]
+  covariance: QKCovariance
+}
+
+export interface SiteSums {
+  site: ResolvedSite
+  groups: HeadGroup[]
+  /** Verification on the first prompt of the set. */
+  relativeError: number
+}
+
+/** Which captured heads feed which accumulation. */
+export interface Slice {
+  /** Index among the captured outputs. */
+  output: number
+  cross: boolean
+  /** First captured query head and key head, and how many. */
+  firstHead: number
+  heads: number
+  firstKey: number
+  kvHeads: number
+  covariance: QKCovariance
+  site: ResolvedSite
+  names: string[]
+}
+
+export interface SitePlan {
+  requests: SiteRequest[]
+  sites: SiteSums[]
+  slices: Slice[]
+}
+
+/** What every accumulation is made with. */
+export type AccumulationOptions = Pick<
+  QKCovarianceOptions,
+  'estimator' | 'backend' | 'allowNonFinite' | 'threads' | 'memoryLimit'
+>
+
+/**
+ * A site whose heads are all wanted is one accumulation. Of other sites only the wanted heads are captured,
+ * and the heads of each key head form an accumulation of their own, so that no key is ever repeated.
+ */
+export function planSites(
+  model: Model,
+  heads: readonly HeadRef[],
+  contrasts: readonly string[],
+  options: AccumulationOptions,
+): SitePlan {
+  const plan: SitePlan = { requests: [], sites: [], slices: [] }
+  let memoryLimit = options.memoryLimit ?? totalmem() / 2
+  for (const [index, refs] of groupBy(heads, (h) => h.site)) {
+    const site = model.sites[index]
+    const chosen = refs.map((r) => r.head)
+    const all = chosen.length === site.heads
+    const byKey = groupBy(chosen, (h) => keyHeadOf(site, h))
+    const groups = all ? [chosen] : [...byKey.values()]
+    const kvHeads = [...byKey.keys()]
+    plan.requests.push({ site, heads: all ? undefined : chosen, kvHeads: all ? undefined : kvHeads })
+    const sums: SiteSums = { site, groups: [], relativeError: Number.NaN }
+    let firstHead = 0
+    groups.forEach((group, g) => {
+      const covariance = new QKCovariance({
+        heads: group.length,
+        kvHeads: all ? site.kvHeads : 1,
+        headDim: site.headDim,
+        contrasts,
+        estimator: options.estimator,
+        backend: options.backend,
+        allowNonFinite: options.allowNonFinite,
+        threads: options.threads,
+        memoryLimit,
+      })
+      memoryLimit -= covariance.bytes
+      sums.groups.push({ heads: group, covariance })
+      plan.slices.push({
+        output: plan.requests.length - 1,
+        cross: site.cross,
+        firstHead,
+        heads: group.length,
+        firstKey: all ? 0 : g,
+        kvHeads: all ? site.kvHeads : 1,
+        covariance,
+        site,
+        names: group.map((h) => headName(site, h)),
+      })
+      firstHead += group.length
+    })
+    plan.sites.push(sums)
+  }
+  return plan
+}

@@ -1,0 +1,137 @@
+/** Terms and label sequences as callers of the array API give them, checked and put into the backends' form. */
+
+import type { LabelReach, LabelSequence, TermBatch } from '../backend/backend.js'
+import { QkError } from '../errors.js'
+import { checkChoice } from '../validate.js'
+
+export type Indices = Int32Array | readonly number[]
+export type Weights = Float32Array | readonly number[]
+
+/** Terms in CSR form: term t is query[t] against pos[posOffsets[t] .. posOffsets[t+1]], and so for neg. */
+export interface TermsInput {
+  /** A name for all terms, or an index (or name) for each. */
+  contrast: string | Indices | readonly string[]
+  query: Indices
+  /** Queries of the negative half (default `query`). */
+  queryNeg?: Indices
+  posOffsets: Indices
+  pos: Indices
+  negOffsets: Indices
+  neg: Indices
+  /** Per term, default 1. */
+  weights?: Weights
+  /** Per key within its set, default 1. */
+  posWeights?: Weights
+  negWeights?: Weights
+  /** Per term: terms of a group share material. Carried for the caller; the covariances do not depend on it. */
+  group?: Indices
+}
+
+/** One label-matched sequence (see LabelSequence of the backend interface). A null label is -1 or null. */
+export interface LabelsInput {
+  contrast: string | number
+  /** Default 'others'. */
+  reach?: LabelReach
+  queryRows: Indices
+  /** Default 0, 1, 2, ... */
+  queryPositions?: Indices
+  queryLabels: Int32Array | readonly (number | null)[]
+  keyRows: Indices
+  keyPositions?: Indices
+  keyLabels: Int32Array | readonly (number | null)[]
+}
+
+const SCOPES: readonly LabelReach[] = ['before', 'others', 'all']
+
+function contrastIndex(contrast: string | number, contrasts: readonly string[], where: string): number {
+  if (typeof contrast === 'number') return contrast
+  const index = contrasts.indexOf(contrast)
+  if (index < 0)
+    throw new QkError('ERR_UNKNOWN_CONTRAST', `${where}: no contrast is called '${contrast}'`, {
+      hint: `the contrasts are ${contrasts.join(', ')}`,
+    })
+  return index
+}
+
+/** Checked, with contrasts as indices. Errors: ERR_TYPE, ERR_SHAPE, ERR_RANGE, ERR_UNKNOWN_CONTRAST. */
+export function termBatch(input: TermsInput, contrasts: readonly string[]): TermBatch {
+  const query = indices(input.query, 'query')
+  const n = query.length
+  const queryNeg = input.queryNeg === undefined ? query : indices(input.queryNeg, 'queryNeg', n)
+  let contrast: Int32Array
+  if (typeof input.contrast === 'string')
+    contrast = new Int32Array(n).fill(contrastIndex(input.contrast, contrasts, 'contrast'))
+  else if (input.contrast instanceof Int32Array) contrast = indices(input.contrast, 'contrast', n)
+  else if (Array.isArray(input.contrast))
+    contrast = indices(
+      input.contrast.map((c, i) => contrastIndex(c as string | number, contrasts, `contrast[${i}]`)),
+      'contrast',
+      n,
+    )
+  else throw new QkError('ERR_TYPE', 'contrast must be a name, or an index or a name for each term')
+  const pos = indices(input.pos, 'pos')
+  const neg = indices(input.neg, 'neg')
+  if (input.group !== undefined) indices(input.group, 'group', n)
+  return {
+    ...{ contrast, query, queryNeg, pos, neg },
+    posOffsets: indices(input.posOffsets, 'posOffsets', n + 1),
+    negOffsets: indices(input.negOffsets, 'negOffsets', n + 1),
+    weights: weights(input.weights, 'weights', n),
+    posWeights: weights(input.posWeights, 'posWeights', pos.length),
+    negWeights: weights(input.negWeights, 'negWeights', neg.length),
+  }
+}
+
+/** Checked, with the contrast as an index and labels as numbers. Errors: as `termBatch`, ERR_ARGUMENT. */
+export function labelSequence(
+  input: LabelsInput,
+  contrasts: readonly string[],
+  where: string,
+): LabelSequence {
+  const { reach = 'others' } = input
+  checkChoice(reach, `${where}.reach`, SCOPES)
+  const queryRows = indices(input.queryRows, `${where}.queryRows`)
+  const keyRows = indices(input.keyRows, `${where}.keyRows`)
+  const [n, m] = [queryRows.length, keyRows.length]
+  const labels = (from: LabelsInput['queryLabels'], name: string, length: number) =>
+    indices(from instanceof Int32Array ? from : Array.from(from, (x) => x ?? -1), name, length)
+  const contrast = contrastIndex(input.contrast, contrasts, `${where}.contrast`)
+  if (!(Number.isInteger(contrast) && contrast >= 0 && contrast < contrasts.length))
+    throw new QkError('ERR_RANGE', `${where}.contrast is ${contrast}, expected 0 to ${contrasts.length - 1}`)
+  return {
+    ...{ contrast, reach, queryRows, keyRows },
+    queryPositions: indices(input.queryPositions ?? counting(n), `${where}.queryPositions`, n),
+    queryLabels: labels(input.queryLabels, `${where}.queryLabels`, n),
+    keyPositions: indices(input.keyPositions ?? counting(m), `${where}.keyPositions`, m),
+    keyLabels: labels(input.keyLabels, `${where}.keyLabels`, m),
+  }
+}
+
+/** 0, 1, 2, ...; by a loop, which Int32Array.from is some fifty times slower than. */
+function counting(length: number): Int32Array {
+  const out = new Int32Array(length)
+  for (let i = 0; i < length; i++) out[i] = i
+  return out
+}
+
+/** An Int32Array as it is; a plain array checked and converted. */
+function indices(from: Indices, name: string, length?: number): Int32Array {
+  if (!(from instanceof Int32Array) && !Array.isArray(from))
+    throw new QkError('ERR_TYPE', `${name} must be an Int32Array or an array of integers`)
+  if (length !== undefined && from.length !== length)
+    throw new QkError('ERR_SHAPE', `${name} has ${from.length} elements, expected ${length}`)
+  if (from instanceof Int32Array) return from
+  from.forEach((x, i) => {
+    if ((x | 0) !== x) throw new QkError('ERR_RANGE', `${name}[${i}] is ${x}, expected an integer below 2^31`)
+  })
+  return Int32Array.from(from)
+}
+
+function weights(from: Weights | undefined, name: string, length: number): Float32Array | undefined {
+  if (from === undefined) return undefined
+  if (!(from instanceof Float32Array) && !Array.isArray(from))
+    throw new QkError('ERR_TYPE', `${name} must be a Float32Array or an array of numbers`)
+  if (from.length !== length)
+    throw new QkError('ERR_SHAPE', `${name} has ${from.length} elements, expected ${length}`)
+  return from instanceof Float32Array ? from : Float32Array.from(from)
+}

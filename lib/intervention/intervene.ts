@@ -1,0 +1,232 @@
+/**
+ * Interventions inside the model: coordinates of queries or keys are exchanged, replaced or scaled in named
+ * subspaces of chosen heads, beside controls of the same rank, and the rest of the model runs on (design:
+ * "InterventionReport"; paper, figures 4, 7 and 9).
+ */
+
+import { batchingFor } from '../capture/feeds.js'
+import { checkAnalysis } from '../capture/terms/check-analysis.js'
+import { chosenHeads, requestsBySite } from '../capture/terms/chosen-heads.js'
+import { type TermRun, termRunBatches, termRuns } from '../capture/terms/term-runs.js'
+import { type PromptSetSummary, type Prompts, promptSet } from '../contrast/prompt-set.js'
+import { QkError, throwIfAborted } from '../errors.js'
+import { type EditGraph, editGraph } from '../model/graphs/edit-graph.js'
+import { InferenceSession, type WireTensor } from '../model/inference/session.js'
+import type { Model } from '../model/model.js'
+import type { HeadSpec } from '../model/sites/heads.js'
+import type { Result } from '../store/result.js'
+import { checkChoice, checkInteger } from '../validate.js'
+import { EDITS, type Edit } from './edit.js'
+import { siteFeeds } from './edit-feeds.js'
+import { layEdits } from './edit-layout.js'
+import { outputsOf } from './edit-measure.js'
+import { EditTable, type InterventionVariant, reportVariant } from './edit-report.js'
+import { editVariants } from './edit-variants.js'
+import { meanRows } from './mean-rows.js'
+
+export interface InterveneOptions {
+  /** The subspaces. */
+  result: Result
+  /** Heads that are edited together: 'all' those of the result (default), or names as in `L0H1,L2H3`. */
+  heads?: 'all' | string | readonly HeadSpec[]
+  /**
+   * What is edited: each entry the name of a contrast, or several whose subspaces are joined. Default: every
+   * contrast of the result alone and, where there are several, all together.
+   */
+  features?: readonly (string | readonly string[])[]
+  /** Contrast of the prompts whose terms name origin and target; default: every contrast's terms. */
+  contrast?: string
+  /**
+   * `swap` (default) exchanges the coordinates of origin and target; `patch` gives the origin those of the
+   * target or, in counterfactual prompts, of the donor run; `ablate` sets them to zero or to the mean; `scale`
+   * multiplies them by `factor`.
+   */
+  edit?: Edit
+  /** On keys (default) or on the query. Queries are not swapped. */
+  side?: 'key' | 'query'
+  /** Whether an edited key counts for the term's own query only (default) or for every query. */
+  rows?: 'query' | 'all'
+  /** For `scale`; default 2. */
+  factor?: number
+  /** For `ablate`: default 'zero'; 'mean' is that of the positive keys, or of the queries, of this prompt set. */
+  to?: 'zero' | 'mean'
+  /** Part of the edit that is made; 0 changes nothing, default 1. */
+  strength?: number
+  /** Random subspaces a feature, as a control; default 10. */
+  randoms?: number
+  /** Seed of random subspaces, targets and intervals; default 0. */
+  seed?: number
+  /** Name of the model's output that is reported; default the one called logits, or the first that fits. */
+  output?: string
+  /** Prompts in a batch; default 16. */
+  batchSize?: number
+  signal?: AbortSignal
+  onProgress?: (progress: { prompts: number; total: number }) => void
+}
+
+const OPTIONS = {
+  result: true,
+  heads: true,
+  features: true,
+  contrast: true,
+  edit: true,
+  side: true,
+  rows: true,
+  factor: true,
+  to: true,
+  strength: true,
+  randoms: true,
+  seed: true,
+  output: true,
+  batchSize: true,
+  signal: true,
+  onProgress: true,
+} satisfies Record<keyof InterveneOptions, true>
+
+export interface InterventionReport {
+  model: string
+  prompts: PromptSetSummary
+  terms: number
+  heads: string[]
+  edit: Edit
+  side: 'key' | 'query'
+  rows: 'query' | 'all'
+  strength: number
+  seed: number
+  variants: InterventionVariant[]
+}
+
+/**
+ * Runs the prompts once as they are and once for every edit and control.
+ *
+ * Errors: those of prompts and of `Result.head`, ERR_ARGUMENT, ERR_UNSUPPORTED_MODEL, ERR_INFERENCE, ERR_ABORTED.
+ */
+export async function intervene(
+  model: Model,
+  prompts: Prompts,
+  options: InterveneOptions,
+): Promise<InterventionReport> {
+  const settings = settingsOf(model, options)
+  const { edit, side, rows, factor, strength, seed, batchSize, signal } = settings
+  const set = promptSet(prompts)
+  const summary = await set.summary(signal)
+  const heads = chosenHeads(model, settings.result, settings.heads)
+  const variants = editVariants(settings.result, heads, settings)
+  const requests = requestsBySite(heads)
+  const graph = editGraph(model.graph, requests, settings.output)
+  const means = settings.to === 'mean' ? await meanRows(model, prompts, settings, heads) : undefined
+  const { weightsFolder } = model.graph.model
+  const session = await InferenceSession.open({ bytes: graph.bytes, weightsFolder, threads: model.threads })
+  const tables = variants.map(() => new EditTable(requests.map((r) => r.heads.length)))
+  let terms = 0
+  try {
+    for await (const items of termRunBatches(model, termRuns(model, set, settings), batchSize)) {
+      checkItems(items, settings)
+      terms += items.length
+      const { feeds, slots } = layEdits(
+        items,
+        { edit, side, rows, factor },
+        model.inputs,
+        model.tokenizer?.padId ?? 0,
+        batchingFor(model.inputs, batchSize).fixedRuns,
+      )
+      const run = async (projections: readonly Float32Array[] | undefined) => {
+        throwIfAborted(signal)
+        const own = siteFeeds(graph, requests, slots, { side, strength, projections, means })
+        const wanted = Object.entries({ ...feeds, ...own }).filter(([name]) => graph.inputs.includes(name))
+        return measured(await session.run(Object.fromEntries(wanted), { signal }), graph, items.length)
+      }
+      const before = await run(undefined)
+      for (const [v, variant] of variants.entries()) {
+        const after = []
+        for (const projections of variant.projections) after.push(await run(projections))
+        if (after.length > 0) tables[v].add(items, before, after)
+      }
+      settings.onProgress?.({ prompts: items.at(-1)!.prompt + 1, total: summary.prompts })
+    }
+  } finally {
+    await session.close()
+  }
+  if (terms === 0) {
+    throw new QkError('ERR_ARGUMENT', `no prompt has terms of the contrast "${settings.contrast}"`, {
+      hint: `The contrasts are ${summary.contrasts.join(', ')}.`,
+    })
+  }
+  const names = heads.map(({ name }) => name)
+  return {
+    model: model.path,
+    prompts: summary,
+    terms,
+    heads: names,
+    ...{ edit, side, rows, strength, seed },
+    variants: variants.map((variant, v) => reportVariant(variant, tables[v], names, seed)),
+  }
+}
+
+type Settings = ReturnType<typeof settingsOf>
+
+function settingsOf(model: Model, options: InterveneOptions) {
+  checkAnalysis(model, options, OPTIONS, 'intervene')
+  const { result } = options
+  const all = result.contrastNames
+  const settings = {
+    ...{ heads: 'all' as InterveneOptions['heads'], edit: 'swap' as Edit, side: 'key' as const },
+    ...{ rows: 'query' as const, factor: 2, to: 'zero' as const, strength: 1, randoms: 10, seed: 0 },
+    ...{ batchSize: 16, features: all.length > 1 ? [...all, all] : all },
+    ...options,
+  } as InterveneOptions & Required<Omit<InterveneOptions, 'contrast' | 'output' | 'signal' | 'onProgress'>>
+  checkChoice(settings.edit, 'edit', EDITS)
+  checkChoice(settings.side, 'side', ['key', 'query'])
+  checkChoice(settings.rows, 'rows', ['query', 'all'])
+  checkChoice(settings.to, 'to', ['zero', 'mean'])
+  for (const name of ['factor', 'strength'] as const) {
+    if (!Number.isFinite(settings[name]))
+      throw new QkError('ERR_ARGUMENT', `${name} is ${settings[name]}, expected a finite number`)
+  }
+  if (settings.to === 'mean' && settings.edit !== 'ablate') {
+    throw new QkError('ERR_ARGUMENT', `to: 'mean' belongs to edit: 'ablate', not to '${settings.edit}'`)
+  }
+  checkInteger(settings.randoms, 'randoms', 0)
+  checkInteger(settings.seed, 'seed', 0)
+  checkInteger(settings.batchSize, 'batchSize', 1)
+  if (!Array.isArray(settings.features) || settings.features.length === 0) {
+    throw new QkError('ERR_ARGUMENT', 'features is a list of contrasts, not empty')
+  }
+  if (settings.side === 'query' && settings.edit === 'swap') {
+    throw new QkError('ERR_ARGUMENT', 'a query has nothing to be swapped with', {
+      hint: "Use edit: 'patch' with counterfactual prompts, or edit keys.",
+    })
+  }
+  throwIfAborted(settings.signal)
+  return settings
+}
+
+function checkItems(items: readonly TermRun[], { edit, side }: Settings): void {
+  for (const { where, target, origin, donor } of items) {
+    if (edit === 'swap' && target === undefined) {
+      throw new QkError('ERR_PROMPT', `${where}: a swap needs a negative key in the same run`, {
+        hint: "Counterfactual prompts serve edit: 'patch'.",
+      })
+    }
+    if (edit === 'patch' && side === 'query' && !donor) {
+      throw new QkError('ERR_PROMPT', `${where}: patching a query needs a counterfactual run to take it from`)
+    }
+    if (target === origin) {
+      throw new QkError('ERR_PROMPT', `${where}: the positive key ${origin} is also the negative one`)
+    }
+  }
+}
+
+/** What one run of a batch gives. */
+interface Measured {
+  /** By site, [items, heads, keys]. */
+  patterns: Float32Array[]
+  /** Log-probabilities by item. */
+  output?: Float32Array[]
+}
+
+function measured(outputs: Record<string, WireTensor>, graph: EditGraph, items: number): Measured {
+  const patterns = graph.sites.map(({ pattern }) => outputs[pattern].data as Float32Array)
+  if (!graph.logits) return { patterns }
+  return { patterns, output: outputsOf(outputs[graph.logits].data as Float32Array, items) }
+}

@@ -1,0 +1,70 @@
+/**
+ * Attention as it is found in a graph, before a probe has settled what its axes are: written out in plain operators,
+ * or lowered from a fused one. What finds it, lowers it and resolves it all speak of it in these terms.
+ */
+
+import type { NodeProto } from './onnx/proto/onnx_pb.js'
+
+/** One operation between the product and the softmax; `chain` is the input through which the scores flow. */
+export interface ScoreStep {
+  node: NodeProto
+  chain: number
+}
+
+/** One operation between the tensor that can be captured and an operand of the product, nearest first. */
+export interface OperandStep {
+  node: NodeProto
+  /** The tensor that the operation reads, one step closer to the projection. */
+  source: string
+  /** Name of the constant factor, when the operation is a multiplication or division by one. */
+  factor?: string
+}
+
+export interface SiteCandidate {
+  softmax: NodeProto
+  softmaxInput: string
+  /** MatMul, com.microsoft.FusedMatMul or Einsum. */
+  product: NodeProto
+  /** From the product's output to the softmax's input. */
+  steps: ScoreStep[]
+  left: OperandStep[]
+  right: OperandStep[]
+  /** The operator that all of this is lowered from; absent where attention is written out. */
+  fused?: FusedAttention
+}
+
+/** Attention that exists in the graph but that cannot be captured, and why. */
+export interface UnsupportedSite {
+  node: string
+  op: string
+  reason: string
+  /** What it would take to capture it, where that is known. */
+  needs?: string
+}
+
+/** An operator and the subgraph that stands for it. */
+export interface LoweredAttention {
+  /** Scores, softmax and the steps between, in the subgraph. */
+  candidate: SiteCandidate
+  /** Queries [batch, heads, pos, d] and keys [batch, kvHeads, pos, d] as they enter the product. */
+  q: string
+  k: string
+  /** The softmax's output, [batch, heads, queryPos, keyPos]. */
+  pattern: string
+  /** The subgraph's attention output, float32, in the shape of the operator's own. */
+  output: string
+  /** Whether that is [batch, heads, pos, d]; otherwise it is [batch, pos, heads * d]. */
+  byHead: boolean
+  /** Whether the operator itself masks later keys or rotates; what it does not do, the graph around it may. */
+  causal: boolean
+  rotary: boolean
+  /** Scores that the operator itself can give: its output of that name equals the subgraph's tensor. */
+  scores?: { own: string; lowered: string }
+}
+
+/** An operator with everything that the rest of the package asks of it. */
+export interface FusedAttention extends LoweredAttention {
+  node: NodeProto
+  /** Domain and operator, `com.microsoft.GroupQueryAttention`. */
+  op: string
+}

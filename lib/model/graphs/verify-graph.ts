@@ -1,0 +1,237 @@
+/**
+ * The part of a graph that verifies a capture: scores made anew from the captured queries and keys, by the model's own
+ * steps of scale, cap and mask, compared with those that enter its softmax. All of it runs inside onnxruntime, where a
+ * layer's scores are freed before the next layer's are made; a few numbers leave it.
+ */
+
+import { create } from '@bufbuild/protobuf'
+import type { FusedAttention } from '../candidate.js'
+import type { GraphEditor } from '../onnx/graph-editor.js'
+import { ElementType, elementTypeOf } from '../onnx/node-writer.js'
+import { NodeProtoSchema } from '../onnx/proto/onnx_pb.js'
+import { MASKED_BELOW, type ProductAxis, type ResolvedSite } from '../sites/site.js'
+
+/** Names of scalars of one site. */
+export interface SiteCheck {
+  /** Pairs of ||S - S'||^2 and ||S||^2: of the scores, then of what a fused operator gives out. */
+  errors: { difference: string; total: string }[]
+  /** How many captured values are not finite. */
+  nonFinite: string
+  /** For every stride by which heads might repeat: how many values of keys, and of queries, say that they do not. */
+  strides: { stride: number; keys: string; queries?: string }[]
+}
+
+/** Element type in which products are made again: of twice the precision, or of half the memory. */
+export type Precision = 'float64' | 'float32'
+
+/** Adds the check of one site; `q` [batch, pos, heads, d] and `k` [batch, pos, kvHeads, d] are captured. */
+export function addCheck(
+  editor: GraphEditor,
+  site: ResolvedSite,
+  { q, k }: { q: string; k: string },
+  precision: Precision,
+): SiteCheck {
+  const write = new CheckWriter(editor)
+  const rows = { q: write.float(q), k: write.float(k) }
+  const { fused, softmaxInput } = site.candidate
+  const scores = write.float(softmaxInput)
+  const visible = write.aboveMask(scores)
+  const recomputed = write.float(modelSteps(editor, site, productOf(write, site, rows, precision)))
+  const errors = [write.error(scores, recomputed, visible)]
+  if (fused) errors.push(...ownErrors(write, site, fused, visible))
+  const check: SiteCheck = {
+    errors,
+    nonFinite: write.op('Add', [write.nonFinite(rows.q), write.nonFinite(rows.k)]),
+    strides: strideChecks(write, site, rows),
+  }
+  for (const name of namesOf(check)) editor.output(name)
+  return check
+}
+
+function namesOf({ errors, nonFinite, strides }: SiteCheck): string[] {
+  return [
+    ...errors.flatMap(({ difference, total }) => [difference, total]),
+    nonFinite,
+    ...strides.flatMap(({ keys, queries }) => (queries ? [keys, queries] : [keys])),
+  ]
+}
+
+/** Idioms of the check, over float32 tensors. */
+class CheckWriter {
+  constructor(readonly editor: GraphEditor) {}
+
+  op(opType: string, inputs: string[], attributes: Record<string, number | number[]> = {}): string {
+    return this.editor.node(opType, inputs, attributes)
+  }
+
+  ints(values: readonly number[]): string {
+    return this.editor.int64Constant(values)
+  }
+
+  float(tensor: string): string {
+    return this.op('Cast', [tensor], { to: ElementType.float })
+  }
+
+  constant(value: number): string {
+    return this.editor.floatConstant(value)
+  }
+
+  reshape(tensor: string, shape: readonly number[]): string {
+    return this.op('Reshape', [tensor, this.ints(shape)])
+  }
+
+  /** Axes [from, to) of a tensor's shape. */
+  sizes(tensor: string, from: number, to: number): string {
+    return this.op('Slice', [this.op('Shape', [tensor]), this.ints([from]), this.ints([to])])
+  }
+
+  sum(tensor: string): string {
+    return this.op('ReduceSum', [tensor], { keepdims: 0 })
+  }
+
+  /** Where scores are not masked, bool. */
+  aboveMask(scores: string): string {
+    return this.op('Less', [this.constant(MASKED_BELOW), scores])
+  }
+
+  /** Squared norms of a difference and of what was expected, over chosen entries. */
+  error(expected: string, actual: string, chosen: string): { difference: string; total: string } {
+    const square = (tensor: string) => {
+      const squares = this.op('Mul', [tensor, tensor])
+      return this.sum(this.op('Where', [chosen, squares, this.constant(0)]))
+    }
+    return { difference: square(this.op('Sub', [expected, actual])), total: square(expected) }
+  }
+
+  /** How many values are NaN or infinite: x - x is zero for all others. */
+  nonFinite(tensor: string): string {
+    return this.differing(this.op('Sub', [tensor, tensor]), this.constant(0))
+  }
+
+  differing(a: string, b: string): string {
+    return this.sum(this.float(this.op('Not', [this.op('Equal', [a, b])])))
+  }
+}
+
+/** operandScale * q k^T in the layout and element type of the product's output. */
+function productOf(
+  write: CheckWriter,
+  site: ResolvedSite,
+  { q, k }: { q: string; k: string },
+  precision: Precision,
+): string {
+  const { heads, kvHeads, headDim, productAxes, productGroups } = site
+  const cast = (tensor: string) => write.op('Cast', [tensor], { to: elementTypeOf(precision) })
+  const queries = write.reshape(write.op('Transpose', [cast(q)], { perm: [0, 2, 1, 3] }), [
+    0,
+    kvHeads,
+    heads / kvHeads,
+    -1,
+    headDim,
+  ])
+  const keys = write.reshape(write.op('Transpose', [cast(k)], { perm: [0, 2, 3, 1] }), [
+    0,
+    kvHeads,
+    1,
+    headDim,
+    -1,
+  ])
+  const byKeyHead = write.op('MatMul', [queries, keys])
+  const scaled = write.op('Mul', [byKeyHead, cast(write.constant(site.operandScale))])
+  // [batch, head, group, query, key], the heads parted as the product parts them.
+  const parted = write.op('Reshape', [
+    scaled,
+    write.op(
+      'Concat',
+      [
+        write.sizes(scaled, 0, 1),
+        write.ints([heads / productGroups, productGroups]),
+        write.sizes(scaled, 3, 5),
+      ],
+      { axis: 0 },
+    ),
+  ])
+  const laid = write.op('Transpose', [parted], { perm: layout(productAxes) })
+  const shaped = write.op('Reshape', [laid, write.op('Shape', [site.candidate.product.output[0]])])
+  return write.op('Cast', [shaped], { to: elementTypeOf(site.productType) })
+}
+
+/** The order of [batch, head, group, query, key] in which they lie in the product. */
+function layout(axes: readonly ProductAxis[]): number[] {
+  const [batch, head, group, query, key] = [0, 1, 2, 3, 4]
+  const grouped = axes.includes('group')
+  const parts: Record<ProductAxis, number[]> = {
+    batch: [batch],
+    head: grouped ? [head] : [head, group],
+    group: [group],
+    fold: [batch, head, group],
+    queryPos: [query],
+    keyPos: [key],
+    one: [],
+  }
+  const perm = axes.flatMap((axis) => parts[axis])
+  // Axes that the product lacks have one entry.
+  return [...[batch, head, group, query, key].filter((axis) => !perm.includes(axis)), ...perm]
+}
+
+/** The model's steps from product to softmax once more, from another product. */
+function modelSteps(editor: GraphEditor, { candidate }: ResolvedSite, product: string): string {
+  let scores = product
+  for (const { node, chain } of candidate.steps) {
+    const output = `${product}/${node.output[0]}`
+    const input = node.input.map((name, i) => (i === chain ? scores : name))
+    editor.addedNodes.push(create(NodeProtoSchema, { ...node, name: output, input, output: [output] }))
+    scores = output
+  }
+  return scores
+}
+
+/**
+ * Outputs of a fused operator against those of the subgraph that stands for it. Rows of queries that see no key are
+ * left out: every kernel fills them with something else.
+ */
+function ownErrors(
+  write: CheckWriter,
+  { heads }: ResolvedSite,
+  { node, output, byHead, scores }: FusedAttention,
+  visible: string,
+): { difference: string; total: string }[] {
+  const ones = write.op('Expand', [
+    write.constant(1),
+    write.op('Concat', [write.sizes(visible, 3, 4), write.ints([1])], { axis: 0 }),
+  ])
+  const seen = write.op('Less', [write.constant(0), write.op('MatMul', [write.float(visible), ones])])
+  const rows = (tensor: string) => {
+    const own = write.float(tensor)
+    if (byHead) return own
+    return write.op('Transpose', [write.reshape(own, [0, 0, heads, -1])], { perm: [0, 2, 1, 3] })
+  }
+  const [own, lowered] = [node.output[0], output].map(rows)
+  const errors = [write.error(own, lowered, seen)]
+  if (scores) {
+    const [given, made] = [scores.own, scores.lowered].map((tensor) => write.float(tensor))
+    const either = write.op('Or', [write.aboveMask(given), write.aboveMask(made)])
+    errors.push(write.error(given, made, write.op('And', [seen, either])))
+  }
+  return errors
+}
+
+/** Strides by which equal key heads may stand side by side, the largest first. */
+function strideChecks(
+  write: CheckWriter,
+  { heads, kvHeads }: ResolvedSite,
+  { q, k }: { q: string; k: string },
+): SiteCheck['strides'] {
+  const differing = (rows: string, count: number, stride: number) => {
+    const first = Array.from({ length: count }, (_, h) => h - (h % stride))
+    return write.differing(rows, write.op('Gather', [rows, write.ints(first)], { axis: 2 }))
+  }
+  const strides = Array.from({ length: kvHeads - 1 }, (_, i) => kvHeads - i)
+  return strides
+    .filter((stride) => kvHeads % stride === 0)
+    .map((stride) => ({
+      stride,
+      keys: differing(k, kvHeads, stride),
+      ...(heads % stride === 0 ? { queries: differing(q, heads, stride) } : {}),
+    }))
+}

@@ -1,0 +1,42 @@
+/** Whether a head sees only the keys up to its query: read off the scores of a probe, or off the shape of a step. */
+
+import type { SiteCandidate } from '../candidate.js'
+import type { WireTensor } from '../inference/session.js'
+import { tensorValues } from '../inference/values.js'
+import type { Graph } from '../onnx/graph.js'
+import type { Shapes } from './axes.js'
+import { MASKED_BELOW, type ProductAxis } from './site.js'
+
+/**
+ * Whether every later key is masked and no query from itself, in the first sequence (which has no padding). Keys of a
+ * cache come before those of the run; a sliding window masks early keys too.
+ */
+export function looksCausal(
+  { dims, ...scores }: WireTensor,
+  axes: readonly ProductAxis[] | undefined,
+  keys: number,
+): boolean {
+  if (!axes) return false
+  const axisOf = (axis: ProductAxis) => {
+    const at = axes.indexOf(axis)
+    return { size: dims[at], stride: dims.slice(at + 1).reduce((a, b) => a * b, 1) }
+  }
+  const [query, key] = [axisOf('queryPos'), axisOf('keyPos')]
+  // Sinks stand behind the keys.
+  const past = keys - query.size
+  if (past < 0 || query.size < 2) return false
+  const data = tensorValues({ dims, ...scores })
+  const masked = (i: number, j: number) => data[i * query.stride + j * key.stride] <= MASKED_BELOW
+  for (let i = 0; i < query.size; i++) {
+    if (masked(i, i + past)) return false
+    for (let j = i + past + 1; j < keys; j++) if (!masked(i, j)) return false
+  }
+  return true
+}
+
+/** A single query beside a cache: a step of a decoder, whose mask shows nothing. */
+export function isStep(graph: Graph, { product }: SiteCandidate, shapes: Shapes): boolean {
+  const cached = graph.inputs.some(({ name }) => /past|cache/i.test(name))
+  const [queries] = (shapes(product.output[0]) ?? []).slice(-2)
+  return cached && queries === 1
+}

@@ -1,0 +1,144 @@
+/**
+ * Settles one candidate with the shapes that the probe saw: which operand holds the queries, what each axis is, how
+ * heads are grouped, what the scale is.
+ */
+
+import type { FusedAttention, SiteCandidate, UnsupportedSite } from '../candidate.js'
+import type { Graph } from '../onnx/graph.js'
+import { isCross, isRotary, uncoveredTerms } from './ancestry.js'
+import { type Axis, type CapturePoint, capturePoint, type Shapes } from './axes.js'
+import { isStep, looksCausal } from './causality.js'
+import { type OperandAxes, patternAxes, productAxes } from './product-axes.js'
+import { stepsScale } from './scale.js'
+import type { ProductAxis, ResolvedSite, Side } from './site.js'
+import type { ProbeValues } from './site-probe.js'
+
+/** The site, without its layer and its error; or why it cannot be captured. */
+export function resolveSite(
+  graph: Graph,
+  candidate: SiteCandidate,
+  { shapes, typeName, scalar, tensor: probed, sequences: batch }: ProbeValues,
+): ResolvedSite | UnsupportedSite {
+  const { product } = candidate
+  const operator = candidate.fused?.node ?? product
+  const refuse = (reason: string): UnsupportedSite => ({
+    node: operator.name || operator.output[0],
+    op: candidate.fused?.op ?? product.opType,
+    reason,
+  })
+  const where = candidate.fused
+    ? fusedPlacement(candidate.fused)
+    : writtenOutPlacement(graph, candidate, shapes, scalar, batch)
+  if ('reason' in where) return refuse(where.reason)
+  const { query, key, productAxes } = where
+
+  const operandScale = [...query.factors, ...key.factors].reduce(
+    (scale, { name, divide }) => (divide ? scale / scalar(name)! : scale * scalar(name)!),
+    product.opType === 'FusedMatMul' ? graph.float(product, 'alpha', 1) : 1,
+  )
+  const heads = headCount(query.axes, shapes(query.tensor)!, batch)
+  const kvHeads = headCount(key.axes, shapes(key.tensor)!, batch)
+  if (heads % kvHeads !== 0)
+    return refuse(`${heads} query heads cannot be shared out over ${kvHeads} key heads`)
+  const headDim = shapes(query.tensor)![query.axes.indexOf('dim')]
+  const scores = probed(candidate.softmaxInput)
+  const pattern = patternAxes(graph, candidate, productAxes, shapes)
+  if (!pattern && axesBeyondOne(scores.dims) > axesBeyondOne(shapes(product.output[0])!)) {
+    return refuse('heads share an axis with positions in the product of its queries and keys')
+  }
+  if (graph.isStatic(key.tensor)) return refuse('its keys are stored, not computed from what the model reads')
+  const scoreScale = stepsScale(graph, candidate, scalar)
+  const rows = ({ tensor, axes }: CapturePoint) => ({
+    tensor,
+    length: axes.includes('pos') ? shapes(tensor)![axes.indexOf('pos')] : 1,
+  })
+  const cross = isCross(graph, rows(query), rows(key))
+  const { fused } = candidate
+  const uncovered = uncoveredTerms(graph, candidate, query.tensor, key.tensor)
+  return {
+    layer: 0,
+    op: fused?.op ?? product.opType,
+    node: operator.name || operator.output[0],
+    heads,
+    kvHeads,
+    headDim,
+    scale: operandScale * scoreScale,
+    causal:
+      fused?.causal ||
+      (!cross && (looksCausal(scores, pattern, rows(key).length) || isStep(graph, candidate, shapes))),
+    rotary: fused?.rotary || isRotary(graph, query.tensor),
+    cross,
+    ...(uncovered.length > 0 ? { uncovered } : {}),
+    hooks: { q: '', k: '' },
+    relativeError: Number.NaN,
+    candidate,
+    query: sideAt(query, shapes),
+    key: sideAt(key, shapes),
+    operandScale,
+    productAxes,
+    patternAxes: pattern,
+    productGroups: productAxes.includes('group')
+      ? shapes(product.output[0])![productAxes.indexOf('group')]
+      : 1,
+    queryType: typeName(candidate.fused?.q ?? product.input[0]),
+    productType: typeName(product.output[0]),
+    outputType: candidate.fused ? typeName(candidate.fused.node.output[0]) : 'float32',
+    keyStride: 1,
+  }
+}
+
+interface Placement {
+  query: CapturePoint
+  key: CapturePoint
+  productAxes: ProductAxis[]
+}
+
+/** In the subgraph of an operator everything has its place. */
+function fusedPlacement({ q, k }: FusedAttention): Placement {
+  const at = (tensor: string): CapturePoint => ({
+    tensor,
+    axes: ['batch', 'head', 'pos', 'dim'],
+    factors: [],
+    repeats: 1,
+  })
+  return { query: at(q), key: at(k), productAxes: ['batch', 'head', 'queryPos', 'keyPos'] }
+}
+
+function writtenOutPlacement(
+  graph: Graph,
+  candidate: SiteCandidate,
+  shapes: Shapes,
+  scalarValue: (name: string) => number | undefined,
+  batch: number,
+): Placement | { reason: string } {
+  const axes = productAxes(graph, candidate, shapes, batch)
+  if ('reason' in axes) return axes
+  const point = (side: OperandAxes): CapturePoint =>
+    capturePoint(
+      graph,
+      candidate.product.input[side.operand],
+      side.axes,
+      side.operand === 0 ? candidate.left : candidate.right,
+      shapes,
+      (name) => scalarValue(name) !== undefined,
+    )
+  const query = point(axes.query)
+  if (query.repeats !== 1) return { reason: 'its queries are repeated over heads' }
+  return { query, key: point(axes.key), productAxes: axes.product }
+}
+
+function sideAt(
+  { tensor, axes }: CapturePoint,
+  shapes: (name: string) => readonly number[] | undefined,
+): Side {
+  const group = axes.indexOf('group')
+  return { tensor, axes, groups: group < 0 ? 1 : shapes(tensor)![group] }
+}
+
+function headCount(axes: readonly Axis[], shape: readonly number[], batch: number): number {
+  const heads = axes.reduce((n, axis, i) => (axis === 'head' || axis === 'group' ? n * shape[i] : n), 1)
+  const fold = axes.indexOf('fold')
+  return fold < 0 ? heads : shape[fold] / batch
+}
+
+const axesBeyondOne = (shape: readonly number[]) => shape.filter((size) => size > 1).length

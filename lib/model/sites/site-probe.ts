@@ -1,0 +1,167 @@
+/**
+ * The probe: one run on a small synthetic batch, with the shapes, types and constants that the graph alone does not
+ * tell as further outputs.
+ */
+
+import { QkError } from '../../errors.js'
+import type { SiteCandidate, UnsupportedSite } from '../candidate.js'
+import type { InputRole, ModelInput } from '../inference/inputs.js'
+import { probeFeeds, probeSizes } from '../inference/probe.js'
+import { InferenceSession, type WireTensor } from '../inference/session.js'
+import { tensorValues } from '../inference/values.js'
+import type { Graph } from '../onnx/graph.js'
+import { GraphEditor } from '../onnx/graph-editor.js'
+import { constantFactor } from './scale.js'
+
+type Tensors = Record<string, WireTensor>
+
+export interface ProbeContext {
+  graph: Graph
+  inputs: readonly ModelInput[]
+  threads: number
+}
+
+const shapeName = (tensor: string) => `qkspace.shape/${tensor}`
+const firstName = (tensor: string) => `qkspace.first/${tensor}`
+
+/** What a probe found out about the tensors of the candidates that it ran on. */
+export class ProbeValues {
+  constructor(
+    private readonly values: Tensors,
+    /** Sequences of the probe's batch. */
+    readonly sequences: number,
+  ) {}
+
+  /** Undefined where the tensor was not asked for. */
+  readonly shapes = (tensor: string): number[] | undefined => {
+    const found = this.values[shapeName(tensor)]
+    return found && Array.from(found.data as BigInt64Array, Number)
+  }
+
+  /** onnxruntime's name of the element type. */
+  readonly typeName = (tensor: string): string => this.values[firstName(tensor)].type
+
+  /** The value of a constant factor; undefined where it is not one number. */
+  readonly scalar = (name: string): number | undefined => {
+    const data = this.values[name] && tensorValues(this.values[name])
+    return data?.length === 1 ? data[0] : undefined
+  }
+
+  readonly tensor = (name: string): WireTensor => this.values[name]
+}
+
+export interface Probe {
+  running: readonly SiteCandidate[]
+  feeds: Tensors
+  values: ProbeValues
+}
+
+/** Runs all candidates at once. Errors: ERR_INFERENCE. */
+export async function probe(context: ProbeContext, candidates: readonly SiteCandidate[]): Promise<Probe> {
+  const editor = new GraphEditor(context.graph)
+  for (const candidate of candidates) requestProbe(editor, candidate)
+  const { feeds, values } = await runProbe(context, editor)
+  return {
+    running: candidates,
+    feeds,
+    values: new ProbeValues(values, sequencesOf(context.inputs, feeds)),
+  }
+}
+
+/** Where the probe of all fails: which fused operators run beside their subgraph, and why the others do not. */
+export async function probeEach(
+  context: ProbeContext,
+  candidates: readonly SiteCandidate[],
+): Promise<{ running: SiteCandidate[]; unsupported: UnsupportedSite[] }> {
+  const running: SiteCandidate[] = []
+  const unsupported: UnsupportedSite[] = []
+  for (const candidate of candidates) {
+    const { fused } = candidate
+    try {
+      if (fused) await probe(context, [candidate])
+      running.push(candidate)
+    } catch (error) {
+      unsupported.push({
+        node: fused!.node.name || fused!.node.output[0],
+        op: fused!.op,
+        reason: `what stands for it does not run: ${(error as Error).message}`,
+        needs: 'attention written out, or the shapes of its inputs in the file (onnx.shape_inference)',
+      })
+    }
+  }
+  return { running, unsupported }
+}
+
+/** Sequences of the probe's batch: caches may put another axis first. */
+function sequencesOf(inputs: readonly ModelInput[], feeds: Tensors): number {
+  const named = (role: InputRole) => inputs.find((i) => i.role === role && feeds[i.name])
+  const input = named('ids') ?? named('custom')
+  // Ids of one axis are one sequence.
+  if (input?.role === 'ids' && input.shape.length === 1) return 1
+  return (input && feeds[input.name].dims[0]) ?? 1
+}
+
+function requestProbe(editor: GraphEditor, candidate: SiteCandidate): void {
+  const { product, steps, left, right, fused } = candidate
+  const shaped = new Set([...product.input, product.output[0], candidate.softmaxInput])
+  if (fused) {
+    // The outputs are for verification, which runs on the same feeds.
+    for (const tensor of [fused.q, fused.k, fused.output, fused.node.output[0]]) shaped.add(tensor)
+  }
+  for (const step of [...left, ...right]) {
+    shaped.add(step.source)
+    if (step.factor !== undefined) editor.output(step.factor)
+  }
+  for (const { node } of steps) {
+    shaped.add(node.output[0])
+    const factor = constantFactor(editor.graph, node)
+    if (factor !== undefined) editor.output(factor.name)
+  }
+  for (const tensor of shaped) {
+    const output = shapeName(tensor)
+    editor.node('Shape', [tensor], {}, output)
+    editor.output(output)
+  }
+  // One element tells the type.
+  const typed = fused
+    ? [fused.q, product.output[0], fused.node.output[0]]
+    : [product.input[0], product.output[0]]
+  for (const tensor of new Set(typed)) {
+    const flat = editor.node('Reshape', [tensor, editor.int64Constant([-1])])
+    const [start, end] = [editor.int64Constant([0]), editor.int64Constant([1])]
+    editor.output(editor.node('Slice', [flat, start, end], {}, firstName(tensor)))
+  }
+  editor.output(candidate.softmaxInput)
+}
+
+async function runProbe(
+  { graph, inputs, threads }: ProbeContext,
+  editor: GraphEditor,
+): Promise<{ feeds: Tensors; values: Tensors }> {
+  const { bytes, inputs: needed } = editor.build()
+  const session = await InferenceSession.open({
+    bytes,
+    weightsFolder: graph.model.weightsFolder,
+    threads,
+    once: true,
+  })
+  const used = inputs.filter((input) => needed.includes(input.name))
+  let failure: unknown
+  try {
+    for (const sizes of probeSizes(used)) {
+      try {
+        const feeds = probeFeeds(graph, used, sizes)
+        return { feeds, values: await session.run(feeds) }
+      } catch (error) {
+        failure ??= error
+      }
+    }
+  } finally {
+    await session.close()
+  }
+  throw new QkError(
+    'ERR_INFERENCE',
+    `${graph.model.path} does not run on a synthetic batch: ${(failure as Error).message}`,
+    { cause: failure, hint: `Its inputs are ${inputs.map((i) => `${i.name} [${i.shape}]`).join(', ')}.` },
+  )
+}

@@ -1,3 +1,0 @@
-/** The libraries, which the page loads before its own script. */
-
-export const { Plot, d3 } = globalThis
