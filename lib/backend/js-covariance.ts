@@ -1,5 +1,5 @@
 /**
- * Covariance accumulation in plain float64: what native/cpu/covariance_kernel.h is checked against.
+ * Covariance accumulation in plain float64: what native/cpu/covariance/kernel.h is checked against.
  *
  * A term adds  qk += w q kbar^T  with  kbar = sum_j a_j k_j / A  (per-query) or  sum_j a_j k_j  (otherwise);
  * the q-sum is weighted by w (per-query) or w A, the k-sum is w kbar. All in f64.

@@ -1,6 +1,7 @@
 /** Permuted singular values that every backend must give. */
 
-import { QKCovariance, termBatch } from '../../dist/covariance/qk-covariance.js'
+import { QKCovariance } from '../../dist/covariance/qk-covariance.js'
+import { termBatch } from '../../dist/covariance/terms-input.js'
 import { nullSingularValues } from '../../dist/spectrum/rank/null-values.js'
 import { Permutations } from '../../dist/spectrum/rank/permutations.js'
 import { svd } from '../../dist/spectrum/svd.js'
