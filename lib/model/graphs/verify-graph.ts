@@ -4,17 +4,18 @@
  * layer's scores are freed before the next layer's are made; a few numbers leave it.
  */
 
-import { create } from '@bufbuild/protobuf'
 import type { FusedAttention } from '../candidate.js'
 import type { GraphEditor } from '../onnx/graph-editor.js'
 import { ElementType, elementTypeOf } from '../onnx/node-writer.js'
-import { NodeProtoSchema } from '../onnx/proto/onnx_pb.js'
+import { replaySteps, scoresOfZeros } from '../sites/replay.js'
 import { MASKED_BELOW, type ProductAxis, type ResolvedSite } from '../sites/site.js'
 
 /** Names of scalars of one site. */
 export interface SiteCheck {
   /** Pairs of ||S - S'||^2 and ||S||^2: of the scores, then of what a fused operator gives out. */
   errors: { difference: string; total: string }[]
+  /** How many scores are not masked, all of which are compared. */
+  compared: string
   /** How many captured values are not finite. */
   nonFinite: string
   /** For every stride by which heads might repeat: how many values of keys, and of queries, say that they do not. */
@@ -35,12 +36,14 @@ export function addCheck(
   const rows = { q: write.float(q), k: write.float(k) }
   const { fused, softmaxInput } = site.candidate
   const scores = write.float(softmaxInput)
-  const visible = write.aboveMask(scores)
-  const recomputed = write.float(modelSteps(editor, site, productOf(write, site, rows, precision)))
+  const visible = write.aboveMask(write.float(scoresOfZeros(editor, site.candidate)))
+  const product = productOf(write, site, rows, precision)
+  const recomputed = write.float(replaySteps(editor, site.candidate.steps, product))
   const errors = [write.error(scores, recomputed, visible)]
   if (fused) errors.push(...ownErrors(write, site, fused, visible))
   const check: SiteCheck = {
     errors,
+    compared: write.sum(write.float(visible)),
     nonFinite: write.op('Add', [write.nonFinite(rows.q), write.nonFinite(rows.k)]),
     strides: strideChecks(write, site, rows),
   }
@@ -48,9 +51,10 @@ export function addCheck(
   return check
 }
 
-function namesOf({ errors, nonFinite, strides }: SiteCheck): string[] {
+function namesOf({ errors, compared, nonFinite, strides }: SiteCheck): string[] {
   return [
     ...errors.flatMap(({ difference, total }) => [difference, total]),
+    compared,
     nonFinite,
     ...strides.flatMap(({ keys, queries }) => (queries ? [keys, queries] : [keys])),
   ]
@@ -89,9 +93,9 @@ class CheckWriter {
     return this.op('ReduceSum', [tensor], { keepdims: 0 })
   }
 
-  /** Where scores are not masked, bool. */
-  aboveMask(scores: string): string {
-    return this.op('Less', [this.constant(MASKED_BELOW), scores])
+  /** Where the scores of a product of zeros say that nothing is masked, bool. */
+  aboveMask(scoresOfZeros: string): string {
+    return this.op('Less', [this.constant(MASKED_BELOW), scoresOfZeros])
   }
 
   /** Squared norms of a difference and of what was expected, over chosen entries. */
@@ -174,18 +178,6 @@ function layout(axes: readonly ProductAxis[]): number[] {
   return [...[batch, head, group, query, key].filter((axis) => !perm.includes(axis)), ...perm]
 }
 
-/** The model's steps from product to softmax once more, from another product. */
-function modelSteps(editor: GraphEditor, { candidate }: ResolvedSite, product: string): string {
-  let scores = product
-  for (const { node, chain } of candidate.steps) {
-    const output = `${product}/${node.output[0]}`
-    const input = node.input.map((name, i) => (i === chain ? scores : name))
-    editor.addedNodes.push(create(NodeProtoSchema, { ...node, name: output, input, output: [output] }))
-    scores = output
-  }
-  return scores
-}
-
 /**
  * Outputs of a fused operator against those of the subgraph that stands for it. Rows of queries that see no key are
  * left out: every kernel fills them with something else.
@@ -210,8 +202,7 @@ function ownErrors(
   const errors = [write.error(own, lowered, seen)]
   if (scores) {
     const [given, made] = [scores.own, scores.lowered].map((tensor) => write.float(tensor))
-    const either = write.op('Or', [write.aboveMask(given), write.aboveMask(made)])
-    errors.push(write.error(given, made, write.op('And', [seen, either])))
+    errors.push(write.error(given, made, visible))
   }
   return errors
 }

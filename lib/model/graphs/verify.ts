@@ -10,7 +10,7 @@ import { addCheck, type Precision, type SiteCheck } from './verify-graph.js'
 export interface Verification {
   /**
    * ||S - S'||_F / ||S||_F over unmasked entries; of a fused operator the largest among its scores and its own
-   * outputs. NaN where something is not a number.
+   * outputs. NaN where something is not a number, or where every score is masked.
    */
   relativeError: number
   /** Whether the captured queries and keys are finite. */
@@ -54,13 +54,17 @@ export async function verifySites(
   }
 }
 
-function readCheck({ errors, nonFinite, strides }: SiteCheck, value: (name: string) => number): Verification {
+function readCheck(
+  { errors, compared, nonFinite, strides }: SiteCheck,
+  value: (name: string) => number,
+): Verification {
   const ratios = errors.map(({ difference, total }) => ratio(value(difference), value(total)))
   const repeated = strides.find(({ keys }) => value(keys) === 0)
   // Where queries repeat with keys, heads are equal because of their weights, not because keys are shared.
   const shared = repeated && !(repeated.queries && value(repeated.queries) === 0)
   return {
-    relativeError: Math.max(...ratios),
+    // Nothing compared is nothing verified.
+    relativeError: value(compared) > 0 ? Math.max(...ratios) : Number.NaN,
     finite: value(nonFinite) === 0,
     keyStride: shared ? repeated.stride : 1,
   }

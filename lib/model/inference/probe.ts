@@ -98,8 +98,10 @@ export function probeFeeds(
     )
     const write = numberWriter(data, input.type)
     const limit = Math.min(tableRows(graph, input.name) ?? SMALL_VOCABULARY, 2)
+    // A mask of zeros would leave nothing to compare.
+    const isMask = /mask/i.test(input.name)
     for (let i = 0; i < data.length; i++) {
-      write(i, input.type.startsWith('float') ? random.normal() : random.below(limit))
+      write(i, input.type.startsWith('float') ? random.normal() : isMask ? 1 : random.below(limit))
     }
     feeds[input.name] = { type: input.type, dims, data }
   }

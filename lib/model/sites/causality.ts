@@ -1,4 +1,4 @@
-/** Whether a head sees only the keys up to its query: read off the scores of a probe, or off the shape of a step. */
+/** Whether a head sees only the keys up to its query: read off the masks of a probe, or off the shape of a step. */
 
 import type { SiteCandidate } from '../candidate.js'
 import type { WireTensor } from '../inference/session.js'
@@ -12,7 +12,7 @@ import { MASKED_BELOW, type ProductAxis } from './site.js'
  * cache come before those of the run; a sliding window masks early keys too.
  */
 export function looksCausal(
-  { dims, ...scores }: WireTensor,
+  { dims, ...masks }: WireTensor,
   axes: readonly ProductAxis[] | undefined,
   keys: number,
 ): boolean {
@@ -25,7 +25,7 @@ export function looksCausal(
   // Sinks stand behind the keys.
   const past = keys - query.size
   if (past < 0 || query.size < 2) return false
-  const data = tensorValues({ dims, ...scores })
+  const data = tensorValues({ dims, ...masks })
   const masked = (i: number, j: number) => data[i * query.stride + j * key.stride] <= MASKED_BELOW
   for (let i = 0; i < query.size; i++) {
     if (masked(i, i + past)) return false

@@ -17,7 +17,7 @@ import type { ProbeValues } from './site-probe.js'
 export function resolveSite(
   graph: Graph,
   candidate: SiteCandidate,
-  { shapes, typeName, scalar, tensor: probed, sequences: batch }: ProbeValues,
+  { shapes, typeName, scalar, masks: masksOf, sequences: batch }: ProbeValues,
 ): ResolvedSite | UnsupportedSite {
   const { product } = candidate
   const operator = candidate.fused?.node ?? product
@@ -41,9 +41,9 @@ export function resolveSite(
   if (heads % kvHeads !== 0)
     return refuse(`${heads} query heads cannot be shared out over ${kvHeads} key heads`)
   const headDim = shapes(query.tensor)![query.axes.indexOf('dim')]
-  const scores = probed(candidate.softmaxInput)
+  const masks = masksOf(candidate)
   const pattern = patternAxes(graph, candidate, productAxes, shapes)
-  if (!pattern && axesBeyondOne(scores.dims) > axesBeyondOne(shapes(product.output[0])!)) {
+  if (!pattern && axesBeyondOne(masks.dims) > axesBeyondOne(shapes(product.output[0])!)) {
     return refuse('heads share an axis with positions in the product of its queries and keys')
   }
   if (graph.isStatic(key.tensor)) return refuse('its keys are stored, not computed from what the model reads')
@@ -65,7 +65,7 @@ export function resolveSite(
     scale: operandScale * scoreScale,
     causal:
       fused?.causal ||
-      (!cross && (looksCausal(scores, pattern, rows(key).length) || isStep(graph, candidate, shapes))),
+      (!cross && (looksCausal(masks, pattern, rows(key).length) || isStep(graph, candidate, shapes))),
     rotary: fused?.rotary || isRotary(graph, query.tensor),
     cross,
     ...(uncovered.length > 0 ? { uncovered } : {}),

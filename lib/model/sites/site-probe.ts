@@ -11,6 +11,7 @@ import { InferenceSession, type WireTensor } from '../inference/session.js'
 import { tensorValues } from '../inference/values.js'
 import type { Graph } from '../onnx/graph.js'
 import { GraphEditor } from '../onnx/graph-editor.js'
+import { scoresOfZeros } from './replay.js'
 import { constantFactor } from './scale.js'
 
 type Tensors = Record<string, WireTensor>
@@ -22,6 +23,7 @@ export interface ProbeContext {
 }
 
 const shapeName = (tensor: string) => `qkspace.shape/${tensor}`
+const maskName = (tensor: string) => `qkspace.mask/${tensor}`
 const firstName = (tensor: string) => `qkspace.first/${tensor}`
 
 /** What a probe found out about the tensors of the candidates that it ran on. */
@@ -47,7 +49,8 @@ export class ProbeValues {
     return data?.length === 1 ? data[0] : undefined
   }
 
-  readonly tensor = (name: string): WireTensor => this.values[name]
+  /** What a product of zeros becomes on its way to the softmax: masks and biases alone. */
+  readonly masks = ({ softmaxInput }: SiteCandidate): WireTensor => this.values[maskName(softmaxInput)]
 }
 
 export interface Probe {
@@ -131,7 +134,9 @@ function requestProbe(editor: GraphEditor, candidate: SiteCandidate): void {
     const [start, end] = [editor.int64Constant([0]), editor.int64Constant([1])]
     editor.output(editor.node('Slice', [flat, start, end], {}, firstName(tensor)))
   }
-  editor.output(candidate.softmaxInput)
+  editor.output(
+    editor.node('Identity', [scoresOfZeros(editor, candidate)], {}, maskName(candidate.softmaxInput)),
+  )
 }
 
 async function runProbe(

@@ -3,7 +3,10 @@
 import type { SiteCandidate } from '../candidate.js'
 import type { Axis } from './axes.js'
 
-/** Below this a score is masked: exporters use -10000, the type's lowest number, or minus infinity. */
+/**
+ * Where a product of zeros ends below this, the graph masks: exporters use -10000, the type's lowest number, or minus
+ * infinity.
+ */
 export const MASKED_BELOW = -5000
 
 export type SiteKind = 'enc' | 'dec' | 'cross'

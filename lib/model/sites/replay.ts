@@ -1,0 +1,39 @@
+/**
+ * A model's own steps from the product of queries and keys to the softmax, once more: from another product, to compare
+ * with the model's scores, or from a product of zeros, which leaves masks and biases alone.
+ */
+
+import { create } from '@bufbuild/protobuf'
+import type { ScoreStep, SiteCandidate } from '../candidate.js'
+import type { GraphEditor } from '../onnx/graph-editor.js'
+import { NodeProtoSchema } from '../onnx/proto/onnx_pb.js'
+
+/** The scores that the steps make of `product`, which has the shape and type of the model's own product. */
+export function replaySteps(editor: GraphEditor, steps: readonly ScoreStep[], product: string): string {
+  let scores = product
+  for (const { node, chain } of steps) {
+    const output = `${product}/${node.output[0]}`
+    const input = node.input.map((name, i) => (i === chain ? scores : name))
+    editor.addedNodes.push(create(NodeProtoSchema, { ...node, name: output, input, output: [output] }))
+    scores = output
+  }
+  return scores
+}
+
+/**
+ * What the steps make of a product of zeros: where that is far below zero, the graph masks. Real scores may be as low
+ * as any mask, so that their own values do not tell.
+ */
+export function scoresOfZeros(editor: GraphEditor, { product, steps }: SiteCandidate): string {
+  // Zeros of the product's shape and type, of infinite entries too: x and -x cannot both be above zero.
+  const negative = editor.node('Neg', [editor.node('Relu', [product.output[0]])])
+  const zeros = editor.node('Relu', [negative])
+  // The largest score of a row is taken off for the sake of range alone; of zeros it would leave its own size.
+  const lasting = steps.filter(({ node, chain }) => !isShift(editor, node.input, chain))
+  return replaySteps(editor, lasting, zeros)
+}
+
+/** Whether a step takes off, or adds, what is the same for a whole row: its largest score. */
+function isShift(editor: GraphEditor, inputs: readonly string[], chain: number): boolean {
+  return inputs.some((name, i) => i !== chain && editor.graph.producers.get(name)?.opType === 'ReduceMax')
+}
