@@ -86,7 +86,8 @@ function origin(graph: Graph, tensor: string): string {
 }
 
 /**
- * Queries and keys of cross attention are projections of different things. Where one side was projected in another
+ * Queries and keys of cross attention are projections of different sequences. Projections of different tensors may
+ * still be of one: low-rank queries and keys (MLA) are each projected twice. Where one side was projected in another
  * graph (keys that an encoder made), they come from different inputs and are not equally many.
  */
 export function isCross(
@@ -96,12 +97,45 @@ export function isCross(
 ): boolean {
   const [own, other] = [query, key].map(({ tensor }) => ancestry(graph, tensor))
   const apart = (a: Set<string>, b: Set<string>) => a.size > 0 && b.size > 0 && [...a].every((s) => !b.has(s))
-  if (own.sources.size > 0 && other.sources.size > 0) return apart(own.sources, other.sources)
+  if (own.sources.size > 0 && other.sources.size > 0) {
+    return apart(own.sources, other.sources) && !shareRows(graph, query.tensor, key.tensor)
+  }
   // Queries that are learned, not computed from any input.
   if (graph.isStatic(query.tensor) !== graph.isStatic(key.tensor)) return true
   if (query.length === key.length) return false
   const from = ({ sources, inputs }: Ancestry) => (sources.size > 0 ? sources : inputs)
   return apart(from(own), from(other))
+}
+
+/** How many tensors are looked at for a common ancestor. */
+const MAX_ROW_ANCESTORS = 2048
+
+/** Whether two tensors are made, row by row, of a common one. */
+function shareRows(graph: Graph, a: string, b: string): boolean {
+  const own = new Set(rowAncestors(graph, a))
+  for (const tensor of rowAncestors(graph, b)) {
+    if (own.has(tensor)) return true
+  }
+  return false
+}
+
+/**
+ * What a tensor is made of row by row: projections, norms, rotations and residual sums. Attention, a product of two
+ * computed tensors, mixes the rows of sequences, and a table of embeddings may serve several: neither is passed.
+ */
+function* rowAncestors(graph: Graph, tensor: string): Generator<string> {
+  const seen = new Set<string>([tensor])
+  for (const name of seen) {
+    if (seen.size > MAX_ROW_ANCESTORS) return
+    const node = graph.producers.get(name)
+    if (!node) continue
+    yield name
+    const computed = node.input.filter((input) => input !== '' && !graph.isStatic(input))
+    const mixes = ['MatMul', 'FusedMatMul', 'Einsum', 'Gemm'].includes(node.opType) && computed.length > 1
+    const looksUp = node.opType === 'Gather' && graph.isWeight(node.input[0])
+    if (mixes || looksUp) continue
+    for (const input of computed) seen.add(input)
+  }
 }
 
 /** Nodes between product and softmax that add what comes from the projections of the queries or of the keys. */
