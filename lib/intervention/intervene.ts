@@ -113,7 +113,10 @@ export async function intervene(
   const heads = chosenHeads(model, settings.result, settings.heads)
   const variants = editVariants(settings.result, heads, settings)
   const requests = requestsBySite(heads)
-  const graph = editGraph(model.graph, requests, settings.output)
+  const graph = editGraph(model.graph, requests, {
+    output: settings.output,
+    sequenceFirst: model.sequenceFirst,
+  })
   const means = settings.to === 'mean' ? await meanRows(model, prompts, settings, heads) : undefined
   const { weightsFolder } = model.graph.model
   const session = await InferenceSession.open({ bytes: graph.bytes, weightsFolder, threads: model.threads })

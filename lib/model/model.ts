@@ -12,6 +12,7 @@ import { openGraph } from './open-graph.js'
 import { findSites } from './sites/find.js'
 import type { AttentionSite, ResolvedSite } from './sites/site.js'
 import { surveySites } from './sites/survey.js'
+import { locateTokens } from './token-rows.js'
 import { loadTokenizer, type PromptTokenizer } from './tokenizer.js'
 
 export interface OpenOptions {
@@ -50,6 +51,11 @@ export class Model {
     return this.graph.model.notes
   }
 
+  /** Whether the model reads [position, sequence], and gives its logits so. */
+  get sequenceFirst(): boolean {
+    return this.inputs.some(({ role, sequenceFirst }) => role === 'ids' && sequenceFirst)
+  }
+
   /** Whether prompts are token ids (or text); otherwise they give the model's inputs as tensors. */
   get takesTokens(): boolean {
     return takesTokens(this.inputs)
@@ -80,17 +86,20 @@ export async function openModel(path: string, options: OpenOptions = {}): Promis
       },
     )
   }
-  const inputs = modelInputs(graph)
-  const survey = await surveySites({ graph, inputs, threads }, found.candidates)
+  const survey = await surveySites({ graph, inputs: modelInputs(graph), threads }, found.candidates)
+  const { inputs } = survey
   const unsupported = [...unreached, ...survey.unsupported]
-  if (survey.sites.length === 0) throw noAttention(path, unsupported)
-  const verified = await verifySites(graph, survey.sites, survey.feeds, threads, 'float64')
-  survey.sites.forEach((site, i) => {
+  const located = await locateTokens({ graph, inputs, threads }, survey.sites)
+  unsupported.push(...located.unsupported)
+  const { sites } = located
+  if (sites.length === 0) throw noAttention(path, unsupported)
+  const verified = await verifySites(graph, sites, survey.feeds, threads, 'float64')
+  sites.forEach((site, i) => {
     site.relativeError = verified[i].relativeError
     site.keyStride = verified[i].keyStride
     site.kvHeads /= verified[i].keyStride
   })
-  return new Model(path, survey.sites, unsupported, inputs, graph, threads, tokenizer)
+  return new Model(path, sites, unsupported, inputs, graph, threads, tokenizer)
 }
 
 function noAttention(path: string, unsupported: readonly UnsupportedSite[]): QkError {
@@ -121,6 +130,7 @@ const SHOWN = [
   'rotary',
   'cross',
   'uncovered',
+  'otherRows',
   'hooks',
   'relativeError',
 ] as const satisfies (keyof AttentionSite)[]

@@ -132,7 +132,7 @@ const firstSequence = (output) => {
 async function openEdits(model, site, feeds) {
   const heads = Array.from({ length: site.heads }, (_, h) => h)
   const output = outputName(model)
-  const graph = editGraph(model.graph, [{ site, heads }], output)
+  const graph = editGraph(model.graph, [{ site, heads }], { output })
   const session = await openSession(model, withOutput(graph.bytes, output))
   const close = () => session.close()
   const run = async (item, makeProjection) => {

@@ -175,10 +175,11 @@ function logitsOf(outputs: readonly string[], wanted: string | undefined): strin
   })
 }
 
-/** Index of the largest logit of the last position; logits are [1, pos, classes] or [pos, classes]. */
+/** Index of the largest logit of the last position, of logits [pos, classes] of one sequence, whatever their layout. */
 function likeliest(logits: WireTensor, position: number): number {
   const values = tensorValues(logits)
-  const [rows, classes] = logits.dims.slice(-2)
+  const classes = logits.dims[logits.dims.length - 1]
+  const rows = values.length / classes
   const row = values.subarray(Math.min(position, rows - 1) * classes).subarray(0, classes)
   return row.indexOf(row.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY))
 }

@@ -1,7 +1,7 @@
 /** Queries and keys of every position of the runs that items stand on, batch by batch. */
 
 import { throwIfAborted } from '../../errors.js'
-import { fullCaptureGraph } from '../../model/graphs/capture-graph.js'
+import { tokenCaptureGraph } from '../../model/graphs/capture-graph.js'
 import { InferenceSession, type WireTensor } from '../../model/inference/session.js'
 import type { Model } from '../../model/model.js'
 import { keyHeadOf, type ResolvedSite } from '../../model/sites/site.js'
@@ -9,7 +9,7 @@ import { batchingFor, runFeeds } from '../feeds.js'
 import { type TermRun, termRunBatches } from './term-runs.js'
 
 /**
- * Of one site, with a key head for every query head: [runs, positions, heads, d] both. The runs of the items come
+ * Of one site, with a key head for every query head: [runs, tokens, heads, d] both. The runs of the items come
  * first; with `donors` those of their counterfactuals follow.
  */
 export interface CapturedPositions {
@@ -24,7 +24,7 @@ export async function* captureTermRuns(
   items: AsyncIterable<TermRun>,
   { batchSize, donors = false, signal }: { batchSize: number; donors?: boolean; signal?: AbortSignal },
 ): AsyncGenerator<{ items: TermRun[]; sites: CapturedPositions[] }> {
-  const graph = fullCaptureGraph(
+  const graph = tokenCaptureGraph(
     model.graph,
     requests.map(({ site, heads }) => ({ site, heads, kvHeads: heads.map((h) => keyHeadOf(site, h)) })),
   )

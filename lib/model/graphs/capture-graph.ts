@@ -3,11 +3,12 @@
  * terms use gathered inside, so that nothing else is computed or leaves it.
  */
 
+import { TO_THE_END } from '../fused/fused-operator.js'
 import type { Graph } from '../onnx/graph.js'
 import { GraphEditor } from '../onnx/graph-editor.js'
 import { ElementType } from '../onnx/node-writer.js'
 import type { Axis } from '../sites/axes.js'
-import type { ProductAxis, ResolvedSite, Side } from '../sites/site.js'
+import type { OtherRows, ProductAxis, ResolvedSite, Side } from '../sites/site.js'
 
 export const QUERY_ROWS = 'qkspace.query_rows'
 export const KEY_ROWS = 'qkspace.key_rows'
@@ -67,6 +68,27 @@ export function fullCaptureGraph(
   )
 }
 
+/** As `fullCaptureGraph`, without the rows that are no tokens. */
+export function tokenCaptureGraph(graph: Graph, requests: readonly SiteRequest[]): CaptureGraph {
+  const editor = new GraphEditor(graph)
+  return build(editor, requests, (side, heads, output) => {
+    const rows = withoutOthers(editor, byRows(editor, side, heads), 1, side.others)
+    return editor.node('Identity', [rows], {}, output)
+  })
+}
+
+/** The rows of the tokens along an axis. */
+export function withoutOthers(
+  editor: GraphEditor,
+  tensor: string,
+  axis: number,
+  { before, after }: OtherRows,
+): string {
+  if (before === 0 && after === 0) return tensor
+  const bounds = [before, after > 0 ? -after : TO_THE_END, axis]
+  return editor.node('Slice', [tensor, ...bounds.map((bound) => editor.int64Constant([bound]))])
+}
+
 /** Asks for further outputs; tells whether the captured rows themselves are to leave the graph. */
 export type MoreOutputs = (editor: GraphEditor, captured: readonly CapturedOutput[]) => boolean
 
@@ -123,7 +145,7 @@ export function rowGatherer(editor: GraphEditor) {
     }
     const leading = axes.slice(0, -1)
     const { groups } = side
-    const key = JSON.stringify([rows, leading, groups, heads])
+    const key = JSON.stringify([rows, leading, groups, heads, side.others])
     let index = indices.get(key)
     if (!index) {
       const column: Partial<Record<Axis, number>> = { batch: 0, fold: 0, pos: 1 }
@@ -132,6 +154,7 @@ export function rowGatherer(editor: GraphEditor) {
         head: (head) => Math.floor(head / groups),
         group: (head) => head % groups,
         fold: (head) => head,
+        pos: () => side.others.before,
       }
       const perHead = heads.chosen.flatMap((head) => leading.map((axis) => place[axis]?.(head) ?? 0))
       const picked = editor.node('Gather', [rows, editor.int64Constant(columns)], { axis: 1 })

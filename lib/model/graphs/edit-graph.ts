@@ -15,7 +15,7 @@ import { GraphEditor } from '../onnx/graph-editor.js'
 import { ElementType, elementTypeOf } from '../onnx/node-writer.js'
 import { RESHAPING } from '../sites/find.js'
 import { keyHeadOf, type ProductAxis, type ResolvedSite } from '../sites/site.js'
-import { rowGatherer, timesHeads } from './capture-graph.js'
+import { rowGatherer, timesHeads, withoutOthers } from './capture-graph.js'
 
 /** The query heads of a site whose scores are edited and whose attention is reported. */
 export interface EditRequest {
@@ -64,7 +64,11 @@ export interface EditGraph {
 }
 
 /** Errors: ERR_UNSUPPORTED_MODEL, naming the node, where the scores of a site cannot be followed to its pattern. */
-export function editGraph(graph: Graph, requests: readonly EditRequest[], output?: string): EditGraph {
+export function editGraph(
+  graph: Graph,
+  requests: readonly EditRequest[],
+  { output, sequenceFirst = false }: { output?: string; sequenceFirst?: boolean } = {},
+): EditGraph {
   const editor = new GraphEditor(graph)
   const { cells, query, key, rows } = EDIT_INPUTS
   editor.input(cells, ElementType.int64, ['qkspace.cells.n', 4])
@@ -135,7 +139,7 @@ export function editGraph(graph: Graph, requests: readonly EditRequest[], output
     editor.output(editor.node('Cast', [pattern], { to: ElementType.float }, names.pattern))
     return names
   })
-  const logits = outputRows(editor, graph, output)
+  const logits = outputRows(editor, graph, output, sequenceFirst)
   const { bytes, inputs } = editor.build()
   return { bytes, inputs, sites, logits }
 }
@@ -169,12 +173,14 @@ function cellIndex(
     head: (h) => Math.floor(h / groups),
     group: (h) => h % groups,
     fold: (h) => h,
+    queryPos: () => site.query.others.before,
+    keyPos: () => site.key.others.before,
   }
   const perHead = heads.flatMap((h) => axes.map((axis) => place[axis]?.(h) ?? 0))
   return editor.node('Add', [wide, editor.int64Constant(perHead, [1, heads.length, axes.length])])
 }
 
-/** The softmax's output at the reported rows, [rows, heads, keys]. */
+/** The softmax's output at the reported rows, [rows, heads, keys]; keys are those of the tokens. */
 function patternRows(
   editor: GraphEditor,
   site: ResolvedSite,
@@ -190,13 +196,22 @@ function patternRows(
     tensor = editor.node('Transpose', [tensor], { perm })
     axes = perm.map((i) => axes[i])
   }
+  tensor = withoutOthers(editor, tensor, axes.length - 1, site.key.others)
   // Rows are (batch, position, 0): the same columns as a cell's, but for the key.
   const rows = editor.node('Gather', [EDIT_INPUTS.rows, editor.int64Constant([0, 1, 2, 2])], { axis: 1 })
   return editor.node('GatherND', [tensor, cellIndex(editor, site, heads, rows, axes.slice(0, -1))])
 }
 
-/** The model's output at the reported rows: of [batch, pos, classes], or [batch, classes] for all positions. */
-function outputRows(editor: GraphEditor, graph: Graph, wanted: string | undefined): string | undefined {
+/**
+ * The model's output at the reported rows: of [batch, pos, classes], which a model that takes [pos, batch] turns as well,
+ * or of [batch, classes] for all positions.
+ */
+function outputRows(
+  editor: GraphEditor,
+  graph: Graph,
+  wanted: string | undefined,
+  sequenceFirst: boolean,
+): string | undefined {
   const outputs = graph.model.proto.graph!.output.map((o) => {
     const type = o.type?.value
     const tensor = type?.case === 'tensorType' ? type.value : undefined
@@ -215,7 +230,7 @@ function outputRows(editor: GraphEditor, graph: Graph, wanted: string | undefine
   }
   const index = editor.node(
     'Gather',
-    [EDIT_INPUTS.rows, editor.int64Constant(found.rank === 2 ? [0] : [0, 1])],
+    [EDIT_INPUTS.rows, editor.int64Constant(found.rank === 2 ? [0] : sequenceFirst ? [1, 0] : [0, 1])],
     { axis: 1 },
   )
   const rows = editor.node('GatherND', [found.name, index])

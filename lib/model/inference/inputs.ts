@@ -15,6 +15,8 @@ export interface ModelInput {
   type: string
   /** Fixed sizes as numbers, free ones by name ('' where they have none). */
   shape: (number | string)[]
+  /** Whether an input of two axes is [position, sequence], PyTorch's default, and not [sequence, position]. */
+  sequenceFirst?: boolean
 }
 
 type NumericArray =
@@ -110,6 +112,22 @@ function roleOf({ name, type, shape }: Described, ids: Described | undefined): I
   return 'custom'
 }
 
+/** Inputs of two axes, turned to [position, sequence] as the ids are; one whose axes name the ids' own goes by the names. */
+export function turned(inputs: readonly ModelInput[]): ModelInput[] {
+  const ids = inputs.find(({ role }) => role === 'ids')!
+  const [position] = ids.shape
+  return inputs.map((input) => {
+    if (input.shape.length !== 2 || input.role === 'custom' || input.role === 'cache') return input
+    const named = typeof position === 'string' && position !== '' && input.shape[1] === position
+    return { ...input, sequenceFirst: !named }
+  })
+}
+
+/** Axes of the sequences and of the positions of an input with both. */
+export function layoutOf({ sequenceFirst = false }: ModelInput): { sequence: 0 | 1; position: 0 | 1 } {
+  return sequenceFirst ? { sequence: 1, position: 0 } : { sequence: 0, position: 1 }
+}
+
 /** Whether prompts can be token ids: every input can be filled from them. */
 export function takesTokens(inputs: readonly ModelInput[]): boolean {
   return inputs.some((i) => i.role === 'ids') && inputs.every((i) => i.role !== 'custom')
@@ -147,16 +165,17 @@ export function tokenFeeds(
               : input.role === 'positions'
                 ? t
                 : 0
-        write(b * length + t, value)
+        write(input.sequenceFirst ? t * rows + b : b * length + t, value)
       }
     })
-    feeds[input.name] = {
-      type: input.type,
-      dims: input.shape.length === 1 ? [length] : [batch, length],
-      data,
-    }
+    feeds[input.name] = { type: input.type, dims: dimsOf(input, batch, length), data }
   }
   return feeds
+}
+
+function dimsOf({ shape, sequenceFirst }: ModelInput, sequences: number, length: number): number[] {
+  if (shape.length === 1) return [length]
+  return sequenceFirst ? [length, sequences] : [sequences, length]
 }
 
 /**
@@ -180,7 +199,7 @@ export function stepFeeds(
     const write = numberWriter(data, input.type)
     const value = { ids: token, mask: 1, positions: past }[input.role as string] ?? 0
     for (let i = 0; i < length; i++) write(i, value)
-    feeds[input.name] = { type: input.type, dims: input.shape.length === 1 ? [length] : [1, length], data }
+    feeds[input.name] = { type: input.type, dims: dimsOf(input, 1, length), data }
   }
   return feeds
 }
@@ -206,7 +225,8 @@ export function cacheOutputs(
 
 /** Tokens of every sequence, in a model exported for one length. */
 export function fixedLength(inputs: readonly ModelInput[]): number | undefined {
-  const size = inputs.find((i) => i.role === 'ids')?.shape.at(-1)
+  const ids = inputs.find((i) => i.role === 'ids')
+  const size = ids && (ids.shape.length === 1 ? ids.shape[0] : ids.shape[layoutOf(ids).position])
   return typeof size === 'number' ? size : undefined
 }
 
@@ -215,7 +235,7 @@ export function fixedBatch(inputs: readonly ModelInput[]): number | undefined {
   const ids = inputs.find((i) => i.role === 'ids')
   if (ids?.shape.length === 1) return 1
   // Caches may put another axis first, and positions may be one list for all.
-  const first = ids ? [ids.shape[0]] : inputs.map(({ shape }) => shape[0])
+  const first = ids ? [ids.shape[layoutOf(ids).sequence]] : inputs.map(({ shape }) => shape[0])
   return first.find((size) => typeof size === 'number')
 }
 

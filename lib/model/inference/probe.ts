@@ -2,7 +2,15 @@
 
 import { seededRandom } from '../../math/random.js'
 import type { Graph } from '../onnx/graph.js'
-import { type ModelInput, makeArray, numberWriter, tableRows, tokenFeeds } from './inputs.js'
+import {
+  fixedBatch,
+  fixedLength,
+  type ModelInput,
+  makeArray,
+  numberWriter,
+  tableRows,
+  tokenFeeds,
+} from './inputs.js'
 import type { WireTensor } from './session.js'
 
 /** Sizes to try for free axes. They differ, so that axes can be told apart by size. */
@@ -64,13 +72,12 @@ export function probeFeeds(
   sizes: ProbeSizes,
 ): Record<string, WireTensor> {
   const random = seededRandom(20_602)
-  const fixed = (size: number | string | undefined, free: number) => (typeof size === 'number' ? size : free)
   const ids = inputs.find((i) => i.role === 'ids')
-  const batch = ids ? (ids.shape.length === 1 ? 1 : fixed(ids.shape[0], sizes.batch)) : sizes.batch
-  const length = ids ? fixed(ids.shape.at(-1), sizes.length) : sizes.length
+  const batch = ids ? (fixedBatch([ids]) ?? sizes.batch) : sizes.batch
+  const length = ids ? (fixedLength([ids]) ?? sizes.length) : sizes.length
   const vocabulary = ids ? (tableRows(graph, ids.name) ?? SMALL_VOCABULARY) : 0
   const padded = batch > 1 && length > 2 && inputs.some((i) => i.role === 'mask')
-  const isLast = (b: number) => padded && b === batch - 1 && typeof ids?.shape[1] !== 'number'
+  const isLast = (b: number) => padded && b === batch - 1 && fixedLength([ids!]) === undefined
   const sequences = Array.from({ length: batch }, (_, b) =>
     Array.from({ length: isLast(b) ? length - 2 : length }, () => random.below(vocabulary)),
   )
@@ -81,7 +88,8 @@ export function probeFeeds(
   )
   const named = new Map<string, number>()
   for (const axis of inputs.filter((i) => i.role !== 'custom' && i.role !== 'cache')) {
-    for (const d of axis.shape.slice(1)) if (typeof d === 'string' && d) named.set(d, length)
+    const positions = axis.sequenceFirst ? axis.shape.slice(0, 1) : axis.shape.slice(1)
+    for (const d of positions) if (typeof d === 'string' && d) named.set(d, length)
   }
   for (const input of inputs.filter((i) => i.role === 'custom')) {
     const dims = input.shape.map((d, axis) => {

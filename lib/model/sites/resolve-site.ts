@@ -11,14 +11,21 @@ import { isStep, looksCausal } from './causality.js'
 import { type OperandAxes, patternAxes, productAxes } from './product-axes.js'
 import { stepsScale } from './scale.js'
 import type { ProductAxis, ResolvedSite, Side } from './site.js'
-import type { ProbeValues } from './site-probe.js'
+import type { Probe } from './site-probe.js'
+import { otherRows } from './token-axes.js'
 
-/** The site, without its layer and its error; or why it cannot be captured. */
+/**
+ * The site, without its layer and its error; or why it cannot be captured. With `tokens`, rows of self attention have
+ * to be those of the tokens.
+ */
 export function resolveSite(
   graph: Graph,
   candidate: SiteCandidate,
-  { shapes, typeName, scalar, masks: masksOf, sequences: batch }: ProbeValues,
+  probe: Probe,
+  { tokens }: { tokens: boolean },
 ): ResolvedSite | UnsupportedSite {
+  const { shapes, typeName, scalar, masks: masksOf, sizes } = probe.values
+  const { sequences: batch } = sizes
   const { product } = candidate
   const operator = candidate.fused?.node ?? product
   const refuse = (reason: string): UnsupportedSite => ({
@@ -53,6 +60,14 @@ export function resolveSite(
     length: axes.includes('pos') ? shapes(tensor)![axes.indexOf('pos')] : 1,
   })
   const cross = isCross(graph, rows(query), rows(key))
+  const ownRows = tokens && !cross
+  const others = {
+    query: ownRows ? otherRows(query, probe, 'queries') : 0,
+    key: ownRows ? otherRows(key, probe, 'keys') : 0,
+  }
+  for (const found of [others.query, others.key]) {
+    if (typeof found !== 'number') return refuse(found.reason)
+  }
   const { fused } = candidate
   const uncovered = uncoveredTerms(graph, candidate, query.tensor, key.tensor)
   return {
@@ -72,8 +87,8 @@ export function resolveSite(
     hooks: { q: '', k: '' },
     relativeError: Number.NaN,
     candidate,
-    query: sideAt(query, shapes),
-    key: sideAt(key, shapes),
+    query: sideAt(query, shapes, others.query as number),
+    key: sideAt(key, shapes, others.key as number),
     operandScale,
     productAxes,
     patternAxes: pattern,
@@ -127,12 +142,11 @@ function writtenOutPlacement(
   return { query, key: point(axes.key), productAxes: axes.product }
 }
 
-function sideAt(
-  { tensor, axes }: CapturePoint,
-  shapes: (name: string) => readonly number[] | undefined,
-): Side {
+/** `others` of its rows are no tokens; where they are is found out later. */
+function sideAt({ tensor, axes }: CapturePoint, shapes: Shapes, others: number): Side {
   const group = axes.indexOf('group')
-  return { tensor, axes, groups: group < 0 ? 1 : shapes(tensor)![group] }
+  const groups = group < 0 ? 1 : shapes(tensor)![group]
+  return { tensor, axes, groups, others: { before: others, after: 0 } }
 }
 
 function headCount(axes: readonly Axis[], shape: readonly number[], batch: number): number {

@@ -5,8 +5,8 @@
 
 import { QkError } from '../../errors.js'
 import type { SiteCandidate, UnsupportedSite } from '../candidate.js'
-import type { InputRole, ModelInput } from '../inference/inputs.js'
-import { probeFeeds, probeSizes } from '../inference/probe.js'
+import { type InputRole, layoutOf, type ModelInput } from '../inference/inputs.js'
+import { type ProbeSizes, probeFeeds, probeSizes } from '../inference/probe.js'
 import { InferenceSession, type WireTensor } from '../inference/session.js'
 import { tensorValues } from '../inference/values.js'
 import type { Graph } from '../onnx/graph.js'
@@ -15,6 +15,12 @@ import { scoresOfZeros } from './replay.js'
 import { constantFactor } from './scale.js'
 
 type Tensors = Record<string, WireTensor>
+
+/** Sequences of a probe's batch, and positions of each; of models without token ids only the former is known. */
+export interface BatchSizes {
+  sequences: number
+  positions: number | undefined
+}
 
 export interface ProbeContext {
   graph: Graph
@@ -30,8 +36,7 @@ const firstName = (tensor: string) => `qkspace.first/${tensor}`
 export class ProbeValues {
   constructor(
     private readonly values: Tensors,
-    /** Sequences of the probe's batch. */
-    readonly sequences: number,
+    readonly sizes: BatchSizes,
   ) {}
 
   /** Undefined where the tensor was not asked for. */
@@ -57,17 +62,24 @@ export interface Probe {
   running: readonly SiteCandidate[]
   feeds: Tensors
   values: ProbeValues
+  /** The same with one sequence more, and with longer ones; absent where the model has one size, or did not run. */
+  more: { sequences?: ProbeValues; positions?: ProbeValues }
 }
 
 /** Runs all candidates at once. Errors: ERR_INFERENCE. */
 export async function probe(context: ProbeContext, candidates: readonly SiteCandidate[]): Promise<Probe> {
   const editor = new GraphEditor(context.graph)
   for (const candidate of candidates) requestProbe(editor, candidate)
-  const { feeds, values } = await runProbe(context, editor)
+  const { first, sequences, positions } = await runProbe(context, editor)
+  const values = (run: ProbeRun) => new ProbeValues(run.values, run.sizes)
   return {
     running: candidates,
-    feeds,
-    values: new ProbeValues(values, sequencesOf(context.inputs, feeds)),
+    feeds: first.feeds,
+    values: values(first),
+    more: {
+      ...(sequences && { sequences: values(sequences) }),
+      ...(positions && { positions: values(positions) }),
+    },
   }
 }
 
@@ -95,13 +107,29 @@ export async function probeEach(
   return { running, unsupported }
 }
 
-/** Sequences of the probe's batch: caches may put another axis first. */
-function sequencesOf(inputs: readonly ModelInput[], feeds: Tensors): number {
+/** Caches may put another axis first: the ids tell, or what the model reads in their place. */
+function batchSizes(inputs: readonly ModelInput[], feeds: Tensors): BatchSizes {
   const named = (role: InputRole) => inputs.find((i) => i.role === role && feeds[i.name])
   const input = named('ids') ?? named('custom')
+  if (!input) return { sequences: 1, positions: undefined }
+  const { dims } = feeds[input.name]
+  if (input.role !== 'ids') return { sequences: dims[0] ?? 1, positions: undefined }
   // Ids of one axis are one sequence.
-  if (input?.role === 'ids' && input.shape.length === 1) return 1
-  return (input && feeds[input.name].dims[0]) ?? 1
+  if (dims.length === 1) return { sequences: 1, positions: dims[0] }
+  const { sequence, position } = layoutOf(input)
+  return { sequences: dims[sequence], positions: dims[position] }
+}
+
+interface ProbeRun {
+  feeds: Tensors
+  values: Tensors
+  sizes: BatchSizes
+}
+
+interface ProbeRuns {
+  first: ProbeRun
+  sequences?: ProbeRun
+  positions?: ProbeRun
 }
 
 function requestProbe(editor: GraphEditor, candidate: SiteCandidate): void {
@@ -139,10 +167,7 @@ function requestProbe(editor: GraphEditor, candidate: SiteCandidate): void {
   )
 }
 
-async function runProbe(
-  { graph, inputs, threads }: ProbeContext,
-  editor: GraphEditor,
-): Promise<{ feeds: Tensors; values: Tensors }> {
+async function runProbe({ graph, inputs, threads }: ProbeContext, editor: GraphEditor): Promise<ProbeRuns> {
   const { bytes, inputs: needed } = editor.build()
   const session = await InferenceSession.open({
     bytes,
@@ -151,12 +176,26 @@ async function runProbe(
     once: true,
   })
   const used = inputs.filter((input) => needed.includes(input.name))
+  const run = async (sizes: ProbeSizes): Promise<ProbeRun> => {
+    const feeds = probeFeeds(graph, used, sizes)
+    return { feeds, values: await session.run(feeds), sizes: batchSizes(used, feeds) }
+  }
+  /** With another size of the ids; absent where that is fixed, or the model does not take it. */
+  const varied = async (first: ProbeRun, sizes: ProbeSizes, which: keyof BatchSizes) => {
+    const other = await run(sizes).catch(() => undefined)
+    return other && other.sizes[which] !== first.sizes[which] ? other : undefined
+  }
   let failure: unknown
   try {
     for (const sizes of probeSizes(used)) {
       try {
-        const feeds = probeFeeds(graph, used, sizes)
-        return { feeds, values: await session.run(feeds) }
+        const first = await run(sizes)
+        if (first.sizes.positions === undefined) return { first }
+        return {
+          first,
+          sequences: await varied(first, { ...sizes, batch: sizes.batch + 1 }, 'sequences'),
+          positions: await varied(first, { ...sizes, length: sizes.length + 2 }, 'positions'),
+        }
       } catch (error) {
         failure ??= error
       }

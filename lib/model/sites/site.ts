@@ -37,6 +37,8 @@ export interface AttentionSite {
    * positions does in DeBERTa: attribution and interventions do not reach it. Absent where there is none.
    */
   uncovered?: string[]
+  /** Where not every captured row is a token: rows before and after those of the tokens. */
+  otherRows?: { query: OtherRows; key: OtherRows }
   /** TransformerLens names of the captured tensors. */
   hooks: { q: string; k: string }
   /**
@@ -62,6 +64,13 @@ export interface Side {
   axes: Axis[]
   /** Size of the group axis, 1 where there is none: query head h lies at (h div groups, h mod groups). */
   groups: number
+  others: OtherRows
+}
+
+/** Rows that are no tokens, as learned ones of a soft prompt are: how many before those of the tokens, and after. */
+export interface OtherRows {
+  before: number
+  after: number
 }
 
 /** A site with what capture and verification need to know of the graph. */

@@ -4,14 +4,18 @@
  */
 
 import type { SiteCandidate, UnsupportedSite } from '../candidate.js'
+import { type ModelInput, takesTokens, turned } from '../inference/inputs.js'
 import type { WireTensor } from '../inference/session.js'
 import { nameLayers } from './layer-names.js'
 import { resolveSite } from './resolve-site.js'
 import type { ResolvedSite } from './site.js'
 import { type ProbeContext, probe, probeEach } from './site-probe.js'
+import { idsAreTurned } from './token-axes.js'
 
 export interface Survey {
   sites: ResolvedSite[]
+  /** The inputs, turned where the model's ids are [position, sequence]. */
+  inputs: readonly ModelInput[]
   unsupported: UnsupportedSite[]
   /** The feeds that the probe ran on. */
   feeds: Record<string, WireTensor>
@@ -23,18 +27,25 @@ export async function surveySites(
   candidates: readonly SiteCandidate[],
 ): Promise<Survey> {
   const unsupported: UnsupportedSite[] = []
-  const { running, feeds, values } = await probe(context, candidates).catch(async (error) => {
+  const { graph } = context
+  let { inputs } = context
+  let found = await probe(context, candidates).catch(async (error) => {
     const alone = await probeEach(context, candidates)
     unsupported.push(...alone.unsupported)
     if (unsupported.length === 0 || alone.running.length === 0) throw error
     return probe(context, alone.running)
   })
+  if (idsAreTurned(graph, inputs, found)) {
+    inputs = turned(inputs)
+    found = await probe({ ...context, inputs }, found.running)
+  }
   const sites: ResolvedSite[] = []
-  for (const candidate of running) {
-    const site = resolveSite(context.graph, candidate, values)
+  const tokens = takesTokens(inputs)
+  for (const candidate of found.running) {
+    const site = resolveSite(graph, candidate, found, { tokens })
     if ('reason' in site) unsupported.push(site)
     else sites.push(site)
   }
   nameLayers(sites)
-  return { sites, unsupported, feeds }
+  return { sites, unsupported, inputs, feeds: found.feeds }
 }

@@ -1,0 +1,69 @@
+/** How the axes of attention follow the token ids: which of the ids' axes are positions, and which rows are tokens. */
+
+import type { SiteCandidate } from '../candidate.js'
+import type { ModelInput } from '../inference/inputs.js'
+import type { Graph } from '../onnx/graph.js'
+import type { CapturePoint } from './axes.js'
+import type { Probe, ProbeValues } from './site-probe.js'
+
+/**
+ * Whether attention runs over the first axis of the ids, as in models whose ids are [position, sequence]: its number of
+ * keys follows that axis and not the other one. `probe` has fed them as [sequence, position].
+ */
+export function idsAreTurned(
+  graph: Graph,
+  inputs: readonly ModelInput[],
+  { running, values, more }: Probe,
+): boolean {
+  const ids = inputs.find(({ role }) => role === 'ids')
+  if (ids?.shape.length !== 2 || !more.positions) return false
+  const votes = running.map((candidate): number => {
+    const keys = (of: ProbeValues) => keyCount(graph, candidate, of)
+    const own = keys(values)
+    if (keys(more.positions!) !== own) return -1
+    const follows = more.sequences ? keys(more.sequences) !== own : ids.shape[0] === own
+    return follows ? 1 : 0
+  })
+  return votes.reduce((a, b) => a + b, 0) > 0
+}
+
+/** Entries that the softmax normalises over. */
+function keyCount(graph: Graph, { softmax, softmaxInput }: SiteCandidate, values: ProbeValues): number {
+  const shape = values.shapes(softmaxInput)!
+  return shape.at(graph.int(softmax, 'axis', graph.opset < 13 ? 1 : -1)) ?? 0
+}
+
+/** Rows of one side that are no tokens, how many; or why its rows cannot be taken for tokens. */
+export function otherRows(
+  { tensor, axes }: CapturePoint,
+  { values, more }: Probe,
+  what: 'queries' | 'keys',
+): number | { reason: string } {
+  const at = axes.indexOf('pos')
+  const rows = (of: ProbeValues) => (at < 0 ? 1 : of.shapes(tensor)![at])
+  const tokens = values.sizes.positions!
+  const count = rows(values)
+  const longer = more.positions
+  if (longer && rows(longer) - longer.sizes.positions! !== count - tokens) {
+    const [a, b] = [`${count} for ${tokens} tokens`, `${rows(longer)} for ${longer.sizes.positions}`]
+    return { reason: `its ${what} are not those of the tokens: there are ${a}, ${b}` }
+  }
+  if (count < tokens) return { reason: `its ${what} are fewer than the tokens: ${count} for ${tokens}` }
+  if (more.sequences && !followsSequences(tensor, axes, values, more.sequences)) {
+    return { reason: `its ${what} do not follow the sequences of a batch` }
+  }
+  return count - tokens
+}
+
+/** Whether the axis of the sequences, or that of sequences and heads in one, grows with their number. */
+function followsSequences(
+  tensor: string,
+  axes: CapturePoint['axes'],
+  values: ProbeValues,
+  more: ProbeValues,
+): boolean {
+  const at = axes.findIndex((axis) => axis === 'batch' || axis === 'fold')
+  if (at < 0) return false
+  const perSequence = (of: ProbeValues) => of.shapes(tensor)![at] / of.sizes.sequences
+  return perSequence(values) === perSequence(more)
+}
