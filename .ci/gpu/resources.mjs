@@ -12,7 +12,9 @@ import { fileURLToPath } from 'node:url'
 const ARCHITECTURES = ['sm_80', 'sm_90']
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
-const sources = readdirSync(path.join(root, 'native', 'cuda')).filter((name) => name.endsWith('.cu'))
+const sources = readdirSync(path.join(root, 'native', 'cuda'), { recursive: true })
+  .filter((name) => name.endsWith('.cu'))
+  .sort()
 const rows = ARCHITECTURES.flatMap((architecture) => sources.flatMap((name) => resources(architecture, name)))
 const version = /release .*$/m.exec(run('nvcc', ['--version']).stdout)[0]
 const header = ['architecture', 'registers', 'spilled', 'stack', 'shared', 'barriers', 'kernel']

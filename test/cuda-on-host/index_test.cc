@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "cuda/chunks.h"
 // For what it keeps to itself.
-#include "cuda/covariance_pairs16.cu"
-#include "cuda/slices.h"
+#include "cuda/products/pairs16.cu"
+#include "cuda/rows/chunks.h"
+#include "cuda/rows/slices.h"
 
 namespace qkspace {
 namespace {

@@ -1,4 +1,4 @@
-// native/cuda/svd.cu against a plain f64 Jacobi, on matrices of prescribed spectrum. A line a case; exit status 1
+// native/cuda/svd against a plain f64 Jacobi, on matrices of prescribed spectrum. A line a case; exit status 1
 // when one fails. Run by test/cuda-svd.test.js.
 #include <chrono>
 #include <cmath>
@@ -7,9 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "cuda/block.cuh"
-#include "cuda/spectral.h"
-#include "cuda/svd.h"
+#include "cuda/svd/block/random.cuh"
+#include "cuda/svd/jacobi/schedule.cuh"
+#include "cuda/svd/largest/lanczos.h"
+#include "cuda/svd/svd.h"
 
 using namespace qkspace;
 
@@ -136,9 +137,9 @@ Transfer& theTransfer() {
   return transfer;
 }
 
-SvdRoom& theRoom() {
-  static SvdRoom room(theDevice().budget);
-  return room;
+SvdWorkspace& theWorkspace() {
+  static SvdWorkspace workspace(theDevice().budget);
+  return workspace;
 }
 
 Result run(const qks_svd_request& r, const qks_cancel* cancel = nullptr) {
@@ -151,8 +152,8 @@ Result run(const qks_svd_request& r, const qks_cancel* cancel = nullptr) {
   out.converged.resize(n);
   qks_svd_summary summary{out.ranks.data(), out.energy.data(), out.error.data(), out.converged.data(), 0};
   CudaDecomposition found;
-  decompose(device, theTransfer(), theRoom(), r, cancel, summary, found);
-  if (device.budget.used != theRoom().bytes()) line(false, "no memory is used but what is kept");
+  decompose(device, theTransfer(), theWorkspace(), r, cancel, summary, found);
+  if (device.budget.used != theWorkspace().bytes()) line(false, "no memory is used but what is kept");
   out.maxRank = summary.max_rank;
   out.u.resize(n * static_cast<size_t>(r.rows * out.maxRank));
   out.s.resize(n * static_cast<size_t>(out.maxRank));

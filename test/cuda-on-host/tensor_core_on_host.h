@@ -1,7 +1,8 @@
-// What native/cuda/tensor_core.cuh means, lane by lane, in float arithmetic that cuts off as the hardware does.
+// What native/cuda/products/tensor_core.cuh means, lane by lane, in float arithmetic that cuts off as the hardware does.
 #pragma once
 
 #include "cuda_runtime.h"
+#include "float16_on_host.h"
 
 namespace qkspace {
 
@@ -9,14 +10,6 @@ inline uint32_t tf32OnHost(float x) {
   const uint32_t bits = __float_as_uint(x);
   if ((bits & 0x7f800000u) == 0x7f800000u) return bits;
   return (bits + 0x1000u) & ~0x1fffu;
-}
-
-inline float f16OnHost(uint16_t bits) {
-  const int exponent = bits >> 10 & 31, mantissa = bits & 1023;
-  const double sign = bits & 0x8000 ? -1 : 1;
-  if (exponent == 31) return static_cast<float>(mantissa ? NAN : sign * INFINITY);
-  const double value = exponent ? std::ldexp(1024 + mantissa, exponent - 25) : std::ldexp(mantissa, -24);
-  return static_cast<float>(sign * value);
 }
 
 // To f32, towards zero.
@@ -76,22 +69,6 @@ inline void loadTransposedOnHost(uint32_t (&m)[4], const void* row) {
   for (int j = 0; j < 4; j++) {
     const auto at = [&](int r) -> uint32_t { return static_cast<const uint16_t*>(rows.of[8 * j + r])[g]; };
     m[j] = at(2 * t) | at(2 * t + 1) << 16;
-  }
-}
-
-// Copied only when waited for, so that a read before its wait finds NaN or what was there.
-inline void copyAsyncOnHost(void* to, const void* from, uint32_t bytes) {
-  cuda_on_host::block().running->copies.back().push_back({to, from, bytes});
-}
-inline void commitCopiesOnHost() { cuda_on_host::block().running->copies.emplace_back(); }
-inline void waitForCopiesOnHost(size_t left) {
-  auto& groups = cuda_on_host::block().running->copies;
-  while (groups.size() > left + 1) {
-    for (const auto& copy : groups.front()) {
-      if (copy.bytes) std::memcpy(copy.to, copy.from, copy.bytes);
-      std::memset(static_cast<char*>(copy.to) + copy.bytes, 0, 16 - copy.bytes);
-    }
-    groups.erase(groups.begin());
   }
 }
 
