@@ -35,30 +35,42 @@ test('every folder of native/cuda is a layer, of few and short files', (t) => {
     t.true(layerOf(file) >= 0, `${file} is in no layer`)
     t.true(textOf(file).split('\n').length <= MOST_LINES, `${file} is long`)
   }
-  for (const [folder, count] of Object.entries(counts))
+  for (const [folder, count] of Object.entries(counts)) {
     t.true(count <= MOST_FILES, `${folder} has ${count} files`)
+  }
 })
 
 test('includes are written from native/ and go down', (t) => {
-  for (const file of files)
+  for (const file of files) {
     for (const included of includesOf(file)) {
       t.regex(included, /^(cuda\/|common\/|abi\.h$)/, `${file} includes ${included}`)
       t.true(layerOf(included) <= layerOf(file), `${file} includes ${included}, which is above it`)
     }
+  }
 })
 
 test('no file includes itself, over however many others', (t) => {
   const done = new Set()
   const visit = (file, above) => {
-    if (above.includes(file)) t.fail([...above, file].join(' -> '))
-    if (done.has(file) || !file.startsWith('cuda/')) return
+    if (above.includes(file)) {
+      t.fail([...above, file].join(' -> '))
+    }
+    if (done.has(file) || !file.startsWith('cuda/')) {
+      return
+    }
     done.add(file)
-    for (const included of includesOf(file)) visit(included, [...above, file])
+    for (const included of includesOf(file)) {
+      visit(included, [...above, file])
+    }
   }
-  for (const file of files) visit(file, [])
+  for (const file of files) {
+    visit(file, [])
+  }
   t.pass()
 })
 
 test('nothing of N-API', (t) => {
-  for (const file of files) t.notRegex(textOf(file), /#include [<"](napi|node_api|js_native_api)/, file)
+  for (const file of files) {
+    t.notRegex(textOf(file), /#include [<"](napi|node_api|js_native_api)/, file)
+  }
 })

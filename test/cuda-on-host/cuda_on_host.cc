@@ -74,11 +74,6 @@ namespace {
 
 constexpr size_t kStack = 96 * 1024;
 
-[[noreturn]] void die(const char* what) {
-  std::fprintf(stderr, "CUDA on the host: %s\n", what);
-  std::abort();
-}
-
 void fiberMain() {
   Block& b = block();
   (*b.body)();
@@ -155,6 +150,29 @@ void runBlock(Block& b, size_t threads) {
 
 }  // namespace
 
+[[noreturn]] void die(const std::string& what) {
+  const Kernel* kernel = block().kernel;
+  std::fprintf(stderr, "CUDA on the host: %s%s%s\n", kernel ? kernel->name.c_str() : "", kernel ? ": " : "", what.c_str());
+  std::abort();
+}
+
+void useShared(void* at, size_t bytes) {
+  Block& b = block();
+  size_t together = bytes;
+  for (const SharedVariable& known : b.variables) {
+    if (known.at == at) {
+      return;
+    }
+    together += known.bytes;
+  }
+  if (together > b.kernel->shared) {
+    die("there are " + std::to_string(together) + " bytes of static shared memory, but " +
+        std::to_string(b.kernel->shared) + " in nvcc's report: run 'npm run cuda:resources'");
+  }
+  b.variables.push_back({at, bytes});
+  std::memset(at, 0xff, bytes);
+}
+
 Block& block() {
   static thread_local Block b;
   return b;
@@ -165,15 +183,13 @@ void yield() {
   switch_fiber(&b.running->stack, b.scheduler);
 }
 
-void run(const std::function<void()>& body, dim3 grid, dim3 threads, size_t shared) {
+void run(const Kernel& kernel, const std::function<void()>& body, dim3 grid, dim3 threads, size_t shared) {
   Block& b = block();
   const size_t count = static_cast<size_t>(threads.x) * threads.y * threads.z;
-  if (count == 0 || count > 1024 || grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.y > 65535 || grid.z > 65535)
-    die("a launch of impossible size");
-  if (shared > 227 * 1024) die("more shared memory than a block can have");
   if (b.fibers.size() < count) b.fibers.resize(count);
   if (b.warps.size() < 32) b.warps.resize(32);
   b.shared.assign(shared + 128, static_cast<char>(0xff));
+  b.kernel = &kernel;
   b.body = &body;
   gridDim = grid;
   blockDim = threads;
@@ -185,6 +201,7 @@ void run(const std::function<void()>& body, dim3 grid, dim3 threads, size_t shar
       for (unsigned x = 0; x < grid.x; x++) {
         blockIdx = {x, y, z};
         std::fill(b.shared.begin(), b.shared.end(), static_cast<char>(0xff));
+        b.variables.clear();
         runBlock(b, count);
       }
 }

@@ -52,6 +52,7 @@ namespace {
 std::map<CUstream_st*, std::unique_ptr<CUstream_st>> streams;
 std::map<char*, size_t> deviceMemory, lockedMemory;
 size_t used = 0;
+thread_local int currentDevice = 0;
 
 size_t memory() {
   const char* limit = std::getenv("CUDA_ON_HOST_MEMORY");
@@ -100,19 +101,24 @@ using Lock = std::lock_guard<std::recursive_mutex>;
 
 namespace cuda_on_host {
 
-void launch(cudaStream_t stream, std::function<void()> kernel, dim3 grid, dim3 threads, size_t shared) {
+void enqueue(const Kernel& kernel, const cudaLaunchConfig_t& config, std::function<void()> body) {
   const Lock lock(mutex);
-  put(*stream, stream->kernelsAtOnce, [=] { run(kernel, grid, threads, shared); });
+  put(*config.stream, config.stream->kernelsAtOnce,
+      [=, &kernel] { run(kernel, body, config.gridDim, config.blockDim, config.dynamicSmemBytes); });
 }
 
 }  // namespace cuda_on_host
 
 const char* cudaGetErrorString(cudaError_t error) {
   switch (error) {
-    case cudaSuccess: return "no error";
-    case cudaErrorMemoryAllocation: return "out of memory";
-    case cudaErrorNotReady: return "device not ready";
-    default: return "invalid argument";
+    case cudaSuccess:
+      return "no error";
+    case cudaErrorMemoryAllocation:
+      return "out of memory";
+    case cudaErrorNotReady:
+      return "device not ready";
+    default:
+      return cuda_on_host::refusal() ? cuda_on_host::refusal() : "invalid argument";
   }
 }
 const char* cudaGetErrorName(cudaError_t error) { return cudaGetErrorString(error); }
@@ -121,13 +127,27 @@ cudaError_t cudaGetDeviceCount(int* count) {
   *count = 2;
   return cudaSuccess;
 }
-cudaError_t cudaSetDevice(int device) { return device >= 0 && device < 2 ? cudaSuccess : cudaErrorInvalidValue; }
+cudaError_t cudaSetDevice(int device) {
+  if (device < 0 || device >= 2) {
+    return cudaErrorInvalidValue;
+  }
+  currentDevice = device;
+  return cudaSuccess;
+}
+cudaError_t cudaGetDevice(int* device) {
+  *device = currentDevice;
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
+  *value = static_cast<int>(cuda_on_host::kSharedAtMost);
+  return cudaSuccess;
+}
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* out, int device) {
   std::memset(out, 0, sizeof *out);
   std::snprintf(out->name, sizeof out->name, "CUDA on the host, device %d (no GPU)", device);
   out->uuid.bytes[15] = static_cast<char>(device + 1);
   out->totalGlobalMem = memory();
-  out->sharedMemPerBlockOptin = 227 * 1024;
+  out->sharedMemPerBlockOptin = cuda_on_host::kSharedAtMost;
   out->major = 9;
   out->multiProcessorCount = 4;
   out->l2CacheSize = 1 << 20;

@@ -64,6 +64,7 @@ void multiply16OnHost(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)
 }
 
 inline void loadTransposedOnHost(uint32_t (&m)[4], const void* row) {
+  cuda_on_host::requireAligned(row, 16, "a row for ldmatrix");
   const auto rows = cuda_on_host::exchange(row);
   const int g = static_cast<int>(laneOnHost() / 4), t = static_cast<int>(laneOnHost() % 4);
   for (int j = 0; j < 4; j++) {

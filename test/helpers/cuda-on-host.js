@@ -74,3 +74,8 @@ export function svdTest() {
     'cuda/svd/workspace.cc',
   ])
 }
+
+/** Path of the program that plants faults in launches and kernels. */
+export function launchTest() {
+  return programOf('launch_test', [])
+}

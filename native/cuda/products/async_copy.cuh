@@ -15,7 +15,7 @@ namespace qkspace {
 // waitForCopies and a barrier.
 __device__ __forceinline__ void copyAsync(void* to, const void* from, uint32_t bytes) {
 #if defined(QKS_CUDA_ON_HOST)
-  copyAsyncOnHost(to, from, bytes);
+  copyAsyncOnHost(to, from, 16, bytes);
 #else
   const uint32_t address = static_cast<uint32_t>(__cvta_generic_to_shared(to));
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from), "r"(bytes) : "memory");

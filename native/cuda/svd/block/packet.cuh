@@ -17,10 +17,12 @@ struct alignas(16) Packet {
 #if defined(QKS_CUDA_ON_HOST)
 template <typename T>
 Packet<T> load(const Packet<T>* from) {
+  cuda_on_host::requireAligned(from, sizeof *from, "a load");
   return *from;
 }
 template <typename T>
 void store(Packet<T>* to, const Packet<T>& value) {
+  cuda_on_host::requireAligned(to, sizeof *to, "a store");
   *to = value;
 }
 #else
