@@ -9,8 +9,8 @@ compile="${CXX:-c++} -std=c++17 -O2 -g -Wall -Wextra -Werror -fPIC -fvisibility=
 cd "$root"
 # Objects are numbered: several folders have a file of the same name.
 {
-  find native/cuda \( -name '*.cc' -o -name '*.cu' \)
-  ls native/common/*.cc test/cuda-on-host/*_on_host.cc
+  find native/cuda native/common -name '*.cc' -o -name '*.cu'
+  find test/cuda-on-host -name '*_on_host.cc'
 } | nl -ba | xargs -P "$(nproc)" -L 1 sh -c "$compile -x c++ -c $root/\$1 -o $objects/\$0.o"
 ${CXX:-c++} -shared -pthread -o "$1.$$" "$objects"/*.o
 mv "$1.$$" "$1"

@@ -53,7 +53,8 @@ std::map<std::string, Kernel> readReport() {
 // "void qkspace::(anonymous namespace)::kernel<64, true>(int, float*)" becomes "kernel<64, true>", as in the report.
 std::string nameAndTemplateArguments(const char* symbol) {
   int status = 0;
-  const std::unique_ptr<char, void (*)(void*)> readable(abi::__cxa_demangle(symbol, nullptr, nullptr, &status), std::free);
+  const std::unique_ptr<char, void (*)(void*)> readable(abi::__cxa_demangle(symbol, nullptr, nullptr, &status),
+                                                        std::free);
   std::string name = readable ? readable.get() : symbol;
   for (const std::string part : {"(anonymous namespace)::", "qkspace::", "void "}) {
     for (size_t at = name.find(part); at != std::string::npos; at = name.find(part)) {
@@ -105,7 +106,8 @@ const Kernel& kernelAt(const void* function) {
     die("a kernel lies in no file");
   }
   static const std::map<uint64_t, std::string> functions = functionsOf(info);
-  const auto symbol = functions.find(reinterpret_cast<uintptr_t>(function) - reinterpret_cast<uintptr_t>(info.dli_fbase));
+  const auto symbol =
+      functions.find(reinterpret_cast<uintptr_t>(function) - reinterpret_cast<uintptr_t>(info.dli_fbase));
   if (symbol == functions.end()) {
     die(std::string("a kernel has no name in ") + info.dli_fname + ": the symbols must not be stripped");
   }

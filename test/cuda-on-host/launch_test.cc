@@ -61,7 +61,8 @@ cudaError_t copy(int size, int atSource, int atTarget) {
   return start(copies, kOne, kOne, 64, memory, size, atSource, atTarget);
 }
 
-// 16-bit pairs at d = 64: 48 KiB of dynamic shared memory, beside what is static. Without a row, so that it ends at once.
+// 16-bit pairs at d = 64: 48 KiB of dynamic shared memory, beside what is static. Without a row, so that it ends at
+// once.
 cudaError_t pairs(bool asked) {
   const CovarianceShape shape{1, 1, 64};
   const DeviceRows rows{memory, QKS_F16, 1, 64};

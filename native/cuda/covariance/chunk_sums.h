@@ -37,7 +37,12 @@ struct BatchSums {
   void addAll();
 
  private:
-  void add(const Chunk& chunk, CovarianceWorkspace::ChunkBuffers& buffers);
+  struct SentChunk;
+  // Puts the rows and arrays of a chunk into device.copies; device.stream waits for them.
+  SentChunk send(const Chunk& chunk, CovarianceWorkspace::ChunkBuffers& buffers);
+  // Put the launches that sum the chunk into device.stream.
+  void sumOnTensorCores(const SentChunk& sent);
+  void sumExactly(const Chunk& chunk, const SentChunk& sent);
 };
 
 }  // namespace qkspace

@@ -36,8 +36,12 @@ BatchRows rowsOf(const RowView& view, const qks_tensor& tensor) {
 }  // namespace
 
 CudaCovariance::CudaCovariance(const qks_spec& spec, Device& device, Transfer& transfer, CovarianceWorkspace& workspace)
-    : spec_(checkSpec(spec)), shape_{spec.heads, spec.kv_heads, spec.head_dim}, device_(device), transfer_(transfer),
-      workspace_(workspace), sums_(device.budget) {
+    : spec_(checkSpec(spec)),
+      shape_{spec.heads, spec.kv_heads, spec.head_dim},
+      device_(device),
+      transfer_(transfer),
+      workspace_(workspace),
+      sums_(device.budget) {
   if (spec.heads > 32767) fail(QKS_E_ARGUMENT, "heads is above 32767");
   terms_.assign(static_cast<size_t>(spec.contrasts), 0);
   skipped_ = weight_[0] = weight_[1] = terms_;

@@ -54,7 +54,8 @@ Shares divideMemory(const Device& device, CovarianceWorkspace& workspace) {
   const Shares shares{free / 2, std::min(kMostIndices, free / 16), std::min(kMostPartial, free / 8),
                       std::min(kMostLabelSums, free / 8)};
   // Of batches that had more.
-  for (CovarianceWorkspace::ChunkBuffers& buffers : workspace.chunkBuffers) releaseAbove(buffers.indices, shares.indices);
+  for (CovarianceWorkspace::ChunkBuffers& buffers : workspace.chunkBuffers)
+    releaseAbove(buffers.indices, shares.indices);
   releaseAbove(workspace.partial, shares.partial);
   releaseAbove(workspace.labelSums, shares.labelSums);
   return shares;
@@ -65,8 +66,8 @@ Shares divideMemory(const Device& device, CovarianceWorkspace& workspace) {
 CovariancePlan planCovariance(const PreparedBatch& b, const CovarianceShape& shape, const BatchRows& q,
                               const BatchRows& k, Device& device, Pool& pool, CovarianceWorkspace& workspace) {
   CovariancePlan plan;
-  plan.pairs16 = !device.plain && b.q.dtype != QKS_F32 && b.q.dtype == b.k.dtype && shape.d % 8 == 0 &&
-                 onlyPairs(b, pool);
+  plan.pairs16 =
+      !device.plain && b.q.dtype != QKS_F32 && b.q.dtype == b.k.dtype && shape.d % 8 == 0 && onlyPairs(b, pool);
   const int64_t tiles = 2 * shape.heads * static_cast<int64_t>(outputTiles(shape.d));
   plan.terms = slicesOfTerms(b.start, b.contrasts, 0, termsOf(b), tiles, plan.pairs16 ? kPairSliceRows : kSliceRows);
   plan.labels = slicesOfRuns(b.runs, 0, runsOf(b), tiles, kSliceRows);
@@ -94,8 +95,10 @@ CovariancePlan planCovariance(const PreparedBatch& b, const CovarianceShape& sha
     releaseAbove(first, shares.rows - second.bytes());
     workspace.reserveRows(device, workspace.chunkBuffers[0], all);
   } else {
-    for (CovarianceWorkspace::ChunkBuffers& buffers : workspace.chunkBuffers) releaseAbove(buffers.rows, shares.rows / 2);
-    for (CovarianceWorkspace::ChunkBuffers& buffers : workspace.chunkBuffers) workspace.reserveRows(device, buffers, chunkRows);
+    for (CovarianceWorkspace::ChunkBuffers& buffers : workspace.chunkBuffers)
+      releaseAbove(buffers.rows, shares.rows / 2);
+    for (CovarianceWorkspace::ChunkBuffers& buffers : workspace.chunkBuffers)
+      workspace.reserveRows(device, buffers, chunkRows);
   }
   const int64_t termSlices = static_cast<int64_t>(plan.terms.size());
   const int64_t labelSlices = static_cast<int64_t>(plan.labels.size());
@@ -103,7 +106,7 @@ CovariancePlan planCovariance(const PreparedBatch& b, const CovarianceShape& sha
   if (!device.plain) {
     workspace.partial.reserve(static_cast<size_t>(together) * blockBytes, "partial sums");
     workspace.labelSums.reserve(static_cast<size_t>(std::min(labelSlices, plan.mostLabelSlices)) * runningSums,
-                            "running sums of labels");
+                                "running sums of labels");
   }
   return plan;
 }

@@ -14,7 +14,7 @@ namespace qkspace {
 // Slices that one launch sums: [from, to) of all, and the contrasts that they belong to.
 struct Wave {
   int32_t from, to;
-  int32_t contrasts;          // how many
+  int32_t contrasts;           // how many
   size_t contrastAt, firstAt;  // in the blob
 };
 

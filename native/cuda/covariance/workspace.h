@@ -25,8 +25,12 @@ struct CovarianceWorkspace final : Kept {
   PinnedBuffer answer;
 
   explicit CovarianceWorkspace(MemoryBudget& budget)
-      : Kept(budget), chunkBuffers{ChunkBuffers(budget), ChunkBuffers(budget)}, partial(budget), labelSums(budget),
-        batchSums(budget), flags(budget) {}
+      : Kept(budget),
+        chunkBuffers{ChunkBuffers(budget), ChunkBuffers(budget)},
+        partial(budget),
+        labelSums(budget),
+        batchSums(budget),
+        flags(budget) {}
   // Of what a batch needs beside its sums.
   size_t workingBytes() const;
   size_t bytes() const override { return workingBytes() + batchSums.bytes() + flags.bytes(); }

@@ -11,9 +11,11 @@
 
 namespace qkspace {
 
-// Sums of slices of label-matched terms. `running`: runningSumsOfLabels(...) doubles for each slice, head, side and tile.
+// Sums of slices of label-matched terms. `running`: runningSumsOfLabels(...) doubles for each slice, head, side and
+// tile.
 void sumLabels(cudaStream_t, const CovarianceShape&, const DeviceRows& q, const DeviceRows& k, const DeviceLabels&,
-               const Slice* slices, int32_t count, int32_t mostLabels, double* running, float* partial, uint32_t* flags);
+               const Slice* slices, int32_t count, int32_t mostLabels, double* running, float* partial,
+               uint32_t* flags);
 int64_t runningSumsOfLabels(const CovarianceShape&, int32_t mostLabels);
 
 // sums += all terms of the slices, straight from the definition in f64: the reference, and what is done where

@@ -11,7 +11,8 @@
 
 namespace qkspace {
 
-// Sums of slices of explicit terms (terms.h) where every set is one key and every weight 1, and q and k are both f16 or both bf16, d a multiple of 8.
+// Sums of slices of explicit terms (terms.h) where every set is one key and every weight 1, and q and k are both f16 or
+// both bf16, d a multiple of 8.
 void sumPairs16(cudaStream_t, const CovarianceShape&, const DeviceRows& q, const DeviceRows& k,
                 const DeviceTerms (&sides)[2], const Slice* slices, int32_t count, float* partial, uint32_t* flags);
 

@@ -116,16 +116,20 @@ class Decomposer {
     const size_t panel = widest_ ? planPanel(shape_, widest_, sharedLimit_).scratch : 0;
     const size_t slot = std::max(direct_ ? 0 : 2 * sizeV_ * sizeof(double), panel);
     slots_ = static_cast<int>(std::min<int64_t>(resident(kProductThreads, 0), std::min(enough, request_.n)));
-    slots_ = std::max(1, slot ? static_cast<int>(std::min<size_t>(static_cast<size_t>(slots_), available / 4 / slot)) : slots_);
+    slots_ = std::max(
+        1, slot ? static_cast<int>(std::min<size_t>(static_cast<size_t>(slots_), available / 4 / slot)) : slots_);
     const size_t left = available - std::min(available, static_cast<size_t>(slots_) * slot);
     batch_ = std::max<int64_t>(1, std::min<int64_t>({enough, request_.n, static_cast<int64_t>(left / 10 * 9 / each)}));
 
     const size_t b = static_cast<size_t>(batch_);
-    const std::pair<DeviceBuffer*, size_t> wanted[] = {
-        {&workspace_.scratch, static_cast<size_t>(slots_) * slot}, {&workspace_.raw[0], b * size_ * element_},
-        {&workspace_.raw[1], b * size_ * element_},                {&workspace_.matrices, b * sizeY_ * element_},
-        {&workspace_.transposed, b * transposed},                  {&workspace_.y, b * sizeY_ * sizeof(double)},
-        {&workspace_.v, b * sizeV_ * sizeof(double)},              {&workspace_.small, b * BatchArrays::bytes(n) + 64}};
+    const std::pair<DeviceBuffer*, size_t> wanted[] = {{&workspace_.scratch, static_cast<size_t>(slots_) * slot},
+                                                       {&workspace_.raw[0], b * size_ * element_},
+                                                       {&workspace_.raw[1], b * size_ * element_},
+                                                       {&workspace_.matrices, b * sizeY_ * element_},
+                                                       {&workspace_.transposed, b * transposed},
+                                                       {&workspace_.y, b * sizeY_ * sizeof(double)},
+                                                       {&workspace_.v, b * sizeV_ * sizeof(double)},
+                                                       {&workspace_.small, b * BatchArrays::bytes(n) + 64}};
     // What earlier calls left may be of other proportions.
     size_t together = std::max(b * (sizeY_ + sizeV_) * sizeof(double), workspace_.packed.bytes());
     for (const auto& [buffer, bytes] : wanted) together += std::max(bytes, buffer->bytes());
@@ -190,9 +194,9 @@ class Decomposer {
   template <typename M>
   void prepare(int64_t first, int count) {
     check(cudaStreamWaitEvent(device_.stream, uploaded_, 0), "waiting for matrices");
-    timed("svd: prepare", prepareKernel<M>, dim3(static_cast<unsigned>(count)), dim3(kPrepareThreads), 0, device_.stream, shape_,
-           static_cast<const M*>(rawOf(first).template get<M>()), workspace_.matrices.get<M>(),
-           widest_ ? workspace_.transposed.get<M>() : nullptr, there_.prepared, there_.totals);
+    timed("svd: prepare", prepareKernel<M>, dim3(static_cast<unsigned>(count)), dim3(kPrepareThreads), 0,
+          device_.stream, shape_, static_cast<const M*>(rawOf(first).template get<M>()), workspace_.matrices.get<M>(),
+          widest_ ? workspace_.transposed.get<M>() : nullptr, there_.prepared, there_.totals);
     toHost(here_.prepared, there_.prepared, static_cast<size_t>(count));
     device_.stream.finish("preparing matrices");
     for (int i = 0; i < count; i++)
@@ -222,7 +226,7 @@ class Decomposer {
       t.scratch = workspace_.scratch.get<char>();
       const int blocks = std::min(t.plan.scratch ? slots_ : resident(kPanelThreads, t.plan.shared), t.count);
       timed("svd: panels", panelKernel<M>, dim3(static_cast<unsigned>(blocks)), dim3(kPanelThreads), t.plan.shared,
-             device_.stream, t);
+            device_.stream, t);
       toHost(here_.found, there_.found, count);
       land();
       device_.stream.finish("decomposing matrices");
@@ -250,8 +254,8 @@ class Decomposer {
     t.direct = direct_;
     if (!direct_) {
       jacobiLaunch("svd: f32", single_, t.count, singleKernel<M, 0>, singleKernel<M, 64>, singleKernel<M, 128>, t);
-      timed("svd: refine", refineKernel<M>, dim3(static_cast<unsigned>(std::min(slots_, t.count))), dim3(kProductThreads),
-             0, device_.stream, t);
+      timed("svd: refine", refineKernel<M>, dim3(static_cast<unsigned>(std::min(slots_, t.count))),
+            dim3(kProductThreads), 0, device_.stream, t);
     }
     jacobiLaunch("svd: f64", wide_, t.count, wideKernel<M, 0>, wideKernel<M, 64>, wideKernel<M, 128>, t);
   }
@@ -261,8 +265,12 @@ class Decomposer {
   void jacobiLaunch(const char* name, const JacobiPlan& plan, int count, void (*any)(Task), void (*of64)(Task),
                     void (*of128)(Task), const Task& task) {
     const int blocks = std::min(resident(plan.threads, plan.shared), count);
-    timed(name, shape_.ldm == 64 ? of64 : shape_.ldm == 128 ? of128 : any, dim3(static_cast<unsigned>(blocks)),
-           dim3(static_cast<unsigned>(plan.threads)), plan.shared, device_.stream, task);
+    timed(name,
+          shape_.ldm == 64    ? of64
+          : shape_.ldm == 128 ? of128
+                              : any,
+          dim3(static_cast<unsigned>(blocks)), dim3(static_cast<unsigned>(plan.threads)), plan.shared, device_.stream,
+          task);
   }
 
   // Order, rank and error of matrix i of the batch.
@@ -315,7 +323,7 @@ class Decomposer {
     t.out = workspace_.packed.get<double>();
     t.seed = 0x2545f4914f6cdd1dull;
     timed("svd: finish", finishKernel, dim3(static_cast<unsigned>(count)), dim3(kFinishThreads),
-           2 * static_cast<size_t>(shape_.n) * sizeof(double) + 128, device_.stream, t);
+          2 * static_cast<size_t>(shape_.n) * sizeof(double) + 128, device_.stream, t);
     check(cudaEventRecord(packed_, device_.stream), "recording an event");
     landing_ = to.data();
     landingCount_ = static_cast<size_t>(doubles);
@@ -337,7 +345,8 @@ class Decomposer {
     toHost(here_.squares, there_.squares, static_cast<size_t>(count) * static_cast<size_t>(shape_.n));
     toHost(here_.settled, there_.settled, static_cast<size_t>(count));
     device_.stream.finish("decomposing matrices");
-    for (int i = 0; i < count; i++) choose(static_cast<size_t>(i), full[static_cast<size_t>(i)], first + i, summary, out);
+    for (int i = 0; i < count; i++)
+      choose(static_cast<size_t>(i), full[static_cast<size_t>(i)], first + i, summary, out);
     finish(first, static_cast<size_t>(count), out);
   }
 };

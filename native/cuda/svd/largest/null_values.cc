@@ -89,7 +89,8 @@ void largestOfProducts(Device& device, Transfer& transfer, const qks_products_re
                          flags.get<uint32_t>()};
   refuseNonFinite(device, p.q, p.query, p.products, "q");
   refuseNonFinite(device, p.k, p.key, p.products, "k");
-  const size_t headBytes = static_cast<size_t>(in.draws) * static_cast<size_t>(d) * static_cast<size_t>(d) * sizeof(float);
+  const size_t headBytes =
+      static_cast<size_t>(in.draws) * static_cast<size_t>(d) * static_cast<size_t>(d) * sizeof(float);
   const size_t free = device.budget.available();
   const int32_t together = static_cast<int32_t>(
       std::max<size_t>(1, std::min<size_t>(static_cast<size_t>(heads), std::min(kMostMatrices, free / 2) / headBytes)));
@@ -103,8 +104,8 @@ void largestOfProducts(Device& device, Transfer& transfer, const qks_products_re
     for (int32_t h = 0; h < count; h++) {
       const size_t head = static_cast<size_t>(first + h);
       const float* u = basis ? bases.get<float>() + head * static_cast<size_t>(d * in.rank) : nullptr;
-      largestSingularValues(device, matrices.get<float>() + static_cast<size_t>(h) * headBytes / sizeof(float), in.draws,
-                            d, u, u ? u + basis : nullptr, in.rank, in.seed,
+      largestSingularValues(device, matrices.get<float>() + static_cast<size_t>(h) * headBytes / sizeof(float),
+                            in.draws, d, u, u ? u + basis : nullptr, in.rank, in.seed,
                             values.get<float>() + head * static_cast<size_t>(in.draws));
     }
     device.stream.finish("permuted singular values");
