@@ -28,7 +28,11 @@ struct qks_context {
   std::string uuid, driver, runtime, capability;
 
   qks_context(int index, size_t memory, int threads)
-      : pool(threads), device(index, memory), transfer(device, pool), workspace(device.budget), svdWorkspace(device.budget) {
+      : pool(threads),
+        device(index, memory),
+        transfer(device, pool),
+        workspace(device.budget),
+        svdWorkspace(device.budget) {
     int version = 0;
     qkspace::check(cudaDriverGetVersion(&version), "reading the driver's version");
     driver = qkspace::versionText(version);
@@ -63,7 +67,9 @@ namespace {
 
 int32_t openContext(const qks_options* options, qks_context** out, qks_error* error) {
   return guarded(error, [&] {
-    if (options->threads < 0 || options->threads > 1024) fail(QKS_E_ARGUMENT, "threads must be from 0 to 1024");
+    if (options->threads < 0 || options->threads > 1024) {
+      fail(QKS_E_ARGUMENT, "threads must be from 0 to 1024");
+    }
     const int index = chooseDevice(options->device ? options->device : "");
     check(cudaSetDevice(index), "choosing the device");
     *out = new qks_context(index, static_cast<size_t>(options->device_memory), options->threads);
@@ -164,11 +170,10 @@ int32_t largestOfProductsHere(qks_context* context, const qks_products_request* 
   return guarded(error, [&] { largestOfProducts(context->device, context->transfer, *request, cancel, out); });
 }
 
-const qks_backend kBackend = {QKS_ABI_VERSION, sizeof(qks_backend), openContext,       closeContext,
-                              describe,        timings,             covarianceCreate,  covarianceDestroy,
-                              covarianceAdd,   covarianceMerge,     covarianceRead,    rowsUpload,
-                              rowsDestroy,     svd,                 svdRead,           svdDestroy,
-                              largestOfProductsHere};
+const qks_backend kBackend = {QKS_ABI_VERSION, sizeof(qks_backend),  openContext,       closeContext,  describe,
+                              timings,         covarianceCreate,     covarianceDestroy, covarianceAdd, covarianceMerge,
+                              covarianceRead,  rowsUpload,           rowsDestroy,       svd,           svdRead,
+                              svdDestroy,      largestOfProductsHere};
 
 }  // namespace
 }  // namespace qkspace

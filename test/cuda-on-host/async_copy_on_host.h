@@ -20,7 +20,9 @@ inline void waitForCopiesOnHost(size_t left) {
   auto& groups = cuda_on_host::block().running->copies;
   while (groups.size() > left + 1) {
     for (const auto& copy : groups.front()) {
-      if (copy.bytes) std::memcpy(copy.to, copy.from, copy.bytes);
+      if (copy.bytes) {
+        std::memcpy(copy.to, copy.from, copy.bytes);
+      }
       std::memset(static_cast<char*>(copy.to) + copy.bytes, 0, copy.size - copy.bytes);
     }
     groups.erase(groups.begin());

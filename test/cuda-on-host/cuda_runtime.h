@@ -120,10 +120,14 @@ Exchange<T> exchange(const T& mine) {
     warp.arrived = 0;
     warp.phase++;
   } else {
-    while (warp.phase == phase) yield();
+    while (warp.phase == phase) {
+      yield();
+    }
   }
   Exchange<T> all;
-  for (int i = 0; i < 32; i++) std::memcpy(&all.of[i], warp.slots[phase & 1][i], sizeof(T));
+  for (int i = 0; i < 32; i++) {
+    std::memcpy(&all.of[i], warp.slots[phase & 1][i], sizeof(T));
+  }
   return all;
 }
 
@@ -162,7 +166,9 @@ T __shfl_sync(unsigned, T value, int lane) {
 inline unsigned __ballot_sync(unsigned, int predicate) {
   const auto all = cuda_on_host::exchange(predicate);
   unsigned bits = 0;
-  for (int i = 0; i < 32; i++) bits |= (all.of[i] != 0 ? 1u : 0u) << i;
+  for (int i = 0; i < 32; i++) {
+    bits |= (all.of[i] != 0 ? 1u : 0u) << i;
+  }
   return bits;
 }
 int __syncthreads_or(int predicate);
@@ -224,7 +230,8 @@ enum cudaError_t {
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice, cudaMemcpyDefault };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
 enum cudaDeviceAttr { cudaDevAttrMaxSharedMemoryPerBlockOptin };
-constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDefault = 0, cudaEventDisableTiming = 2, cudaHostAllocDefault = 0;
+constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDefault = 0, cudaEventDisableTiming = 2,
+                   cudaHostAllocDefault = 0;
 using cudaStream_t = struct CUstream_st*;
 using cudaEvent_t = struct CUevent_st*;
 struct cudaUUID_t {

@@ -1,4 +1,5 @@
-// What native/cuda/products/tensor_core.cuh means, lane by lane, in float arithmetic that cuts off as the hardware does.
+// What native/cuda/products/tensor_core.cuh means, lane by lane, in float arithmetic that cuts off as the hardware
+// does.
 #pragma once
 
 #include "cuda_runtime.h"
@@ -8,14 +9,18 @@ namespace qkspace {
 
 inline uint32_t tf32OnHost(float x) {
   const uint32_t bits = __float_as_uint(x);
-  if ((bits & 0x7f800000u) == 0x7f800000u) return bits;
+  if ((bits & 0x7f800000u) == 0x7f800000u) {
+    return bits;
+  }
   return (bits + 0x1000u) & ~0x1fffu;
 }
 
 // To f32, towards zero.
 inline float cutOff(double x) {
   const float near = static_cast<float>(x);
-  if (std::isfinite(near) && std::fabs(static_cast<double>(near)) > std::fabs(x)) return std::nextafterf(near, 0.0f);
+  if (std::isfinite(near) && std::fabs(static_cast<double>(near)) > std::fabs(x)) {
+    return std::nextafterf(near, 0.0f);
+  }
   return near;
 }
 

@@ -67,6 +67,7 @@ export function svdTest() {
     'cuda/runtime/memory.cc',
     'cuda/runtime/stopwatch.cc',
     'cuda/runtime/transfer.cc',
+    'cuda/svd/batch_plan.cc',
     'cuda/svd/choose_rank.cc',
     'cuda/svd/decomposition.cc',
     'cuda/svd/largest/lanczos.cu',

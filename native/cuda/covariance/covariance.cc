@@ -42,7 +42,9 @@ CudaCovariance::CudaCovariance(const qks_spec& spec, Device& device, Transfer& t
       transfer_(transfer),
       workspace_(workspace),
       sums_(device.budget) {
-  if (spec.heads > 32767) fail(QKS_E_ARGUMENT, "heads is above 32767");
+  if (spec.heads > 32767) {
+    fail(QKS_E_ARGUMENT, "heads is above 32767");
+  }
   terms_.assign(static_cast<size_t>(spec.contrasts), 0);
   skipped_ = weight_[0] = weight_[1] = terms_;
   sums_.reserve(static_cast<size_t>(sumsCount()) * sizeof(double), "the accumulated sums");
@@ -80,13 +82,17 @@ void CudaCovariance::add(const qks_batch& in, const qks_cancel* cancel) {
     check(cudaMemsetAsync(sums, 0, sumsBytes, device_.stream), "clearing the sums");
     BatchSums{device_, transfer_, workspace_, shape_, b, plan, q, k, exactly, sums, cancel}.addAll();
     const Stopwatch::Lap lap(device_.arithmetic, device_.stream);
-    if (!spec_.allow_non_finite) findNonFinite(device_.stream, sums, sumsCount(), flags);
+    if (!spec_.allow_non_finite) {
+      findNonFinite(device_.stream, sums, sumsCount(), flags);
+    }
   };
   sumAnew(device_.plain);
   uint32_t raised = readFlags();
   if (raised & kBeyondF32) {
     // Products that f32 cannot hold: everything again, in f64.
-    if (!spec_.allow_non_finite) refuseNonFiniteRows(b, q, k);
+    if (!spec_.allow_non_finite) {
+      refuseNonFiniteRows(b, q, k);
+    }
     sumAnew(true);
     raised = readFlags();
   }
@@ -103,7 +109,9 @@ void CudaCovariance::add(const qks_batch& in, const qks_cancel* cancel) {
   for (size_t c = 0; c < static_cast<size_t>(spec_.contrasts); c++) {
     terms_[c] += batch.terms[c];
     skipped_[c] += batch.skipped[c];
-    for (int s = 0; s < 2; s++) weight_[s][c] += batch.weight[s][c];
+    for (int s = 0; s < 2; s++) {
+      weight_[s][c] += batch.weight[s][c];
+    }
   }
 }
 
@@ -114,8 +122,9 @@ void CudaCovariance::refuseNonFiniteRows(const PreparedBatch& b, const BatchRows
       DeviceBuffer& list = workspace_.chunkBuffers[0].indices;
       list.reserve(std::max<size_t>(1, read.size()) * sizeof(int32_t), "rows to look at");
       transfer_.bytes(read.data(), read.size() * sizeof(int32_t), list.get<char>());
-      if (!findNonFiniteRow(device_, rows.at(nullptr), list.get<int32_t>(), static_cast<int64_t>(read.size()), found))
+      if (!findNonFiniteRow(device_, rows.at(nullptr), list.get<int32_t>(), static_cast<int64_t>(read.size()), found)) {
         return;
+      }
     } else if (!findNonFiniteHostRow(rows.view(), rows.heads(), rows.d(), read, transfer_.pool(), found)) {
       return;
     }
@@ -130,8 +139,8 @@ void CudaCovariance::merge(const qks_moments& in) {
   const Kept::Use use(workspace_);
   const int64_t d = spec_.head_dim, heads = spec_.heads;
   std::vector<double> all(static_cast<size_t>(sumsCount()));
-  for (int64_t c = 0; c < spec_.contrasts; c++)
-    for (int64_t h = 0; h < heads; h++)
+  for (int64_t c = 0; c < spec_.contrasts; c++) {
+    for (int64_t h = 0; h < heads; h++) {
       for (int32_t s = 0; s < 2; s++) {
         const int64_t from = c * heads + h;
         double* to = all.data() + blockOffset(c, static_cast<int32_t>(h), spec_.heads, s, spec_.head_dim);
@@ -139,6 +148,8 @@ void CudaCovariance::merge(const qks_moments& in) {
         std::copy_n(in.side[s].k + from * d, d, to + d);
         std::copy_n(in.side[s].qk + from * d * d, d * d, to + 2 * d);
       }
+    }
+  }
   workspace_.batchSums.reserve(all.size() * sizeof(double), "sums to be merged");
   transfer_.bytes(all.data(), all.size() * sizeof(double), workspace_.batchSums.get<char>());
   addSums(device_.stream, workspace_.batchSums.get<double>(), sumsCount(), sums_.get<double>());
@@ -146,7 +157,9 @@ void CudaCovariance::merge(const qks_moments& in) {
   for (size_t c = 0; c < static_cast<size_t>(spec_.contrasts); c++) {
     terms_[c] += in.terms[c];
     skipped_[c] += in.skipped[c];
-    for (int s = 0; s < 2; s++) weight_[s][c] += in.side[s].weight[c];
+    for (int s = 0; s < 2; s++) {
+      weight_[s][c] += in.side[s].weight[c];
+    }
   }
 }
 
@@ -159,14 +172,17 @@ void CudaCovariance::read(const int32_t* wanted, int32_t count, const qks_moment
   for (int64_t c = 0; c < spec_.contrasts; c++) {
     out.terms[c] = terms_[static_cast<size_t>(c)];
     out.skipped[c] = skipped_[static_cast<size_t>(c)];
-    for (int s = 0; s < 2; s++) out.side[s].weight[c] = weight_[s][static_cast<size_t>(c)];
-    for (int32_t i = 0; i < count; i++)
+    for (int s = 0; s < 2; s++) {
+      out.side[s].weight[c] = weight_[s][static_cast<size_t>(c)];
+    }
+    for (int32_t i = 0; i < count; i++) {
       check(cudaMemcpyAsync(landed + i * both,
                             sums_.get<double>() + blockOffset(c, wanted[i], spec_.heads, 0, spec_.head_dim),
                             static_cast<size_t>(both) * sizeof(double), cudaMemcpyDeviceToHost, device_.stream),
             "reading sums");
+    }
     device_.stream.finish("reading sums");
-    for (int32_t i = 0; i < count; i++)
+    for (int32_t i = 0; i < count; i++) {
       for (int s = 0; s < 2; s++) {
         const double* from = landed + i * both + s * blockSize(spec_.head_dim);
         const int64_t to = c * count + i;
@@ -174,6 +190,7 @@ void CudaCovariance::read(const int32_t* wanted, int32_t count, const qks_moment
         std::copy_n(from + d, d, out.side[s].k + to * d);
         std::copy_n(from + 2 * d, d * d, out.side[s].qk + to * d * d);
       }
+    }
   }
 }
 

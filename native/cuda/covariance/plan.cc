@@ -31,15 +31,22 @@ constexpr size_t kRowsThatStay = size_t{64} << 20, kRowsThatGo = size_t{1} << 30
 constexpr size_t kMostIndices = size_t{16} << 20;
 
 void releaseAbove(DeviceBuffer& buffer, size_t bytes) {
-  if (buffer.bytes() > bytes) buffer.release();
+  if (buffer.bytes() > bytes) {
+    buffer.release();
+  }
 }
 
 // Whether every set of the batch's explicit terms is one key and every weight 1.
 bool onlyPairs(const PreparedBatch& b, Pool& pool) {
-  if (b.side[0].keyWeights || b.side[1].keyWeights) return false;
+  if (b.side[0].keyWeights || b.side[1].keyWeights) {
+    return false;
+  }
   return Blocks(pool, 0, b.start[b.contrasts]).first([&](int64_t t) {
-    for (const TermSide& side : b.side)
-      if (side.offsets[t + 1] - side.offsets[t] != 1 || side.keyScale[t] != 1 || side.queryScale[t] != 1) return true;
+    for (const TermSide& side : b.side) {
+      if (side.offsets[t + 1] - side.offsets[t] != 1 || side.keyScale[t] != 1 || side.queryScale[t] != 1) {
+        return true;
+      }
+    }
     return false;
   }) < 0;
 }
@@ -54,8 +61,9 @@ Shares divideMemory(const Device& device, CovarianceWorkspace& workspace) {
   const Shares shares{free / 2, std::min(kMostIndices, free / 16), std::min(kMostPartial, free / 8),
                       std::min(kMostLabelSums, free / 8)};
   // Of batches that had more.
-  for (CovarianceWorkspace::ChunkBuffers& buffers : workspace.chunkBuffers)
+  for (CovarianceWorkspace::ChunkBuffers& buffers : workspace.chunkBuffers) {
     releaseAbove(buffers.indices, shares.indices);
+  }
   releaseAbove(workspace.partial, shares.partial);
   releaseAbove(workspace.labelSums, shares.labelSums);
   return shares;
@@ -74,7 +82,9 @@ CovariancePlan planCovariance(const PreparedBatch& b, const CovarianceShape& sha
 
   const Shares shares = divideMemory(device, workspace);
   const size_t blockBytes = static_cast<size_t>(blockOffset(1, 0, shape.heads, 0, shape.d)) * sizeof(float);
-  for (int64_t r = 0; r < runsOf(b); r++) plan.mostLabels = std::max(plan.mostLabels, b.runs[r].labels);
+  for (int64_t r = 0; r < runsOf(b); r++) {
+    plan.mostLabels = std::max(plan.mostLabels, b.runs[r].labels);
+  }
   auto most = [](size_t share, size_t each) {
     return static_cast<int64_t>(std::max<size_t>(1, std::min<size_t>(65535, share / std::max<size_t>(1, each))));
   };
@@ -95,10 +105,12 @@ CovariancePlan planCovariance(const PreparedBatch& b, const CovarianceShape& sha
     releaseAbove(first, shares.rows - second.bytes());
     workspace.reserveRows(device, workspace.chunkBuffers[0], all);
   } else {
-    for (CovarianceWorkspace::ChunkBuffers& buffers : workspace.chunkBuffers)
+    for (CovarianceWorkspace::ChunkBuffers& buffers : workspace.chunkBuffers) {
       releaseAbove(buffers.rows, shares.rows / 2);
-    for (CovarianceWorkspace::ChunkBuffers& buffers : workspace.chunkBuffers)
+    }
+    for (CovarianceWorkspace::ChunkBuffers& buffers : workspace.chunkBuffers) {
       workspace.reserveRows(device, buffers, chunkRows);
+    }
   }
   const int64_t termSlices = static_cast<int64_t>(plan.terms.size());
   const int64_t labelSlices = static_cast<int64_t>(plan.labels.size());

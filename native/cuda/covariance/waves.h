@@ -24,11 +24,12 @@ inline std::vector<Wave> wavesOf(const std::vector<Slice>& slices, int64_t most,
   for (int32_t from = 0; from < count;) {
     const int32_t to = static_cast<int32_t>(std::min<int64_t>(count, from + most));
     std::vector<int32_t> contrasts, first;
-    for (int32_t s = from; s < to; s++)
+    for (int32_t s = from; s < to; s++) {
       if (s == from || slices[static_cast<size_t>(s)].contrast != slices[static_cast<size_t>(s) - 1].contrast) {
         contrasts.push_back(slices[static_cast<size_t>(s)].contrast);
         first.push_back(s - from);
       }
+    }
     const int32_t kinds = static_cast<int32_t>(contrasts.size());
     first.push_back(to - from);
     const size_t contrastAt = blob.add(contrasts);

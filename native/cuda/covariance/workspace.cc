@@ -15,7 +15,9 @@ void CovarianceWorkspace::release() {
     buffers.rows.release();
     buffers.indices.release();
   }
-  for (DeviceBuffer* buffer : {&partial, &labelSums, &batchSums, &flags}) buffer->release();
+  for (DeviceBuffer* buffer : {&partial, &labelSums, &batchSums, &flags}) {
+    buffer->release();
+  }
 }
 
 void CovarianceWorkspace::reserveRows(Device& device, ChunkBuffers& buffers, size_t bytes) {

@@ -25,7 +25,9 @@ __device__ double keyEntry(const DeviceLabels& labels, const DeviceRun& run, con
   double sum = 0;
   for (int32_t j = 0; j < labels.keysBefore[term]; j++) {
     const int32_t label = labels.keyLabel[run.firstKey + j];
-    if (label < 0 || j == own || (label == labels.label[term]) != (side == 0)) continue;
+    if (label < 0 || j == own || (label == labels.label[term]) != (side == 0)) {
+      continue;
+    }
     sum += static_cast<double>(loadElement(k, rowOffset(k, labels.keyRow[run.firstKey + j], keyHead) + column));
   }
   return sum * static_cast<double>(labels.scale(side)[term]);
@@ -35,7 +37,9 @@ __global__ void labelsExactly(CovarianceShape shape, DeviceRows q, DeviceRows k,
                               const Slice* slices, int32_t count, double* sums) {
   const int64_t entry = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   const int32_t head = static_cast<int32_t>(blockIdx.y / 2), side = static_cast<int32_t>(blockIdx.y % 2), d = shape.d;
-  if (entry >= blockSize(d)) return;
+  if (entry >= blockSize(d)) {
+    return;
+  }
   const int32_t keyHead = head / (shape.heads / shape.kvHeads);
   for (int32_t s = 0; s < count; s++) {
     const DeviceRun run = labels.runs[slices[s].run];
@@ -75,7 +79,9 @@ struct RunningSums {
   __device__ void addUpTo(int32_t end) {
     for (; key < end; key++) {
       const int32_t label = labels.keyLabel[run.firstKey + key];
-      if (label < 0) continue;
+      if (label < 0) {
+        continue;
+      }
       const double x = static_cast<double>(load(key));
       sums[label * kSize] += x;
       total += x;
@@ -86,8 +92,12 @@ struct RunningSums {
     addUpTo(labels.keysBefore[term]);
     const int32_t label = labels.label[term], own = labels.selfKey[term];
     double sum = sums[label * kSize];
-    if (side == 1) sum = total - sum;
-    if (own >= 0 && (labels.keyLabel[run.firstKey + own] == label) == (side == 0)) sum -= static_cast<double>(load(own));
+    if (side == 1) {
+      sum = total - sum;
+    }
+    if (own >= 0 && (labels.keyLabel[run.firstKey + own] == label) == (side == 0)) {
+      sum -= static_cast<double>(load(own));
+    }
     return static_cast<float>(sum * static_cast<double>(labels.scale(side)[term]));
   }
 };
@@ -105,13 +115,24 @@ __global__ void __launch_bounds__(kThreads, 1)
   const DeviceRun run = labels.runs[slice.run];
   const int32_t firstTerm = run.firstTerm + slice.from, lastTerm = run.firstTerm + slice.to;
   const int64_t block = (static_cast<int64_t>(blockIdx.z) * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
-  RunningSums<kSize> running{k,          labels, run,
+  RunningSums<kSize> running{k,
+                             labels,
+                             run,
                              sumsOfBlocks + block * mostLabels * kSize + thread,
-                             place.side, head / (shape.heads / shape.kvHeads), place.column + thread, d, 0, 0};
+                             place.side,
+                             head / (shape.heads / shape.kvHeads),
+                             place.column + thread,
+                             d,
+                             0,
+                             0};
   Largest largest;
   if (thread < kSize) {
-    for (int32_t label = 0; label < run.labels; label++) running.sums[label * kSize] = 0;
-    if (slice.from > 0) running.addUpTo(labels.keysBefore[firstTerm - 1]);
+    for (int32_t label = 0; label < run.labels; label++) {
+      running.sums[label * kSize] = 0;
+    }
+    if (slice.from > 0) {
+      running.addUpTo(labels.keysBefore[firstTerm - 1]);
+    }
   }
   auto fill = [&](Tile<kSize>& tile, int32_t from) {
     if (thread < kSize) {
@@ -128,7 +149,9 @@ __global__ void __launch_bounds__(kThreads, 1)
       const float query = there ? loadElement(q, rowOffset(q, labels.query[term], head) + place.row + column) : 0.0f;
       largest.query(query);
       tile.q[row][column] = query;
-      if (column == 0) tile.queryScale[row] = term < lastTerm ? labels.queryScale(place.side)[term] : 0.0f;
+      if (column == 0) {
+        tile.queryScale[row] = term < lastTerm ? labels.queryScale(place.side)[term] : 0.0f;
+      }
     }
   };
   Product<kSize> product;
@@ -136,7 +159,9 @@ __global__ void __launch_bounds__(kThreads, 1)
   __syncthreads();
   int current = 0;
   for (int32_t from = firstTerm; from < lastTerm; from += kRows, current ^= 1) {
-    if (from + kRows < lastTerm) fill(tiles[current ^ 1], from + kRows);
+    if (from + kRows < lastTerm) {
+      fill(tiles[current ^ 1], from + kRows);
+    }
     product.add(tiles[current]);
     __syncthreads();
   }
@@ -158,19 +183,20 @@ void sumLabels(cudaStream_t stream, const CovarianceShape& shape, const DeviceRo
                float* partial, uint32_t* flags) {
   const uint32_t along = static_cast<uint32_t>(tilesAlong(shape.d, sizeFor(shape)));
   const dim3 grid(2 * along * along, static_cast<uint32_t>(shape.heads), static_cast<uint32_t>(count));
-  if (sizeFor(shape) == 64)
-    launch("summing labelled terms", labelsOnTensorCores<64>, grid, dim3(kThreads), 2 * sizeof(Tile<64>), stream,
-           shape, q, k, labels, slices, mostLabels, running, partial, flags);
-  else
+  if (sizeFor(shape) == 64) {
+    launch("summing labelled terms", labelsOnTensorCores<64>, grid, dim3(kThreads), 2 * sizeof(Tile<64>), stream, shape,
+           q, k, labels, slices, mostLabels, running, partial, flags);
+  } else {
     launch("summing labelled terms", labelsOnTensorCores<128>, grid, dim3(kThreads), 2 * sizeof(Tile<128>), stream,
            shape, q, k, labels, slices, mostLabels, running, partial, flags);
+  }
 }
 
 void sumLabelsExactly(cudaStream_t stream, const CovarianceShape& shape, const DeviceRows& q, const DeviceRows& k,
                       const DeviceLabels& labels, const Slice* slices, int32_t count, double* sums) {
   const dim3 grid(static_cast<uint32_t>((blockSize(shape.d) + 127) / 128), static_cast<uint32_t>(2 * shape.heads));
-  launch("summing labelled terms in f64", labelsExactly, grid, dim3(128), 0, stream, shape, q, k, labels, slices,
-         count, sums);
+  launch("summing labelled terms in f64", labelsExactly, grid, dim3(128), 0, stream, shape, q, k, labels, slices, count,
+         sums);
 }
 
 }  // namespace qkspace

@@ -28,7 +28,9 @@ constexpr int kTogether = 8;  // columns of q a block
 // A matrix of which an entry is beyond f32 has no singular values.
 __device__ inline void put(const DeviceProducts& p, float* to, float x) {
   *to = x;
-  if (!(x - x == 0)) atomicOr(p.flags, uint32_t{kNotFinite});
+  if (!(x - x == 0)) {
+    atomicOr(p.flags, uint32_t{kNotFinite});
+  }
 }
 
 // ---- the definition ----
@@ -37,12 +39,15 @@ __device__ inline void put(const DeviceProducts& p, float* to, float x) {
 __global__ void productsPlainly(DeviceProducts p, int32_t firstHead, float* matrices) {
   const int32_t d = p.q.d, draw = static_cast<int32_t>(blockIdx.y), head = firstHead + static_cast<int32_t>(blockIdx.z);
   const int64_t entry = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (entry >= static_cast<int64_t>(d) * d) return;
+  if (entry >= static_cast<int64_t>(d) * d) {
+    return;
+  }
   double sum = 0;
-  for (int32_t r = 0; r < p.products; r++)
+  for (int32_t r = 0; r < p.products; r++) {
     sum += static_cast<double>(p.coefficients[static_cast<int64_t>(draw) * p.products + r]) *
            static_cast<double>(loadElement(p.q, rowOffset(p.q, p.query[r], head) + entry / d)) *
            static_cast<double>(loadElement(p.k, rowOffset(p.k, p.key[r], head / p.group) + entry % d));
+  }
   put(p, matrices + (static_cast<int64_t>(blockIdx.z) * p.draws + draw) * d * d + entry, static_cast<float>(sum));
 }
 
@@ -61,7 +66,8 @@ __global__ void __launch_bounds__(kThreads, 1)
     productsOnTensorCores(DeviceProducts p, int32_t firstHead, float* matrices) {
   QKS_DYNAMIC_SHARED(shared);
   Tile<kSize>* tiles = reinterpret_cast<Tile<kSize>*>(shared);
-  const int32_t d = p.q.d, head = firstHead + static_cast<int32_t>(blockIdx.z), thread = static_cast<int32_t>(threadIdx.x);
+  const int32_t d = p.q.d, head = firstHead + static_cast<int32_t>(blockIdx.z),
+                thread = static_cast<int32_t>(threadIdx.x);
   const int32_t columnTiles = tilesAlong(d, kSize), drawsHere = kSize / kTogether;
   const int32_t column = static_cast<int32_t>(blockIdx.x) % columnTiles * kSize;
   const int32_t queryColumn = static_cast<int32_t>(blockIdx.x) / columnTiles * kTogether;
@@ -73,13 +79,18 @@ __global__ void __launch_bounds__(kThreads, 1)
       const bool there = r < p.products;
       const DrawPlace place = drawPlace(firstDraw, queryColumn, at);
       float weighted = 0, key = 0;
-      if (there && place.draw < p.draws && place.column < d)
+      if (there && place.draw < p.draws && place.column < d) {
         weighted = p.coefficients[static_cast<int64_t>(place.draw) * p.products + r] *
                    loadElement(p.q, rowOffset(p.q, p.query[r], head) + place.column);
-      if (there && column + at < d) key = loadElement(p.k, rowOffset(p.k, p.key[r], head / p.group) + column + at);
+      }
+      if (there && column + at < d) {
+        key = loadElement(p.k, rowOffset(p.k, p.key[r], head / p.group) + column + at);
+      }
       tile.q[row][at] = weighted;
       tile.k[row][at] = key;
-      if (at == 0) tile.queryScale[row] = 0;
+      if (at == 0) {
+        tile.queryScale[row] = 0;
+      }
     }
   };
   Product<kSize, false> product;
@@ -88,15 +99,21 @@ __global__ void __launch_bounds__(kThreads, 1)
   int current = 0;
   for (int32_t from = 0; from < p.products; from += kRows, current ^= 1) {
     const bool more = from + kRows < p.products, first = thread / 32 % 2 == 0;
-    if (more && first) fill(tiles[current ^ 1], from + kRows);
+    if (more && first) {
+      fill(tiles[current ^ 1], from + kRows);
+    }
     product.add(tiles[current]);
-    if (more && !first) fill(tiles[current ^ 1], from + kRows);
+    if (more && !first) {
+      fill(tiles[current ^ 1], from + kRows);
+    }
     __syncthreads();
   }
   product.forEach([&](int row, int inColumn, float x) {
     const DrawPlace place = drawPlace(firstDraw, queryColumn, row);
     const int32_t to = column + inColumn;
-    if (place.draw >= p.draws || place.column >= d || to >= d) return;
+    if (place.draw >= p.draws || place.column >= d || to >= d) {
+      return;
+    }
     put(p, matrices + ((static_cast<int64_t>(blockIdx.z) * p.draws + place.draw) * d + place.column) * d + to, x);
   });
 }

@@ -49,13 +49,19 @@ struct PairProduct {
 
   __device__ PairProduct() : rows(0) {
     QKS_UNROLL
-    for (int m = 0; m < kRowBlocks; m++)
+    for (int m = 0; m < kRowBlocks; m++) {
       QKS_UNROLL
-      for (int n = 0; n < kColumnBlocks; n++)
+      for (int n = 0; n < kColumnBlocks; n++) {
         QKS_UNROLL
-        for (int e = 0; e < 4; e++) chunk[m][n][e] = sum[m][n][e] = 0;
+        for (int e = 0; e < 4; e++) {
+          chunk[m][n][e] = sum[m][n][e] = 0;
+        }
+      }
+    }
     QKS_UNROLL
-    for (int e = 0; e < 2; e++) qSum[e] = kSum[e] = qChunk[e] = kChunk[e] = 0;
+    for (int e = 0; e < 2; e++) {
+      qSum[e] = kSum[e] = qChunk[e] = kChunk[e] = 0;
+    }
   }
 
   // Column blocks a warp takes the sums of: those that start at this one, kColumnBlocks / 2 of them.
@@ -72,9 +78,12 @@ struct PairProduct {
       for (int m = 0; m < kRowBlocks; m++) {
         const int piece = warpRow * (kSize / 16) + 2 * m + matrix % 2;
         loadTransposed(a[m], q + pieceAt<kSize>(step + inRow + 8 * (matrix / 2), piece));
-        if (m == warpColumn)
+        if (m == warpColumn) {
           QKS_UNROLL
-          for (int e = 0; e < 4; e++) qChunk[e % 2] += pairSum(a[m][e], largest.q);
+          for (int e = 0; e < 4; e++) {
+            qChunk[e % 2] += pairSum(a[m][e], largest.q);
+          }
+        }
       }
       QKS_UNROLL
       for (int n = 0; n < kColumnBlocks; n += 2) {
@@ -84,16 +93,23 @@ struct PairProduct {
         QKS_UNROLL
         for (int half = 0; half < 2; half++) {
           const uint32_t operand[2] = {b[2 * half], b[2 * half + 1]};
-          if ((n + half) / kKeyDuties == warpRow)
+          if ((n + half) / kKeyDuties == warpRow) {
             QKS_UNROLL
-            for (int e = 0; e < 2; e++) kChunk[(n + half) % kKeyDuties] += pairSum(operand[e], largest.k);
+            for (int e = 0; e < 2; e++) {
+              kChunk[(n + half) % kKeyDuties] += pairSum(operand[e], largest.k);
+            }
+          }
           QKS_UNROLL
-          for (int m = 0; m < kRowBlocks; m++) multiply16<kBf16>(chunk[m][n + half], a[m], operand);
+          for (int m = 0; m < kRowBlocks; m++) {
+            multiply16<kBf16>(chunk[m][n + half], a[m], operand);
+          }
         }
       }
     }
     rows += kPairRows;
-    if (rows == kChunkRows) promote();
+    if (rows == kChunkRows) {
+      promote();
+    }
   }
 
   __device__ void write(float* to, int32_t d, const TilePlace& place) {
@@ -102,28 +118,39 @@ struct PairProduct {
     const int g = lane / 4, t = lane % 4, warpRow = warp / 4, warpColumn = warp % 4;
     const int firstRow = place.row + warpRow * (kSize / 2), firstColumn = place.column + warpColumn * (kSize / 4);
     QKS_UNROLL
-    for (int m = 0; m < kRowBlocks; m++)
+    for (int m = 0; m < kRowBlocks; m++) {
       QKS_UNROLL
-      for (int n = 0; n < kColumnBlocks; n++)
+      for (int n = 0; n < kColumnBlocks; n++) {
         QKS_UNROLL
         for (int e = 0; e < 4; e++) {
           const int row = firstRow + 16 * m + g + 8 * (e / 2), column = firstColumn + 8 * n + 2 * t + e % 2;
-          if (row < d && column < d) to[2 * d + static_cast<int64_t>(row) * d + column] = sum[m][n][e];
+          if (row < d && column < d) {
+            to[2 * d + static_cast<int64_t>(row) * d + column] = sum[m][n][e];
+          }
         }
+      }
+    }
     QKS_UNROLL
-    for (int mask = 1; mask <= 2; mask *= 2)
+    for (int mask = 1; mask <= 2; mask *= 2) {
       QKS_UNROLL
       for (int e = 0; e < 2; e++) {
         qSum[e] += __shfl_xor_sync(0xffffffffu, qSum[e], mask);
         kSum[e] += __shfl_xor_sync(0xffffffffu, kSum[e], mask);
       }
-    if (t != 0) return;
+    }
+    if (t != 0) {
+      return;
+    }
     QKS_UNROLL
     for (int e = 0; e < 2; e++) {
       const int row = firstRow + 16 * warpColumn + g + 8 * e;
-      if (place.column == 0 && warpColumn < kRowBlocks && row < d) to[row] = qSum[e];
+      if (place.column == 0 && warpColumn < kRowBlocks && row < d) {
+        to[row] = qSum[e];
+      }
       const int column = firstColumn + 8 * (warpRow * kKeyDuties + e) + g;
-      if (place.row == 0 && e < kKeyDuties && column < d) to[d + column] = kSum[e];
+      if (place.row == 0 && e < kKeyDuties && column < d) {
+        to[d + column] = kSum[e];
+      }
     }
   }
 
@@ -138,14 +165,16 @@ struct PairProduct {
 
   __device__ void promote() {
     QKS_UNROLL
-    for (int m = 0; m < kRowBlocks; m++)
+    for (int m = 0; m < kRowBlocks; m++) {
       QKS_UNROLL
-      for (int n = 0; n < kColumnBlocks; n++)
+      for (int n = 0; n < kColumnBlocks; n++) {
         QKS_UNROLL
         for (int e = 0; e < 4; e++) {
           sum[m][n][e] += chunk[m][n][e];
           chunk[m][n][e] = 0;
         }
+      }
+    }
     QKS_UNROLL
     for (int e = 0; e < 2; e++) {
       qSum[e] += qChunk[e];
@@ -204,7 +233,9 @@ __global__ void __launch_bounds__(kPairThreads, 1)
   const int32_t tiles = (slice.to - slice.from + kPairRows - 1) / kPairRows;
   for (int stage = 0; stage < kStages - 1; stage++) {
     lookUp(slice.from + stage * kPairRows);
-    if (stage < tiles) copy(stage);
+    if (stage < tiles) {
+      copy(stage);
+    }
     commitCopies();
   }
   lookUp(slice.from + (kStages - 1) * kPairRows);
@@ -213,9 +244,13 @@ __global__ void __launch_bounds__(kPairThreads, 1)
     __syncthreads();
     // The stage that this fills was read in the round before.
     const int32_t next = tile + kStages - 1;
-    if (next < tiles) copy(next % kStages);
+    if (next < tiles) {
+      copy(next % kStages);
+    }
     commitCopies();
-    if (next + 1 < tiles) lookUp(slice.from + (next + 1) * kPairRows);
+    if (next + 1 < tiles) {
+      lookUp(slice.from + (next + 1) * kPairRows);
+    }
     const char* here = shared + tile % kStages * 2 * kTileBytes;
     product.add(here, here + kTileBytes);
   }

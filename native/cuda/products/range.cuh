@@ -26,12 +26,16 @@ struct Largest {
 
 // Raises kBeyondF32 where the block's magnitudes are not safe. `most` is shared memory, two words.
 __device__ inline void judgeRange(const Largest& largest, uint32_t* most, uint32_t* flags) {
-  if (threadIdx.x < 2) most[threadIdx.x] = 0;
+  if (threadIdx.x < 2) {
+    most[threadIdx.x] = 0;
+  }
   __syncthreads();
   atomicMax(&most[0], largest.q);
   atomicMax(&most[1], largest.k);
   __syncthreads();
-  if (threadIdx.x == 0 && (outsideSafeRange(most[0]) || outsideSafeRange(most[1]))) atomicOr(flags, uint32_t{kBeyondF32});
+  if (threadIdx.x == 0 && (outsideSafeRange(most[0]) || outsideSafeRange(most[1]))) {
+    atomicOr(flags, uint32_t{kBeyondF32});
+  }
 }
 
 }  // namespace qkspace

@@ -12,27 +12,35 @@ constexpr int kThreadsOfSums = 256;
 __global__ void addPartialKernel(CovarianceShape shape, const float* partial, const int32_t* contrasts,
                                  const int32_t* first, double* sums) {
   const int64_t entry = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x, block = blockSize(shape.d);
-  if (entry >= block) return;
+  if (entry >= block) {
+    return;
+  }
   const int32_t head = static_cast<int32_t>(blockIdx.y / 2), side = static_cast<int32_t>(blockIdx.y % 2);
   const int64_t to = blockOffset(contrasts[blockIdx.z], head, shape.heads, side, shape.d) + entry;
   // On top of what is there, slice by slice: the same bits however slices are shared out among launches.
   double sum = sums[to];
-  for (int32_t slice = first[blockIdx.z]; slice < first[blockIdx.z + 1]; slice++)
+  for (int32_t slice = first[blockIdx.z]; slice < first[blockIdx.z + 1]; slice++) {
     sum += static_cast<double>(partial[blockOffset(slice, head, shape.heads, side, shape.d) + entry]);
+  }
   sums[to] = sum;
 }
 
 __global__ void findNonFiniteKernel(const double* sums, int64_t n, uint32_t* flags) {
   const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
   bool bad = false;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += step)
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += step) {
     bad |= !(sums[i] - sums[i] == 0);  // infinity and NaN less themselves are NaN
-  if (bad) atomicOr(flags, uint32_t{kNotFinite});
+  }
+  if (bad) {
+    atomicOr(flags, uint32_t{kNotFinite});
+  }
 }
 
 __global__ void addSumsKernel(const double* from, int64_t n, double* to) {
   const int64_t step = static_cast<int64_t>(gridDim.x) * blockDim.x;
-  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += step) to[i] += from[i];
+  for (int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += step) {
+    to[i] += from[i];
+  }
 }
 
 uint32_t blocksFor(int64_t n) {

@@ -24,7 +24,8 @@ constexpr int kKeyChunk = 32;  // keys of a set that are summed in f32; chunks a
 
 // ---- the definition, in f64 ----
 
-__device__ double keyEntry(const DeviceTerms& side, const DeviceRows& k, int32_t term, int32_t keyHead, int32_t column) {
+__device__ double keyEntry(const DeviceTerms& side, const DeviceRows& k, int32_t term, int32_t keyHead,
+                           int32_t column) {
   double sum = 0;
   for (int32_t j = side.keyStart[term]; j < side.keyStart[term] + side.keyCount[term]; j++) {
     const double weight = side.keyWeights ? static_cast<double>(side.keyWeights[j]) : 1.0;
@@ -37,7 +38,9 @@ __global__ void termsExactly(CovarianceShape shape, DeviceRows q, DeviceRows k, 
                              DeviceTerms negative, const Slice* slices, int32_t count, double* sums) {
   const int64_t entry = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   const int32_t head = static_cast<int32_t>(blockIdx.y / 2), side = static_cast<int32_t>(blockIdx.y % 2), d = shape.d;
-  if (entry >= blockSize(d)) return;
+  if (entry >= blockSize(d)) {
+    return;
+  }
   const DeviceTerms terms = side == 0 ? positive : negative;
   const int32_t keyHead = head / (shape.heads / shape.kvHeads);
   for (int32_t s = 0; s < count; s++) {
@@ -77,13 +80,18 @@ struct Gather {
       const int32_t term = from + row;
       float query[kColumns], key[kColumns];
       QKS_UNROLL
-      for (int i = 0; i < kColumns; i++) query[i] = key[i] = 0;
+      for (int i = 0; i < kColumns; i++) {
+        query[i] = key[i] = 0;
+      }
       float scale = 0;
       if (term < to) {
         const int64_t at = rowOffset(q, terms.query[term], head) + place.row;
         QKS_UNROLL
-        for (int i = 0; i < kColumns; i++)
-          if (place.row + lane + 32 * i < d) query[i] = loadElement(q, at + lane + 32 * i);
+        for (int i = 0; i < kColumns; i++) {
+          if (place.row + lane + 32 * i < d) {
+            query[i] = loadElement(q, at + lane + 32 * i);
+          }
+        }
         scale = terms.queryScale[term];
         sumKeys(term, lane, key);
       }
@@ -94,7 +102,9 @@ struct Gather {
         tile.q[row][lane + 32 * i] = query[i];
         tile.k[row][lane + 32 * i] = key[i];
       }
-      if (lane == 0) tile.queryScale[row] = scale;
+      if (lane == 0) {
+        tile.queryScale[row] = scale;
+      }
     }
   }
 
@@ -106,22 +116,32 @@ struct Gather {
     if (count <= kKeyChunk) {
       addKeys(start, count, lane, key);
       QKS_UNROLL
-      for (int i = 0; i < kColumns; i++) key[i] *= scale;
+      for (int i = 0; i < kColumns; i++) {
+        key[i] *= scale;
+      }
       return;
     }
     double total[kColumns];
     QKS_UNROLL
-    for (int i = 0; i < kColumns; i++) total[i] = 0;
+    for (int i = 0; i < kColumns; i++) {
+      total[i] = 0;
+    }
     for (int32_t j = 0; j < count; j += kKeyChunk) {
       float chunk[kColumns];
       QKS_UNROLL
-      for (int i = 0; i < kColumns; i++) chunk[i] = 0;
+      for (int i = 0; i < kColumns; i++) {
+        chunk[i] = 0;
+      }
       addKeys(start + j, count - j < kKeyChunk ? count - j : kKeyChunk, lane, chunk);
       QKS_UNROLL
-      for (int i = 0; i < kColumns; i++) total[i] += static_cast<double>(chunk[i]);
+      for (int i = 0; i < kColumns; i++) {
+        total[i] += static_cast<double>(chunk[i]);
+      }
     }
     QKS_UNROLL
-    for (int i = 0; i < kColumns; i++) key[i] = static_cast<float>(total[i] * static_cast<double>(scale));
+    for (int i = 0; i < kColumns; i++) {
+      key[i] = static_cast<float>(total[i] * static_cast<double>(scale));
+    }
   }
 
   __device__ void addKeys(int32_t start, int32_t count, int lane, float (&sum)[kSize / 32]) const {
@@ -129,8 +149,11 @@ struct Gather {
       const int64_t at = rowOffset(k, terms.keys[j], keyHead) + place.column;
       const float weight = terms.keyWeights ? terms.keyWeights[j] : 1.0f;
       QKS_UNROLL
-      for (int i = 0; i < kSize / 32; i++)
-        if (place.column + lane + 32 * i < d) sum[i] += weight * loadElement(k, at + lane + 32 * i);
+      for (int i = 0; i < kSize / 32; i++) {
+        if (place.column + lane + 32 * i < d) {
+          sum[i] += weight * loadElement(k, at + lane + 32 * i);
+        }
+      }
     }
   }
 };
@@ -145,8 +168,8 @@ __global__ void __launch_bounds__(kThreads, 1)
   const TilePlace place = tilePlace(blockIdx.x, shape.d, kSize);
   const int32_t head = static_cast<int32_t>(blockIdx.y);
   const Slice slice = slices[blockIdx.z];
-  const Gather<kSize> gather{q, k, place.side == 0 ? positive : negative, head, head / (shape.heads / shape.kvHeads),
-                             shape.d, place};
+  const Gather<kSize> gather{
+      q, k, place.side == 0 ? positive : negative, head, head / (shape.heads / shape.kvHeads), shape.d, place};
   Product<kSize> product;
   Largest largest;
   gather.fill(tiles[0], slice.from, slice.to, largest);
@@ -154,9 +177,13 @@ __global__ void __launch_bounds__(kThreads, 1)
   int current = 0;
   for (int32_t from = slice.from; from < slice.to; from += kRows, current ^= 1) {
     const bool more = from + kRows < slice.to, first = threadIdx.x / 32 % 2 == 0;
-    if (more && first) gather.fill(tiles[current ^ 1], from + kRows, slice.to, largest);
+    if (more && first) {
+      gather.fill(tiles[current ^ 1], from + kRows, slice.to, largest);
+    }
     product.add(tiles[current]);
-    if (more && !first) gather.fill(tiles[current ^ 1], from + kRows, slice.to, largest);
+    if (more && !first) {
+      gather.fill(tiles[current ^ 1], from + kRows, slice.to, largest);
+    }
     __syncthreads();
   }
   product.write(partial + blockOffset(blockIdx.z, head, shape.heads, place.side, shape.d), shape.d, place);
@@ -170,12 +197,13 @@ void sumTerms(cudaStream_t stream, const CovarianceShape& shape, const DeviceRow
   const int size = shape.d <= 64 ? 64 : 128;
   const uint32_t along = static_cast<uint32_t>(tilesAlong(shape.d, size));
   const dim3 grid(2 * along * along, static_cast<uint32_t>(shape.heads), static_cast<uint32_t>(count));
-  if (size == 64)
+  if (size == 64) {
     launch("summing terms", termsOnTensorCores<64>, grid, dim3(kThreads), 2 * sizeof(Tile<64>), stream, shape, q, k,
            sides[0], sides[1], slices, partial, flags);
-  else
+  } else {
     launch("summing terms", termsOnTensorCores<128>, grid, dim3(kThreads), 2 * sizeof(Tile<128>), stream, shape, q, k,
            sides[0], sides[1], slices, partial, flags);
+  }
 }
 
 void sumTermsExactly(cudaStream_t stream, const CovarianceShape& shape, const DeviceRows& q, const DeviceRows& k,

@@ -42,11 +42,15 @@ struct Product {
   __device__ Product() {
     qSum[0] = qSum[1] = kSum = 0;
     QKS_UNROLL
-    for (auto& row : sum)
+    for (auto& row : sum) {
       QKS_UNROLL
-      for (auto& block : row)
+      for (auto& block : row) {
         QKS_UNROLL
-        for (float& x : block) x = 0;
+        for (float& x : block) {
+          x = 0;
+        }
+      }
+    }
   }
 
   __device__ void add(const Tile<kSize>& tile) {
@@ -60,9 +64,13 @@ struct Product {
       for (int m = 0; m < kRowBlocks; m++) {
         float x[4];
         QKS_UNROLL
-        for (int e = 0; e < 4; e++) x[e] = tile.q[k + t + 4 * (e / 2)][firstRow + 16 * m + g + 8 * (e % 2)];
+        for (int e = 0; e < 4; e++) {
+          x[e] = tile.q[k + t + 4 * (e / 2)][firstRow + 16 * m + g + 8 * (e % 2)];
+        }
         QKS_UNROLL
-        for (int e = 0; e < 4; e++) split(x[e], aHigh[m][e], aLow[m][e]);
+        for (int e = 0; e < 4; e++) {
+          split(x[e], aHigh[m][e], aLow[m][e]);
+        }
         if (m == warpColumn) {
           qSum[0] += x[0] * tile.queryScale[k + t] + x[2] * tile.queryScale[k + t + 4];
           qSum[1] += x[1] * tile.queryScale[k + t] + x[3] * tile.queryScale[k + t + 4];
@@ -73,10 +81,16 @@ struct Product {
         uint32_t bHigh[2], bLow[2];
         float x[2];
         QKS_UNROLL
-        for (int e = 0; e < 2; e++) x[e] = tile.k[k + t + 4 * e][firstColumn + 8 * n + g];
+        for (int e = 0; e < 2; e++) {
+          x[e] = tile.k[k + t + 4 * e][firstColumn + 8 * n + g];
+        }
         QKS_UNROLL
-        for (int e = 0; e < 2; e++) split(x[e], bHigh[e], bLow[e]);
-        if (n == warpRow) kSum += x[0] + x[1];
+        for (int e = 0; e < 2; e++) {
+          split(x[e], bHigh[e], bLow[e]);
+        }
+        if (n == warpRow) {
+          kSum += x[0] + x[1];
+        }
         QKS_UNROLL
         for (int m = 0; m < kRowBlocks; m++) {
           float eight[4] = {0, 0, 0, 0};
@@ -86,7 +100,9 @@ struct Product {
           }
           multiplyTf32(eight, aHigh[m], bHigh);
           QKS_UNROLL
-          for (int e = 0; e < 4; e++) sum[m][n][e] += eight[e];
+          for (int e = 0; e < 4; e++) {
+            sum[m][n][e] += eight[e];
+          }
         }
       }
     }
@@ -98,19 +114,24 @@ struct Product {
     const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
     const int g = lane / 4, t = lane % 4, firstRow = warp / 4 * (kSize / 4), firstColumn = warp % 4 * (kSize / 4);
     QKS_UNROLL
-    for (int m = 0; m < kRowBlocks; m++)
+    for (int m = 0; m < kRowBlocks; m++) {
       QKS_UNROLL
-      for (int n = 0; n < kColumnBlocks; n++)
+      for (int n = 0; n < kColumnBlocks; n++) {
         QKS_UNROLL
-        for (int e = 0; e < 4; e++)
+        for (int e = 0; e < 4; e++) {
           entry(firstRow + 16 * m + g + 8 * (e / 2), firstColumn + 8 * n + 2 * t + e % 2, sum[m][n][e]);
+        }
+      }
+    }
   }
 
   // To `to`, one side's block of partial sums; entries outside of d are left out.
   __device__ void write(float* to, int32_t d, const TilePlace& place) {
     forEach([&](int inRow, int inColumn, float x) {
       const int row = place.row + inRow, column = place.column + inColumn;
-      if (row < d && column < d) to[2 * d + static_cast<int64_t>(row) * d + column] = x;
+      if (row < d && column < d) {
+        to[2 * d + static_cast<int64_t>(row) * d + column] = x;
+      }
     });
     const int lane = static_cast<int>(threadIdx.x % 32), warp = static_cast<int>(threadIdx.x / 32);
     const int g = lane / 4, t = lane % 4, warpRow = warp / 4, warpColumn = warp % 4;
@@ -118,17 +139,25 @@ struct Product {
     QKS_UNROLL
     for (int mask = 1; mask <= 2; mask *= 2) {
       QKS_UNROLL
-      for (float& x : qSum) x += __shfl_xor_sync(0xffffffffu, x, mask);
+      for (float& x : qSum) {
+        x += __shfl_xor_sync(0xffffffffu, x, mask);
+      }
       kSum += __shfl_xor_sync(0xffffffffu, kSum, mask);
     }
-    if (t != 0) return;
+    if (t != 0) {
+      return;
+    }
     QKS_UNROLL
     for (int e = 0; e < 2; e++) {
       const int column = firstRow + 16 * warpColumn + g + 8 * e;
-      if (place.column == 0 && warpColumn < kRowBlocks && column < d) to[column] = qSum[e];
+      if (place.column == 0 && warpColumn < kRowBlocks && column < d) {
+        to[column] = qSum[e];
+      }
     }
     const int column = firstColumn + 8 * warpRow + g;
-    if (place.row == 0 && warpRow < kColumnBlocks && column < d) to[d + column] = kSum;
+    if (place.row == 0 && warpRow < kColumnBlocks && column < d) {
+      to[d + column] = kSum;
+    }
   }
 
  private:

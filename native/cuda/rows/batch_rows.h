@@ -19,7 +19,10 @@ class BatchRows {
  public:
   // `resident`: all rows are on the device already, at their own index.
   BatchRows(const RowView& view, int32_t heads, int32_t d, const void* resident)
-      : view_(view), heads_(heads), d_(d), resident_(resident),
+      : view_(view),
+        heads_(heads),
+        d_(d),
+        resident_(resident),
         number_(resident ? 0 : static_cast<size_t>(view.rows), -1) {}
 
   const RowView& view() const { return view_; }
@@ -31,9 +34,13 @@ class BatchRows {
 
   // The row will be there: it gets a slot if it has none.
   void bring(int32_t row) {
-    if (resident_) return;
+    if (resident_) {
+      return;
+    }
     int32_t& number = number_[static_cast<size_t>(row)];
-    if (number >= first_) return;
+    if (number >= first_) {
+      return;
+    }
     number = first_ + before_ + static_cast<int32_t>(brought_.size());
     brought_.push_back(row);
   }
@@ -46,7 +53,9 @@ class BatchRows {
   size_t bytesBrought() const { return brought_.size() * rowBytes(); }
   // Leaves `count` of them.
   void takeBack(size_t count) {
-    for (size_t i = count; i < brought_.size(); i++) number_[static_cast<size_t>(brought_[i])] = -1;
+    for (size_t i = count; i < brought_.size(); i++) {
+      number_[static_cast<size_t>(brought_[i])] = -1;
+    }
     brought_.resize(count);
   }
 

@@ -18,7 +18,9 @@ void Chunks::bringTerm(int64_t at) {
   const int32_t t = batch_.order[at];
   for (const TermSide& side : batch_.side) {
     q_.bring(side.query[t]);
-    for (int32_t j = side.offsets[t]; j < side.offsets[t + 1]; j++) k_.bring(side.keys[j]);
+    for (int32_t j = side.offsets[t]; j < side.offsets[t + 1]; j++) {
+      k_.bring(side.keys[j]);
+    }
     indices_ += static_cast<size_t>(side.offsets[t + 1] - side.offsets[t]) * kKeyBytes;
   }
   indices_ += kTermBytes;
@@ -26,11 +28,18 @@ void Chunks::bringTerm(int64_t at) {
 
 void Chunks::bringRun(int64_t at) {
   const LabelRun& run = batch_.runs[at];
-  if (run.termCount == 0) return;
-  for (int64_t i = 0; i < run.termCount; i++) q_.bring(run.terms[i].queryRow);
+  if (run.termCount == 0) {
+    return;
+  }
+  for (int64_t i = 0; i < run.termCount; i++) {
+    q_.bring(run.terms[i].queryRow);
+  }
   const int64_t keys = run.terms[run.termCount - 1].keysBefore;
-  for (int64_t j = 0; j < keys; j++)
-    if (run.keyLabels[j] >= 0) k_.bring(run.keyRows[j]);
+  for (int64_t j = 0; j < keys; j++) {
+    if (run.keyLabels[j] >= 0) {
+      k_.bring(run.keyRows[j]);
+    }
+  }
   indices_ += static_cast<size_t>(run.termCount) * kLabelTermBytes + static_cast<size_t>(keys) * kKeyBytes;
 }
 
@@ -42,23 +51,30 @@ bool Chunks::takeTerms(Chunk& chunk) {
   for (; to < slice.to; to++) {
     const Mark beforeTerm = mark();
     bringTerm(to);
-    if (!tooMuch()) continue;
+    if (!tooMuch()) {
+      continue;
+    }
     if (!empty) {
       goBack(before);
       return false;
     }
-    if (to > slice.from)
+    if (to > slice.from) {
       goBack(beforeTerm);
-    else
+    } else {
       to++;
+    }
     break;
   }
-  if (empty) chunk.termFrom = slice.from;
+  if (empty) {
+    chunk.termFrom = slice.from;
+  }
   const int32_t first = static_cast<int32_t>(chunk.termFrom);
   chunk.terms.push_back({slice.contrast, slice.run, slice.from - first, to - first});
   chunk.termTo = to;
   slice.from = to;
-  if (slice.from == slice.to) nextTerms_++;
+  if (slice.from == slice.to) {
+    nextTerms_++;
+  }
   return true;
 }
 
@@ -70,7 +86,9 @@ bool Chunks::takeRun(Chunk& chunk) {
     goBack(before);
     return false;
   }
-  if (chunk.labels.empty()) chunk.runFrom = run;
+  if (chunk.labels.empty()) {
+    chunk.runFrom = run;
+  }
   chunk.runTo = run + 1;
   for (; nextLabels_ < labels_.size() && labels_[nextLabels_].run == run; nextLabels_++) {
     const Slice& slice = labels_[nextLabels_];
@@ -89,10 +107,16 @@ bool Chunks::next(Chunk& chunk) {
     q_.forget();
     k_.forget();
   }
-  while (nextTerms_ < terms_.size() && !enough())
-    if (!takeTerms(chunk)) return true;
-  while (nextTerms_ == terms_.size() && nextLabels_ < labels_.size() && !enough())
-    if (!takeRun(chunk)) return true;
+  while (nextTerms_ < terms_.size() && !enough()) {
+    if (!takeTerms(chunk)) {
+      return true;
+    }
+  }
+  while (nextTerms_ == terms_.size() && nextLabels_ < labels_.size() && !enough()) {
+    if (!takeRun(chunk)) {
+      return true;
+    }
+  }
   return !chunk.terms.empty() || !chunk.labels.empty();
 }
 

@@ -23,7 +23,9 @@ __host__ __device__ inline int64_t rowOffset(const DeviceRows& rows, int64_t row
 }
 
 __device__ __forceinline__ float loadElement(const DeviceRows& rows, int64_t at) {
-  if (rows.dtype == QKS_F32) return static_cast<const float*>(rows.data)[at];
+  if (rows.dtype == QKS_F32) {
+    return static_cast<const float*>(rows.data)[at];
+  }
   const uint32_t bits = static_cast<const uint16_t*>(rows.data)[at];
   return rows.dtype == QKS_F16 ? f16ToFloat(bits) : bf16ToFloat(bits);
 }

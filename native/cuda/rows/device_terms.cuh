@@ -36,12 +36,10 @@ struct DeviceLabels {
   const int32_t *query, *label, *selfKey, *keysBefore;  // per term
   const float *positiveScale, *negativeScale;           // of the key sums
   const float *positiveQueryScale, *negativeQueryScale;
-  const int32_t *keyRow, *keyLabel;                     // per key
+  const int32_t *keyRow, *keyLabel;  // per key
 
   __device__ const float* scale(int32_t side) const { return side == 0 ? positiveScale : negativeScale; }
-  __device__ const float* queryScale(int32_t side) const {
-    return side == 0 ? positiveQueryScale : negativeQueryScale;
-  }
+  __device__ const float* queryScale(int32_t side) const { return side == 0 ? positiveQueryScale : negativeQueryScale; }
 };
 
 }  // namespace qkspace

@@ -14,7 +14,9 @@ namespace {
 
 // Infinity and NaN have all bits of the exponent.
 bool notFinite(const RowView& v, int64_t at) {
-  if (v.dtype == QKS_F32) return (static_cast<const uint32_t*>(v.data)[at] & 0x7f800000u) == 0x7f800000u;
+  if (v.dtype == QKS_F32) {
+    return (static_cast<const uint32_t*>(v.data)[at] & 0x7f800000u) == 0x7f800000u;
+  }
   const uint32_t exponent = v.dtype == QKS_F16 ? 0x7c00u : 0x7f80u;
   return (static_cast<const uint16_t*>(v.data)[at] & exponent) == exponent;
 }
@@ -25,7 +27,9 @@ constexpr int kRowThreads = 256;
 __global__ void findRowKernel(DeviceRows rows, const int32_t* wanted, int64_t count, unsigned long long* found) {
   const int64_t warp = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / 32;
   const int lane = static_cast<int>(threadIdx.x % 32);
-  if (warp >= count) return;
+  if (warp >= count) {
+    return;
+  }
   const int32_t head = static_cast<int32_t>(blockIdx.y);
   const int64_t at = rowOffset(rows, wanted[warp], head);
   int bad = 0;
@@ -33,8 +37,9 @@ __global__ void findRowKernel(DeviceRows rows, const int32_t* wanted, int64_t co
     const float x = loadElement(rows, at + i);
     bad |= !(x - x == 0);
   }
-  if (__ballot_sync(0xffffffffu, bad) && lane == 0)
+  if (__ballot_sync(0xffffffffu, bad) && lane == 0) {
     atomicMin(found, static_cast<unsigned long long>(head) << 32 | static_cast<unsigned long long>(wanted[warp]));
+  }
 }
 
 }  // namespace
@@ -55,9 +60,13 @@ bool findNonFiniteHostRow(const RowView& v, int32_t heads, int32_t d, const std:
     const size_t from = static_cast<size_t>(task) * kRowsATask, to = std::min(rows.size(), from + kRowsATask);
     for (size_t r = from; r < to; r++) {
       const int64_t row = rows[r], at = row / v.pos * v.batchStride + row % v.pos * v.posStride;
-      for (int64_t h = 0; h < heads; h++)
-        for (int64_t i = 0; i < d; i++)
-          if (notFinite(v, at + h * v.headStride + i * v.dimStride)) first = std::min(first, h << 32 | row);
+      for (int64_t h = 0; h < heads; h++) {
+        for (int64_t i = 0; i < d; i++) {
+          if (notFinite(v, at + h * v.headStride + i * v.dimStride)) {
+            first = std::min(first, h << 32 | row);
+          }
+        }
+      }
     }
   });
   const int64_t first = least.empty() ? kNone : *std::min_element(least.begin(), least.end());
@@ -66,7 +75,9 @@ bool findNonFiniteHostRow(const RowView& v, int32_t heads, int32_t d, const std:
 }
 
 bool findNonFiniteRow(Device& device, const DeviceRows& rows, const int32_t* wanted, int64_t count, HeadRow& found) {
-  if (count == 0) return false;
+  if (count == 0) {
+    return false;
+  }
   DeviceBuffer least(device.budget);
   unsigned long long at = ~0ull;
   least.reserve(sizeof at, "a row's number");

@@ -26,7 +26,9 @@ class Blob {
   template <typename T>
   size_t place(size_t count) {
     const size_t at = (bytes_ + 255) / 256 * 256, end = at + std::max<size_t>(1, count) * sizeof(T);
-    if (end > memory_.bytes()) memory_.reserve(std::max({kLeast, end, 2 * memory_.bytes()}), bytes_);
+    if (end > memory_.bytes()) {
+      memory_.reserve(std::max({kLeast, end, 2 * memory_.bytes()}), bytes_);
+    }
     bytes_ = end;
     return at;
   }
@@ -58,7 +60,9 @@ struct SentTerms {
     const Blocks blocks(pool, 0, to - from, kTermsATask);
     auto each = [&](auto&& term) {
       blocks.each([&](int64_t block, int64_t first, int64_t last) {
-        for (int64_t i = first; i < last; i++) term(static_cast<size_t>(block), i, b.order[from + i]);
+        for (int64_t i = first; i < last; i++) {
+          term(static_cast<size_t>(block), i, b.order[from + i]);
+        }
       });
     };
     for (int s = 0; s < 2; s++) {
@@ -67,7 +71,9 @@ struct SentTerms {
       // Where the keys of each block's terms start.
       std::vector<int32_t> starts(static_cast<size_t>(blocks.blocks()) + 1, 0);
       each([&](size_t block, int64_t, int32_t t) { starts[block + 1] += side.offsets[t + 1] - side.offsets[t]; });
-      for (size_t block = 1; block < starts.size(); block++) starts[block] += starts[block - 1];
+      for (size_t block = 1; block < starts.size(); block++) {
+        starts[block] += starts[block - 1];
+      }
       const size_t terms = static_cast<size_t>(to - from), all = static_cast<size_t>(starts.back());
       query[s] = blob.place<int32_t>(terms);
       keyStart[s] = blob.place<int32_t>(terms);
@@ -89,7 +95,9 @@ struct SentTerms {
         queryScales[i] = static_cast<float>(side.queryScale[t]);
         for (int32_t j = side.offsets[t]; j < side.offsets[t + 1]; j++, at++) {
           keyRows[at] = k.slot(side.keys[j]);
-          if (weighted[s]) weights[at] = side.keyWeights[j];
+          if (weighted[s]) {
+            weights[at] = side.keyWeights[j];
+          }
         }
       });
     }

@@ -24,8 +24,10 @@ std::vector<Slice> slicesOfTerms(const int64_t* start, int32_t contrasts, int64_
   const int32_t length = sliceLength(to - from, tiles, most);
   for (int32_t c = 0; c < contrasts; c++) {
     const int64_t first = std::max(start[c], from), last = std::min(start[c + 1], to);
-    for (int64_t at = first; at < last; at += length)
-      slices.push_back({c, -1, static_cast<int32_t>(at - from), static_cast<int32_t>(std::min(last, at + length) - from)});
+    for (int64_t at = first; at < last; at += length) {
+      slices.push_back(
+          {c, -1, static_cast<int32_t>(at - from), static_cast<int32_t>(std::min(last, at + length) - from)});
+    }
   }
   return slices;
 }
@@ -33,13 +35,17 @@ std::vector<Slice> slicesOfTerms(const int64_t* start, int32_t contrasts, int64_
 std::vector<Slice> slicesOfRuns(const LabelRun* runs, int64_t from, int64_t to, int64_t tiles, int32_t most) {
   std::vector<Slice> slices;
   int64_t terms = 0;
-  for (int64_t r = from; r < to; r++) terms += runs[r].termCount;
+  for (int64_t r = from; r < to; r++) {
+    terms += runs[r].termCount;
+  }
   // A slice adds up the keys before it once more: no shorter than a quarter of the longest.
   const int32_t length = std::max(most / 4, sliceLength(terms, tiles, most));
-  for (int64_t r = from; r < to; r++)
-    for (int64_t at = 0; at < runs[r].termCount; at += length)
+  for (int64_t r = from; r < to; r++) {
+    for (int64_t at = 0; at < runs[r].termCount; at += length) {
       slices.push_back({runs[r].contrast, static_cast<int32_t>(r - from), static_cast<int32_t>(at),
                         static_cast<int32_t>(std::min(runs[r].termCount, at + length))});
+    }
+  }
   return slices;
 }
 

@@ -16,7 +16,9 @@ std::string uuidText(const cudaUUID_t& uuid) {
   for (int i = 0; i < 16; i++) {
     char pair[3];
     std::snprintf(pair, sizeof pair, "%02x", static_cast<unsigned>(static_cast<unsigned char>(uuid.bytes[i])));
-    if (i == 4 || i == 6 || i == 8 || i == 10) text += '-';
+    if (i == 4 || i == 6 || i == 8 || i == 10) {
+      text += '-';
+    }
     text += pair;
   }
   return text;
@@ -34,17 +36,20 @@ int chooseDevice(const std::string& wanted) {
                                          : " (the driver is for CUDA " + versionText(driver) +
                                                ", the backend was built with " + versionText(runtime) + ")"));
   }
-  if (count == 0) fail(QKS_E_BACKEND, "there is no CUDA device");
+  if (count == 0) {
+    fail(QKS_E_BACKEND, "there is no CUDA device");
+  }
   std::string known;
   for (int i = 0; i < count; i++) {
     cudaDeviceProp properties;
     check(cudaGetDeviceProperties(&properties, i), "reading a device's properties");
     const std::string uuid = uuidText(properties.uuid);
     if (wanted.empty() || wanted == std::to_string(i) || wanted == uuid) {
-      if (properties.major < 8)
+      if (properties.major < 8) {
         fail(QKS_E_BACKEND, std::string(properties.name) + " has compute capability " +
                                 std::to_string(properties.major) + "." + std::to_string(properties.minor) +
                                 ", 8.0 is the least that is supported");
+      }
       return i;
     }
     known += (i ? ", " : "") + std::to_string(i) + " = " + properties.name + " (" + uuid + ")";

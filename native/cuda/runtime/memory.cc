@@ -16,24 +16,35 @@ std::string mebibytes(size_t bytes) { return std::to_string((bytes + (1 << 20) -
 
 size_t MemoryBudget::available() const {
   size_t bytes = limit - std::min(limit, used);
-  for (const Kept* some : kept)
-    if (!some->inUse_) bytes += some->bytes();
+  for (const Kept* some : kept) {
+    if (!some->inUse_) {
+      bytes += some->bytes();
+    }
+  }
   return std::min(limit, bytes);
 }
 
 void MemoryBudget::releaseIdle() {
-  for (Kept* some : kept)
-    if (!some->inUse_) some->release();
+  for (Kept* some : kept) {
+    if (!some->inUse_) {
+      some->release();
+    }
+  }
 }
 
 void DeviceBuffer::reserve(size_t bytes, const char* what) {
-  if (bytes <= bytes_) return;
+  if (bytes <= bytes_) {
+    return;
+  }
   release();
   MemoryBudget& budget = *budget_;
-  if (budget.used + bytes > budget.limit) budget.releaseIdle();
-  if (budget.used + bytes > budget.limit)
+  if (budget.used + bytes > budget.limit) {
+    budget.releaseIdle();
+  }
+  if (budget.used + bytes > budget.limit) {
     fail(QKS_E_OUT_OF_MEMORY, std::string(what) + " needs " + mebibytes(bytes) + " of GPU memory; " +
                                   mebibytes(budget.used) + " of " + mebibytes(budget.limit) + " are in use");
+  }
   cudaError_t error = cudaMalloc(&data_, bytes);
   if (error == cudaErrorMemoryAllocation) {
     // Others use the device too.
@@ -55,7 +66,9 @@ void DeviceBuffer::reserve(size_t bytes, const char* what) {
 }
 
 void DeviceBuffer::release() {
-  if (!data_) return;
+  if (!data_) {
+    return;
+  }
   cudaFree(data_);
   data_ = nullptr;
   budget_->used -= bytes_;
@@ -63,10 +76,14 @@ void DeviceBuffer::release() {
 }
 
 void PinnedBuffer::reserve(size_t bytes, size_t keep) {
-  if (bytes <= bytes_) return;
+  if (bytes <= bytes_) {
+    return;
+  }
   void* larger = nullptr;
   check(cudaHostAlloc(&larger, bytes, cudaHostAllocDefault), "page-locked memory of " + mebibytes(bytes));
-  if (keep) std::memcpy(larger, data_, keep);
+  if (keep) {
+    std::memcpy(larger, data_, keep);
+  }
   cudaFreeHost(data_);
   data_ = larger;
   bytes_ = bytes;

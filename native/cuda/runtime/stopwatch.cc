@@ -15,14 +15,20 @@ constexpr size_t kMostLaps = 256;
 
 void Stopwatch::start(cudaStream_t stream) {
   // The older half: the newer one may still be running.
-  if (used_ == kMostLaps) collect(kMostLaps / 2);
-  if (used_ == pairs_.size()) pairs_.push_back(std::make_unique<Pair>());
+  if (used_ == kMostLaps) {
+    collect(kMostLaps / 2);
+  }
+  if (used_ == pairs_.size()) {
+    pairs_.push_back(std::make_unique<Pair>());
+  }
   check(cudaEventRecord(pairs_[used_]->start, stream), "recording an event");
 }
 
 // In a destructor: a failure shows at the next call that waits for the stream.
 void Stopwatch::stop(cudaStream_t stream) {
-  if (cudaEventRecord(pairs_[used_]->stop, stream) == cudaSuccess) used_++;
+  if (cudaEventRecord(pairs_[used_]->stop, stream) == cudaSuccess) {
+    used_++;
+  }
 }
 
 void Stopwatch::collect(size_t count) {

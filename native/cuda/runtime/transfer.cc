@@ -30,7 +30,9 @@ void copyRow(const RowView& v, int64_t row, int64_t heads, int64_t d, char* to) 
       to += vector;
       continue;
     }
-    for (int64_t i = 0; i < d; i++, to += size) std::memcpy(to, head + static_cast<size_t>(i * v.dimStride) * size, size);
+    for (int64_t i = 0; i < d; i++, to += size) {
+      std::memcpy(to, head + static_cast<size_t>(i * v.dimStride) * size, size);
+    }
   }
 }
 
@@ -39,7 +41,9 @@ void copyRow(const RowView& v, int64_t row, int64_t heads, int64_t d, char* to) 
 Transfer::Piece& Transfer::nextPiece(size_t bytes) {
   Piece& piece = pieces_[turn_];
   turn_ = (turn_ + 1) % kPieces;
-  if (piece.busy) check(cudaEventSynchronize(piece.copied), "copying to the device");
+  if (piece.busy) {
+    check(cudaEventSynchronize(piece.copied), "copying to the device");
+  }
   piece.busy = false;
   piece.memory.reserve(std::max(kPieceBytes, bytes));
   return piece;
@@ -68,8 +72,9 @@ void Transfer::rows(const RowView& view, int64_t heads, int64_t d, const int32_t
     Piece& piece = nextPiece(row);
     char* memory = piece.memory.get<char>();
     pool_.run(0, (here + rowsATask - 1) / rowsATask, [&](int64_t task, int) {
-      for (int64_t i = task * rowsATask; i < std::min(here, (task + 1) * rowsATask); i++)
+      for (int64_t i = task * rowsATask; i < std::min(here, (task + 1) * rowsATask); i++) {
         copyRow(view, wanted ? wanted[first + i] : first + i, heads, d, memory + static_cast<size_t>(i) * row);
+      }
     });
     send(piece, static_cast<size_t>(here) * row, to + static_cast<size_t>(first) * row);
   }
@@ -101,7 +106,9 @@ void Transfer::fetch(const void* from, size_t count, void* to, const Event& read
   // Of the piece that is on its way while the next one is asked for.
   Piece* before = nullptr;
   auto land = [&](size_t end) {
-    if (!before) return;
+    if (!before) {
+      return;
+    }
     check(cudaEventSynchronize(before->copied), "copying to the host");
     const size_t first = (end - 1) / kPieceBytes * kPieceBytes;
     copyOnHost(static_cast<char*>(to) + first, before->memory.get<char>(), end - first);

@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "cuda/svd/prepare.cuh"
+#include "cuda/svd/kernels/prepare.cuh"
 
 namespace qkspace {
 

@@ -3,8 +3,8 @@
 
 #include <cstdint>
 
-#include "cuda/svd/matrix_task.cuh"
-#include "cuda/svd/rank_rule.cuh"
+#include "cuda/svd/kernels/matrix_task.cuh"
+#include "cuda/svd/kernels/rank_rule.cuh"
 
 namespace qkspace {
 

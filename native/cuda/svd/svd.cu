@@ -1,12 +1,12 @@
 // Truncated singular value decompositions of a batch of matrices: scale, decompose, choose the rank, order, sign.
 //
-//   prepare    scaling by a power of two, layout, energy (prepare.cuh)
-//   panels     leading triplets, where few are asked for, in blocks of 16, 32, .. vectors (panel.cuh)
-//   full       of what the panels left (full.cuh)
+//   prepare    scaling by a power of two, layout, energy (kernels/prepare.cuh)
+//   panels     leading triplets, where few are asked for, in blocks of 16, 32, .. vectors (kernels/panel.cuh)
+//   full       of what the panels left (kernels/full.cuh)
 //   choose     on the host, the ranks by the same rule as the CPU's (choose_rank.h)
-//   finish     order, completion of null vectors, signs, packing (finish.cuh)
+//   finish     order, completion of null vectors, signs, packing (kernels/finish.cuh)
 //
-// A block takes a matrix; batches of up to kBatch matrices between looks at `cancel`. No atomics: the same bits run
+// A block takes a matrix; a batch of them between looks at `cancel`. No atomics: the same bits run
 // after run, whatever the batches.
 #include "cuda/svd/svd.h"
 
@@ -26,16 +26,15 @@
 #include "cuda/runtime/stopwatch.h"
 #include "cuda/runtime/stream.h"
 #include "cuda/svd/batch_arrays.cuh"
+#include "cuda/svd/batch_plan.h"
 #include "cuda/svd/choose_rank.h"
-#include "cuda/svd/finish.cuh"
-#include "cuda/svd/full.cuh"
-#include "cuda/svd/panel.cuh"
-#include "cuda/svd/prepare.cuh"
+#include "cuda/svd/kernels/finish.cuh"
+#include "cuda/svd/kernels/full.cuh"
+#include "cuda/svd/kernels/panel.cuh"
+#include "cuda/svd/kernels/prepare.cuh"
 
 namespace qkspace {
 namespace {
-
-constexpr int64_t kBatch = 512;
 
 // Matrices of one call, batch after batch.
 class Decomposer {
@@ -45,18 +44,13 @@ class Decomposer {
         transfer_(transfer),
         workspace_(workspace),
         request_(request),
-        shape_(shapeOf(request.rows, request.cols)),
         rule_{request.mode, request.rank, request.max_rank, request.energy},
-        element_(request.dtype == QKS_F32 ? sizeof(float) : sizeof(double)),
-        size_(static_cast<size_t>(request.rows * request.cols)),
-        sizeY_(static_cast<size_t>(shape_.n) * static_cast<size_t>(shape_.ldm)),
-        sizeV_(static_cast<size_t>(shape_.n) * static_cast<size_t>(shape_.ldn)) {
-    sharedLimit_ = device.properties.sharedMemPerBlockOptin - 3072;  // static arrays, alignment
-    single_ = planJacobi(shape_, sizeof(float), sharedLimit_);
-    wide_ = planJacobi(shape_, sizeof(double), sharedLimit_);
-    direct_ = shape_.n <= kDirect;
-    if (rule_.mode != QKS_SVD_FULL) widest_ = widestPanel(shape_.n);
-    reserve();
+        plan_(planBatches(device, workspace, request)),
+        shape_(plan_.shape) {
+    reserveBatch(device, plan_, workspace);
+    const size_t batch = static_cast<size_t>(plan_.batch), n = static_cast<size_t>(shape_.n);
+    there_ = BatchArrays(workspace.small.get<char>(), batch, n);
+    here_ = BatchArrays(workspace.answers.get<char>(), batch, n);
   }
   // Nothing in the streams reads memory that goes.
   ~Decomposer() {
@@ -67,12 +61,13 @@ class Decomposer {
   void run(const qks_cancel* cancel, qks_svd_summary& summary, CudaDecomposition& out) {
     stopIfCancelled(cancel);
     upload(0);
-    for (int64_t first = 0; first < request_.n; first += batch_) {
+    for (int64_t first = 0; first < request_.n; first += plan_.batch) {
       stopIfCancelled(cancel);
-      if (request_.dtype == QKS_F32)
+      if (request_.dtype == QKS_F32) {
         runBatch<float>(first, cancel, summary, out);
-      else
+      } else {
         runBatch<double>(first, cancel, summary, out);
+      }
     }
     land();
   }
@@ -82,16 +77,10 @@ class Decomposer {
   Transfer& transfer_;
   SvdWorkspace& workspace_;
   const qks_svd_request& request_;
-  const SvdShape shape_;
   const RankRule rule_;
-  const size_t element_, size_, sizeY_, sizeV_;
+  const BatchPlan plan_;
+  const SvdShape& shape_;
   Event uploaded_, packed_;
-  size_t sharedLimit_;
-  JacobiPlan single_, wide_;
-  bool direct_;
-  int widest_ = 0;
-  int64_t batch_ = 1;
-  int slots_ = 1;
 
   BatchArrays here_, there_;   // in page-locked memory, on the device
   std::vector<int32_t> list_;  // matrices of the batch that are left to do
@@ -99,55 +88,18 @@ class Decomposer {
   double* landing_ = nullptr;
   size_t landingCount_ = 0;
 
-  int resident(int threads, size_t shared) const {
-    const size_t byShared = (sharedLimit_ + 4096) / (shared + 1024), byThreads = static_cast<size_t>(1536 / threads);
-    return static_cast<int>(std::max<size_t>(1, std::min<size_t>({byShared, byThreads, 16}))) *
-           std::max(1, device_.properties.multiProcessorCount);
-  }
-
-  void reserve() {
-    const size_t vectors = 2 * sizeof(double) * (sizeY_ + sizeV_);  // as worked on, and packed
-    const size_t transposed = widest_ ? static_cast<size_t>(shape_.m) * static_cast<size_t>(shape_.ldn) * element_ : 0;
-    const size_t n = static_cast<size_t>(shape_.n);
-    const size_t each = 2 * size_ * element_ + sizeY_ * element_ + transposed + vectors + BatchArrays::bytes(n);
-    const size_t available = std::min(device_.budget.limit, device_.budget.available() + workspace_.bytes());
-    // Four matrices a multiprocessor keep it busy; more would wait longer for `cancel`.
-    const int64_t enough = std::min<int64_t>(kBatch, 4 * std::max(1, device_.properties.multiProcessorCount));
-    const size_t panel = widest_ ? planPanel(shape_, widest_, sharedLimit_).scratch : 0;
-    const size_t slot = std::max(direct_ ? 0 : 2 * sizeV_ * sizeof(double), panel);
-    slots_ = static_cast<int>(std::min<int64_t>(resident(kProductThreads, 0), std::min(enough, request_.n)));
-    slots_ = std::max(
-        1, slot ? static_cast<int>(std::min<size_t>(static_cast<size_t>(slots_), available / 4 / slot)) : slots_);
-    const size_t left = available - std::min(available, static_cast<size_t>(slots_) * slot);
-    batch_ = std::max<int64_t>(1, std::min<int64_t>({enough, request_.n, static_cast<int64_t>(left / 10 * 9 / each)}));
-
-    const size_t b = static_cast<size_t>(batch_);
-    const std::pair<DeviceBuffer*, size_t> wanted[] = {{&workspace_.scratch, static_cast<size_t>(slots_) * slot},
-                                                       {&workspace_.raw[0], b * size_ * element_},
-                                                       {&workspace_.raw[1], b * size_ * element_},
-                                                       {&workspace_.matrices, b * sizeY_ * element_},
-                                                       {&workspace_.transposed, b * transposed},
-                                                       {&workspace_.y, b * sizeY_ * sizeof(double)},
-                                                       {&workspace_.v, b * sizeV_ * sizeof(double)},
-                                                       {&workspace_.small, b * BatchArrays::bytes(n) + 64}};
-    // What earlier calls left may be of other proportions.
-    size_t together = std::max(b * (sizeY_ + sizeV_) * sizeof(double), workspace_.packed.bytes());
-    for (const auto& [buffer, bytes] : wanted) together += std::max(bytes, buffer->bytes());
-    if (together > available) workspace_.release();
-    for (const auto& [buffer, bytes] : wanted) buffer->reserve(bytes, "a batch of matrices");
-    workspace_.answers.reserve(b * BatchArrays::bytes(n));
-    there_ = BatchArrays(workspace_.small.get<char>(), b, n);
-    here_ = BatchArrays(workspace_.answers.get<char>(), b, n);
-  }
-
-  int countOf(int64_t first) const { return static_cast<int>(std::min(batch_, request_.n - first)); }
-  DeviceBuffer& rawOf(int64_t first) { return workspace_.raw[first / batch_ % 2]; }
+  int countOf(int64_t first) const { return static_cast<int>(std::min(plan_.batch, request_.n - first)); }
+  DeviceBuffer& rawOf(int64_t first) { return workspace_.raw[first / plan_.batch % 2]; }
 
   // Starts copying the batch at `first`, beside what device.stream does.
   void upload(int64_t first) {
-    if (first >= request_.n) return;
-    const char* from = static_cast<const char*>(request_.matrices) + static_cast<size_t>(first) * size_ * element_;
-    transfer_.bytesBeside(from, static_cast<size_t>(countOf(first)) * size_ * element_, rawOf(first).get<char>());
+    if (first >= request_.n) {
+      return;
+    }
+    const char* from =
+        static_cast<const char*>(request_.matrices) + static_cast<size_t>(first) * plan_.size * plan_.element;
+    transfer_.bytesBeside(from, static_cast<size_t>(countOf(first)) * plan_.size * plan_.element,
+                          rawOf(first).get<char>());
     check(cudaEventRecord(uploaded_, device_.copies), "copying matrices to the GPU");
   }
 
@@ -180,7 +132,9 @@ class Decomposer {
 
   // Brings the vectors of the batch before to the host, while the device works on this one.
   void land() {
-    if (landing_) transfer_.fetch(workspace_.packed.get<double>(), landingCount_ * sizeof(double), landing_, packed_);
+    if (landing_) {
+      transfer_.fetch(workspace_.packed.get<double>(), landingCount_ * sizeof(double), landing_, packed_);
+    }
     landing_ = nullptr;
   }
 
@@ -196,12 +150,14 @@ class Decomposer {
     check(cudaStreamWaitEvent(device_.stream, uploaded_, 0), "waiting for matrices");
     timed("svd: prepare", prepareKernel<M>, dim3(static_cast<unsigned>(count)), dim3(kPrepareThreads), 0,
           device_.stream, shape_, static_cast<const M*>(rawOf(first).template get<M>()), workspace_.matrices.get<M>(),
-          widest_ ? workspace_.transposed.get<M>() : nullptr, there_.prepared, there_.totals);
+          plan_.widest ? workspace_.transposed.get<M>() : nullptr, there_.prepared, there_.totals);
     toHost(here_.prepared, there_.prepared, static_cast<size_t>(count));
     device_.stream.finish("preparing matrices");
-    for (int i = 0; i < count; i++)
-      if (!here_.prepared[i].finite)
+    for (int i = 0; i < count; i++) {
+      if (!here_.prepared[i].finite) {
         fail(QKS_E_NON_FINITE, "matrix " + std::to_string(first + i) + " has an entry that is not finite");
+      }
+    }
   }
 
   // Leaves in list_ what they left.
@@ -210,21 +166,24 @@ class Decomposer {
     int width = 16;
     if (rule_.mode == QKS_SVD_RANK) {
       const int r = std::min(rule_.rank, shape_.n), wanted = r + std::max(4, r / 4);
-      if (r == 0) return;
+      if (r == 0) {
+        return;
+      }
       width = (wanted + 15) / 16 * 16;
     }
     std::vector<int32_t> next = list_, hopeless;
-    for (; width <= widest_ && !next.empty(); width *= 2) {
+    for (; width <= plan_.widest && !next.empty(); width *= 2) {
       stopIfCancelled(cancel);
       PanelTask<M> t{};
       fill(t, next);
-      t.plan = planPanel(shape_, width, sharedLimit_);
+      t.plan = planPanel(shape_, width, plan_.sharedLimit);
       t.rule = rule_;
       t.seed = request_.seed * 0x2545f4914f6cdd1dull + 0x632be59bd9b4e019ull;
       t.transposed = workspace_.transposed.get<M>();
       t.found = there_.found;
       t.scratch = workspace_.scratch.get<char>();
-      const int blocks = std::min(t.plan.scratch ? slots_ : resident(kPanelThreads, t.plan.shared), t.count);
+      const int blocks =
+          std::min(t.plan.scratch ? plan_.slots : plan_.residentBlocks(device_, kPanelThreads, t.plan.shared), t.count);
       timed("svd: panels", panelKernel<M>, dim3(static_cast<unsigned>(blocks)), dim3(kPanelThreads), t.plan.shared,
             device_.stream, t);
       toHost(here_.found, there_.found, count);
@@ -233,8 +192,12 @@ class Decomposer {
       std::vector<int32_t> narrow;
       for (int32_t i : next) {
         const int32_t found = here_.found[i];
-        if (found == kTooNarrow) narrow.push_back(i);
-        if (found == kHopeless) hopeless.push_back(i);
+        if (found == kTooNarrow) {
+          narrow.push_back(i);
+        }
+        if (found == kHopeless) {
+          hopeless.push_back(i);
+        }
       }
       next = narrow;
     }
@@ -247,24 +210,24 @@ class Decomposer {
   void fully() {
     FullTask<M> t{};
     fill(t, list_);
-    t.single = single_;
-    t.wide = wide_;
+    t.single = plan_.single;
+    t.wide = plan_.wide;
     t.settled = there_.settled;
     t.scratch = workspace_.scratch.get<double>();
-    t.direct = direct_;
-    if (!direct_) {
-      jacobiLaunch("svd: f32", single_, t.count, singleKernel<M, 0>, singleKernel<M, 64>, singleKernel<M, 128>, t);
-      timed("svd: refine", refineKernel<M>, dim3(static_cast<unsigned>(std::min(slots_, t.count))),
+    t.direct = plan_.direct;
+    if (!plan_.direct) {
+      jacobiLaunch("svd: f32", plan_.single, t.count, singleKernel<M, 0>, singleKernel<M, 64>, singleKernel<M, 128>, t);
+      timed("svd: refine", refineKernel<M>, dim3(static_cast<unsigned>(std::min(plan_.slots, t.count))),
             dim3(kProductThreads), 0, device_.stream, t);
     }
-    jacobiLaunch("svd: f64", wide_, t.count, wideKernel<M, 0>, wideKernel<M, 64>, wideKernel<M, 128>, t);
+    jacobiLaunch("svd: f64", plan_.wide, t.count, wideKernel<M, 0>, wideKernel<M, 64>, wideKernel<M, 128>, t);
   }
 
   // The kernel for rows of any length, of 64, or of 128 elements.
   template <typename Task>
   void jacobiLaunch(const char* name, const JacobiPlan& plan, int count, void (*any)(Task), void (*of64)(Task),
                     void (*of128)(Task), const Task& task) {
-    const int blocks = std::min(resident(plan.threads, plan.shared), count);
+    const int blocks = std::min(plan_.residentBlocks(device_, plan.threads, plan.shared), count);
     timed(name,
           shape_.ldm == 64    ? of64
           : shape_.ldm == 128 ? of128
@@ -303,9 +266,13 @@ class Decomposer {
     }
     out.batches.emplace_back(static_cast<size_t>(doubles));
     std::vector<double>& to = out.batches.back();
-    for (size_t i = 0; i < count; i++) out.vectors[static_cast<size_t>(first) + i] = to.data() + here_.offsets[i];
+    for (size_t i = 0; i < count; i++) {
+      out.vectors[static_cast<size_t>(first) + i] = to.data() + here_.offsets[i];
+    }
     land();
-    if (doubles == 0) return;
+    if (doubles == 0) {
+      return;
+    }
     workspace_.packed.reserve(static_cast<size_t>(doubles) * sizeof(double), "singular vectors of a batch");
     toDevice(there_.found, here_.found, count);
     toDevice(there_.live, here_.live, count);
@@ -334,19 +301,28 @@ class Decomposer {
     const int count = countOf(first);
     prepare<M>(first, count);
     list_.resize(static_cast<size_t>(count));
-    for (int i = 0; i < count; i++) list_[static_cast<size_t>(i)] = i;
-    if (widest_) panels<M>(cancel, list_.size());
+    for (int i = 0; i < count; i++) {
+      list_[static_cast<size_t>(i)] = i;
+    }
+    if (plan_.widest) {
+      panels<M>(cancel, list_.size());
+    }
     std::vector<uint8_t> full(static_cast<size_t>(count), 0);
-    for (int32_t i : list_) full[static_cast<size_t>(i)] = 1;
+    for (int32_t i : list_) {
+      full[static_cast<size_t>(i)] = 1;
+    }
     stopIfCancelled(cancel);
-    if (!list_.empty()) fully<M>();
-    upload(first + batch_);
+    if (!list_.empty()) {
+      fully<M>();
+    }
+    upload(first + plan_.batch);
     land();
     toHost(here_.squares, there_.squares, static_cast<size_t>(count) * static_cast<size_t>(shape_.n));
     toHost(here_.settled, there_.settled, static_cast<size_t>(count));
     device_.stream.finish("decomposing matrices");
-    for (int i = 0; i < count; i++)
+    for (int i = 0; i < count; i++) {
       choose(static_cast<size_t>(i), full[static_cast<size_t>(i)], first + i, summary, out);
+    }
     finish(first, static_cast<size_t>(count), out);
   }
 };

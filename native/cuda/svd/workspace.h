@@ -13,8 +13,15 @@ struct SvdWorkspace final : Kept {
   PinnedBuffer answers;
 
   explicit SvdWorkspace(MemoryBudget& budget)
-      : Kept(budget), raw{DeviceBuffer(budget), DeviceBuffer(budget)}, matrices(budget), transposed(budget), y(budget),
-        v(budget), small(budget), packed(budget), scratch(budget) {}
+      : Kept(budget),
+        raw{DeviceBuffer(budget), DeviceBuffer(budget)},
+        matrices(budget),
+        transposed(budget),
+        y(budget),
+        v(budget),
+        small(budget),
+        packed(budget),
+        scratch(budget) {}
   size_t bytes() const override;
   void release() override;
 };

@@ -47,15 +47,17 @@ __host__ __device__ inline int paddedLength(int length) { return (length + 31) /
 
 template <typename T>
 __device__ inline T dotOf(const Packet<T>& a, const Packet<T>& b, T sum) {
-QKS_UNROLL
-  for (int e = 0; e < Packet<T>::size; e++) sum += a.x[e] * b.x[e];
+  QKS_UNROLL
+  for (int e = 0; e < Packet<T>::size; e++) {
+    sum += a.x[e] * b.x[e];
+  }
   return sum;
 }
 
 // Two packets become c x - s y and s x + c y.
 template <typename T>
 __device__ inline void turn(Packet<T>& x, Packet<T>& y, T c, T s) {
-QKS_UNROLL
+  QKS_UNROLL
   for (int e = 0; e < Packet<T>::size; e++) {
     const T left = x.x[e], right = y.x[e];
     x.x[e] = c * left - s * right;

@@ -19,17 +19,24 @@ __device__ inline void transposedProduct(const L* left, int ldLeft, int rows, co
   for (int tile = threadIdx.x; tile < bands * width; tile += blockDim.x) {
     const int x = tile % width, from = tile / width * J;
     double sum[J];
-QKS_UNROLL
-    for (int e = 0; e < J; e++) sum[e] = 0;
+    QKS_UNROLL
+    for (int e = 0; e < J; e++) {
+      sum[e] = 0;
+    }
     for (int k = 0; k < inner; k++) {
       const double y = static_cast<double>(right[static_cast<size_t>(k) * ldRight + x]);
       const L* row = left + static_cast<size_t>(k) * ldLeft;
-QKS_UNROLL
-      for (int e = 0; e < J; e++) sum[e] += static_cast<double>(row[from + e < rows ? from + e : rows - 1]) * y;
+      QKS_UNROLL
+      for (int e = 0; e < J; e++) {
+        sum[e] += static_cast<double>(row[from + e < rows ? from + e : rows - 1]) * y;
+      }
     }
-QKS_UNROLL
-    for (int e = 0; e < J; e++)
-      if (from + e < rows) out(from + e, x, sum[e]);
+    QKS_UNROLL
+    for (int e = 0; e < J; e++) {
+      if (from + e < rows) {
+        out(from + e, x, sum[e]);
+      }
+    }
   }
 }
 
@@ -43,7 +50,7 @@ __device__ inline void product(const L* left, int ldLeft, int rows, const R* rig
     const int x = tile % width, from = tile / width * J;
     double sum[J];
     const L* row[J];
-QKS_UNROLL
+    QKS_UNROLL
     for (int e = 0; e < J; e++) {
       sum[e] = 0;
       row[e] = left + static_cast<size_t>(from + e < rows ? from + e : rows - 1) * ldLeft;
@@ -52,23 +59,32 @@ QKS_UNROLL
     int k = 0;
     for (; k + P::size <= inner; k += P::size) {
       double y[P::size];
-QKS_UNROLL
-      for (int i = 0; i < P::size; i++) y[i] = static_cast<double>(column[static_cast<size_t>(k + i) * ldRight]);
-QKS_UNROLL
+      QKS_UNROLL
+      for (int i = 0; i < P::size; i++) {
+        y[i] = static_cast<double>(column[static_cast<size_t>(k + i) * ldRight]);
+      }
+      QKS_UNROLL
       for (int e = 0; e < J; e++) {
         const P l = load(reinterpret_cast<const P*>(row[e] + k));
-QKS_UNROLL
-        for (int i = 0; i < P::size; i++) sum[e] += static_cast<double>(l.x[i]) * y[i];
+        QKS_UNROLL
+        for (int i = 0; i < P::size; i++) {
+          sum[e] += static_cast<double>(l.x[i]) * y[i];
+        }
       }
     }
     for (; k < inner; k++) {
       const double y = static_cast<double>(column[static_cast<size_t>(k) * ldRight]);
-QKS_UNROLL
-      for (int e = 0; e < J; e++) sum[e] += static_cast<double>(row[e][k]) * y;
+      QKS_UNROLL
+      for (int e = 0; e < J; e++) {
+        sum[e] += static_cast<double>(row[e][k]) * y;
+      }
     }
-QKS_UNROLL
-    for (int e = 0; e < J; e++)
-      if (from + e < rows) out(from + e, x, sum[e]);
+    QKS_UNROLL
+    for (int e = 0; e < J; e++) {
+      if (from + e < rows) {
+        out(from + e, x, sum[e]);
+      }
+    }
   }
 }
 

@@ -12,13 +12,17 @@ constexpr int kPairLanes = 8;  // lanes that share a pair of vectors
 // Sum over the lanes of a pair. The order is fixed, and all lanes get the same bits.
 template <typename T>
 __device__ inline T pairSum(T value) {
-  for (int step = 1; step < kPairLanes; step *= 2) value += __shfl_xor_sync(0xffffffffu, value, step);
+  for (int step = 1; step < kPairLanes; step *= 2) {
+    value += __shfl_xor_sync(0xffffffffu, value, step);
+  }
   return value;
 }
 
 template <typename T>
 __device__ inline T warpSum(T value) {
-  for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(0xffffffffu, value, step);
+  for (int step = 16; step > 0; step /= 2) {
+    value += __shfl_xor_sync(0xffffffffu, value, step);
+  }
   return value;
 }
 
@@ -27,10 +31,14 @@ __device__ inline double blockSum(double value) {
   QKS_SHARED(double[32], parts);
   value = warpSum(value);
   __syncthreads();
-  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = value;
+  if (threadIdx.x % 32 == 0) {
+    parts[threadIdx.x / 32] = value;
+  }
   __syncthreads();
   double sum = 0;
-  for (unsigned w = 0; w < blockDim.x / 32; w++) sum += parts[w];
+  for (unsigned w = 0; w < blockDim.x / 32; w++) {
+    sum += parts[w];
+  }
   return sum;
 }
 
@@ -41,10 +49,14 @@ __device__ inline double blockMost(double value) {
     value = other > value ? other : value;
   }
   __syncthreads();
-  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = value;
+  if (threadIdx.x % 32 == 0) {
+    parts[threadIdx.x / 32] = value;
+  }
   __syncthreads();
   double most = parts[0];
-  for (unsigned w = 1; w < blockDim.x / 32; w++) most = parts[w] > most ? parts[w] : most;
+  for (unsigned w = 1; w < blockDim.x / 32; w++) {
+    most = parts[w] > most ? parts[w] : most;
+  }
   return most;
 }
 

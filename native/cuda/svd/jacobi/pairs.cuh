@@ -24,7 +24,9 @@ __device__ inline int sweepOfPairs(const JacobiVectors<T>& w) {
     for (int from = 0; from < pairs; from += groups) {
       const int k = from + group;
       VectorPair pair{0, w.n};
-      if (k < pairs) pair = pairOfRound(size, round, k);
+      if (k < pairs) {
+        pair = pairOfRound(size, round, k);
+      }
       T a = 0, b = 0, g = 0;
       if (pair.second < w.n) {
         a = w.lengths[pair.first];
@@ -33,16 +35,24 @@ __device__ inline int sweepOfPairs(const JacobiVectors<T>& w) {
       const bool both = a > w.least && b > w.least;
       P* first = reinterpret_cast<P*>(w.y + static_cast<size_t>(pair.first) * w.ldy);
       P* second = reinterpret_cast<P*>(w.y + static_cast<size_t>(pair.second) * w.ldy);
-      for (int e = lane; both && e < w.ldy / P::size; e += kPairLanes) g = dotOf(load(first + e), load(second + e), g);
+      for (int e = lane; both && e < w.ldy / P::size; e += kPairLanes) {
+        g = dotOf(load(first + e), load(second + e), g);
+      }
       g = pairSum(g);
-      if (!both || !(g * g > w.limits.rotate * (a * b))) continue;
+      if (!both || !(g * g > w.limits.rotate * (a * b))) {
+        continue;
+      }
       met |= g * g > w.limits.another * (a * b);
       const Rotation<T> r = rotationOf(a, b, g);
-      for (int e = lane; e < w.ldy / P::size; e += kPairLanes) turnRows(first + e, second + e, r.c, r.s);
+      for (int e = lane; e < w.ldy / P::size; e += kPairLanes) {
+        turnRows(first + e, second + e, r.c, r.s);
+      }
       if (w.v) {
         first = reinterpret_cast<P*>(w.v + static_cast<size_t>(pair.first) * w.ldv);
         second = reinterpret_cast<P*>(w.v + static_cast<size_t>(pair.second) * w.ldv);
-        for (int e = lane; e < w.ldv / P::size; e += kPairLanes) turnRows(first + e, second + e, r.c, r.s);
+        for (int e = lane; e < w.ldv / P::size; e += kPairLanes) {
+          turnRows(first + e, second + e, r.c, r.s);
+        }
       }
       if (lane == 0) {
         w.lengths[pair.first] = a - r.moved;

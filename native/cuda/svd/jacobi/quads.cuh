@@ -26,7 +26,9 @@ struct Quad {
     c[At] = 1;
     s[At] = 0;
     const T a = length[I], b = length[J];
-    if (!(a > least) || !(b > least) || !(g * g > limits.rotate * (a * b))) return;
+    if (!(a > least) || !(b > least) || !(g * g > limits.rotate * (a * b))) {
+      return;
+    }
     met |= g * g > limits.another * (a * b);
     turned = 1;
     const Rotation<T> r = rotationOf(a, b, g);
@@ -35,7 +37,9 @@ struct Quad {
     length[I] = a - r.moved;
     length[J] = b + r.moved;
     QKS_UNROLL
-    for (int e = 0; e < kPackets; e++) turn(row[I][e], row[J][e], r.c, r.s);
+    for (int e = 0; e < kPackets; e++) {
+      turn(row[I][e], row[J][e], r.c, r.s);
+    }
   }
   template <int I, int J, int K, int L, int At>
   __device__ inline void meetBoth(T least, const JacobiLimits<T>& limits) {
@@ -78,29 +82,45 @@ __device__ inline int sweepOfQuads(const JacobiVectors<T>& w) {
         QKS_UNROLL
         for (int e = 0; e < kPackets; e++) {
           q.row[j][e] = P{};
-          if (there) q.row[j][e] = load(row + e * kQuadLanes);
+          if (there) {
+            q.row[j][e] = load(row + e * kQuadLanes);
+          }
         }
       }
       q.turned = 0;
-      if (round == 0) q.template meetBoth<0, 1, 2, 3, 4>(w.least, w.limits);
+      if (round == 0) {
+        q.template meetBoth<0, 1, 2, 3, 4>(w.least, w.limits);
+      }
       q.template meetBoth<0, 2, 1, 3, 0>(w.least, w.limits);
       q.template meetBoth<0, 3, 1, 2, 2>(w.least, w.limits);
-      if (!q.turned) continue;
+      if (!q.turned) {
+        continue;
+      }
       QKS_UNROLL
       for (int j = 0; j < 4; j++) {
-        if (index[j] >= w.n) continue;
+        if (index[j] >= w.n) {
+          continue;
+        }
         P* row = reinterpret_cast<P*>(w.y + static_cast<size_t>(index[j]) * w.ldy) + lane;
         QKS_UNROLL
-        for (int e = 0; e < kPackets; e++) store(row + e * kQuadLanes, q.row[j][e]);
-        if (lane == 0) w.lengths[index[j]] = q.length[j];
+        for (int e = 0; e < kPackets; e++) {
+          store(row + e * kQuadLanes, q.row[j][e]);
+        }
+        if (lane == 0) {
+          w.lengths[index[j]] = q.length[j];
+        }
       }
-      if (!w.v) continue;
+      if (!w.v) {
+        continue;
+      }
       for (int e = lane; e < w.ldv / P::size; e += kQuadLanes) {
         P x[4];
         QKS_UNROLL
         for (int j = 0; j < 4; j++) {
           x[j] = P{};
-          if (index[j] < w.n) x[j] = load(reinterpret_cast<const P*>(w.v + static_cast<size_t>(index[j]) * w.ldv) + e);
+          if (index[j] < w.n) {
+            x[j] = load(reinterpret_cast<const P*>(w.v + static_cast<size_t>(index[j]) * w.ldv) + e);
+          }
         }
         if (round == 0) {
           turn(x[0], x[1], q.c[4], q.s[4]);
@@ -111,8 +131,11 @@ __device__ inline int sweepOfQuads(const JacobiVectors<T>& w) {
         turn(x[0], x[3], q.c[2], q.s[2]);
         turn(x[1], x[2], q.c[3], q.s[3]);
         QKS_UNROLL
-        for (int j = 0; j < 4; j++)
-          if (index[j] < w.n) store(reinterpret_cast<P*>(w.v + static_cast<size_t>(index[j]) * w.ldv) + e, x[j]);
+        for (int j = 0; j < 4; j++) {
+          if (index[j] < w.n) {
+            store(reinterpret_cast<P*>(w.v + static_cast<size_t>(index[j]) * w.ldv) + e, x[j]);
+          }
+        }
       }
     }
     __syncthreads();

@@ -43,7 +43,9 @@ __device__ inline void squaredLengths(const T* y, int n, int ld, T* out) {
       }
     }
     sum = pairSum(sum);
-    if (j < n && lane == 0) out[j] = sum;
+    if (j < n && lane == 0) {
+      out[j] = sum;
+    }
   }
 }
 

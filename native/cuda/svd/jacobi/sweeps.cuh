@@ -38,10 +38,11 @@ __device__ bool jacobiSweeps(T* y, int ldy, T* v, int ldv, int n, T* lengths, T 
     squaredLengths(y, n, ldy, lengths);
     __syncthreads();
     int met;
-    if constexpr (kLong > 0)
+    if constexpr (kLong > 0) {
       met = sweepOfQuads<T, kLong / Packet<T>::size / kQuadLanes>(w);
-    else
+    } else {
       met = sweepOfPairs(w);
+    }
     settled = !__syncthreads_or(met);
   }
   squaredLengths(y, n, ldy, lengths);
@@ -51,8 +52,12 @@ __device__ bool jacobiSweeps(T* y, int ldy, T* v, int ldv, int n, T* lengths, T 
 
 template <typename T>
 __device__ inline bool jacobi(T* y, int ldy, T* v, int ldv, int n, T* lengths, T least, JacobiLimits<T> limits) {
-  if (ldy == 128) return jacobiSweeps<T, 128>(y, ldy, v, ldv, n, lengths, least, limits);
-  if (ldy == 64) return jacobiSweeps<T, 64>(y, ldy, v, ldv, n, lengths, least, limits);
+  if (ldy == 128) {
+    return jacobiSweeps<T, 128>(y, ldy, v, ldv, n, lengths, least, limits);
+  }
+  if (ldy == 64) {
+    return jacobiSweeps<T, 64>(y, ldy, v, ldv, n, lengths, least, limits);
+  }
   return jacobiSweeps<T, 0>(y, ldy, v, ldv, n, lengths, least, limits);
 }
 

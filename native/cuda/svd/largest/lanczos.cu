@@ -54,7 +54,8 @@ __host__ __device__ inline size_t smallFloats(int ld, int vectors) {
 }
 
 // out[j] = factor * rows_j . x for j < count; rows of length ld with zeros behind d, or of length d.
-__device__ inline void rowProducts(const float* rows, int ld, int d, int count, const float* x, float factor, float* out) {
+__device__ inline void rowProducts(const float* rows, int ld, int d, int count, const float* x, float factor,
+                                   float* out) {
   const int group = threadIdx.x / kPairLanes, lane = threadIdx.x % kPairLanes, groups = blockDim.x / kPairLanes;
   for (int from = 0; from < count; from += groups) {
     const int j = from + group;
@@ -62,61 +63,86 @@ __device__ inline void rowProducts(const float* rows, int ld, int d, int count, 
     if (j < count) {
       const float* row = rows + static_cast<size_t>(j) * ld;
       if (ld % 32 == 0) {
-        const Packet<float>*a = reinterpret_cast<const Packet<float>*>(row), *b = reinterpret_cast<const Packet<float>*>(x);
-        for (int e = lane; e < ld / 4; e += kPairLanes) sum = dotOf(load(a + e), load(b + e), sum);
+        const Packet<float>*a = reinterpret_cast<const Packet<float>*>(row),
+              *b = reinterpret_cast<const Packet<float>*>(x);
+        for (int e = lane; e < ld / 4; e += kPairLanes) {
+          sum = dotOf(load(a + e), load(b + e), sum);
+        }
       } else {
-        for (int e = lane; e < d; e += kPairLanes) sum += row[e] * x[e];
+        for (int e = lane; e < d; e += kPairLanes) {
+          sum += row[e] * x[e];
+        }
       }
     }
     sum = pairSum(sum);
-    if (j < count && lane == 0) out[j] = factor * sum;
+    if (j < count && lane == 0) {
+      out[j] = factor * sum;
+    }
   }
 }
 
 // out = factor * sum over j of p_j rows_j; `partial` is room for kThreads numbers or ld.
-__device__ inline void columnProducts(const float* rows, int ld, int d, const float* p, float factor, float* partial, float* out) {
+__device__ inline void columnProducts(const float* rows, int ld, int d, const float* p, float factor, float* partial,
+                                      float* out) {
   const int width = d < static_cast<int>(blockDim.x) ? d : static_cast<int>(blockDim.x), parts = blockDim.x / width;
   const int part = threadIdx.x / width, first = threadIdx.x % width;
   for (int x = first; x < d && part < parts; x += width) {
     float sum[4] = {0, 0, 0, 0};
     int j = part;
-    for (; j + 3 * parts < d; j += 4 * parts)
+    for (; j + 3 * parts < d; j += 4 * parts) {
       QKS_UNROLL
-      for (int e = 0; e < 4; e++) sum[e] += p[j + e * parts] * rows[static_cast<size_t>(j + e * parts) * ld + x];
-    for (; j < d; j += parts) sum[0] += p[j] * rows[static_cast<size_t>(j) * ld + x];
+      for (int e = 0; e < 4; e++) {
+        sum[e] += p[j + e * parts] * rows[static_cast<size_t>(j + e * parts) * ld + x];
+      }
+    }
+    for (; j < d; j += parts) {
+      sum[0] += p[j] * rows[static_cast<size_t>(j) * ld + x];
+    }
     const float all = (sum[0] + sum[1]) + (sum[2] + sum[3]);
-    if (parts == 1)
+    if (parts == 1) {
       out[x] = factor * all;
-    else
+    } else {
       partial[part * width + x] = all;
+    }
   }
-  if (parts == 1) return;
+  if (parts == 1) {
+    return;
+  }
   __syncthreads();
   for (int x = threadIdx.x; x < d; x += blockDim.x) {
     float sum = 0;
-    for (int k = 0; k < parts; k++) sum += partial[k * width + x];
+    for (int k = 0; k < parts; k++) {
+      sum += partial[k * width + x];
+    }
     out[x] = factor * sum;
   }
 }
 
 // x becomes orthogonal to `count` rows of the basis and of length 1; its length before is returned, 0 when no more
 // than rounding was left of it.
-__device__ inline float orthonormalise(const float* basis, int ld, int d, int count, float* x, float* along, float least) {
+__device__ inline float orthonormalise(const float* basis, int ld, int d, int count, float* x, float* along,
+                                       float least) {
   for (int pass = 0; pass < 2; pass++) {
     __syncthreads();
     rowProducts(basis, ld, d, count, x, 1.0f, along);
     __syncthreads();
     for (int e = threadIdx.x; e < d; e += blockDim.x) {
       float left = x[e];
-      for (int k = 0; k < count; k++) left -= along[k] * basis[static_cast<size_t>(k) * ld + e];
+      for (int k = 0; k < count; k++) {
+        left -= along[k] * basis[static_cast<size_t>(k) * ld + e];
+      }
       x[e] = left;
     }
   }
   double square = 0;
-  for (int e = threadIdx.x; e < d; e += blockDim.x) square += static_cast<double>(x[e]) * static_cast<double>(x[e]);
+  for (int e = threadIdx.x; e < d; e += blockDim.x) {
+    square += static_cast<double>(x[e]) * static_cast<double>(x[e]);
+  }
   const float length = static_cast<float>(sqrt(blockSum(square)));
   const bool some = length > least;
-  for (int e = threadIdx.x; e < d; e += blockDim.x) x[e] = some ? x[e] / length : 0.0f;
+  for (int e = threadIdx.x; e < d; e += blockDim.x) {
+    x[e] = some ? x[e] / length : 0.0f;
+  }
   __syncthreads();
   return some ? length : 0.0f;
 }
@@ -138,7 +164,9 @@ __device__ inline float largestEigenvalue(const float* alpha, const float* beta,
     for (int i = 0; i < k; i++) {
       const float coupling = i > 0 ? beta[i - 1] * alpha[i] : 0.0f;
       pivot = alpha[i] * alpha[i] + beta[i] * beta[i] - x - coupling * coupling / pivot;
-      if (pivot == 0) pivot = -1e-30f;
+      if (pivot == 0) {
+        pivot = -1e-30f;
+      }
       above |= pivot > 0;
     }
     const unsigned lanes = __ballot_sync(0xffffffffu, above);
@@ -156,7 +184,9 @@ __global__ void __launch_bounds__(kThreads, 2) spectralKernel(SpectralTask t) {
   float *along = partial + (ld > kThreads ? ld : kThreads), *alpha = along + vectors, *beta = alpha + kMostSteps;
   float* arena = partial + smallFloats(ld, vectors);
   float* copy = arena;
-  if (t.matrixShared) arena += static_cast<size_t>(d) * ld;
+  if (t.matrixShared) {
+    arena += static_cast<size_t>(d) * ld;
+  }
   float* left = t.basesShared ? arena : reinterpret_cast<float*>(t.scratch + blockIdx.x * t.scratchBytes);
   float* right = left + static_cast<size_t>(vectors) * ld;
 
@@ -170,18 +200,22 @@ __global__ void __launch_bounds__(kThreads, 2) spectralKernel(SpectralTask t) {
     most = blockMost(most);
     // Squares stay within the range of f32 whatever the entries are.
     int exponent = 0;
-    if (most > 0) frexp(most, &exponent);
+    if (most > 0) {
+      frexp(most, &exponent);
+    }
     const float factor = static_cast<float>(ldexp(1.0, exponent < -120 ? 120 : -exponent));
-    for (int e = threadIdx.x; t.matrixShared && e < d * ld; e += blockDim.x)
+    for (int e = threadIdx.x; t.matrixShared && e < d * ld; e += blockDim.x) {
       copy[e] = e % ld < d ? matrix[e / ld * d + e % ld] : 0.0f;
+    }
     const float* rows = t.matrixShared ? copy : matrix;
     const int ldRows = t.matrixShared ? ld : d;
     for (int e = threadIdx.x; e < vectors * ld; e += blockDim.x) {
       const int k = e / ld, x = e % ld;
       const bool given = k < r && x < d;
       left[e] = given ? t.u[static_cast<size_t>(x) * r + k] : 0.0f;
-      right[e] = given ? t.v[static_cast<size_t>(x) * r + k]
-                 : k == r && x < d ? static_cast<float>(randomAt(t.seed, static_cast<uint64_t>(x))) : 0.0f;
+      right[e] = given             ? t.v[static_cast<size_t>(x) * r + k]
+                 : k == r && x < d ? static_cast<float>(randomAt(t.seed, static_cast<uint64_t>(x)))
+                                   : 0.0f;
     }
     float now = orthonormalise(right, ld, d, r, right + static_cast<size_t>(r) * ld, along, 1e-6f) > 0 ? 1.0f : 0.0f;
     float squared = 0, largest = 0;
@@ -200,18 +234,26 @@ __global__ void __launch_bounds__(kThreads, 2) spectralKernel(SpectralTask t) {
       __syncthreads();
       now = b;  // 0: the vectors met span all that D reaches
       const int done = k + 1;
-      if (now > 0 && done < t.steps && (done < kFirstLook || done % kLookEvery != 0)) continue;
+      if (now > 0 && done < t.steps && (done < kFirstLook || done % kLookEvery != 0)) {
+        continue;
+      }
       if (threadIdx.x < 32) {
         const float found = largestEigenvalue(alpha, beta, done, squared);
-        if (threadIdx.x == 0) estimate = found;
+        if (threadIdx.x == 0) {
+          estimate = found;
+        }
       }
       __syncthreads();
       const float before = squared;
       squared = estimate;
       __syncthreads();
-      if (squared - before <= kSettled * squared) break;
+      if (squared - before <= kSettled * squared) {
+        break;
+      }
     }
-    if (threadIdx.x == 0) t.out[i] = sqrtf(squared) / factor;
+    if (threadIdx.x == 0) {
+      t.out[i] = sqrtf(squared) / factor;
+    }
     __syncthreads();
   }
 }
@@ -224,8 +266,12 @@ void largestSingularValues(Device& device, const float* matrices, int64_t n, int
 
 void largestSingularValues(Device& device, const float* matrices, int64_t n, int d, const float* u, const float* v,
                            int r, uint64_t seed, float* out) {
-  if (n < 1) return;
-  if (d < 1 || d > 4096 || r < 0) fail(QKS_E_SHAPE, "matrices must be [n, d, d] with d from 1 to 4096");
+  if (n < 1) {
+    return;
+  }
+  if (d < 1 || d > 4096 || r < 0) {
+    fail(QKS_E_SHAPE, "matrices must be [n, d, d] with d from 1 to 4096");
+  }
   SpectralTask t{};
   t.matrices = matrices;
   t.n = n;
@@ -241,11 +287,17 @@ void largestSingularValues(Device& device, const float* matrices, int64_t n, int
   const int vectors = t.r + t.steps + 1;
   const size_t matrix = static_cast<size_t>(d) * row, bases = 2 * static_cast<size_t>(vectors) * row;
   size_t shared = smallFloats(t.ld, vectors) * sizeof(float) + 128;
-  if (r > d) fail(QKS_E_SHAPE, "more deflated vectors than the head dimension");
+  if (r > d) {
+    fail(QKS_E_SHAPE, "more deflated vectors than the head dimension");
+  }
   t.matrixShared = shared + matrix <= limit;
-  if (t.matrixShared) shared += matrix;
+  if (t.matrixShared) {
+    shared += matrix;
+  }
   t.basesShared = shared + bases <= limit;
-  if (t.basesShared) shared += bases;
+  if (t.basesShared) {
+    shared += bases;
+  }
   const size_t resident = std::max<size_t>(1, std::min<size_t>(6, limit / (shared + 1024)));
   const int blocks = static_cast<int>(
       std::min<int64_t>(n, static_cast<int64_t>(resident) * std::max(1, device.properties.multiProcessorCount)));
@@ -257,7 +309,9 @@ void largestSingularValues(Device& device, const float* matrices, int64_t n, int
   }
   launch("largest singular values", spectralKernel, dim3(static_cast<unsigned>(blocks)), dim3(kThreads), shared,
          device.stream, t);
-  if (!t.basesShared) device.stream.finish("largest singular values");
+  if (!t.basesShared) {
+    device.stream.finish("largest singular values");
+  }
 }
 
 }  // namespace qkspace

@@ -24,15 +24,19 @@ constexpr size_t kMostMatrices = size_t{1} << 30;
 // Rows of a tensor on the device: those that are kept there.
 const ResidentRows& residentOf(const qks_tensor& tensor, const char* name) {
   const ResidentRows* rows = residentRows(tensor.rows);
-  if (!rows) fail(QKS_E_ARGUMENT, std::string(name) + " must be resident");
+  if (!rows) {
+    fail(QKS_E_ARGUMENT, std::string(name) + " must be resident");
+  }
   return *rows;
 }
 
 void checkProductRows(const int32_t* rows, int64_t count, int64_t limit, const char* name) {
-  for (int64_t i = 0; i < count; i++)
-    if (rows[i] < 0 || rows[i] >= limit)
+  for (int64_t i = 0; i < count; i++) {
+    if (rows[i] < 0 || rows[i] >= limit) {
       fail(QKS_E_RANGE, std::string(name) + "[" + std::to_string(i) + "] is " + std::to_string(rows[i]) +
                             ", expected a row from 0 to " + std::to_string(limit - 1));
+    }
+  }
 }
 
 void refuseNonFinite(Device& device, const DeviceRows& rows, const int32_t* wanted, int64_t count, const char* name) {
@@ -50,10 +54,15 @@ void largestOfProducts(Device& device, Transfer& transfer, const qks_products_re
   const ResidentRows &q = residentOf(in.q, "q"), &k = residentOf(in.k, "k");
   const int32_t heads = static_cast<int32_t>(q.shape.shape[2]), kvHeads = static_cast<int32_t>(k.shape.shape[2]);
   const int32_t d = static_cast<int32_t>(q.shape.shape[3]);
-  if (k.shape.shape[3] != d) fail(QKS_E_SHAPE, "q and k differ in head dimension");
-  if (kvHeads < 1 || heads % kvHeads != 0) fail(QKS_E_SHAPE, "the heads of k do not divide those of q");
-  if (in.products < 1 || in.products > INT32_MAX || in.draws < 1 || in.draws > 65535 || in.rank < 0 || in.rank > d)
+  if (k.shape.shape[3] != d) {
+    fail(QKS_E_SHAPE, "q and k differ in head dimension");
+  }
+  if (kvHeads < 1 || heads % kvHeads != 0) {
+    fail(QKS_E_SHAPE, "the heads of k do not divide those of q");
+  }
+  if (in.products < 1 || in.products > INT32_MAX || in.draws < 1 || in.draws > 65535 || in.rank < 0 || in.rank > d) {
     fail(QKS_E_ARGUMENT, "products, draws or rank is out of range");
+  }
   checkProductRows(in.query, in.products, q.shape.shape[0] * q.shape.shape[1], "query");
   checkProductRows(in.key, in.products, k.shape.shape[0] * k.shape.shape[1], "key");
 
@@ -118,7 +127,9 @@ void largestOfProducts(Device& device, Transfer& transfer, const qks_products_re
   check(cudaMemcpyAsync(&raised, flags.get<uint32_t>(), sizeof raised, cudaMemcpyDeviceToHost, device.stream),
         "reading flags");
   device.stream.finish("reading singular values");
-  if (raised & kNotFinite) fail(QKS_E_NON_FINITE, "a permuted matrix is beyond the range of float32");
+  if (raised & kNotFinite) {
+    fail(QKS_E_NON_FINITE, "a permuted matrix is beyond the range of float32");
+  }
   std::copy(landed.begin(), landed.end(), out);
 }
 

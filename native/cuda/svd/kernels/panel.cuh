@@ -26,8 +26,8 @@
 #include "cuda/svd/block/random.cuh"
 #include "cuda/svd/block/sums.cuh"
 #include "cuda/svd/jacobi/sweeps.cuh"
-#include "cuda/svd/matrix_task.cuh"
-#include "cuda/svd/rank_rule.cuh"
+#include "cuda/svd/kernels/matrix_task.cuh"
+#include "cuda/svd/kernels/rank_rule.cuh"
 
 namespace qkspace {
 
@@ -86,8 +86,9 @@ __global__ void __launch_bounds__(kPanelThreads, 3) panelKernel(PanelTask<M> t) 
     const double total = t.totals[i], least = leastSquare(shape.n, total);
     // The basis, its image under B or B^T, and the basis before it, which lies where the image does.
     double *basis = room, *image = room + panel, *before = room + 2 * panel;
-    for (int e = threadIdx.x; e < b * shape.ldn; e += blockDim.x)
+    for (int e = threadIdx.x; e < b * shape.ldn; e += blockDim.x) {
       basis[e] = e % shape.ldn < shape.n ? randomAt(t.seed, static_cast<uint64_t>(e)) : 0.0;
+    }
     // Of the last half steps, by thread 0.
     double last = 1e300, lastButOne = 1e300;
     int answer = kHopeless, step = 0;
@@ -105,51 +106,71 @@ __global__ void __launch_bounds__(kPanelThreads, 3) panelKernel(PanelTask<M> t) 
           const int j = from + group;
           double sum = 0;
           for (int e = lane; j < b && e < ldImage; e += kPairLanes) {
-            const double left = image[static_cast<size_t>(j) * ldImage + e] - s[j] * before[static_cast<size_t>(j) * ldImage + e];
+            const double left =
+                image[static_cast<size_t>(j) * ldImage + e] - s[j] * before[static_cast<size_t>(j) * ldImage + e];
             sum += left * left;
           }
           sum = pairSum(sum);
-          if (j < b && lane == 0) residuals[j] = sum;
+          if (j < b && lane == 0) {
+            residuals[j] = sum;
+          }
         }
         __syncthreads();
         if (threadIdx.x == 0) {
           for (int j = 0; j < b; j++) {
             int to = j;
-            for (; to > 0 && s[order[to - 1]] < s[j]; to--) order[to] = order[to - 1];
+            for (; to > 0 && s[order[to - 1]] < s[j]; to--) {
+              order[to] = order[to - 1];
+            }
             order[to] = j;
           }
           double residual = 0;
-          verdict = judge(t.rule, s, order, residuals, b, shape.n, total, lastButOne, step >= kFirstLook + 4, &residual);
+          verdict =
+              judge(t.rule, s, order, residuals, b, shape.n, total, lastButOne, step >= kFirstLook + 4, &residual);
           lastButOne = last;
           last = residual;
         }
         __syncthreads();
         answer = verdict;
-        if (answer != kGoOn) break;
+        if (answer != kGoOn) {
+          break;
+        }
       }
       // Up to two steps before a look the basis need only point the right way.
       const double enough = step + 2 < kFirstLook ? 1e-8 : 1e-24;
       jacobi(image, ldImage, step == 0 ? nullptr : basis, ldBasis, b, lengths, least,
              JacobiLimits<double>{1e-4 * enough, enough, 30});
-      for (int j = threadIdx.x; j < b; j += blockDim.x) s[j] = lengths[j] > least ? sqrt(lengths[j]) : 0.0;
+      for (int j = threadIdx.x; j < b; j += blockDim.x) {
+        s[j] = lengths[j] > least ? sqrt(lengths[j]) : 0.0;
+      }
       __syncthreads();
-      for (int e = threadIdx.x; e < b * ldImage; e += blockDim.x) image[e] = s[e / ldImage] > 0 ? image[e] / s[e / ldImage] : 0.0;
+      for (int e = threadIdx.x; e < b * ldImage; e += blockDim.x) {
+        image[e] = s[e / ldImage] > 0 ? image[e] / s[e / ldImage] : 0.0;
+      }
       double* kept = before;
       before = basis;
       basis = image;
       image = kept;
       __syncthreads();
     }
-    if (answer == kGoOn) answer = kHopeless;
+    if (answer == kGoOn) {
+      answer = kHopeless;
+    }
     if (answer >= 0) {
       const double *atLength = step % 2 ? basis : before, *atCount = step % 2 ? before : basis;
-      for (int e = threadIdx.x; e < b * shape.ldm; e += blockDim.x)
+      for (int e = threadIdx.x; e < b * shape.ldm; e += blockDim.x) {
         t.y[i * shape.n * static_cast<size_t>(shape.ldm) + e] = atLength[e] * s[e / shape.ldm];
-      for (int e = threadIdx.x; e < b * shape.ldn; e += blockDim.x)
+      }
+      for (int e = threadIdx.x; e < b * shape.ldn; e += blockDim.x) {
         t.v[i * shape.n * static_cast<size_t>(shape.ldn) + e] = atCount[e];
-      for (int j = threadIdx.x; j < shape.n; j += blockDim.x) t.squares[i * shape.n + j] = j < b ? s[j] * s[j] : 0.0;
+      }
+      for (int j = threadIdx.x; j < shape.n; j += blockDim.x) {
+        t.squares[i * shape.n + j] = j < b ? s[j] * s[j] : 0.0;
+      }
     }
-    if (threadIdx.x == 0) t.found[i] = answer;
+    if (threadIdx.x == 0) {
+      t.found[i] = answer;
+    }
     __syncthreads();
   }
 }

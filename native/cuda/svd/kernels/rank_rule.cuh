@@ -22,10 +22,14 @@ __device__ inline int judge(const RankRule& rule, const double* s, const int* or
                             int n, double total, double before, bool slow, double* residual) {
   int r = 0;
   double captured = 0;
-  if (rule.mode == QKS_SVD_RANK) r = rule.rank < n ? rule.rank : n;
+  if (rule.mode == QKS_SVD_RANK) {
+    r = rule.rank < n ? rule.rank : n;
+  }
   for (int i = 0; i < b; i++) {
     captured += s[order[i]] * s[order[i]];
-    if (rule.mode == QKS_SVD_ENERGY && r == 0 && (captured >= rule.energy * total || i + 1 == rule.maxRank)) r = i + 1;
+    if (rule.mode == QKS_SVD_ENERGY && r == 0 && (captured >= rule.energy * total || i + 1 == rule.maxRank)) {
+      r = i + 1;
+    }
   }
   *residual = before;
   if (r == 0) {
@@ -33,19 +37,29 @@ __device__ inline int judge(const RankRule& rule, const double* s, const int* or
     const double weak = s[order[3 * b / 4]];
     return rule.energy * total - captured > weak * weak * (n / 3 - b) ? kHopeless : kTooNarrow;
   }
-  if (r + (r / 4 > 4 ? r / 4 : 4) > b) return kTooNarrow;
+  if (r + (r / 4 > 4 ? r / 4 : 4) > b) {
+    return kTooNarrow;
+  }
   double left = 0, below = 0, reached = 0;
   for (int i = 0; i < r; i++) {
     left += residuals[order[i]];
-    if (i < r - 1) below += s[order[i]] * s[order[i]];
+    if (i < r - 1) {
+      below += s[order[i]] * s[order[i]];
+    }
     reached += s[order[i]] * s[order[i]];
   }
   *residual = left;
   if (left <= kSettledResidual * total) {
-    if (rule.mode == QKS_SVD_RANK) return s[order[r - 1]] > 0 ? r : kHopeless;
+    if (rule.mode == QKS_SVD_RANK) {
+      return s[order[r - 1]] > 0 ? r : kHopeless;
+    }
     const double doubt = 100 * left + 1e-13 * total, goal = rule.energy * total;
-    if ((reached >= goal + doubt && below + doubt < goal) || (r == rule.maxRank && reached + doubt < goal)) return r;
-    if (left <= 1e-17 * total) return kHopeless;
+    if ((reached >= goal + doubt && below + doubt < goal) || (r == rule.maxRank && reached + doubt < goal)) {
+      return r;
+    }
+    if (left <= 1e-17 * total) {
+      return kHopeless;
+    }
   }
   return slow && left > before / 30 ? kHopeless : kGoOn;
 }

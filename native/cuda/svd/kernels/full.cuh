@@ -30,7 +30,7 @@
 #include "cuda/svd/block/products.cuh"
 #include "cuda/svd/block/sums.cuh"
 #include "cuda/svd/jacobi/sweeps.cuh"
-#include "cuda/svd/matrix_task.cuh"
+#include "cuda/svd/kernels/matrix_task.cuh"
 
 namespace qkspace {
 
@@ -62,19 +62,23 @@ inline JacobiPlan planJacobi(const SvdShape& shape, size_t element, size_t limit
 template <typename M>
 struct FullTask : MatrixTask<M> {  // f32 vectors lie in y and v until f64's take their place
   JacobiPlan single, wide;
-  uint8_t* settled;       // [..]
-  double* scratch;        // [blocks, 2, n, ldn]
-  bool direct;            // step 4 alone, from V = I
+  uint8_t* settled;  // [..]
+  double* scratch;   // [blocks, 2, n, ldn]
+  bool direct;       // step 4 alone, from V = I
 };
 
 template <typename T>
 __device__ inline void identity(T* v, int n, int ld) {
-  for (int e = threadIdx.x; e < n * ld; e += blockDim.x) v[e] = e / ld == e % ld ? T(1) : T(0);
+  for (int e = threadIdx.x; e < n * ld; e += blockDim.x) {
+    v[e] = e / ld == e % ld ? T(1) : T(0);
+  }
 }
 
 template <typename From, typename To>
 __device__ inline void copyBlock(const From* from, To* to, size_t count) {
-  for (size_t e = threadIdx.x; e < count; e += blockDim.x) to[e] = static_cast<To>(from[e]);
+  for (size_t e = threadIdx.x; e < count; e += blockDim.x) {
+    to[e] = static_cast<To>(from[e]);
+  }
 }
 
 // Step 1. kLong: the padded length of a row, 0 = any.
@@ -94,8 +98,10 @@ __global__ void __launch_bounds__(kJacobiThreads, 1) singleKernel(FullTask<M> t)
     __syncthreads();
     // Rows of less than 1e-7 of the matrix are rounding at this precision.
     jacobiSweeps<float, kLong>(y, ldm, v, ldn, n, reinterpret_cast<float*>(shared),
-                                    static_cast<float>(1e-14 * t.totals[i]), JacobiLimits<float>{1e-13f, 1e-6f, 12});
-    if (t.single.sharedV) copyBlock(v, outV, sizeV);
+                               static_cast<float>(1e-14 * t.totals[i]), JacobiLimits<float>{1e-13f, 1e-6f, 12});
+    if (t.single.sharedV) {
+      copyBlock(v, outV, sizeV);
+    }
     __syncthreads();
   }
 }
@@ -147,16 +153,28 @@ __global__ void __launch_bounds__(kJacobiThreads, 1) wideKernel(FullTask<M> t) {
       copyBlock(t.matrices + i * sizeY, y, sizeY);
       identity(v, n, ldn);
     } else {
-      if (t.wide.sharedY) copyBlock(outY, y, sizeY);
-      if (t.wide.sharedV) copyBlock(outV, v, sizeV);
+      if (t.wide.sharedY) {
+        copyBlock(outY, y, sizeY);
+      }
+      if (t.wide.sharedV) {
+        copyBlock(outV, v, sizeV);
+      }
     }
     __syncthreads();
     const bool settled = jacobiSweeps<double, kLong>(y, ldm, v, ldn, n, lengths, leastSquare(n, t.totals[i]),
-                                                          JacobiLimits<double>{1e-28, 1e-24, 40});
-    for (int j = threadIdx.x; j < n; j += blockDim.x) t.squares[i * n + j] = lengths[j];
-    if (t.wide.sharedY) copyBlock(y, outY, sizeY);
-    if (t.wide.sharedV) copyBlock(v, outV, sizeV);
-    if (threadIdx.x == 0) t.settled[i] = settled;
+                                                     JacobiLimits<double>{1e-28, 1e-24, 40});
+    for (int j = threadIdx.x; j < n; j += blockDim.x) {
+      t.squares[i * n + j] = lengths[j];
+    }
+    if (t.wide.sharedY) {
+      copyBlock(y, outY, sizeY);
+    }
+    if (t.wide.sharedV) {
+      copyBlock(v, outV, sizeV);
+    }
+    if (threadIdx.x == 0) {
+      t.settled[i] = settled;
+    }
     __syncthreads();
   }
 }

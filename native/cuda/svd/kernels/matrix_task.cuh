@@ -12,9 +12,9 @@ namespace qkspace {
 
 struct SvdShape {
   int rows, cols;
-  int n, m;          // vectors and their length: the smaller side and the larger one
-  int ldn, ldm;      // padded
-  bool transposed;   // B = A^T
+  int n, m;         // vectors and their length: the smaller side and the larger one
+  int ldn, ldm;     // padded
+  bool transposed;  // B = A^T
 };
 
 inline SvdShape shapeOf(int64_t rows, int64_t cols) {
@@ -39,12 +39,12 @@ __host__ __device__ inline double leastSquare(int n, double total) {
 template <typename M>
 struct MatrixTask {
   SvdShape shape;
-  const M* matrices;      // [.., n, ldm]
-  const double* totals;   // [..] sums of squares
-  const int32_t* list;    // [count] which ones
+  const M* matrices;     // [.., n, ldm]
+  const double* totals;  // [..] sums of squares
+  const int32_t* list;   // [count] which ones
   int count;
-  double *y, *v;          // [.., n, ldm], [.., n, ldn]
-  double* squares;        // [.., n] of singular values, in the order of the vectors
+  double *y, *v;    // [.., n, ldm], [.., n, ldn]
+  double* squares;  // [.., n] of singular values, in the order of the vectors
 };
 
 }  // namespace qkspace
