@@ -1,4 +1,4 @@
-// Launches that a device of compute capability 9.0 refuses are refused here, with the same error and why.
+// Launches that a device of compute capability 9.0 refuses are refused here, with an error that says why.
 #include <map>
 #include <mutex>
 #include <string>
