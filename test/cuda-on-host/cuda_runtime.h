@@ -262,6 +262,7 @@ constexpr size_t kSharedAtMost = 227 * 1024;
 cudaError_t launch(const void* kernel, const cudaLaunchConfig_t& config, std::function<void()> body);
 void enqueue(const Kernel& kernel, const cudaLaunchConfig_t& config, std::function<void()> body);
 cudaError_t allowDynamicShared(const void* kernel, int bytes);
+cudaError_t attributesOf(const void* kernel, cudaFuncAttributes* out);
 const Kernel& kernelAt(const void* function);
 // Why the last launch of this thread was refused, as long as nothing else was launched; null otherwise.
 const char* refusal();
@@ -301,9 +302,7 @@ cudaError_t cudaFuncSetAttribute(Function* kernel, cudaFuncAttribute, int value)
 }
 template <typename Function>
 cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* out, Function* function) {
-  const cuda_on_host::Kernel& kernel = cuda_on_host::kernelAt(reinterpret_cast<const void*>(function));
-  *out = {kernel.shared, kernel.threads, kernel.registers};
-  return kernel.reported ? cudaSuccess : cudaErrorInvalidDeviceFunction;
+  return cuda_on_host::attributesOf(reinterpret_cast<const void*>(function), out);
 }
 template <typename... Parameters, typename... Arguments>
 cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),

@@ -125,6 +125,15 @@ cudaError_t allowDynamicShared(const void* function, int bytes) {
   return cudaSuccess;
 }
 
+cudaError_t attributesOf(const void* function, cudaFuncAttributes* out) {
+  const Kernel& kernel = kernelAt(function);
+  if (!kernel.reported) {
+    return refuse(kernel, kNotReported);
+  }
+  *out = {kernel.shared, kernel.threads, kernel.registers};
+  return cudaSuccess;
+}
+
 const char* refusal() { return lastRefusal.empty() ? nullptr : lastRefusal.c_str(); }
 
 }  // namespace cuda_on_host
