@@ -1,52 +1,44 @@
 // The backend's table for CUDA, the one symbol that its library exports.
-#include <algorithm>
-#include <cstdio>
-#include <cstring>
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 
 #include "abi.h"
 #include "common/pool.h"
 #include "common/status.h"
-#include "cuda/covariance.h"
-#include "cuda/device.h"
-#include "cuda/products.h"
-#include "cuda/svd.h"
-#include "cuda/transfer.h"
-
-namespace {
-
-std::string versionText(int version) { return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10); }
-
-std::string uuidText(const cudaUUID_t& uuid) {
-  std::string text = "GPU-";
-  for (int i = 0; i < 16; i++) {
-    char pair[3];
-    std::snprintf(pair, sizeof pair, "%02x", static_cast<unsigned>(static_cast<unsigned char>(uuid.bytes[i])));
-    if (i == 4 || i == 6 || i == 8 || i == 10) text += '-';
-    text += pair;
-  }
-  return text;
-}
-
-}  // namespace
+#include "cuda/covariance/covariance.h"
+#include "cuda/covariance/workspace.h"
+#include "cuda/rows/resident_rows.h"
+#include "cuda/runtime/check.h"
+#include "cuda/runtime/choose_device.h"
+#include "cuda/runtime/device.h"
+#include "cuda/runtime/transfer.h"
+#include "cuda/svd/decomposition.h"
+#include "cuda/svd/largest/null_values.h"
+#include "cuda/svd/svd.h"
+#include "cuda/svd/workspace.h"
 
 struct qks_context {
   qkspace::Pool pool;
   qkspace::Device device;
   qkspace::Transfer transfer;
-  qkspace::CovarianceRoom room;
-  qkspace::SvdRoom svdRoom;
+  qkspace::CovarianceWorkspace workspace;
+  qkspace::SvdWorkspace svdWorkspace;
   std::string uuid, driver, runtime, capability;
 
   qks_context(int index, size_t memory, int threads)
-      : pool(threads), device(index, memory), transfer(device, pool), room(device.budget), svdRoom(device.budget) {
+      : pool(threads),
+        device(index, memory),
+        transfer(device, pool),
+        workspace(device.budget),
+        svdWorkspace(device.budget) {
     int version = 0;
     qkspace::check(cudaDriverGetVersion(&version), "reading the driver's version");
-    driver = versionText(version);
+    driver = qkspace::versionText(version);
     qkspace::check(cudaRuntimeGetVersion(&version), "reading the runtime's version");
-    runtime = versionText(version);
-    uuid = uuidText(device.properties.uuid);
+    runtime = qkspace::versionText(version);
+    uuid = qkspace::uuidText(device.properties.uuid);
     capability = "sm_" + std::to_string(10 * device.properties.major + device.properties.minor);
   }
 };
@@ -55,7 +47,7 @@ struct qks_covariance {
   qks_context& context;
   qkspace::CudaCovariance sums;
   qks_covariance(const qks_spec& spec, qks_context& context)
-      : context(context), sums(spec, context.device, context.transfer, context.room) {}
+      : context(context), sums(spec, context.device, context.transfer, context.workspace) {}
 };
 
 struct qks_rows {
@@ -73,40 +65,11 @@ const ResidentRows* residentRows(const qks_rows* rows) { return rows ? &rows->ro
 
 namespace {
 
-// The device of that index or UUID; the first where nothing is asked for.
-int chooseDevice(const std::string& wanted) {
-  int count = 0;
-  const cudaError_t error = cudaGetDeviceCount(&count);
-  if (error != cudaSuccess) {
-    int driver = 0, runtime = 0;
-    cudaDriverGetVersion(&driver);
-    cudaRuntimeGetVersion(&runtime);
-    fail(QKS_E_BACKEND, std::string("no CUDA device can be used: ") + cudaGetErrorString(error) +
-                            (driver == 0 ? " (there is no NVIDIA driver)"
-                                         : " (the driver is for CUDA " + versionText(driver) +
-                                               ", the backend was built with " + versionText(runtime) + ")"));
-  }
-  if (count == 0) fail(QKS_E_BACKEND, "there is no CUDA device");
-  std::string known;
-  for (int i = 0; i < count; i++) {
-    cudaDeviceProp properties;
-    check(cudaGetDeviceProperties(&properties, i), "reading a device's properties");
-    const std::string uuid = uuidText(properties.uuid);
-    if (wanted.empty() || wanted == std::to_string(i) || wanted == uuid) {
-      if (properties.major < 8)
-        fail(QKS_E_BACKEND, std::string(properties.name) + " has compute capability " +
-                                std::to_string(properties.major) + "." + std::to_string(properties.minor) +
-                                ", 8.0 is the least that is supported");
-      return i;
-    }
-    known += (i ? ", " : "") + std::to_string(i) + " = " + properties.name + " (" + uuid + ")";
-  }
-  fail(QKS_E_BACKEND, "there is no CUDA device '" + wanted + "'; there are " + known);
-}
-
 int32_t openContext(const qks_options* options, qks_context** out, qks_error* error) {
   return guarded(error, [&] {
-    if (options->threads < 0 || options->threads > 1024) fail(QKS_E_ARGUMENT, "threads must be from 0 to 1024");
+    if (options->threads < 0 || options->threads > 1024) {
+      fail(QKS_E_ARGUMENT, "threads must be from 0 to 1024");
+    }
     const int index = chooseDevice(options->device ? options->device : "");
     check(cudaSetDevice(index), "choosing the device");
     *out = new qks_context(index, static_cast<size_t>(options->device_memory), options->threads);
@@ -191,7 +154,7 @@ int32_t svd(qks_context* context, const qks_svd_request* request, const qks_canc
   return guarded(error, [&] {
     context->device.use();
     auto result = std::make_unique<qks_decomposition>();
-    decompose(context->device, context->transfer, context->svdRoom, *request, cancel, *summary, result->result);
+    decompose(context->device, context->transfer, context->svdWorkspace, *request, cancel, *summary, result->result);
     *out = result.release();
   });
 }
@@ -207,11 +170,10 @@ int32_t largestOfProductsHere(qks_context* context, const qks_products_request* 
   return guarded(error, [&] { largestOfProducts(context->device, context->transfer, *request, cancel, out); });
 }
 
-const qks_backend kBackend = {QKS_ABI_VERSION, sizeof(qks_backend), openContext,       closeContext,
-                              describe,        timings,             covarianceCreate,  covarianceDestroy,
-                              covarianceAdd,   covarianceMerge,     covarianceRead,    rowsUpload,
-                              rowsDestroy,     svd,                 svdRead,           svdDestroy,
-                              largestOfProductsHere};
+const qks_backend kBackend = {QKS_ABI_VERSION, sizeof(qks_backend),  openContext,       closeContext,  describe,
+                              timings,         covarianceCreate,     covarianceDestroy, covarianceAdd, covarianceMerge,
+                              covarianceRead,  rowsUpload,           rowsDestroy,       svd,           svdRead,
+                              svdDestroy,      largestOfProductsHere};
 
 }  // namespace
 }  // namespace qkspace

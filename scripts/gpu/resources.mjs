@@ -1,26 +1,31 @@
 /**
- * What the compiler gives the CUDA kernels, by architecture: registers, spills, shared memory. Needs nvcc, no GPU.
+ * What the compiler gives the CUDA kernels, by architecture: registers, spills, shared memory. Needs nvcc, no GPU. The
+ * emulator (test/cuda-on-host) reads what is written, to refuse launches that a device refuses.
  *
  *   npm run cuda:resources          writes bench/results/cuda-resources.txt
  */
 
 import { spawnSync } from 'node:child_process'
-import { readdirSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 const ARCHITECTURES = ['sm_80', 'sm_90']
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
-const sources = readdirSync(path.join(root, 'native', 'cuda')).filter((name) => name.endsWith('.cu'))
+const sources = readdirSync(path.join(root, 'native', 'cuda'), { recursive: true })
+  .filter((name) => name.endsWith('.cu'))
+  .sort()
 const rows = ARCHITECTURES.flatMap((architecture) => sources.flatMap((name) => resources(architecture, name)))
 const version = /release .*$/m.exec(run('nvcc', ['--version']).stdout)[0]
-const header = ['architecture', 'registers', 'spilled', 'stack', 'shared', 'barriers', 'kernel']
+const header = ['architecture', 'registers', 'spilled', 'stack', 'shared', 'barriers', 'threads', 'kernel']
+const nameColumn = header.indexOf('kernel')
 const table = [header, ...rows]
 const widths = header.map((_, c) => Math.max(...table.map((row) => row[c].length)))
 const lines = table.map((row) =>
   row
-    .map((cell, c) => (c === 0 || c === 6 ? cell.padEnd(widths[c]) : cell.padStart(widths[c])))
+    .map((cell, c) => (c === 0 || c === nameColumn ? cell.padEnd(widths[c]) : cell.padStart(widths[c])))
     .join('  ')
     .trimEnd(),
 )
@@ -28,20 +33,23 @@ const out = path.join(root, 'bench', 'results', 'cuda-resources.txt')
 const about = [
   `Resources of the CUDA kernels by nvcc ${version}, -O3 -Xptxas -v; written by 'npm run cuda:resources'.`,
   'Registers a thread; bytes spilled (stores + loads) and of stack a thread; bytes of static shared memory a block:',
-  'dynamic shared memory is asked for at the launch, and not counted.',
+  'dynamic shared memory is asked for at the launch, and not counted. Threads: the most that a block may have.',
 ]
 writeFileSync(out, `${[...about, '', ...lines].join('\n')}\n`)
 process.stdout.write(`${lines.join('\n')}\n\nwritten ${path.relative(process.cwd(), out)}\n`)
 
 /** Rows of the kernels of one file. */
 function resources(architecture, name) {
+  const kept = mkdtempSync(path.join(tmpdir(), 'qkspace-cuda-resources-'))
   const { stderr } = run('nvcc', [
-    ...['-std=c++17', '-O3', `-arch=${architecture}`, '-Xptxas', '-v', '-I', path.join(root, 'native')],
-    ...['-c', path.join(root, 'native', 'cuda', name), '-o', '/dev/null'],
+    ...['-std=c++17', '-O3', `-arch=${architecture}`, '-Xptxas', '-v', '-keep', '-keep-dir', kept],
+    ...['-I', path.join(root, 'native'), '-c', path.join(root, 'native', 'cuda', name), '-o', '/dev/null'],
   ])
+  const threads = launchBounds(readFileSync(path.join(kept, `${path.basename(name, '.cu')}.ptx`), 'utf8'))
+  rmSync(kept, { recursive: true })
   const found = []
   for (const part of stderr.split('Compiling entry function').slice(1)) {
-    const kernel = readable(/'([^']+)'/.exec(part)[1])
+    const symbol = /'([^']+)'/.exec(part)[1]
     const number = (pattern) => Number(pattern.exec(part)?.[1] ?? 0)
     const figures = [
       number(/Used (\d+) registers/),
@@ -49,19 +57,24 @@ function resources(architecture, name) {
       number(/(\d+) bytes stack frame/),
       number(/(\d+) bytes smem/),
       number(/used (\d+) barriers/),
+      threads.get(symbol) ?? 1024,
     ]
-    found.push([architecture, ...figures.map(String), kernel])
+    found.push([architecture, ...figures.map(String), readable(symbol)])
   }
   return found
+}
+
+/** Threads a block by symbol, of the kernels that have __launch_bounds__. */
+function launchBounds(ptx) {
+  const bounded = /\.entry (\w+)\([^)]*\)\s*\.maxntid (\d+)/g
+  return new Map([...ptx.matchAll(bounded)].map(([, symbol, threads]) => [symbol, Number(threads)]))
 }
 
 /** A kernel's name and template arguments, without its parameters. */
 function readable(symbol) {
   const { stdout } = run('c++filt', [symbol])
   const name = stdout.trim().replace(/\(anonymous namespace\)::|qkspace::|^void /g, '')
-  return name
-    .replace(/\((?:CovarianceShape|DeviceRows|float|double|unsigned|long|int).*$/, '')
-    .replace(/\((?:int|bool)\)/g, '')
+  return name.slice(0, name.indexOf('('))
 }
 
 function run(command, args) {

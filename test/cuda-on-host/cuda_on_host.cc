@@ -74,31 +74,35 @@ namespace {
 
 constexpr size_t kStack = 96 * 1024;
 
-[[noreturn]] void die(const char* what) {
-  std::fprintf(stderr, "CUDA on the host: %s\n", what);
-  std::abort();
-}
-
 void fiberMain() {
   Block& b = block();
   (*b.body)();
   Fiber& mine = *b.running;
-  for (const auto& group : mine.copies)
-    if (!group.empty()) die("a thread ended with asynchronous copies that were not waited for");
+  for (const auto& group : mine.copies) {
+    if (!group.empty()) {
+      die("a thread ended with asynchronous copies that were not waited for");
+    }
+  }
   Warp& warp = b.warps[static_cast<size_t>(b.running - b.fibers.data()) / 32];
   warp.alive--;
-  if (warp.arrived != 0) die("a thread ended while others of its warp wait for it");
+  if (warp.arrived != 0) {
+    die("a thread ended while others of its warp wait for it");
+  }
   mine.state = Fiber::kDone;
   switch_fiber(&mine.stack, b.scheduler);
   die("a fiber ran on after its end");
 }
 
 void prepare(Fiber& fiber) {
-  if (fiber.room.empty()) fiber.room.resize(kStack);
+  if (fiber.room.empty()) {
+    fiber.room.resize(kStack);
+  }
   const uintptr_t top = (reinterpret_cast<uintptr_t>(fiber.room.data()) + kStack) & ~uintptr_t{15};
   // A multiple of 16: after x86-64's six registers and return address the stack is as a call leaves it.
   void** stack = reinterpret_cast<void**>(top - 256);
-  for (size_t i = 0; i < kSavedRegisters; i++) stack[i] = nullptr;
+  for (size_t i = 0; i < kSavedRegisters; i++) {
+    stack[i] = nullptr;
+  }
   stack[kReturn] = reinterpret_cast<void*>(&fiberMain);
   fiber.stack = stack;
   fiber.state = Fiber::kReady;
@@ -119,7 +123,9 @@ void runBlock(Block& b, size_t threads) {
     b.warps[w].arrived = 0;
     b.warps[w].phase = 0;
   }
-  for (size_t t = 0; t < threads; t++) prepare(b.fibers[t]);
+  for (size_t t = 0; t < threads; t++) {
+    prepare(b.fibers[t]);
+  }
   for (bool backwards = false;; backwards = !backwards) {
     for (size_t i = 0; i < warps; i++) {
       const size_t w = backwards ? warps - 1 - i : i;
@@ -127,18 +133,23 @@ void runBlock(Block& b, size_t threads) {
       for (size_t turns = 0, ready = 1; ready > 0; turns++) {
         ready = 0;
         for (size_t t = first; t < last; t++) {
-          if (b.fibers[t].state != Fiber::kReady) continue;
+          if (b.fibers[t].state != Fiber::kReady) {
+            continue;
+          }
           ready++;
           resume(b, b.fibers[t]);
         }
-        if (turns > 1000000000) die("a warp waits for ever");
+        if (turns > 1000000000) {
+          die("a warp waits for ever");
+        }
         bool some = false, waiting = false;
         for (size_t t = first; t < last; t++) {
           some |= b.fibers[t].state == Fiber::kReady;
           waiting |= b.fibers[t].state == Fiber::kAtBarrier;
         }
-        if (some && waiting && b.warps[w].arrived > 0 && turns > 4)
+        if (some && waiting && b.warps[w].arrived > 0 && turns > 4) {
           die("lanes of one warp wait in different places");
+        }
       }
     }
     size_t waiting = 0, done = 0;
@@ -146,14 +157,46 @@ void runBlock(Block& b, size_t threads) {
       waiting += b.fibers[t].state == Fiber::kAtBarrier;
       done += b.fibers[t].state == Fiber::kDone;
     }
-    if (done == threads) return;
-    if (done > 0) die("some threads ended, others wait at a barrier");
-    for (size_t t = 0; t < threads; t++) b.fibers[t].state = Fiber::kReady;
-    if (waiting != threads) die("a barrier was not reached by all");
+    if (done == threads) {
+      return;
+    }
+    if (done > 0) {
+      die("some threads ended, others wait at a barrier");
+    }
+    for (size_t t = 0; t < threads; t++) {
+      b.fibers[t].state = Fiber::kReady;
+    }
+    if (waiting != threads) {
+      die("a barrier was not reached by all");
+    }
   }
 }
 
 }  // namespace
+
+[[noreturn]] void die(const std::string& what) {
+  const Kernel* kernel = block().kernel;
+  std::fprintf(stderr, "CUDA on the host: %s%s%s\n", kernel ? kernel->name.c_str() : "", kernel ? ": " : "",
+               what.c_str());
+  std::abort();
+}
+
+void useShared(void* at, size_t bytes) {
+  Block& b = block();
+  size_t together = bytes;
+  for (const SharedVariable& known : b.variables) {
+    if (known.at == at) {
+      return;
+    }
+    together += known.bytes;
+  }
+  if (together > b.kernel->shared) {
+    die("there are " + std::to_string(together) + " bytes of static shared memory, but " +
+        std::to_string(b.kernel->shared) + " in nvcc's report: run 'npm run cuda:resources'");
+  }
+  b.variables.push_back({at, bytes});
+  std::memset(at, 0xff, bytes);
+}
 
 Block& block() {
   static thread_local Block b;
@@ -165,28 +208,34 @@ void yield() {
   switch_fiber(&b.running->stack, b.scheduler);
 }
 
-void run(const std::function<void()>& body, dim3 grid, dim3 threads, size_t shared) {
+void run(const Kernel& kernel, const std::function<void()>& body, dim3 grid, dim3 threads, size_t shared) {
   Block& b = block();
   const size_t count = static_cast<size_t>(threads.x) * threads.y * threads.z;
-  if (count == 0 || count > 1024 || grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.y > 65535 || grid.z > 65535)
-    die("a launch of impossible size");
-  if (shared > 227 * 1024) die("more shared memory than a block can have");
-  if (b.fibers.size() < count) b.fibers.resize(count);
-  if (b.warps.size() < 32) b.warps.resize(32);
+  if (b.fibers.size() < count) {
+    b.fibers.resize(count);
+  }
+  if (b.warps.size() < 32) {
+    b.warps.resize(32);
+  }
   b.shared.assign(shared + 128, static_cast<char>(0xff));
+  b.kernel = &kernel;
   b.body = &body;
   gridDim = grid;
   blockDim = threads;
-  for (size_t t = 0; t < count; t++)
+  for (size_t t = 0; t < count; t++) {
     b.fibers[t].index = {static_cast<unsigned>(t % threads.x), static_cast<unsigned>(t / threads.x % threads.y),
                          static_cast<unsigned>(t / threads.x / threads.y)};
-  for (unsigned z = 0; z < grid.z; z++)
-    for (unsigned y = 0; y < grid.y; y++)
+  }
+  for (unsigned z = 0; z < grid.z; z++) {
+    for (unsigned y = 0; y < grid.y; y++) {
       for (unsigned x = 0; x < grid.x; x++) {
         blockIdx = {x, y, z};
         std::fill(b.shared.begin(), b.shared.end(), static_cast<char>(0xff));
+        b.variables.clear();
         runBlock(b, count);
       }
+    }
+  }
 }
 
 }  // namespace cuda_on_host
@@ -203,7 +252,9 @@ int __syncthreads_or(int predicate) {
   // Cleared by the first to arrive: everybody has left the round before.
   static thread_local unsigned arrived = 0;
   const unsigned threads = blockDim.x * blockDim.y * blockDim.z;
-  if (arrived++ == 0) any[round & 1] = 0;
+  if (arrived++ == 0) {
+    any[round & 1] = 0;
+  }
   const unsigned mine = round & 1;
   any[mine] |= predicate;
   if (arrived == threads) {

@@ -5,8 +5,9 @@
 //
 // What it shows: results, indices, barriers that a thread misses, rows that nobody wrote (memory starts as NaN),
 // reads before an asynchronous copy has been waited for, races that the order of the warps decides (the order
-// turns round at every barrier), events that are missing between streams. What it does not show: speed, and races
-// within a warp.
+// turns round at every barrier), events that are missing between streams, copies and vectors that are not aligned.
+// Launches that a device refuses are refused (launches_on_host.cc). What it does not show: speed, and races within a
+// warp.
 #pragma once
 
 #define QKS_CUDA_ON_HOST 1
@@ -18,6 +19,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #define __global__
@@ -26,7 +30,6 @@
 #define __constant__
 #define __forceinline__ inline
 #define __launch_bounds__(...)
-#define __shared__ static thread_local
 
 struct uint3 {
   unsigned x, y, z;
@@ -50,7 +53,7 @@ namespace cuda_on_host {
 struct Copy {
   void* to;
   const void* from;
-  unsigned bytes;  // 16 in all, the rest zeros
+  unsigned size, bytes;  // `size` in all, those behind `bytes` zeros
 };
 
 struct Fiber {
@@ -67,19 +70,37 @@ struct Warp {
   alignas(16) char slots[2][32][64];
 };
 
+// What nvcc gives a kernel, by its report (kernels_on_host.cc).
+struct Kernel {
+  std::string name;
+  bool reported = false;
+  int registers = 0;  // a thread
+  int threads = 0;    // the most that a block may have
+  size_t shared = 0;  // static, a block
+};
+
+// A variable in the shared memory of a block.
+struct SharedVariable {
+  void* at;
+  size_t bytes;
+};
+
 struct Block {
   std::vector<Fiber> fibers;
   std::vector<Warp> warps;
   Fiber* running = nullptr;
   void* scheduler = nullptr;
   const std::function<void()>* body = nullptr;
+  const Kernel* kernel = nullptr;
   std::vector<char> shared;
+  std::vector<SharedVariable> variables;  // static shared memory that this block has met
 };
 
+[[noreturn]] void die(const std::string& what);
 Block& block();
 void yield();
 // All blocks of a kernel, now.
-void run(const std::function<void()>& body, dim3 grid, dim3 threads, size_t shared);
+void run(const Kernel& kernel, const std::function<void()>& body, dim3 grid, dim3 threads, size_t shared);
 
 // What every lane of the warp gave; each lane gives one and reads all.
 template <typename T>
@@ -99,15 +120,31 @@ Exchange<T> exchange(const T& mine) {
     warp.arrived = 0;
     warp.phase++;
   } else {
-    while (warp.phase == phase) yield();
+    while (warp.phase == phase) {
+      yield();
+    }
   }
   Exchange<T> all;
-  for (int i = 0; i < 32; i++) std::memcpy(&all.of[i], warp.slots[phase & 1][i], sizeof(T));
+  for (int i = 0; i < 32; i++) {
+    std::memcpy(&all.of[i], warp.slots[phase & 1][i], sizeof(T));
+  }
   return all;
 }
 
-// Shared memory of a size chosen at launch.
-inline void* dynamicShared() { return block().shared.data(); }
+// Shared memory of a size chosen at launch, aligned to 128 bytes.
+inline char* dynamicShared() {
+  return reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(block().shared.data()) + 127) & ~uintptr_t{127});
+}
+
+// A static variable of the block. Dies where the kernel has more of them than nvcc's report says.
+void useShared(void* at, size_t bytes);
+
+// Dies where `at` is not a multiple of `bytes`, as a load, store or copy of that size does on a device.
+inline void requireAligned(const void* at, size_t bytes, const char* what) {
+  if (reinterpret_cast<uintptr_t>(at) % bytes != 0) {
+    die(std::string(what) + " of " + std::to_string(bytes) + " bytes is not aligned");
+  }
+}
 
 }  // namespace cuda_on_host
 
@@ -129,7 +166,9 @@ T __shfl_sync(unsigned, T value, int lane) {
 inline unsigned __ballot_sync(unsigned, int predicate) {
   const auto all = cuda_on_host::exchange(predicate);
   unsigned bits = 0;
-  for (int i = 0; i < 32; i++) bits |= (all.of[i] != 0 ? 1u : 0u) << i;
+  for (int i = 0; i < 32; i++) {
+    bits |= (all.of[i] != 0 ? 1u : 0u) << i;
+  }
   return bits;
 }
 int __syncthreads_or(int predicate);
@@ -179,10 +218,20 @@ inline int __popc(unsigned x) { return __builtin_popcount(x); }
 
 // ---- the runtime's functions, as far as native/cuda calls them (streams_on_host.cc) ----
 
-enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2, cudaErrorNotReady = 600 };
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorInvalidConfiguration = 9,
+  cudaErrorInvalidDeviceFunction = 98,
+  cudaErrorNotReady = 600,
+  cudaErrorLaunchOutOfResources = 701
+};
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice, cudaMemcpyDefault };
 enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize };
-constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDefault = 0, cudaEventDisableTiming = 2, cudaHostAllocDefault = 0;
+enum cudaDeviceAttr { cudaDevAttrMaxSharedMemoryPerBlockOptin };
+constexpr unsigned cudaStreamNonBlocking = 1, cudaEventDefault = 0, cudaEventDisableTiming = 2,
+                   cudaHostAllocDefault = 0;
 using cudaStream_t = struct CUstream_st*;
 using cudaEvent_t = struct CUevent_st*;
 struct cudaUUID_t {
@@ -195,9 +244,29 @@ struct cudaDeviceProp {
   int major, minor, multiProcessorCount, l2CacheSize;
 };
 
+struct cudaFuncAttributes {
+  size_t sharedSizeBytes;  // static
+  int maxThreadsPerBlock, numRegs;
+};
+struct cudaLaunchConfig_t {
+  dim3 gridDim, blockDim;
+  size_t dynamicSmemBytes;
+  cudaStream_t stream;
+};
+
 namespace cuda_on_host {
-// Puts a kernel with its arguments into the stream.
-void launch(cudaStream_t stream, std::function<void()> kernel, dim3 grid, dim3 threads, size_t shared);
+
+constexpr size_t kSharedAtMost = 227 * 1024;
+
+// Puts a kernel with its arguments into the stream, or refuses it (launches_on_host.cc).
+cudaError_t launch(const void* kernel, const cudaLaunchConfig_t& config, std::function<void()> body);
+void enqueue(const Kernel& kernel, const cudaLaunchConfig_t& config, std::function<void()> body);
+cudaError_t allowDynamicShared(const void* kernel, int bytes);
+cudaError_t attributesOf(const void* kernel, cudaFuncAttributes* out);
+const Kernel& kernelAt(const void* function);
+// Why the last launch of this thread was refused, as long as nothing else was launched; null otherwise.
+const char* refusal();
+
 }  // namespace cuda_on_host
 
 const char* cudaGetErrorString(cudaError_t);
@@ -224,7 +293,20 @@ cudaError_t cudaEventDestroy(cudaEvent_t);
 cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t);
 cudaError_t cudaEventSynchronize(cudaEvent_t);
 cudaError_t cudaEventElapsedTime(float*, cudaEvent_t, cudaEvent_t);
-template <typename F>
-cudaError_t cudaFuncSetAttribute(F*, cudaFuncAttribute, int) {
-  return cudaSuccess;
+cudaError_t cudaGetDevice(int*);
+cudaError_t cudaDeviceGetAttribute(int*, cudaDeviceAttr, int device);
+
+template <typename Function>
+cudaError_t cudaFuncSetAttribute(Function* kernel, cudaFuncAttribute, int value) {
+  return cuda_on_host::allowDynamicShared(reinterpret_cast<const void*>(kernel), value);
+}
+template <typename Function>
+cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* out, Function* function) {
+  return cuda_on_host::attributesOf(reinterpret_cast<const void*>(function), out);
+}
+template <typename... Parameters, typename... Arguments>
+cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...),
+                               Arguments&&... arguments) {
+  const std::tuple<Parameters...> copies(std::forward<Arguments>(arguments)...);
+  return cuda_on_host::launch(reinterpret_cast<const void*>(kernel), *config, [=] { std::apply(kernel, copies); });
 }

@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "cuda/chunks.h"
 // For what it keeps to itself.
-#include "cuda/covariance_pairs16.cu"
-#include "cuda/slices.h"
+#include "cuda/products/pairs16.cu"
+#include "cuda/rows/chunks.h"
+#include "cuda/rows/slices.h"
 
 namespace qkspace {
 namespace {
@@ -18,7 +18,9 @@ namespace {
 int failures = 0;
 
 void expect(bool holds, const std::string& what) {
-  if (holds) return;
+  if (holds) {
+    return;
+  }
   failures++;
   std::fprintf(stderr, "%s\n", what.c_str());
 }
@@ -27,7 +29,7 @@ std::string text(int64_t number) { return std::to_string(number); }
 
 // Every element of both sides lies in one tile, and every tile has some.
 void tiles() {
-  for (const int32_t size : {64, 128})
+  for (const int32_t size : {64, 128}) {
     for (int32_t d = 1; d <= 300; d++) {
       const uint32_t along = static_cast<uint32_t>(tilesAlong(d, size)), count = 2 * along * along;
       std::vector<int> covered(static_cast<size_t>(2 * d * d), 0);
@@ -35,26 +37,33 @@ void tiles() {
         const TilePlace place = tilePlace(index, d, size);
         expect(place.side >= 0 && place.side < 2 && place.row < d && place.column < d,
                "tile " + text(index) + " of d " + text(d) + " is outside");
-        for (int32_t i = place.row; i < std::min(d, place.row + size); i++)
-          for (int32_t j = place.column; j < std::min(d, place.column + size); j++)
+        for (int32_t i = place.row; i < std::min(d, place.row + size); i++) {
+          for (int32_t j = place.column; j < std::min(d, place.column + size); j++) {
             covered[static_cast<size_t>((place.side * d + i) * d + j)]++;
+          }
+        }
       }
-      for (const int times : covered)
+      for (const int times : covered) {
         if (times != 1) {
           expect(false, "an element of d " + text(d) + " is covered " + text(times) + " times");
           break;
         }
+      }
     }
+  }
 }
 
 // Blocks lie one behind the other, contrasts slowest, then heads, then sides.
 void blocks() {
   for (const int32_t d : {1, 7, 64, 128}) {
     int64_t at = 0;
-    for (int64_t contrast = 0; contrast < 3; contrast++)
-      for (int32_t head = 0; head < 5; head++)
-        for (int32_t side = 0; side < 2; side++, at += blockSize(d))
+    for (int64_t contrast = 0; contrast < 3; contrast++) {
+      for (int32_t head = 0; head < 5; head++) {
+        for (int32_t side = 0; side < 2; side++, at += blockSize(d)) {
           expect(blockOffset(contrast, head, 5, side, d) == at, "block at " + text(at) + " of d " + text(d));
+        }
+      }
+    }
     expect(blockSize(d) == static_cast<int64_t>(d) * d + 2 * d, "block of d " + text(d));
   }
   expect(blockOffset(1000, 0, 1024, 0, 4096) == int64_t{1000} * 1024 * 2 * (4096 * 4098), "more than 32 bits");
@@ -64,7 +73,9 @@ void blocks() {
 // the eight groups of four banks once.
 bool meetsAllBanks(const int (&at)[8]) {
   std::set<int> groups;
-  for (const int byte : at) groups.insert(byte / 16 % 8);
+  for (const int byte : at) {
+    groups.insert(byte / 16 % 8);
+  }
   return groups.size() == 8;
 }
 
@@ -72,24 +83,31 @@ template <int kSize>
 void piecesOf() {
   constexpr int kPieces = kSize / 8;
   std::set<int> places;
-  for (int row = 0; row < kPairRows; row++)
+  for (int row = 0; row < kPairRows; row++) {
     for (int piece = 0; piece < kPieces; piece++) {
       const int at = pieceAt<kSize>(row, piece);
       expect(at % 16 == 0 && at >= 0 && at + 16 <= kPairRows * kSize * 2, "piece " + text(piece) + " is outside");
       places.insert(at);
     }
+  }
   expect(places.size() == static_cast<size_t>(kPairRows * kPieces), "two pieces share a place");
   int at[8];
-  for (int row = 0; row < kPairRows; row += 8)
+  for (int row = 0; row < kPairRows; row += 8) {
     for (int piece = 0; piece < kPieces; piece++) {
-      for (int i = 0; i < 8; i++) at[i] = pieceAt<kSize>(row + i, piece);
+      for (int i = 0; i < 8; i++) {
+        at[i] = pieceAt<kSize>(row + i, piece);
+      }
       expect(meetsAllBanks(at), "ldmatrix at row " + text(row) + ", piece " + text(piece));
     }
-  for (int row = 0; row < kPairRows; row++)
+  }
+  for (int row = 0; row < kPairRows; row++) {
     for (int piece = 0; piece < kPieces; piece += 8) {
-      for (int i = 0; i < 8; i++) at[i] = pieceAt<kSize>(row, piece + i);
+      for (int i = 0; i < 8; i++) {
+        at[i] = pieceAt<kSize>(row, piece + i);
+      }
       expect(meetsAllBanks(at), "copies to row " + text(row) + ", piece " + text(piece));
     }
+  }
 }
 
 void pieces() {
@@ -100,17 +118,20 @@ void pieces() {
 void range() {
   auto outside = [](float x) { return outsideSafeRange(__float_as_uint(x)); };
   const float most = std::ldexp(1.0f, 40), least = std::ldexp(1.0f, -40);
-  for (const float x : {0.0f, 1.0f, most, least}) expect(!outside(x), std::to_string(x) + " is safe");
-  for (const float x : {std::nextafter(most, INFINITY), std::nextafter(least, 0.0f), 1e-45f, INFINITY, NAN})
+  for (const float x : {0.0f, 1.0f, most, least}) {
+    expect(!outside(x), std::to_string(x) + " is safe");
+  }
+  for (const float x : {std::nextafter(most, INFINITY), std::nextafter(least, 0.0f), 1e-45f, INFINITY, NAN}) {
     expect(outside(x), std::to_string(x) + " is not safe");
+  }
   // What it is for: sums of as many products as a slice has stay normal numbers of f32.
   expect(std::isfinite(most * most * static_cast<float>(kPairSliceRows)), "a sum of the largest products");
   expect(std::isnormal(least * least), "the least product");
 }
 
 void sliceLengths() {
-  for (const int64_t terms : {0, 1, 127, 128, 129, 5000, 1 << 20, INT32_MAX})
-    for (const int64_t count : {1, 2, 64, 1000, 100000})
+  for (const int64_t terms : {0, 1, 127, 128, 129, 5000, 1 << 20, INT32_MAX}) {
+    for (const int64_t count : {1, 2, 64, 1000, 100000}) {
       for (const int32_t most : {kSliceRows, kPairSliceRows}) {
         const int32_t length = sliceLength(terms, count, most);
         const std::string what = text(terms) + " terms, " + text(count) + " tiles: " + text(length);
@@ -119,6 +140,8 @@ void sliceLengths() {
         // Work for every processor where there is that much: no longer than the shortest slice, or enough of them.
         expect(length == kChunkRows || count * (terms / length + 1) >= 512, what + " leaves processors idle");
       }
+    }
+  }
 }
 
 // Slices of one list, in order, without a gap and none longer than `most`.
@@ -140,8 +163,9 @@ void slicesOfAllTerms() {
   for (int round = 0; round < 300; round++) {
     const int32_t contrasts = 1 + static_cast<int32_t>(random() % 6);
     std::vector<int64_t> start(1, 0);
-    for (int32_t c = 0; c < contrasts; c++)
+    for (int32_t c = 0; c < contrasts; c++) {
       start.push_back(start.back() + someTerms(random));
+    }
     const int64_t from = static_cast<int64_t>(random() % static_cast<uint64_t>(start.back() + 1));
     const int64_t to = from + static_cast<int64_t>(random() % static_cast<uint64_t>(start.back() - from + 1));
     int64_t at = from;
@@ -177,8 +201,9 @@ void slicesOfAllRuns() {
       expect(slice.from == reached[run], "terms of a run are left out or met twice");
       reached[run] = slice.to;
     });
-    for (int64_t r = from; r < to; r++)
+    for (int64_t r = from; r < to; r++) {
       expect(reached[static_cast<size_t>(r)] == runs[static_cast<size_t>(r)].termCount, "a run's end is left out");
+    }
   }
 }
 
@@ -194,13 +219,17 @@ void chunksOfTerms() {
     for (int32_t t = 0; t < count; t++) {
       order.push_back(t);
       query.push_back(static_cast<int32_t>(random() % kRows));
-      for (uint32_t j = random() % 4 + 1; j > 0; j--) keys.push_back(static_cast<int32_t>(random() % kRows));
+      for (uint32_t j = random() % 4 + 1; j > 0; j--) {
+        keys.push_back(static_cast<int32_t>(random() % kRows));
+      }
       offsets.push_back(static_cast<int32_t>(keys.size()));
     }
     PreparedBatch batch{};
     batch.q.rows = batch.k.rows = kRows;
     batch.order = order.data();
-    for (TermSide& side : batch.side) side = {query.data(), offsets.data(), keys.data(), nullptr, nullptr, nullptr};
+    for (TermSide& side : batch.side) {
+      side = {query.data(), offsets.data(), keys.data(), nullptr, nullptr, nullptr};
+    }
     const int64_t start[2] = {0, count};
     BatchRows q(batch.q, 1, kD, nullptr), k(batch.k, 1, kD, nullptr);
     const ChunkLimits limits{kRowBytes * (1 + random() % 300), 56 * (1 + random() % 1000), stay};
@@ -235,7 +264,9 @@ void chunksOfTerms() {
       }
     }
     expect(at == count, "terms behind " + text(at) + " are left out");
-    if (stay) expect(qThere.size() <= kRows && kThere.size() <= kRows, "rows that stay are brought twice");
+    if (stay) {
+      expect(qThere.size() <= kRows && kThere.size() <= kRows, "rows that stay are brought twice");
+    }
   }
 }
 
@@ -255,11 +286,12 @@ const struct {
 }  // namespace qkspace
 
 int main(int count, char** arguments) {
-  for (const auto& check : qkspace::kChecks)
+  for (const auto& check : qkspace::kChecks) {
     if (count == 2 && std::strcmp(check.name, arguments[1]) == 0) {
       check.run();
       return qkspace::failures ? 1 : 0;
     }
+  }
   std::fprintf(stderr, "name one check\n");
   return 2;
 }

@@ -52,6 +52,7 @@ namespace {
 std::map<CUstream_st*, std::unique_ptr<CUstream_st>> streams;
 std::map<char*, size_t> deviceMemory, lockedMemory;
 size_t used = 0;
+thread_local int currentDevice = 0;
 
 size_t memory() {
   const char* limit = std::getenv("CUDA_ON_HOST_MEMORY");
@@ -63,26 +64,36 @@ void advance(CUstream_st& stream, uint64_t place) {
     const Work work = std::move(stream.queue.front());
     stream.queue.pop_front();
     stream.done++;
-    if (work.awaited && !work.awaited->reached) advance(*work.awaited->stream, work.awaited->place);
-    if (work.body) work.body();
+    if (work.awaited && !work.awaited->reached) {
+      advance(*work.awaited->stream, work.awaited->place);
+    }
+    if (work.body) {
+      work.body();
+    }
   }
 }
 
 void finish(CUstream_st& stream) { advance(stream, stream.put); }
 
 void finishAll() {
-  for (auto& stream : streams) finish(*stream.first);
+  for (auto& stream : streams) {
+    finish(*stream.first);
+  }
 }
 
 void put(CUstream_st& stream, bool atOnce, std::function<void()> body, std::shared_ptr<Mark> awaited = nullptr) {
   stream.queue.push_back({std::move(body), std::move(awaited)});
   stream.put++;
-  if (atOnce) finish(stream);
+  if (atOnce) {
+    finish(stream);
+  }
 }
 
 bool isLocked(const void* pointer) {
   const auto after = lockedMemory.upper_bound(static_cast<char*>(const_cast<void*>(pointer)));
-  if (after == lockedMemory.begin()) return false;
+  if (after == lockedMemory.begin()) {
+    return false;
+  }
   const auto& [start, bytes] = *std::prev(after);
   return pointer < start + bytes;
 }
@@ -90,7 +101,9 @@ bool isLocked(const void* pointer) {
 // Filled with NaN, so that a read before a write shows.
 char* filled(size_t bytes) {
   char* data = static_cast<char*>(std::aligned_alloc(256, std::max<size_t>(256, (bytes + 255) / 256 * 256)));
-  if (data) std::memset(data, 0xff, bytes);
+  if (data) {
+    std::memset(data, 0xff, bytes);
+  }
   return data;
 }
 
@@ -100,19 +113,24 @@ using Lock = std::lock_guard<std::recursive_mutex>;
 
 namespace cuda_on_host {
 
-void launch(cudaStream_t stream, std::function<void()> kernel, dim3 grid, dim3 threads, size_t shared) {
+void enqueue(const Kernel& kernel, const cudaLaunchConfig_t& config, std::function<void()> body) {
   const Lock lock(mutex);
-  put(*stream, stream->kernelsAtOnce, [=] { run(kernel, grid, threads, shared); });
+  put(*config.stream, config.stream->kernelsAtOnce,
+      [=, &kernel] { run(kernel, body, config.gridDim, config.blockDim, config.dynamicSmemBytes); });
 }
 
 }  // namespace cuda_on_host
 
 const char* cudaGetErrorString(cudaError_t error) {
   switch (error) {
-    case cudaSuccess: return "no error";
-    case cudaErrorMemoryAllocation: return "out of memory";
-    case cudaErrorNotReady: return "device not ready";
-    default: return "invalid argument";
+    case cudaSuccess:
+      return "no error";
+    case cudaErrorMemoryAllocation:
+      return "out of memory";
+    case cudaErrorNotReady:
+      return "device not ready";
+    default:
+      return cuda_on_host::refusal() ? cuda_on_host::refusal() : "invalid argument";
   }
 }
 const char* cudaGetErrorName(cudaError_t error) { return cudaGetErrorString(error); }
@@ -121,13 +139,27 @@ cudaError_t cudaGetDeviceCount(int* count) {
   *count = 2;
   return cudaSuccess;
 }
-cudaError_t cudaSetDevice(int device) { return device >= 0 && device < 2 ? cudaSuccess : cudaErrorInvalidValue; }
+cudaError_t cudaSetDevice(int device) {
+  if (device < 0 || device >= 2) {
+    return cudaErrorInvalidValue;
+  }
+  currentDevice = device;
+  return cudaSuccess;
+}
+cudaError_t cudaGetDevice(int* device) {
+  *device = currentDevice;
+  return cudaSuccess;
+}
+cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
+  *value = static_cast<int>(cuda_on_host::kSharedAtMost);
+  return cudaSuccess;
+}
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* out, int device) {
   std::memset(out, 0, sizeof *out);
   std::snprintf(out->name, sizeof out->name, "CUDA on the host, device %d (no GPU)", device);
   out->uuid.bytes[15] = static_cast<char>(device + 1);
   out->totalGlobalMem = memory();
-  out->sharedMemPerBlockOptin = 227 * 1024;
+  out->sharedMemPerBlockOptin = cuda_on_host::kSharedAtMost;
   out->major = 9;
   out->multiProcessorCount = 4;
   out->l2CacheSize = 1 << 20;
@@ -147,19 +179,27 @@ cudaError_t cudaMemGetInfo(size_t* free, size_t* total) {
 }
 cudaError_t cudaMalloc(void** out, size_t bytes) {
   const Lock lock(mutex);
-  if (used + bytes > memory()) return cudaErrorMemoryAllocation;
+  if (used + bytes > memory()) {
+    return cudaErrorMemoryAllocation;
+  }
   char* data = filled(bytes);
-  if (!data) return cudaErrorMemoryAllocation;
+  if (!data) {
+    return cudaErrorMemoryAllocation;
+  }
   deviceMemory[data] = bytes;
   used += bytes;
   *out = data;
   return cudaSuccess;
 }
 cudaError_t cudaFree(void* pointer) {
-  if (!pointer) return cudaSuccess;
+  if (!pointer) {
+    return cudaSuccess;
+  }
   const Lock lock(mutex);
   const auto found = deviceMemory.find(static_cast<char*>(pointer));
-  if (found == deviceMemory.end()) return cudaErrorInvalidValue;
+  if (found == deviceMemory.end()) {
+    return cudaErrorInvalidValue;
+  }
   finishAll();
   used -= found->second;
   deviceMemory.erase(found);
@@ -169,22 +209,30 @@ cudaError_t cudaFree(void* pointer) {
 cudaError_t cudaHostAlloc(void** out, size_t bytes, unsigned) {
   const Lock lock(mutex);
   char* data = filled(bytes);
-  if (!data) return cudaErrorMemoryAllocation;
+  if (!data) {
+    return cudaErrorMemoryAllocation;
+  }
   lockedMemory[data] = bytes;
   *out = data;
   return cudaSuccess;
 }
 cudaError_t cudaFreeHost(void* pointer) {
-  if (!pointer) return cudaSuccess;
+  if (!pointer) {
+    return cudaSuccess;
+  }
   const Lock lock(mutex);
   finishAll();
-  if (lockedMemory.erase(static_cast<char*>(pointer)) == 0) return cudaErrorInvalidValue;
+  if (lockedMemory.erase(static_cast<char*>(pointer)) == 0) {
+    return cudaErrorInvalidValue;
+  }
   std::free(pointer);
   return cudaSuccess;
 }
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
-  if (bytes == 0) return cudaSuccess;
+  if (bytes == 0) {
+    return cudaSuccess;
+  }
   const Lock lock(mutex);
   if (kind == cudaMemcpyHostToDevice && !isLocked(from)) {
     const char* start = static_cast<const char*>(from);
@@ -194,13 +242,17 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   }
   put(*stream, kind == cudaMemcpyHostToDevice ? stream->copiesAtOnce : stream->kernelsAtOnce,
       [=] { std::memcpy(to, from, bytes); });
-  if (kind == cudaMemcpyDeviceToHost && !isLocked(to)) finish(*stream);
+  if (kind == cudaMemcpyDeviceToHost && !isLocked(to)) {
+    finish(*stream);
+  }
   return cudaSuccess;
 }
 cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
   const Lock lock(mutex);
   put(*stream, stream->kernelsAtOnce, [=] {
-    if (bytes) std::memset(to, value, bytes);
+    if (bytes) {
+      std::memset(to, value, bytes);
+    }
   });
   return cudaSuccess;
 }
@@ -209,7 +261,9 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t* out, unsigned) {
   const char* wanted = std::getenv("CUDA_ON_HOST_SCHEDULE");
   const std::string schedule = wanted ? wanted : "late";
   const bool all = schedule == "early", copies = schedule == "copies-early", kernels = schedule == "kernels-early";
-  if (!all && !copies && !kernels && schedule != "late") return cudaErrorInvalidValue;
+  if (!all && !copies && !kernels && schedule != "late") {
+    return cudaErrorInvalidValue;
+  }
   const Lock lock(mutex);
   auto stream = std::make_unique<CUstream_st>();
   stream->copiesAtOnce = all || copies;
@@ -231,7 +285,9 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 }
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
   const Lock lock(mutex);
-  if (event->mark) put(*stream, false, nullptr, event->mark);
+  if (event->mark) {
+    put(*stream, false, nullptr, event->mark);
+  }
   return cudaSuccess;
 }
 
@@ -258,13 +314,19 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   const Lock lock(mutex);
-  if (event->mark && !event->mark->reached) advance(*event->mark->stream, event->mark->place);
+  if (event->mark && !event->mark->reached) {
+    advance(*event->mark->stream, event->mark->place);
+  }
   return cudaSuccess;
 }
 cudaError_t cudaEventElapsedTime(float* out, cudaEvent_t from, cudaEvent_t to) {
   const Lock lock(mutex);
-  if (!from->mark || !to->mark) return cudaErrorInvalidValue;
-  if (!from->mark->reached || !to->mark->reached) return cudaErrorNotReady;
+  if (!from->mark || !to->mark) {
+    return cudaErrorInvalidValue;
+  }
+  if (!from->mark->reached || !to->mark->reached) {
+    return cudaErrorNotReady;
+  }
   *out = std::chrono::duration<float, std::milli>(to->mark->at - from->mark->at).count();
   return cudaSuccess;
 }

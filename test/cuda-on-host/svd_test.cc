@@ -1,241 +1,20 @@
-// native/cuda/svd.cu against a plain f64 Jacobi, on matrices of prescribed spectrum. A line a case; exit status 1
+// native/cuda/svd against a plain f64 Jacobi, on matrices of prescribed spectrum. A line a case; exit status 1
 // when one fails. Run by test/cuda-svd.test.js.
-#include <chrono>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <string>
 #include <vector>
 
-#include "cuda/block.cuh"
-#include "cuda/spectral.h"
-#include "cuda/svd.h"
+#include "cuda/svd/jacobi/schedule.cuh"
+#include "cuda/svd/largest/lanczos.h"
+#include "cuda/svd/svd.h"
+#include "svd_checks.h"
+#include "svd_reference.h"
 
 using namespace qkspace;
 
 namespace {
-
-int failures = 0;
-std::chrono::steady_clock::time_point began = std::chrono::steady_clock::now();
-
-void line(bool ok, const std::string& name, const std::string& detail = "") {
-  const auto now = std::chrono::steady_clock::now();
-  std::printf("%s %s%s%s (%.1f s)\n", ok ? "ok  " : "FAIL", name.c_str(), detail.empty() ? "" : ": ", detail.c_str(),
-              std::chrono::duration<double>(now - began).count());
-  std::fflush(stdout);
-  began = now;
-  failures += !ok;
-}
-
-using Matrix = std::vector<double>;
-
-struct Random {
-  uint64_t seed, at = 0;
-  double uniform() { return randomAt(seed, at++); }
-  double normal() { return std::sqrt(-2 * std::log(0.5 * (1 + uniform()) + 1e-300)) * std::cos(M_PI * uniform()); }
-};
-
-// count orthonormal vectors of length n, one after another
-Matrix orthonormal(int n, int count, uint64_t seed) {
-  Random random{seed};
-  Matrix x(static_cast<size_t>(n) * count);
-  for (int j = 0; j < count; j++) {
-    double* a = &x[static_cast<size_t>(j) * n];
-    for (int i = 0; i < n; i++) a[i] = random.normal();
-    for (int pass = 0; pass < 3; pass++) {
-      for (int k = 0; k < j; k++) {
-        double along = 0;
-        for (int i = 0; i < n; i++) along += a[i] * x[static_cast<size_t>(k) * n + i];
-        for (int i = 0; i < n; i++) a[i] -= along * x[static_cast<size_t>(k) * n + i];
-      }
-      double length = 0;
-      for (int i = 0; i < n; i++) length += a[i] * a[i];
-      for (int i = 0; i < n; i++) a[i] /= std::sqrt(length);
-    }
-  }
-  return x;
-}
-
-Matrix withSpectrum(int rows, int cols, const std::vector<double>& s, uint64_t seed) {
-  const Matrix u = orthonormal(rows, static_cast<int>(s.size()), 2 * seed + 1), v = orthonormal(cols, static_cast<int>(s.size()), 2 * seed + 2);
-  Matrix a(static_cast<size_t>(rows) * cols, 0.0);
-  for (size_t c = 0; c < s.size(); c++)
-    for (int i = 0; i < rows && s[c] != 0; i++)
-      for (int j = 0; j < cols; j++) a[static_cast<size_t>(i) * cols + j] += s[c] * u[c * rows + i] * v[c * cols + j];
-  return a;
-}
-
-// Singular values, descending: the plainest one-sided Jacobi.
-std::vector<double> reference(const double* a, int rows, int cols) {
-  const int n = std::min(rows, cols), m = std::max(rows, cols);
-  Matrix y(static_cast<size_t>(n) * m);
-  double total = 0, most = 0;
-  for (int i = 0; i < rows * cols; i++) most = std::max(most, std::fabs(a[i]));
-  if (most == 0) return std::vector<double>(n, 0.0);
-  for (int i = 0; i < rows; i++)
-    for (int j = 0; j < cols; j++) {
-      const double x = a[i * cols + j] / most;
-      total += x * x;
-      y[rows <= cols ? static_cast<size_t>(i) * m + j : static_cast<size_t>(j) * m + i] = x;
-    }
-  for (bool again = true; again;) {
-    again = false;
-    for (int i = 0; i < n; i++)
-      for (int j = i + 1; j < n; j++) {
-        double *x = &y[static_cast<size_t>(i) * m], *z = &y[static_cast<size_t>(j) * m], p = 0, q = 0, g = 0;
-        for (int k = 0; k < m; k++) p += x[k] * x[k], q += z[k] * z[k], g += x[k] * z[k];
-        if (std::fabs(g) <= 1e-13 * std::sqrt(p * q) || std::min(p, q) <= 1e-32 * total) continue;
-        again = true;
-        const double zeta = (q - p) / (2 * g), t = (zeta >= 0 ? 1 : -1) / (std::fabs(zeta) + std::sqrt(1 + zeta * zeta));
-        const double c = 1 / std::sqrt(1 + t * t), s = c * t;
-        for (int k = 0; k < m; k++) {
-          const double left = x[k];
-          x[k] = c * left - s * z[k];
-          z[k] = s * left + c * z[k];
-        }
-      }
-  }
-  std::vector<double> s(n);
-  for (int j = 0; j < n; j++) {
-    double square = 0;
-    for (int k = 0; k < m; k++) square += y[static_cast<size_t>(j) * m + k] * y[static_cast<size_t>(j) * m + k];
-    s[j] = std::sqrt(square) * most;
-  }
-  std::sort(s.begin(), s.end(), std::greater<double>());
-  return s;
-}
-
-struct Result {
-  std::vector<int32_t> ranks;
-  std::vector<double> energy, error, u, s, v;
-  std::vector<uint8_t> converged;
-  int maxRank = 0;
-};
-
-qks_svd_request request(const void* data, int dtype, int64_t n, int64_t rows, int64_t cols) {
-  qks_svd_request r{};
-  r.matrices = data;
-  r.length = n * rows * cols;
-  r.dtype = dtype;
-  r.n = n;
-  r.rows = rows;
-  r.cols = cols;
-  r.mode = QKS_SVD_FULL;
-  r.seed = 1;
-  return r;
-}
-
-Device& theDevice() {
-  static Device device(0, 0);
-  return device;
-}
-
-Transfer& theTransfer() {
-  static Pool pool(2);
-  static Transfer transfer(theDevice(), pool);
-  return transfer;
-}
-
-SvdRoom& theRoom() {
-  static SvdRoom room(theDevice().budget);
-  return room;
-}
-
-Result run(const qks_svd_request& r, const qks_cancel* cancel = nullptr) {
-  Device& device = theDevice();
-  const size_t n = static_cast<size_t>(r.n);
-  Result out;
-  out.ranks.resize(n);
-  out.energy.resize(n);
-  out.error.resize(n);
-  out.converged.resize(n);
-  qks_svd_summary summary{out.ranks.data(), out.energy.data(), out.error.data(), out.converged.data(), 0};
-  CudaDecomposition found;
-  decompose(device, theTransfer(), theRoom(), r, cancel, summary, found);
-  if (device.budget.used != theRoom().bytes()) line(false, "no memory is used but what is kept");
-  out.maxRank = summary.max_rank;
-  out.u.resize(n * static_cast<size_t>(r.rows * out.maxRank));
-  out.s.resize(n * static_cast<size_t>(out.maxRank));
-  out.v.resize(n * static_cast<size_t>(r.cols * out.maxRank));
-  readDecomposition(found, out.u.data(), out.s.data(), out.v.data());
-  return out;
-}
-
-double defect(const double* x, int length, int width, int rank) {
-  double worst = 0;
-  for (int a = 0; a < rank; a++)
-    for (int b = 0; b <= a; b++) {
-      double sum = 0;
-      for (int i = 0; i < length; i++) sum += x[i * width + a] * x[i * width + b];
-      sum = std::fabs(sum - (a == b));
-      worst = sum <= worst ? worst : std::isnan(sum) ? 1e300 : sum;
-    }
-  return worst;
-}
-
-struct Check {
-  std::string problem;
-  double residual = 0, values = 0, orthogonality = 0;
-  void expect(bool ok, const std::string& what) {
-    if (!ok && problem.empty()) problem = what;
-  }
-};
-
-// Everything that is promised of one matrix; `s` are its singular values.
-void verify(Check& check, const qks_svd_request& r, const Result& x, int64_t i, const double* a, const std::vector<double>& s) {
-  const int rows = static_cast<int>(r.rows), cols = static_cast<int>(r.cols), width = x.maxRank, n = std::min(rows, cols);
-  const int rank = x.ranks[i];
-  const double top = s[0] > 0 ? s[0] : 1;
-  double total = 0, tail = 0, left = 0;
-  for (int j = 0; j < n; j++) {
-    total += (s[j] / top) * (s[j] / top);
-    if (j >= rank) tail += (s[j] / top) * (s[j] / top);
-  }
-  const double *u = &x.u[i * rows * width], *v = &x.v[i * cols * width], *values = &x.s[i * width];
-  for (int p = 0; p < rows; p++)
-    for (int q = 0; q < cols; q++) {
-      double sum = a[p * cols + q] / top;
-      for (int c = 0; c < width; c++) sum -= u[p * width + c] * (values[c] / top) * v[q * width + c];
-      left += sum * sum;
-    }
-  const double best = total > 0 ? std::sqrt(tail / total) : 0, residual = total > 0 ? std::sqrt(left / total) : std::sqrt(left);
-  check.residual = std::max(check.residual, residual - best);
-  check.expect(residual <= best + 1e-6, "residual " + std::to_string(residual) + ", best " + std::to_string(best));
-  char text[120];
-  std::snprintf(text, sizeof text, "residual %g, bound %g, best %g", residual, x.error[i], best);
-  check.expect(residual <= x.error[i] + 1e-15 && x.error[i] <= best + 1e-6, text);
-  for (int c = 0; c < width; c++) {
-    const double wrong = std::fabs(values[c] - (c < rank ? s[c] : 0.0)) / top;
-    check.values = std::max(check.values, wrong);
-    check.expect(wrong <= 1e-7, "singular value " + std::to_string(c) + " off by " + std::to_string(wrong));
-    check.expect(c == 0 || values[c] <= values[c - 1], "not descending");
-  }
-  const double wrong = std::max(defect(u, rows, width, rank), defect(v, cols, width, rank));
-  check.orthogonality = std::max(check.orthogonality, wrong);
-  std::snprintf(text, sizeof text, "orthonormal to %g", wrong);
-  check.expect(wrong <= 1e-11, text);
-  for (int c = 0; c < rank; c++) {
-    int at = 0;
-    for (int p = 1; p < rows; p++)
-      if (std::fabs(u[p * width + c]) > std::fabs(u[at * width + c])) at = p;
-    check.expect(u[at * width + c] > 0, "signs");
-  }
-  check.expect(x.converged[i] == 1, "not converged");
-  if (s[0] > 1e-140 && s[0] < 1e140) check.expect(std::fabs(x.energy[i] / (total * top * top) - 1) < 1e-10, "energy");
-  auto rankAt = [&](double energy) {
-    double sum = 0;
-    for (int j = 0; j < n && total > 0; j++)
-      if ((sum += (s[j] / top) * (s[j] / top)) >= energy * total) return j + 1;
-    return total > 0 ? n : 0;
-  };
-  if (r.mode == QKS_SVD_FULL) check.expect(rank == n, "rank of a full one");
-  if (r.mode == QKS_SVD_RANK) check.expect(rank == std::min(n, r.rank), "rank asked for");
-  if (r.mode == QKS_SVD_ENERGY) {
-    int low = rankAt(r.energy - 1e-12), high = rankAt(r.energy + 1e-12);
-    if (r.max_rank) low = std::min(low, r.max_rank), high = std::min(high, r.max_rank);
-    check.expect(rank == low || rank == high, "rank " + std::to_string(rank) + ", expected " + std::to_string(low));
-  }
-}
 
 struct Spectrum {
   const char* name;
@@ -260,10 +39,14 @@ void shapes(int rows, int cols, int dtype, std::vector<int> which, bool fullOnly
   std::vector<std::vector<double>> values;
   for (int w : which) {
     std::vector<double> s(k);
-    for (int i = 0; i < k; i++) s[i] = kSpectra[w].at(i, k);
+    for (int i = 0; i < k; i++) {
+      s[i] = kSpectra[w].at(i, k);
+    }
     Matrix a = withSpectrum(rows, cols, s, 17 + static_cast<uint64_t>(w));
     if (dtype == QKS_F32) {
-      for (double& x : a) x = static_cast<float>(x);
+      for (double& x : a) {
+        x = static_cast<float>(x);
+      }
       s = reference(a.data(), rows, cols);
     }
     matrices.insert(matrices.end(), a.begin(), a.end());
@@ -294,11 +77,15 @@ void shapes(int rows, int cols, int dtype, std::vector<int> which, bool fullOnly
     for (int64_t i = 0; i < n; i++) {
       const std::string before = check.problem;
       verify(check, r, x, i, &matrices[static_cast<size_t>(i) * size], values[static_cast<size_t>(i)]);
-      if (before.empty() && !check.problem.empty()) check.problem = std::string(kSpectra[which[static_cast<size_t>(i)]].name) + ": " + check.problem;
+      if (before.empty() && !check.problem.empty()) {
+        check.problem = std::string(kSpectra[which[static_cast<size_t>(i)]].name) + ": " + check.problem;
+      }
     }
     char text[200];
-    std::snprintf(text, sizeof text, "%s residual +%.0e, values %.0e, orthonormal %.0e", check.problem.c_str(), check.residual, check.values, check.orthogonality);
-    line(check.problem.empty(), std::to_string(rows) + " x " + std::to_string(cols) + (dtype == QKS_F32 ? " f32 " : " f64 ") + name, text);
+    std::snprintf(text, sizeof text, "%s residual +%.0e, values %.0e, orthonormal %.0e", check.problem.c_str(),
+                  check.residual, check.values, check.orthogonality);
+    line(check.problem.empty(),
+         std::to_string(rows) + " x " + std::to_string(cols) + (dtype == QKS_F32 ? " f32 " : " f64 ") + name, text);
   }
 }
 
@@ -315,8 +102,11 @@ void schedule() {
         ok &= !used[p.first]++ && !used[p.second]++;
       }
     }
-    for (int i = 0; i < size; i++)
-      for (int j = i + 1; j < size; j++) ok &= met[static_cast<size_t>(i) * size + j] == 1;
+    for (int i = 0; i < size; i++) {
+      for (int j = i + 1; j < size; j++) {
+        ok &= met[static_cast<size_t>(i) * size + j] == 1;
+      }
+    }
   }
   line(ok, "every pair meets once a sweep, every vector once a round");
 }
@@ -327,18 +117,27 @@ void extremes() {
     double scale;
     int size;
   };
-  for (const Case& c : {Case{QKS_F32, 1e-30, 20}, Case{QKS_F32, 1e30, 64}, Case{QKS_F32, 1e-37, 20}, Case{QKS_F64, 1e-300, 64},
-                        Case{QKS_F64, 1e300, 64}, Case{QKS_F64, 1e-160, 20}}) {
+  for (const Case& c : {Case{QKS_F32, 1e-30, 20}, Case{QKS_F32, 1e30, 64}, Case{QKS_F32, 1e-37, 20},
+                        Case{QKS_F64, 1e-300, 64}, Case{QKS_F64, 1e300, 64}, Case{QKS_F64, 1e-160, 20}}) {
     std::vector<double> s(c.size);
-    for (int i = 0; i < c.size; i++) s[i] = std::pow(0.7, i);
+    for (int i = 0; i < c.size; i++) {
+      s[i] = std::pow(0.7, i);
+    }
     Matrix a = withSpectrum(c.size, c.size, s, 3);
-    for (double& x : a) x = c.dtype == QKS_F32 ? static_cast<float>(x * c.scale) : x * c.scale;
-    for (double& x : s) x *= c.scale;
+    for (double& x : a) {
+      x = c.dtype == QKS_F32 ? static_cast<float>(x * c.scale) : x * c.scale;
+    }
+    for (double& x : s) {
+      x *= c.scale;
+    }
     std::vector<float> single(a.begin(), a.end());
-    if (c.dtype == QKS_F32) s = reference(a.data(), c.size, c.size);
+    if (c.dtype == QKS_F32) {
+      s = reference(a.data(), c.size, c.size);
+    }
     Check check;
     for (int mode : {QKS_SVD_FULL, QKS_SVD_ENERGY, QKS_SVD_RANK}) {
-      qks_svd_request r = request(c.dtype == QKS_F32 ? static_cast<const void*>(single.data()) : a.data(), c.dtype, 1, c.size, c.size);
+      qks_svd_request r =
+          request(c.dtype == QKS_F32 ? static_cast<const void*>(single.data()) : a.data(), c.dtype, 1, c.size, c.size);
       r.mode = mode;
       r.energy = 0.99;
       r.rank = 3;
@@ -357,9 +156,13 @@ void many() {
   std::vector<float> a(static_cast<size_t>(n) * d * d);
   for (int i = 0; i < n; i++) {
     std::vector<double> s(d);
-    for (int j = 0; j < d; j++) s[j] = std::pow(0.5 + 0.06 * i, j) + 0.001;
+    for (int j = 0; j < d; j++) {
+      s[j] = std::pow(0.5 + 0.06 * i, j) + 0.001;
+    }
     const Matrix one = withSpectrum(d, d, s, 100 + static_cast<uint64_t>(i));
-    for (int e = 0; e < d * d; e++) a[static_cast<size_t>(i) * d * d + e] = static_cast<float>(one[e] + 1e-3 * random.normal());
+    for (int e = 0; e < d * d; e++) {
+      a[static_cast<size_t>(i) * d * d + e] = static_cast<float>(one[e] + 1e-3 * random.normal());
+    }
   }
   qks_svd_request r = request(a.data(), QKS_F32, n, d, d);
   const Result full = run(r);
@@ -369,13 +172,18 @@ void many() {
     r.energy = energy;
     const Result x = run(r), y = run(r);
     same &= x.ranks == y.ranks && x.maxRank == y.maxRank && !std::memcmp(x.u.data(), y.u.data(), x.u.size() * 8) &&
-            !std::memcmp(x.s.data(), y.s.data(), x.s.size() * 8) && !std::memcmp(x.v.data(), y.v.data(), x.v.size() * 8) &&
+            !std::memcmp(x.s.data(), y.s.data(), x.s.size() * 8) &&
+            !std::memcmp(x.v.data(), y.v.data(), x.v.size() * 8) &&
             !std::memcmp(x.error.data(), y.error.data(), x.error.size() * 8);
     for (int i = 0; i < n; i++) {
       double total = 0, sum = 0;
-      for (int j = 0; j < d; j++) total += full.s[i * d + j] * full.s[i * d + j];
+      for (int j = 0; j < d; j++) {
+        total += full.s[i * d + j] * full.s[i * d + j];
+      }
       int rank = 0;
-      while (rank < d && sum < energy * total) sum += full.s[i * d + rank] * full.s[i * d + rank], rank++;
+      while (rank < d && sum < energy * total) {
+        sum += full.s[i * d + rank] * full.s[i * d + rank], rank++;
+      }
       ranks &= rank == x.ranks[i];
     }
   }
@@ -402,7 +210,8 @@ void failing() {
   a[9 * 30 + 4] = NAN;
   line(messageOf(r, QKS_E_NON_FINITE, none) == "matrix 30 has an entry that is not finite", "a NaN is named");
   a[9 * 7 + 8] = -INFINITY;
-  line(messageOf(r, QKS_E_NON_FINITE, none) == "matrix 7 has an entry that is not finite", "the first one that is not finite is named");
+  line(messageOf(r, QKS_E_NON_FINITE, none) == "matrix 7 has an entry that is not finite",
+       "the first one that is not finite is named");
   a.assign(a.size(), 1.0f);
   int looks = 2;
   const qks_cancel cancel{&looks, countdown};
@@ -420,20 +229,30 @@ void spectral(int d, int n, int r, double scale) {
   Random random{static_cast<uint64_t>(d)};
   const size_t size = static_cast<size_t>(d) * d;
   std::vector<float> a(n * size);
-  for (float& x : a) x = static_cast<float>(scale * random.normal());
+  for (float& x : a) {
+    x = static_cast<float>(scale * random.normal());
+  }
   const Matrix u = orthonormal(d, 3, 8), v = orthonormal(d, 3, 9);
-  for (int i = 0; i < n; i++)
-    for (int c = 0; c < 3 && i % 3 == 1; c++)
-      for (int p = 0; p < d; p++)
-        for (int q = 0; q < d; q++)
-          a[i * size + p * d + q] += static_cast<float>(scale * (10 - c) * 5 * std::sqrt(d) * u[c * d + p] * v[c * d + q]);
-  if (n > 2) std::fill_n(a.begin() + 2 * size, size, 0.0f);
+  for (int i = 0; i < n; i++) {
+    for (int c = 0; c < 3 && i % 3 == 1; c++) {
+      for (int p = 0; p < d; p++) {
+        for (int q = 0; q < d; q++) {
+          a[i * size + p * d + q] +=
+              static_cast<float>(scale * (10 - c) * 5 * std::sqrt(d) * u[c * d + p] * v[c * d + q]);
+        }
+      }
+    }
+  }
+  if (n > 2) {
+    std::fill_n(a.begin() + 2 * size, size, 0.0f);
+  }
   std::vector<float> left(static_cast<size_t>(d) * r), right(left.size()), out(n, -1.0f), again(n, -1.0f);
-  for (int p = 0; p < d; p++)
+  for (int p = 0; p < d; p++) {
     for (int c = 0; c < r; c++) {
       left[p * r + c] = static_cast<float>(u[c * d + p]);
       right[p * r + c] = static_cast<float>(v[c * d + p]);
     }
+  }
   Device device(0, 0);
   largestSingularValues(device, a.data(), n, d, left.data(), right.data(), r, 3, out.data());
   largestSingularValues(device, a.data(), n, d, left.data(), right.data(), r, 3, again.data());
@@ -441,19 +260,29 @@ void spectral(int d, int n, int r, double scale) {
   double worst = 0;
   for (int i = 0; i < n; i++) {
     Matrix one(a.begin() + i * size, a.begin() + (i + 1) * size), projected = one;
-    for (int c = 0; c < r; c++)
+    for (int c = 0; c < r; c++) {
       for (int q = 0; q < d; q++) {
         double along = 0;
-        for (int p = 0; p < d; p++) along += u[c * d + p] * one[p * d + q];
-        for (int p = 0; p < d; p++) projected[p * d + q] -= along * u[c * d + p];
+        for (int p = 0; p < d; p++) {
+          along += u[c * d + p] * one[p * d + q];
+        }
+        for (int p = 0; p < d; p++) {
+          projected[p * d + q] -= along * u[c * d + p];
+        }
       }
+    }
     one = projected;
-    for (int c = 0; c < r; c++)
+    for (int c = 0; c < r; c++) {
       for (int p = 0; p < d; p++) {
         double along = 0;
-        for (int q = 0; q < d; q++) along += v[c * d + q] * one[p * d + q];
-        for (int q = 0; q < d; q++) projected[p * d + q] -= along * v[c * d + q];
+        for (int q = 0; q < d; q++) {
+          along += v[c * d + q] * one[p * d + q];
+        }
+        for (int q = 0; q < d; q++) {
+          projected[p * d + q] -= along * v[c * d + q];
+        }
       }
+    }
     // What deflation leaves of a whole matrix is rounding.
     const double expected = reference(projected.data(), d, d)[0];
     const double wrong = expected > 1e-5 * scale ? std::fabs(out[i] / expected - 1) : std::fabs(out[i]) / scale;
@@ -469,8 +298,12 @@ void spectral(int d, int n, int r, double scale) {
 }  // namespace
 
 int main() {
-  for (int d : {1, 3, 16, 40, 64}) spectral(d, 6, 0, 1);
-  for (int d : {3, 16, 64}) spectral(d, 6, std::min(d, 3), 1);
+  for (int d : {1, 3, 16, 40, 64}) {
+    spectral(d, 6, 0, 1);
+  }
+  for (int d : {3, 16, 64}) {
+    spectral(d, 6, std::min(d, 3), 1);
+  }
   spectral(20, 4, 0, 1e30);
   spectral(20, 4, 2, 1e-30);
   spectral(128, 8, 0, 1);
@@ -479,7 +312,9 @@ int main() {
   const std::vector<int> all = {0, 1, 2, 3, 4, 5, 6, 7, 8};
   schedule();
   failing();
-  for (auto [rows, cols] : {std::pair{1, 1}, {2, 2}, {3, 3}, {1, 7}, {5, 1}, {8, 8}, {16, 16}, {12, 40}}) shapes(rows, cols, QKS_F64, all);
+  for (auto [rows, cols] : {std::pair{1, 1}, {2, 2}, {3, 3}, {1, 7}, {5, 1}, {8, 8}, {16, 16}, {12, 40}}) {
+    shapes(rows, cols, QKS_F64, all);
+  }
   shapes(16, 16, QKS_F32, all);
   shapes(48, 48, QKS_F32, all);
   shapes(70, 50, QKS_F64, all);

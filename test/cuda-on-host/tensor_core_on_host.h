@@ -1,28 +1,26 @@
-// What native/cuda/tensor_core.cuh means, lane by lane, in float arithmetic that cuts off as the hardware does.
+// What native/cuda/products/tensor_core.cuh means, lane by lane, in float arithmetic that cuts off as the hardware
+// does.
 #pragma once
 
 #include "cuda_runtime.h"
+#include "float16_on_host.h"
 
 namespace qkspace {
 
 inline uint32_t tf32OnHost(float x) {
   const uint32_t bits = __float_as_uint(x);
-  if ((bits & 0x7f800000u) == 0x7f800000u) return bits;
+  if ((bits & 0x7f800000u) == 0x7f800000u) {
+    return bits;
+  }
   return (bits + 0x1000u) & ~0x1fffu;
-}
-
-inline float f16OnHost(uint16_t bits) {
-  const int exponent = bits >> 10 & 31, mantissa = bits & 1023;
-  const double sign = bits & 0x8000 ? -1 : 1;
-  if (exponent == 31) return static_cast<float>(mantissa ? NAN : sign * INFINITY);
-  const double value = exponent ? std::ldexp(1024 + mantissa, exponent - 25) : std::ldexp(mantissa, -24);
-  return static_cast<float>(sign * value);
 }
 
 // To f32, towards zero.
 inline float cutOff(double x) {
   const float near = static_cast<float>(x);
-  if (std::isfinite(near) && std::fabs(static_cast<double>(near)) > std::fabs(x)) return std::nextafterf(near, 0.0f);
+  if (std::isfinite(near) && std::fabs(static_cast<double>(near)) > std::fabs(x)) {
+    return std::nextafterf(near, 0.0f);
+  }
   return near;
 }
 
@@ -71,27 +69,12 @@ void multiply16OnHost(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)
 }
 
 inline void loadTransposedOnHost(uint32_t (&m)[4], const void* row) {
+  cuda_on_host::requireAligned(row, 16, "a row for ldmatrix");
   const auto rows = cuda_on_host::exchange(row);
   const int g = static_cast<int>(laneOnHost() / 4), t = static_cast<int>(laneOnHost() % 4);
   for (int j = 0; j < 4; j++) {
     const auto at = [&](int r) -> uint32_t { return static_cast<const uint16_t*>(rows.of[8 * j + r])[g]; };
     m[j] = at(2 * t) | at(2 * t + 1) << 16;
-  }
-}
-
-// Copied only when waited for, so that a read before its wait finds NaN or what was there.
-inline void copyAsyncOnHost(void* to, const void* from, uint32_t bytes) {
-  cuda_on_host::block().running->copies.back().push_back({to, from, bytes});
-}
-inline void commitCopiesOnHost() { cuda_on_host::block().running->copies.emplace_back(); }
-inline void waitForCopiesOnHost(size_t left) {
-  auto& groups = cuda_on_host::block().running->copies;
-  while (groups.size() > left + 1) {
-    for (const auto& copy : groups.front()) {
-      if (copy.bytes) std::memcpy(copy.to, copy.from, copy.bytes);
-      std::memset(static_cast<char*>(copy.to) + copy.bytes, 0, 16 - copy.bytes);
-    }
-    groups.erase(groups.begin());
   }
 }
 

@@ -1,0 +1,48 @@
+// Sums of a chunk: its rows and terms go to the device, then the launches that sum it. While a chunk is summed in
+// device.stream, the next one is on its way in device.copies, and the one after that is planned by the host and written
+// to page-locked memory; the streams wait for each other by events, the host for nothing but page-locked memory:
+//
+//   host     plan 0, fill 0 | plan 1, fill 1 | plan 2, fill 2 | ..
+//   copies             0    |           1    |           2    | ..    chunk i starts when i - 2 is summed
+//   stream                        sum 0      |     sum 1      | ..    chunk i starts when i has arrived
+#pragma once
+
+#include "abi.h"
+#include "common/prepared_batch.h"
+#include "cuda/covariance/plan.h"
+#include "cuda/covariance/workspace.h"
+#include "cuda/products/layout.cuh"
+#include "cuda/rows/batch_rows.h"
+#include "cuda/rows/chunks.h"
+#include "cuda/runtime/device.h"
+#include "cuda/runtime/transfer.h"
+
+namespace qkspace {
+
+// What the sums of all chunks of a batch have in common.
+struct BatchSums {
+  Device& device;
+  Transfer& transfer;
+  CovarianceWorkspace& workspace;
+  const CovarianceShape& shape;
+  const PreparedBatch& batch;
+  const CovariancePlan& plan;
+  BatchRows &q, &k;
+  // In f64, straight from the definition; otherwise on the tensor cores, which may raise kBeyondF32 (range.cuh).
+  bool exactly;
+  double* sums;  // to which all is added
+  const qks_cancel* cancel;
+
+  // All chunks, one after another.
+  void addAll();
+
+ private:
+  struct SentChunk;
+  // Puts the rows and arrays of a chunk into device.copies; device.stream waits for them.
+  SentChunk send(const Chunk& chunk, CovarianceWorkspace::ChunkBuffers& buffers);
+  // Put the launches that sum the chunk into device.stream.
+  void sumOnTensorCores(const SentChunk& sent);
+  void sumExactly(const Chunk& chunk, const SentChunk& sent);
+};
+
+}  // namespace qkspace

@@ -1,0 +1,197 @@
+#include "cuda/covariance/covariance.h"
+
+#include <algorithm>
+#include <cstddef>
+
+#include "common/batch.h"
+#include "common/status.h"
+#include "cuda/covariance/chunk_sums.h"
+#include "cuda/covariance/plan.h"
+#include "cuda/products/range.cuh"
+#include "cuda/products/sums.h"
+#include "cuda/rows/nonfinite_rows.h"
+#include "cuda/rows/read_rows.h"
+#include "cuda/rows/resident_rows.h"
+#include "cuda/runtime/check.h"
+#include "cuda/runtime/stopwatch.h"
+
+namespace qkspace {
+namespace {
+
+// Nothing that was put into the streams is left when it goes, whatever happened.
+struct BothFinished {
+  const Device& device;
+  ~BothFinished() {
+    cudaStreamSynchronize(device.copies);
+    cudaStreamSynchronize(device.stream);
+  }
+};
+
+BatchRows rowsOf(const RowView& view, const qks_tensor& tensor) {
+  const ResidentRows* resident = residentRows(tensor.rows);
+  return {view, static_cast<int32_t>(tensor.shape[2]), static_cast<int32_t>(tensor.shape[3]),
+          resident ? resident->data.get<void>() : nullptr};
+}
+
+}  // namespace
+
+CudaCovariance::CudaCovariance(const qks_spec& spec, Device& device, Transfer& transfer, CovarianceWorkspace& workspace)
+    : spec_(checkSpec(spec)),
+      shape_{spec.heads, spec.kv_heads, spec.head_dim},
+      device_(device),
+      transfer_(transfer),
+      workspace_(workspace),
+      sums_(device.budget) {
+  if (spec.heads > 32767) {
+    fail(QKS_E_ARGUMENT, "heads is above 32767");
+  }
+  terms_.assign(static_cast<size_t>(spec.contrasts), 0);
+  skipped_ = weight_[0] = weight_[1] = terms_;
+  sums_.reserve(static_cast<size_t>(sumsCount()) * sizeof(double), "the accumulated sums");
+  check(cudaMemsetAsync(sums_.get<double>(), 0, static_cast<size_t>(sumsCount()) * sizeof(double), device.stream),
+        "clearing the sums");
+}
+
+int64_t CudaCovariance::sumsCount() const { return blockOffset(spec_.contrasts, 0, spec_.heads, 0, spec_.head_dim); }
+
+uint32_t CudaCovariance::readFlags() {
+  workspace_.answer.reserve(16);
+  check(cudaMemcpyAsync(workspace_.answer.get<uint32_t>(), workspace_.flags.get<uint32_t>(), sizeof(uint32_t),
+                        cudaMemcpyDeviceToHost, device_.stream),
+        "reading flags");
+  device_.stream.finish("summing a batch");
+  return *workspace_.answer.get<uint32_t>();
+}
+
+void CudaCovariance::add(const qks_batch& in, const qks_cancel* cancel) {
+  device_.use();
+  const Kept::Use use(workspace_);
+  const BothFinished finished{device_};
+  Batch& batch = workspace_.batch;
+  prepareBatch(spec_, in, transfer_.pool(), batch);
+  const PreparedBatch& b = batch.view;
+  const size_t sumsBytes = static_cast<size_t>(sumsCount()) * sizeof(double);
+  workspace_.flags.reserve(64, "flags");
+  workspace_.batchSums.reserve(sumsBytes, "the batch's sums");
+  double* sums = workspace_.batchSums.get<double>();
+  uint32_t* flags = workspace_.flags.get<uint32_t>();
+  BatchRows q = rowsOf(b.q, in.q), k = rowsOf(b.k, in.k);
+  const CovariancePlan plan = planCovariance(b, shape_, q, k, device_, transfer_.pool(), workspace_);
+  auto sumAnew = [&](bool exactly) {
+    check(cudaMemsetAsync(flags, 0, sizeof(uint32_t), device_.stream), "clearing flags");
+    check(cudaMemsetAsync(sums, 0, sumsBytes, device_.stream), "clearing the sums");
+    BatchSums{device_, transfer_, workspace_, shape_, b, plan, q, k, exactly, sums, cancel}.addAll();
+    const Stopwatch::Lap lap(device_.arithmetic, device_.stream);
+    if (!spec_.allow_non_finite) {
+      findNonFinite(device_.stream, sums, sumsCount(), flags);
+    }
+  };
+  sumAnew(device_.plain);
+  uint32_t raised = readFlags();
+  if (raised & kBeyondF32) {
+    // Products that f32 cannot hold: everything again, in f64.
+    if (!spec_.allow_non_finite) {
+      refuseNonFiniteRows(b, q, k);
+    }
+    sumAnew(true);
+    raised = readFlags();
+  }
+  if (raised & kNotFinite) {
+    refuseNonFiniteRows(b, q, k);
+    fail(QKS_E_NON_FINITE, "a sum of products is beyond the range of float64");
+  }
+  stopIfCancelled(cancel);
+  {
+    const Stopwatch::Lap lap(device_.arithmetic, device_.stream);
+    addSums(device_.stream, sums, sumsCount(), sums_.get<double>());
+  }
+  device_.stream.finish("adding a batch's sums");
+  for (size_t c = 0; c < static_cast<size_t>(spec_.contrasts); c++) {
+    terms_[c] += batch.terms[c];
+    skipped_[c] += batch.skipped[c];
+    for (int s = 0; s < 2; s++) {
+      weight_[s][c] += batch.weight[s][c];
+    }
+  }
+}
+
+void CudaCovariance::refuseNonFiniteRows(const PreparedBatch& b, const BatchRows& q, const BatchRows& k) {
+  auto look = [&](const char* name, const BatchRows& rows, const std::vector<int32_t>& read) {
+    HeadRow found;
+    if (rows.resident()) {
+      DeviceBuffer& list = workspace_.chunkBuffers[0].indices;
+      list.reserve(std::max<size_t>(1, read.size()) * sizeof(int32_t), "rows to look at");
+      transfer_.bytes(read.data(), read.size() * sizeof(int32_t), list.get<char>());
+      if (!findNonFiniteRow(device_, rows.at(nullptr), list.get<int32_t>(), static_cast<int64_t>(read.size()), found)) {
+        return;
+      }
+    } else if (!findNonFiniteHostRow(rows.view(), rows.heads(), rows.d(), read, transfer_.pool(), found)) {
+      return;
+    }
+    failNonFinite(name, found);
+  };
+  look("q", q, queriesRead(b));
+  look("k", k, keysRead(b));
+}
+
+void CudaCovariance::merge(const qks_moments& in) {
+  device_.use();
+  const Kept::Use use(workspace_);
+  const int64_t d = spec_.head_dim, heads = spec_.heads;
+  std::vector<double> all(static_cast<size_t>(sumsCount()));
+  for (int64_t c = 0; c < spec_.contrasts; c++) {
+    for (int64_t h = 0; h < heads; h++) {
+      for (int32_t s = 0; s < 2; s++) {
+        const int64_t from = c * heads + h;
+        double* to = all.data() + blockOffset(c, static_cast<int32_t>(h), spec_.heads, s, spec_.head_dim);
+        std::copy_n(in.side[s].q + from * d, d, to);
+        std::copy_n(in.side[s].k + from * d, d, to + d);
+        std::copy_n(in.side[s].qk + from * d * d, d * d, to + 2 * d);
+      }
+    }
+  }
+  workspace_.batchSums.reserve(all.size() * sizeof(double), "sums to be merged");
+  transfer_.bytes(all.data(), all.size() * sizeof(double), workspace_.batchSums.get<char>());
+  addSums(device_.stream, workspace_.batchSums.get<double>(), sumsCount(), sums_.get<double>());
+  device_.stream.finish("merging sums");
+  for (size_t c = 0; c < static_cast<size_t>(spec_.contrasts); c++) {
+    terms_[c] += in.terms[c];
+    skipped_[c] += in.skipped[c];
+    for (int s = 0; s < 2; s++) {
+      weight_[s][c] += in.side[s].weight[c];
+    }
+  }
+}
+
+void CudaCovariance::read(const int32_t* wanted, int32_t count, const qks_moments& out) {
+  device_.use();
+  checkHeads(wanted, count, spec_.heads);
+  const int64_t d = spec_.head_dim, both = 2 * blockSize(spec_.head_dim);
+  workspace_.answer.reserve(static_cast<size_t>(both * count) * sizeof(double));
+  double* landed = workspace_.answer.get<double>();
+  for (int64_t c = 0; c < spec_.contrasts; c++) {
+    out.terms[c] = terms_[static_cast<size_t>(c)];
+    out.skipped[c] = skipped_[static_cast<size_t>(c)];
+    for (int s = 0; s < 2; s++) {
+      out.side[s].weight[c] = weight_[s][static_cast<size_t>(c)];
+    }
+    for (int32_t i = 0; i < count; i++) {
+      check(cudaMemcpyAsync(landed + i * both,
+                            sums_.get<double>() + blockOffset(c, wanted[i], spec_.heads, 0, spec_.head_dim),
+                            static_cast<size_t>(both) * sizeof(double), cudaMemcpyDeviceToHost, device_.stream),
+            "reading sums");
+    }
+    device_.stream.finish("reading sums");
+    for (int32_t i = 0; i < count; i++) {
+      for (int s = 0; s < 2; s++) {
+        const double* from = landed + i * both + s * blockSize(spec_.head_dim);
+        const int64_t to = c * count + i;
+        std::copy_n(from, d, out.side[s].q + to * d);
+        std::copy_n(from + d, d, out.side[s].k + to * d);
+        std::copy_n(from + 2 * d, d * d, out.side[s].qk + to * d * d);
+      }
+    }
+  }
+}
+
+}  // namespace qkspace

@@ -1,0 +1,42 @@
+// Memory that covariance accumulation works in.
+#pragma once
+
+#include <cstddef>
+
+#include "common/batch.h"
+#include "cuda/runtime/device.h"
+#include "cuda/runtime/memory.h"
+#include "cuda/runtime/stream.h"
+
+namespace qkspace {
+
+// Memory that batches use in turn.
+struct CovarianceWorkspace final : Kept {
+  // Two, which chunks take in turn: a chunk is copied into one while that in the other is summed.
+  struct ChunkBuffers {
+    DeviceBuffer rows, indices;
+    PinnedBuffer sentIndices;
+    Event indicesSent, arrived, summed;
+    explicit ChunkBuffers(MemoryBudget& budget) : rows(budget), indices(budget) {}
+  };
+  Batch batch;
+  ChunkBuffers chunkBuffers[2];
+  DeviceBuffer partial, labelSums, batchSums, flags;
+  PinnedBuffer answer;
+
+  explicit CovarianceWorkspace(MemoryBudget& budget)
+      : Kept(budget),
+        chunkBuffers{ChunkBuffers(budget), ChunkBuffers(budget)},
+        partial(budget),
+        labelSums(budget),
+        batchSums(budget),
+        flags(budget) {}
+  // Of what a batch needs beside its sums.
+  size_t workingBytes() const;
+  size_t bytes() const override { return workingBytes() + batchSums.bytes() + flags.bytes(); }
+  void release() override;
+  // Room for the rows of a chunk. Where both do not fit, the other chunk's go first.
+  void reserveRows(Device& device, ChunkBuffers& buffers, size_t bytes);
+};
+
+}  // namespace qkspace

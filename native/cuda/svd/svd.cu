@@ -1,0 +1,353 @@
+// Truncated singular value decompositions of a batch of matrices: scale, decompose, choose the rank, order, sign.
+//
+//   prepare    scaling by a power of two, layout, energy (kernels/prepare.cuh)
+//   panels     leading triplets, where few are asked for, in blocks of 16, 32, .. vectors (kernels/panel.cuh)
+//   full       of what the panels left (kernels/full.cuh)
+//   choose     on the host, the ranks by the same rule as the CPU's (choose_rank.h)
+//   finish     order, completion of null vectors, signs, packing (kernels/finish.cuh)
+//
+// A block takes a matrix; a batch of them between looks at `cancel`. No atomics: the same bits run
+// after run, whatever the batches.
+#include "cuda/svd/svd.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common/status.h"
+#include "common/svd_request.h"
+#include "cuda/runtime/check.h"
+#include "cuda/runtime/launch.cuh"
+#include "cuda/runtime/memory.h"
+#include "cuda/runtime/stopwatch.h"
+#include "cuda/runtime/stream.h"
+#include "cuda/svd/batch_arrays.cuh"
+#include "cuda/svd/batch_plan.h"
+#include "cuda/svd/choose_rank.h"
+#include "cuda/svd/kernels/finish.cuh"
+#include "cuda/svd/kernels/full.cuh"
+#include "cuda/svd/kernels/panel.cuh"
+#include "cuda/svd/kernels/prepare.cuh"
+
+namespace qkspace {
+namespace {
+
+// Matrices of one call, batch after batch.
+class Decomposer {
+ public:
+  Decomposer(Device& device, Transfer& transfer, SvdWorkspace& workspace, const qks_svd_request& request)
+      : device_(device),
+        transfer_(transfer),
+        workspace_(workspace),
+        request_(request),
+        rule_{request.mode, request.rank, request.max_rank, request.energy},
+        plan_(planBatches(device, workspace, request)),
+        shape_(plan_.shape) {
+    reserveBatch(device, plan_, workspace);
+    const size_t batch = static_cast<size_t>(plan_.batch), n = static_cast<size_t>(shape_.n);
+    there_ = BatchArrays(workspace.small.get<char>(), batch, n);
+    here_ = BatchArrays(workspace.answers.get<char>(), batch, n);
+  }
+  // Nothing in the streams reads memory that goes.
+  ~Decomposer() {
+    cudaStreamSynchronize(device_.copies);
+    cudaStreamSynchronize(device_.stream);
+  }
+
+  void run(const qks_cancel* cancel, qks_svd_summary& summary, CudaDecomposition& out) {
+    stopIfCancelled(cancel);
+    upload(0);
+    for (int64_t first = 0; first < request_.n; first += plan_.batch) {
+      stopIfCancelled(cancel);
+      if (request_.dtype == QKS_F32) {
+        runBatch<float>(first, cancel, summary, out);
+      } else {
+        runBatch<double>(first, cancel, summary, out);
+      }
+    }
+    land();
+  }
+
+ private:
+  Device& device_;
+  Transfer& transfer_;
+  SvdWorkspace& workspace_;
+  const qks_svd_request& request_;
+  const RankRule rule_;
+  const BatchPlan plan_;
+  const SvdShape& shape_;
+  Event uploaded_, packed_;
+
+  BatchArrays here_, there_;   // in page-locked memory, on the device
+  std::vector<int32_t> list_;  // matrices of the batch that are left to do
+  // Vectors of the batch before, which wait on the device.
+  double* landing_ = nullptr;
+  size_t landingCount_ = 0;
+
+  int countOf(int64_t first) const { return static_cast<int>(std::min(plan_.batch, request_.n - first)); }
+  DeviceBuffer& rawOf(int64_t first) { return workspace_.raw[first / plan_.batch % 2]; }
+
+  // Starts copying the batch at `first`, beside what device.stream does.
+  void upload(int64_t first) {
+    if (first >= request_.n) {
+      return;
+    }
+    const char* from =
+        static_cast<const char*>(request_.matrices) + static_cast<size_t>(first) * plan_.size * plan_.element;
+    transfer_.bytesBeside(from, static_cast<size_t>(countOf(first)) * plan_.size * plan_.element,
+                          rawOf(first).get<char>());
+    check(cudaEventRecord(uploaded_, device_.copies), "copying matrices to the GPU");
+  }
+
+  // From here_ and back.
+  template <typename T>
+  void toDevice(T* to, const T* from, size_t count) {
+    check(cudaMemcpyAsync(to, from, count * sizeof(T), cudaMemcpyHostToDevice, device_.stream),
+          "copying ranks to the GPU");
+  }
+  template <typename T>
+  void toHost(T* to, const T* from, size_t count) {
+    check(cudaMemcpyAsync(to, from, count * sizeof(T), cudaMemcpyDeviceToHost, device_.stream),
+          "copying singular values from the GPU");
+  }
+
+  // The matrices of `list`, and where their triplets go.
+  template <typename M>
+  void fill(MatrixTask<M>& t, const std::vector<int32_t>& list) {
+    t.shape = shape_;
+    t.matrices = workspace_.matrices.get<M>();
+    t.totals = there_.totals;
+    t.list = there_.list;
+    t.count = static_cast<int>(list.size());
+    t.y = workspace_.y.get<double>();
+    t.v = workspace_.v.get<double>();
+    t.squares = there_.squares;
+    std::copy(list.begin(), list.end(), here_.list);
+    toDevice(there_.list, here_.list, list.size());
+  }
+
+  // Brings the vectors of the batch before to the host, while the device works on this one.
+  void land() {
+    if (landing_) {
+      transfer_.fetch(workspace_.packed.get<double>(), landingCount_ * sizeof(double), landing_, packed_);
+    }
+    landing_ = nullptr;
+  }
+
+  // A launch that counts as arithmetic.
+  template <typename... Arguments>
+  void timed(Arguments&&... arguments) {
+    const Stopwatch::Lap lap(device_.arithmetic, device_.stream);
+    launch(std::forward<Arguments>(arguments)...);
+  }
+
+  template <typename M>
+  void prepare(int64_t first, int count) {
+    check(cudaStreamWaitEvent(device_.stream, uploaded_, 0), "waiting for matrices");
+    timed("svd: prepare", prepareKernel<M>, dim3(static_cast<unsigned>(count)), dim3(kPrepareThreads), 0,
+          device_.stream, shape_, static_cast<const M*>(rawOf(first).template get<M>()), workspace_.matrices.get<M>(),
+          plan_.widest ? workspace_.transposed.get<M>() : nullptr, there_.prepared, there_.totals);
+    toHost(here_.prepared, there_.prepared, static_cast<size_t>(count));
+    device_.stream.finish("preparing matrices");
+    for (int i = 0; i < count; i++) {
+      if (!here_.prepared[i].finite) {
+        fail(QKS_E_NON_FINITE, "matrix " + std::to_string(first + i) + " has an entry that is not finite");
+      }
+    }
+  }
+
+  // Leaves in list_ what they left.
+  template <typename M>
+  void panels(const qks_cancel* cancel, size_t count) {
+    int width = 16;
+    if (rule_.mode == QKS_SVD_RANK) {
+      const int r = std::min(rule_.rank, shape_.n), wanted = r + std::max(4, r / 4);
+      if (r == 0) {
+        return;
+      }
+      width = (wanted + 15) / 16 * 16;
+    }
+    std::vector<int32_t> next = list_, hopeless;
+    for (; width <= plan_.widest && !next.empty(); width *= 2) {
+      stopIfCancelled(cancel);
+      PanelTask<M> t{};
+      fill(t, next);
+      t.plan = planPanel(shape_, width, plan_.sharedLimit);
+      t.rule = rule_;
+      t.seed = request_.seed * 0x2545f4914f6cdd1dull + 0x632be59bd9b4e019ull;
+      t.transposed = workspace_.transposed.get<M>();
+      t.found = there_.found;
+      t.scratch = workspace_.scratch.get<char>();
+      const int blocks =
+          std::min(t.plan.scratch ? plan_.slots : plan_.residentBlocks(device_, kPanelThreads, t.plan.shared), t.count);
+      timed("svd: panels", panelKernel<M>, dim3(static_cast<unsigned>(blocks)), dim3(kPanelThreads), t.plan.shared,
+            device_.stream, t);
+      toHost(here_.found, there_.found, count);
+      land();
+      device_.stream.finish("decomposing matrices");
+      std::vector<int32_t> narrow;
+      for (int32_t i : next) {
+        const int32_t found = here_.found[i];
+        if (found == kTooNarrow) {
+          narrow.push_back(i);
+        }
+        if (found == kHopeless) {
+          hopeless.push_back(i);
+        }
+      }
+      next = narrow;
+    }
+    list_ = next;
+    list_.insert(list_.end(), hopeless.begin(), hopeless.end());
+    std::sort(list_.begin(), list_.end());
+  }
+
+  template <typename M>
+  void fully() {
+    FullTask<M> t{};
+    fill(t, list_);
+    t.single = plan_.single;
+    t.wide = plan_.wide;
+    t.settled = there_.settled;
+    t.scratch = workspace_.scratch.get<double>();
+    t.direct = plan_.direct;
+    if (!plan_.direct) {
+      jacobiLaunch("svd: f32", plan_.single, t.count, singleKernel<M, 0>, singleKernel<M, 64>, singleKernel<M, 128>, t);
+      timed("svd: refine", refineKernel<M>, dim3(static_cast<unsigned>(std::min(plan_.slots, t.count))),
+            dim3(kProductThreads), 0, device_.stream, t);
+    }
+    jacobiLaunch("svd: f64", plan_.wide, t.count, wideKernel<M, 0>, wideKernel<M, 64>, wideKernel<M, 128>, t);
+  }
+
+  // The kernel for rows of any length, of 64, or of 128 elements.
+  template <typename Task>
+  void jacobiLaunch(const char* name, const JacobiPlan& plan, int count, void (*any)(Task), void (*of64)(Task),
+                    void (*of128)(Task), const Task& task) {
+    const int blocks = std::min(plan_.residentBlocks(device_, plan.threads, plan.shared), count);
+    timed(name,
+          shape_.ldm == 64    ? of64
+          : shape_.ldm == 128 ? of128
+                              : any,
+          dim3(static_cast<unsigned>(blocks)), dim3(static_cast<unsigned>(plan.threads)), plan.shared, device_.stream,
+          task);
+  }
+
+  // Order, rank and error of matrix i of the batch.
+  void choose(size_t i, bool full, int64_t global, qks_svd_summary& summary, CudaDecomposition& out) {
+    const size_t n = static_cast<size_t>(shape_.n);
+    const PreparedMatrix& p = here_.prepared[i];
+    const double* squares = here_.squares + i * n;
+    int32_t* order = here_.order + i * n;
+    const RankChoice choice = chooseRank(shape_, rule_, p.total, squares, full, here_.found[i], order);
+    here_.found[i] = choice.found;
+    here_.live[i] = choice.live;
+    std::vector<double>& values = out.values[static_cast<size_t>(global)];
+    values.resize(static_cast<size_t>(choice.found));
+    for (int32_t j = 0; j < choice.found; j++) {
+      values[static_cast<size_t>(j)] = j < choice.live ? std::ldexp(std::sqrt(squares[order[j]]), p.exponent) : 0.0;
+    }
+    out.ranks[static_cast<size_t>(global)] = choice.found;
+    out.maxRank = std::max(out.maxRank, choice.found);
+    summary.ranks[global] = choice.found;
+    summary.total_energy[global] = std::ldexp(std::ldexp(p.total, p.exponent), p.exponent);
+    summary.error_bound[global] = choice.error;
+    summary.converged[global] = full ? here_.settled[i] : 1;
+  }
+
+  void finish(int64_t first, size_t count, CudaDecomposition& out) {
+    int64_t doubles = 0;
+    for (size_t i = 0; i < count; i++) {
+      here_.offsets[i] = doubles;
+      doubles += here_.found[i] * (request_.rows + request_.cols);
+    }
+    out.batches.emplace_back(static_cast<size_t>(doubles));
+    std::vector<double>& to = out.batches.back();
+    for (size_t i = 0; i < count; i++) {
+      out.vectors[static_cast<size_t>(first) + i] = to.data() + here_.offsets[i];
+    }
+    land();
+    if (doubles == 0) {
+      return;
+    }
+    workspace_.packed.reserve(static_cast<size_t>(doubles) * sizeof(double), "singular vectors of a batch");
+    toDevice(there_.found, here_.found, count);
+    toDevice(there_.live, here_.live, count);
+    toDevice(there_.offsets, here_.offsets, count);
+    toDevice(there_.order, here_.order, count * static_cast<size_t>(shape_.n));
+    FinishTask t{};
+    t.shape = shape_;
+    t.y = workspace_.y.get<double>();
+    t.v = workspace_.v.get<double>();
+    t.squares = there_.squares;
+    t.order = there_.order;
+    t.found = there_.found;
+    t.live = there_.live;
+    t.offsets = there_.offsets;
+    t.out = workspace_.packed.get<double>();
+    t.seed = 0x2545f4914f6cdd1dull;
+    timed("svd: finish", finishKernel, dim3(static_cast<unsigned>(count)), dim3(kFinishThreads),
+          2 * static_cast<size_t>(shape_.n) * sizeof(double) + 128, device_.stream, t);
+    check(cudaEventRecord(packed_, device_.stream), "recording an event");
+    landing_ = to.data();
+    landingCount_ = static_cast<size_t>(doubles);
+  }
+
+  template <typename M>
+  void runBatch(int64_t first, const qks_cancel* cancel, qks_svd_summary& summary, CudaDecomposition& out) {
+    const int count = countOf(first);
+    prepare<M>(first, count);
+    list_.resize(static_cast<size_t>(count));
+    for (int i = 0; i < count; i++) {
+      list_[static_cast<size_t>(i)] = i;
+    }
+    if (plan_.widest) {
+      panels<M>(cancel, list_.size());
+    }
+    std::vector<uint8_t> full(static_cast<size_t>(count), 0);
+    for (int32_t i : list_) {
+      full[static_cast<size_t>(i)] = 1;
+    }
+    stopIfCancelled(cancel);
+    if (!list_.empty()) {
+      fully<M>();
+    }
+    upload(first + plan_.batch);
+    land();
+    toHost(here_.squares, there_.squares, static_cast<size_t>(count) * static_cast<size_t>(shape_.n));
+    toHost(here_.settled, there_.settled, static_cast<size_t>(count));
+    device_.stream.finish("decomposing matrices");
+    for (int i = 0; i < count; i++) {
+      choose(static_cast<size_t>(i), full[static_cast<size_t>(i)], first + i, summary, out);
+    }
+    finish(first, static_cast<size_t>(count), out);
+  }
+};
+
+}  // namespace
+
+void decompose(Device& device, Transfer& transfer, SvdWorkspace& workspace, const qks_svd_request& request,
+               const qks_cancel* cancel, qks_svd_summary& summary, CudaDecomposition& out) {
+  checkSvdRequest(request);
+  out.n = request.n;
+  out.rows = request.rows;
+  out.cols = request.cols;
+  out.maxRank = 0;
+  const size_t n = static_cast<size_t>(request.n);
+  out.ranks.assign(n, 0);
+  out.values.assign(n, {});
+  out.vectors.assign(n, nullptr);
+  out.batches.clear();
+  if (request.n == 0) {
+    summary.max_rank = 0;
+    return;
+  }
+  const Kept::Use use(workspace);
+  Decomposer(device, transfer, workspace, request).run(cancel, summary, out);
+  summary.max_rank = out.maxRank;
+}
+
+}  // namespace qkspace
