@@ -44,7 +44,11 @@ export const LAYERS = [
   ['lib/index'],
   ['native/abi'],
   ['native/common'],
-  ['native/cpu', 'native/cuda'],
+  ['native/cpu', 'native/cuda/runtime'],
+  ['native/cuda/rows'],
+  ['native/cuda/products'],
+  ['native/cuda/covariance', 'native/cuda/svd'],
+  ['native/cuda'],
   ['native/addon'],
 ]
 
