@@ -17,12 +17,12 @@ const quoted = (file) => included(file, /^\s*#\s*include\s+"([^"]+)"/gm)
 const system = (file) => included(file, /^\s*#\s*include\s+<([^>]+)>/gm)
 
 /** Of the CUDA runtime that runs on the host (test/cuda-on-host), included where that is what is built. */
-const outside = ['tensor_core_on_host.h']
+const outside = /_on_host\.h$/
 
 test('includes are written from native/, and name a file', (t) => {
   for (const file of files) {
     for (const name of quoted(file)) {
-      t.true(text.has(name) || outside.includes(name), `${file} includes "${name}"`)
+      t.true(text.has(name) || outside.test(name), `${file} includes "${name}"`)
       t.is(name, posix.normalize(name))
     }
   }
