@@ -3,6 +3,8 @@
 import type { CapturedPositions } from '../capture/terms/capture-term-runs.js'
 import type { ChosenHead } from '../capture/terms/chosen-heads.js'
 import type { TermRun } from '../capture/terms/term-runs.js'
+import { QkError } from '../errors.js'
+import type { WireTensor } from '../model/inference/session.js'
 import { tensorValues } from '../model/inference/values.js'
 import {
   type AttributionFeature,
@@ -33,10 +35,10 @@ export interface AttributedRows {
 
 /** All items of a batch for one head; `place` is its index among the captured heads. */
 export function attributeRows(
-  { site }: ChosenHead,
+  { site, head, name }: ChosenHead,
   features: readonly AttributionFeature[],
   items: readonly TermRun[],
-  { q, k }: CapturedPositions,
+  { q, k, factors }: CapturedPositions,
   place: number,
   { method, sides, centered, seed }: SplitSettings,
 ): AttributedRows {
@@ -44,6 +46,8 @@ export function attributeRows(
   const [, positions, heads, d] = q.dims
   const [, length, keyHeads] = k.dims
   const n = items.length
+  const constant = site.factors.kind === 'constant' ? site.factors.byHead[head] : 1
+  const factor = site.factors.kind === 'constant' ? undefined : factorReader(name, factors)
   const rows = new Float64Array(n * d)
   const columns = new Float64Array(n * length * d)
   const mask = new Uint8Array(n * length)
@@ -55,17 +59,37 @@ export function attributeRows(
     for (let j = 0; j < length; j++) {
       const kAt = ((r * length + j) * keyHeads + place) * d
       columns.set(keys.subarray(kAt, kAt + d), (r * length + j) * d)
+      if (factor) scaleRow(columns, (r * length + j) * d, d, factor(r, place, query, j))
       mask[r * length + j] = Number(j < visible)
     }
   })
   const input = {
     q: { data: rows, shape: [n, d] },
     k: { data: columns, shape: [n, length, d] },
-    ...{ scale: site.scale, features, method, centered, mask, seed },
+    ...{ scale: site.operandScale * constant, features, method, centered, mask, seed },
   }
   if (sides !== 'both') return { ...attributeArrays({ ...input, sides }), mask, keys: length }
   const found = attributeArrays({ ...input, sides })
   return { ...found, parts: queryParts(found.table, n * length), mask, keys: length }
+}
+
+/** Factors [runs, heads, queries, keys] of a head's scores. Errors: ERR_UNSUPPORTED_MODEL. */
+function factorReader(name: string, factors: WireTensor | undefined) {
+  if (!factors) {
+    throw new QkError(
+      'ERR_UNSUPPORTED_MODEL',
+      `the factors of the scores of ${name} could not be followed from product to softmax`,
+      { hint: 'Leave the head out; its subspaces are those of q·k without the factors.' },
+    )
+  }
+  const values = tensorValues(factors)
+  const [, heads, queries, keys] = factors.dims
+  return (run: number, head: number, query: number, key: number): number =>
+    values[((run * heads + head) * queries + query) * keys + key]
+}
+
+function scaleRow(rows: Float64Array, from: number, d: number, factor: number): void {
+  for (let i = from; i < from + d; i++) rows[i] *= factor
 }
 
 /** Each query feature's part over all key features: the table's row sums. */

@@ -110,10 +110,9 @@ export async function attribute(
     samples?.add(items, sites)
     let h = 0
     requests.forEach(({ heads: own }, r) => {
-      const { q, k } = sites[r]
       own.forEach((_, place) => {
         const head = heads[h]
-        const found = attributeRows(head, features[h], items, { q, k }, place, settings)
+        const found = attributeRows(head, features[h], items, sites[r], place, settings)
         columns[h].add(items, found)
         keepExamples(model, examples, items, head.name, found, settings.examples)
         h += 1

@@ -20,6 +20,8 @@ import { verifyOnPrompt } from './verify-capture.js'
 export interface CapturedRows {
   q: WireTensor
   k: WireTensor
+  /** What the scores of each query are multiplied by, [rows, heads, 1]; where that is no constant. */
+  factors?: WireTensor
 }
 
 /** One batch; its rows are valid until the next one is asked for. */
@@ -84,9 +86,11 @@ export async function* captureBatches(
           session = await InferenceSession.open({ bytes: graph.bytes, weightsFolder, threads: model.threads })
         }
         const results = await runBatch(session, batch, graph.outputs, memory, signal)
-        const sites = graph.outputs.map(({ q, k }) => ({
-          q: joinRows(results.map((r) => r[q])),
-          k: joinRows(results.map((r) => r[k])),
+        const joined = (name: string) => joinRows(results.map((r) => r[name]))
+        const sites = graph.outputs.map(({ q, k, factors }) => ({
+          q: joined(q),
+          k: joined(k),
+          ...(factors && { factors: joined(factors) }),
         }))
         yield { batch: { ...batch, sites, relativeErrors }, results }
       }

@@ -100,6 +100,9 @@ export async function accumulate(
 /** Frees the native memory of accumulated covariances. */
 export function disposeSums(sums: Sums): void {
   for (const { groups } of sums.sites) {
-    for (const { covariance } of groups) covariance.dispose()
+    for (const { covariance, scaled } of groups) {
+      covariance.dispose()
+      scaled?.dispose()
+    }
   }
 }

@@ -4,6 +4,7 @@ import type { LabelSequence } from '../backend/backend.js'
 import type { CapturedBatch } from '../capture/run.js'
 import { QkError } from '../errors.js'
 import type { WireTensor } from '../model/inference/session.js'
+import { tensorValues } from '../model/inference/values.js'
 import type { TensorInput } from './row-tensor.js'
 import type { Slice } from './site-plan.js'
 
@@ -18,18 +19,22 @@ export async function addBatch(
 ): Promise<void> {
   await Promise.all(
     slices.map(async (slice) => {
-      const { q, k } = batch.sites[slice.output]
+      const { q, k, factors } = batch.sites[slice.output]
       const labels = batch.labels.map(
         (l): LabelSequence => (slice.cross && l.reach === 'others' ? { ...l, reach: 'all' } : l),
       )
+      const input = {
+        q: headSlice(q, slice.firstHead, slice.heads),
+        k: headSlice(k, slice.firstKey, slice.kvHeads),
+        terms: batch.terms,
+        labels: labels.length > 0 ? labels : undefined,
+        signal,
+      }
       try {
-        await slice.covariance.add({
-          q: headSlice(q, slice.firstHead, slice.heads),
-          k: headSlice(k, slice.firstKey, slice.kvHeads),
-          terms: batch.terms,
-          labels: labels.length > 0 ? labels : undefined,
-          signal,
-        })
+        await slice.covariance.add(input)
+        if (slice.scaled) {
+          await slice.scaled.add({ ...input, q: scaledQueries(q, factors!, slice.firstHead, slice.heads) })
+        }
       } catch (error) {
         throw locateNonFinite(error, slice, batch, q, k)
       }
@@ -48,6 +53,21 @@ function headSlice({ data, dims, type }: WireTensor, first: number, count: numbe
     shape: [1, rows, count, d],
     strides: [rows * heads * d, heads * d, d, 1],
   }
+}
+
+/** Queries [n, heads, d] of some heads, each times the factor of its scores, as [1, n, count, d]. */
+function scaledQueries(q: WireTensor, factors: WireTensor, first: number, count: number): TensorInput {
+  const [rows, heads] = q.dims
+  const d = q.dims.slice(2).reduce((a, b) => a * b, 1)
+  const [values, by] = [tensorValues(q), tensorValues(factors)]
+  const data = new Float32Array(rows * count * d)
+  for (let row = 0; row < rows; row++) {
+    for (let h = 0; h < count; h++) {
+      const from = row * heads + first + h
+      for (let i = 0; i < d; i++) data[(row * count + h) * d + i] = by[from] * values[from * d + i]
+    }
+  }
+  return { data, shape: [1, rows, count, d] }
 }
 
 /** Says in which prompt, at which position and in which head a value was not finite. */

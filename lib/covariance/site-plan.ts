@@ -13,6 +13,8 @@ export interface HeadGroup {
   /** Query heads of the site, in the order of the accumulation's heads. */
   heads: number[]
   covariance: QKCovariance
+  /** The same with queries times the factors of their scores, for score gaps; where these are no constants. */
+  scaled?: QKCovariance
 }
 
 export interface SiteSums {
@@ -33,6 +35,7 @@ export interface Slice {
   firstKey: number
   kvHeads: number
   covariance: QKCovariance
+  scaled?: QKCovariance
   site: ResolvedSite
   names: string[]
 }
@@ -72,19 +75,24 @@ export function planSites(
     const sums: SiteSums = { site, groups: [], relativeError: Number.NaN }
     let firstHead = 0
     groups.forEach((group, g) => {
-      const covariance = new QKCovariance({
-        heads: group.length,
-        kvHeads: all ? site.kvHeads : 1,
-        headDim: site.headDim,
-        contrasts,
-        estimator: options.estimator,
-        backend: options.backend,
-        allowNonFinite: options.allowNonFinite,
-        threads: options.threads,
-        memoryLimit,
-      })
-      memoryLimit -= covariance.bytes
-      sums.groups.push({ heads: group, covariance })
+      const accumulation = () => {
+        const made = new QKCovariance({
+          heads: group.length,
+          kvHeads: all ? site.kvHeads : 1,
+          headDim: site.headDim,
+          contrasts,
+          estimator: options.estimator,
+          backend: options.backend,
+          allowNonFinite: options.allowNonFinite,
+          threads: options.threads,
+          memoryLimit,
+        })
+        memoryLimit -= made.bytes
+        return made
+      }
+      const covariance = accumulation()
+      const scaled = site.factors.kind === 'rows' ? accumulation() : undefined
+      sums.groups.push({ heads: group, covariance, scaled })
       plan.slices.push({
         output: plan.requests.length - 1,
         cross: site.cross,
@@ -93,6 +101,7 @@ export function planSites(
         firstKey: all ? 0 : g,
         kvHeads: all ? site.kvHeads : 1,
         covariance,
+        scaled,
         site,
         names: group.map((h) => headName(site, h)),
       })

@@ -81,12 +81,13 @@ export async function decompose(sums: Sums, options: DecomposeOptions = {}): Pro
 async function decomposeGroup(
   sums: Sums,
   group: HeadGroup,
-  { headDim: d, scale }: ResolvedSite,
+  site: ResolvedSite,
   rule: RankRule,
   seed: number,
   options: DecomposeOptions,
 ): Promise<Map<string, ContrastSubspace>[]> {
   const { covariance } = group
+  const { headDim: d } = site
   const { cPos, cNeg, terms, skipped } = await covariance.read({ center: options.center })
   const n = sums.contrasts.length * group.heads.length
   const delta = cPos.map((value, i) => value - cNeg[i])
@@ -96,6 +97,7 @@ async function decomposeGroup(
     ...common,
     ...stoppingRule(rule),
   })
+  const gaps = await scoreGaps(site, group, delta, options.center)
   const all = options.spectrum ? (await svd(delta, common)).s : undefined
   return group.heads.map((_, head) => {
     const contrasts = new Map<string, ContrastSubspace>()
@@ -110,7 +112,7 @@ async function decomposeGroup(
         headDim: d,
         rank,
         totalEnergy: totalEnergy[i],
-        scoreGap: scale * trace(delta, i, d),
+        scoreGap: gaps(i, group.heads[head]),
         errorBound: errorBound[i],
         converged: converged[i] === 1,
         terms: terms[c],
@@ -121,6 +123,24 @@ async function decomposeGroup(
     })
     return contrasts
   })
+}
+
+/**
+ * What is the mean scaled score of the positive keys less that of the negative ones, of matrix i and its head. NaN where
+ * the factors of the scores differ between the keys of one query.
+ */
+async function scoreGaps(
+  { factors, operandScale, headDim: d }: ResolvedSite,
+  { scaled }: HeadGroup,
+  delta: Float64Array,
+  center: boolean | undefined,
+): Promise<(i: number, head: number) => number> {
+  if (factors.kind === 'constant') {
+    return (i, head) => operandScale * factors.byHead[head] * trace(delta, i, d)
+  }
+  if (!scaled) return () => Number.NaN
+  const { cPos, cNeg } = await scaled.read({ center })
+  return (i) => operandScale * (trace(cPos, i, d) - trace(cNeg, i, d))
 }
 
 /** Columns [0, rank) of matrix i of a batch [n, d, width]. */

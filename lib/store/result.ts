@@ -66,7 +66,8 @@ export interface SavedSite {
   heads: number
   kvHeads: number
   headDim: number
-  scale: number
+  /** Or what kind of numbers: 'per head', 'per query', 'computed'. */
+  scale: number | string
   /** Names of the hooks whose queries and keys were captured. */
   hooks: { q: string; k: string }
   /** ||S - S'||_F / ||S||_F of the capture check, on the first prompt. */

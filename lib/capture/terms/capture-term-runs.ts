@@ -15,6 +15,8 @@ import { type TermRun, termRunBatches } from './term-runs.js'
 export interface CapturedPositions {
   q: WireTensor
   k: WireTensor
+  /** What scores are multiplied by, [runs, heads, tokens, tokens]; where that is no constant and could be followed. */
+  factors?: WireTensor
 }
 
 /** Errors: those of the items, ERR_INFERENCE, ERR_ABORTED. */
@@ -39,7 +41,14 @@ export async function* captureTermRuns(
       const runs = donors ? [...own, ...batch.flatMap(({ donor }) => donor?.run ?? [])] : own
       const feeds = runFeeds(inputs, runs, model.tokenizer?.padId ?? 0, fixedRuns)
       const captured = await session.run(feeds, { signal })
-      yield { items: batch, sites: graph.outputs.map(({ q, k }) => ({ q: captured[q], k: captured[k] })) }
+      yield {
+        items: batch,
+        sites: graph.outputs.map(({ q, k, factors }) => ({
+          q: captured[q],
+          k: captured[k],
+          ...(factors && { factors: captured[factors] }),
+        })),
+      }
     }
   } finally {
     await session.close()

@@ -33,7 +33,7 @@ function printSites(model: Model): void {
       `${site.heads}`,
       `${site.kvHeads}`,
       `${site.headDim}`,
-      site.scale.toPrecision(4),
+      typeof site.scale === 'number' ? site.scale.toPrecision(4) : site.scale,
       site.causal ? 'yes' : 'no',
       site.rotary ? 'yes' : 'no',
       site.cross ? 'yes' : 'no',

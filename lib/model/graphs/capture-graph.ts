@@ -8,6 +8,7 @@ import type { Graph } from '../onnx/graph.js'
 import { GraphEditor } from '../onnx/graph-editor.js'
 import { ElementType } from '../onnx/node-writer.js'
 import type { Axis } from '../sites/axes.js'
+import { factorsOfScores } from '../sites/replay.js'
 import type { OtherRows, ProductAxis, ResolvedSite, Side } from '../sites/site.js'
 
 export const QUERY_ROWS = 'qkspace.query_rows'
@@ -32,6 +33,8 @@ export interface CaptureGraph {
 export interface CapturedOutput {
   q: string
   k: string
+  /** Output of the factors of the scores, where they are no constants and could be followed. */
+  factors?: string
   heads: number
   kvHeads: number
   headDim: number
@@ -40,17 +43,52 @@ export interface CapturedOutput {
 /**
  * Builds the graph for chosen rows. It takes two more inputs, `QUERY_ROWS` and `KEY_ROWS`, int64 [n, 3]:
  * batch index, position along the query or key axis, and zero. Its outputs are [n, heads, d] and
- * [n, kvHeads, d].
+ * [n, kvHeads, d]; factors of the queries' scores are [n, heads, 1].
  */
 export function captureGraph(graph: Graph, requests: readonly SiteRequest[]): CaptureGraph {
   const editor = new GraphEditor(graph)
   editor.input(QUERY_ROWS, ElementType.int64, ['qkspace.query_rows.n', 3])
   editor.input(KEY_ROWS, ElementType.int64, ['qkspace.key_rows.n', 3])
   const gather = rowGatherer(editor)
-  return build(editor, requests, (side, heads, output) => {
-    const rows = output.startsWith('qkspace.q/') ? QUERY_ROWS : KEY_ROWS
-    return gather(side, heads, rows, output)
+  return build(
+    editor,
+    requests,
+    (side, heads, output) => {
+      const rows = output.startsWith('qkspace.q/') ? QUERY_ROWS : KEY_ROWS
+      return gather(side, heads, rows, output)
+    },
+    {
+      factors: (site, heads, output) => {
+        if (site.factors.kind !== 'rows') return undefined
+        return gather(factorRows(editor, site), heads, QUERY_ROWS, output)
+      },
+    },
+  )
+}
+
+/** The factor of each query's scores as a captured side, whose feature axis has one entry. */
+function factorRows(
+  editor: GraphEditor,
+  { candidate, patternAxes, productGroups, query }: ResolvedSite,
+): Side {
+  const axes = patternAxes!.map((axis): Axis => {
+    return axis === 'queryPos' ? 'pos' : axis === 'keyPos' ? 'dim' : axis
   })
+  const factors = editor.node('Cast', [factorsOfScores(editor, candidate)], { to: ElementType.float })
+  // Keys that a factor of zero masks tell nothing of the others.
+  const counted = editor.node('Cast', [editor.node('Cast', [factors], { to: ElementType.bool })], {
+    to: ElementType.float,
+  })
+  const sum = (tensor: string) => reduceSum(editor, tensor, axes.indexOf('dim'))
+  const tensor = editor.node('Div', [sum(factors), sum(counted)])
+  return { tensor, axes, groups: productGroups, others: query.others }
+}
+
+/** Sums along an axis, which stays with one entry; axes are an input from opset 13 on. */
+function reduceSum(editor: GraphEditor, tensor: string, axis: number): string {
+  return editor.graph.opset < 13
+    ? editor.node('ReduceSum', [tensor], { axes: [axis], keepdims: 1 })
+    : editor.node('ReduceSum', [tensor, editor.int64Constant([axis])], { keepdims: 1 })
 }
 
 /** Builds the graph for every row: its outputs are [batch, pos, heads, d] and [batch, pos, kvHeads, d]. */
@@ -64,17 +102,33 @@ export function fullCaptureGraph(
     editor,
     requests,
     (side, heads, output) => editor.node('Identity', [byRows(editor, side, heads)], {}, output),
-    more,
+    { more },
   )
 }
 
-/** As `fullCaptureGraph`, without the rows that are no tokens. */
+/**
+ * As `fullCaptureGraph`, without the rows that are no tokens, and with the factors of the scores, where they are no
+ * constants: [batch, heads, queryPos, keyPos].
+ */
 export function tokenCaptureGraph(graph: Graph, requests: readonly SiteRequest[]): CaptureGraph {
   const editor = new GraphEditor(graph)
-  return build(editor, requests, (side, heads, output) => {
-    const rows = withoutOthers(editor, byRows(editor, side, heads), 1, side.others)
-    return editor.node('Identity', [rows], {}, output)
-  })
+  return build(
+    editor,
+    requests,
+    (side, heads, output) => {
+      const rows = withoutOthers(editor, byRows(editor, side, heads), 1, side.others)
+      return editor.node('Identity', [rows], {}, output)
+    },
+    {
+      factors: ({ candidate, factors, patternAxes, query, key }, heads, output) => {
+        if (factors.kind === 'constant' || !patternAxes) return undefined
+        const own = factorsOfScores(editor, candidate)
+        const all = scoreMatrix(editor, own, patternAxes, heads, `${output}/all`)
+        const rows = withoutOthers(editor, withoutOthers(editor, all, 2, query.others), 3, key.others)
+        return editor.node('Cast', [rows], { to: ElementType.float }, output)
+      },
+    },
+  )
 }
 
 /** The rows of the tokens along an axis. */
@@ -101,11 +155,17 @@ export interface Heads {
 /** Adds nodes that end in an output of the given name. */
 type Capture = (side: Side, heads: Heads, output: string) => string
 
+interface Extras {
+  more?: MoreOutputs
+  /** Adds the factors of scores that are no constants; undefined where there are none. */
+  factors?: (site: ResolvedSite, heads: Heads, output: string) => string | undefined
+}
+
 function build(
   editor: GraphEditor,
   requests: readonly SiteRequest[],
   capture: Capture,
-  more?: MoreOutputs,
+  { more, factors }: Extras = {},
 ): CaptureGraph {
   const outputs = requests.map(({ site, heads, kvHeads }, index): CapturedOutput => {
     const queries = { count: site.heads, chosen: heads ?? range(site.heads) }
@@ -114,15 +174,15 @@ function build(
     return {
       q: capture(site.query, queries, `qkspace.q/${index}`),
       k: capture(site.key, keys, `qkspace.k/${index}`),
+      factors: factors?.(site, queries, `qkspace.factors/${index}`),
       heads: queries.chosen.length,
       kvHeads: keys.chosen.length,
       headDim: site.headDim,
     }
   })
   if (!more || more(editor, outputs)) {
-    for (const { q, k } of outputs) {
-      editor.output(q)
-      editor.output(k)
+    for (const { q, k, factors: own } of outputs) {
+      for (const name of [q, k, own]) if (name) editor.output(name)
     }
   }
   const { bytes, inputs } = editor.build()

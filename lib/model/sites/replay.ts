@@ -1,6 +1,7 @@
 /**
  * A model's own steps from the product of queries and keys to the softmax, once more: from another product, to compare
- * with the model's scores, or from a product of zeros, which leaves masks and biases alone.
+ * with the model's scores, or from zeros, which leaves masks and biases alone, or from ones, which leaves
+ * the factors.
  */
 
 import { create } from '@bufbuild/protobuf'
@@ -20,17 +21,38 @@ export function replaySteps(editor: GraphEditor, steps: readonly ScoreStep[], pr
   return scores
 }
 
+/** Steps that multiply scores, or leave them as they are in another shape or type. */
+const LINEAR = new Set([
+  ...['Mul', 'Div', 'Neg', 'Cast', 'CastLike', 'Identity', 'Dropout'],
+  ...['Reshape', 'Transpose', 'Squeeze', 'Unsqueeze', 'Flatten'],
+])
+
+/**
+ * What the steps multiply the product by, entry by entry: the steps on ones, without what they add or mask, and without
+ * the bend of a softcap, so that its factors before and behind count.
+ */
+export function factorsOfScores(editor: GraphEditor, { product, steps }: SiteCandidate): string {
+  const ones = editor.node('Exp', [zerosLike(editor, product.output[0])])
+  return replaySteps(
+    editor,
+    steps.filter(({ node }) => LINEAR.has(node.opType)),
+    ones,
+  )
+}
+
+/** Zeros of a tensor's shape and type, of infinite entries too: x and -x cannot both be above zero. */
+function zerosLike(editor: GraphEditor, tensor: string): string {
+  return editor.node('Relu', [editor.node('Neg', [editor.node('Relu', [tensor])])])
+}
+
 /**
  * What the steps make of a product of zeros: where that is far below zero, the graph masks. Real scores may be as low
  * as any mask, so that their own values do not tell.
  */
 export function scoresOfZeros(editor: GraphEditor, { product, steps }: SiteCandidate): string {
-  // Zeros of the product's shape and type, of infinite entries too: x and -x cannot both be above zero.
-  const negative = editor.node('Neg', [editor.node('Relu', [product.output[0]])])
-  const zeros = editor.node('Relu', [negative])
   // The largest score of a row is taken off for the sake of range alone; of zeros it would leave its own size.
   const lasting = steps.filter(({ node, chain }) => !isShift(editor, node.input, chain))
-  return replaySteps(editor, lasting, zeros)
+  return replaySteps(editor, lasting, zerosLike(editor, product.output[0]))
 }
 
 /** Whether a step takes off, or adds, what is the same for a whole row: its largest score. */

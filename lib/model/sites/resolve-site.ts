@@ -8,8 +8,9 @@ import type { Graph } from '../onnx/graph.js'
 import { isCross, isRotary, uncoveredTerms } from './ancestry.js'
 import { type Axis, type CapturePoint, capturePoint, type Shapes } from './axes.js'
 import { isStep, looksCausal } from './causality.js'
+import { stepsScale } from './constant-factors.js'
 import { type OperandAxes, patternAxes, productAxes } from './product-axes.js'
-import { stepsScale } from './scale.js'
+import { scoreFactors, shownScale } from './scale.js'
 import type { ProductAxis, ResolvedSite, Side } from './site.js'
 import type { Probe } from './site-probe.js'
 import { otherRows } from './token-axes.js'
@@ -54,7 +55,6 @@ export function resolveSite(
     return refuse('heads share an axis with positions in the product of its queries and keys')
   }
   if (graph.isStatic(key.tensor)) return refuse('its keys are stored, not computed from what the model reads')
-  const scoreScale = stepsScale(graph, candidate, scalar)
   const rows = ({ tensor, axes }: CapturePoint) => ({
     tensor,
     length: axes.includes('pos') ? shapes(tensor)![axes.indexOf('pos')] : 1,
@@ -68,6 +68,17 @@ export function resolveSite(
   for (const found of [others.query, others.key]) {
     if (typeof found !== 'number') return refuse(found.reason)
   }
+  const productGroups = productAxes.includes('group')
+    ? shapes(product.output[0])![productAxes.indexOf('group')]
+    : 1
+  const factors = scoreFactors(
+    [probe.values, ...(probe.more.positions ? [probe.more.positions] : [])].map((run) => ({
+      factors: run.factors(candidate),
+      masks: run.masks(candidate),
+    })),
+    pattern,
+    { heads, groups: productGroups, exact: stepsScale(graph, candidate, scalar) },
+  )
   const { fused } = candidate
   const uncovered = uncoveredTerms(graph, candidate, query.tensor, key.tensor)
   return {
@@ -77,7 +88,7 @@ export function resolveSite(
     heads,
     kvHeads,
     headDim,
-    scale: operandScale * scoreScale,
+    scale: shownScale(factors, operandScale),
     causal:
       fused?.causal ||
       (!cross && (looksCausal(masks, pattern, rows(key).length) || isStep(graph, candidate, shapes))),
@@ -90,11 +101,10 @@ export function resolveSite(
     query: sideAt(query, shapes, others.query as number),
     key: sideAt(key, shapes, others.key as number),
     operandScale,
+    factors,
     productAxes,
     patternAxes: pattern,
-    productGroups: productAxes.includes('group')
-      ? shapes(product.output[0])![productAxes.indexOf('group')]
-      : 1,
+    productGroups,
     queryType: typeName(candidate.fused?.q ?? product.input[0]),
     productType: typeName(product.output[0]),
     outputType: candidate.fused ? typeName(candidate.fused.node.output[0]) : 'float32',

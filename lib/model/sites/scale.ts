@@ -1,38 +1,102 @@
-/** The constant factors that scores are multiplied by between the product and the softmax. */
+/** What q·k is multiplied by on its way to the softmax: one number, one a head, or what is computed run by run. */
 
-import type { SiteCandidate } from '../candidate.js'
-import type { Graph } from '../onnx/graph.js'
-import type { NodeProto } from '../onnx/proto/onnx_pb.js'
+import type { WireTensor } from '../inference/session.js'
+import { tensorValues } from '../inference/values.js'
+import { MASKED_BELOW, type ProductAxis, type ScoreFactors } from './site.js'
 
-/** The constant factor of a multiplication or division between the product and the softmax. */
-export function constantFactor(graph: Graph, node: NodeProto): { name: string; divide: boolean } | undefined {
-  if (node.opType !== 'Mul' && node.opType !== 'Div') return undefined
-  const side = graph.isStatic(node.input[1])
-    ? 1
-    : node.opType === 'Mul' && graph.isStatic(node.input[0])
-      ? 0
-      : -1
-  return side < 0 ? undefined : { name: node.input[side], divide: node.opType === 'Div' }
+/** Relative difference of factors that are the same number, in float32. */
+const SAME = 1e-5
+
+interface Scores {
+  factors: WireTensor
+  /** What the steps make of zeros; sinks may make it wider. */
+  masks: WireTensor
 }
 
-/** What the steps after the product multiply q·k by, up to a softcap; what is added in between is left out. */
-export function stepsScale(
-  graph: Graph,
-  candidate: SiteCandidate,
-  scalarValue: (name: string) => number | undefined,
-): number {
-  let scale = 1
-  let beforeLast = 1
-  for (const { node } of candidate.steps) {
-    if (node.opType === 'Tanh') return beforeLast
-    const factor = constantFactor(graph, node)
-    const value = factor && scalarValue(factor.name)
-    if (factor && value !== undefined) {
-      beforeLast = scale
-      scale = factor.divide ? scale / value : scale * value
-    } else if (node.opType === 'Mul' || node.opType === 'Div') {
-      return scale
-    }
+/**
+ * Reads the factors off a probe, and off a second one of another length where there is one. `axes` are those of the
+ * scores where the softmax reads them, `exact` is what the graph's constants tell of the factor.
+ */
+export function scoreFactors(
+  runs: readonly Scores[],
+  axes: readonly ProductAxis[] | undefined,
+  { heads, groups, exact }: { heads: number; groups: number; exact: number },
+): ScoreFactors {
+  const found = runs.map((run) =>
+    axes ? factorsByAxes(run, axes, heads, groups) : factorsAnywhere(run, heads),
+  )
+  const [first] = found
+  if (first.kind !== 'constant') return first
+  const lasting = found.every(
+    (other) => other.kind === 'constant' && other.byHead.every((x, h) => same(x, first.byHead[h])),
+  )
+  // A probe computes in the model's own precision; constants are known better than that.
+  if (lasting) return { kind: 'constant', byHead: first.byHead.map((x) => (same(x, exact) ? exact : x)) }
+  return axes ? { kind: 'rows', perQuery: false } : { kind: 'entries' }
+}
+
+const same = (a: number, b: number) => Math.abs(a - b) <= SAME * Math.max(Math.abs(a), Math.abs(b))
+
+function factorsAnywhere({ factors }: Scores, heads: number): ScoreFactors {
+  const values = tensorValues(factors)
+  if (!values.every((x) => same(x, values[0]))) return { kind: 'entries' }
+  return { kind: 'constant', byHead: new Array(heads).fill(values[0]) }
+}
+
+function factorsByAxes(
+  { factors, masks }: Scores,
+  axes: readonly ProductAxis[],
+  heads: number,
+  groups: number,
+): ScoreFactors {
+  const values = tensorValues(factors)
+  const masked = tensorValues(masks)
+  const { dims } = factors
+  const [own, other] = [strides(dims), strides(masks.dims)]
+  const index = new Array<number>(dims.length).fill(0)
+  const byHead = new Map<number, number>()
+  const byRow = new Map<number, number>()
+  let [perHead, perRow] = [true, true]
+  for (let at = 0; at < values.length; at++) {
+    dims.forEach((size, axis) => {
+      index[axis] = Math.floor(at / own[axis]) % size
+    })
+    const place = index.reduce((sum, i, axis) => sum + i * other[axis], 0)
+    if (masked[place] <= MASKED_BELOW) continue
+    const row = at - index[axes.indexOf('keyPos')] * own[axes.indexOf('keyPos')]
+    const head = headAt(index, axes, heads, groups)
+    if (!byHead.has(head)) byHead.set(head, values[at])
+    if (!byRow.has(row)) byRow.set(row, values[at])
+    perHead &&= same(values[at], byHead.get(head)!)
+    perRow &&= same(values[at], byRow.get(row)!)
   }
-  return scale
+  if (perHead)
+    return { kind: 'constant', byHead: Array.from({ length: heads }, (_, h) => byHead.get(h) ?? Number.NaN) }
+  return perRow ? { kind: 'rows', perQuery: true } : { kind: 'entries' }
+}
+
+function headAt(
+  index: readonly number[],
+  axes: readonly ProductAxis[],
+  heads: number,
+  groups: number,
+): number {
+  const at = (axis: ProductAxis) => index[axes.indexOf(axis)] ?? 0
+  if (axes.includes('fold')) return at('fold') % heads
+  return at('head') * (axes.includes('group') ? groups : 1) + at('group')
+}
+
+function strides(dims: readonly number[]): number[] {
+  return dims.map((_, axis) => dims.slice(axis + 1).reduce((a, b) => a * b, 1))
+}
+
+/** As users see it; `operandScale` is what queries and keys are multiplied by before their product. */
+export function shownScale(
+  factors: ScoreFactors,
+  operandScale: number,
+): number | 'per head' | 'per query' | 'computed' {
+  if (factors.kind === 'entries') return 'computed'
+  if (factors.kind === 'rows') return factors.perQuery ? 'per query' : 'computed'
+  const [first] = factors.byHead
+  return factors.byHead.every((x) => same(x, first)) ? operandScale * first : 'per head'
 }

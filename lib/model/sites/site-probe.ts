@@ -11,8 +11,8 @@ import { InferenceSession, type WireTensor } from '../inference/session.js'
 import { tensorValues } from '../inference/values.js'
 import type { Graph } from '../onnx/graph.js'
 import { GraphEditor } from '../onnx/graph-editor.js'
-import { scoresOfZeros } from './replay.js'
-import { constantFactor } from './scale.js'
+import { constantFactor } from './constant-factors.js'
+import { factorsOfScores, scoresOfZeros } from './replay.js'
 
 type Tensors = Record<string, WireTensor>
 
@@ -29,6 +29,7 @@ export interface ProbeContext {
 }
 
 const shapeName = (tensor: string) => `qkspace.shape/${tensor}`
+const factorName = (tensor: string) => `qkspace.factors/${tensor}`
 const maskName = (tensor: string) => `qkspace.mask/${tensor}`
 const firstName = (tensor: string) => `qkspace.first/${tensor}`
 
@@ -56,6 +57,9 @@ export class ProbeValues {
 
   /** What a product of zeros becomes on its way to the softmax: masks and biases alone. */
   readonly masks = ({ softmaxInput }: SiteCandidate): WireTensor => this.values[maskName(softmaxInput)]
+
+  /** What the product is multiplied by on its way to the softmax, entry by entry. */
+  readonly factors = ({ softmaxInput }: SiteCandidate): WireTensor => this.values[factorName(softmaxInput)]
 }
 
 export interface Probe {
@@ -162,9 +166,9 @@ function requestProbe(editor: GraphEditor, candidate: SiteCandidate): void {
     const [start, end] = [editor.int64Constant([0]), editor.int64Constant([1])]
     editor.output(editor.node('Slice', [flat, start, end], {}, firstName(tensor)))
   }
-  editor.output(
-    editor.node('Identity', [scoresOfZeros(editor, candidate)], {}, maskName(candidate.softmaxInput)),
-  )
+  const whole = (tensor: string, name: string) => editor.output(editor.node('Identity', [tensor], {}, name))
+  whole(scoresOfZeros(editor, candidate), maskName(candidate.softmaxInput))
+  whole(factorsOfScores(editor, candidate), factorName(candidate.softmaxInput))
 }
 
 async function runProbe({ graph, inputs, threads }: ProbeContext, editor: GraphEditor): Promise<ProbeRuns> {

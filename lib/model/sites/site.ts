@@ -26,8 +26,11 @@ export interface AttentionSite {
   /** Key heads; query head h reads key head floor(h / (heads / kvHeads)). */
   kvHeads: number
   headDim: number
-  /** What q·k is multiplied by on its way to the softmax, or to a softcap before it. */
-  scale: number
+  /**
+   * What q·k is multiplied by on its way to the softmax, softcaps left out: a number, or what kind of numbers. 'computed'
+   * ones depend on the length or on the input.
+   */
+  scale: number | 'per head' | 'per query' | 'computed'
   causal: boolean
   /** Whether queries and keys are rotated by position (RoPE). */
   rotary: boolean
@@ -80,6 +83,8 @@ export interface ResolvedSite extends AttentionSite {
   key: Side
   /** Product of the constant factors on both operands of the product. */
   operandScale: number
+  /** Factors between the product and the softmax. */
+  factors: ScoreFactors
   /** Meaning of the axes of the product's output; `keyPos` is the softmax's axis. */
   productAxes: ProductAxis[]
   /** The same of the softmax's input; undefined where the steps between could not be followed. */
@@ -93,6 +98,15 @@ export interface ResolvedSite extends AttentionSite {
   /** Every how many heads of the captured keys are distinct: 1 unless they were repeated untraceably. */
   keyStride: number
 }
+
+/** Factors between the product and the softmax, up to a softcap and with what stands behind it. */
+export type ScoreFactors =
+  /** By query head, the same in every run. */
+  | { kind: 'constant'; byHead: number[] }
+  /** Of a query's whole row: of its position, as log-n scaling has, or computed from the length or the input. */
+  | { kind: 'rows'; perQuery: boolean }
+  /** Different for the keys of one query, or of scores whose axes could not be followed. */
+  | { kind: 'entries' }
 
 /** As `Axis`, of scores. */
 export type ProductAxis = 'batch' | 'head' | 'group' | 'fold' | 'queryPos' | 'keyPos' | 'one'
