@@ -4,8 +4,8 @@ import type { WireTensor } from '../inference/session.js'
 import { tensorValues } from '../inference/values.js'
 import { MASKED_BELOW, type ProductAxis, type ScoreFactors } from './site.js'
 
-/** Relative difference of factors that are the same number, in float32. */
-const SAME = 1e-5
+/** Relative difference of factors that are the same number, by the element type that they were computed in. */
+const ROUNDING: Record<string, number> = { float16: 2e-3, float32: 1e-5, float64: 1e-5 }
 
 interface Scores {
   factors: WireTensor
@@ -25,21 +25,28 @@ export function scoreFactors(
   const found = runs.map((run) =>
     axes ? factorsByAxes(run, axes, heads, groups) : factorsAnywhere(run, heads),
   )
+  const limit = roundingOf(runs[0].factors)
   const [first] = found
   if (first.kind !== 'constant') return first
   const lasting = found.every(
-    (other) => other.kind === 'constant' && other.byHead.every((x, h) => same(x, first.byHead[h])),
+    (other) => other.kind === 'constant' && other.byHead.every((x, h) => same(x, first.byHead[h], limit)),
   )
   // A probe computes in the model's own precision; constants are known better than that.
-  if (lasting) return { kind: 'constant', byHead: first.byHead.map((x) => (same(x, exact) ? exact : x)) }
+  if (lasting)
+    return { kind: 'constant', byHead: first.byHead.map((x) => (same(x, exact, limit) ? exact : x)) }
   return axes ? { kind: 'rows', perQuery: false } : { kind: 'entries' }
 }
 
-const same = (a: number, b: number) => Math.abs(a - b) <= SAME * Math.max(Math.abs(a), Math.abs(b))
+/** Whether two factors are the same number but for rounding. */
+function same(a: number, b: number, limit: number): boolean {
+  return Math.abs(a - b) <= limit * Math.max(Math.abs(a), Math.abs(b))
+}
+
+const roundingOf = ({ type }: WireTensor) => ROUNDING[type] ?? ROUNDING.float32
 
 function factorsAnywhere({ factors }: Scores, heads: number): ScoreFactors {
   const values = tensorValues(factors)
-  if (!values.every((x) => same(x, values[0]))) return { kind: 'entries' }
+  if (!values.every((x) => same(x, values[0], roundingOf(factors)))) return { kind: 'entries' }
   return { kind: 'constant', byHead: new Array(heads).fill(values[0]) }
 }
 
@@ -49,6 +56,7 @@ function factorsByAxes(
   heads: number,
   groups: number,
 ): ScoreFactors {
+  const limit = roundingOf(factors)
   const values = tensorValues(factors)
   const masked = tensorValues(masks)
   const { dims } = factors
@@ -67,8 +75,8 @@ function factorsByAxes(
     const head = headAt(index, axes, heads, groups)
     if (!byHead.has(head)) byHead.set(head, values[at])
     if (!byRow.has(row)) byRow.set(row, values[at])
-    perHead &&= same(values[at], byHead.get(head)!)
-    perRow &&= same(values[at], byRow.get(row)!)
+    perHead &&= same(values[at], byHead.get(head)!, limit)
+    perRow &&= same(values[at], byRow.get(row)!, limit)
   }
   if (perHead)
     return { kind: 'constant', byHead: Array.from({ length: heads }, (_, h) => byHead.get(h) ?? Number.NaN) }
@@ -98,5 +106,5 @@ export function shownScale(
   if (factors.kind === 'entries') return 'computed'
   if (factors.kind === 'rows') return factors.perQuery ? 'per query' : 'computed'
   const [first] = factors.byHead
-  return factors.byHead.every((x) => same(x, first)) ? operandScale * first : 'per head'
+  return factors.byHead.every((x) => same(x, first, ROUNDING.float32)) ? operandScale * first : 'per head'
 }
