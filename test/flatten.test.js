@@ -9,7 +9,7 @@ import { seededRandom } from '../dist/math/random.js'
 import { InferenceSession } from '../dist/model/inference/session.js'
 import { ModelProtoSchema, StringStringEntryProtoSchema } from '../dist/model/onnx/proto/onnx_pb.js'
 import { openGraph } from '../dist/model/open-graph.js'
-import { findSites } from '../dist/model/sites/find.js'
+import { findSites } from '../dist/model/sites/search/find.js'
 import { temporaryFolder } from './helpers/files.js'
 import { valueInfo } from './helpers/graph-builder.js'
 import {

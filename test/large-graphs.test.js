@@ -7,7 +7,7 @@ import { modelInputs } from '../dist/model/inference/inputs.js'
 import { probeFeeds } from '../dist/model/inference/probe.js'
 import { GraphEditor } from '../dist/model/onnx/graph-editor.js'
 import { openGraph } from '../dist/model/open-graph.js'
-import { findSites } from '../dist/model/sites/find.js'
+import { findSites } from '../dist/model/sites/search/find.js'
 import { temporaryFolder } from './helpers/files.js'
 import { valueInfo } from './helpers/graph-builder.js'
 import {

@@ -9,7 +9,7 @@ import { seededRandom } from '../dist/math/random.js'
 import { lowerAttention } from '../dist/model/fused/lower.js'
 import { GraphEditor } from '../dist/model/onnx/graph-editor.js'
 import { openGraph } from '../dist/model/open-graph.js'
-import { findSites } from '../dist/model/sites/find.js'
+import { findSites } from '../dist/model/sites/search/find.js'
 import { temporaryFolder } from './helpers/files.js'
 import { valueInfo } from './helpers/graph-builder.js'
 import {

@@ -21,6 +21,7 @@ export const LAYERS = [
   ['lib/model/onnx/flatten'],
   ['lib/model/candidate', 'lib/model/tokenizer'],
   ['lib/model/fused', 'lib/model/inference'],
+  ['lib/model/sites/search'],
   ['lib/model/sites'],
   ['lib/model/graphs'],
   ['lib/model'],

@@ -13,7 +13,7 @@ import { QkError } from '../../errors.js'
 import type { Graph } from '../onnx/graph.js'
 import { GraphEditor } from '../onnx/graph-editor.js'
 import { ElementType, elementTypeOf } from '../onnx/node-writer.js'
-import { RESHAPING } from '../sites/find.js'
+import { RESHAPING } from '../sites/search/find.js'
 import { keyHeadOf, type ProductAxis, type ResolvedSite } from '../sites/site.js'
 import { rowGatherer, timesHeads, withoutOthers } from './capture-graph.js'
 

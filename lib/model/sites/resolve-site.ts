@@ -5,7 +5,7 @@
 
 import type { FusedAttention, SiteCandidate, UnsupportedSite } from '../candidate.js'
 import type { Graph } from '../onnx/graph.js'
-import { isCross, isRotary, uncoveredTerms } from './ancestry.js'
+import { isCross, isRotary, uncoveredTerms } from './search/ancestry.js'
 import { type Axis, type CapturePoint, capturePoint, type Shapes } from './axes.js'
 import { isStep, looksCausal } from './causality.js'
 import { stepsScale } from './constant-factors.js'

@@ -6,12 +6,12 @@
  * (`survey.ts`).
  */
 
-import type { FusedAttention, OperandStep, ScoreStep, SiteCandidate, UnsupportedSite } from '../candidate.js'
-import { normalisesScores } from '../fused/lower.js'
-import { FunctionLibrary } from '../onnx/flatten/function-library.js'
-import type { Graph } from '../onnx/graph.js'
-import { subgraphsOf } from '../onnx/messages.js'
-import type { NodeProto } from '../onnx/proto/onnx_pb.js'
+import type { FusedAttention, OperandStep, ScoreStep, SiteCandidate, UnsupportedSite } from '../../candidate.js'
+import { normalisesScores } from '../../fused/lower.js'
+import { FunctionLibrary } from '../../onnx/flatten/function-library.js'
+import type { Graph } from '../../onnx/graph.js'
+import { subgraphsOf } from '../../onnx/messages.js'
+import type { NodeProto } from '../../onnx/proto/onnx_pb.js'
 
 /** Operations of one computed input that leave its values in place or merely reshape them. */
 export const RESHAPING: ReadonlySet<string> = new Set([

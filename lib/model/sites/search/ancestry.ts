@@ -1,8 +1,8 @@
 /** What a graph does between the projections and the product: rotation, and whether both sides project the same. */
 
-import type { SiteCandidate } from '../candidate.js'
-import type { Graph } from '../onnx/graph.js'
-import type { NodeProto } from '../onnx/proto/onnx_pb.js'
+import type { SiteCandidate } from '../../candidate.js'
+import type { Graph } from '../../onnx/graph.js'
+import type { NodeProto } from '../../onnx/proto/onnx_pb.js'
 
 const PROJECTIONS = new Set([
   'MatMul',
