@@ -1,6 +1,6 @@
 /**
- * The rules by which a decomposition is cut to a rank (design: "Rank"). A rule has a name, parameters that are checked,
- * and what it tells the solver; one that needs the whole spectrum, or draws of its own, asks for that here.
+ * The rules by which a decomposition is cut to a rank (design: "Rank"): the parameters of each, checked, and when it
+ * lets the solver stop. A rule that needs more than an energy or a rank extends `StoppingRule`.
  */
 
 import { QkError } from '../../errors.js'
