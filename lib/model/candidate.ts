@@ -21,9 +21,12 @@ export interface OperandStep {
 }
 
 export interface SiteCandidate {
+  /** The node that gives the pattern: a Softmax, or the last of the operations that one is written as. */
   softmax: NodeProto
   softmaxInput: string
-  /** MatMul, com.microsoft.FusedMatMul or Einsum. */
+  /** As the graph has it: negative axes count from the end. */
+  softmaxAxis: number
+  /** MatMul, com.microsoft.FusedMatMul, Gemm or Einsum. */
   product: NodeProto
   /** From the product's output to the softmax's input. */
   steps: ScoreStep[]
@@ -40,7 +43,17 @@ export interface UnsupportedSite {
   reason: string
   /** What it would take to capture it, where that is known. */
   needs?: string
+  /** Its place among all attention of the graph, captured or not, as in the names of heads. */
+  layer?: number
+  kind?: SiteKind
 }
+
+/** Attention that is refused, while its place in the graph still matters. */
+export interface RefusedSite extends UnsupportedSite {
+  at: NodeProto
+}
+
+export type SiteKind = 'enc' | 'dec' | 'cross'
 
 /** An operator and the subgraph that stands for it. */
 export interface LoweredAttention {

@@ -86,9 +86,10 @@ export async function openModel(path: string, options: OpenOptions = {}): Promis
       },
     )
   }
-  const survey = await surveySites({ graph, inputs: modelInputs(graph), threads }, found.candidates)
+  const context = { graph, inputs: modelInputs(graph), threads }
+  const survey = await surveySites(context, found.candidates, unreached)
   const { inputs } = survey
-  const unsupported = [...unreached, ...survey.unsupported]
+  const unsupported: UnsupportedSite[] = survey.unsupported.map(({ at, ...shown }) => shown)
   const located = await locateTokens({ graph, inputs, threads }, survey.sites)
   unsupported.push(...located.unsupported)
   const { sites } = located
@@ -112,9 +113,10 @@ function noAttention(path: string, unsupported: readonly UnsupportedSite[]): QkE
   )
 }
 
-/** One line: the node, its operator, the reason, and what would be needed. */
-export function describeUnsupported({ node, op, reason, needs }: UnsupportedSite): string {
-  return `${node} (${op}): ${reason}${needs ? `; needed: ${needs}` : ''}`
+/** One line: the layer, the node, its operator, the reason, and what would be needed. */
+export function describeUnsupported({ node, op, reason, needs, layer, kind }: UnsupportedSite): string {
+  const name = layer === undefined ? '' : `${kind ? `${kind}.` : ''}L${layer}, `
+  return `${name}${node} (${op}): ${reason}${needs ? `; needed: ${needs}` : ''}`
 }
 
 const SHOWN = [

@@ -43,6 +43,8 @@ export async function locateTokens(
         unsupported.push({
           node: site.node,
           op: site.op,
+          layer: site.layer,
+          ...(site.kind && { kind: site.kind }),
           reason: `${count} of its ${side} are no tokens, and where they are could not be told`,
         })
         return

@@ -1,7 +1,12 @@
 /** Runs one prompt, or a prompt and what the model writes after it, and collects what was asked for. */
 
 import { QkError, throwIfAborted } from '../../errors.js'
-import { type CaptureGraph, fullCaptureGraph, scoreMatrix } from '../../model/graphs/capture-graph.js'
+import {
+  type CaptureGraph,
+  fullCaptureGraph,
+  scoreMatrix,
+  withoutOthers,
+} from '../../model/graphs/capture-graph.js'
 import { verifySites } from '../../model/graphs/verify.js'
 import { cacheOutputs, stepFeeds, tokenFeeds } from '../../model/inference/inputs.js'
 import { InferenceSession, type WireTensor } from '../../model/inference/session.js'
@@ -79,8 +84,12 @@ export class CaptureRun {
       for (const { site, heads, hooks } of requests) {
         const { fused, softmaxInput, softmax } = site.candidate
         const taken = { count: site.heads, chosen: heads }
-        const add = (tensor: string, name: string) =>
-          editor.output(scoreMatrix(editor, tensor, site.patternAxes!, taken, name))
+        const add = (tensor: string, name: string) => {
+          const whole = scoreMatrix(editor, tensor, site.patternAxes!, taken, `${name}/whole`)
+          // What sinks take is in no column of a key.
+          const keys = withoutOthers(editor, whole, 3, site.sinks)
+          editor.output(editor.node('Identity', [keys], {}, name))
+        }
         if (options.scores) add(softmaxInput, hooks.scores)
         if (options.pattern) add(fused?.pattern ?? softmax.output[0], hooks.pattern)
       }

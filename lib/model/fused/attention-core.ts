@@ -76,7 +76,15 @@ export function writeAttention(write: SubgraphWriter, parts: AttentionParts): At
 
   const { pattern, softmax } = writeSoftmax(write, scores, parts.sink)
   const attended = write.op('MatMul', [pattern, repeated(float(v))])
-  const candidate: SiteCandidate = { softmax, softmaxInput: scores, product, steps, left: [], right: [] }
+  const candidate: SiteCandidate = {
+    softmax,
+    softmaxInput: scores,
+    softmaxAxis: 3,
+    product,
+    steps,
+    left: [],
+    right: [],
+  }
   return { candidate, q, k, pattern, attended, scaled, capped, masked: scores }
 }
 

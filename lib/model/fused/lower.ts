@@ -1,7 +1,7 @@
 /** Finds the fused attention operators of a graph and lowers each into an equivalent subgraph beside it. */
 
 import { create } from '@bufbuild/protobuf'
-import type { FusedAttention, UnsupportedSite } from '../candidate.js'
+import type { FusedAttention, RefusedSite } from '../candidate.js'
 import { Graph } from '../onnx/graph.js'
 import { NodeWriter } from '../onnx/node-writer.js'
 import {
@@ -67,7 +67,7 @@ export interface Lowered {
   /** The graph with the subgraphs, each after the operator that it stands for. */
   graph: Graph
   fused: FusedAttention[]
-  unsupported: UnsupportedSite[]
+  unsupported: RefusedSite[]
 }
 
 /** The opset for the subgraphs' operators, in a model that has no operator of ONNX's own. */
@@ -75,7 +75,7 @@ const DEFAULT_OPSET = 17n
 
 export function lowerAttention(graph: Graph): Lowered {
   const fused: FusedAttention[] = []
-  const unsupported: UnsupportedSite[] = []
+  const unsupported: RefusedSite[] = []
   const initializers = []
   const nodes: NodeProto[] = []
   for (const node of graph.nodes) {
@@ -85,7 +85,7 @@ export function lowerAttention(graph: Graph): Lowered {
     const write = new SubgraphWriter(new NodeWriter(`qkspace.lowered.${fused.length}`))
     const result = FUSED_OPERATORS[op]({ graph, node, write })
     if ('reason' in result) {
-      unsupported.push({ node: node.name || node.output[0], op, ...result })
+      unsupported.push({ node: node.name || node.output[0], op, ...result, at: node })
       continue
     }
     fused.push({ ...result, node, op })

@@ -196,7 +196,12 @@ function patternRows(
     tensor = editor.node('Transpose', [tensor], { perm })
     axes = perm.map((i) => axes[i])
   }
-  tensor = withoutOthers(editor, tensor, axes.length - 1, site.key.others)
+  const { others } = site.key
+  const { sinks } = site
+  tensor = withoutOthers(editor, tensor, axes.length - 1, {
+    before: sinks.before + others.before,
+    after: sinks.after + others.after,
+  })
   // Rows are (batch, position, 0): the same columns as a cell's, but for the key.
   const rows = editor.node('Gather', [EDIT_INPUTS.rows, editor.int64Constant([0, 1, 2, 2])], { axis: 1 })
   return editor.node('GatherND', [tensor, cellIndex(editor, site, heads, rows, axes.slice(0, -1))])

@@ -14,7 +14,7 @@ import { MASKED_BELOW, type ProductAxis } from './site.js'
 export function looksCausal(
   { dims, ...masks }: WireTensor,
   axes: readonly ProductAxis[] | undefined,
-  keys: number,
+  { keys, first }: { keys: number; first: number },
 ): boolean {
   if (!axes) return false
   const axisOf = (axis: ProductAxis) => {
@@ -22,11 +22,11 @@ export function looksCausal(
     return { size: dims[at], stride: dims.slice(at + 1).reduce((a, b) => a * b, 1) }
   }
   const [query, key] = [axisOf('queryPos'), axisOf('keyPos')]
-  // Sinks stand behind the keys.
+  // Sinks are no keys, and no past.
   const past = keys - query.size
   if (past < 0 || query.size < 2) return false
   const data = tensorValues({ dims, ...masks })
-  const masked = (i: number, j: number) => data[i * query.stride + j * key.stride] <= MASKED_BELOW
+  const masked = (i: number, j: number) => data[i * query.stride + (first + j) * key.stride] <= MASKED_BELOW
   for (let i = 0; i < query.size; i++) {
     if (masked(i, i + past)) return false
     for (let j = i + past + 1; j < keys; j++) if (!masked(i, j)) return false

@@ -24,11 +24,10 @@ export function productAxes(
   shapes: Shapes,
   batch: number,
 ): ProductAxes | { reason: string } {
-  const { product, softmax } = candidate
+  const { product, softmaxAxis } = candidate
   const outShape = shapes(product.output[0])
   const softmaxShape = shapes(candidate.softmaxInput)
   if (!outShape || !softmaxShape) return { reason: 'the probe did not reach it' }
-  const softmaxAxis = graph.int(softmax, 'axis', graph.opset < 13 ? 1 : -1)
   const keyAxis = axisInProduct(
     candidate,
     shapes,

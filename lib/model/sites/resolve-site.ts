@@ -5,13 +5,13 @@
 
 import type { FusedAttention, SiteCandidate, UnsupportedSite } from '../candidate.js'
 import type { Graph } from '../onnx/graph.js'
-import { isCross, isRotary, uncoveredTerms } from './search/ancestry.js'
 import { type Axis, type CapturePoint, capturePoint, type Shapes } from './axes.js'
 import { isStep, looksCausal } from './causality.js'
 import { stepsScale } from './constant-factors.js'
 import { type OperandAxes, patternAxes, productAxes } from './product-axes.js'
 import { scoreFactors, shownScale } from './scale.js'
-import type { ProductAxis, ResolvedSite, Side } from './site.js'
+import { isCross, isRotary, uncoveredTerms } from './search/ancestry.js'
+import type { OtherRows, ProductAxis, ResolvedSite, Side } from './site.js'
 import type { Probe } from './site-probe.js'
 import { otherRows } from './token-axes.js'
 
@@ -42,7 +42,7 @@ export function resolveSite(
 
   const operandScale = [...query.factors, ...key.factors].reduce(
     (scale, { name, divide }) => (divide ? scale / scalar(name)! : scale * scalar(name)!),
-    product.opType === 'FusedMatMul' ? graph.float(product, 'alpha', 1) : 1,
+    ['FusedMatMul', 'Gemm'].includes(product.opType) ? graph.float(product, 'alpha', 1) : 1,
   )
   const heads = headCount(query.axes, shapes(query.tensor)!, batch)
   const kvHeads = headCount(key.axes, shapes(key.tensor)!, batch)
@@ -68,6 +68,7 @@ export function resolveSite(
   for (const found of [others.query, others.key]) {
     if (typeof found !== 'number') return refuse(found.reason)
   }
+  const sinks = sinkColumns(candidate, shapes)
   const productGroups = productAxes.includes('group')
     ? shapes(product.output[0])![productAxes.indexOf('group')]
     : 1
@@ -77,7 +78,7 @@ export function resolveSite(
       masks: run.masks(candidate),
     })),
     pattern,
-    { heads, groups: productGroups, exact: stepsScale(graph, candidate, scalar) },
+    { heads, groups: productGroups, firstKey: sinks.before, exact: stepsScale(graph, candidate, scalar) },
   )
   const { fused } = candidate
   const uncovered = uncoveredTerms(graph, candidate, query.tensor, key.tensor)
@@ -91,7 +92,9 @@ export function resolveSite(
     scale: shownScale(factors, operandScale),
     causal:
       fused?.causal ||
-      (!cross && (looksCausal(masks, pattern, rows(key).length) || isStep(graph, candidate, shapes))),
+      (!cross &&
+        (looksCausal(masks, pattern, { keys: rows(key).length, first: sinks.before }) ||
+          isStep(graph, candidate, shapes))),
     rotary: fused?.rotary || isRotary(graph, query.tensor),
     cross,
     ...(uncovered.length > 0 ? { uncovered } : {}),
@@ -102,6 +105,7 @@ export function resolveSite(
     key: sideAt(key, shapes, others.key as number),
     operandScale,
     factors,
+    sinks,
     productAxes,
     patternAxes: pattern,
     productGroups,
@@ -150,6 +154,20 @@ function writtenOutPlacement(
   const query = point(axes.query)
   if (query.repeats !== 1) return { reason: 'its queries are repeated over heads' }
   return { query, key: point(axes.key), productAxes: axes.product }
+}
+
+/** Columns that the softmax sees before and behind the keys: a Concat adds them, as sinks are written. */
+function sinkColumns({ steps }: SiteCandidate, shapes: Shapes): OtherRows {
+  const sinks = { before: 0, after: 0 }
+  for (const { node, chain } of steps) {
+    if (node.opType !== 'Concat') continue
+    const [own, all] = [shapes(node.input[chain])!, shapes(node.output[0])!]
+    const axis = all.findIndex((size, i) => size !== own[i])
+    node.input.forEach((name, i) => {
+      if (i !== chain && axis >= 0) sinks[i < chain ? 'before' : 'after'] += shapes(name)![axis]
+    })
+  }
+  return sinks
 }
 
 /** `others` of its rows are no tokens; where they are is found out later. */

@@ -15,15 +15,15 @@ interface Scores {
 
 /**
  * Reads the factors off a probe, and off a second one of another length where there is one. `axes` are those of the
- * scores where the softmax reads them, `exact` is what the graph's constants tell of the factor.
+ * scores where the softmax reads them, `firstKey` is how many columns stand before the keys, `exact` is what the graph's constants tell of the factor.
  */
 export function scoreFactors(
   runs: readonly Scores[],
   axes: readonly ProductAxis[] | undefined,
-  { heads, groups, exact }: { heads: number; groups: number; exact: number },
+  { heads, groups, firstKey, exact }: { heads: number; groups: number; firstKey: number; exact: number },
 ): ScoreFactors {
   const found = runs.map((run) =>
-    axes ? factorsByAxes(run, axes, heads, groups) : factorsAnywhere(run, heads),
+    axes ? factorsByAxes(run, axes, { heads, groups, firstKey }) : factorsAnywhere(run, heads),
   )
   const limit = roundingOf(runs[0].factors)
   const [first] = found
@@ -53,14 +53,14 @@ function factorsAnywhere({ factors }: Scores, heads: number): ScoreFactors {
 function factorsByAxes(
   { factors, masks }: Scores,
   axes: readonly ProductAxis[],
-  heads: number,
-  groups: number,
+  { heads, groups, firstKey }: { heads: number; groups: number; firstKey: number },
 ): ScoreFactors {
   const limit = roundingOf(factors)
   const values = tensorValues(factors)
   const masked = tensorValues(masks)
   const { dims } = factors
   const [own, other] = [strides(dims), strides(masks.dims)]
+  const keys = axes.indexOf('keyPos')
   const index = new Array<number>(dims.length).fill(0)
   const byHead = new Map<number, number>()
   const byRow = new Map<number, number>()
@@ -69,9 +69,9 @@ function factorsByAxes(
     dims.forEach((size, axis) => {
       index[axis] = Math.floor(at / own[axis]) % size
     })
-    const place = index.reduce((sum, i, axis) => sum + i * other[axis], 0)
+    const place = index.reduce((sum, i, axis) => sum + (i + (axis === keys ? firstKey : 0)) * other[axis], 0)
     if (masked[place] <= MASKED_BELOW) continue
-    const row = at - index[axes.indexOf('keyPos')] * own[axes.indexOf('keyPos')]
+    const row = at - index[keys] * own[keys]
     const head = headAt(index, axes, heads, groups)
     if (!byHead.has(head)) byHead.set(head, values[at])
     if (!byRow.has(row)) byRow.set(row, values[at])

@@ -4,7 +4,7 @@
  */
 
 import { QkError } from '../../errors.js'
-import type { SiteCandidate, UnsupportedSite } from '../candidate.js'
+import type { RefusedSite, SiteCandidate } from '../candidate.js'
 import { type InputRole, layoutOf, type ModelInput } from '../inference/inputs.js'
 import { type ProbeSizes, probeFeeds, probeSizes } from '../inference/probe.js'
 import { InferenceSession, type WireTensor } from '../inference/session.js'
@@ -91,9 +91,9 @@ export async function probe(context: ProbeContext, candidates: readonly SiteCand
 export async function probeEach(
   context: ProbeContext,
   candidates: readonly SiteCandidate[],
-): Promise<{ running: SiteCandidate[]; unsupported: UnsupportedSite[] }> {
+): Promise<{ running: SiteCandidate[]; unsupported: RefusedSite[] }> {
   const running: SiteCandidate[] = []
-  const unsupported: UnsupportedSite[] = []
+  const unsupported: RefusedSite[] = []
   for (const candidate of candidates) {
     const { fused } = candidate
     try {
@@ -105,6 +105,7 @@ export async function probeEach(
         op: fused!.op,
         reason: `what stands for it does not run: ${(error as Error).message}`,
         needs: 'attention written out, or the shapes of its inputs in the file (onnx.shape_inference)',
+        at: fused!.node,
       })
     }
   }
@@ -149,6 +150,7 @@ function requestProbe(editor: GraphEditor, candidate: SiteCandidate): void {
   }
   for (const { node } of steps) {
     shaped.add(node.output[0])
+    if (node.opType === 'Concat') for (const input of node.input) shaped.add(input)
     const factor = constantFactor(editor.graph, node)
     if (factor !== undefined) editor.output(factor.name)
   }

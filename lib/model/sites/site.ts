@@ -1,6 +1,6 @@
 /** An attention site: where in a graph queries meet keys, and how to get at them. */
 
-import type { SiteCandidate } from '../candidate.js'
+import type { SiteCandidate, SiteKind } from '../candidate.js'
 import type { Axis } from './axes.js'
 
 /**
@@ -8,8 +8,6 @@ import type { Axis } from './axes.js'
  * infinity.
  */
 export const MASKED_BELOW = -5000
-
-export type SiteKind = 'enc' | 'dec' | 'cross'
 
 /** What users see of a site; `inspect --json` prints it. */
 export interface AttentionSite {
@@ -89,6 +87,8 @@ export interface ResolvedSite extends AttentionSite {
   productAxes: ProductAxis[]
   /** The same of the softmax's input; undefined where the steps between could not be followed. */
   patternAxes: ProductAxis[] | undefined
+  /** Columns that the softmax sees and that are no keys: sinks, before and behind them; captured scores lack them. */
+  sinks: OtherRows
   /** Size of the product's group axis, 1 where there is none. */
   productGroups: number
   /** onnxruntime's names of element types: of the captured queries, of the product, of a fused operator's output. */

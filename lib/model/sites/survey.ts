@@ -3,7 +3,7 @@
  * are grouped, what the scale is) by running a small synthetic batch and looking at concrete shapes.
  */
 
-import type { SiteCandidate, UnsupportedSite } from '../candidate.js'
+import type { RefusedSite, SiteCandidate } from '../candidate.js'
 import { type ModelInput, takesTokens, turned } from '../inference/inputs.js'
 import type { WireTensor } from '../inference/session.js'
 import { nameLayers } from './layer-names.js'
@@ -16,26 +16,30 @@ export interface Survey {
   sites: ResolvedSite[]
   /** The inputs, turned where the model's ids are [position, sequence]. */
   inputs: readonly ModelInput[]
-  unsupported: UnsupportedSite[]
+  unsupported: RefusedSite[]
   /** The feeds that the probe ran on. */
   feeds: Record<string, WireTensor>
 }
 
-/** Runs the probe and resolves every candidate, in topological order. Errors: ERR_INFERENCE. */
+/**
+ * Runs the probe and resolves every candidate, in topological order; `refused` is attention that was refused before, and
+ * is numbered with the rest. Errors: ERR_INFERENCE.
+ */
 export async function surveySites(
   context: ProbeContext,
   candidates: readonly SiteCandidate[],
+  refused: readonly RefusedSite[],
 ): Promise<Survey> {
-  const unsupported: UnsupportedSite[] = []
+  const unsupported = [...refused]
   const { graph } = context
   let { inputs } = context
   let found = await probe(context, candidates).catch(async (error) => {
     const alone = await probeEach(context, candidates)
     unsupported.push(...alone.unsupported)
-    if (unsupported.length === 0 || alone.running.length === 0) throw error
+    if (alone.unsupported.length === 0 || alone.running.length === 0) throw error
     return probe(context, alone.running)
   })
-  if (idsAreTurned(graph, inputs, found)) {
+  if (idsAreTurned(inputs, found)) {
     inputs = turned(inputs)
     found = await probe({ ...context, inputs }, found.running)
   }
@@ -43,9 +47,9 @@ export async function surveySites(
   const tokens = takesTokens(inputs)
   for (const candidate of found.running) {
     const site = resolveSite(graph, candidate, found, { tokens })
-    if ('reason' in site) unsupported.push(site)
+    if ('reason' in site) unsupported.push({ ...site, at: candidate.product })
     else sites.push(site)
   }
-  nameLayers(sites)
+  nameLayers(graph, sites, unsupported)
   return { sites, unsupported, inputs, feeds: found.feeds }
 }

@@ -2,7 +2,6 @@
 
 import type { SiteCandidate } from '../candidate.js'
 import type { ModelInput } from '../inference/inputs.js'
-import type { Graph } from '../onnx/graph.js'
 import type { CapturePoint } from './axes.js'
 import type { Probe, ProbeValues } from './site-probe.js'
 
@@ -10,15 +9,11 @@ import type { Probe, ProbeValues } from './site-probe.js'
  * Whether attention runs over the first axis of the ids, as in models whose ids are [position, sequence]: its number of
  * keys follows that axis and not the other one. `probe` has fed them as [sequence, position].
  */
-export function idsAreTurned(
-  graph: Graph,
-  inputs: readonly ModelInput[],
-  { running, values, more }: Probe,
-): boolean {
+export function idsAreTurned(inputs: readonly ModelInput[], { running, values, more }: Probe): boolean {
   const ids = inputs.find(({ role }) => role === 'ids')
   if (ids?.shape.length !== 2 || !more.positions) return false
   const votes = running.map((candidate): number => {
-    const keys = (of: ProbeValues) => keyCount(graph, candidate, of)
+    const keys = (of: ProbeValues) => keyCount(candidate, of)
     const own = keys(values)
     if (keys(more.positions!) !== own) return -1
     const follows = more.sequences ? keys(more.sequences) !== own : ids.shape[0] === own
@@ -28,9 +23,8 @@ export function idsAreTurned(
 }
 
 /** Entries that the softmax normalises over. */
-function keyCount(graph: Graph, { softmax, softmaxInput }: SiteCandidate, values: ProbeValues): number {
-  const shape = values.shapes(softmaxInput)!
-  return shape.at(graph.int(softmax, 'axis', graph.opset < 13 ? 1 : -1)) ?? 0
+function keyCount({ softmaxInput, softmaxAxis }: SiteCandidate, values: ProbeValues): number {
+  return values.shapes(softmaxInput)!.at(softmaxAxis) ?? 0
 }
 
 /** Rows of one side that are no tokens, how many; or why its rows cannot be taken for tokens. */

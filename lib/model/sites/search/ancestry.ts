@@ -111,7 +111,7 @@ export function isCross(
 const MAX_ROW_ANCESTORS = 2048
 
 /** Whether two tensors are made, row by row, of a common one. */
-function shareRows(graph: Graph, a: string, b: string): boolean {
+export function shareRows(graph: Graph, a: string, b: string): boolean {
   const own = new Set(rowAncestors(graph, a))
   for (const tensor of rowAncestors(graph, b)) {
     if (own.has(tensor)) return true

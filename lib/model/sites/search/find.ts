@@ -1,17 +1,18 @@
 /**
  * Finds attention in a graph: fused operators, which have been lowered beside themselves, and attention that is
- * written out, which is found by its shape alone: a Softmax whose input comes, through scale,
+ * written out, which is found by its shape alone: a softmax whose input comes, through scale,
  * mask and the like, from a product of two computed tensors, and whose output meets a third, the values.
  * Which operand holds the queries, and how their axes are ordered, is settled by running a probe
  * (`survey.ts`).
  */
 
-import type { FusedAttention, OperandStep, ScoreStep, SiteCandidate, UnsupportedSite } from '../../candidate.js'
+import type { FusedAttention, OperandStep, RefusedSite, ScoreStep, SiteCandidate } from '../../candidate.js'
 import { normalisesScores } from '../../fused/lower.js'
 import { FunctionLibrary } from '../../onnx/flatten/function-library.js'
 import type { Graph } from '../../onnx/graph.js'
 import { subgraphsOf } from '../../onnx/messages.js'
 import type { NodeProto } from '../../onnx/proto/onnx_pb.js'
+import { type Normalisation, normalisation } from './softmax.js'
 
 /** Operations of one computed input that leave its values in place or merely reshape them. */
 export const RESHAPING: ReadonlySet<string> = new Set([
@@ -21,7 +22,10 @@ export const RESHAPING: ReadonlySet<string> = new Set([
   'Transpose',
   'Flatten',
 ])
-const PASSING = new Set(['Cast', 'Identity', 'Dropout', 'CastLike'])
+const PASSING = new Set([
+  ...['Cast', 'Identity', 'Dropout', 'CastLike'],
+  ...['QuantizeLinear', 'DequantizeLinear'],
+])
 const POINTWISE = new Set(['Add', 'Sub', 'Mul', 'Div', 'Max', 'Min', 'Tanh', 'Neg', 'Clip', 'Sum'])
 const REPEATING = new Set(['Expand', 'Tile', 'Concat'])
 
@@ -32,21 +36,24 @@ const MAX_VALUE_STEPS = 8
 export function findSites(
   graph: Graph,
   fused: readonly FusedAttention[],
-): { candidates: SiteCandidate[]; unsupported: UnsupportedSite[] } {
+): { candidates: SiteCandidate[]; unsupported: RefusedSite[] } {
   const candidates = fused.map((operator): SiteCandidate => ({ ...operator.candidate, fused: operator }))
   const lowered = new Set(candidates.map(({ softmax }) => softmax))
-  const unsupported: UnsupportedSite[] = []
+  const unsupported: RefusedSite[] = []
   const functions = new FunctionLibrary(graph.model.path, graph.model.proto, normalisesScores)
   for (const node of graph.nodes) {
-    if (node.opType === 'Softmax') {
-      const candidate = lowered.has(node) ? undefined : matchSoftmax(graph, node)
-      if (candidate) candidates.push(candidate)
+    const softmax = lowered.has(node) ? undefined : normalisation(graph, node)
+    if (softmax) {
+      const found = matchSoftmax(graph, softmax)
+      if (found && 'reason' in found) unsupported.push(found)
+      else if (found) candidates.push(found)
     } else if (functions.hasAttention(subgraphsOf(node).flatMap((body) => body.node))) {
       unsupported.push({
         node: node.name || node.output[0],
         op: node.opType,
         reason: `the attention is inside a subgraph of ${node.opType}`,
         needs: 'an export without control flow around the attention',
+        at: node,
       })
     }
   }
@@ -54,16 +61,30 @@ export function findSites(
   return { candidates, unsupported }
 }
 
-function matchSoftmax(graph: Graph, softmax: NodeProto): SiteCandidate | undefined {
-  if (!meetsValues(graph, softmax.output[0])) return undefined
-  const found = scorePath(graph, softmax.input[0])
-  if (!found) return undefined
-  const [left, right] = found.product.input
+function matchSoftmax(
+  graph: Graph,
+  { node, input, axis }: Normalisation,
+): SiteCandidate | RefusedSite | undefined {
+  if (!meetsValues(graph, node.output[0])) return undefined
+  const found = scorePath(graph, input)
+  if (!found) return refusePath(graph, node, input)
+  const { product, steps } = found
+  if (INTEGER_PRODUCTS[product.opType]) {
+    return {
+      node: product.name || product.output[0],
+      op: product.opType,
+      reason: 'its scores are a product of quantised queries and keys',
+      needs: 'a model whose weights are quantised around the attention (QDQ, MatMulNBits)',
+      at: product,
+    }
+  }
+  const [left, right] = product.input
   return {
-    softmax,
-    softmaxInput: softmax.input[0],
-    product: found.product,
-    steps: found.steps,
+    softmax: node,
+    softmaxInput: input,
+    softmaxAxis: axis,
+    product,
+    steps,
     left: operandSteps(graph, left),
     right: operandSteps(graph, right),
   }
@@ -83,7 +104,7 @@ function meetsValues(graph: Graph, pattern: string): boolean {
         if (isProduct(graph, user)) return true
         if (RESHAPING.has(user.opType) || PASSING.has(user.opType) || POINTWISE.has(user.opType)) {
           next.push(user.output[0])
-        } else if (['Where', 'IsNaN', 'Slice'].includes(user.opType)) {
+        } else if (['Where', 'IsNaN', 'Slice', 'DynamicQuantizeLinear'].includes(user.opType)) {
           next.push(user.output[0])
         }
       }
@@ -93,14 +114,23 @@ function meetsValues(graph: Graph, pattern: string): boolean {
   return false
 }
 
+/** The operands of products of quantised numbers, by operator. */
+const INTEGER_PRODUCTS: Record<string, readonly [number, number]> = {
+  MatMulInteger: [0, 1],
+  MatMulIntegerToFloat: [0, 1],
+  QLinearMatMul: [0, 3],
+}
+const PRODUCTS = new Set(['MatMul', 'FusedMatMul', 'Einsum', 'Gemm'])
+
 /**
  * Whether a node multiplies two computed tensors, as scores and values do and projections do not. One of them may
  * be computed from weights alone: the queries of a detector's first layer are.
  */
 function isProduct(graph: Graph, node: NodeProto): boolean {
-  const multiplies = ['MatMul', 'FusedMatMul', 'Einsum'].includes(node.opType) && node.input.length === 2
-  if (!multiplies) return false
-  return node.input.every((name) => !graph.isWeight(name)) && node.input.some((name) => !graph.isStatic(name))
+  const places = PRODUCTS.has(node.opType) && node.input.length === 2 ? [0, 1] : INTEGER_PRODUCTS[node.opType]
+  const operands = places?.map((place) => node.input[place])
+  if (!operands) return false
+  return operands.every((name) => !graph.isWeight(name)) && operands.some((name) => !graph.isStatic(name))
 }
 
 function scorePath(graph: Graph, top: string): { product: NodeProto; steps: ScoreStep[] } | undefined {
@@ -111,8 +141,7 @@ function scorePath(graph: Graph, top: string): { product: NodeProto; steps: Scor
     const node = graph.producers.get(name)
     if (!node) return undefined
     if (isProduct(graph, node)) return { product: node, steps: [] }
-    const through = RESHAPING.has(node.opType) || PASSING.has(node.opType) ? [0] : chainInputs(node)
-    for (const chain of through) {
+    for (const chain of chainInputs(node)) {
       if (graph.isStatic(node.input[chain])) continue
       const found = walk(node.input[chain], depth + 1)
       if (found) {
@@ -125,12 +154,55 @@ function scorePath(graph: Graph, top: string): { product: NodeProto; steps: Scor
   return walk(top, 0)
 }
 
+/** Inputs through which scores may come. */
 function chainInputs(node: NodeProto): number[] {
+  if (RESHAPING.has(node.opType) || PASSING.has(node.opType)) return [0]
   if (node.opType === 'Where') return [1, 2]
-  // Concat adds a sink as one more column.
-  if (node.opType === 'Clip' || node.opType === 'Concat') return [0]
-  if (POINTWISE.has(node.opType)) return node.input.map((_, i) => i)
+  if (node.opType === 'Clip') return [0]
+  // Concat adds a sink as one more column, in front or behind.
+  if (node.opType === 'Concat' || POINTWISE.has(node.opType)) return node.input.map((_, i) => i)
   return []
+}
+
+/**
+ * Attention whose scores come from a product through something that is not followed: named, with the operation that is
+ * in the way. Undefined where there is no such product, as behind the logits of a router.
+ */
+function refusePath(graph: Graph, softmax: NodeProto, top: string): RefusedSite | undefined {
+  const seen = new Set<string>([top])
+  for (
+    let front = [{ name: top, blocked: undefined as NodeProto | undefined }], depth = 0;
+    front.length > 0;
+    depth++
+  ) {
+    if (depth > MAX_SCORE_STEPS) return undefined
+    const next: typeof front = []
+    for (const { name, blocked } of front) {
+      const node = graph.producers.get(name)
+      if (!node) continue
+      if (isProduct(graph, node)) {
+        if (!blocked) return undefined
+        return {
+          node: softmax.name || softmax.output[0],
+          op: softmax.opType,
+          reason: `${blocked.opType} "${blocked.name || blocked.output[0]}" between its product and its softmax is not followed`,
+          needs: 'attention whose scores are scaled, capped and masked alone',
+          at: node,
+        }
+      }
+      const computed = node.input.filter((input) => input !== '' && !graph.isStatic(input))
+      const passed = chainInputs(node).length > 0
+      // With several computed inputs, what is not understood may be anything.
+      if (!passed && computed.length !== 1) continue
+      for (const input of computed) {
+        if (seen.has(input)) continue
+        seen.add(input)
+        next.push({ name: input, blocked: blocked ?? (passed ? undefined : node) })
+      }
+    }
+    front = next
+  }
+  return undefined
 }
 
 /**
