@@ -3,15 +3,22 @@
  * PyTorch): their right queries, keys, scores and gaps were computed in float64 outside of qkspace.
  */
 
-import { readFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
 import test from 'ava'
 import { accumulate, attribute, capture, decompose, intervene, openModel } from '../dist/index.js'
+import { ModelProtoSchema, NodeProtoSchema } from '../dist/model/onnx/proto/onnx_pb.js'
+import { temporaryFolder } from './helpers/files.js'
 import { relativeDifference } from './helpers/linear-algebra.js'
+import { writeTinyModel } from './helpers/tiny-model.js'
 
 const file = (name) => fileURLToPath(new URL(`fixtures/models/${name}`, import.meta.url))
 const open = (name) => openModel(file(`${name}.onnx`))
 const json = (name) => JSON.parse(readFileSync(file(name), 'utf8'))
+
+const folder = temporaryFolder(test)
 
 const ATT = {
   contrast: 'c',
@@ -158,3 +165,69 @@ test('queries and keys through low ranks are self attention', async (t) => {
   const [site] = (await open('mla')).sites
   t.like(site, { cross: false, causal: true })
 })
+
+test('scores that go through eight bits are captured as floats, and keep the number of their layer', async (t) => {
+  const { sites, unsupported } = await open('partial')
+  t.deepEqual(
+    sites.map(({ layer, kind }) => [layer, kind]),
+    [
+      [0, undefined],
+      [1, undefined],
+    ],
+  )
+  t.deepEqual(unsupported, [])
+  const [site] = (await openModel(writeTinyModel(folder, { quantised: true }))).sites
+  t.true(site.relativeError < 1e-3)
+})
+
+test('attention behind an operation that is not followed is named, with the operation, and shifts no layer', async (t) => {
+  const proto = fromBinary(ModelProtoSchema, readFileSync(file('lm_bf.onnx')))
+  const softmax = proto.graph.node.find(({ opType }) => opType === 'Softmax')
+  const [scores] = softmax.input
+  proto.graph.node.splice(
+    proto.graph.node.indexOf(softmax),
+    0,
+    create(NodeProtoSchema, { opType: 'Softplus', name: 'bend', input: [scores], output: ['bent'] }),
+  )
+  softmax.input = ['bent']
+  const bent = path.join(folder, 'bent.onnx')
+  writeFileSync(bent, toBinary(ModelProtoSchema, proto))
+  const { sites, unsupported } = await openModel(bent)
+  t.deepEqual(
+    sites.map(({ layer, kind }) => [layer, kind]),
+    [[1, undefined]],
+  )
+  t.like(unsupported[0], { layer: 0, node: softmax.name, op: 'Softmax' })
+  t.regex(unsupported[0].reason, /^Softplus "bend" /)
+
+  const error = await t.throwsAsync(openModel(writeTinyModel(folder, { mixed: true })), {
+    code: 'ERR_NO_ATTENTION',
+  })
+  t.regex(error.message, /MatMul "MatMul_\d+" between its product and its softmax is not followed/)
+})
+
+for (const sink of ['first', 'last']) {
+  test(`a sink that comes ${sink} is no key: patterns and edits have the columns of the keys alone`, async (t) => {
+    const file = writeTinyModel(folder, { sink })
+    const model = await openModel(file)
+    t.true(model.sites[0].causal)
+    const { activations, sites } = await capture(
+      model,
+      { tokens: ATT.tokens },
+      { pattern: true, scores: true },
+    )
+    const { hooks } = sites[0]
+    const n = ATT.tokens.length
+    t.deepEqual(activations[hooks.pattern].shape, [1, model.sites[0].heads, n, n])
+    const first = activations[hooks.pattern].data.subarray(0, n)
+    // The first query sees its own key and the sink.
+    t.true(first[0] > 0 && first[0] < 1)
+    t.true(first.subarray(1).every((x) => x === 0))
+    near(t, await gaps(model, [ATT]), await scoreDifferences(model), 1e-5)
+    const result = await decompose(await accumulate(model, [ATT]), RANK)
+    const { variants } = await intervene(model, [ATT], { result, randoms: 0 })
+    const { origin, target } = variants.at(-1).heads.L0H0
+    t.true(Math.abs(origin.after.mean - target.before.mean) < 1e-5)
+    t.true(Math.abs(origin.before.mean - activations[hooks.pattern].data[(n - 1) * n + 1]) < 1e-6)
+  })
+}

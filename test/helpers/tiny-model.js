@@ -24,6 +24,7 @@ import { GraphBuilder, INT64, valueInfo } from './graph-builder.js'
 import { packedWeights } from './packed-weights.js'
 import { writeProjection } from './quantised-weights.js'
 import { tinySizes, tinyWeights } from './tiny-weights.js'
+import { writePattern } from './written-softmax.js'
 
 /**
  * Writes a model. Options, each with the plainest first:
@@ -37,9 +38,10 @@ import { tinySizes, tinyWeights } from './tiny-weights.js'
  *   weights: 'float', or a format of quantised-weights.js, for the projections of queries, keys and values
  *   ending: 'none' | 'layer-norm' | 'skip-layer-norm' | 'rms-norm' | 'skip-rms-norm': the sum with what the layer
  *     read, normalised, by plain or by fused operators
- *   rope, norm, packed, bias, half, external: booleans
+ *   softmax, sink, quantised: as in written-softmax.js
+ *   rope, norm, packed, bias, half, external, mixed (talking heads): booleans
  *   width, heads, kvHeads, headDim, vocabulary: sizes, those of TINY by default
- * Fused attention takes no notice of repeat, scale, mask, product and fold.
+ * Fused attention takes no notice of repeat, scale, mask, product, fold, softmax, sink, quantised and mixed.
  */
 export function writeTinyModel(folder, options = {}) {
   const { attention = 'written out', mask = 'add', half = false, external = false } = options
@@ -91,7 +93,7 @@ function projections(g, x, weights, options) {
 /** [batch, pos, heads * d] from what was projected, in standard operators. */
 function writtenOutAttention(g, projected, options) {
   const { repeat, scale = 'div', mask = 'add', product = 'matmul', fold = false } = options
-  const { rope = true, norm = false } = options
+  const { rope = true, norm = false, mixed = false } = options
   const { heads, kvHeads, headDim: d } = tinySizes(options)
   let q = splitHeads(g, projected[0], heads, d)
   let k = splitHeads(g, projected[1], kvHeads, d)
@@ -158,7 +160,17 @@ function writtenOutAttention(g, projected, options) {
     scores = g.node('Add', [scores, visibilityBias(g)])
   }
   if (fold) scores = joined4(scores)
-  const pattern = g.node('Softmax', [scores], { axis: -1 }, 'pattern')
+  if (mixed) {
+    // Talking heads: each head's scores become a mixture of all heads'.
+    const mixture = g.float(
+      'mixture',
+      [heads, heads],
+      Float64Array.from({ length: heads ** 2 }, (_, i) => i % 3),
+    )
+    const last = (name, perm) => g.node('Transpose', [name], { perm })
+    scores = last(g.node('MatMul', [last(scores, [0, 2, 3, 1]), mixture]), [0, 3, 1, 2])
+  }
+  const pattern = writePattern(g, scores, { ...options, heads })
   const attended = g.node('MatMul', [pattern, values])
   return joinHeads(g, fold ? split4(attended) : attended, heads * d)
 }
