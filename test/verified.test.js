@@ -231,3 +231,26 @@ for (const sink of ['first', 'last']) {
     t.true(Math.abs(origin.before.mean - activations[hooks.pattern].data[(n - 1) * n + 1]) < 1e-6)
   })
 }
+
+test('prompts of a model whose rows depend on padding go with others of their length, and the result says so', async (t) => {
+  const prompts = [
+    ATT,
+    {
+      contrast: 'c',
+      tokens: [4, 8, 1, 12, 6, 5, 9, 9, 3, 1],
+      terms: [{ query: -1, positive: [2], negative: [0] }],
+    },
+    { contrast: 'c', tokens: [14, 18, 21], terms: [{ query: -1, positive: [1], negative: [0] }] },
+  ]
+  const model = await open('conv')
+  const together = await decompose(await accumulate(model, prompts, { batchSize: 8 }), RANK)
+  t.is(together.info.sharing, 'equal length')
+  near(t, await gaps(model, prompts, { batchSize: 8 }), await gaps(model, prompts, { batchSize: 1 }), 1e-6)
+  t.true(Math.abs(together.head('L0H0').contrast('c').scoreGap - -0.0144) < 1e-4)
+  const edited = (batchSize) => intervene(model, prompts, { result: together, randoms: 0, batchSize })
+  const [a, b] = (await Promise.all([edited(8), edited(1)])).map(({ variants }) => variants[0].heads.L0H0)
+  t.true(Math.abs(a.origin.after.mean - b.origin.after.mean) < 1e-6)
+  const plain = await openModel(writeTinyModel(folder, {}))
+  const result = await decompose(await accumulate(plain, prompts.slice(0, 2)), RANK)
+  t.is(result.info.sharing, 'padded')
+})

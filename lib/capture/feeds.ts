@@ -9,6 +9,8 @@ import {
   tokenFeeds,
 } from '../model/inference/inputs.js'
 import type { WireTensor } from '../model/inference/session.js'
+import type { Model } from '../model/model.js'
+import { sharingOf } from './batch-dependence.js'
 import type { Run } from './encode.js'
 
 export interface Batching {
@@ -16,13 +18,15 @@ export interface Batching {
   size: number
   /** Whether runs of unequal length may share an inference. */
   padded: boolean
-  /** Runs of every inference, in a model exported for one batch size. */
+  /** Runs of every inference, in a model exported for one batch size, or whose rows depend on the others. */
   fixedRuns?: number
 }
 
-/** How a model's inputs let prompts be batched. */
-export function batchingFor(inputs: readonly ModelInput[], size: number): Batching {
-  return { size, padded: inputs.some((i) => i.role === 'mask'), fixedRuns: fixedBatch(inputs) }
+/** How prompts can be batched, by the model's inputs and by what is known of its rows. */
+export function batchingFor(model: Model, size: number): Batching {
+  const sharing = sharingOf(model)
+  const fixedRuns = fixedBatch(model.inputs) ?? (sharing === 'alone' ? 1 : undefined)
+  return { size, padded: sharing === 'padded', fixedRuns }
 }
 
 /**

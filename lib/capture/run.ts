@@ -9,6 +9,7 @@ import { type CapturedOutput, captureGraph, type SiteRequest } from '../model/gr
 import { InferenceSession, type WireTensor } from '../model/inference/session.js'
 import type { Model } from '../model/model.js'
 import { type Batch, buildBatch, groupPrompts } from './batch.js'
+import { findSharing } from './batch-dependence.js'
 import { type EncodedPrompt, encodePrompt } from './encode.js'
 import { explainFailure } from './explain-failure.js'
 import { batchingFor } from './feeds.js'
@@ -61,41 +62,39 @@ export async function* captureBatches(
     for await (const placed of prompts) yield encodePrompt(model, placed)
   }
 
-  async function* prepared(): AsyncGenerator<{ first: EncodedPrompt; batch: Batch }, void> {
-    const batching = batchingFor(model.inputs, batchSize)
-    for await (const group of groupPrompts(encoded(), batching)) {
+  async function* prepared(source: AsyncIterable<EncodedPrompt>): AsyncGenerator<Batch, void> {
+    const batching = batchingFor(model, batchSize)
+    for await (const group of groupPrompts(source, batching)) {
       throwIfAborted(signal)
-      yield { first: group[0], batch: buildBatch(group, contrasts, inputs, batching, padId) }
+      yield buildBatch(group, contrasts, inputs, batching, padId)
     }
   }
 
   async function* captured(): AsyncGenerator<{ batch: CapturedBatch; results: RunResult[] }, void> {
-    let session: InferenceSession | undefined
-    let relativeErrors: number[] = []
+    const source = encoded()
+    const { value: first, done } = await source.next()
+    if (done) return
+    const sites = requests.map(({ site }) => site)
+    // Before the capture's own session, so that the weights are in memory once.
+    const relativeErrors = await verifyOnPrompt(model, sites, first)
+    throwIfAborted(signal)
+    const { weightsFolder } = model.graph.model
+    const session = await InferenceSession.open({ bytes: graph.bytes, weightsFolder, threads: model.threads })
     try {
-      for await (const { first, batch } of oneAhead(prepared())) {
-        if (!session) {
-          // Before the capture's own session, so that the weights are in memory once.
-          relativeErrors = await verifyOnPrompt(
-            model,
-            requests.map(({ site }) => site),
-            first,
-          )
-          throwIfAborted(signal)
-          const { weightsFolder } = model.graph.model
-          session = await InferenceSession.open({ bytes: graph.bytes, weightsFolder, threads: model.threads })
-        }
+      const [run] = first.runs
+      if (run.kind === 'tokens') await findSharing(model, run.ids, { session, requests, ...graph })
+      for await (const batch of oneAhead(prepared(startingWith(first, source)))) {
         const results = await runBatch(session, batch, graph.outputs, memory, signal)
         const joined = (name: string) => joinRows(results.map((r) => r[name]))
-        const sites = graph.outputs.map(({ q, k, factors }) => ({
+        const rows = graph.outputs.map(({ q, k, factors }) => ({
           q: joined(q),
           k: joined(k),
           ...(factors && { factors: joined(factors) }),
         }))
-        yield { batch: { ...batch, sites, relativeErrors }, results }
+        yield { batch: { ...batch, sites: rows, relativeErrors }, results }
       }
     } finally {
-      await session?.close()
+      await session.close()
     }
   }
 
@@ -103,6 +102,11 @@ export async function* captureBatches(
     yield batch
     memory.giveBack(results)
   }
+}
+
+async function* startingWith<T>(first: T, rest: AsyncIterable<T>): AsyncGenerator<T, void> {
+  yield first
+  yield* rest
 }
 
 /** Outputs of one inference, by name. */

@@ -20,7 +20,7 @@ export async function verifyOnPrompt(
 ): Promise<number[]> {
   const alone: EncodedPrompt = { ...prompt, runs: prompt.runs.slice(0, 1), rules: [] }
   const padId = model.tokenizer?.padId ?? 0
-  const [{ feeds }] = buildBatch([alone], [], model.inputs, batchingFor(model.inputs, 1), padId).inferences
+  const [{ feeds }] = buildBatch([alone], [], model.inputs, batchingFor(model, 1), padId).inferences
   const verified = await verifySites(model.graph, sites, feeds, model.threads).catch((error) => {
     throw explainFailure(error, { feeds, queries: [{ where: prompt.where, position: 0 }], keys: [] })
   })

@@ -2,6 +2,7 @@
 
 import type { BackendDescription, Estimator } from '../backend/backend.js'
 import { type BackendChoice, selectBackend } from '../backend/select.js'
+import { type Sharing, sharingOf } from '../capture/batch-dependence.js'
 import { captureBatches } from '../capture/run.js'
 import { type PromptSetSummary, type Prompts, promptSet } from '../contrast/prompt-set.js'
 import { QkError, throwIfAborted } from '../errors.js'
@@ -48,6 +49,8 @@ export interface Sums {
   contrasts: string[]
   estimator: Estimator
   backend: BackendDescription
+  /** How prompts shared batches: a model whose rows depend on padding, or on the other prompts, allows less. */
+  sharing: Sharing
   sites: SiteSums[]
 }
 
@@ -78,7 +81,15 @@ export async function accumulate(
   const { contrasts } = summary
   const { requests, slices, sites } = planSites(model, heads, contrasts, options)
   const backend = selectBackend(options.backend).describe()
-  const sums: Sums = { model, prompts: summary, contrasts, estimator, backend, sites }
+  const sums: Sums = {
+    model,
+    prompts: summary,
+    contrasts,
+    estimator,
+    backend,
+    sharing: sharingOf(model),
+    sites,
+  }
   try {
     let done = 0
     for await (const batch of captureBatches(model, set, requests, { contrasts, batchSize, signal })) {
@@ -90,6 +101,7 @@ export async function accumulate(
       options.onProgress?.({ prompts: done, total: summary.prompts })
     }
     throwIfAborted(signal)
+    sums.sharing = sharingOf(model)
     return sums
   } catch (error) {
     disposeSums(sums)

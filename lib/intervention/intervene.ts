@@ -131,7 +131,7 @@ export async function intervene(
         { edit, side, rows, factor },
         model.inputs,
         model.tokenizer?.padId ?? 0,
-        batchingFor(model.inputs, batchSize).fixedRuns,
+        batchingFor(model, batchSize).fixedRuns,
       )
       const run = async (projections: readonly Float32Array[] | undefined) => {
         throwIfAborted(signal)

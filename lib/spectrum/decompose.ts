@@ -60,13 +60,14 @@ export async function decompose(sums: Sums, options: DecomposeOptions = {}): Pro
       })
     }
   }
-  const { model, prompts, estimator, backend } = sums
+  const { model, prompts, estimator, backend, sharing } = sums
   const info: Result['info'] = {
     format: 'qkspace-result',
     formatVersion: 1,
     model: await hashModel(model),
     prompts,
     estimator,
+    sharing,
     center: options.center ?? false,
     rank: rule,
     seed,

@@ -48,6 +48,8 @@ export interface ResultInfo {
     definitions: Record<string, { rule: string; prompts: number; example: unknown }>
   }
   estimator: string
+  /** How prompts shared batches: 'padded', 'equal length' or 'alone'; absent in results of earlier versions. */
+  sharing?: string
   center: boolean
   rank: RankRule
   seed: number

@@ -34,7 +34,7 @@ export async function* captureTermRuns(
   const session = await InferenceSession.open({ bytes: graph.bytes, weightsFolder, threads: model.threads })
   try {
     const inputs = model.inputs.filter(({ name }) => graph.inputs.includes(name))
-    const { fixedRuns } = batchingFor(model.inputs, batchSize)
+    const { fixedRuns } = batchingFor(model, batchSize)
     for await (const batch of termRunBatches(model, items, batchSize)) {
       throwIfAborted(signal)
       const own = batch.map(({ run }) => run)

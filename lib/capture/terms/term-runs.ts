@@ -8,8 +8,9 @@ import { QkError } from '../../errors.js'
 import { groupBy } from '../../math/group-by.js'
 import { seededRandom } from '../../math/random.js'
 import type { Model } from '../../model/model.js'
+import { findSharing } from '../batch-dependence.js'
 import { type EncodedPrompt, type EncodedTerm, encodePrompt, type Run } from '../encode.js'
-import { batchingFor } from '../feeds.js'
+import { type Batching, batchingFor } from '../feeds.js'
 
 /**
  * One term of one prompt, with a run of its own: what is attributed or edited. A prompt with several terms is run once
@@ -91,19 +92,21 @@ function tokenAt({ runs: [run] }: EncodedPrompt, position: number): number | und
   return run.kind === 'tokens' ? run.ids[position] : undefined
 }
 
-/** Items that can run together: of one length, where the model has no mask, and as many as it was exported for. */
+/** Items that can run together: of one length, where they cannot be padded, and as many as the model was exported for. */
 export async function* termRunBatches(
   model: Model,
   items: AsyncIterable<TermRun>,
   size: number,
 ): AsyncGenerator<TermRun[]> {
-  const { padded, fixedRuns } = batchingFor(model.inputs, size)
+  let batching: Batching | undefined
   let waiting: TermRun[] = []
   const length = ({ run }: { run: TermRun['run'] }) =>
     run.kind === 'tokens'
       ? `${run.ids.length}`
       : JSON.stringify(Object.values(run.tensors).map((t) => t.shape))
   const flush = function* () {
+    if (waiting.length === 0) return
+    const { padded, fixedRuns } = batching!
     const key = (item: TermRun) => {
       const donor = item.donor ? length(item.donor) : ''
       return item.run.kind === 'tokens' && padded ? `${donor !== ''}` : `${length(item)} ${donor}`
@@ -112,7 +115,7 @@ export async function* termRunBatches(
       if (!padded && group[0].donor && length(group[0]) !== length(group[0].donor)) {
         throw new QkError(
           'ERR_PROMPT',
-          `${group[0].where}: the model has no mask, so both runs must be as long`,
+          `${group[0].where}: the model has no mask, or its rows depend on padding: both runs must be as long`,
         )
       }
       const most = Math.max(
@@ -124,6 +127,10 @@ export async function* termRunBatches(
     waiting = []
   }
   for await (const item of items) {
+    if (!batching) {
+      if (item.run.kind === 'tokens') await findSharing(model, item.run.ids)
+      batching = batchingFor(model, size)
+    }
     waiting.push(item)
     if (waiting.length === size) yield* flush()
   }

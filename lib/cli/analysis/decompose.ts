@@ -87,7 +87,7 @@ async function run(options: Options): Promise<void> {
 
 /** The document of `decompose --json`. */
 function resultJson(result: Result): unknown {
-  const { model, prompts, backend, sites } = result.info
+  const { model, prompts, backend, sites, sharing } = result.info
   const heads = Object.fromEntries(
     result.headNames.map((head) => [
       head,
@@ -99,17 +99,24 @@ function resultJson(result: Result): unknown {
       ),
     ]),
   )
-  return { model, prompts, backend: backend.name, sites, heads }
+  return { model, prompts, backend: backend.name, sharing, sites, heads }
 }
 
 const SHOWN_HEADS = 12
 
+const SHARING: Record<string, string> = {
+  'equal length':
+    'prompts share batches with others of their length: the model has no mask, or rows depend on padding',
+  alone: 'prompts run one by one: rows depend on the other prompts of a batch',
+}
+
 export function printResult(result: Result, out: string): void {
-  const { prompts, backend, estimator } = result.info
+  const { prompts, backend, estimator, sharing } = result.info
   printLine(
     `${prompts.prompts} prompts, ${result.headNames.length} heads, estimator ${estimator}, ` +
       `backend ${backend.name} (${backend.instructionSet})`,
   )
+  if (sharing && sharing !== 'padded') printLine(SHARING[sharing])
   for (const contrast of result.contrastNames) {
     const ranked = strongestHeads(result, contrast)
     printLine()
