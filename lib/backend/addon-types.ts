@@ -175,4 +175,6 @@ export interface Addon {
   /** [heads, draws]; only where the backend has a way of its own. */
   largestOfProducts(job: number, context: AddonHandle, request: AddonProductsRequest): Promise<Float64Array>
   cancel(job: number): void
+  /** Of the process, which libraries see; a worker thread's `process.env` is a copy. */
+  setEnvironmentVariable(name: string, value: string): void
 }

@@ -1,8 +1,10 @@
 // The addon's surface, as lib/backend/addon-types.ts has it. Arithmetic is reached only through the table of abi.h.
 #include <napi.h>
 
+#include <cstdlib>
 #include <exception>
 #include <new>
+#include <string>
 
 #include "abi.h"
 #include "addon/arguments.h"
@@ -23,6 +25,24 @@ namespace {
 Napi::Value cancel(const Napi::CallbackInfo& info) {
   environmentOf(info.Env()).cancel(jobId(info[0]));
   return info.Env().Undefined();
+}
+
+// setEnvironmentVariable(name, value): of the process. A worker thread's process.env is a copy, which libraries do not see.
+Napi::Value setEnvironmentVariable(const Napi::CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  if (!info[0].IsString() || !info[1].IsString()) {
+    throw Napi::TypeError::New(env, "the name and the value of an environment variable must be strings");
+  }
+  const std::string name = info[0].As<Napi::String>(), value = info[1].As<Napi::String>();
+#if defined(_WIN32)
+  const bool failed = _putenv_s(name.c_str(), value.c_str()) != 0;
+#else
+  const bool failed = setenv(name.c_str(), value.c_str(), 1) != 0;
+#endif
+  if (failed) {
+    throw statusError(env, QKS_E_ARGUMENT, "the environment variable cannot be set");
+  }
+  return env.Undefined();
 }
 
 using Function = Napi::Value (*)(const Napi::CallbackInfo&);
@@ -67,6 +87,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add<svdRead, 2>(exports, "svdRead");
   add<largestOfProducts, 3>(exports, "largestOfProducts");
   add<cancel, 1>(exports, "cancel");
+  add<setEnvironmentVariable, 2>(exports, "setEnvironmentVariable");
   return exports;
 }
 

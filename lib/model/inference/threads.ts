@@ -4,6 +4,7 @@
  */
 
 import { Worker } from 'node:worker_threads'
+import { disableTelemetry } from './telemetry.js'
 
 /** Threads of one program that wait, at most. */
 const MOST_IDLE = 2
@@ -18,7 +19,10 @@ export function takeThread(program: URL): Worker {
     waiting.ref()
     return waiting
   }
+  disableTelemetry()
   return new Worker(program, {
+    // Flags of the command line are the program's: with --input-type, for one, no file can be run.
+    execArgv: [],
     // The threads make no objects worth keeping. The smaller their nursery, the sooner what hangs on its
     // garbage is freed: inputs and outputs of runs, outside the heap.
     resourceLimits: { maxYoungGenerationSizeMb: 1 },
