@@ -9,6 +9,7 @@ import { fixedBatch, fixedLength, int64Tensor, tokenFeeds } from '../model/infer
 import { InferenceSession, type WireTensor } from '../model/inference/session.js'
 import { tensorValues } from '../model/inference/values.js'
 import { type Model, toleranceOf } from '../model/model.js'
+import { verifiedTokens } from './run-size.js'
 
 /** How prompts may share a batch: padded to one length, only with others of their own length, or not at all. */
 export type Sharing = 'padded' | 'equal length' | 'alone'
@@ -40,7 +41,7 @@ export async function findSharing(
   if (known.has(model) || tokens.length < 2 || fixedBatch(model.inputs) !== undefined) return
   const own = source ?? (await openSource(model))
   try {
-    known.set(model, await trySharing(model, tokens, own))
+    known.set(model, await trySharing(model, verifiedTokens(model, model.sites, tokens), own))
   } finally {
     if (!source) await own.session.close()
   }

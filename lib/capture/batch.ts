@@ -50,7 +50,12 @@ export async function* groupPrompts(
 }
 
 function lengthKey({ runs }: EncodedPrompt): number {
-  return Math.max(...runs.map((run) => (run.kind === 'tokens' ? run.ids.length : 0)))
+  return Math.max(...runs.map(lengthOf))
+}
+
+/** Tokens; of a run of tensors nothing is known. */
+function lengthOf(run: Run): number {
+  return run.kind === 'tokens' ? run.ids.length : 0
 }
 
 /** Lays a group of prompts out as inferences, rows and terms. */
@@ -58,7 +63,7 @@ export function buildBatch(
   group: readonly EncodedPrompt[],
   contrasts: readonly string[],
   inputs: readonly ModelInput[],
-  { padded, fixedRuns }: Batching,
+  batching: Batching,
   padId: number,
 ): Batch {
   const runs = group.flatMap((prompt) => prompt.runs.map((run, half) => ({ prompt, run, half })))
@@ -70,8 +75,7 @@ export function buildBatch(
   let keyCount = 0
   const shared = shareInferences(
     runs.map(({ run }) => run),
-    padded,
-    fixedRuns,
+    batching,
   )
   const inferences = shared.map((members): Inference => {
     const queries: RowOrigin[] = []
@@ -95,7 +99,7 @@ export function buildBatch(
       inputs,
       members.map((r) => runs[r].run),
       padId,
-      fixedRuns,
+      batching.fixedRuns,
     )
     feeds[QUERY_ROWS] = int64Tensor(queryIndex, 3)
     feeds[KEY_ROWS] = int64Tensor(keyIndex, 3)
@@ -130,12 +134,16 @@ function usedPositions({ rules }: EncodedPrompt, half: number): { queries: numbe
 }
 
 /** Indices of the runs of each inference. */
-function shareInferences(runs: readonly Run[], padded: boolean, most = runs.length): number[][] {
+function shareInferences(runs: readonly Run[], { padded, fixedRuns, mostRuns }: Batching): number[][] {
   const key = (run: Run): string => {
     if (run.kind === 'tokens') return padded ? 'tokens' : `tokens ${run.ids.length}`
     return JSON.stringify(Object.entries(run.tensors).map(([name, { shape }]) => [name, shape]))
   }
-  return [...groupBy(runs.keys(), (i) => key(runs[i])).values()].flatMap((group) =>
-    Array.from({ length: Math.ceil(group.length / most) }, (_, i) => group.slice(i * most, (i + 1) * most)),
-  )
+  return [...groupBy(runs.keys(), (i) => key(runs[i])).values()].flatMap((group) => {
+    const longest = Math.max(...group.map((i) => lengthOf(runs[i])))
+    const most = fixedRuns ?? mostRuns(longest)
+    return Array.from({ length: Math.ceil(group.length / most) }, (_, i) =>
+      group.slice(i * most, (i + 1) * most),
+    )
+  })
 }

@@ -12,6 +12,7 @@ import type { WireTensor } from '../model/inference/session.js'
 import type { Model } from '../model/model.js'
 import { sharingOf } from './batch-dependence.js'
 import type { Run } from './encode.js'
+import { runSize } from './run-size.js'
 
 export interface Batching {
   /** Prompts in a batch. */
@@ -20,13 +21,15 @@ export interface Batching {
   padded: boolean
   /** Runs of every inference, in a model exported for one batch size, or whose rows depend on the others. */
   fixedRuns?: number
+  /** Runs of a length that fit into memory together. */
+  mostRuns(length: number): number
 }
 
 /** How prompts can be batched, by the model's inputs and by what is known of its rows. */
-export function batchingFor(model: Model, size: number): Batching {
+export function batchingFor(model: Model, size: number, run = runSize(model)): Batching {
   const sharing = sharingOf(model)
   const fixedRuns = fixedBatch(model.inputs) ?? (sharing === 'alone' ? 1 : undefined)
-  return { size, padded: sharing === 'padded', fixedRuns }
+  return { size, padded: sharing === 'padded', fixedRuns, mostRuns: run.mostRuns }
 }
 
 /**

@@ -15,6 +15,7 @@ import { explainFailure } from './explain-failure.js'
 import { batchingFor } from './feeds.js'
 import { oneAhead } from './read-ahead.js'
 import { RowMemory } from './row-memory.js'
+import { runSize } from './run-size.js'
 import { verifyOnPrompt } from './verify-capture.js'
 
 /** Captured rows of one site: queries [rows, heads, d] and keys [rows, kvHeads, d]. */
@@ -38,6 +39,8 @@ export interface CaptureBatchesOptions {
   contrasts: readonly string[]
   /** Prompts in a batch. */
   batchSize: number
+  /** Bytes that one run of the model may take; default half of the machine's memory. */
+  memoryLimit?: number
   signal?: AbortSignal
 }
 
@@ -45,25 +48,30 @@ export interface CaptureBatchesOptions {
  * Runs every prompt and captures the rows that its terms use.
  *
  * Errors: those of prompts (ERR_PROMPT, ERR_POSITION, ERR_MATCH, ERR_EMPTY_SET, with file and line),
- * ERR_CAPTURE_MISMATCH, ERR_INFERENCE, ERR_ABORTED.
+ * ERR_CAPTURE_MISMATCH, ERR_MEMORY_LIMIT, ERR_INFERENCE, ERR_ABORTED.
  */
 export async function* captureBatches(
   model: Model,
   prompts: AsyncIterable<PlacedPrompt>,
   requests: readonly SiteRequest[],
-  { contrasts, batchSize, signal }: CaptureBatchesOptions,
+  { contrasts, batchSize, memoryLimit, signal }: CaptureBatchesOptions,
 ): AsyncGenerator<CapturedBatch, void> {
   const graph = captureGraph(model.graph, requests)
   const inputs = model.inputs.filter(({ name }) => graph.inputs.includes(name))
   const padId = model.tokenizer?.padId ?? 0
   const memory = new RowMemory()
+  const size = runSize(model, requests.at(-1)?.site, memoryLimit)
 
   async function* encoded(): AsyncGenerator<EncodedPrompt, void> {
-    for await (const placed of prompts) yield encodePrompt(model, placed)
+    for await (const placed of prompts) {
+      const prompt = await encodePrompt(model, placed)
+      for (const run of prompt.runs) if (run.kind === 'tokens') size.check(run.ids.length, prompt.where)
+      yield prompt
+    }
   }
 
   async function* prepared(source: AsyncIterable<EncodedPrompt>): AsyncGenerator<Batch, void> {
-    const batching = batchingFor(model, batchSize)
+    const batching = batchingFor(model, batchSize, size)
     for await (const group of groupPrompts(source, batching)) {
       throwIfAborted(signal)
       yield buildBatch(group, contrasts, inputs, batching, padId)

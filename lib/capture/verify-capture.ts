@@ -8,9 +8,10 @@ import { buildBatch } from './batch.js'
 import type { EncodedPrompt } from './encode.js'
 import { explainFailure } from './explain-failure.js'
 import { batchingFor } from './feeds.js'
+import { verifiedTokens } from './run-size.js'
 
 /**
- * Verifies sites on the prompt's own run; their relative errors.
+ * Verifies sites on the prompt's own run, or on the beginning of a long one; their relative errors.
  * Errors: ERR_CAPTURE_MISMATCH, which names the site; ERR_INFERENCE.
  */
 export async function verifyOnPrompt(
@@ -18,7 +19,9 @@ export async function verifyOnPrompt(
   sites: readonly ResolvedSite[],
   prompt: EncodedPrompt,
 ): Promise<number[]> {
-  const alone: EncodedPrompt = { ...prompt, runs: prompt.runs.slice(0, 1), rules: [] }
+  const [run] = prompt.runs
+  const short = run.kind === 'tokens' ? { ...run, ids: verifiedTokens(model, sites, run.ids) } : run
+  const alone: EncodedPrompt = { ...prompt, runs: [short], rules: [] }
   const padId = model.tokenizer?.padId ?? 0
   const [{ feeds }] = buildBatch([alone], [], model.inputs, batchingFor(model, 1), padId).inferences
   const verified = await verifySites(model.graph, sites, feeds, model.threads).catch((error) => {

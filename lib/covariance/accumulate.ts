@@ -24,7 +24,10 @@ export interface AccumulateOptions {
   threads?: number
   /** Accept NaN and infinity in queries and keys. */
   allowNonFinite?: boolean
-  /** Refuse to need more bytes than this for the covariances; default half of the machine's memory. */
+  /**
+   * Refuse to need more bytes than this for the covariances, or for the scores of a long prompt; default half of the
+   * machine's memory.
+   */
   memoryLimit?: number
   signal?: AbortSignal
   onProgress?: (progress: { prompts: number; total: number }) => void
@@ -92,7 +95,10 @@ export async function accumulate(
   }
   try {
     let done = 0
-    for await (const batch of captureBatches(model, set, requests, { contrasts, batchSize, signal })) {
+    for await (const batch of captureBatches(model, set, requests, {
+      ...{ contrasts, batchSize, signal },
+      memoryLimit: options.memoryLimit,
+    })) {
       batch.relativeErrors.forEach((error, i) => {
         sites[i].relativeError = error
       })

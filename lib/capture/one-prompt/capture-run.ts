@@ -13,6 +13,7 @@ import { InferenceSession, type WireTensor } from '../../model/inference/session
 import { tensorValues } from '../../model/inference/values.js'
 import { describeSite, type Model } from '../../model/model.js'
 import { type AttentionSite, headName, type ResolvedSite } from '../../model/sites/site.js'
+import { runSize, verifiedTokens } from '../run-size.js'
 import { acceptedError } from '../verify-capture.js'
 import { CapturedSteps, type CapturedTensor, type Hooks } from './captured-steps.js'
 
@@ -117,7 +118,11 @@ export class CaptureRun {
     const { model, logits } = this
     const tokens = [...prompt]
     const parts = new CapturedSteps(this.requests)
-    const whole = () => tokenFeeds(model.inputs, [tokens], model.tokenizer?.padId ?? 0)
+    runSize(
+      model,
+      this.options.scores || this.options.pattern || newTokens > 0 ? undefined : this.requests.at(-1)?.site,
+    ).check(tokens.length + newTokens, 'the prompt')
+    const whole = () => this.feedsOf(tokens)
     let feeds = whole()
     let outputs = await this.run(feeds)
     for (let step = 0; step < newTokens; step++) {
@@ -132,7 +137,14 @@ export class CaptureRun {
       }
       outputs = await this.run(feeds)
     }
+    const sites = this.requests.map(({ site }) => site)
+    const checked = verifiedTokens(model, sites, tokens)
+    if (checked.length < tokens.length) feeds = this.feedsOf(checked)
     return { ...(await this.finish(parts, outputs, feeds)), tokens, newTokens }
+  }
+
+  private feedsOf(tokens: readonly number[]): Record<string, WireTensor> {
+    return tokenFeeds(this.model.inputs, [tokens], this.model.tokenizer?.padId ?? 0)
   }
 
   private async run(feeds: Record<string, WireTensor>): Promise<Record<string, WireTensor>> {

@@ -11,6 +11,7 @@ import type { Model } from '../../model/model.js'
 import { findSharing } from '../batch-dependence.js'
 import { type EncodedPrompt, type EncodedTerm, encodePrompt, type Run } from '../encode.js'
 import { type Batching, batchingFor } from '../feeds.js'
+import { runSize } from '../run-size.js'
 
 /**
  * One term of one prompt, with a run of its own: what is attributed or edited. A prompt with several terms is run once
@@ -98,6 +99,7 @@ export async function* termRunBatches(
   items: AsyncIterable<TermRun>,
   size: number,
 ): AsyncGenerator<TermRun[]> {
+  const memory = runSize(model)
   let batching: Batching | undefined
   let waiting: TermRun[] = []
   const length = ({ run }: { run: TermRun['run'] }) =>
@@ -106,7 +108,7 @@ export async function* termRunBatches(
       : JSON.stringify(Object.values(run.tensors).map((t) => t.shape))
   const flush = function* () {
     if (waiting.length === 0) return
-    const { padded, fixedRuns } = batching!
+    const { padded, fixedRuns, mostRuns } = batching!
     const key = (item: TermRun) => {
       const donor = item.donor ? length(item.donor) : ''
       return item.run.kind === 'tokens' && padded ? `${donor !== ''}` : `${length(item)} ${donor}`
@@ -118,10 +120,10 @@ export async function* termRunBatches(
           `${group[0].where}: the model has no mask, or its rows depend on padding: both runs must be as long`,
         )
       }
-      const most = Math.max(
-        1,
-        Math.floor((fixedRuns ?? group.length) / (fixedRuns && group[0].donor ? 2 : 1)),
-      )
+      const longest = Math.max(...group.map(({ run }) => (run.kind === 'tokens' ? run.ids.length : 0)))
+      const together = fixedRuns ?? mostRuns(longest)
+      // A donor is a run of the same inference.
+      const most = Math.max(1, Math.floor(together / (group[0].donor ? 2 : 1)))
       for (let i = 0; i < group.length; i += most) yield group.slice(i, i + most)
     }
     waiting = []
@@ -129,8 +131,9 @@ export async function* termRunBatches(
   for await (const item of items) {
     if (!batching) {
       if (item.run.kind === 'tokens') await findSharing(model, item.run.ids)
-      batching = batchingFor(model, size)
+      batching = batchingFor(model, size, memory)
     }
+    if (item.run.kind === 'tokens') memory.check(item.run.ids.length, item.where)
     waiting.push(item)
     if (waiting.length === size) yield* flush()
   }

@@ -1,0 +1,67 @@
+/**
+ * What a run takes: attention that is written out holds the scores of a layer, which grow with the square of the length,
+ * in several tensors at once. Known before a run starts, so that a prompt that cannot fit is an error and not a crash.
+ */
+
+import { totalmem } from 'node:os'
+import { QkError } from '../errors.js'
+import { fixedLength } from '../model/inference/inputs.js'
+import type { Model } from '../model/model.js'
+import type { ResolvedSite } from '../model/sites/site.js'
+
+/** Tensors of the size of a layer's scores that live together: product, masked scores, pattern (3.5 measured). */
+const COPIES = 4
+/** Part of the limit that a batch may take; the rest is for a single long prompt. */
+const BATCH_SHARE = 1 / 4
+
+const BYTES: Record<string, number> = { float16: 2, float32: 4, float64: 8 }
+
+export interface RunSize {
+  /** Runs of a length that go through the model together, at most. */
+  mostRuns(length: number): number
+  /** Errors: ERR_MEMORY_LIMIT, which names the prompt, where one run takes more than the limit. */
+  check(length: number, where: string): void
+}
+
+/** For runs that compute the scores of all layers before `last`, or of all where it is absent; `limit` in bytes. */
+export function runSize(model: Model, last?: ResolvedSite, limit = totalmem() / 2): RunSize {
+  const before = last ? model.sites.slice(0, model.sites.indexOf(last)) : model.sites
+  // A fused operator never holds all scores.
+  const perEntry = before
+    .filter(({ candidate }) => !candidate.fused)
+    .map(({ heads, productType }) => heads * (BYTES[productType] ?? 4))
+  const largest = Math.max(0, ...perEntry)
+  const bytes = (length: number) => COPIES * largest * length ** 2
+  return {
+    mostRuns: (length) => Math.max(1, Math.floor((limit * BATCH_SHARE) / Math.max(1, bytes(length)))),
+    check(length, where) {
+      if (bytes(length) <= limit) return
+      throw new QkError(
+        'ERR_MEMORY_LIMIT',
+        `${where}: the scores of ${length} tokens take some ${gibibytes(bytes(length))} a layer while the model runs, ` +
+          `the limit is ${gibibytes(limit)}`,
+        { hint: 'Shorten the prompt, raise memoryLimit, or export the model with fused attention.' },
+      )
+    },
+  }
+}
+
+const gibibytes = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`
+
+/** Scores that are compared at once, of all sites together: each takes some bytes in several tensors. */
+const MOST_SCORES = 2 ** 26
+const LEAST_TOKENS = 64
+
+/**
+ * The tokens that a model is tried on, to verify a capture and to see what rows depend on: the first ones of a long prompt,
+ * since a comparison holds the scores of every site.
+ */
+export function verifiedTokens(
+  model: Model,
+  sites: readonly ResolvedSite[],
+  tokens: readonly number[],
+): readonly number[] {
+  if (fixedLength(model.inputs) !== undefined) return tokens
+  const heads = sites.reduce((sum, site) => sum + site.heads, 0)
+  return tokens.slice(0, Math.max(LEAST_TOKENS, Math.floor(Math.sqrt(MOST_SCORES / heads))))
+}
