@@ -1,4 +1,7 @@
-/** The checks that native/common/batch.cc makes, for the JavaScript backend; the messages are the same. */
+/**
+ * The checks that native/common/batch.cc makes, with the same messages: for the JavaScript backend, and wherever the
+ * answer is needed before a job of the addon starts.
+ */
 
 import { QkError } from '../errors.js'
 import { spannedElements } from '../math/tensor.js'
@@ -6,6 +9,7 @@ import type { CovarianceBatch, CovarianceSpec, LabelSequence, RowTensor, TermBat
 
 const MAX_ROWS = 2 ** 31 - 1
 
+/** Errors: ERR_TYPE, ERR_SHAPE, ERR_RANGE, ERR_EMPTY_SET, ERR_ARGUMENT; all name the array and the place in it. */
 export function checkBatch(spec: CovarianceSpec, batch: CovarianceBatch): void {
   const qRows = checkTensor(batch.q, spec.heads, spec.headDim, 'q')
   const kRows = checkTensor(batch.k, spec.kvHeads, spec.headDim, 'k')
@@ -36,7 +40,7 @@ function checkTensor(t: RowTensor, heads: number, d: number, name: string): numb
     throw new QkError('ERR_SHAPE', `${name} has ${rows} rows, at most 2^31 - 1 can be numbered`)
   const need = spannedElements(t.shape, t.strides)
   if (need > 2 ** 53) throw new QkError('ERR_SHAPE', `${name} spans more than 2^53 elements`)
-  if (t.data.length < need)
+  if (!t.resident && t.data.length < need)
     throw new QkError(
       'ERR_SHAPE',
       `${name} has ${t.data.length} elements, its shape and strides need ${need}`,
