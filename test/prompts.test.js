@@ -8,7 +8,7 @@ import { boxesLexical, boxesOrder } from '../dist/contrast/families/boxes.js'
 import { resolvePosition } from '../dist/contrast/positions.js'
 import { promptRules } from '../dist/contrast/prompt-rules.js'
 import { accumulate, openModel, readPrompts } from '../dist/index.js'
-import { loadTokenizer } from '../dist/model/tokenizer.js'
+import { loadTokenizer } from '../dist/model/tokenizer/tokenizer.js'
 import { temporaryFolder } from './helpers/files.js'
 
 const folder = temporaryFolder(test)

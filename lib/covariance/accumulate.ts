@@ -4,6 +4,7 @@ import type { BackendDescription, Estimator } from '../backend/backend.js'
 import { type BackendChoice, selectBackend } from '../backend/select.js'
 import { type Sharing, sharingOf } from '../capture/batch-dependence.js'
 import { captureBatches } from '../capture/run.js'
+import { UnknownWords } from '../capture/unknown-words.js'
 import { type PromptSetSummary, type Prompts, promptSet } from '../contrast/prompt-set.js'
 import { QkError, throwIfAborted } from '../errors.js'
 import { Model } from '../model/model.js'
@@ -52,6 +53,8 @@ export interface Sums {
   /** How prompts shared batches: a model whose rows depend on padding, or on the other prompts, allows less. */
   sharing: Sharing
   sites: SiteSums[]
+  /** What may be wrong without being an error: the model's warnings, and words that its tokenizer does not know. */
+  warnings: string[]
 }
 
 /**
@@ -89,10 +92,16 @@ export async function accumulate(
     backend,
     sharing: sharingOf(model),
     sites,
+    warnings: [...model.warnings],
   }
+  const words = new UnknownWords()
   try {
     let done = 0
-    for await (const batch of captureBatches(model, set, requests, { contrasts, batchSize, signal })) {
+    for await (const batch of captureBatches(model, words.of(set), requests, {
+      contrasts,
+      batchSize,
+      signal,
+    })) {
       batch.relativeErrors.forEach((error, i) => {
         sites[i].relativeError = error
       })
@@ -102,6 +111,7 @@ export async function accumulate(
     }
     throwIfAborted(signal)
     sums.sharing = sharingOf(model)
+    sums.warnings.push(...words.warnings())
     return sums
   } catch (error) {
     disposeSums(sums)

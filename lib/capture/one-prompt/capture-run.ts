@@ -13,6 +13,7 @@ import { InferenceSession, type WireTensor } from '../../model/inference/session
 import { tensorValues } from '../../model/inference/values.js'
 import { describeSite, type Model } from '../../model/model.js'
 import { type AttentionSite, headName, type ResolvedSite } from '../../model/sites/site.js'
+import type { TokenRun } from '../encode.js'
 import { acceptedError } from '../verify-capture.js'
 import { CapturedSteps, type CapturedTensor, type Hooks } from './captured-steps.js'
 
@@ -113,11 +114,11 @@ export class CaptureRun {
   }
 
   /** A prompt of tokens, and what the model writes after it. */
-  async write(prompt: readonly number[], newTokens: number): Promise<Capture> {
+  async write({ ids, segments }: TokenRun, newTokens: number): Promise<Capture> {
     const { model, logits } = this
-    const tokens = [...prompt]
+    const tokens = [...ids]
     const parts = new CapturedSteps(this.requests)
-    const whole = () => tokenFeeds(model.inputs, [tokens], model.tokenizer?.padId ?? 0)
+    const whole = () => tokenFeeds(model.inputs, [tokens], model.tokenizer?.padId ?? 0, [segments])
     let feeds = whole()
     let outputs = await this.run(feeds)
     for (let step = 0; step < newTokens; step++) {

@@ -1,33 +1,55 @@
 /** Hugging Face tokenizers, with token offsets in UTF-16 units of the caller's text. */
 
-import { existsSync } from 'node:fs'
-import { Tokenizer } from 'tokenizers'
-import { QkError } from '../errors.js'
+import { existsSync, readFileSync } from 'node:fs'
+import { type Encoding, Tokenizer } from 'tokenizers'
+import { QkError } from '../../errors.js'
+import { checkTokenizer, type TokenizerJson } from './check.js'
 
 export interface TokenizedText {
   ids: number[]
-  /** [start, end) in UTF-16 units of the text; empty for special tokens. */
+  /** [start, end) in UTF-16 units of the token's own text; empty for special tokens and added spaces. */
   spans: [start: number, end: number][]
   special: boolean[]
+  /** Whether the token is of the second text of a pair. */
+  second: boolean[]
+  /** Token type ids: which text of a pair the model is told that a token is of. */
+  segments: number[]
+  /** Whether the token stands for something that the vocabulary does not have. */
+  unknown: boolean[]
 }
 
 export interface PromptTokenizer {
   path: string
   padId: number
-  encode(text: string): Promise<TokenizedText>
+  /** One more than the largest id that it gives. */
+  size: number
+  /** One text, or two by the tokenizer's own template. Errors: ERR_TOKENIZER. */
+  encode(text: string, pair?: string): Promise<TokenizedText>
   /** The token's own text, for display. */
   token(id: number): string
 }
 
 /** Loads a `tokenizer.json`. Errors: ERR_FILE, ERR_TOKENIZER. */
 export async function loadTokenizer(path: string): Promise<PromptTokenizer> {
-  if (!existsSync(path)) throw new QkError('ERR_FILE', `cannot open the tokenizer ${path}: no such file`)
+  if (!existsSync(path)) {
+    throw new QkError('ERR_FILE', `cannot open the tokenizer ${path}: no such file`)
+  }
   let tokenizer: Tokenizer
+  let json: TokenizerJson
   try {
-    tokenizer = Tokenizer.fromFile(path)
+    const text = readFileSync(path, 'utf8')
+    json = JSON.parse(text) as TokenizerJson
+    if (typeof json !== 'object' || json === null) {
+      throw new Error('it is not a JSON object')
+    }
+    await checkTokenizer(path, json)
+    tokenizer = Tokenizer.fromString(text)
     tokenizer.disablePadding()
     tokenizer.disableTruncation()
   } catch (error) {
+    if (error instanceof QkError) {
+      throw error
+    }
     throw new QkError('ERR_TOKENIZER', `${path} is not a tokenizer.json: ${(error as Error).message}`, {
       cause: error,
     })
@@ -35,18 +57,80 @@ export async function loadTokenizer(path: string): Promise<PromptTokenizer> {
   const padId = ['<pad>', '[PAD]', '<|endoftext|>', '</s>']
     .map((token) => tokenizer.tokenToId(token))
     .find((id) => id !== null)
+  const unknownId = unknownOf(json, tokenizer)
   return {
     path,
     padId: padId ?? 0,
+    size: largestId(json) + 1,
     token: (id) => tokenizer.idToToken(id) ?? `#${id}`,
-    encode: async (text) => {
-      const encoding = await tokenizer.encode(text)
-      const units = utf16Offsets(text)
-      const special = encoding.getSpecialTokensMask().map((flag) => flag === 1)
-      const spans = encoding.getOffsets().map(([start, end]): [number, number] => [units(start), units(end)])
-      return { ids: encoding.getIds(), spans, special }
+    encode: async (text, pair) => {
+      try {
+        return described(await tokenizer.encode(text, pair), text, pair, unknownId)
+      } catch (error) {
+        const shown = JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}…` : text)
+        throw new QkError('ERR_TOKENIZER', `${path} cannot encode ${shown}: ${(error as Error).message}`, {
+          cause: error,
+        })
+      }
     },
   }
+}
+
+function described(
+  encoding: Encoding,
+  text: string,
+  pair: string | undefined,
+  unknownId: number | undefined,
+): TokenizedText {
+  const tokens = encoding.getTokens()
+  const ids = encoding.getIds()
+  const special = encoding.getSpecialTokensMask().map((flag) => flag === 1)
+  const second = encoding.getSequenceIds().map((sequence) => sequence === 1)
+  const units = [utf16Offsets(text), utf16Offsets(pair ?? '')]
+  const unknown: boolean[] = []
+  const spans = encoding.getOffsets().map(([from, to], i): [number, number] => {
+    const own = second[i] ? (pair ?? '') : text
+    const unit = units[Number(second[i])]
+    const [start, end] = [unit(from), unit(to)]
+    const written = own.slice(start, end)
+    unknown.push(ids[i] === unknownId && !special[i] && written !== tokens[i])
+    return isAddedSpace(tokens[i], written) ? [start, start] : [start, end]
+  })
+  return { ids, spans, special, second, segments: encoding.getTypeIds(), unknown }
+}
+
+/** How tokens write a space: sentencepiece with U+2581, byte-level ones with U+0120. */
+const SPACES = /^[ \u2581\u0120]+$/
+
+/**
+ * Whether a token is only the space that the tokenizer puts before a word. The tokenizer gives it the place of the
+ * word's first character, which is another token's.
+ */
+function isAddedSpace(token: string, written: string): boolean {
+  return SPACES.test(token) && /\S/.test(written) && !SPACES.test(written)
+}
+
+/** The id of what the vocabulary does not have. */
+function unknownOf({ model }: TokenizerJson, tokenizer: Tokenizer): number | undefined {
+  const { unk_token: token, unk_id: id } = (model ?? {}) as { unk_token?: unknown; unk_id?: unknown }
+  if (typeof token === 'string') {
+    return tokenizer.tokenToId(token) ?? undefined
+  }
+  return typeof id === 'number' ? id : undefined
+}
+
+function largestId({ model, added_tokens: added }: TokenizerJson): number {
+  const { vocab = {} } = (model ?? {}) as { vocab?: unknown[] | Record<string, number> }
+  let largest = Array.isArray(vocab) ? vocab.length - 1 : -1
+  if (!Array.isArray(vocab)) {
+    for (const token of Object.keys(vocab)) {
+      largest = Math.max(largest, vocab[token])
+    }
+  }
+  for (const { id } of (added ?? []) as { id: number }[]) {
+    largest = Math.max(largest, id)
+  }
+  return largest
 }
 
 /** From the tokenizer's code points to UTF-16 units; the same number unless the text has astral characters. */
