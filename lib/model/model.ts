@@ -36,7 +36,7 @@ export function toleranceOf({ queryType }: ResolvedSite): number {
 export class Model {
   /** Rows of the table that token ids select from; undefined where it is not stored in the file as such. */
   readonly vocabulary: number | undefined
-  /** What may be wrong without being an error: a tokenizer whose ids do not fit the model's table. */
+  /** What may be wrong without being an error: a tokenizer whose ids are odd, or do not fit the model's table. */
   readonly warnings: readonly string[]
 
   /** @internal */
@@ -53,7 +53,7 @@ export class Model {
   ) {
     const ids = inputs.find(({ role }) => role === 'ids')
     this.vocabulary = ids && tableRows(graph, ids.name)
-    this.warnings = vocabularyWarnings(tokenizer, this.vocabulary)
+    this.warnings = [...(tokenizer?.warnings ?? []), ...vocabularyWarnings(tokenizer, this.vocabulary)]
   }
 
   /** What was decided about the graph: of which If which branch is taken, and why. */

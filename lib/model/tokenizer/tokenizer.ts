@@ -23,6 +23,8 @@ export interface PromptTokenizer {
   padId: number
   /** One more than the largest id that it gives. */
   size: number
+  /** What may be wrong without being an error: ids that are not those of the file. */
+  warnings: string[]
   /** One text, or two by the tokenizer's own template. Errors: ERR_TOKENIZER. */
   encode(text: string, pair?: string): Promise<TokenizedText>
   /** The token's own text, for display. */
@@ -61,7 +63,7 @@ export async function loadTokenizer(path: string): Promise<PromptTokenizer> {
   return {
     path,
     padId: padId ?? 0,
-    size: largestId(json) + 1,
+    ...vocabularyOf(path, json, tokenizer),
     token: (id) => tokenizer.idToToken(id) ?? `#${id}`,
     encode: async (text, pair) => {
       try {
@@ -119,18 +121,37 @@ function unknownOf({ model }: TokenizerJson, tokenizer: Tokenizer): number | und
   return typeof id === 'number' ? id : undefined
 }
 
-function largestId({ model, added_tokens: added }: TokenizerJson): number {
+function vocabularyOf(
+  path: string,
+  { model, added_tokens: added }: TokenizerJson,
+  tokenizer: Tokenizer,
+): Pick<PromptTokenizer, 'size' | 'warnings'> {
   const { vocab = {} } = (model ?? {}) as { vocab?: unknown[] | Record<string, number> }
-  let largest = Array.isArray(vocab) ? vocab.length - 1 : -1
-  if (!Array.isArray(vocab)) {
+  let size = 0
+  if (Array.isArray(vocab)) {
+    size = vocab.length
+  } else {
     for (const token of Object.keys(vocab)) {
-      largest = Math.max(largest, vocab[token])
+      size = Math.max(size, vocab[token] + 1)
     }
   }
-  for (const { id } of (added ?? []) as { id: number }[]) {
-    largest = Math.max(largest, id)
+  const other: string[] = []
+  for (const { content, id } of (added ?? []) as { content: string; id: number }[]) {
+    // The native package numbers those that its model does not have one after another.
+    const given = tokenizer.tokenToId(content)
+    if (given !== null) {
+      size = Math.max(size, given + 1)
+    }
+    if (given !== id) {
+      other.push(`${JSON.stringify(content)} has ${id} and gets ${given ?? 'none'}`)
+    }
   }
-  return largest
+  if (other.length === 0) {
+    return { size, warnings: [] }
+  }
+  const shown = other.slice(0, 3).join(', ')
+  const warning = `${path}: ${other.length} added tokens do not get the ids that the file gives them: ${shown}`
+  return { size, warnings: [warning] }
 }
 
 /** From the tokenizer's code points to UTF-16 units; the same number unless the text has astral characters. */
