@@ -89,10 +89,12 @@ function checkTerms(spec: CovarianceSpec, t: TermBatch, qRows: number, kRows: nu
   checkLength(t.weights, n, 'weights')
   checkLength(t.posWeights, t.pos.length, 'posWeights')
   checkLength(t.negWeights, t.neg.length, 'negWeights')
-  t.contrast.forEach((c, i) => {
-    if (c < 0 || c >= spec.contrasts)
+  for (let i = 0; i < n; i++) {
+    const c = t.contrast[i]
+    if (c < 0 || c >= spec.contrasts) {
       throw new QkError('ERR_RANGE', `contrast[${i}] is ${c}, expected 0 to ${spec.contrasts - 1}`)
-  })
+    }
+  }
   checkRows(t.query, qRows, 'query')
   checkRows(t.queryNeg, qRows, 'queryNeg')
   checkOffsets(t.posOffsets, t.pos.length, 'posOffsets')
