@@ -87,6 +87,37 @@ test('a model without a cache writes on by running the text again', async (t) =>
   }
 })
 
+test('int64 inputs may be BigInt64Arrays', async (t) => {
+  const model = await openModel(writeTinyModel(folder, { seed: 24 }))
+  const { activations } = await capture(model, { tokens })
+  const ids = BigInt64Array.from(tokens, BigInt)
+  for (const given of [ids, Int32Array.from(tokens)]) {
+    const found = await capture(model, { tokens: given })
+    t.deepEqual(found.tokens, tokens)
+    t.deepEqual(found.activations, activations)
+  }
+  const shape = [1, tokens.length]
+  const mask = { data: new BigInt64Array(tokens.length).fill(1n), shape }
+  const whole = (data) => capture(model, { inputs: { input_ids: { data, shape }, attention_mask: mask } })
+  t.deepEqual((await whole(ids)).activations, activations)
+  for (const [index, value, shown] of [
+    [2, -1n, '-1'],
+    [0, 2n ** 60n, '1152921504606846976'],
+  ]) {
+    const wrong = ids.slice()
+    wrong[index] = value
+    await t.throwsAsync(capture(model, { tokens: wrong }), {
+      code: 'ERR_PROMPT',
+      message: `the prompt: tokens[${index}] is ${shown}, which is not a token id`,
+    })
+    await t.throwsAsync(whole(wrong), {
+      code: 'ERR_PROMPT',
+      message: /^input "input_ids": input_ids\[\d\] is -?\d+, expected a token id$/,
+    })
+  }
+  await t.throwsAsync(whole([...tokens.slice(1), 0.5]), { code: 'ERR_PROMPT', message: /\[5\] is 0\.5/ })
+})
+
 test('wrong requests are refused by name', async (t) => {
   const model = await openModel(writeTinyModel(folder, { seed: 24 }))
   await t.throwsAsync(capture('model.onnx', { tokens }), { code: 'ERR_TYPE' })

@@ -19,7 +19,7 @@ import {
   readToyConfig,
   writePrompts,
 } from '../dist/index.js'
-import { loadTokenizer } from '../dist/model/tokenizer.js'
+import { loadTokenizer } from '../dist/model/tokenizer/tokenizer.js'
 import { readNpy } from '../dist/store/npy.js'
 import { ToyTask } from '../dist/toy/task.js'
 import { answers } from './helpers/answers.js'

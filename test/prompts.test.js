@@ -7,8 +7,8 @@ import { bundledFile, bundledWords } from '../dist/bundled/files.js'
 import { boxesLexical, boxesOrder } from '../dist/contrast/families/boxes.js'
 import { resolvePosition } from '../dist/contrast/positions.js'
 import { promptRules } from '../dist/contrast/prompt-rules.js'
-import { accumulate, openModel, readPrompts } from '../dist/index.js'
-import { loadTokenizer } from '../dist/model/tokenizer.js'
+import { accumulate, openModel, readPrompts, writePrompts } from '../dist/index.js'
+import { loadTokenizer } from '../dist/model/tokenizer/tokenizer.js'
 import { temporaryFolder } from './helpers/files.js'
 
 const folder = temporaryFolder(test)
@@ -56,6 +56,7 @@ const wrongPositions = [
   ['a piece that is not there', { match: 'Box Z' }, 'ERR_MATCH', /"Box Z" is not in the text/],
   ['an ambiguous piece', { match: 'pear' }, 'ERR_MATCH', /in the text 2 times/],
   ['an nth beyond the last', { match: 'pear', nth: 2 }, 'ERR_MATCH', /counts from 0/],
+  ['an nth that counts nothing', { match: 'pear', nth: 'length' }, 'ERR_MATCH', /"nth" is "length"/],
   ['an empty piece', { match: '' }, 'ERR_MATCH', /not empty/],
   ['an index beyond the end', 99, 'ERR_POSITION', /position 99 is outside the prompt of \d+ tokens/],
   ['an index before the start', -99, 'ERR_POSITION', /outside the prompt/],
@@ -127,6 +128,84 @@ const wrongPrompts = [
   ],
 ]
 
+const bad = { contrast: 'c', tokens: [1, 2, 3], terms }
+const wrongForms = [
+  [null, /a prompt is an object/],
+  [[], /a prompt is an object/],
+  [{ ...bad, contrast: undefined, contrasts: null }, /"contrasts" is an object/],
+  [{ ...bad, contrast: undefined, contrasts: [null] }, /"contrasts" is an object/],
+  [{ ...bad, contrast: undefined, contrasts: { a: null } }, /contrast "a" is an object/],
+  [{ ...bad, contrast: undefined, contrasts: { a: { term: [] } } }, /contrast "a" has no "term"/],
+  [{ ...bad, contrast: null }, /name of the "contrast"/],
+  [{ ...bad, terms: null }, /"terms" is a list/],
+  [{ ...bad, terms: [null] }, /term 0 is an object/],
+  [{ ...bad, terms: [[1]] }, /term 0 is an object/],
+  [{ ...bad, terms: [{ ...terms[0], negative: null }] }, /"negative" is a list/],
+  [{ ...bad, terms: [{ ...terms[0], label: null }] }, /"label" is a text/],
+  [{ ...bad, terms: undefined, labels: null }, /"labels" is an object/],
+  [{ ...bad, terms: undefined, labels: [] }, /"labels" is an object/],
+  [{ ...bad, terms: undefined, labels: { query: null } }, /labels.query is a list/],
+  [{ ...bad, terms: undefined, labels: { query: ['a'], key: null } }, /labels.key is a list/],
+  [{ ...bad, tokens: null }, /"tokens" is a list/],
+  [{ ...bad, tokens: undefined, text: null }, /"text" is a string/],
+  [{ ...bad, tokens: undefined, inputs: null }, /"inputs" is an object/],
+  [{ ...bad, tokens: undefined, inputs: { x: null } }, /input "x" is {"npy": file/],
+  [{ ...bad, tokens: undefined, inputs: { x: { npy: 3 } } }, /"npy" is the name of a file/],
+  [{ ...bad, tokens: undefined, inputs: { x: { data: [1], shape: null } } }, /"shape" is a list/],
+  [{ ...bad, tokens: undefined, inputs: { x: { data: [null], shape: [1] } } }, /"data" is a list of numbers/],
+  [{ ...bad, counterfactual: null }, /counterfactual: it is an object/],
+  [{ ...bad, counterfactual: [] }, /counterfactual: it is an object/],
+  [{ ...bad, counterfactual: { tokens: [1], terms: null } }, /1 terms, but 0 in the counterfactual/],
+  [{ ...bad, counterfactual: { tokens: [1], terms: {} } }, /counterfactual: "terms" is a list/],
+  [{ ...bad, counterfactual: { tokens: [1], terms: [null] } }, /term 0 of the counterfactual is an object/],
+  [{ ...bad, counterfactual: { tokens: [1], contrasts: { c: null } } }, /counterfactual: "contrasts" is/],
+]
+
+test('values of no use are refused with file and line, wherever they stand', async (t) => {
+  const file = path.join(folder, 'forms.jsonl')
+  const good = JSON.stringify(bad)
+  for (const [prompt, message] of wrongForms) {
+    const half = JSON.stringify(prompt).includes('"counterfactual":{')
+    const line = half
+      ? JSON.stringify({ ...prompt, terms: [{ query: -1, positive: [1] }] })
+      : JSON.stringify(prompt)
+    writeFileSync(file, `${good}\n${line}\n`)
+    const error = await t.throwsAsync(readPrompts(file).summary(), { code: 'ERR_PROMPT', message })
+    t.true(error.message.startsWith(`${file}:2: `), error.message)
+  }
+})
+
+test('token ids may be integer arrays', async (t) => {
+  const model = await openModel(bundledFile('boxes.onnx'))
+  const prompt = { contrast: 'c', tokens: [2, 4, 9], terms: [{ query: 2, positive: [0], negative: [1] }] }
+  const other = { tokens: [2, 5, 9], terms: [{ query: 2, negative: [1] }] }
+  const half = { ...prompt, contrast: 'd', terms: [{ query: 2, positive: [1] }], counterfactual: other }
+  const lists = await accumulate(model, [prompt, half])
+  const expected = await lists.sites[0].groups[0].covariance.read()
+  for (const convert of [Int32Array.from.bind(Int32Array), (ids) => BigInt64Array.from(ids, BigInt)]) {
+    const arrays = [prompt, half].map((p) => ({ ...p, tokens: convert(p.tokens) }))
+    arrays[1].counterfactual = { ...other, tokens: convert(other.tokens) }
+    const sums = await accumulate(model, arrays)
+    t.deepEqual(sums.prompts, lists.prompts)
+    t.deepEqual(await sums.sites[0].groups[0].covariance.read(), expected)
+    const file = path.join(folder, 'arrays.jsonl')
+    await writePrompts(file, arrays)
+    t.is((await readPrompts(file).summary()).sha256, lists.prompts.sha256)
+  }
+  for (const tokens of [BigInt64Array.of(-1n), BigInt64Array.of(2n ** 60n), Int32Array.of(-1)]) {
+    t.throws(() => promptRules({ ...prompt, tokens }, 'here'), {
+      code: 'ERR_PROMPT',
+      message: /tokens\[0\] is -?\d+, which is not a token id/,
+    })
+  }
+  for (const tokens of [new BigInt64Array(0), Float32Array.of(1, 2), 'abc']) {
+    t.throws(() => promptRules({ ...prompt, tokens }, 'here'), {
+      code: 'ERR_PROMPT',
+      message: /list of token ids/,
+    })
+  }
+})
+
 const misspelt = [
   [{ tems: terms }, /a prompt has no "tems"/],
   [{ terms: [{ ...terms[0], postive: [1] }] }, /term 0 has no "postive"/],
@@ -150,6 +229,7 @@ test('a position with an unknown key or choice is refused', async (t) => {
   for (const position of [
     { match: 'apple', nht: 2 },
     { match: 'apple', token: 'middle' },
+    { match: 'apple', in: 'middle' },
   ]) {
     t.throws(() => resolvePosition(position, run, 'here'), { code: 'ERR_POSITION' })
   }

@@ -199,3 +199,35 @@ test('npy files go out and come in, whole or by row', async (t) => {
   writeFileSync(file, 'text')
   t.throws(() => readNpy(file), { code: 'ERR_FORMAT', message: /not a \.npy file/ })
 })
+
+test('npy files whose shape is none are refused by name', (t) => {
+  const file = path.join(folder, 'shape.npy')
+  const write = (shape) => {
+    const header = Buffer.from(`{'descr': '<f4', 'fortran_order': False, 'shape': ${shape}, }\n`)
+    const head = Buffer.from([0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59, 1, 0, header.length, 0])
+    writeFileSync(file, Buffer.concat([head, header, Buffer.alloc(48)]))
+  }
+  for (const [shape, part] of [
+    ['(-1, 4)', /shape\.npy: dimension 0 of its shape \(-1, 4\) is "-1"/],
+    ['(2, 3, 0.5)', /dimension 2 .* is "0\.5"/],
+    ['(2, x)', /is "x"/],
+    ['(nan,)', /is "nan"/],
+    ['(2,, 3)', /dimension 1 .* is ""/],
+    ['(1e2,)', /is "1e2"/],
+    ['(99999999999999999999,)', /dimension 0/],
+    ['(4294967296, 4294967296)', /cut short/],
+  ]) {
+    write(shape)
+    for (const row of [undefined, 0])
+      t.throws(() => readNpy(file, row), { code: 'ERR_FORMAT', message: part })
+  }
+  for (const [shape, dims] of [
+    ['()', []],
+    ['(12,)', [12]],
+    ['(3L, 4L)', [3, 4]],
+    ['(0, 4)', [0, 4]],
+  ]) {
+    write(shape)
+    t.deepEqual(readNpy(file).shape, dims)
+  }
+})

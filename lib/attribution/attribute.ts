@@ -8,6 +8,7 @@ import { captureTermRuns } from '../capture/terms/capture-term-runs.js'
 import { checkAnalysis } from '../capture/terms/check-analysis.js'
 import { type ChosenHead, chosenHeads, requestsBySite } from '../capture/terms/chosen-heads.js'
 import { termRuns } from '../capture/terms/term-runs.js'
+import { UnknownWords } from '../capture/unknown-words.js'
 import { type PromptSetSummary, type Prompts, promptSet } from '../contrast/prompt-set.js'
 import { QkError, throwIfAborted } from '../errors.js'
 import type { Model } from '../model/model.js'
@@ -79,6 +80,8 @@ export interface AttributionReport {
   examples: AttributedPrompt[]
   /** By feature; where points were asked for. */
   points?: AttributionPoints
+  /** What may be wrong without being an error, where there is such: see `Sums`. */
+  warnings?: string[]
 }
 
 /**
@@ -96,6 +99,7 @@ export async function attribute(
   const { result, signal, seed, batchSize, method, sides, centered, points } = settings
   const set = promptSet(prompts)
   const summary = await set.summary(signal)
+  const words = new UnknownWords()
   const heads = chosenHeads(model, result, settings.heads)
   const features = heads.map((head) => featuresOf(result, head, settings.features, sides))
   const requests = requestsBySite(heads)
@@ -103,7 +107,7 @@ export async function attribute(
   const examples: AttributedPrompt[] = []
   const samples = points > 0 ? new PointSamples(heads, settings.features, points, seed) : undefined
   let rows = 0
-  const terms = termRuns(model, set, settings)
+  const terms = termRuns(model, words.of(set), settings)
   const capturing = { batchSize, donors: points > 0, signal }
   for await (const { items, sites } of captureTermRuns(model, requests, terms, capturing)) {
     rows += items.length
@@ -122,6 +126,7 @@ export async function attribute(
   }
   if (rows === 0)
     throw new QkError('ERR_ARGUMENT', `no prompt has terms of the contrast "${settings.contrast}"`)
+  const warnings = [...model.warnings, ...words.warnings()]
   return {
     model: model.path,
     prompts: summary,
@@ -130,6 +135,7 @@ export async function attribute(
     heads: Object.fromEntries(heads.map(({ name }, i) => [name, columns[i].explained(seed)])),
     examples,
     ...(samples && { points: await samples.clouds(result, signal) }),
+    ...(warnings.length > 0 && { warnings }),
   }
 }
 

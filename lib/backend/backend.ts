@@ -119,9 +119,11 @@ export interface CovarianceMoments {
 /** Accumulates contrastive covariances. Calls are queued and run in the order in which they were made. */
 export interface BackendCovariance {
   /**
-   * Adds a batch, wholly or (on error or abort) not at all. Typed arrays over SharedArrayBuffers, or any
-   * when `owned` is set, are read in place until the promise settles; all others are copied before the
-   * call returns, and so are index arrays always. The promise is the back-pressure: with 16 batches of one
+   * Adds a batch, wholly or (on error or abort) not at all. Tensors over SharedArrayBuffers are read in place
+   * until the promise settles. With `owned` the buffers of all others are detached from the caller, and so need no
+   * copy; a batch that is refused for its shapes, indices, offsets, weights or labels, or because too many are in
+   * flight, leaves them as they were, and a buffer that cannot be detached is copied. Without it they are copied
+   * before the call returns; index arrays always are. The promise is the back-pressure: with 16 batches of one
    * covariance in flight, a further call is refused (ERR_ARGUMENT) rather than queued.
    */
   add(batch: CovarianceBatch, options?: { signal?: AbortSignal; owned?: boolean }): Promise<void>

@@ -1,4 +1,7 @@
-/** The checks that native/common/batch.cc makes, for the JavaScript backend; the messages are the same. */
+/**
+ * The checks that native/common/batch.cc makes, with the same messages: for the JavaScript backend, and wherever the
+ * answer is needed before a job of the addon starts.
+ */
 
 import { QkError } from '../errors.js'
 import { spannedElements } from '../math/tensor.js'
@@ -6,6 +9,7 @@ import type { CovarianceBatch, CovarianceSpec, LabelSequence, RowTensor, TermBat
 
 const MAX_ROWS = 2 ** 31 - 1
 
+/** Errors: ERR_TYPE, ERR_SHAPE, ERR_RANGE, ERR_EMPTY_SET, ERR_ARGUMENT; all name the array and the place in it. */
 export function checkBatch(spec: CovarianceSpec, batch: CovarianceBatch): void {
   const qRows = checkTensor(batch.q, spec.heads, spec.headDim, 'q')
   const kRows = checkTensor(batch.k, spec.kvHeads, spec.headDim, 'k')
@@ -36,7 +40,7 @@ function checkTensor(t: RowTensor, heads: number, d: number, name: string): numb
     throw new QkError('ERR_SHAPE', `${name} has ${rows} rows, at most 2^31 - 1 can be numbered`)
   const need = spannedElements(t.shape, t.strides)
   if (need > 2 ** 53) throw new QkError('ERR_SHAPE', `${name} spans more than 2^53 elements`)
-  if (t.data.length < need)
+  if (!t.resident && t.data.length < need)
     throw new QkError(
       'ERR_SHAPE',
       `${name} has ${t.data.length} elements, its shape and strides need ${need}`,
@@ -85,10 +89,12 @@ function checkTerms(spec: CovarianceSpec, t: TermBatch, qRows: number, kRows: nu
   checkLength(t.weights, n, 'weights')
   checkLength(t.posWeights, t.pos.length, 'posWeights')
   checkLength(t.negWeights, t.neg.length, 'negWeights')
-  t.contrast.forEach((c, i) => {
-    if (c < 0 || c >= spec.contrasts)
+  for (let i = 0; i < n; i++) {
+    const c = t.contrast[i]
+    if (c < 0 || c >= spec.contrasts) {
       throw new QkError('ERR_RANGE', `contrast[${i}] is ${c}, expected 0 to ${spec.contrasts - 1}`)
-  })
+    }
+  }
   checkRows(t.query, qRows, 'query')
   checkRows(t.queryNeg, qRows, 'queryNeg')
   checkOffsets(t.posOffsets, t.pos.length, 'posOffsets')

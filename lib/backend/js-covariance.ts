@@ -5,8 +5,8 @@
  * the q-sum is weighted by w (per-query) or w A, the k-sum is w kbar. All in f64.
  */
 
-import { QkError } from '../errors.js'
-import { elementReader, isResizable, isShared } from '../math/tensor.js'
+import { QkError, throwIfAborted } from '../errors.js'
+import { elementReader, isShared } from '../math/tensor.js'
 import type {
   BackendCovariance,
   CovarianceBatch,
@@ -34,12 +34,13 @@ function rowReader(t: RowTensor): RowReader {
   }
 }
 
-/** What a batch reads, copied unless it may be read in place. */
+/** What a batch reads: detached from the caller when `owned`, read in place where it is shared, otherwise copied. */
 function keep(batch: CovarianceBatch, owned: boolean): CovarianceBatch {
+  const taken = owned ? detached([batch.q, batch.k]) : undefined
   const tensor = (t: RowTensor): RowTensor => {
     if (t.resident) return t.resident as RowTensor
-    if ((owned || isShared(t.data)) && !isResizable(t.data)) return t
-    return { ...t, data: t.data.slice() }
+    if (isShared(t.data)) return t
+    return { ...t, data: taken?.get(t.data) ?? t.data.slice() }
   }
   const arrays = <T extends object>(from: T): T =>
     Object.fromEntries(
@@ -50,6 +51,19 @@ function keep(batch: CovarianceBatch, owned: boolean): CovarianceBatch {
     k: tensor(batch.k),
     terms: batch.terms && arrays(batch.terms),
     labels: batch.labels?.map(arrays),
+  }
+}
+
+/** The same elements in buffers that are ours alone, by the array given; undefined where a buffer does not move. */
+function detached(tensors: readonly RowTensor[]): Map<RowTensor['data'], RowTensor['data']> | undefined {
+  const own = tensors.filter(({ data, resident }) => !resident && !isShared(data)).map(({ data }) => data)
+  try {
+    const transfer = [...new Set(own.map((array) => array.buffer as ArrayBuffer))]
+    const moved = structuredClone(own, { transfer })
+    return new Map(own.map((array, i) => [array, moved[i]]))
+  } catch {
+    // Such as the buffer that Node's small Buffers share.
+    return undefined
   }
 }
 
@@ -67,6 +81,7 @@ export class JsCovariance implements BackendCovariance {
   add(batch: CovarianceBatch, options: { signal?: AbortSignal; owned?: boolean } = {}): Promise<void> {
     return this.#slots.hold(async () => {
       this.#live()
+      throwIfAborted(options.signal)
       const resident = (t: RowTensor) => (t.resident as RowTensor | undefined) ?? t
       checkBatch(this.#spec, { ...batch, q: resident(batch.q), k: resident(batch.k) })
       const own = keep(batch, options.owned ?? false)

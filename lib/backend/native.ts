@@ -25,6 +25,7 @@ import type {
   SvdRequest,
   SvdResult,
 } from './backend.js'
+import { checkBatch } from './check.js'
 import { Slots } from './slots.js'
 
 let jobs = 0
@@ -78,13 +79,13 @@ function tensor(from: RowTensor, owned: boolean): AddonTensor {
 
 class NativeCovariance implements BackendCovariance {
   readonly #addon: Addon
-  readonly #heads: number
+  readonly #spec: CovarianceSpec
   readonly #slots = new Slots()
   #handle: AddonHandle | undefined
 
   constructor(addon: Addon, context: AddonHandle, spec: CovarianceSpec) {
     this.#addon = addon
-    this.#heads = spec.heads
+    this.#spec = spec
     try {
       this.#handle = addon.covarianceCreate(context, { ...spec, estimator: ESTIMATORS[spec.estimator] })
     } catch (error) {
@@ -95,14 +96,19 @@ class NativeCovariance implements BackendCovariance {
   add(batch: CovarianceBatch, options: { signal?: AbortSignal; owned?: boolean } = {}): Promise<void> {
     const owned = options.owned ?? false
     return this.#slots.hold(() =>
-      call(this.#addon, options.signal, (job) =>
-        this.#addon.covarianceAdd(job, this.#live(), {
+      call(this.#addon, options.signal, (job) => {
+        const handle = this.#live()
+        if (owned) {
+          // The addon looks at indices in the job, when the buffers would have been taken already.
+          checkBatch(this.#spec, batch)
+        }
+        return this.#addon.covarianceAdd(job, handle, {
           q: tensor(batch.q, owned),
           k: tensor(batch.k, owned),
           terms: batch.terms,
           labels: batch.labels?.map((l) => ({ ...l, reach: REACHES[l.reach] })),
-        }),
-      ),
+        })
+      }),
     )
   }
 
@@ -111,7 +117,7 @@ class NativeCovariance implements BackendCovariance {
   }
 
   moments(heads?: readonly number[]): Promise<CovarianceMoments> {
-    const wanted = Int32Array.from(heads ?? Array.from({ length: this.#heads }, (_, h) => h))
+    const wanted = Int32Array.from(heads ?? Array.from({ length: this.#spec.heads }, (_, h) => h))
     return call(this.#addon, undefined, (job) => this.#addon.covarianceRead(job, this.#live(), wanted))
   }
 

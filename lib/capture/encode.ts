@@ -1,19 +1,24 @@
 /** From prompts to what a model runs on, with every position resolved to a row. */
 
-import path from 'node:path'
+import { tokenIds } from '../contrast/check-source.js'
 import { type Located, resolvePosition } from '../contrast/positions.js'
-import type { Label, Labels, PairedTerm, Prompt, PromptSource, TensorSource } from '../contrast/prompt.js'
+import type { Label, Labels, PairedTerm, Prompt, PromptSource } from '../contrast/prompt.js'
 import type { PlacedPrompt } from '../contrast/prompt-set.js'
 import { QkError } from '../errors.js'
-import { f16ToNumber } from '../math/tensor.js'
 import { fixedLength } from '../model/inference/inputs.js'
 import type { Model } from '../model/model.js'
-import { readNpy } from '../store/npy.js'
+import { checkIds } from '../model/tokenizer/vocabulary.js'
+import { encodeInputs, type TensorRun } from './encode-inputs.js'
 
 /** One run of a model: token ids, or a tensor for each of its inputs (without the batch axis). */
-export type Run =
-  | { kind: 'tokens'; ids: readonly number[] }
-  | { kind: 'inputs'; tensors: Record<string, { values: ArrayLike<number>; shape: readonly number[] }> }
+export type Run = TokenRun | TensorRun
+
+export interface TokenRun {
+  kind: 'tokens'
+  ids: readonly number[]
+  /** Which text of a pair each token is of, as the model is told; zeros by default. */
+  segments?: readonly number[]
+}
 
 /** A term whose two halves may lie in different runs of the prompt. */
 export interface EncodedTerm extends Pick<PairedTerm, 'label' | 'labelNeg' | 'negativeLabels'> {
@@ -47,6 +52,10 @@ export async function encodePrompt(model: Model, placed: PlacedPrompt): Promise<
   const second =
     prompt.counterfactual &&
     (await encodeSource(model, prompt.counterfactual, `${where}: counterfactual`, folder))
+  placed.onEncoded?.(first.located, where)
+  if (second) {
+    placed.onEncoded?.(second.located, where)
+  }
   const rules = placed.rules.map((rule): EncodedRule => {
     const { contrast, counterfactual } = rule
     if (rule.labels) {
@@ -89,7 +98,7 @@ function refuseMasked({ query, positive, queryNeg, negative }: EncodedTerm, wher
 /** The id of the first token that the answer's text adds to the prompt's. */
 async function encodeAnswer(
   model: Model,
-  { text, answer }: Prompt,
+  { text, pair, answer }: Prompt,
   run: Run,
   where: string,
 ): Promise<number> {
@@ -97,8 +106,9 @@ async function encodeAnswer(
     if (Number.isSafeInteger(answer) && answer >= 0) return answer
     throw new QkError('ERR_PROMPT', `${where}: the answer ${answer} is not a token id or class`)
   }
-  if (typeof answer !== 'string' || text === undefined || !model.tokenizer || run.kind !== 'tokens') {
-    throw new QkError('ERR_PROMPT', `${where}: an answer is a token id, or text in a prompt of text`)
+  const writes = text !== undefined && pair === undefined
+  if (typeof answer !== 'string' || !writes || !model.tokenizer || run.kind !== 'tokens') {
+    throw new QkError('ERR_PROMPT', `${where}: an answer is a token id, or text in a prompt of one text`)
   }
   const before = run.ids.length
   const { ids } = await model.tokenizer.encode(text + answer)
@@ -122,19 +132,24 @@ export async function encodeSource(
     })
   }
   if (source.tokens) {
-    checkLength(model, source.tokens.length, where)
-    return { run: { kind: 'tokens', ids: source.tokens }, located: { length: source.tokens.length } }
+    const ids = tokenIds(source.tokens)
+    checkLength(model, ids.length, where)
+    checkIds(ids, model.vocabulary, undefined, where)
+    return { run: { kind: 'tokens', ids }, located: { length: ids.length } }
   }
   if (!model.tokenizer) {
     throw new QkError('ERR_TOKENIZER', `${where}: text needs a tokenizer`, {
       hint: 'Give --tokenizer tokenizer.json, or prompts as "tokens".',
     })
   }
+  const { pair } = source
   const text = source.text!
-  const tokens = await model.tokenizer.encode(text)
-  if (tokens.ids.length === 0) throw new QkError('ERR_PROMPT', `${where}: the text has no tokens`)
-  checkLength(model, tokens.ids.length, where)
-  return { run: { kind: 'tokens', ids: tokens.ids }, located: { length: tokens.ids.length, text, tokens } }
+  const tokens = await model.tokenizer.encode(text, pair)
+  const { ids, segments } = tokens
+  if (ids.length === 0) throw new QkError('ERR_PROMPT', `${where}: the text has no tokens`)
+  checkLength(model, ids.length, where)
+  checkIds(ids, model.vocabulary, model.tokenizer, where)
+  return { run: { kind: 'tokens', ids, segments }, located: { length: ids.length, text, pair, tokens } }
 }
 
 /** Models exported for one length take shorter prompts only where a mask says what is padding. */
@@ -146,79 +161,6 @@ function checkLength(model: Model, length: number, where: string): void {
     throw new QkError(
       'ERR_PROMPT',
       `${where}: ${length} tokens; the model was exported for ${padded ? 'at most' : 'exactly'} ${fixed}`,
-    )
-  }
-}
-
-function encodeInputs(
-  model: Model,
-  sources: Record<string, TensorSource>,
-  where: string,
-  folder: string,
-): { run: Run; located: Located } {
-  const known = model.inputs.map((i) => i.name)
-  for (const name of Object.keys(sources)) {
-    if (!known.includes(name)) {
-      throw new QkError('ERR_PROMPT', `${where}: the model has no input "${name}"`, {
-        hint: `Its inputs are ${known.join(', ')}.`,
-      })
-    }
-  }
-  const missing = known.filter((name) => !(name in sources))
-  if (missing.length > 0) {
-    throw new QkError('ERR_PROMPT', `${where}: the input "${missing[0]}" is missing`)
-  }
-  const tensors = Object.fromEntries(
-    Object.entries(sources).map(([name, source]) => {
-      const tensor = readTensor(source, where, folder)
-      checkShape(
-        tensor.shape,
-        model.inputs.find((i) => i.name === name)!.shape.slice(1),
-        `${where}: input "${name}"`,
-      )
-      return [name, tensor] as const
-    }),
-  )
-  return { run: { kind: 'inputs', tensors }, located: { length: undefined } }
-}
-
-/** Values and shape of an input of a prompt. */
-export function readTensor(source: TensorSource, where: string, folder: string) {
-  if (typeof source !== 'object' || source === null) {
-    throw new QkError('ERR_PROMPT', `${where}: an input is {"npy": file, "row": n}, or data with a shape`)
-  }
-  if ('npy' in source) {
-    const { data, shape, descr } = readNamedNpy(source, where, folder)
-    if (data instanceof BigInt64Array) return { values: Array.from(data, Number), shape }
-    if (descr === '<f2') return { values: Array.from(data, f16ToNumber), shape }
-    return { values: data as ArrayLike<number>, shape }
-  }
-  const size = source.shape?.reduce((a, b) => a * b, 1)
-  if (!source.shape || source.data?.length !== size) {
-    throw new QkError(
-      'ERR_SHAPE',
-      `${where}: an input has ${source.data?.length} values for the shape [${source.shape}]`,
-    )
-  }
-  return { values: source.data, shape: source.shape }
-}
-
-function readNamedNpy(source: { npy: string; row?: number }, where: string, folder: string) {
-  try {
-    return readNpy(path.resolve(folder, source.npy), source.row)
-  } catch (error) {
-    if (!(error instanceof QkError)) throw error
-    throw new QkError(error.code, `${where}: ${error.message}`, { hint: error.hint, cause: error })
-  }
-}
-
-function checkShape(shape: readonly number[], expected: (number | string)[], where: string): void {
-  const fits =
-    shape.length === expected.length && expected.every((d, i) => typeof d !== 'number' || d === shape[i])
-  if (!fits) {
-    throw new QkError(
-      'ERR_SHAPE',
-      `${where} has the shape [${shape}], the model takes [${expected}] (without the batch)`,
     )
   }
 }

@@ -46,7 +46,8 @@ export function runFeeds(
   const runs = [...given, ...again]
   if (runs[0].kind === 'tokens') {
     const ids = runs.map((run) => (run.kind === 'tokens' ? run.ids : []))
-    return tokenFeeds(inputs, ids, padId)
+    const segments = runs.map((run) => (run.kind === 'tokens' ? run.segments : undefined))
+    return tokenFeeds(inputs, ids, padId, segments)
   }
   const feeds: Record<string, WireTensor> = {}
   for (const input of inputs) {

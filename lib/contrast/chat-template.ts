@@ -7,7 +7,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import path from 'node:path'
 import { Environment, Interpreter, Template } from '@huggingface/jinja'
 import { QkError } from '../errors.js'
-import { loadTokenizer, type PromptTokenizer } from '../model/tokenizer.js'
+import { loadTokenizer, type PromptTokenizer } from '../model/tokenizer/tokenizer.js'
 import { checkOptions } from '../validate.js'
 import { formatTime } from './format-time.js'
 

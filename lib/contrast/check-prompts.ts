@@ -1,9 +1,9 @@
 /** Whether a tokenizer can place a prompt set. */
 
 import { QkError } from '../errors.js'
-import type { PromptTokenizer } from '../model/tokenizer.js'
+import type { PromptTokenizer } from '../model/tokenizer/tokenizer.js'
 import { type Located, resolvePosition } from './positions.js'
-import type { Prompt } from './prompt.js'
+import type { Prompt, PromptSource } from './prompt.js'
 import { promptRules } from './prompt-rules.js'
 
 /**
@@ -16,9 +16,9 @@ export async function checkPrompts(prompts: Iterable<Prompt>, tokenizer: PromptT
   for (const prompt of prompts) {
     const where = `prompt ${prompt.id ?? index}`
     const rules = promptRules(prompt, where)
-    const run = await locate(prompt.text, tokenizer, where)
+    const run = await locate(prompt, tokenizer, where)
     const { counterfactual } = prompt
-    const other = counterfactual && (await locate(counterfactual.text, tokenizer, where))
+    const other = counterfactual && (await locate(counterfactual, tokenizer, where))
     for (const { terms } of rules) {
       for (const { query, positive, queryNeg, negative } of terms ?? []) {
         resolvePosition(query, run, where)
@@ -41,8 +41,12 @@ export async function checkPrompts(prompts: Iterable<Prompt>, tokenizer: PromptT
   }
 }
 
-async function locate(text: string | undefined, tokenizer: PromptTokenizer, where: string): Promise<Located> {
+async function locate(
+  { text, pair }: PromptSource,
+  tokenizer: PromptTokenizer,
+  where: string,
+): Promise<Located> {
   if (text === undefined) throw new QkError('ERR_PROMPT', `${where} is not given as "text"`)
-  const tokens = await tokenizer.encode(text)
-  return { length: tokens.ids.length, text, tokens }
+  const tokens = await tokenizer.encode(text, pair)
+  return { length: tokens.ids.length, text, pair, tokens }
 }

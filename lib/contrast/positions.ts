@@ -1,7 +1,7 @@
 /** From positions in text to token indices. */
 
 import { QkError } from '../errors.js'
-import type { TokenizedText } from '../model/tokenizer.js'
+import type { TokenizedText } from '../model/tokenizer/tokenizer.js'
 import type { Position } from './prompt.js'
 
 /** What positions of one run refer to. */
@@ -9,6 +9,8 @@ export interface Located {
   /** Number of positions; undefined for models without tokens, whose rows onnxruntime counts. */
   length: number | undefined
   text?: string
+  /** The second text of a pair. */
+  pair?: string
   tokens?: TokenizedText
 }
 
@@ -16,15 +18,20 @@ export interface Located {
 export function resolvePosition(position: Position, run: Located, where: string): number {
   if (typeof position === 'number') return resolveIndex(position, run, where)
   checkForm(position, where)
-  if (run.text === undefined || run.tokens === undefined) {
-    throw new QkError('ERR_POSITION', `${where}: ${JSON.stringify(position)} needs a prompt given as "text"`)
+  const second = position.in === 'pair'
+  const text = second ? run.pair : run.text
+  if (text === undefined || run.tokens === undefined) {
+    throw new QkError(
+      'ERR_POSITION',
+      `${where}: ${JSON.stringify(position)} needs a prompt given as "text"${second ? ' with a "pair"' : ''}`,
+    )
   }
-  const span = textSpan(position, run.text, where)
-  const hits = tokensInSpan(run.text, run.tokens, span)
+  const span = textSpan(position, text, where)
+  const hits = tokensInSpan(text, run.tokens, span, second)
   if (hits.length === 0) {
     throw new QkError(
       'ERR_POSITION',
-      `${where}: no token lies in ${JSON.stringify(run.text.slice(...span))} at characters ${span[0]} to ${span[1]}`,
+      `${where}: no token lies in ${JSON.stringify(text.slice(...span))} at characters ${span[0]} to ${span[1]}`,
     )
   }
   return position.token === 'first' ? hits[0] : hits[hits.length - 1]
@@ -45,7 +52,7 @@ function checkForm(position: TextPosition, where: string): void {
       hint: 'A position is a token index, {"char": [start, end]} or {"match": "text"}.',
     })
   }
-  const known = 'match' in position ? ['match', 'nth', 'token'] : ['char', 'token']
+  const known = 'match' in position ? ['match', 'nth', 'token', 'in'] : ['char', 'token', 'in']
   const unknown = Object.keys(position).find((key) => !known.includes(key))
   if (unknown !== undefined) {
     throw new QkError('ERR_POSITION', `${where}: a position has no "${unknown}" beside "${known[0]}"`, {
@@ -56,6 +63,12 @@ function checkForm(position: TextPosition, where: string): void {
     throw new QkError(
       'ERR_POSITION',
       `${where}: "token" is "first" or "last", not ${JSON.stringify(position.token)}`,
+    )
+  }
+  if (position.in !== undefined && position.in !== 'text' && position.in !== 'pair') {
+    throw new QkError(
+      'ERR_POSITION',
+      `${where}: "in" is "text" or "pair", not ${JSON.stringify(position.in)}`,
     )
   }
 }
@@ -100,6 +113,12 @@ function matchSpan(
   if (typeof match !== 'string' || match === '') {
     throw new QkError('ERR_MATCH', `${where}: "match" is a piece of the text, not empty`)
   }
+  if (nth !== undefined && !(Number.isSafeInteger(nth) && nth >= 0)) {
+    throw new QkError(
+      'ERR_MATCH',
+      `${where}: "nth" is ${JSON.stringify(nth)}, expected a whole number from 0`,
+    )
+  }
   const starts: number[] = []
   for (let at = text.indexOf(match); at >= 0; at = text.indexOf(match, at + 1)) starts.push(at)
   if (starts.length === 0) {
@@ -126,15 +145,16 @@ function matchSpan(
   return [start, start + match.length]
 }
 
-/** Tokens whose text, less surrounding space, overlaps the span; special tokens never do. */
+/** Tokens whose text, less surrounding space, overlaps the span; special tokens and added spaces never do. */
 function tokensInSpan(
   text: string,
-  { spans, special }: TokenizedText,
+  { spans, special, second }: TokenizedText,
   [start, end]: [number, number],
+  inSecond: boolean,
 ): number[] {
   const hits: number[] = []
   spans.forEach(([from, to], index) => {
-    if (special[index]) return
+    if (special[index] || second[index] !== inSecond) return
     let a = from
     let b = to
     while (a < b && /\s/.test(text[a])) a++

@@ -2,16 +2,8 @@
 
 import { QkError } from '../errors.js'
 import type { KnownKeys } from '../validate.js'
-import type {
-  ContrastRule,
-  Counterfactual,
-  Labels,
-  PairedTerm,
-  Prompt,
-  PromptSource,
-  Term,
-  TermRule,
-} from './prompt.js'
+import { checkSource, type Fail, isObject } from './check-source.js'
+import type { ContrastRule, Counterfactual, Labels, PairedTerm, Prompt, Term, TermRule } from './prompt.js'
 
 /** Names become parts of tensor names in result files. */
 const NAME = /^[\p{L}\p{N}_][\p{L}\p{N}_ -]*$/u
@@ -29,25 +21,37 @@ export function promptRules(prompt: Prompt, where: string): TermRule[] {
   const fail = (message: string, hint?: string): never => {
     throw new QkError('ERR_PROMPT', `${where}: ${message}`, { hint })
   }
-  if (typeof prompt !== 'object' || prompt === null || Array.isArray(prompt)) fail('a prompt is an object')
+  if (!isObject(prompt)) fail('a prompt is an object')
   checkKeys(prompt, PROMPT_KEYS, 'a prompt', fail)
   checkSource(prompt, fail)
   if (prompt.counterfactual !== undefined) {
     const failOther: Fail = (message, hint) => fail(`counterfactual: ${message}`, hint)
-    if (typeof prompt.counterfactual !== 'object' || prompt.counterfactual === null)
+    if (!isObject(prompt.counterfactual)) {
       failOther('it is an object')
+    }
     checkKeys(prompt.counterfactual, COUNTERFACTUAL_KEYS, 'a counterfactual', failOther)
     checkSource(prompt.counterfactual, failOther)
+    const { contrasts } = prompt.counterfactual
+    if (contrasts !== undefined && !(isObject(contrasts) && Object.values(contrasts).every(isObject))) {
+      failOther('"contrasts" is an object from names to terms')
+    }
+    for (const [contrast, rule] of Object.entries(contrasts ?? {})) {
+      checkKeys(rule, RULE_KEYS, `contrast "${contrast}"`, failOther)
+    }
   }
   const rules = rulesByName(prompt, fail)
   return Object.entries(rules).map(([contrast, rule]) => {
     if (!isContrastName(contrast)) {
       fail(`"${contrast}" cannot name a contrast`, 'Use letters, digits, spaces, "-" and "_".')
     }
+    if (!isObject(rule)) {
+      fail(`contrast "${contrast}" is an object with "terms" or "labels"`)
+    }
+    checkKeys(rule, RULE_KEYS, `contrast "${contrast}"`, fail)
     if ((rule.terms === undefined) === (rule.labels === undefined)) {
       fail(`contrast "${contrast}" needs either "terms" or "labels"`)
     }
-    if (rule.labels) {
+    if (rule.labels !== undefined) {
       if (prompt.counterfactual) fail('"labels" and "counterfactual" do not go together')
       checkLabels(rule.labels, fail)
       return { contrast, labels: rule.labels, counterfactual: false }
@@ -61,11 +65,10 @@ export function promptRules(prompt: Prompt, where: string): TermRule[] {
   })
 }
 
-type Fail = (message: string, hint?: string) => never
-
 const PROMPT_KEYS = {
   id: true,
   text: true,
+  pair: true,
   tokens: true,
   inputs: true,
   contrast: true,
@@ -79,11 +82,14 @@ const PROMPT_KEYS = {
 
 const COUNTERFACTUAL_KEYS = {
   text: true,
+  pair: true,
   tokens: true,
   inputs: true,
   contrasts: true,
   terms: true,
 } satisfies Record<Exclude<keyof Counterfactual, 'labels'>, true>
+
+const RULE_KEYS = { terms: true, labels: true } satisfies Record<keyof ContrastRule, true>
 
 const LABELS_KEYS = {
   query: true,
@@ -109,24 +115,10 @@ function checkKeys(value: object, known: KnownKeys, what: string, fail: Fail): v
   if (unknown !== undefined) fail(`${what} has no "${unknown}"`, `It has ${Object.keys(known).join(', ')}.`)
 }
 
-/** Whether a prompt has one thing to run, and token ids that can be some; `fail` throws. */
-export function checkSource(source: PromptSource, fail: Fail): void {
-  const given = (['text', 'tokens', 'inputs'] as const).filter((key) => source[key] !== undefined)
-  if (given.length !== 1) fail(`give one of "text", "tokens" and "inputs", not ${given.length || 'none'}`)
-  if (source.text !== undefined && typeof source.text !== 'string') fail('"text" is a string')
-  if (source.tokens !== undefined) {
-    if (!Array.isArray(source.tokens) || source.tokens.length === 0) {
-      fail('"tokens" is a list of token ids, not empty')
-    }
-    const wrong = source.tokens.findIndex((t) => !Number.isSafeInteger(t) || t < 0)
-    if (wrong >= 0) fail(`tokens[${wrong}] is ${String(source.tokens[wrong])}, which is not a token id`)
-  }
-}
-
 function rulesByName(prompt: Prompt, fail: Fail): Record<string, ContrastRule> {
   if (prompt.contrasts !== undefined) {
     if (prompt.contrast !== undefined) fail('give "contrast" or "contrasts", not both')
-    if (typeof prompt.contrasts !== 'object' || Object.keys(prompt.contrasts).length === 0) {
+    if (!isObject(prompt.contrasts) || Object.keys(prompt.contrasts).length === 0) {
       fail('"contrasts" is an object from names to terms or labels')
     }
     return prompt.contrasts
@@ -137,16 +129,22 @@ function rulesByName(prompt: Prompt, fail: Fail): Record<string, ContrastRule> {
 
 function counterfactualRule(prompt: Prompt, contrast: string): ContrastRule {
   const { counterfactual } = prompt
-  return counterfactual?.contrasts?.[contrast] ?? { terms: counterfactual?.terms }
+  const contrasts = counterfactual?.contrasts
+  return contrasts && Object.hasOwn(contrasts, contrast)
+    ? contrasts[contrast]
+    : { terms: counterfactual?.terms }
 }
 
 function pairTerms(terms: Term[], others: Term[] | undefined, where: string, fail: Fail): TermRule['terms'] {
   if (!Array.isArray(terms) || terms.length === 0) fail('"terms" is a list, not empty')
+  if (others && !Array.isArray(others)) fail('counterfactual: "terms" is a list')
   if (others && others.length !== terms.length) {
     fail(`${terms.length} terms, but ${others.length} in the counterfactual: they go in pairs`)
   }
   return terms.map((term, i) => {
     const other = others ? others[i] : term
+    if (!isObject(term)) fail(`term ${i} is an object`)
+    if (!isObject(other)) fail(`term ${i} of the counterfactual is an object`)
     const empty = (side: string) => {
       throw new QkError('ERR_EMPTY_SET', `${where}: term ${i} has no ${side} position`, {
         hint: `Leave the term out, or give it "${side}" positions${others ? ' (negative ones in the counterfactual)' : ''}.`,
@@ -204,6 +202,7 @@ function termLabels(
 }
 
 function checkLabels(labels: Labels, fail: Fail): void {
+  if (!isObject(labels)) fail('"labels" is an object with the labels of "query"')
   checkKeys(labels, LABELS_KEYS, '"labels"', fail)
   if (labels.causal !== undefined && typeof labels.causal !== 'boolean')
     fail('labels.causal is true or false')

@@ -5,8 +5,11 @@ import { createReadStream, statSync } from 'node:fs'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { QkError, throwIfAborted } from '../errors.js'
+import { tokenIds } from './check-source.js'
+import type { Located } from './positions.js'
 import type { Prompt, TermRule } from './prompt.js'
 import { promptRules } from './prompt-rules.js'
+import { promptLine } from './write-prompts.js'
 
 /** A prompt with its rules laid out, and where it stands for messages. */
 export interface PlacedPrompt {
@@ -15,6 +18,8 @@ export interface PlacedPrompt {
   where: string
   /** Folder that relative file names in the prompt start from. */
   folder: string
+  /** Told of every text that is encoded. */
+  onEncoded?: (located: Located, where: string) => void
 }
 
 /** What a contrast is, as far as a result keeps it. */
@@ -23,7 +28,7 @@ export interface ContrastDefinition {
   /** Prompts that take part. */
   prompts: number
   /** What the first of them says of it: its text or tokens, and its rule. */
-  example: Pick<Prompt, 'id' | 'text' | 'tokens'> & { rule: TermRule }
+  example: Pick<Prompt, 'id' | 'text' | 'pair'> & { tokens?: readonly number[]; rule: TermRule }
 }
 
 export interface PromptSetSummary {
@@ -101,7 +106,7 @@ export function promptSet(prompts: Prompts): PromptSet {
     [Symbol.asyncIterator]: placed,
     summary: async (signal) => {
       const hash = createHash('sha256')
-      const found = await summarise(placed(), signal, (prompt) => hash.update(`${JSON.stringify(prompt)}\n`))
+      const found = await summarise(placed(), signal, (prompt) => hash.update(`${promptLine(prompt)}\n`))
       if (found.prompts === 0) throw new QkError('ERR_PROMPT', 'the prompt set is empty')
       return { source: 'memory', sha256: hash.digest('hex'), ...found }
     },
@@ -132,13 +137,18 @@ async function summarise(
   let count = 0
   for await (const { prompt, rules } of prompts) {
     throwIfAborted(signal)
-    const { id, text, tokens } = prompt
+    const { id, text, pair } = prompt
+    const tokens = prompt.tokens && tokenIds(prompt.tokens)
     for (const rule of rules) {
       const known = definitions.get(rule.contrast)
       if (known) known.prompts += 1
       else {
         const kind = rule.labels ? 'labels' : rule.counterfactual ? 'counterfactual' : 'terms'
-        definitions.set(rule.contrast, { rule: kind, prompts: 1, example: { id, text, tokens, rule } })
+        definitions.set(rule.contrast, {
+          rule: kind,
+          prompts: 1,
+          example: { id, text, ...(pair !== undefined && { pair }), tokens, rule },
+        })
       }
     }
     visit?.(prompt)

@@ -3,8 +3,14 @@
 /** A token index (negative from the end), or a span of the prompt's text. */
 export type Position =
   | number
-  | { char: [start: number, end: number]; token?: 'first' | 'last' }
-  | { match: string; nth?: number; token?: 'first' | 'last' }
+  | ({ char: [start: number, end: number] } & TokenOfSpan)
+  | ({ match: string; nth?: number } & TokenOfSpan)
+
+/** Which token of a span is meant, by default the last; and which text the span is in, by default the first. */
+export interface TokenOfSpan {
+  token?: 'first' | 'last'
+  in?: 'text' | 'pair'
+}
 
 export interface Term {
   query: Position
@@ -34,12 +40,17 @@ export interface Labels {
 /** A tensor of a model whose inputs are not token ids: row `row` of a `.npy` file, or values in place. */
 export type TensorSource =
   | { npy: string; row?: number }
-  | { data: ArrayLike<number>; shape: readonly number[] }
+  | { data: ArrayLike<number> | BigInt64Array; shape: readonly number[] }
+
+/** Token ids: a list, or an integer array. */
+export type TokenIds = readonly number[] | Int32Array | BigInt64Array
 
 /** What a model reads: text, token ids, or tensors. */
 export interface PromptSource {
   text?: string
-  tokens?: number[]
+  /** A second text, put behind the first by the tokenizer's own template, as sentence pairs are. */
+  pair?: string
+  tokens?: TokenIds
   inputs?: Record<string, TensorSource>
 }
 

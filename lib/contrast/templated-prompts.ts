@@ -90,7 +90,7 @@ interface Piece {
   shift: number
 }
 
-type Source = { text?: string; contrasts?: Record<string, ContrastRule> } & ContrastRule
+type Source = { text?: string; pair?: string; contrasts?: Record<string, ContrastRule> } & ContrastRule
 
 function wrapped<S extends Source>(
   source: S,
@@ -101,6 +101,9 @@ function wrapped<S extends Source>(
 ): S {
   if (source.text === undefined) {
     throw new QkError('ERR_PROMPT', `${where}: a chat template needs a prompt given as "text"`)
+  }
+  if (source.pair !== undefined) {
+    throw new QkError('ERR_PROMPT', `${where}: a "pair" of texts does not go into a chat template`)
   }
   const { text } = source
   const { whole, pieces } = place(text, chat, edges, prefill, where)
@@ -176,6 +179,9 @@ function moved(position: Position, text: string, pieces: readonly Piece[], where
     throw new QkError('ERR_POSITION', `${where}: the token ${position} is another one in a chat`, {
       hint: 'Give the position as {"match": ...} or {"char": [start, end]}; -1 stays the last token.',
     })
+  }
+  if (position.in === 'pair') {
+    throw new QkError('ERR_POSITION', `${where}: ${JSON.stringify(position)} needs a prompt with a "pair"`)
   }
   const [start, end] = textSpan(position, text, where)
   // Space that the template took off counts for nothing.

@@ -13,7 +13,7 @@ import { promptRules } from './prompt-rules.js'
 /** One line of a prompt set, without the line's end; tensors stay in place, as lists of numbers. */
 export function promptLine(prompt: Prompt): string {
   return JSON.stringify(prompt, (_, value) =>
-    ArrayBuffer.isView(value) ? Array.from(value as never) : value,
+    ArrayBuffer.isView(value) ? Array.from(value as never, Number) : value,
   )
 }
 
@@ -99,7 +99,8 @@ function withRows(prompt: Prompt, set: string, stacks: Map<string, Stack>, where
           `${where}: "${name}" is [${tensor.shape}], and [${stack.shape}] in earlier prompts: they go in one file`,
         )
       }
-      stack.rows.push(tensor.data)
+      const { data } = tensor
+      stack.rows.push(data instanceof BigInt64Array ? Array.from(data, Number) : data)
       return [name, { npy: stack.file, row: stack.rows.length - 1 }]
     })
     return { ...source, inputs: Object.fromEntries(inputs) }

@@ -4,6 +4,7 @@ import type { BackendDescription, Estimator } from '../backend/backend.js'
 import { type BackendChoice, selectBackend } from '../backend/select.js'
 import { type Sharing, sharingOf } from '../capture/batch-dependence.js'
 import { captureBatches } from '../capture/run.js'
+import { UnknownWords } from '../capture/unknown-words.js'
 import { type PromptSetSummary, type Prompts, promptSet } from '../contrast/prompt-set.js'
 import { QkError, throwIfAborted } from '../errors.js'
 import { Model } from '../model/model.js'
@@ -55,6 +56,8 @@ export interface Sums {
   /** How prompts shared batches: a model whose rows depend on padding, or on the other prompts, allows less. */
   sharing: Sharing
   sites: SiteSums[]
+  /** What may be wrong without being an error: the model's warnings, and words that its tokenizer does not know. */
+  warnings: string[]
 }
 
 /**
@@ -92,10 +95,12 @@ export async function accumulate(
     backend,
     sharing: sharingOf(model),
     sites,
+    warnings: [...model.warnings],
   }
+  const words = new UnknownWords()
   try {
     let done = 0
-    for await (const batch of captureBatches(model, set, requests, {
+    for await (const batch of captureBatches(model, words.of(set), requests, {
       ...{ contrasts, batchSize, signal },
       memoryLimit: options.memoryLimit,
     })) {
@@ -108,6 +113,7 @@ export async function accumulate(
     }
     throwIfAborted(signal)
     sums.sharing = sharingOf(model)
+    sums.warnings.push(...words.warnings())
     return sums
   } catch (error) {
     disposeSums(sums)

@@ -42,7 +42,10 @@ export interface BatchInput {
   k: TensorInput | DeviceTensor
   terms?: TermsInput
   labels?: LabelsInput | readonly LabelsInput[]
-  /** Detach the buffers of q and k from the caller and read them where they lie, without a copy. */
+  /**
+   * Detach the buffers of q and k from the caller and read them where they lie, without a copy. A batch that is refused
+   * before its arithmetic starts leaves them with the caller, and what cannot be detached is copied.
+   */
   transfer?: boolean
   signal?: AbortSignal
 }
@@ -104,8 +107,13 @@ export class QKCovariance {
       throw new QkError('ERR_ARGUMENT', `kvHeads (${kvHeads}) does not divide heads (${heads})`)
     if (!Array.isArray(contrasts) || contrasts.length === 0 || contrasts.some((c) => typeof c !== 'string'))
       throw new QkError('ERR_ARGUMENT', 'contrasts must be an array of at least one name')
-    const twice = contrasts.find((name, i) => contrasts.indexOf(name) !== i)
-    if (twice !== undefined) throw new QkError('ERR_ARGUMENT', `contrasts has '${twice}' twice`)
+    const seen = new Set<string>()
+    for (const name of contrasts) {
+      if (seen.has(name)) {
+        throw new QkError('ERR_ARGUMENT', `contrasts has '${name}' twice`)
+      }
+      seen.add(name)
+    }
     checkChoice(estimator, 'estimator', ESTIMATORS)
     const threads = checkInteger(options.threads ?? 0, 'threads', 0, MOST_THREADS)
 
@@ -134,13 +142,12 @@ export class QKCovariance {
    */
   async add(batch: BatchInput): Promise<void> {
     checkOptions(batch, BATCH_KEYS, 'add()')
-    let q = this.#tensor(batch.q, 'q')
-    let k = this.#tensor(batch.k, 'k')
+    const q = this.#tensor(batch.q, 'q')
+    const k = this.#tensor(batch.k, 'k')
     const terms = batch.terms && termBatch(batch.terms, this.contrasts)
     const list = batch.labels === undefined ? [] : Array.isArray(batch.labels) ? batch.labels : [batch.labels]
     const labels = (list as LabelsInput[]).map((l, i) => labelSequence(l, this.contrasts, `labels[${i}]`))
     if (!terms && labels.length === 0) throw new QkError('ERR_ARGUMENT', 'a batch needs terms or labels')
-    if (batch.transfer) [q, k] = transferred(q, k)
     await this.#sums.add({ q, k, terms, labels }, { signal: batch.signal, owned: batch.transfer ?? false })
   }
 
@@ -252,16 +259,4 @@ function divide(side: CovarianceMoments['positive'], d: number, center: boolean)
 
 function megabytes(bytes: number): string {
   return `${(bytes / 2 ** 20).toFixed(1)} MiB`
-}
-
-/** The same tensors over buffers that are ours alone; the caller's are detached. Resident ones stay as they are. */
-function transferred(q: RowTensor, k: RowTensor): [RowTensor, RowTensor] {
-  const buffers = [...new Set([q, k].filter((t) => !t.resident).map((t) => t.data.buffer))].filter(
-    (b) => b instanceof ArrayBuffer,
-  )
-  const moved = structuredClone({ q: q.data, k: k.data }, { transfer: buffers })
-  return [
-    { ...q, data: moved.q },
-    { ...k, data: moved.k },
-  ]
 }

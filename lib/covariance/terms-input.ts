@@ -41,16 +41,25 @@ export interface LabelsInput {
   keyLabels: Int32Array | readonly (number | null)[]
 }
 
+/** Index of a contrast, by its name or given as such. */
+type ContrastIndex = (contrast: string | number, where: string) => number
+
 const SCOPES: readonly LabelReach[] = ['before', 'others', 'all']
 
-function contrastIndex(contrast: string | number, contrasts: readonly string[], where: string): number {
-  if (typeof contrast === 'number') return contrast
-  const index = contrasts.indexOf(contrast)
-  if (index < 0)
+function contrastIndices(contrasts: readonly string[]): ContrastIndex {
+  const byName = new Map(contrasts.map((name, index) => [name, index]))
+  return (contrast, where) => {
+    if (typeof contrast === 'number') {
+      return contrast
+    }
+    const index = byName.get(contrast)
+    if (index !== undefined) {
+      return index
+    }
     throw new QkError('ERR_UNKNOWN_CONTRAST', `${where}: no contrast is called '${contrast}'`, {
       hint: `the contrasts are ${contrasts.join(', ')}`,
     })
-  return index
+  }
 }
 
 /** Checked, with contrasts as indices. Errors: ERR_TYPE, ERR_SHAPE, ERR_RANGE, ERR_UNKNOWN_CONTRAST. */
@@ -58,13 +67,14 @@ export function termBatch(input: TermsInput, contrasts: readonly string[]): Term
   const query = indices(input.query, 'query')
   const n = query.length
   const queryNeg = input.queryNeg === undefined ? query : indices(input.queryNeg, 'queryNeg', n)
+  const contrastIndex = contrastIndices(contrasts)
   let contrast: Int32Array
   if (typeof input.contrast === 'string')
-    contrast = new Int32Array(n).fill(contrastIndex(input.contrast, contrasts, 'contrast'))
+    contrast = new Int32Array(n).fill(contrastIndex(input.contrast, 'contrast'))
   else if (input.contrast instanceof Int32Array) contrast = indices(input.contrast, 'contrast', n)
   else if (Array.isArray(input.contrast))
     contrast = indices(
-      input.contrast.map((c, i) => contrastIndex(c as string | number, contrasts, `contrast[${i}]`)),
+      input.contrast.map((c, i) => contrastIndex(c as string | number, `contrast[${i}]`)),
       'contrast',
       n,
     )
@@ -95,7 +105,7 @@ export function labelSequence(
   const [n, m] = [queryRows.length, keyRows.length]
   const labels = (from: LabelsInput['queryLabels'], name: string, length: number) =>
     indices(from instanceof Int32Array ? from : Array.from(from, (x) => x ?? -1), name, length)
-  const contrast = contrastIndex(input.contrast, contrasts, `${where}.contrast`)
+  const contrast = contrastIndices(contrasts)(input.contrast, `${where}.contrast`)
   if (!(Number.isInteger(contrast) && contrast >= 0 && contrast < contrasts.length))
     throw new QkError('ERR_RANGE', `${where}.contrast is ${contrast}, expected 0 to ${contrasts.length - 1}`)
   return {
@@ -114,8 +124,8 @@ function counting(length: number): Int32Array {
   return out
 }
 
-/** An Int32Array as it is; a plain array checked and converted. */
-function indices(from: Indices, name: string, length?: number): Int32Array {
+/** An Int32Array as it is; a plain array checked and converted. Errors: ERR_TYPE, ERR_SHAPE, ERR_RANGE. */
+export function indices(from: Indices, name: string, length?: number): Int32Array {
   if (!(from instanceof Int32Array) && !Array.isArray(from))
     throw new QkError('ERR_TYPE', `${name} must be an Int32Array or an array of integers`)
   if (length !== undefined && from.length !== length)

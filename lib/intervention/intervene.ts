@@ -8,6 +8,7 @@ import { batchingFor } from '../capture/feeds.js'
 import { checkAnalysis } from '../capture/terms/check-analysis.js'
 import { chosenHeads, requestsBySite } from '../capture/terms/chosen-heads.js'
 import { type TermRun, termRunBatches, termRuns } from '../capture/terms/term-runs.js'
+import { UnknownWords } from '../capture/unknown-words.js'
 import { type PromptSetSummary, type Prompts, promptSet } from '../contrast/prompt-set.js'
 import { QkError, throwIfAborted } from '../errors.js'
 import { type EditGraph, editGraph } from '../model/graphs/edit-graph.js'
@@ -94,6 +95,8 @@ export interface InterventionReport {
   strength: number
   seed: number
   variants: InterventionVariant[]
+  /** What may be wrong without being an error, where there is such: see `Sums`. */
+  warnings?: string[]
 }
 
 /**
@@ -110,6 +113,7 @@ export async function intervene(
   const { edit, side, rows, factor, strength, seed, batchSize, signal } = settings
   const set = promptSet(prompts)
   const summary = await set.summary(signal)
+  const words = new UnknownWords()
   const heads = chosenHeads(model, settings.result, settings.heads)
   const variants = editVariants(settings.result, heads, settings)
   const requests = requestsBySite(heads)
@@ -123,7 +127,7 @@ export async function intervene(
   const tables = variants.map(() => new EditTable(requests.map((r) => r.heads.length)))
   let terms = 0
   try {
-    for await (const items of termRunBatches(model, termRuns(model, set, settings), batchSize)) {
+    for await (const items of termRunBatches(model, termRuns(model, words.of(set), settings), batchSize)) {
       checkItems(items, settings)
       terms += items.length
       const { feeds, slots } = layEdits(
@@ -156,6 +160,7 @@ export async function intervene(
     })
   }
   const names = heads.map(({ name }) => name)
+  const warnings = [...model.warnings, ...words.warnings()]
   return {
     model: model.path,
     prompts: summary,
@@ -163,6 +168,7 @@ export async function intervene(
     heads: names,
     ...{ edit, side, rows, strength, seed },
     variants: variants.map((variant, v) => reportVariant(variant, tables[v], names, seed)),
+    ...(warnings.length > 0 && { warnings }),
   }
 }
 

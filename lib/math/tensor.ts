@@ -47,11 +47,6 @@ export function isShared(array: ArrayBufferView): boolean {
   return typeof SharedArrayBuffer !== 'undefined' && array.buffer instanceof SharedArrayBuffer
 }
 
-/** Whether its buffer can be shrunk beneath it; such memory is never read in place. */
-export function isResizable(array: ArrayBufferView): boolean {
-  return (array.buffer as { resizable?: boolean }).resizable === true
-}
-
 const scratch = new DataView(new ArrayBuffer(4))
 
 /** Bits of a half-precision float to its value; exact. */

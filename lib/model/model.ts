@@ -6,14 +6,15 @@ import { checkOptions } from '../validate.js'
 import type { UnsupportedSite } from './candidate.js'
 import { lowerAttention } from './fused/lower.js'
 import { verifySites } from './graphs/verify.js'
-import { type ModelInput, modelInputs, takesTokens } from './inference/inputs.js'
+import { type ModelInput, modelInputs, tableRows, takesTokens } from './inference/inputs.js'
 import type { Graph } from './onnx/graph.js'
 import { openGraph } from './open-graph.js'
 import { findSites } from './sites/search/find.js'
 import type { AttentionSite, ResolvedSite } from './sites/site.js'
 import { surveySites } from './sites/survey.js'
 import { locateTokens } from './token-rows.js'
-import { loadTokenizer, type PromptTokenizer } from './tokenizer.js'
+import { loadTokenizer, type PromptTokenizer } from './tokenizer/tokenizer.js'
+import { vocabularyWarnings } from './tokenizer/vocabulary.js'
 
 export interface OpenOptions {
   /** Path of a Hugging Face `tokenizer.json`. */
@@ -33,6 +34,11 @@ export function toleranceOf({ queryType }: ResolvedSite): number {
 }
 
 export class Model {
+  /** Rows of the table that token ids select from; undefined where it is not stored in the file as such. */
+  readonly vocabulary: number | undefined
+  /** What may be wrong without being an error: a tokenizer whose ids are odd, or do not fit the model's table. */
+  readonly warnings: readonly string[]
+
   /** @internal */
   constructor(
     /** Path as given. */
@@ -44,7 +50,11 @@ export class Model {
     readonly graph: Graph,
     readonly threads: number,
     readonly tokenizer: PromptTokenizer | undefined,
-  ) {}
+  ) {
+    const ids = inputs.find(({ role }) => role === 'ids')
+    this.vocabulary = ids && tableRows(graph, ids.name)
+    this.warnings = [...(tokenizer?.warnings ?? []), ...vocabularyWarnings(tokenizer, this.vocabulary)]
+  }
 
   /** What was decided about the graph: of which If which branch is taken, and why. */
   get notes(): readonly string[] {

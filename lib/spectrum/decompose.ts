@@ -75,6 +75,7 @@ export async function decompose(sums: Sums, options: DecomposeOptions = {}): Pro
     versions: versions(),
     sites: sums.sites.map(({ site, relativeError }) => ({ ...describeSite(site), relativeError })),
     heads: Object.fromEntries([...heads].map(([name, contrasts]) => [name, headInfo(contrasts)])),
+    ...(sums.warnings.length > 0 && { warnings: sums.warnings }),
   }
   return new Result(info, heads)
 }

@@ -64,10 +64,13 @@ export function readNpy(file: string, row?: number): Npy {
   }
 }
 
+/** Node reads no more bytes than an int32 counts in one call. */
+const MOST_AT_ONCE = 2 ** 30
+
 function readBytes(fd: number, offset: number, length: number): ArrayBuffer {
   const bytes = new Uint8Array(length)
   for (let done = 0; done < length; ) {
-    const got = readSync(fd, bytes, done, length - done, offset + done)
+    const got = readSync(fd, bytes, done, Math.min(length - done, MOST_AT_ONCE), offset + done)
     if (got === 0) break
     done += got
   }
@@ -94,12 +97,24 @@ function readHeader(fd: number, file: string): { descr: string; shape: number[];
       hint: 'Save numpy.ascontiguousarray(x).',
     })
   }
-  const dims = shape
-    .split(',')
-    .map((s) => s.trim())
-    .filter((s) => s !== '')
-    .map(Number)
-  return { descr, shape: dims, offset: start + length }
+  return { descr, shape: dimensions(shape, file), offset: start + length }
+}
+
+/** Of a Python tuple, whose last comma may have nothing behind it; Python 2 wrote `3L`. Errors: ERR_FORMAT. */
+function dimensions(tuple: string, file: string): number[] {
+  const parts = tuple.split(',').map((part) => part.trim())
+  if (parts[parts.length - 1] === '') {
+    parts.pop()
+  }
+  return parts.map((part, axis) => {
+    const size = /^\d+L?$/.test(part) ? Number.parseInt(part, 10) : Number.NaN
+    if (Number.isSafeInteger(size)) {
+      return size
+    }
+    throw new QkError('ERR_FORMAT', `${file}: dimension ${axis} of its shape (${tuple}) is "${part}"`, {
+      hint: 'A dimension is a whole number of at least 0; save the array again with numpy.save.',
+    })
+  })
 }
 
 /** Whether a file starts as `.npy` files do. */

@@ -56,6 +56,8 @@ export interface ResultInfo {
   backend: { name: string; instructionSet: string }
   versions: Record<string, string>
   sites: SavedSite[]
+  /** What may be wrong without being an error, where there was such. */
+  warnings?: string[]
   /** By head and contrast, what is not a tensor. */
   heads: Record<string, Record<string, HeadInfo>>
 }

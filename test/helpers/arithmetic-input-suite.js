@@ -48,6 +48,67 @@ export function inputSuite(test, backend) {
     t.deepEqual(await moved.moments(), moments)
   })
 
+  test('contract 6: a refused batch leaves transferred buffers with the caller', async (t) => {
+    const cov = make()
+    const refused = async (more, code) => {
+      const given = batch({ transfer: true, ...more })
+      await t.throwsAsync(cov.add(given), { code })
+      for (const { data } of [given.q, given.k]) t.true(data.length > 0)
+    }
+    const list = terms(300, 40, 30, { contrasts: 2 })
+    await refused({ k: { ...tensor([2, 15, 2, D]), shape: [2, 16, 2, D] } }, 'ERR_SHAPE')
+    await refused({ terms: { ...list, pos: list.pos.map(() => 30) } }, 'ERR_RANGE')
+    await refused({ terms: { ...list, query: list.query.map(() => -1) } }, 'ERR_RANGE')
+    await refused({ terms: { ...list, contrast: list.contrast.map(() => 2) } }, 'ERR_RANGE')
+    await refused({ terms: { ...list, posOffsets: list.posOffsets.map((x) => x + 1) } }, 'ERR_RANGE')
+    await refused({ terms: { ...list, negOffsets: list.negOffsets.map(() => 0) } }, 'ERR_EMPTY_SET')
+    await refused({ terms: { ...list, weights: new Float32Array(300).fill(-1) } }, 'ERR_ARGUMENT')
+    await refused(
+      { terms: undefined, labels: { ...sequence(10), queryRows: [...Array(10).fill(40)] } },
+      'ERR_RANGE',
+    )
+    await refused({ signal: AbortSignal.abort() }, 'ERR_ABORTED')
+
+    const many = Array.from({ length: 20 }, () => batch({ transfer: true }))
+    const settled = await Promise.allSettled(many.map((given) => cov.add(given)))
+    settled.forEach(({ status }, i) => {
+      t.is(status, i < 16 ? 'fulfilled' : 'rejected')
+      t.is(many[i].q.data.length, i < 16 ? 0 : 960)
+    })
+    const disposed = make()
+    disposed.dispose()
+    const late = batch({ transfer: true })
+    await t.throwsAsync(disposed.add(late), { code: 'ERR_ARGUMENT' })
+    t.is(late.q.data.length, 960)
+  })
+
+  test('contract 6: buffers that move and buffers that cannot, with transfer', async (t) => {
+    const expected = make()
+    await expected.add(batch())
+    const moments = await expected.moments()
+    const over = (buffer, offset, from) => {
+      const data = new Float32Array(buffer, offset, from.data.length)
+      data.set(from.data)
+      return { ...from, data }
+    }
+    const bytes = 4 * 2 * 15 * 2 * D
+    // Small Buffers of Node share one, which does not move.
+    const pooled = Buffer.allocUnsafe(bytes)
+    const buffers = {
+      resizable: [new ArrayBuffer(bytes, { maxByteLength: 2 * bytes }), 0],
+      growable: [new SharedArrayBuffer(bytes, { maxByteLength: 2 * bytes }), 0],
+      shared: [new SharedArrayBuffer(bytes + 8), 8],
+      WebAssembly: [new WebAssembly.Memory({ initial: 1 }).buffer, 16],
+      pooled: [pooled.buffer, pooled.byteOffset],
+    }
+    for (const [name, [buffer, offset]] of Object.entries(buffers)) {
+      const cov = make()
+      const given = batch({ transfer: true })
+      await cov.add({ ...given, k: over(buffer, offset, given.k) })
+      t.deepEqual(await cov.moments(), moments, name)
+    }
+  })
+
   test('contract 6: short, detached, resized, mistyped, misshapen input', async (t) => {
     const cov = make()
     const refused = async (more, code, message = /./) => {

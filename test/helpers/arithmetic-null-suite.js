@@ -138,7 +138,7 @@ export function nullSuite(test, backend) {
       // And by another way: coefficients against permuted terms.
       const batch = termBatch({ ...list, contrast: 'c' }, ['c'])
       const permutations = new Permutations(batch, units, options.seed)
-      const coefficients = permutations.coefficients(0, 13, estimator)
+      const coefficients = await permutations.coefficients(0, 13, estimator)
       const { query, key } = permutations.rows()
       for (let draw = 0; draw < 13; draw += 4) {
         const products = Array.from(query, (row, r) => [coefficients[draw * query.length + r], row, key[r]])
@@ -198,14 +198,63 @@ export function nullSuite(test, backend) {
       [{ units: [1] }, 'ERR_SHAPE'],
       [{ drawz: 1 }, 'ERR_ARGUMENT'],
       [{ terms: { ...list, posWeights: new Float32Array(list.pos.length) } }, 'ERR_ARGUMENT'],
+      [{ units: [...list.query.keys()].with(3, 0.5) }, 'ERR_RANGE'],
+      [{ terms: undefined }, 'ERR_TYPE'],
       [{ terms: { ...list, query: list.query.map(() => 30) } }, 'ERR_RANGE'],
       [{ accepted: { u: new Float64Array(3), v: new Float64Array(3), rank: 1 } }, 'ERR_SHAPE'],
       [{ q: bad }, 'ERR_NON_FINITE'],
       [{ signal: AbortSignal.abort() }, 'ERR_ABORTED'],
     ])
       await t.throwsAsync(nullSingularValues({ ...good, ...more }), { code })
+    // The offsets of a term of one key, as covariances refuse them.
+    const one = { query: [0], pos: [5], posOffsets: [0, 1], neg: [1], negOffsets: [0, 1] }
+    for (const posOffsets of [
+      [0, 1_000_000_000],
+      [0, -5],
+      [0, 3],
+      [1, 2],
+      [0, 0],
+    ]) {
+      const wrong = { ...one, posOffsets }
+      const cov = new QKCovariance({ heads: 2, kvHeads: 1, headDim: D, contrasts: ['c'], backend })
+      const { code, message } = await t.throwsAsync(cov.add({ q, k, terms: { ...wrong, contrast: 'c' } }))
+      await t.throwsAsync(nullSingularValues({ ...good, terms: wrong }), { code, message })
+    }
     const seen = []
     await nullSingularValues({ ...good, onProgress: (progress) => seen.push(progress) })
     t.deepEqual(seen.at(-1), { draws: 3, total: 3 })
+  })
+
+  // Serial: the sums of other tests would hold the event loop.
+  test.serial('nulls: tens of thousands of draws leave the event loop free', async (t) => {
+    let last = performance.now()
+    let longest = 0
+    const timer = setInterval(() => {
+      longest = Math.max(longest, performance.now() - last)
+      last = performance.now()
+    }, 5)
+    const rows = tensor([1, 20, 1, 4], { seed: 5 })
+    const list = { query: [0, 1], pos: [0, 2], posOffsets: [0, 1, 2], neg: [1, 3], negOffsets: [0, 1, 2] }
+    await nullSingularValues({ q: rows, k: rows, terms: list, draws: 50_000, backend })
+    clearInterval(timer)
+    // Looking names up one by one took ten seconds at a stretch.
+    t.true(longest < 3000, `${longest} ms`)
+  })
+
+  test('nulls: what is given may change after the call; weights of zero give zeros', async (t) => {
+    const { contrast, ...list } = terms(10, 30, 40, { seed: 12 })
+    t.is(contrast.length, 10)
+    const units = new Int32Array(10)
+    const options = { q, k, terms: list, units, draws: 5, backend }
+    const expected = await nullSingularValues({ ...options, q: { ...q, data: q.data.slice() } })
+    const terms2 = Object.fromEntries(Object.entries(list).map(([name, array]) => [name, array.slice()]))
+    const running = nullSingularValues({ ...options, terms: terms2, units: units.slice() })
+    for (const array of Object.values(terms2)) array.fill(1e9)
+    t.deepEqual(await running, expected)
+    const nothing = await nullSingularValues({
+      ...options,
+      terms: { ...list, weights: new Float32Array(10) },
+    })
+    t.deepEqual([...nothing.observed, ...nothing.permuted], new Array(12).fill(0))
   })
 }

@@ -2,7 +2,7 @@
 
 import { resolvePosition } from '../../dist/contrast/positions.js'
 import { promptRules } from '../../dist/contrast/prompt-rules.js'
-import { loadTokenizer } from '../../dist/model/tokenizer.js'
+import { loadTokenizer } from '../../dist/model/tokenizer/tokenizer.js'
 
 const opened = new Map()
 

@@ -38,17 +38,25 @@ import { writePattern } from './written-softmax.js'
  *   weights: 'float', or a format of quantised-weights.js, for the projections of queries, keys and values
  *   ending: 'none' | 'layer-norm' | 'skip-layer-norm' | 'rms-norm' | 'skip-rms-norm': the sum with what the layer
  *     read, normalised, by plain or by fused operators
+ *   segments: false | true: token types, of which the second adds what makes token 6 into token 7
  *   softmax, sink, quantised: as in written-softmax.js
  *   rope, norm, packed, bias, half, external, mixed (talking heads): booleans
  *   width, heads, kvHeads, headDim, vocabulary: sizes, those of TINY by default
  * Fused attention takes no notice of repeat, scale, mask, product, fold, softmax, sink, quantised and mixed.
  */
 export function writeTinyModel(folder, options = {}) {
-  const { attention = 'written out', mask = 'add', half = false, external = false } = options
+  const {
+    attention = 'written out',
+    mask = 'add',
+    segments = false,
+    half = false,
+    external = false,
+  } = options
   const { vocabulary, width, heads, headDim: d } = tinySizes(options)
   const weights = tinyWeights(options)
   const g = new GraphBuilder({ half })
-  const x = g.node('Gather', [g.float('embedding', [vocabulary, width], weights.table), 'input_ids'])
+  const words = g.node('Gather', [g.float('embedding', [vocabulary, width], weights.table), 'input_ids'])
+  const x = segments ? g.node('Add', [words, segmentRows(g, weights.table, width)]) : words
   const joined =
     attention === 'written out'
       ? writtenOutAttention(g, projections(g, x, weights, options), options)
@@ -69,8 +77,17 @@ export function writeTinyModel(folder, options = {}) {
   if (external) moveWeights(g, `${file}_data`)
   const inputs = [valueInfo('input_ids', INT64, ['batch', 'seq'])]
   if (mask !== 'none') inputs.push(valueInfo('attention_mask', INT64, ['batch', 'seq']))
+  if (segments) inputs.push(valueInfo('token_type_ids', INT64, ['batch', 'seq']))
   const output = valueInfo('output', g.floatType, ['batch', 'seq', width])
   return g.write(file, inputs, [output], { opset: attention.startsWith('onnx') ? 23 : 17 })
+}
+
+function segmentRows(g, table, width) {
+  const second = Array.from({ length: width }, (_, i) => table[7 * width + i] - table[6 * width + i])
+  return g.node('Gather', [
+    g.float('types', [2, width], [...new Array(width).fill(0), ...second]),
+    'token_type_ids',
+  ])
 }
 
 /** Queries, keys and values, [batch, pos, heads * d]. */

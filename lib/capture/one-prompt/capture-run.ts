@@ -13,6 +13,7 @@ import { InferenceSession, type WireTensor } from '../../model/inference/session
 import { tensorValues } from '../../model/inference/values.js'
 import { describeSite, type Model } from '../../model/model.js'
 import { type AttentionSite, headName, type ResolvedSite } from '../../model/sites/site.js'
+import type { TokenRun } from '../encode.js'
 import { runSize, verifiedTokens } from '../run-size.js'
 import { acceptedError } from '../verify-capture.js'
 import { CapturedSteps, type CapturedTensor, type Hooks } from './captured-steps.js'
@@ -114,15 +115,15 @@ export class CaptureRun {
   }
 
   /** A prompt of tokens, and what the model writes after it. */
-  async write(prompt: readonly number[], newTokens: number): Promise<Capture> {
+  async write({ ids, segments }: TokenRun, newTokens: number): Promise<Capture> {
     const { model, logits } = this
-    const tokens = [...prompt]
+    const tokens = [...ids]
     const parts = new CapturedSteps(this.requests)
     runSize(
       model,
       this.options.scores || this.options.pattern || newTokens > 0 ? undefined : this.requests.at(-1)?.site,
     ).check(tokens.length + newTokens, 'the prompt')
-    const whole = () => this.feedsOf(tokens)
+    const whole = () => this.feedsOf(tokens, segments)
     let feeds = whole()
     let outputs = await this.run(feeds)
     for (let step = 0; step < newTokens; step++) {
@@ -139,12 +140,12 @@ export class CaptureRun {
     }
     const sites = this.requests.map(({ site }) => site)
     const checked = verifiedTokens(model, sites, tokens)
-    if (checked.length < tokens.length) feeds = this.feedsOf(checked)
+    if (checked.length < tokens.length) feeds = this.feedsOf(checked, segments)
     return { ...(await this.finish(parts, outputs, feeds)), tokens, newTokens }
   }
 
-  private feedsOf(tokens: readonly number[]): Record<string, WireTensor> {
-    return tokenFeeds(this.model.inputs, [tokens], this.model.tokenizer?.padId ?? 0)
+  private feedsOf(tokens: readonly number[], segments?: readonly number[]): Record<string, WireTensor> {
+    return tokenFeeds(this.model.inputs, [tokens], this.model.tokenizer?.padId ?? 0, [segments])
   }
 
   private async run(feeds: Record<string, WireTensor>): Promise<Record<string, WireTensor>> {

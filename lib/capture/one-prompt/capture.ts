@@ -3,8 +3,8 @@
  * enter the softmax and the pattern that leaves it, by their TransformerLens names; also while the model writes on.
  */
 
+import { checkSource } from '../../contrast/check-source.js'
 import type { PromptSource } from '../../contrast/prompt.js'
-import { checkSource } from '../../contrast/prompt-rules.js'
 import { QkError, throwIfAborted } from '../../errors.js'
 import { groupBy } from '../../math/group-by.js'
 import { makeArray, numberWriter } from '../../model/inference/inputs.js'
@@ -13,7 +13,8 @@ import { Model } from '../../model/model.js'
 import { type HeadSpec, parseHeads } from '../../model/sites/heads.js'
 import { headName, keyHeadOf } from '../../model/sites/site.js'
 import { checkInteger, checkOptions, refuseUnknownKeys } from '../../validate.js'
-import { encodeSource, readTensor } from '../encode.js'
+import { encodeSource, type TokenRun } from '../encode.js'
+import { checkValues, readTensor } from '../encode-inputs.js'
 import { type Capture, type CaptureRequest, CaptureRun } from './capture-run.js'
 
 export interface CaptureOptions {
@@ -45,7 +46,10 @@ const OPTIONS = {
   signal: true,
 } satisfies Record<keyof CaptureOptions, true>
 
-const SOURCE_KEYS = { text: true, tokens: true, inputs: true } satisfies Record<keyof PromptSource, true>
+const SOURCE_KEYS = { text: true, pair: true, tokens: true, inputs: true } satisfies Record<
+  keyof PromptSource,
+  true
+>
 
 /**
  * Runs one prompt: `text`, `tokens`, or `inputs` with a whole tensor, batch included, for each of the model's inputs.
@@ -73,11 +77,13 @@ export async function capture(
   const run = new CaptureRun(model, requests, options)
   try {
     await run.open()
-    const ids = prompt.inputs ? undefined : await tokensOf(model, prompt)
-    if (newTokens > 0 && !ids) {
-      throw new QkError('ERR_PROMPT', 'only a prompt of text or tokens can be written on')
+    const tokens = prompt.inputs ? undefined : await tokensOf(model, prompt)
+    if (newTokens > 0 && (!tokens || prompt.pair !== undefined)) {
+      throw new QkError('ERR_PROMPT', 'only a prompt of one text or tokens can be written on')
     }
-    return ids ? await run.write(ids, newTokens) : await run.once(wholeInputs(model, prompt, options.folder))
+    return tokens
+      ? await run.write(tokens, newTokens)
+      : await run.once(wholeInputs(model, prompt, options.folder))
   } finally {
     await run.close()
   }
@@ -104,10 +110,10 @@ function requestsOf(model: Model, options: CaptureOptions): CaptureRequest[] {
   })
 }
 
-async function tokensOf(model: Model, prompt: PromptSource): Promise<number[]> {
+async function tokensOf(model: Model, prompt: PromptSource): Promise<TokenRun> {
   const { run } = await encodeSource(model, prompt, 'the prompt', '.')
   if (run.kind !== 'tokens') throw new QkError('ERR_PROMPT', 'the prompt has neither text nor tokens')
-  return [...run.ids]
+  return run
 }
 
 /** Tensors as the model takes them. */
@@ -117,7 +123,9 @@ function wholeInputs(model: Model, { inputs = {} }: PromptSource, folder = '.'):
     model.inputs.map((input) => {
       const source = inputs[input.name]
       if (!source) throw new QkError('ERR_PROMPT', `the input "${input.name}" is missing`)
-      const { values, shape } = readTensor(source, `input "${input.name}"`, folder)
+      const at = `input "${input.name}"`
+      const { values, shape } = readTensor(source, at, folder)
+      checkValues(values, input, model, at)
       const data = makeArray(input, values.length)
       const write = numberWriter(data, input.type)
       for (let i = 0; i < values.length; i++) write(i, values[i])

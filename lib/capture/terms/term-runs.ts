@@ -3,7 +3,7 @@
  * stands for it, in batches that can run together.
  */
 
-import type { PromptSet } from '../../contrast/prompt-set.js'
+import type { PlacedPrompt } from '../../contrast/prompt-set.js'
 import { QkError } from '../../errors.js'
 import { groupBy } from '../../math/group-by.js'
 import { seededRandom } from '../../math/random.js'
@@ -50,7 +50,7 @@ export interface TermRunOptions {
  */
 export async function* termRuns(
   model: Model,
-  set: PromptSet,
+  set: AsyncIterable<PlacedPrompt>,
   { contrast, seed }: TermRunOptions,
 ): AsyncGenerator<TermRun> {
   const random = seededRandom(seed)

@@ -11,7 +11,7 @@ import { decompose } from '../../spectrum/decompose.js'
 import type { RankRule } from '../../store/result.js'
 import { checkResultPath, type Result } from '../../store/result.js'
 import { parseBackend, parseEstimator, parseHeadNames, parseRank, parseWhole } from '../common/options.js'
-import { fixed, printJson, printLine, printTable, progressBar } from '../common/output.js'
+import { fixed, printJson, printLine, printTable, printWarnings, progressBar } from '../common/output.js'
 
 interface Options {
   model: string
@@ -64,6 +64,7 @@ async function run(options: Options): Promise<void> {
   await checkResultPath(options.out)
   const prompts = readPrompts(options.prompts)
   const model = await openModel(options.model, { tokenizer: options.tokenizer })
+  printWarnings(model.warnings)
   const bar = progressBar('prompts')
   const sums = await accumulate(model, prompts, {
     heads: options.heads,
@@ -72,6 +73,7 @@ async function run(options: Options): Promise<void> {
     batchSize: options.batchSize,
     onProgress: ({ prompts: done, total }) => bar.update(done, total),
   }).finally(() => bar.stop())
+  printWarnings(sums.warnings)
   const result = await decompose(sums, {
     rank: options.rank,
     center: options.center,
@@ -87,7 +89,7 @@ async function run(options: Options): Promise<void> {
 
 /** The document of `decompose --json`. */
 function resultJson(result: Result): unknown {
-  const { model, prompts, backend, sites, sharing } = result.info
+  const { model, prompts, backend, sites, sharing, warnings } = result.info
   const heads = Object.fromEntries(
     result.headNames.map((head) => [
       head,
@@ -99,7 +101,8 @@ function resultJson(result: Result): unknown {
       ),
     ]),
   )
-  return { model, prompts, backend: backend.name, sharing, sites, heads }
+  const said = { ...(sharing !== 'padded' && { sharing }), ...(warnings && { warnings }) }
+  return { model, prompts, backend: backend.name, sites, heads, ...said }
 }
 
 const SHOWN_HEADS = 12

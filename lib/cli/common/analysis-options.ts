@@ -6,7 +6,7 @@ import { type Model, openModel } from '../../model/model.js'
 import { checkJsonPath, writeJsonFile } from '../../store/json-file.js'
 import { loadResult, type Result } from '../../store/result.js'
 import { parseHeadNames, parseWhole } from './options.js'
-import { type Progress, printJson, printLine, progressBar } from './output.js'
+import { type Progress, printJson, printLine, printWarnings, progressBar } from './output.js'
 
 export interface AnalysisOptions {
   model: string
@@ -36,7 +36,7 @@ export function addAnalysisOptions(command: Command): Command {
 }
 
 /** Opens what the options name, runs the analysis, and writes or prints its report. */
-export async function runAnalysis<T extends object>(
+export async function runAnalysis<T extends { warnings?: string[] }>(
   options: AnalysisOptions,
   analyse: (model: Model, prompts: PromptSet, result: Result, progress: Progress['update']) => Promise<T>,
   print: (report: T) => void,
@@ -45,8 +45,10 @@ export async function runAnalysis<T extends object>(
   const prompts = readPrompts(options.prompts)
   const result = await loadResult(options.result)
   const model = await openModel(options.model, { tokenizer: options.tokenizer })
+  printWarnings(model.warnings)
   const bar = progressBar('prompts')
   const report = await analyse(model, prompts, result, bar.update).finally(() => bar.stop())
+  printWarnings(report.warnings)
   if (options.out) await writeJsonFile(options.out, report)
   if (options.json) {
     printJson(report)

@@ -11,6 +11,18 @@ export function printLine(text = ''): void {
   process.stdout.write(`${text}\n`)
 }
 
+const warned = new Set<string>()
+
+/** On standard error, each once however often it comes up. */
+export function printWarnings(warnings: readonly string[] = []): void {
+  for (const warning of warnings) {
+    if (!warned.has(warning)) {
+      process.stderr.write(`qkspace: warning: ${warning}\n`)
+    }
+    warned.add(warning)
+  }
+}
+
 /** Columns padded to their widest cell; columns of numbers are aligned on the right. */
 export function printTable(header: readonly string[], rows: readonly (readonly string[])[]): void {
   const widths = header.map((name, c) => Math.max(name.length, ...rows.map((row) => row[c].length)))

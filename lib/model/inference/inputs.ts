@@ -133,11 +133,15 @@ export function takesTokens(inputs: readonly ModelInput[]): boolean {
   return inputs.some((i) => i.role === 'ids') && inputs.every((i) => i.role !== 'custom')
 }
 
-/** Feeds for a batch of token sequences, padded on the right where they differ in length. */
+/**
+ * Feeds for a batch of token sequences, padded on the right where they differ in length. `segments` say of which text
+ * of a pair the tokens of each are; zeros by default.
+ */
 export function tokenFeeds(
   inputs: readonly ModelInput[],
   sequences: readonly (readonly number[])[],
   padId: number,
+  segments: readonly (readonly number[] | undefined)[] = [],
 ): Record<string, WireTensor> {
   const batch = sequences.length
   const longest = Math.max(...sequences.map((s) => s.length))
@@ -164,7 +168,9 @@ export function tokenFeeds(
               ? Number(inside)
               : input.role === 'positions'
                 ? t
-                : 0
+                : input.role === 'segments'
+                  ? (segments[b]?.[t] ?? 0)
+                  : 0
         write(input.sequenceFirst ? t * rows + b : b * length + t, value)
       }
     })

@@ -1,11 +1,13 @@
 /** Largest singular values of ΔC under permutations: what a permutation test of rank compares (design: "Rank"). */
 
-import type { Backend, Estimator } from '../../backend/backend.js'
+import type { Backend, Estimator, TermBatch } from '../../backend/backend.js'
+import { checkBatch } from '../../backend/check.js'
+import { cooperator } from '../../backend/cooperate.js'
 import { type BackendChoice, selectBackend } from '../../backend/select.js'
 import { DeviceTensor, uploadTensor } from '../../covariance/device-tensor.js'
 import { QKCovariance } from '../../covariance/qk-covariance.js'
 import { rowTensor, type TensorInput } from '../../covariance/row-tensor.js'
-import { type Indices, type TermsInput, termBatch } from '../../covariance/terms-input.js'
+import { type Indices, indices, type TermsInput, termBatch } from '../../covariance/terms-input.js'
 import { QkError, throwIfAborted } from '../../errors.js'
 import { checkInteger, checkOptions } from '../../validate.js'
 import { svd } from '../svd.js'
@@ -69,18 +71,24 @@ export async function nullSingularValues(options: NullOptions): Promise<NullValu
   checkInteger(seed, 'seed', 0)
   throwIfAborted(signal)
   const backend = selectBackend(options.backend)
+  const own = checked(backend, options)
   const uploads: DeviceTensor[] = []
-  const resident = async (input: TensorInput | DeviceTensor, name: string) => {
+  const resident = async (input: TensorInput | DeviceTensor) => {
     if (input instanceof DeviceTensor) return input
-    rowTensor(input, name)
     const rows = await uploadTensor(input, { backend: options.backend, signal })
     uploads.push(rows)
     return rows
   }
+  // Both start before the call returns, which is until when the caller's arrays are read.
+  const both = await Promise.allSettled([resident(options.q), resident(options.k)])
   try {
-    const q = await resident(options.q, 'q')
-    const k = await resident(options.k, 'k')
-    const work = new NullWork(backend, q, k, { ...options, estimator, seed })
+    const [q, k] = both.map((upload) => {
+      if (upload.status === 'rejected') {
+        throw upload.reason
+      }
+      return upload.value
+    })
+    const work = new NullWork(backend, q, k, { ...options, ...own, estimator, seed })
     const { heads } = work
     const observed = new Float64Array(heads)
     const permuted = new Float64Array(heads * draws)
@@ -102,6 +110,16 @@ export async function nullSingularValues(options: NullOptions): Promise<NullValu
   }
 }
 
+/** What a test is made with once it has been checked, with copies of arrays that are read until the last draw. */
+interface CheckedNulls {
+  terms: TermBatch
+  units: Int32Array
+  accepted: NullOptions['accepted']
+}
+
+type NullSettings = Omit<NullOptions, keyof CheckedNulls> &
+  CheckedNulls & { estimator: Estimator; seed: number }
+
 class NullWork {
   readonly heads: number
   /** Draws that are worked on at once. */
@@ -109,33 +127,21 @@ class NullWork {
   readonly #backend: Backend
   readonly #q: DeviceTensor
   readonly #k: DeviceTensor
-  readonly #options: NullOptions & { estimator: Estimator; seed: number }
+  readonly #options: NullSettings
   readonly #permutations: Permutations
 
-  constructor(
-    backend: Backend,
-    q: DeviceTensor,
-    k: DeviceTensor,
-    options: NullOptions & { estimator: Estimator; seed: number },
-  ) {
+  constructor(backend: Backend, q: DeviceTensor, k: DeviceTensor, options: NullSettings) {
     const [, , heads, d] = q.shape
     this.#backend = backend
     this.#q = q
     this.#k = k
     this.#options = options
     this.heads = heads
-    if ('posWeights' in options.terms || 'negWeights' in options.terms)
-      throw new QkError('ERR_ARGUMENT', 'permutations take no weights of keys')
-    const terms = termBatch({ ...options.terms, contrast: 'c' }, ['c'])
-    const given = options.units ?? options.terms.group
-    const count = terms.query.length
-    if (given && given.length !== count)
-      throw new QkError('ERR_SHAPE', `units has ${given.length} elements, expected ${count}`)
-    const units = given ? Int32Array.from(given) : Int32Array.from({ length: count }, (_, t) => t)
-    this.#permutations = new Permutations(terms, units, options.seed)
-    checkAccepted(options.accepted, heads, d)
-    // Covariances of both sides, once more beside them, or coefficients where the backend works from those.
-    const each = backend.largestOfProducts ? 4 * this.#permutations.slots : 64 * heads * d * d
+    this.#permutations = new Permutations(options.terms, options.units, options.seed)
+    const { slots } = this.#permutations
+    // Covariances of both sides, once more beside them, and permuted terms; or coefficients where the backend works
+    // from those.
+    const each = backend.largestOfProducts ? 4 * slots : 64 * heads * d * d + 32 * slots
     this.together = Math.max(1, Math.floor(ROOM / each))
   }
 
@@ -149,7 +155,7 @@ class NullWork {
         q: this.#q.on(backend, 'q'),
         k: this.#k.on(backend, 'k'),
         ...this.#permutations.rows(),
-        coefficients: this.#permutations.coefficients(from, to, estimator),
+        coefficients: await this.#permutations.coefficients(from, to, estimator, signal),
         draws: to - from,
         accepted,
       },
@@ -166,10 +172,17 @@ class NullWork {
       contrasts: Array.from({ length: draws }, (_, c) => `${c}`),
     })
     try {
-      await covariance.add({ q: this.#q, k: this.#k, terms: this.#permutations.termsOf(from, to), signal })
+      const terms = await this.#permutations.termsOf(from, to, signal)
+      await covariance.add({ q: this.#q, k: this.#k, terms, signal })
       const { cPos: delta, cNeg } = await covariance.read()
       for (let i = 0; i < delta.length; i++) delta[i] -= cNeg[i]
-      if (accepted) for (let i = 0; i < draws * heads; i++) deflate(delta, i, i % heads, d, accepted)
+      if (accepted) {
+        const pause = cooperator(signal)
+        for (let i = 0; i < draws * heads; i++) {
+          deflate(delta, i, i % heads, d, accepted)
+          await pause()
+        }
+      }
       const { s, maxRank } = await svd(delta, {
         ...{ n: draws * heads, rows: d, cols: d, rank: 1, backend, signal },
       })
@@ -180,6 +193,40 @@ class NullWork {
     } finally {
       covariance.dispose()
     }
+  }
+}
+
+/** Terms pass the checks that covariances make, as loops trust them. Errors: as `QKCovariance.add`. */
+function checked(backend: Backend, options: NullOptions): CheckedNulls {
+  const { terms: input, accepted } = options
+  if (!input || typeof input !== 'object') {
+    throw new QkError('ERR_TYPE', 'nullSingularValues takes explicit terms { query, pos, posOffsets, ... }')
+  }
+  if ('posWeights' in input || 'negWeights' in input) {
+    throw new QkError('ERR_ARGUMENT', 'permutations take no weights of keys')
+  }
+  const [q, k] = (['q', 'k'] as const).map((name) => {
+    const rows = options[name]
+    return rows instanceof DeviceTensor ? rows.on(backend, name) : rowTensor(rows, name)
+  })
+  const given = termBatch({ ...input, contrast: 'c' }, ['c'])
+  const terms = Object.fromEntries(
+    Object.entries(given).map(([name, array]) => [name, array?.slice()]),
+  ) as unknown as TermBatch
+  const [heads, d] = q.shape.slice(2)
+  const covariance = new QKCovariance({
+    ...{ heads, kvHeads: k.shape[2], headDim: d, contrasts: ['c'] },
+    ...{ estimator: options.estimator, backend: options.backend },
+  })
+  covariance.dispose()
+  checkBatch(covariance.spec, { q, k, terms })
+  checkAccepted(accepted, heads, d)
+  const units = options.units ?? input.group
+  const count = terms.query.length
+  return {
+    terms,
+    units: units ? indices(units, 'units', count).slice() : Int32Array.from({ length: count }, (_, t) => t),
+    accepted: accepted && { ...accepted, u: accepted.u.slice(), v: accepted.v.slice() },
   }
 }
 

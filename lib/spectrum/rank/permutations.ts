@@ -4,7 +4,8 @@
  * sets of keys permute which of their keys are positive, all terms of a unit with as many keys in the same way.
  */
 
-import type { TermBatch } from '../../backend/backend.js'
+import type { Estimator, TermBatch } from '../../backend/backend.js'
+import { cooperator } from '../../backend/cooperate.js'
 import { seededRandom } from '../../math/random.js'
 
 export class Permutations {
@@ -58,8 +59,9 @@ export class Permutations {
     return roles
   }
 
-  /** The terms of draws as contrasts of their own: draw `from + c` is contrast c. */
-  termsOf(from: number, to: number): TermBatch {
+  /** The terms of draws as contrasts of their own: draw `from + c` is contrast c. Errors: ERR_ABORTED. */
+  async termsOf(from: number, to: number, signal?: AbortSignal): Promise<TermBatch> {
+    const pause = cooperator(signal)
     const { posOffsets, negOffsets, pos, neg, query, queryNeg, weights } = this.#terms
     const draws = to - from
     const terms = this.terms
@@ -98,6 +100,7 @@ export class Permutations {
         out.posOffsets[at + 1] = p
         out.negOffsets[at + 1] = n
       }
+      await pause()
     }
     return { ...out, pos: out.pos.subarray(0, p), neg: out.neg.subarray(0, n) }
   }
@@ -119,8 +122,14 @@ export class Permutations {
     return rows
   }
 
-  /** a [draws, slots] of ΔC_b = sum_r a_br q_r k_r^T under an estimator. */
-  coefficients(from: number, to: number, estimator: 'per-query' | 'per-pair' | 'sum'): Float32Array {
+  /** a [draws, slots] of ΔC_b = sum_r a_br q_r k_r^T under an estimator. Errors: ERR_ABORTED. */
+  async coefficients(
+    from: number,
+    to: number,
+    estimator: Estimator,
+    signal?: AbortSignal,
+  ): Promise<Float32Array> {
+    const pause = cooperator(signal)
     const { posOffsets, negOffsets, weights } = this.#terms
     const out = new Float32Array((to - from) * this.slots)
     for (let draw = from; draw < to; draw++) {
@@ -139,8 +148,12 @@ export class Permutations {
           row[slot] = estimator === 'per-query' ? weight / counts[role] : weight
         }
       }
-      for (let slot = 0; slot < row.length; slot++)
-        row[slot] = roles[slot] ? row[slot] / total[1] : -row[slot] / total[0]
+      // Where all weights are zero, so is the matrix, as in covariances.
+      const [negative, positive] = total.map((weight) => weight || 1)
+      for (let slot = 0; slot < row.length; slot++) {
+        row[slot] = roles[slot] ? row[slot] / positive : -row[slot] / negative
+      }
+      await pause()
     }
     return out
   }

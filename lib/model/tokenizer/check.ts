@@ -1,0 +1,167 @@
+/**
+ * What makes the native `tokenizers` package end the process, when it loads a `tokenizer.json` or when it encodes, found
+ * beforehand. Everything else that is wrong with such a file it reports by itself.
+ */
+
+import { spawn } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { QkError } from '../../errors.js'
+
+/** A `tokenizer.json`, as far as it is looked at here. */
+export interface TokenizerJson {
+  normalizer?: unknown
+  pre_tokenizer?: unknown
+  post_processor?: unknown
+  added_tokens?: unknown
+  model?: unknown
+}
+
+type Fields = Record<string, unknown>
+
+const isObject = (value: unknown): value is Fields => typeof value === 'object' && value !== null
+const list = (value: unknown): unknown[] => (Array.isArray(value) ? value : [])
+
+/** Errors: ERR_TOKENIZER, which names the file, the part of it and what is wrong there. */
+export async function checkTokenizer(file: string, json: TokenizerJson): Promise<void> {
+  const refuse = (part: string, message: string, hint?: string): never => {
+    throw new QkError('ERR_TOKENIZER', `${file}: its ${part} ${message}`, { hint })
+  }
+  const { model } = json
+  if (isObject(model)) {
+    checkMerges(model, refuse)
+  }
+  const normalizers = [...steps(json.normalizer, 'normalizers')]
+  for (const { type, prepend, pattern } of normalizers) {
+    if (type === 'Prepend' && prepend === '') {
+      refuse('normalizer (Prepend)', 'prepends an empty text', 'Leave the normalizer out.')
+    }
+    if (type === 'Replace' && isObject(pattern) && pattern.String === '') {
+      refuse('normalizer (Replace)', 'replaces an empty text', 'Give it a pattern, or leave it out.')
+    }
+  }
+  for (const { type, length } of steps(json.pre_tokenizer, 'pretokenizers')) {
+    if (type === 'FixedLength' && length === 0) {
+      refuse('pre_tokenizer (FixedLength)', 'has the length 0', 'A length is at least 1.')
+    }
+  }
+  for (const processor of steps(json.post_processor, 'processors')) {
+    if (processor.type === 'TemplateProcessing') {
+      checkTemplate(processor, refuse)
+    }
+  }
+  if (normalizers.some(({ type }) => type === 'Precompiled')) {
+    const fault = await tryNormalizer(json.normalizer)
+    if (fault !== undefined) {
+      refuse('normalizer (Precompiled)', `cannot be used: ${fault}`, 'The file is damaged; fetch it again.')
+    }
+  }
+}
+
+type Refuse = (part: string, message: string, hint?: string) => never
+
+/** A step, or the steps of a `Sequence`, which may lie within each other. */
+function* steps(step: unknown, inner: string): Generator<Fields> {
+  if (!isObject(step)) {
+    return
+  }
+  yield step
+  for (const nested of list(step[inner])) {
+    yield* steps(nested, inner)
+  }
+}
+
+/** A template may name only tokens that it defines, and a template of one text only that text. */
+function checkTemplate({ single, pair, special_tokens: defined }: Fields, refuse: Refuse): void {
+  const known = isObject(defined) ? defined : {}
+  for (const [name, template] of Object.entries({ single, pair })) {
+    for (const piece of list(template)) {
+      const [kind, value] = isObject(piece) ? (Object.entries(piece)[0] ?? []) : []
+      const id = isObject(value) ? value.id : undefined
+      if (kind === 'SpecialToken' && typeof id === 'string' && !Object.hasOwn(known, id)) {
+        const names = Object.keys(known).map((token) => JSON.stringify(token))
+        refuse(
+          'post_processor (TemplateProcessing)',
+          `names the token ${JSON.stringify(id)} in "${name}", which its "special_tokens" do not have`,
+          names.length > 0 ? `They have ${names.join(', ')}.` : 'They are empty.',
+        )
+      }
+      if (name === 'single' && kind === 'Sequence' && id === 'B') {
+        refuse(
+          'post_processor (TemplateProcessing)',
+          'uses the second text "B" in "single", which has one text',
+        )
+      }
+    }
+  }
+}
+
+/** Of the second half of a merge the prefix of inner pieces is cut off, unseen. */
+function checkMerges({ type, merges, continuing_subword_prefix: prefix }: Fields, refuse: Refuse): void {
+  if ((type !== 'BPE' && type !== undefined) || typeof prefix !== 'string' || prefix === '') {
+    return
+  }
+  const bytes = Buffer.byteLength(prefix)
+  list(merges).forEach((merge, i) => {
+    const second = typeof merge === 'string' ? merge.split(' ')[1] : list(merge)[1]
+    if (typeof second !== 'string' || second.startsWith(prefix)) {
+      return
+    }
+    const written = Buffer.from(second)
+    const continues = (written[bytes] & 0xc0) === 0x80
+    if (written.length < bytes || continues) {
+      refuse(
+        'model (BPE)',
+        `has the continuing_subword_prefix ${JSON.stringify(prefix)}, with which merge ${i} ` +
+          `(${JSON.stringify(merge)}) does not go on`,
+      )
+    }
+  })
+}
+
+const TRIAL = fileURLToPath(new URL('./trial.js', import.meta.url))
+
+/** A table that goes in circles is refused after this time. */
+const TRIAL_MS = 10_000
+
+/**
+ * Whether a precompiled table leads out of itself only shows when it is used.
+ *
+ * Normalises texts in a process of its own, with a model of one word in place of the tokenizer's: about a tenth of a
+ * second, whatever the size of the vocabulary. What went wrong, if anything did.
+ */
+function tryNormalizer(normalizer: unknown): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, [TRIAL], {
+      stdio: ['pipe', 'ignore', 'pipe'],
+      env: { ...process.env, RUST_BACKTRACE: '0', NODE_OPTIONS: '' },
+    })
+    let said = ''
+    let late = false
+    const timer = setTimeout(() => {
+      late = true
+      child.kill('SIGKILL')
+    }, TRIAL_MS)
+    child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      said += text
+    })
+    // Where no process can be started, the tokenizer is taken as it is.
+    child.on('error', () => {
+      clearTimeout(timer)
+      resolve(undefined)
+    })
+    child.on('close', (code) => {
+      clearTimeout(timer)
+      if (late) {
+        resolve(`it takes more than ${TRIAL_MS / 1000} s over a short text`)
+      } else if (code === 0 || code === 1) {
+        // Of 1, an error that is no panic, the tokenizer itself tells more.
+        resolve(undefined)
+      } else {
+        resolve(/panicked at [^\n]*\n([^\n]*)/.exec(said)?.[1] ?? said.trim().slice(0, 300))
+      }
+    })
+    // A child that has ended already closes the pipe; its end says why.
+    child.stdin.on('error', () => {})
+    child.stdin.end(JSON.stringify(normalizer))
+  })
+}

@@ -1,0 +1,164 @@
+/** Hugging Face tokenizers, with token offsets in UTF-16 units of the caller's text. */
+
+import { existsSync, readFileSync } from 'node:fs'
+import { type Encoding, Tokenizer } from 'tokenizers'
+import { QkError } from '../../errors.js'
+import { checkTokenizer, type TokenizerJson } from './check.js'
+
+export interface TokenizedText {
+  ids: number[]
+  /** [start, end) in UTF-16 units of the token's own text; empty for special tokens and added spaces. */
+  spans: [start: number, end: number][]
+  special: boolean[]
+  /** Whether the token is of the second text of a pair. */
+  second: boolean[]
+  /** Token type ids: which text of a pair the model is told that a token is of. */
+  segments: number[]
+  /** Whether the token stands for something that the vocabulary does not have. */
+  unknown: boolean[]
+}
+
+export interface PromptTokenizer {
+  path: string
+  padId: number
+  /** One more than the largest id that it gives. */
+  size: number
+  /** What may be wrong without being an error: ids that are not those of the file. */
+  warnings: string[]
+  /** One text, or two by the tokenizer's own template. Errors: ERR_TOKENIZER. */
+  encode(text: string, pair?: string): Promise<TokenizedText>
+  /** The token's own text, for display. */
+  token(id: number): string
+}
+
+/** Loads a `tokenizer.json`. Errors: ERR_FILE, ERR_TOKENIZER. */
+export async function loadTokenizer(path: string): Promise<PromptTokenizer> {
+  if (!existsSync(path)) {
+    throw new QkError('ERR_FILE', `cannot open the tokenizer ${path}: no such file`)
+  }
+  let tokenizer: Tokenizer
+  let json: TokenizerJson
+  try {
+    const text = readFileSync(path, 'utf8')
+    json = JSON.parse(text) as TokenizerJson
+    if (typeof json !== 'object' || json === null) {
+      throw new Error('it is not a JSON object')
+    }
+    await checkTokenizer(path, json)
+    tokenizer = Tokenizer.fromString(text)
+    tokenizer.disablePadding()
+    tokenizer.disableTruncation()
+  } catch (error) {
+    if (error instanceof QkError) {
+      throw error
+    }
+    throw new QkError('ERR_TOKENIZER', `${path} is not a tokenizer.json: ${(error as Error).message}`, {
+      cause: error,
+    })
+  }
+  const padId = ['<pad>', '[PAD]', '<|endoftext|>', '</s>']
+    .map((token) => tokenizer.tokenToId(token))
+    .find((id) => id !== null)
+  const unknownId = unknownOf(json, tokenizer)
+  return {
+    path,
+    padId: padId ?? 0,
+    ...vocabularyOf(path, json, tokenizer),
+    token: (id) => tokenizer.idToToken(id) ?? `#${id}`,
+    encode: async (text, pair) => {
+      try {
+        return described(await tokenizer.encode(text, pair), text, pair, unknownId)
+      } catch (error) {
+        const shown = JSON.stringify(text.length > 60 ? `${text.slice(0, 60)}…` : text)
+        throw new QkError('ERR_TOKENIZER', `${path} cannot encode ${shown}: ${(error as Error).message}`, {
+          cause: error,
+        })
+      }
+    },
+  }
+}
+
+function described(
+  encoding: Encoding,
+  text: string,
+  pair: string | undefined,
+  unknownId: number | undefined,
+): TokenizedText {
+  const tokens = encoding.getTokens()
+  const ids = encoding.getIds()
+  const special = encoding.getSpecialTokensMask().map((flag) => flag === 1)
+  const second = encoding.getSequenceIds().map((sequence) => sequence === 1)
+  const units = [utf16Offsets(text), utf16Offsets(pair ?? '')]
+  const unknown: boolean[] = []
+  const spans = encoding.getOffsets().map(([from, to], i): [number, number] => {
+    const own = second[i] ? (pair ?? '') : text
+    const unit = units[Number(second[i])]
+    const [start, end] = [unit(from), unit(to)]
+    const written = own.slice(start, end)
+    unknown.push(ids[i] === unknownId && !special[i] && written !== tokens[i])
+    return isAddedSpace(tokens[i], written) ? [start, start] : [start, end]
+  })
+  return { ids, spans, special, second, segments: encoding.getTypeIds(), unknown }
+}
+
+/** How tokens write a space: sentencepiece with U+2581, byte-level ones with U+0120. */
+const SPACES = /^[ \u2581\u0120]+$/
+
+/**
+ * Whether a token is only the space that the tokenizer puts before a word. The tokenizer gives it the place of the
+ * word's first character, which is another token's.
+ */
+function isAddedSpace(token: string, written: string): boolean {
+  return SPACES.test(token) && /\S/.test(written) && !SPACES.test(written)
+}
+
+/** The id of what the vocabulary does not have. */
+function unknownOf({ model }: TokenizerJson, tokenizer: Tokenizer): number | undefined {
+  const { unk_token: token, unk_id: id } = (model ?? {}) as { unk_token?: unknown; unk_id?: unknown }
+  if (typeof token === 'string') {
+    return tokenizer.tokenToId(token) ?? undefined
+  }
+  return typeof id === 'number' ? id : undefined
+}
+
+function vocabularyOf(
+  path: string,
+  { model, added_tokens: added }: TokenizerJson,
+  tokenizer: Tokenizer,
+): Pick<PromptTokenizer, 'size' | 'warnings'> {
+  const { vocab = {} } = (model ?? {}) as { vocab?: unknown[] | Record<string, number> }
+  let size = 0
+  if (Array.isArray(vocab)) {
+    size = vocab.length
+  } else {
+    for (const token of Object.keys(vocab)) {
+      size = Math.max(size, vocab[token] + 1)
+    }
+  }
+  const other: string[] = []
+  for (const { content, id } of (added ?? []) as { content: string; id: number }[]) {
+    // The native package numbers those that its model does not have one after another.
+    const given = tokenizer.tokenToId(content)
+    if (given !== null) {
+      size = Math.max(size, given + 1)
+    }
+    if (given !== id) {
+      other.push(`${JSON.stringify(content)} has ${id} and gets ${given ?? 'none'}`)
+    }
+  }
+  if (other.length === 0) {
+    return { size, warnings: [] }
+  }
+  const shown = other.slice(0, 3).join(', ')
+  const warning = `${path}: ${other.length} added tokens do not get the ids that the file gives them: ${shown}`
+  return { size, warnings: [warning] }
+}
+
+/** From the tokenizer's code points to UTF-16 units; the same number unless the text has astral characters. */
+function utf16Offsets(text: string): (codePoint: number) => number {
+  const points = [...text]
+  if (points.length === text.length) return (n) => n
+  const starts = [0]
+  for (const point of points) starts.push(starts[starts.length - 1] + point.length)
+  return (n) => starts[Math.min(n, points.length)]
+}
