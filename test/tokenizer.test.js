@@ -261,7 +261,7 @@ test('pairs: token types reach the model, alone, in batches and in counterfactua
   t.deepEqual(encoded[0].rules[0].terms[0].positive, [5])
   t.deepEqual(encoded[1].rules[0].terms[0].negative, [6])
   t.deepEqual(encoded[1].runs[1].segments, [0, 0, 0, 0, 1, 1, 1, 1])
-  const batch = buildBatch(encoded, ['c', 'd'], model.inputs, { size: 2, padded: true, mostRuns: () => 2 }, 0)
+  const batch = buildBatch(encoded, ['c', 'd'], model.inputs, { size: 2, padded: true, mostRuns: () => 8 }, 0)
   const { data } = batch.inferences[0].feeds.token_type_ids
   t.is([...data].join(''), '000011100000111000001111')
   await t.notThrowsAsync(accumulate(model, [prompt, other]))
