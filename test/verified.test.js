@@ -176,6 +176,11 @@ test('scores that go through eight bits are captured as floats, and keep the num
     ],
   )
   t.deepEqual(unsupported, [])
+  // Scores that are rounded are named: gaps and attribution are those before.
+  t.deepEqual(
+    sites.map(({ altered }) => altered?.length),
+    [1, undefined],
+  )
   const [site] = (await openModel(writeTinyModel(folder, { quantised: true }))).sites
   t.true(site.relativeError < 1e-3)
 })

@@ -142,6 +142,7 @@ const SHOWN = [
   'rotary',
   'cross',
   'uncovered',
+  'altered',
   'otherRows',
   'hooks',
   'relativeError',

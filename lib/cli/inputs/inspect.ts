@@ -40,6 +40,12 @@ function printSites(model: Model): void {
       site.relativeError.toExponential(1),
     ]),
   )
+  for (const site of model.sites.filter(({ altered }) => altered)) {
+    printLine()
+    printLine(
+      `${siteName(site)}: its scores are rounded or clipped before the softmax by ${site.altered!.join(', ')}`,
+    )
+  }
   const partly = model.sites.filter(({ uncovered }) => uncovered)
   if (partly.length > 0) {
     printLine()

@@ -81,6 +81,9 @@ export function resolveSite(
     { heads, groups: productGroups, firstKey: sinks.before, exact: stepsScale(graph, candidate, scalar) },
   )
   const { fused } = candidate
+  const altered = candidate.steps
+    .filter(({ node }) => ALTERING.has(node.opType))
+    .map(({ node }) => node.name || node.output[0])
   const uncovered = uncoveredTerms(graph, candidate, query.tensor, key.tensor)
   return {
     layer: 0,
@@ -98,6 +101,7 @@ export function resolveSite(
     rotary: fused?.rotary || isRotary(graph, query.tensor),
     cross,
     ...(uncovered.length > 0 ? { uncovered } : {}),
+    ...(altered.length > 0 ? { altered } : {}),
     hooks: { q: '', k: '' },
     relativeError: Number.NaN,
     candidate,
@@ -115,6 +119,9 @@ export function resolveSite(
     keyStride: 1,
   }
 }
+
+/** Steps that neither scale, mask, cap nor add. */
+const ALTERING = new Set(['QuantizeLinear', 'Clip', 'Max', 'Min'])
 
 interface Placement {
   query: CapturePoint

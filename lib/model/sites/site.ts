@@ -38,6 +38,11 @@ export interface AttentionSite {
    * positions does in DeBERTa: attribution and interventions do not reach it. Absent where there is none.
    */
   uncovered?: string[]
+  /**
+   * Nodes that round or clip the scores on their way to the softmax: attribution and score gaps are those of the scores
+   * before them. Absent where there is none.
+   */
+  altered?: string[]
   /** Where not every captured row is a token: rows before and after those of the tokens. */
   otherRows?: { query: OtherRows; key: OtherRows }
   /** TransformerLens names of the captured tensors. */
