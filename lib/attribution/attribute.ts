@@ -7,7 +7,7 @@
 import { captureTermRuns } from '../capture/terms/capture-term-runs.js'
 import { checkAnalysis } from '../capture/terms/check-analysis.js'
 import { type ChosenHead, chosenHeads, requestsBySite } from '../capture/terms/chosen-heads.js'
-import { termRuns } from '../capture/terms/term-runs.js'
+import { settleSharing, termRuns } from '../capture/terms/term-runs.js'
 import { UnknownWords } from '../capture/unknown-words.js'
 import { type PromptSetSummary, type Prompts, promptSet } from '../contrast/prompt-set.js'
 import { QkError, throwIfAborted } from '../errors.js'
@@ -109,6 +109,7 @@ export async function attribute(
   let rows = 0
   const terms = termRuns(model, words.of(set), settings)
   const capturing = { batchSize, donors: points > 0, signal }
+  await settleSharing(model, set)
   for await (const { items, sites } of captureTermRuns(model, requests, terms, capturing)) {
     rows += items.length
     samples?.add(items, sites)

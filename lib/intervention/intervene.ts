@@ -7,7 +7,7 @@
 import { batchingFor } from '../capture/feeds.js'
 import { checkAnalysis } from '../capture/terms/check-analysis.js'
 import { chosenHeads, requestsBySite } from '../capture/terms/chosen-heads.js'
-import { type TermRun, termRunBatches, termRuns } from '../capture/terms/term-runs.js'
+import { settleSharing, type TermRun, termRunBatches, termRuns } from '../capture/terms/term-runs.js'
 import { UnknownWords } from '../capture/unknown-words.js'
 import { type PromptSetSummary, type Prompts, promptSet } from '../contrast/prompt-set.js'
 import { QkError, throwIfAborted } from '../errors.js'
@@ -122,6 +122,7 @@ export async function intervene(
     sequenceFirst: model.sequenceFirst,
   })
   const means = settings.to === 'mean' ? await meanRows(model, prompts, settings, heads) : undefined
+  await settleSharing(model, set)
   const { weightsFolder } = model.graph.model
   const session = await InferenceSession.open({ bytes: graph.bytes, weightsFolder, threads: model.threads })
   const tables = variants.map(() => new EditTable(requests.map((r) => r.heads.length)))

@@ -173,6 +173,8 @@ export class CaptureRun {
   ): Promise<Capture> {
     const { model, requests, options } = this
     parts.add(this.named(outputs))
+    // One session at a time, so that the weights are in memory once.
+    await this.close()
     const verified = await verifySites(
       model.graph,
       requests.map(({ site }) => site),

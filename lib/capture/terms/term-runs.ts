@@ -3,14 +3,14 @@
  * stands for it, in batches that can run together.
  */
 
-import type { PlacedPrompt } from '../../contrast/prompt-set.js'
+import type { PlacedPrompt, PromptSet } from '../../contrast/prompt-set.js'
 import { QkError } from '../../errors.js'
 import { groupBy } from '../../math/group-by.js'
 import { seededRandom } from '../../math/random.js'
 import type { Model } from '../../model/model.js'
 import { findSharing } from '../batch-dependence.js'
 import { type EncodedPrompt, type EncodedTerm, encodePrompt, type Run } from '../encode.js'
-import { type Batching, batchingFor } from '../feeds.js'
+import { batchingFor } from '../feeds.js'
 import { runSize } from '../run-size.js'
 
 /**
@@ -93,6 +93,18 @@ function tokenAt({ runs: [run] }: EncodedPrompt, position: number): number | und
   return run.kind === 'tokens' ? run.ids[position] : undefined
 }
 
+/**
+ * Finds out on the first prompt how runs may share batches. It loads the model, so it comes before any session of the
+ * caller's own. Errors: those of prompts, ERR_INFERENCE.
+ */
+export async function settleSharing(model: Model, set: PromptSet): Promise<void> {
+  for await (const placed of set) {
+    const { runs } = await encodePrompt(model, placed)
+    if (runs[0].kind === 'tokens') await findSharing(model, runs[0].ids)
+    return
+  }
+}
+
 /** Items that can run together: of one length, where they cannot be padded, and as many as the model was exported for. */
 export async function* termRunBatches(
   model: Model,
@@ -100,7 +112,7 @@ export async function* termRunBatches(
   size: number,
 ): AsyncGenerator<TermRun[]> {
   const memory = runSize(model)
-  let batching: Batching | undefined
+  const batching = batchingFor(model, size, memory)
   let waiting: TermRun[] = []
   const length = ({ run }: { run: TermRun['run'] }) =>
     run.kind === 'tokens'
@@ -108,7 +120,7 @@ export async function* termRunBatches(
       : JSON.stringify(Object.values(run.tensors).map((t) => t.shape))
   const flush = function* () {
     if (waiting.length === 0) return
-    const { padded, fixedRuns, mostRuns } = batching!
+    const { padded, fixedRuns, mostRuns } = batching
     const key = (item: TermRun) => {
       const donor = item.donor ? length(item.donor) : ''
       return item.run.kind === 'tokens' && padded ? `${donor !== ''}` : `${length(item)} ${donor}`
@@ -129,10 +141,6 @@ export async function* termRunBatches(
     waiting = []
   }
   for await (const item of items) {
-    if (!batching) {
-      if (item.run.kind === 'tokens') await findSharing(model, item.run.ids)
-      batching = batchingFor(model, size, memory)
-    }
     if (item.run.kind === 'tokens') memory.check(item.run.ids.length, item.where)
     waiting.push(item)
     if (waiting.length === size) yield* flush()
