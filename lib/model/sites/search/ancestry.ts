@@ -142,6 +142,8 @@ function* rowAncestors(graph: Graph, tensor: string): Generator<string> {
 export function uncoveredTerms(graph: Graph, { steps }: SiteCandidate, query: string, key: string): string[] {
   const own = new Set([query, key].flatMap((tensor) => [...ancestry(graph, tensor).projections]))
   return steps.flatMap(({ node, chain }) => {
+    // What multiplies is followed as a factor.
+    if (node.opType === 'Mul' || node.opType === 'Div') return []
     // The largest score of a row, which is taken off for the sake of range, changes no attention.
     const shifts = (name: string) => graph.producers.get(name)?.opType === 'ReduceMax'
     const added = node.input.filter(
