@@ -34,7 +34,7 @@ enum qks_status {
 
 enum qks_dtype { QKS_F32 = 0, QKS_F16 = 1, QKS_BF16 = 2, QKS_F64 = 3 };
 enum qks_estimator { QKS_PER_QUERY = 0, QKS_PER_PAIR = 1, QKS_SUM = 2 };
-/* Which keys a label-matched query reaches: earlier positions, all but its own, all. */
+/* The key scope of a label-matched query: earlier positions, all but its own, all. */
 enum qks_reach { QKS_BEFORE = 0, QKS_OTHERS = 1, QKS_ALL = 2 };
 
 typedef struct qks_error {
@@ -110,7 +110,7 @@ typedef struct qks_terms {
 
 /* One label-matched sequence; positions ascend strictly, label < 0 is none. */
 typedef struct qks_labels {
-  int32_t contrast, reach;
+  int32_t contrast, key_scope;
   int64_t query_count, key_count;
   const int32_t *query_rows, *query_positions, *query_labels;
   const int32_t *key_rows, *key_positions, *key_labels;

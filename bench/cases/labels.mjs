@@ -83,7 +83,7 @@ async function load(subject, { tokens, labels, d }, folder) {
     const shape = [1, tokens, 1, d]
     const labels = {
       contrast: 'c',
-      reach: 'before',
+      keyScope: 'before',
       queryRows: rows,
       queryLabels: label,
       keyRows: rows,

@@ -20,7 +20,7 @@ export interface AddonDescription {
 export const ABI_VERSION = 2
 export const DTYPES = { f32: 0, f16: 1, bf16: 2, f64: 3 } as const
 export const ESTIMATORS = { 'per-query': 0, 'per-pair': 1, sum: 2 } as const
-export const REACHES = { before: 0, others: 1, all: 2 } as const
+export const KEY_SCOPES = { before: 0, others: 1, all: 2 } as const
 export const SVD_MODES = { full: 0, energy: 1, rank: 2 } as const
 /** Every error of the addon but a TypeError has one of these codes. */
 export const STATUS_CODES = {
@@ -44,7 +44,7 @@ export const CONSTANTS = {
   abiVersion: ABI_VERSION,
   dtype: DTYPES,
   estimator: ESTIMATORS,
-  reach: REACHES,
+  keyScope: KEY_SCOPES,
   svdMode: SVD_MODES,
   status: STATUS_CODES,
   cpuMemory: CPU_MEMORY,
@@ -90,7 +90,7 @@ export type AddonTensor =
 
 export interface AddonLabels {
   contrast: number
-  reach: number
+  keyScope: number
   queryRows: Int32Array
   queryPositions: Int32Array
   queryLabels: Int32Array

@@ -49,7 +49,7 @@ export interface TermBatch {
 }
 
 /** Which keys a label-matched query sees: earlier ones, all but its own position, or all (cross attention). */
-export type LabelReach = 'before' | 'others' | 'all'
+export type KeyScope = 'before' | 'others' | 'all'
 
 /**
  * One label-matched sequence: every query with a label is a term whose positives are the reachable keys
@@ -58,7 +58,7 @@ export type LabelReach = 'before' | 'others' | 'all'
  */
 export interface LabelSequence {
   contrast: number
-  reach: LabelReach
+  keyScope: KeyScope
   queryRows: Int32Array
   queryPositions: Int32Array
   queryLabels: Int32Array

@@ -236,7 +236,7 @@ class HeadSums {
     let self = 0
     for (let i = 0; i < l.queryRows.length; i++) {
       const at = l.queryPositions[i]
-      for (; key < l.keyRows.length && (l.reach !== 'before' || l.keyPositions[key] < at); key++) {
+      for (; key < l.keyRows.length && (l.keyScope !== 'before' || l.keyPositions[key] < at); key++) {
         const label = l.keyLabels[key]
         if (label < 0) continue
         let own = byLabel.get(label)
@@ -260,7 +260,7 @@ class HeadSums {
         pos[j] = same.sum[j]
         neg[j] = total.sum[j] - same.sum[j]
       }
-      if (l.reach === 'others' && l.keyPositions[self] === at && l.keyLabels[self] >= 0) {
+      if (l.keyScope === 'others' && l.keyPositions[self] === at && l.keyLabels[self] >= 0) {
         const row = this.#loadKey(l.keyRows[self])
         const own = l.keyLabels[self] === label
         for (let j = 0; j < d; j++) (own ? pos : neg)[j] -= row[j]

@@ -8,7 +8,7 @@ import {
   type AddonTensor,
   DTYPES,
   ESTIMATORS,
-  REACHES,
+  KEY_SCOPES,
   SVD_MODES,
 } from './addon-types.js'
 import type {
@@ -106,7 +106,7 @@ class NativeCovariance implements BackendCovariance {
           q: tensor(batch.q, owned),
           k: tensor(batch.k, owned),
           terms: batch.terms,
-          labels: batch.labels?.map((l) => ({ ...l, reach: REACHES[l.reach] })),
+          labels: batch.labels?.map((l) => ({ ...l, keyScope: KEY_SCOPES[l.keyScope] })),
         })
       }),
     )

@@ -5,7 +5,7 @@ import type { EncodedPrompt } from './encode.js'
 
 export interface BatchTerms {
   terms: TermBatch | undefined
-  /** For self attention; cross attention reaches all keys. */
+  /** For self attention; the scope of cross attention is all keys. */
   labels: LabelSequence[]
 }
 
@@ -70,7 +70,7 @@ function layLabels(
   const keys = labelled(key)
   return {
     contrast,
-    reach: causal ? 'before' : 'others',
+    keyScope: causal ? 'before' : 'others',
     queryRows: Int32Array.from(queries, (i) => queryRow.get(i)!),
     queryPositions: Int32Array.from(queries),
     queryLabels: Int32Array.from(queries, (i) => query[i]),

@@ -21,7 +21,7 @@ export async function addBatch(
     slices.map(async (slice) => {
       const { q, k, factors } = batch.sites[slice.output]
       const labels = batch.labels.map(
-        (l): LabelSequence => (slice.cross && l.reach === 'others' ? { ...l, reach: 'all' } : l),
+        (l): LabelSequence => (slice.cross && l.keyScope === 'others' ? { ...l, keyScope: 'all' } : l),
       )
       const input = {
         q: headSlice(q, slice.firstHead, slice.heads),

@@ -1,6 +1,6 @@
 /** Terms and label sequences as callers of the array API give them, checked and put into the backends' form. */
 
-import type { LabelReach, LabelSequence, TermBatch } from '../backend/backend.js'
+import type { KeyScope, LabelSequence, TermBatch } from '../backend/backend.js'
 import { QkError } from '../errors.js'
 import { checkChoice } from '../validate.js'
 
@@ -31,7 +31,7 @@ export interface TermsInput {
 export interface LabelsInput {
   contrast: string | number
   /** Default 'others'. */
-  reach?: LabelReach
+  keyScope?: KeyScope
   queryRows: Indices
   /** Default 0, 1, 2, ... */
   queryPositions?: Indices
@@ -44,7 +44,7 @@ export interface LabelsInput {
 /** Index of a contrast, by its name or given as such. */
 type ContrastIndex = (contrast: string | number, where: string) => number
 
-const SCOPES: readonly LabelReach[] = ['before', 'others', 'all']
+const SCOPES: readonly KeyScope[] = ['before', 'others', 'all']
 
 function contrastIndices(contrasts: readonly string[]): ContrastIndex {
   const byName = new Map(contrasts.map((name, index) => [name, index]))
@@ -98,8 +98,8 @@ export function labelSequence(
   contrasts: readonly string[],
   where: string,
 ): LabelSequence {
-  const { reach = 'others' } = input
-  checkChoice(reach, `${where}.reach`, SCOPES)
+  const { keyScope = 'others' } = input
+  checkChoice(keyScope, `${where}.keyScope`, SCOPES)
   const queryRows = indices(input.queryRows, `${where}.queryRows`)
   const keyRows = indices(input.keyRows, `${where}.keyRows`)
   const [n, m] = [queryRows.length, keyRows.length]
@@ -109,7 +109,7 @@ export function labelSequence(
   if (!(Number.isInteger(contrast) && contrast >= 0 && contrast < contrasts.length))
     throw new QkError('ERR_RANGE', `${where}.contrast is ${contrast}, expected 0 to ${contrasts.length - 1}`)
   return {
-    ...{ contrast, reach, queryRows, keyRows },
+    ...{ contrast, keyScope, queryRows, keyRows },
     queryPositions: indices(input.queryPositions ?? counting(n), `${where}.queryPositions`, n),
     queryLabels: labels(input.queryLabels, `${where}.queryLabels`, n),
     keyPositions: indices(input.keyPositions ?? counting(m), `${where}.keyPositions`, m),

@@ -28,7 +28,7 @@ Napi::Object constants(Napi::Env env) {
   result.Set("abiVersion", QKS_ABI_VERSION);
   result.Set("dtype", table(env, {{"f32", QKS_F32}, {"f16", QKS_F16}, {"bf16", QKS_BF16}, {"f64", QKS_F64}}));
   result.Set("estimator", table(env, {{"per-query", QKS_PER_QUERY}, {"per-pair", QKS_PER_PAIR}, {"sum", QKS_SUM}}));
-  result.Set("reach", table(env, {{"before", QKS_BEFORE}, {"others", QKS_OTHERS}, {"all", QKS_ALL}}));
+  result.Set("keyScope", table(env, {{"before", QKS_BEFORE}, {"others", QKS_OTHERS}, {"all", QKS_ALL}}));
   result.Set("svdMode", table(env, {{"full", QKS_SVD_FULL}, {"energy", QKS_SVD_ENERGY}, {"rank", QKS_SVD_RANK}}));
   Napi::Object status = Napi::Object::New(env);
   for (int32_t code = QKS_E_ARGUMENT; code <= QKS_E_INTERNAL; code++) {

@@ -193,8 +193,8 @@ void prepareRun(const qks_spec& spec, const qks_labels& in, int64_t index, Pool&
   const std::string who = "labels[" + str(index) + "]";
   if (in.contrast < 0 || in.contrast >= spec.contrasts)
     fail(QKS_E_RANGE, who + ".contrast is " + str(in.contrast) + ", expected 0 to " + str(spec.contrasts - 1));
-  if (in.reach != QKS_BEFORE && in.reach != QKS_OTHERS && in.reach != QKS_ALL)
-    fail(QKS_E_ARGUMENT, who + ".reach is unknown");
+  if (in.key_scope != QKS_BEFORE && in.key_scope != QKS_OTHERS && in.key_scope != QKS_ALL)
+    fail(QKS_E_ARGUMENT, who + ".keyScope is unknown");
   if (in.query_count < 0 || in.key_count < 0 || in.query_count > kMaxRows || in.key_count > kMaxRows)
     fail(QKS_E_SHAPE, who + ": the number of queries or keys is out of range");
   checkRows(Blocks(pool, spec.threads, in.query_count), in.query_rows, out.view.q.rows, (who + ".queryRows").c_str());
@@ -214,7 +214,7 @@ void prepareRun(const qks_spec& spec, const qks_labels& in, int64_t index, Pool&
   int64_t total = 0, key = 0, self = 0;
   for (int64_t i = 0; i < in.query_count; i++) {
     const int32_t position = in.query_positions[i];
-    while (key < in.key_count && (in.reach != QKS_BEFORE || in.key_positions[key] < position)) {
+    while (key < in.key_count && (in.key_scope != QKS_BEFORE || in.key_positions[key] < position)) {
       const int32_t label = keyLabels[key++];
       if (label < 0) continue;
       seen[static_cast<size_t>(label)]++;
@@ -227,7 +227,7 @@ void prepareRun(const qks_spec& spec, const qks_labels& in, int64_t index, Pool&
     int64_t neg = total - pos;
     LabelTerm term;
     term.selfKey = -1;
-    if (in.reach == QKS_OTHERS && self < in.key_count && in.key_positions[self] == position && keyLabels[self] >= 0) {
+    if (in.key_scope == QKS_OTHERS && self < in.key_count && in.key_positions[self] == position && keyLabels[self] >= 0) {
       term.selfKey = static_cast<int32_t>(self);
       (keyLabels[self] == found ? pos : neg)--;
     }

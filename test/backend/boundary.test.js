@@ -430,7 +430,7 @@ test('terms and labels: indices, offsets and lengths', async (t) => {
     await refused(t, adding({ labels: [labels({ [key]: null })] }), TypeError)
   }
   await refused(t, adding({ labels: [labels({ keyRows: new Int32Array(20).fill(20) })] }), 'ERR_RANGE')
-  await refused(t, adding({ labels: [labels({ reach: 3 })] }), 'ERR_ARGUMENT')
+  await refused(t, adding({ labels: [labels({ keyScope: 3 })] }), 'ERR_ARGUMENT')
   await refused(t, adding({ labels: [labels({ contrast: 2 })] }), 'ERR_RANGE')
   await refused(t, adding({ labels: new Array(3) }), TypeError)
   await refused(t, adding({ labels: {} }), TypeError)

@@ -43,7 +43,7 @@ export function explicitTerms(more = {}) {
   return { queryNeg: list.query, ...list, ...more }
 }
 
-export const labels = (more = {}) => ({ ...sequence(20, { contrast: 1 }), reach: 1, ...more })
+export const labels = (more = {}) => ({ ...sequence(20, { contrast: 1 }), keyScope: 1, ...more })
 
 export const batch = (more = {}) => ({
   q: queries(),

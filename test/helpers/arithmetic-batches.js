@@ -55,14 +55,14 @@ export function terms(
 /** A labelled sequence over rows first .. first + length, some labels null, positions with gaps. */
 export function sequence(
   length,
-  { first = 0, contrast = 0, reach = 'before', labels = 3, seed = 1, shift = 0 } = {},
+  { first = 0, contrast = 0, keyScope = 'before', labels = 3, seed = 1, shift = 0 } = {},
 ) {
   const next = uniform(seed)
   const label = () => (next() < 0.15 ? -1 : Math.floor(next() * labels) * 7)
   const rows = Int32Array.from({ length }, (_, i) => first + i)
   const positions = Int32Array.from({ length }, (_, i) => 2 * i + 5)
   return {
-    ...{ contrast, reach, queryRows: rows, keyRows: rows, keyPositions: positions },
+    ...{ contrast, keyScope, queryRows: rows, keyRows: rows, keyPositions: positions },
     queryPositions: positions.map((p) => p + shift),
     queryLabels: Int32Array.from({ length }, label),
     keyLabels: Int32Array.from({ length }, label),

@@ -59,8 +59,8 @@ export function covarianceSuite(test, backend) {
       const q = tensor([2, 30, 4, 12], { seed: 1 })
       const k = tensor([3, 25, 2, 12], { seed: 2 })
       const options = { contrasts: 3, counterfactual: true, weights: true, keyWeights: true }
-      const labels = ['before', 'others', 'all'].map((reach, i) =>
-        sequence(25, { reach, first: 5 * i, contrast: i % 2, seed: i + 3, shift: i === 0 ? 1 : 0 }),
+      const labels = ['before', 'others', 'all'].map((keyScope, i) =>
+        sequence(25, { keyScope, first: 5 * i, contrast: i % 2, seed: i + 3, shift: i === 0 ? 1 : 0 }),
       )
       await check(t, spec, { q, k, terms: terms(150, 60, 75, options), labels }, 4)
     })
@@ -125,14 +125,14 @@ export function covarianceSuite(test, backend) {
   })
 
   test('covariance: labels against the naive T x T rule', async (t) => {
-    for (const reach of ['before', 'others', 'all'])
+    for (const keyScope of ['before', 'others', 'all'])
       for (const estimator of ['per-query', 'per-pair', 'sum']) {
         const spec = { heads: 1, kvHeads: 1, headDim: 5, contrasts: 2, estimator }
         const q = tensor([1, 60, 1, 5], { seed: 8 })
         const k = tensor([1, 60, 1, 5], { seed: 9, mean: 3 })
         const labels = [
-          sequence(60, { reach, seed: 4, contrast: 1 }),
-          sequence(12, { reach, labels: 40, seed: 6 }),
+          sequence(60, { keyScope, seed: 4, contrast: 1 }),
+          sequence(12, { keyScope, labels: 40, seed: 6 }),
         ]
         await check(t, spec, { q, k, labels }, 20)
       }

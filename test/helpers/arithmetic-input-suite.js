@@ -185,7 +185,7 @@ export function inputSuite(test, backend) {
     await refused((l) => ({ posWeights: l.posWeights.map(() => 0) }), 'ERR_ARGUMENT', /weights of term 0/)
     await refused(() => ({ query: 'x' }), 'ERR_TYPE', /query/)
     await refused((l) => ({ query: set([...l.query], 1, 0.5) }), 'ERR_RANGE', /query\[1\] is 0\.5/)
-    const l = sequence(10, { reach: 'before' })
+    const l = sequence(10, { keyScope: 'before' })
     await t.throwsAsync(cov.add(batch({ labels: { ...l, queryPositions: l.queryPositions.toReversed() } })), {
       code: 'ERR_RANGE',
       message: /labels\[0\]\.queryPositions does not ascend at index 1/,
@@ -231,7 +231,7 @@ export function inputSuite(test, backend) {
   test('labels: NaN in a key that is read is found', async (t) => {
     const cov = make()
     const labels = {
-      ...sequence(15, { reach: 'others' }),
+      ...sequence(15, { keyScope: 'others' }),
       keyLabels: new Int32Array(15).map((_, i) => i % 2),
     }
     labels.queryLabels = labels.keyLabels

@@ -48,8 +48,8 @@ export function pairsOf(batch, estimator, contrasts) {
       if (l.queryLabels[i] < 0) return
       const reached = Array.from(l.keyRows.keys()).filter((j) => {
         if (l.keyLabels[j] < 0) return false
-        if (l.reach === 'before') return l.keyPositions[j] < l.queryPositions[i]
-        return l.reach === 'all' || l.keyPositions[j] !== l.queryPositions[i]
+        if (l.keyScope === 'before') return l.keyPositions[j] < l.queryPositions[i]
+        return l.keyScope === 'all' || l.keyPositions[j] !== l.queryPositions[i]
       })
       const pos = reached.filter((j) => l.keyLabels[j] === l.queryLabels[i]).map((j) => l.keyRows[j])
       const neg = reached.filter((j) => l.keyLabels[j] !== l.queryLabels[i]).map((j) => l.keyRows[j])

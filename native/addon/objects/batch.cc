@@ -45,7 +45,7 @@ qks_labels labelsArgument(Job& job, const Napi::Value& value) {
                     keyPositions = from.Get("keyPositions"), keyLabels = from.Get("keyLabels");
   qks_labels l{};
   l.contrast = smallInteger(from.Get("contrast"), "contrast");
-  l.reach = smallInteger(from.Get("reach"), "reach");
+  l.key_scope = smallInteger(from.Get("keyScope"), "keyScope");
   l.query_count = lengthOfInts(queryRows, "queryRows");
   l.key_count = lengthOfInts(keyRows, "keyRows");
   l.query_rows = ints(job, queryRows, l.query_count, "queryRows");
