@@ -9,8 +9,10 @@ import { fileURLToPath } from 'node:url'
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf'
 import test from 'ava'
 import { accumulate, attribute, capture, decompose, intervene, openModel } from '../dist/index.js'
+import { seededRandom } from '../dist/math/random.js'
 import { ModelProtoSchema, NodeProtoSchema } from '../dist/model/onnx/proto/onnx_pb.js'
 import { temporaryFolder } from './helpers/files.js'
+import { FLOAT, GraphBuilder, INT64, valueInfo } from './helpers/graph-builder.js'
 import { relativeDifference } from './helpers/linear-algebra.js'
 import { writeTinyModel } from './helpers/tiny-model.js'
 
@@ -258,4 +260,36 @@ test('prompts of a model whose rows depend on padding go with others of their le
   const plain = await openModel(writeTinyModel(folder, {}))
   const result = await decompose(await accumulate(plain, prompts.slice(0, 2)), RANK)
   t.is(result.info.sharing, 'padded')
+})
+
+test('a product of quantised queries and keys is named as such', async (t) => {
+  const error = await t.throwsAsync(openModel(writeTinyModel(folder, { product: 'integer' })), {
+    code: 'ERR_NO_ATTENTION',
+  })
+  t.regex(
+    error.message,
+    /scores \(MatMulInteger\): its scores are a product of quantised queries and keys; needed: /,
+  )
+})
+
+test('a product by Gemm is captured, its factor too', async (t) => {
+  const [width, count] = [6, 20]
+  const g = new GraphBuilder()
+  const random = seededRandom(3)
+  const stored = (name, dims) =>
+    g.float(
+      name,
+      dims,
+      Float64Array.from({ length: dims.reduce((a, b) => a * b, 1) }, () => random.normal()),
+    )
+  const x = g.node('Gather', [stored('table', [count, width]), 'input_ids'])
+  const [q, k, v] = ['q', 'k', 'v'].map((side) => g.node('MatMul', [x, stored(side, [width, width])]))
+  const scores = g.node('Gemm', [q, k], { transB: 1, alpha: 0.25 }, 'scores')
+  g.node('MatMul', [g.node('Softmax', [scores], { axis: -1 }), v], {}, 'output')
+  const path = `${folder}/gemm.onnx`
+  g.write(path, [valueInfo('input_ids', INT64, ['seq'])], [valueInfo('output', FLOAT, ['seq', width])])
+  const model = await openModel(path)
+  t.like(model.sites[0], { op: 'Gemm', heads: 1, headDim: width, scale: 0.25 })
+  t.true(model.sites[0].relativeError < 1e-6)
+  near(t, await gaps(model, [ATT]), await scoreDifferences(model), 1e-5)
 })

@@ -32,7 +32,7 @@ import { writePattern } from './written-softmax.js'
  *   repeat: 'expand' | 'tile' | 'concat' | 'gather'
  *   scale: 'div' | 'mul' | 'query' | 'split' | 'computed'
  *   mask: 'add' | 'where' | 'none'
- *   product: 'matmul' | 'einsum'
+ *   product: 'matmul' | 'einsum' | 'integer'
  *   fold: false | 'plain' | 'untraceable': heads folded into the batch and unfolded for the mask alone; or in a way
  *     that cannot be followed back
  *   weights: 'float', or a format of quantised-weights.js, for the projections of queries, keys and values
@@ -156,6 +156,14 @@ function writtenOutAttention(g, projected, options) {
   let scores
   if (fold) {
     scores = g.node('MatMul', [q, g.node('Transpose', [keys], { perm: [0, 2, 1] })], {}, 'scores')
+  } else if (product === 'integer') {
+    // Both sides quantised as the model runs, and multiplied as whole numbers.
+    const quantised = (name, side) =>
+      g.node('DynamicQuantizeLinear', [name], {}, [`${side}_q`, `${side}_step`, `${side}_zero`])
+    const [a, aStep, aZero] = quantised(q, 'left')
+    const [b, bStep, bZero] = quantised(g.node('Transpose', [keys], { perm: [0, 1, 3, 2] }), 'right')
+    const whole = g.node('MatMulInteger', [a, b, aZero, bZero], {}, 'scores')
+    scores = g.node('Mul', [g.node('Cast', [whole], { to: g.floatType }), g.node('Mul', [aStep, bStep])])
   } else if (product === 'einsum') {
     scores = g.node('Einsum', [q, keys], { equation: 'bhqd,bhkd->bhqk' }, 'scores')
   } else {
