@@ -293,3 +293,40 @@ test('a product by Gemm is captured, its factor too', async (t) => {
   t.true(model.sites[0].relativeError < 1e-6)
   near(t, await gaps(model, [ATT]), await scoreDifferences(model), 1e-5)
 })
+
+test('a factor that the model reads is that of each prompt', async (t) => {
+  const [width, count] = [6, 20]
+  const g = new GraphBuilder()
+  const random = seededRandom(4)
+  const stored = (name, dims) =>
+    g.float(
+      name,
+      dims,
+      Float64Array.from({ length: dims.reduce((a, b) => a * b, 1) }, () => random.normal()),
+    )
+  const x = g.node('Gather', [stored('table', [count, width]), 'input_ids'])
+  const [q, k, v] = ['q', 'k', 'v'].map((side) => g.node('MatMul', [x, stored(side, [width, width])]))
+  const product = g.node('MatMul', [q, g.node('Transpose', [k], { perm: [0, 2, 1] })])
+  const scores = g.node('Mul', [product, 'temperature'])
+  g.node('MatMul', [g.node('Softmax', [scores], { axis: -1 }), v], {}, 'output')
+  const inputs = [
+    valueInfo('input_ids', INT64, ['batch', 'seq']),
+    valueInfo('temperature', FLOAT, ['batch', 1, 1]),
+  ]
+  const path = `${folder}/temperature.onnx`
+  g.write(path, inputs, [valueInfo('output', FLOAT, ['batch', 'seq', width])])
+  const model = await openModel(path)
+  t.is(model.sites[0].scale, 'computed')
+  const prompt = (temperature) => ({
+    contrast: 'c',
+    inputs: {
+      input_ids: { data: ATT.tokens, shape: [ATT.tokens.length] },
+      temperature: { data: [temperature], shape: [1, 1] },
+    },
+    terms: [{ query: 5, positive: [1], negative: [2] }],
+  })
+  const [one] = await gaps(model, [prompt(1)])
+  t.true(Math.abs(one) > 1e-3)
+  near(t, await gaps(model, [prompt(3)]), [3 * one], 1e-5)
+  near(t, await gaps(model, [prompt(3), prompt(1)]), [2 * one], 1e-5)
+})

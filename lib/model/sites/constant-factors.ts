@@ -15,6 +15,17 @@ export function constantFactor(graph: Graph, node: NodeProto): { name: string; d
   return side < 0 ? undefined : { name: node.input[side], divide: node.opType === 'Div' }
 }
 
+/**
+ * Factors that are computed from what the model reads, and not from its shape alone: a probe's value of theirs is no
+ * other run's.
+ */
+export function givenFactors(graph: Graph, { steps }: SiteCandidate): string[] {
+  return steps.flatMap(({ node, chain }) => {
+    if (node.opType !== 'Mul' && node.opType !== 'Div') return []
+    return node.input.filter((name, i) => i !== chain && !graph.isStatic(name))
+  })
+}
+
 /** What constant steps multiply q·k by, up to a softcap; what is added in between is left out. */
 export function stepsScale(
   graph: Graph,

@@ -7,7 +7,7 @@ import type { FusedAttention, SiteCandidate, UnsupportedSite } from '../candidat
 import type { Graph } from '../onnx/graph.js'
 import { type Axis, type CapturePoint, capturePoint, type Shapes } from './axes.js'
 import { isStep, looksCausal } from './causality.js'
-import { stepsScale } from './constant-factors.js'
+import { givenFactors, stepsScale } from './constant-factors.js'
 import { type OperandAxes, patternAxes, productAxes } from './product-axes.js'
 import { scoreFactors, shownScale } from './scale.js'
 import { isCross, isRotary, uncoveredTerms } from './search/ancestry.js'
@@ -78,7 +78,14 @@ export function resolveSite(
       masks: run.masks(candidate),
     })),
     pattern,
-    { heads, groups: productGroups, firstKey: sinks.before, exact: stepsScale(graph, candidate, scalar) },
+    {
+      heads,
+      groups: productGroups,
+      firstKey: sinks.before,
+      exact: stepsScale(graph, candidate, scalar),
+      // Of a mask that multiplies, only what it leaves counts, and that is the same in every run.
+      given: givenFactors(graph, candidate).some((name) => !axesOfScores(shapes(name)!)),
+    },
   )
   const { fused } = candidate
   const altered = candidate.steps
@@ -189,5 +196,8 @@ function headCount(axes: readonly Axis[], shape: readonly number[], batch: numbe
   const fold = axes.indexOf('fold')
   return fold < 0 ? heads : shape[fold] / batch
 }
+
+/** Whether a factor has the two last axes of scores, as a mask has. */
+const axesOfScores = (shape: readonly number[]) => shape.slice(-2).filter((size) => size > 1).length === 2
 
 const axesBeyondOne = (shape: readonly number[]) => shape.filter((size) => size > 1).length

@@ -13,14 +13,25 @@ interface Scores {
   masks: WireTensor
 }
 
+interface FactorContext {
+  heads: number
+  groups: number
+  /** How many columns stand before the keys. */
+  firstKey: number
+  /** What the graph's constants tell of the factor. */
+  exact: number
+  /** Whether the model reads the factor, or computes it from what it reads. */
+  given: boolean
+}
+
 /**
  * Reads the factors off a probe, and off a second one of another length where there is one. `axes` are those of the
- * scores where the softmax reads them, `firstKey` is how many columns stand before the keys, `exact` is what the graph's constants tell of the factor.
+ * scores where the softmax reads them.
  */
 export function scoreFactors(
   runs: readonly Scores[],
   axes: readonly ProductAxis[] | undefined,
-  { heads, groups, firstKey, exact }: { heads: number; groups: number; firstKey: number; exact: number },
+  { heads, groups, firstKey, exact, given }: FactorContext,
 ): ScoreFactors {
   const found = runs.map((run) =>
     axes ? factorsByAxes(run, axes, { heads, groups, firstKey }) : factorsAnywhere(run, heads),
@@ -32,8 +43,9 @@ export function scoreFactors(
     (other) => other.kind === 'constant' && other.byHead.every((x, h) => same(x, first.byHead[h], limit)),
   )
   // A probe computes in the model's own precision; constants are known better than that.
-  if (lasting)
+  if (lasting && !given) {
     return { kind: 'constant', byHead: first.byHead.map((x) => (same(x, exact, limit) ? exact : x)) }
+  }
   return axes ? { kind: 'rows', perQuery: false } : { kind: 'entries' }
 }
 
@@ -61,10 +73,12 @@ function factorsByAxes(
   const { dims } = factors
   const [own, other] = [strides(dims), strides(masks.dims)]
   const keys = axes.indexOf('keyPos')
+  const queries = axes.indexOf('queryPos')
   const index = new Array<number>(dims.length).fill(0)
   const byHead = new Map<number, number>()
   const byRow = new Map<number, number>()
-  let [perHead, perRow] = [true, true]
+  const bySequence = new Map<number, number>()
+  let [perHead, perRow, perSequence] = [true, true, true]
   for (let at = 0; at < values.length; at++) {
     dims.forEach((size, axis) => {
       index[axis] = Math.floor(at / own[axis]) % size
@@ -72,15 +86,18 @@ function factorsByAxes(
     const place = index.reduce((sum, i, axis) => sum + (i + (axis === keys ? firstKey : 0)) * other[axis], 0)
     if (masked[place] <= MASKED_BELOW) continue
     const row = at - index[keys] * own[keys]
+    const sequence = row - (queries < 0 ? 0 : index[queries] * own[queries])
     const head = headAt(index, axes, heads, groups)
     if (!byHead.has(head)) byHead.set(head, values[at])
     if (!byRow.has(row)) byRow.set(row, values[at])
+    if (!bySequence.has(sequence)) bySequence.set(sequence, values[at])
     perHead &&= same(values[at], byHead.get(head)!, limit)
     perRow &&= same(values[at], byRow.get(row)!, limit)
+    perSequence &&= same(values[at], bySequence.get(sequence)!, limit)
   }
   if (perHead)
     return { kind: 'constant', byHead: Array.from({ length: heads }, (_, h) => byHead.get(h) ?? Number.NaN) }
-  return perRow ? { kind: 'rows', perQuery: true } : { kind: 'entries' }
+  return perRow ? { kind: 'rows', perQuery: !perSequence } : { kind: 'entries' }
 }
 
 function headAt(

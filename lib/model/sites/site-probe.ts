@@ -11,7 +11,7 @@ import { InferenceSession, type WireTensor } from '../inference/session.js'
 import { tensorValues } from '../inference/values.js'
 import type { Graph } from '../onnx/graph.js'
 import { GraphEditor } from '../onnx/graph-editor.js'
-import { constantFactor } from './constant-factors.js'
+import { constantFactor, givenFactors } from './constant-factors.js'
 import { factorsOfScores, scoresOfZeros } from './replay.js'
 
 type Tensors = Record<string, WireTensor>
@@ -154,6 +154,7 @@ function requestProbe(editor: GraphEditor, candidate: SiteCandidate): void {
     const factor = constantFactor(editor.graph, node)
     if (factor !== undefined) editor.output(factor.name)
   }
+  for (const name of givenFactors(editor.graph, candidate)) shaped.add(name)
   for (const tensor of shaped) {
     const output = shapeName(tensor)
     editor.node('Shape', [tensor], {}, output)
