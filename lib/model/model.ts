@@ -7,6 +7,7 @@ import type { UnsupportedSite } from './candidate.js'
 import { lowerAttention } from './fused/lower.js'
 import { verifySites } from './graphs/verify.js'
 import { type ModelInput, modelInputs, tableRows, takesTokens } from './inference/inputs.js'
+import { givenSizes, settledInputs } from './inference/sizes/given.js'
 import type { Graph } from './onnx/graph.js'
 import { openGraph } from './open-graph.js'
 import { findSites } from './sites/search/find.js'
@@ -21,9 +22,14 @@ export interface OpenOptions {
   tokenizer?: string
   /** Threads of one inference; all cores by default. */
   threads?: number
+  /**
+   * Sizes of free axes that the graph does not tell, by name, or as in `hidden_states.2` where an axis has none. They
+   * hold for good, but for those that prompts have their own of (their number and length): these hold for the probe.
+   */
+  sizes?: Readonly<Record<string, number>>
 }
 
-const OPTIONS = { tokenizer: true, threads: true } satisfies Record<keyof OpenOptions, true>
+const OPTIONS = { tokenizer: true, threads: true, sizes: true } satisfies Record<keyof OpenOptions, true>
 
 /** Above these a capture is refused (design: contract 3). */
 const TOLERANCE = { f32: 1e-3, f16: 1e-2 } as const
@@ -76,7 +82,8 @@ export class Model {
  * Opens a model: reads its graph, finds its attention sites, runs a small synthetic probe to settle their
  * axes, and measures for each how well scores recomputed from its queries and keys match the model's own.
  *
- * Errors: ERR_FILE, ERR_NOT_ONNX, ERR_NO_ATTENTION, ERR_INFERENCE, ERR_TOKENIZER.
+ * Errors: ERR_FILE, ERR_NOT_ONNX, ERR_NO_ATTENTION, ERR_INFERENCE, ERR_TOKENIZER,
+ * ERR_UNSUPPORTED_MODEL.
  */
 export async function openModel(path: string, options: OpenOptions = {}): Promise<Model> {
   checkOptions(options, OPTIONS, 'openModel')
@@ -96,7 +103,9 @@ export async function openModel(path: string, options: OpenOptions = {}): Promis
       },
     )
   }
-  const context = { graph, inputs: modelInputs(graph), threads }
+  const taken = modelInputs(graph)
+  const given = givenSizes(taken, options.sizes ?? {})
+  const context = { graph, inputs: settledInputs(graph, taken, given), threads, given }
   const survey = await surveySites(context, found.candidates, unreached)
   const { inputs } = survey
   const unsupported: UnsupportedSite[] = survey.unsupported.map(({ at, ...shown }) => shown)

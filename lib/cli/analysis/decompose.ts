@@ -10,12 +10,20 @@ import { openModel } from '../../model/model.js'
 import { decompose } from '../../spectrum/decompose.js'
 import type { RankRule } from '../../store/result.js'
 import { checkResultPath, type Result } from '../../store/result.js'
-import { parseBackend, parseEstimator, parseHeadNames, parseRank, parseWhole } from '../common/options.js'
+import {
+  AXIS_SIZE,
+  parseBackend,
+  parseEstimator,
+  parseHeadNames,
+  parseRank,
+  parseWhole,
+} from '../common/options.js'
 import { fixed, printJson, printLine, printTable, printWarnings, progressBar } from '../common/output.js'
 
 interface Options {
   model: string
   tokenizer?: string
+  size?: Record<string, number>
   prompts: string
   heads: string
   estimator: Estimator
@@ -36,6 +44,7 @@ export function registerDecompose(program: Command): void {
     .description('find the query-key subspaces of named contrasts')
     .requiredOption('--model <file>', 'ONNX file')
     .option('--tokenizer <file>', 'tokenizer.json, for prompts given as text')
+    .option(...AXIS_SIZE)
     .requiredOption('--prompts <file>', 'prompt set, JSONL')
     .option('--heads <heads>', 'all, or names as in L0H1,L2H3', parseHeadNames, 'all')
     .option('--estimator <name>', 'per-query, per-pair or sum', parseEstimator, 'per-query' as const)
@@ -63,7 +72,7 @@ async function run(options: Options): Promise<void> {
   }
   await checkResultPath(options.out)
   const prompts = readPrompts(options.prompts)
-  const model = await openModel(options.model, { tokenizer: options.tokenizer })
+  const model = await openModel(options.model, { tokenizer: options.tokenizer, sizes: options.size })
   printWarnings(model.warnings)
   const bar = progressBar('prompts')
   const sums = await accumulate(model, prompts, {

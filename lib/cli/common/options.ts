@@ -91,6 +91,19 @@ export function parseSeed(value: string): number {
   return seed
 }
 
+/** `hidden=24`, as often as there are axes: what came before is carried along. */
+export function parseAxisSize(value: string, before: Record<string, number> = {}): Record<string, number> {
+  const at = value.lastIndexOf('=')
+  if (at < 1) throw new InvalidArgumentError('Write the name of a free axis and its size, as in hidden=24.')
+  return { ...before, [value.slice(0, at)]: parseWhole(1)(value.slice(at + 1)) }
+}
+
+export const AXIS_SIZE = [
+  '--size <name=n>',
+  'size of a free axis that the graph does not tell, as in hidden=24; may be given several times',
+  parseAxisSize,
+] as const
+
 /** Size of a toy's latent or head. */
 const LARGEST_SIZE = 1024
 

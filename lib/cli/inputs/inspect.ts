@@ -3,16 +3,23 @@
 import type { Command } from 'commander'
 import { describeSite, describeUnsupported, type Model, openModel } from '../../model/model.js'
 import type { AttentionSite } from '../../model/sites/site.js'
+import { AXIS_SIZE } from '../common/options.js'
 import { printJson, printLine, printTable } from '../common/output.js'
+
+interface Options {
+  json?: boolean
+  size?: Record<string, number>
+}
 
 export function registerInspect(program: Command): void {
   program
     .command('inspect')
     .description('list the attention sites of a model, each verified on a synthetic batch')
     .argument('<model>', 'ONNX file')
+    .option(...AXIS_SIZE)
     .option('--json', 'print one JSON document')
-    .action(async (file: string, { json }: { json?: boolean }) => {
-      const model = await openModel(file)
+    .action(async (file: string, { json, size }: Options) => {
+      const model = await openModel(file, { sizes: size })
       if (json) {
         const { sites, unsupported, notes } = model
         printJson({ model: file, sites: sites.map(describeSite), unsupported, notes })

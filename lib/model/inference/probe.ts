@@ -1,10 +1,13 @@
 /** Synthetic batches, on which a model is tried when it is opened. */
 
-import { seededRandom } from '../../math/random.js'
+import { QkError } from '../../errors.js'
+import { type Random, seededRandom } from '../../math/random.js'
+import { MAX_INPUT_BYTES } from '../onnx/check-model.js'
 import type { Graph } from '../onnx/graph.js'
 import {
   fixedBatch,
   fixedLength,
+  layoutOf,
   type ModelInput,
   makeArray,
   numberWriter,
@@ -12,6 +15,7 @@ import {
   tokenFeeds,
 } from './inputs.js'
 import type { WireTensor } from './session.js'
+import { axisKey, type ChosenSizes, solvedSizes } from './sizes/solve.js'
 
 /** Sizes to try for free axes. They differ, so that axes can be told apart by size. */
 export interface ProbeSizes {
@@ -20,7 +24,11 @@ export interface ProbeSizes {
   length: number
   /** Of the free axes of tensors, by how many axes these have. */
   extents?: Extents
+  /** What the caller says, by the names of free axes. */
+  given?: GivenSizes
 }
+
+export type GivenSizes = ReadonlyMap<string, number>
 
 interface Extents {
   /** [batch, samples] */
@@ -44,7 +52,17 @@ const SOUND = [4_000, 16_000]
 const FRAMES = [64, 512, 3_000, 16_000]
 
 /** The sizes to try, in order: short ones, and where tensors have free axes that are no tokens, those of images and sound. */
-export function probeSizes(inputs: readonly ModelInput[]): ProbeSizes[] {
+export function probeSizes(inputs: readonly ModelInput[], given: GivenSizes = new Map()): ProbeSizes[] {
+  const tries = openSizes(inputs)
+  if (given.size === 0) return tries
+  const ids = inputs.find(({ role }) => role === 'ids')
+  const own = ids && tokenKeys(ids)
+  const batch = own && given.get(own.sequences)
+  const length = own && given.get(own.positions)
+  return tries.map((sizes) => ({ ...sizes, given, ...(batch && { batch }), ...(length && { length }) }))
+}
+
+function openSizes(inputs: readonly ModelInput[]): ProbeSizes[] {
   const open = inputs.filter(
     ({ role, shape }) => role === 'custom' && shape.some((d, axis) => axis > 0 && typeof d === 'string'),
   )
@@ -62,9 +80,20 @@ export function probeSizes(inputs: readonly ModelInput[]): ProbeSizes[] {
   ]
 }
 
+/** The names of the axes of token ids, '' for one that is fixed or that they do not have. */
+export function tokenKeys(ids: ModelInput): { sequences: string; positions: string } {
+  const key = (axis: number) => {
+    const size = ids.shape[axis]
+    return typeof size === 'string' ? axisKey(ids.name, axis, size) : ''
+  }
+  if (ids.shape.length === 1) return { sequences: '', positions: key(0) }
+  const { sequence, position } = layoutOf(ids)
+  return { sequences: key(sequence), positions: key(position) }
+}
+
 /**
  * A synthetic batch: seeded random tokens with a padded last sequence, or standard normal values where
- * the model takes tensors.
+ * the model takes tensors. Errors: ERR_UNSUPPORTED_MODEL where it would be too large.
  */
 export function probeFeeds(
   graph: Graph,
@@ -76,71 +105,85 @@ export function probeFeeds(
   const batch = ids ? (fixedBatch([ids]) ?? sizes.batch) : sizes.batch
   const length = ids ? (fixedLength([ids]) ?? sizes.length) : sizes.length
   const vocabulary = ids ? (tableRows(graph, ids.name) ?? SMALL_VOCABULARY) : 0
+  const custom = inputs.filter((i) => i.role === 'custom')
+  const tokens = inputs.filter((i) => i.role !== 'custom')
+  const solved = solvedSizes(graph)
+  const chosen = solved.choice()
+  for (const [key, size] of sizes.given ?? []) chosen.set(key, size)
+  if (ids && tokenKeys(ids).sequences) chosen.set(tokenKeys(ids).sequences, batch)
+  for (const axis of tokens.filter((i) => i.role !== 'cache')) {
+    const positions = axis.sequenceFirst ? axis.shape.slice(0, 1) : axis.shape.slice(1)
+    for (const d of positions) if (typeof d === 'string' && d) chosen.set(d, length)
+  }
+  const shapes = custom.map((input) => customShape(input, chosen, batch, sizes))
+  const rows = ids ? batch * length * tokens.length : 0
+  checkBytes(rows + shapes.reduce((sum, dims) => sum + elementsOf(dims), 0))
+
   const padded = batch > 1 && length > 2 && inputs.some((i) => i.role === 'mask')
   const isLast = (b: number) => padded && b === batch - 1 && fixedLength([ids!]) === undefined
   const sequences = Array.from({ length: batch }, (_, b) =>
     Array.from({ length: isLast(b) ? length - 2 : length }, () => random.below(vocabulary)),
   )
-  const feeds = tokenFeeds(
-    inputs.filter((i) => i.role !== 'custom'),
-    sequences,
-    0,
-  )
-  const named = new Map<string, number>()
-  for (const axis of inputs.filter((i) => i.role !== 'custom' && i.role !== 'cache')) {
-    const positions = axis.sequenceFirst ? axis.shape.slice(0, 1) : axis.shape.slice(1)
-    for (const d of positions) if (typeof d === 'string' && d) named.set(d, length)
-  }
-  for (const input of inputs.filter((i) => i.role === 'custom')) {
-    const dims = input.shape.map((d, axis) => {
-      if (typeof d === 'number') return d
-      const free = () => storedSize(graph, input, axis) ?? extentOf(input, sizes)
-      const size = axis === 0 || /batch/i.test(d) ? batch : free()
-      if (!d) return size
-      if (!named.has(d)) named.set(d, size)
-      return named.get(d)!
-    })
-    const data = makeArray(
-      input,
-      dims.reduce((a, b) => a * b, 1),
-    )
+  const feeds = tokenFeeds(tokens, sequences, 0)
+  custom.forEach((input, i) => {
+    const dims = shapes[i]
+    const data = makeArray(input, elementsOf(dims))
     const write = numberWriter(data, input.type)
-    const limit = Math.min(tableRows(graph, input.name) ?? SMALL_VOCABULARY, 2)
-    // A mask of zeros would leave nothing to compare.
-    const isMask = /mask/i.test(input.name)
-    for (let i = 0; i < data.length; i++) {
-      write(i, input.type.startsWith('float') ? random.normal() : isMask ? 1 : random.below(limit))
-    }
+    const value = solved.valueOf(input.name, chosen)
+    fill(data, write, value === undefined ? customValue(graph, input, random) : () => value)
     feeds[input.name] = { type: input.type, dims, data }
-  }
+  })
   return feeds
+}
+
+const elementsOf = (dims: readonly number[]) => dims.reduce((a, b) => a * b, 1)
+
+/** Elements of 4 bytes, as nearly all are. */
+function checkBytes(elements: number): void {
+  if (elements * 4 <= MAX_INPUT_BYTES) return
+  throw new QkError(
+    'ERR_UNSUPPORTED_MODEL',
+    `a synthetic batch would have ${elements} elements, too many to try the model on`,
+    { hint: 'Say how long free axes are: openModel(file, { sizes: { name: n } }), --size name=n.' },
+  )
+}
+
+function customShape(input: ModelInput, chosen: ChosenSizes, batch: number, sizes: ProbeSizes): number[] {
+  return input.shape.map((d, axis) => {
+    if (typeof d === 'number') return d
+    const own = () => (axis === 0 || /batch/i.test(d) ? batch : extentOf(input, d, sizes))
+    return chosen.take(axisKey(input.name, axis, d), own)
+  })
+}
+
+function customValue(graph: Graph, { name, type }: ModelInput, random: Random): () => number {
+  if (type.startsWith('float')) return () => random.normal()
+  const limit = Math.min(tableRows(graph, name) ?? SMALL_VOCABULARY, 2)
+  // A mask of zeros would leave nothing to compare.
+  return /mask/i.test(name) ? () => 1 : () => random.below(limit)
+}
+
+/** Numbers that are drawn, of a large tensor: a prime, so that no two of its rows or heads are equal. */
+const DRAWN = 65_537
+
+/** Fills an array: drawing more than some numbers would hold up the event loop, so that these are repeated. */
+function fill(
+  data: ReturnType<typeof makeArray>,
+  write: (index: number, value: number) => void,
+  draw: () => number,
+): void {
+  const drawn = Math.min(data.length, DRAWN)
+  for (let i = 0; i < drawn; i++) write(i, draw())
+  // Twice as many are copied each time, at a multiple of the drawn ones.
+  for (let done = drawn; done < data.length; done *= 2) data.copyWithin(done, 0, done)
 }
 
 /** Where nothing tells how many ids there are. */
 const SMALL_VOCABULARY = 16
 
-function extentOf({ shape, type }: ModelInput, { length, extents }: ProbeSizes): number {
+function extentOf({ shape, type }: ModelInput, name: string, { length, extents }: ProbeSizes): number {
+  // Beams of a search are one, where nothing is searched.
+  if (/beam/i.test(name)) return 1
   if (!extents || !type.startsWith('float')) return length
   return shape.length > 3 ? extents.image : shape.length === 3 ? extents.frames : extents.sound
-}
-
-/** The size of a free axis that the first weight it meets tells: channels of a convolution, features of a projection. */
-function storedSize(graph: Graph, { name, shape }: ModelInput, axis: number): number | undefined {
-  const seen = new Set<string>()
-  for (let tensor: string | undefined = name; tensor !== undefined && !seen.has(tensor); ) {
-    seen.add(tensor)
-    let next: string | undefined
-    for (const user of graph.consumers.get(tensor) ?? []) {
-      const weight = graph.initializers.get(user.input[1] ?? '')
-      if (user.opType === 'Conv' && axis === 1 && weight && user.input[0] === tensor) {
-        return Number(weight.dims[1]) * graph.int(user, 'group', 1)
-      }
-      if (user.opType === 'MatMul' && axis === shape.length - 1 && weight?.dims.length === 2) {
-        return Number(weight.dims[0])
-      }
-      if (user.opType === 'Cast' || user.opType === 'Identity') next = user.output[0]
-    }
-    tensor = next
-  }
-  return undefined
 }

@@ -2,17 +2,25 @@
 
 import { create } from '@bufbuild/protobuf'
 import { QkError } from '../../errors.js'
+import { namesUsedBy } from './graph.js'
 import { allNodes, describeNode, invalidModel, plainDomain, withFields } from './messages.js'
 import {
   type GraphProto,
   type ModelProto,
+  type NodeProto,
   type OperatorSetIdProto,
   TensorShapeProto_DimensionSchema,
   type ValueInfoProto,
 } from './proto/onnx_pb.js'
 
-/** Elements of one input; a probe has to make them up. */
-const MAX_INPUT_ELEMENTS = 2 ** 27
+/** Of all inputs together; a probe has to make them up. */
+export const MAX_INPUT_BYTES = 2 ** 28
+
+/** Longer axes are refused, however thin the tensor: what a model makes of them mostly grows with their square. */
+const MAX_AXIS = 1_000_000
+
+/** By ONNX's number of the element type; 4 for all others. */
+const ELEMENT_BYTES: Record<number, number> = { 2: 1, 3: 1, 7: 8, 9: 1, 10: 2, 11: 8, 16: 2 }
 
 /** One import a domain. Errors: ERR_NOT_ONNX where versions contradict each other or are missing. */
 export function checkOpsets(file: string, { graph, opsetImport }: ModelProto): OperatorSetIdProto[] {
@@ -41,28 +49,58 @@ export function checkOpsets(file: string, { graph, opsetImport }: ModelProto): O
 
 /**
  * The inputs, with negative sizes made free ones: old exporters write -1, and onnxruntime reads it so.
- * Errors: ERR_NOT_ONNX, ERR_UNSUPPORTED_MODEL for sizes that no tensor has.
+ * Errors: ERR_NOT_ONNX, ERR_UNSUPPORTED_MODEL for sizes that no tensor has and for inputs without a shape.
  */
-export function checkInputs(file: string, { input, initializer }: GraphProto): ValueInfoProto[] {
+export function checkInputs(file: string, { input, initializer, node }: GraphProto): ValueInfoProto[] {
   for (const { name, dims } of initializer) {
     if (dims.every((size) => size >= 0n)) continue
     throw invalidModel(file, `its initializer "${name}" has the dimensions ${dims.join(' x ')}`)
   }
   const weights = new Set(initializer.map(({ name }) => name))
-  return input.map((info) => {
-    const { value } = info.type ?? {}
-    const dims = value?.case === 'tensorType' ? (value.value.shape?.dim ?? []) : []
-    const sizes = dims.flatMap((dim) => (dim.value.case === 'dimValue' ? [dim.value.value] : []))
-    const elements = sizes.reduce((product, size) => (size > 0n ? product * Number(size) : product), 1)
-    if (elements > MAX_INPUT_ELEMENTS && !weights.has(info.name)) {
-      throw new QkError(
-        'ERR_UNSUPPORTED_MODEL',
-        `${file}: its input "${info.name}" has ${sizes.join(' x ')} elements, too many to try the model on`,
-        { hint: `At most ${MAX_INPUT_ELEMENTS}; export the model with free axes.` },
-      )
-    }
-    return sizes.some((size) => size < 0n) ? withFreeAxes(info) : info
+  const own = input.filter(({ name }) => !weights.has(name))
+  refuseShapeless(file, own, node)
+  refuseLarge(file, own)
+  return input.map((info) => (fixedSizes(info).some((size) => size < 0n) ? withFreeAxes(info) : info))
+}
+
+/** onnxruntime reads the shape of inputs that it was not told, and aborts the process. */
+function refuseShapeless(file: string, inputs: readonly ValueInfoProto[], nodes: readonly NodeProto[]): void {
+  const open = inputs.filter(({ type }) => type?.value.case === 'tensorType' && !type.value.value.shape)
+  if (open.length === 0) return
+  const read = new Set(nodes.flatMap(namesUsedBy))
+  const found = open.find(({ name }) => read.has(name))
+  if (!found) return
+  throw new QkError('ERR_UNSUPPORTED_MODEL', `${file}: its input "${found.name}" has no shape`, {
+    hint: 'Write how many axes it has into the file: free axes may have names in place of sizes.',
   })
+}
+
+/** What a probe could not make up in memory and time; free axes count as 1. */
+function refuseLarge(file: string, inputs: readonly ValueInfoProto[]): void {
+  let bytes = 0
+  for (const info of inputs) {
+    const { name, type } = info
+    const sizes = fixedSizes(info)
+    const shown = `${file}: its input "${name}" has ${sizes.join(' x ')} elements, too many to try the model on`
+    if (sizes.some((size) => size >= MAX_AXIS)) {
+      throw new QkError('ERR_UNSUPPORTED_MODEL', shown, {
+        hint: `An axis has fewer than ${MAX_AXIS}; export the model with free axes.`,
+      })
+    }
+    const elements = sizes.reduce((product, size) => (size > 0n ? product * Number(size) : product), 1)
+    const element = type?.value.case === 'tensorType' ? type.value.value.elemType : 0
+    bytes += elements * (ELEMENT_BYTES[element] ?? 4)
+    if (bytes > MAX_INPUT_BYTES) {
+      throw new QkError('ERR_UNSUPPORTED_MODEL', shown, {
+        hint: `All inputs have at most ${MAX_INPUT_BYTES / 2 ** 20} MiB together; export the model with free axes.`,
+      })
+    }
+  }
+}
+
+function fixedSizes({ type }: ValueInfoProto): bigint[] {
+  const dims = type?.value.case === 'tensorType' ? (type.value.value.shape?.dim ?? []) : []
+  return dims.flatMap(({ value }) => (value.case === 'dimValue' ? [value.value] : []))
 }
 
 function withFreeAxes(info: ValueInfoProto): ValueInfoProto {

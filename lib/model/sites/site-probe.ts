@@ -6,8 +6,10 @@
 import { QkError } from '../../errors.js'
 import type { RefusedSite, SiteCandidate } from '../candidate.js'
 import { type InputRole, layoutOf, type ModelInput } from '../inference/inputs.js'
-import { type ProbeSizes, probeFeeds, probeSizes } from '../inference/probe.js'
+import { type GivenSizes, type ProbeSizes, probeFeeds, probeSizes } from '../inference/probe.js'
+import { ProbeBudget } from '../inference/probe-budget.js'
 import { InferenceSession, type WireTensor } from '../inference/session.js'
+import { freeAxes } from '../inference/sizes/given.js'
 import { tensorValues } from '../inference/values.js'
 import type { Graph } from '../onnx/graph.js'
 import { GraphEditor } from '../onnx/graph-editor.js'
@@ -26,6 +28,10 @@ export interface ProbeContext {
   graph: Graph
   inputs: readonly ModelInput[]
   threads: number
+  /** Sizes of free axes that the caller gives. */
+  given?: GivenSizes
+  /** What is left of the time for runs; shared by all probes of a model. */
+  budget?: ProbeBudget
 }
 
 const shapeName = (tensor: string) => `qkspace.shape/${tensor}`
@@ -174,7 +180,8 @@ function requestProbe(editor: GraphEditor, candidate: SiteCandidate): void {
   whole(factorsOfScores(editor, candidate), factorName(candidate.softmaxInput))
 }
 
-async function runProbe({ graph, inputs, threads }: ProbeContext, editor: GraphEditor): Promise<ProbeRuns> {
+async function runProbe(context: ProbeContext, editor: GraphEditor): Promise<ProbeRuns> {
+  const { graph, inputs, threads, given, budget = new ProbeBudget() } = context
   const { bytes, inputs: needed } = editor.build()
   const session = await InferenceSession.open({
     bytes,
@@ -185,16 +192,20 @@ async function runProbe({ graph, inputs, threads }: ProbeContext, editor: GraphE
   const used = inputs.filter((input) => needed.includes(input.name))
   const run = async (sizes: ProbeSizes): Promise<ProbeRun> => {
     const feeds = probeFeeds(graph, used, sizes)
-    return { feeds, values: await session.run(feeds), sizes: batchSizes(used, feeds) }
+    const values = await budget.spend(() => session.run(feeds))
+    return { feeds, values, sizes: batchSizes(used, feeds) }
   }
   /** With another size of the ids; absent where that is fixed, or the model does not take it. */
   const varied = async (first: ProbeRun, sizes: ProbeSizes, which: keyof BatchSizes) => {
     const other = await run(sizes).catch(() => undefined)
     return other && other.sizes[which] !== first.sizes[which] ? other : undefined
   }
-  let failure: unknown
+  const failures: unknown[] = []
+  const tries = probeSizes(used, given)
   try {
-    for (const sizes of probeSizes(used)) {
+    for (const sizes of tries) {
+      // A run cannot be interrupted; the next one can be left out.
+      if (failures.length > 0 && budget.isSpent) break
       try {
         const first = await run(sizes)
         if (first.sizes.positions === undefined) return { first }
@@ -204,15 +215,29 @@ async function runProbe({ graph, inputs, threads }: ProbeContext, editor: GraphE
           positions: await varied(first, { ...sizes, length: sizes.length + 2 }, 'positions'),
         }
       } catch (error) {
-        failure ??= error
+        failures.push(error)
       }
     }
   } finally {
     await session.close()
   }
-  throw new QkError(
+  throw notRunning(context, failures, tries.length)
+}
+
+/** The first failure is that of the most ordinary sizes. */
+function notRunning({ graph, inputs }: ProbeContext, failures: readonly unknown[], tries: number): QkError {
+  const spent =
+    failures.length < tries ? ` (${failures.length} of ${tries} sizes tried in ${ProbeBudget.seconds} s)` : ''
+  const shapes = inputs.map(({ name, shape }) => `${name} [${shape}]`).join(', ')
+  // The last axis is rather a width than a number of sequences.
+  const free = freeAxes(inputs).at(-1)
+  const say =
+    free !== undefined
+      ? ` Say how long free axes are: openModel(file, { sizes: { '${free}': 24 } }), --size ${free}=24.`
+      : ''
+  return new QkError(
     'ERR_INFERENCE',
-    `${graph.model.path} does not run on a synthetic batch: ${(failure as Error).message}`,
-    { cause: failure, hint: `Its inputs are ${inputs.map((i) => `${i.name} [${i.shape}]`).join(', ')}.` },
+    `${graph.model.path} does not run on a synthetic batch${spent}: ${(failures[0] as Error).message}`,
+    { cause: failures[0], hint: `Its inputs are ${shapes}.${say}` },
   )
 }

@@ -5,6 +5,7 @@
 
 import type { RefusedSite, SiteCandidate } from '../candidate.js'
 import { type ModelInput, takesTokens, turned } from '../inference/inputs.js'
+import { ProbeBudget } from '../inference/probe-budget.js'
 import type { WireTensor } from '../inference/session.js'
 import { nameLayers } from './layer-names.js'
 import { resolveSite } from './resolve-site.js'
@@ -26,11 +27,12 @@ export interface Survey {
  * is numbered with the rest. Errors: ERR_INFERENCE.
  */
 export async function surveySites(
-  context: ProbeContext,
+  given: ProbeContext,
   candidates: readonly SiteCandidate[],
   refused: readonly RefusedSite[],
 ): Promise<Survey> {
   const unsupported = [...refused]
+  const context = { ...given, budget: new ProbeBudget() }
   const { graph } = context
   let { inputs } = context
   let found = await probe(context, candidates).catch(async (error) => {

@@ -1,0 +1,110 @@
+/** Sizes of the free axes of inputs, as far as the graph itself tells them. */
+
+import type { Graph } from '../../onnx/graph.js'
+import { fusedShapes } from './fused-shapes.js'
+import { shapeOfOutput } from './operator-shapes.js'
+import { rootOf, type Shape, type Size, type Unknown } from './unknown.js'
+
+/** The name of a free axis, or `input.axis` where it has none. */
+export function axisKey(input: string, axis: number, name: string): string {
+  return name || `${input}.${axis}`
+}
+
+const solved = new WeakMap<Graph, SolvedSizes>()
+
+export function solvedSizes(graph: Graph): SolvedSizes {
+  let found = solved.get(graph)
+  if (!found) {
+    found = new SolvedSizes(graph)
+    solved.set(graph, found)
+  }
+  return found
+}
+
+export class SolvedSizes {
+  private readonly unknowns = new Map<string, Unknown>()
+  private readonly shapes = new Map<string, Shape>()
+  private readonly held = new Map<string, Size>()
+
+  constructor(graph: Graph) {
+    for (const [name, { dims }] of graph.initializers) this.shapes.set(name, dims.map(Number))
+    for (const { name, type } of graph.inputs) {
+      const dims = type?.value.case === 'tensorType' ? (type.value.value.shape?.dim ?? []) : []
+      const shape = dims.map(({ value }, axis) =>
+        value.case === 'dimValue'
+          ? Number(value.value)
+          : this.unknown(axisKey(name, axis, value.value ?? '')),
+      )
+      this.shapes.set(name, shape)
+    }
+    const shapes = (tensor: string) => this.shapes.get(tensor)
+    for (const node of graph.nodes) {
+      const fused = fusedShapes(graph, node, shapes)
+      const found = fused ? fused.output : shapeOfOutput(graph, node, shapes)
+      for (const [tensor, value] of fused?.values ?? []) this.held.set(tensor, value)
+      const constant = graph.attribute(node, 'value')?.t
+      const output = constant && node.opType === 'Constant' ? constant.dims.map(Number) : found
+      if (output && node.output[0]) this.shapes.set(node.output[0], output)
+    }
+  }
+
+  /** The axis of this key, or what stands for all axes that are equal to it. */
+  private unknown(key: string): Unknown {
+    let found = this.unknowns.get(key)
+    if (!found) {
+      found = { key }
+      this.unknowns.set(key, found)
+    }
+    return found
+  }
+
+  /** The size that the graph gives a free axis. */
+  exact(key: string): number | undefined {
+    return rootOf(this.unknown(key)).value
+  }
+
+  /** What is chosen for the free axes of one batch. */
+  choice(): ChosenSizes {
+    return new ChosenSizes((key) => rootOf(this.unknown(key)))
+  }
+
+  /** What every element of an input has to be, as sizes were chosen. */
+  valueOf(input: string, chosen: ChosenSizes): number | undefined {
+    const size = this.held.get(input)
+    return typeof size === 'object' ? chosen.of(size) : size
+  }
+}
+
+/** A factor of what must be a multiple: heads of one dimension would be told apart by little. */
+const PER_MULTIPLE = 8
+
+export class ChosenSizes {
+  private readonly chosen = new Map<Unknown, number>()
+
+  constructor(private readonly root: (key: string) => Unknown) {}
+
+  /** Takes an axis for as long as it is said to be, whatever the graph says. */
+  set(key: string, size: number): void {
+    this.chosen.set(this.root(key), size)
+  }
+
+  /** What is known of an axis, or `wanted` made to fit. */
+  take(key: string, wanted: () => number): number {
+    const root = this.root(key)
+    const known = this.of(root)
+    if (known !== undefined) return known
+    const size = root.multiple && root.multiple > 1 ? root.multiple * PER_MULTIPLE : wanted()
+    this.chosen.set(root, size)
+    return size
+  }
+
+  of(unknown: Unknown): number | undefined {
+    const root = rootOf(unknown)
+    const own = this.chosen.get(root) ?? root.value
+    if (own !== undefined || !root.times) return own
+    const other = rootOf(root.times.of)
+    if (other.times && rootOf(other.times.of) === root) return undefined
+    const base = this.take(other.key, () => PER_MULTIPLE)
+    return base * root.times.factor
+  }
+}
