@@ -9,6 +9,7 @@ import { printJson, printLine, printTable } from '../common/output.js'
 interface Options {
   json?: boolean
   size?: Record<string, number>
+  isolate: boolean
 }
 
 export function registerInspect(program: Command): void {
@@ -17,9 +18,10 @@ export function registerInspect(program: Command): void {
     .description('list the attention sites of a model, each verified on a synthetic batch')
     .argument('<model>', 'ONNX file')
     .option(...AXIS_SIZE)
+    .option('--no-isolate', 'open the file in this process alone: faster, but it may crash')
     .option('--json', 'print one JSON document')
-    .action(async (file: string, { json, size }: Options) => {
-      const model = await openModel(file, { sizes: size })
+    .action(async (file: string, { json, size, isolate }: Options) => {
+      const model = await openModel(file, { sizes: size, isolate })
       if (json) {
         const { sites, unsupported, notes } = model
         printJson({ model: file, sites: sites.map(describeSite), unsupported, notes })

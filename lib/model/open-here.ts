@@ -1,0 +1,83 @@
+/** From a file to an open model, all of it in this process: graph, sites, probe, verification. */
+
+import { availableParallelism } from 'node:os'
+import { QkError } from '../errors.js'
+import type { UnsupportedSite } from './candidate.js'
+import { lowerAttention } from './fused/lower.js'
+import { verifySites } from './graphs/verify.js'
+import { modelInputs } from './inference/inputs.js'
+import { givenSizes, settledInputs } from './inference/sizes/given.js'
+import { openGraph } from './open-graph.js'
+import { Model } from './opened-model.js'
+import { findSites } from './sites/search/find.js'
+import { surveySites } from './sites/survey.js'
+import { locateTokens } from './token-rows.js'
+import { loadTokenizer } from './tokenizer/tokenizer.js'
+
+export interface OpenHereOptions {
+  /** Path of a Hugging Face `tokenizer.json`. */
+  tokenizer?: string
+  /** Threads of one inference; all cores by default. */
+  threads?: number
+  /**
+   * Sizes of free axes that the graph does not tell, by name, or as in `hidden_states.2` where an axis has none. They
+   * hold for good, but for those that prompts have their own of (their number and length): these hold for the probe.
+   */
+  sizes?: Readonly<Record<string, number>>
+}
+
+/**
+ * Opens a model in this process. Errors: ERR_FILE, ERR_NOT_ONNX, ERR_NO_ATTENTION, ERR_INFERENCE, ERR_TOKENIZER,
+ * ERR_UNSUPPORTED_MODEL.
+ */
+export async function openHere(path: string, options: OpenHereOptions): Promise<Model> {
+  const threads = options.threads ?? availableParallelism()
+  const lowered = lowerAttention(openGraph(path))
+  const { graph } = lowered
+  const tokenizer = options.tokenizer === undefined ? undefined : await loadTokenizer(options.tokenizer)
+  const found = findSites(graph, lowered.fused)
+  const unreached = [...lowered.unsupported, ...found.unsupported]
+  if (found.candidates.length === 0) throw noAttention(path, unreached)
+  if (graph.opset < 11) {
+    throw new QkError(
+      'ERR_UNSUPPORTED_MODEL',
+      `${path} uses opset ${graph.opset}; rows are gathered by opset 11`,
+      {
+        hint: 'Convert it with onnx.version_converter, or export it again with opset 11 or later.',
+      },
+    )
+  }
+  const taken = modelInputs(graph)
+  const given = givenSizes(taken, options.sizes ?? {})
+  const context = { graph, inputs: settledInputs(graph, taken, given), threads, given }
+  const survey = await surveySites(context, found.candidates, unreached)
+  const { inputs } = survey
+  const unsupported: UnsupportedSite[] = survey.unsupported.map(({ at, ...shown }) => shown)
+  const located = await locateTokens({ graph, inputs, threads }, survey.sites)
+  unsupported.push(...located.unsupported)
+  const { sites } = located
+  if (sites.length === 0) throw noAttention(path, unsupported)
+  const verified = await verifySites(graph, sites, survey.feeds, threads, 'float64')
+  sites.forEach((site, i) => {
+    site.relativeError = verified[i].relativeError
+    site.keyStride = verified[i].keyStride
+    site.kvHeads /= verified[i].keyStride
+  })
+  return new Model(path, sites, unsupported, inputs, graph, threads, tokenizer)
+}
+
+function noAttention(path: string, unsupported: readonly UnsupportedSite[]): QkError {
+  const reasons = unsupported.map(describeUnsupported)
+  return new QkError(
+    'ERR_NO_ATTENTION',
+    reasons.length > 0
+      ? `${path} has no attention that can be captured:\n  ${reasons.slice(0, 8).join('\n  ')}`
+      : `${path} has no attention: no Softmax lies between two products of computed tensors`,
+  )
+}
+
+/** One line: the layer, the node, its operator, the reason, and what would be needed. */
+export function describeUnsupported({ node, op, reason, needs, layer, kind }: UnsupportedSite): string {
+  const name = layer === undefined ? '' : `${kind ? `${kind}.` : ''}L${layer}, `
+  return `${name}${node} (${op}): ${reason}${needs ? `; needed: ${needs}` : ''}`
+}

@@ -1,0 +1,55 @@
+/** A model that is open: its verified attention sites, and what its prompts are. */
+
+import type { UnsupportedSite } from './candidate.js'
+import { type ModelInput, tableRows, takesTokens } from './inference/inputs.js'
+import type { Graph } from './onnx/graph.js'
+import type { ResolvedSite } from './sites/site.js'
+import type { PromptTokenizer } from './tokenizer/tokenizer.js'
+import { vocabularyWarnings } from './tokenizer/vocabulary.js'
+
+/** Above these a capture is refused (design: contract 3). */
+const TOLERANCE = { f32: 1e-3, f16: 1e-2 } as const
+
+/** The largest relative error with which a site's capture is accepted. */
+export function toleranceOf({ queryType }: ResolvedSite): number {
+  return queryType === 'float16' ? TOLERANCE.f16 : TOLERANCE.f32
+}
+
+export class Model {
+  /** Rows of the table that token ids select from; undefined where it is not stored in the file as such. */
+  readonly vocabulary: number | undefined
+  /** What may be wrong without being an error: a tokenizer whose ids are odd, or do not fit the model's table. */
+  readonly warnings: readonly string[]
+
+  /** @internal */
+  constructor(
+    /** Path as given. */
+    readonly path: string,
+    readonly sites: readonly ResolvedSite[],
+    /** Attention that was seen in the graph but cannot be captured, with the reason. */
+    readonly unsupported: readonly UnsupportedSite[],
+    readonly inputs: readonly ModelInput[],
+    readonly graph: Graph,
+    readonly threads: number,
+    readonly tokenizer: PromptTokenizer | undefined,
+  ) {
+    const ids = inputs.find(({ role }) => role === 'ids')
+    this.vocabulary = ids && tableRows(graph, ids.name)
+    this.warnings = [...(tokenizer?.warnings ?? []), ...vocabularyWarnings(tokenizer, this.vocabulary)]
+  }
+
+  /** What was decided about the graph: of which If which branch is taken, and why. */
+  get notes(): readonly string[] {
+    return this.graph.model.notes
+  }
+
+  /** Whether the model reads [position, sequence], and gives its logits so. */
+  get sequenceFirst(): boolean {
+    return this.inputs.some(({ role, sequenceFirst }) => role === 'ids' && sequenceFirst)
+  }
+
+  /** Whether prompts are token ids (or text); otherwise they give the model's inputs as tensors. */
+  get takesTokens(): boolean {
+    return takesTokens(this.inputs)
+  }
+}
