@@ -1,9 +1,10 @@
-/** From a file to a graph that sites can be searched in: read, flattened, checked, in order. */
+/** From a file to a graph that sites can be searched in: read, flattened, checked, in order, of opset 11 at least where that is possible. */
 
 import { normalisesScores } from './fused/lower.js'
 import { checkInputs, checkOpsets } from './onnx/check-model.js'
 import { flatten } from './onnx/flatten/flatten.js'
 import { Graph } from './onnx/graph.js'
+import { liftOpset } from './onnx/lift-opset.js'
 import { withFields } from './onnx/messages.js'
 import { orderNodes } from './onnx/order-nodes.js'
 import { readModel } from './onnx/read-model.js'
@@ -16,8 +17,10 @@ export function openGraph(file: string): Graph {
     node: orderNodes(file, proto.graph!),
     input: checkInputs(file, proto.graph!),
   })
-  return new Graph({
+  const read = new Graph({
     ...model,
     proto: withFields(proto, { graph, opsetImport: checkOpsets(file, proto) }),
   })
+  const lifted = liftOpset(read)
+  return lifted === read.model ? read : new Graph(lifted)
 }

@@ -13,6 +13,7 @@ import { findSites } from './sites/search/find.js'
 import { surveySites } from './sites/survey.js'
 import { locateTokens } from './token-rows.js'
 import { loadTokenizer } from './tokenizer/tokenizer.js'
+import { refuseUnrunnable, withMissingKernel } from './unrunnable.js'
 
 export interface OpenHereOptions {
   /** Path of a Hugging Face `tokenizer.json`. */
@@ -38,19 +39,13 @@ export async function openHere(path: string, options: OpenHereOptions): Promise<
   const found = findSites(graph, lowered.fused)
   const unreached = [...lowered.unsupported, ...found.unsupported]
   if (found.candidates.length === 0) throw noAttention(path, unreached)
-  if (graph.opset < 11) {
-    throw new QkError(
-      'ERR_UNSUPPORTED_MODEL',
-      `${path} uses opset ${graph.opset}; rows are gathered by opset 11`,
-      {
-        hint: 'Convert it with onnx.version_converter, or export it again with opset 11 or later.',
-      },
-    )
-  }
+  refuseUnrunnable(path, graph)
   const taken = modelInputs(graph)
   const given = givenSizes(taken, options.sizes ?? {})
   const context = { graph, inputs: settledInputs(graph, taken, given), threads, given }
-  const survey = await surveySites(context, found.candidates, unreached)
+  const survey = await surveySites(context, found.candidates, unreached).catch((error) => {
+    throw withMissingKernel(path, graph, error)
+  })
   const { inputs } = survey
   const unsupported: UnsupportedSite[] = survey.unsupported.map(({ at, ...shown }) => shown)
   const located = await locateTokens({ graph, inputs, threads }, survey.sites)

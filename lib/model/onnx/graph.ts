@@ -162,6 +162,17 @@ export class Graph {
     const tensor = this.initializers.get(name)
     return tensor && tensorInts(tensor)
   }
+
+  /** Constant numbers in float32, likewise. */
+  constantFloats(name: string): number[] | undefined {
+    const node = this.producers.get(name)
+    const tensor =
+      node?.opType === 'Constant' ? this.attribute(node, 'value')?.t : this.initializers.get(name)
+    if (tensor?.dataType !== ElementType.float || tensor.externalData.length > 0) return undefined
+    if (tensor.floatData.length > 0) return tensor.floatData
+    const raw = Buffer.from(tensor.rawData)
+    return Array.from({ length: raw.length / 4 }, (_, i) => raw.readFloatLE(i * 4))
+  }
 }
 
 function tensorInts(tensor: TensorProto): number[] | undefined {
