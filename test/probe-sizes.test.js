@@ -12,7 +12,7 @@ import { findSites } from '../dist/model/sites/search/find.js'
 import { probe } from '../dist/model/sites/site-probe.js'
 import { runCommand } from './helpers/command.js'
 import { temporaryFolder } from './helpers/files.js'
-import { FLOAT, GraphBuilder, INT32, INT64, valueInfo } from './helpers/graph-builder.js'
+import { FLOAT, GraphBuilder, INT8, INT32, INT64, valueInfo } from './helpers/graph-builder.js'
 
 const folder = temporaryFolder(test)
 let files = 0
@@ -92,6 +92,27 @@ const ways = {
   'a join': (g, x) => {
     const first = g.float('first', [1, 1, WIDTH], random(WIDTH))
     return g.node('Concat', [first, x], { axis: 1 })
+  },
+  'an equation': (g, x) => {
+    const w = g.float('w', [WIDTH, WIDTH], random(WIDTH ** 2))
+    return g.node('Einsum', [x, w], { equation: 'bsf,fg->bsg' })
+  },
+  'rows in one list': (g, x) => {
+    const rows = g.node('Reshape', [x, g.ints([-1, WIDTH])])
+    return g.node('Reshape', [rows, g.node('Shape', [x])])
+  },
+  'a quantised weight': (g, x) => {
+    const stored = g.stored(
+      'w',
+      INT8,
+      [WIDTH, WIDTH],
+      Int8Array.from(random(WIDTH ** 2), (v) => 50 * v),
+    )
+    return g.node('MatMul', [x, g.node('DequantizeLinear', [stored, g.scalar(0.02)])])
+  },
+  'what is left of it': (g, x) => {
+    const cut = g.node('Slice', [x, g.ints([1]), g.ints([99]), g.ints([1])])
+    return g.node('Mul', [cut, gain(g)])
   },
   'a turned tensor': (g, x) => {
     const turned = g.node('Transpose', [x], { perm: [1, 0, 2] })

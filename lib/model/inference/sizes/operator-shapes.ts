@@ -5,7 +5,7 @@
 
 import type { Graph } from '../../onnx/graph.js'
 import type { NodeProto } from '../../onnx/proto/onnx_pb.js'
-import { equate, equateMultiple, type Shape, type Size, settled } from './unknown.js'
+import { equate, equateMultiple, guess, type Shape, type Size, settled } from './unknown.js'
 
 export type Shapes = (tensor: string) => Shape | undefined
 
@@ -27,7 +27,17 @@ export function shapeOfOutput(graph: Graph, node: NodeProto, shapes: Shapes): Sh
       equate(first?.at(-1), shapes(node.input[2] ?? '')?.at(-1))
       return broadcast([first, second])
     case 'MatMul':
+    case 'MatMulInteger':
       return product(first, second)
+    case 'MatMulNBits':
+      equate(first?.at(-1), graph.int(node, 'K', 0) || undefined)
+      return first && [...first.slice(0, -1), graph.int(node, 'N', 0) || undefined]
+    case 'Einsum':
+      return einsum(graph.string(node, 'equation') ?? '', node.input.map(shapes))
+    case 'Split':
+      return changedAxes(first, [graph.int(node, 'axis', 0)])
+    case 'Slice':
+      return changedAxes(first, graph.constantInts(node.input[3] ?? '') ?? (node.input[3] ? undefined : []))
     case 'Gemm':
       return gemm(graph, node, first, second, shapes(node.input[2] ?? ''))
     case 'Conv':
@@ -55,7 +65,7 @@ const KEEPING = new Set(
   (
     'Identity Cast Softmax LogSoftmax Relu Gelu FastGelu Tanh Sigmoid Sqrt Erf Exp Neg Abs Not Clip Dropout ' +
     'Reciprocal Elu LeakyRelu HardSigmoid HardSwish Softplus CumSum QuickGelu BiasGelu InstanceNormalization ' +
-    'BatchNormalization GroupNormalization'
+    'BatchNormalization GroupNormalization DequantizeLinear QuantizeLinear DynamicQuantizeLinear'
   ).split(' '),
 )
 const BROADCASTING = new Set(
@@ -117,6 +127,31 @@ function concatenated(
   return shapes[0].map((size, i) => (i === axis ? sum : size))
 }
 
+/** Axes of one letter are equal. */
+function einsum(equation: string, given: readonly (Shape | undefined)[]): Shape | undefined {
+  const [left, right] = equation.replaceAll(' ', '').split('->')
+  if (right === undefined || equation.includes('.')) return undefined
+  const sizes = new Map<string, Size>()
+  left.split(',').forEach((letters, i) => {
+    const shape = given[i]
+    if (shape?.length !== letters.length) return
+    for (const [at, letter] of [...letters].entries()) {
+      equate(sizes.get(letter), shape[at])
+      sizes.set(letter, settled(sizes.get(letter)) ?? shape[at])
+    }
+  })
+  return [...right].map((letter) => sizes.get(letter))
+}
+
+/** The shape, but for some axes; unknown where these are. */
+function changedAxes(given: Shape | undefined, axes: number[] | undefined): Shape | undefined {
+  if (!given || !axes) return undefined
+  // Without axes, the first ones may be changed, or all.
+  if (axes.length === 0) return given.map(() => undefined)
+  const changed = new Set(axes.map((axis) => (axis + given.length) % given.length))
+  return given.map((size, i) => (changed.has(i) ? undefined : size))
+}
+
 function gathered(data: Shape | undefined, indices: Shape | undefined, axis: number): Shape | undefined {
   if (!data || !indices) return undefined
   const at = axis < 0 ? axis + data.length : axis
@@ -137,6 +172,8 @@ function reshaped(given: Shape | undefined, target: number[] | undefined): Shape
     sizes.map(settled).filter((size): size is number => typeof size === 'number')
   const count = (sizes: Shape) => numbers(sizes).reduce((a, b) => a * b, 1)
   const open = old.filter((size) => typeof settled(size) !== 'number')
+  // Rows of all sequences in one list mostly stay as wide as they are.
+  if (target.at(-1)! > 1 && target.length === 2 && target[0] === -1) guess(given.at(-1), target[1])
   const isOpen = (size: Size) => typeof settled(size) !== 'number'
   if (made.every((size) => !isOpen(size)) && open.length === 1) {
     if (count(made) % count(old) === 0) equate(open[0], count(made) / count(old))

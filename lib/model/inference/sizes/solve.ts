@@ -93,7 +93,9 @@ export class ChosenSizes {
     const root = this.root(key)
     const known = this.of(root)
     if (known !== undefined) return known
-    const size = root.multiple && root.multiple > 1 ? root.multiple * PER_MULTIPLE : wanted()
+    const { multiple = 1, guess } = root
+    const fits = guess !== undefined && guess % multiple === 0
+    const size = fits ? guess : multiple > 1 ? multiple * PER_MULTIPLE : wanted()
     this.chosen.set(root, size)
     return size
   }

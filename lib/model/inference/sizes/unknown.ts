@@ -6,6 +6,8 @@ export interface Unknown {
   key: string
   same?: Unknown
   value?: number
+  /** What it most likely is, where nothing says for certain. */
+  guess?: number
   /** Its size is a multiple of this. */
   multiple?: number
   /** Its size is so many times that of another one. */
@@ -42,6 +44,7 @@ export function equate(left: Size, right: Size): void {
   if (typeof a === 'object' && typeof b === 'object') {
     b.same = a
     a.multiple = leastCommonMultiple(a.multiple ?? 1, b.multiple ?? 1)
+    a.guess ??= b.guess
     if (b.times && rootOf(b.times.of) !== a) a.times ??= b.times
     return
   }
@@ -54,6 +57,11 @@ export function equateMultiple(size: Size, multiple: number): void {
   if (typeof known === 'object' && multiple > 1) {
     known.multiple = leastCommonMultiple(known.multiple ?? 1, multiple)
   }
+}
+
+export function guess(size: Size, value: number): void {
+  const known = settled(size)
+  if (typeof known === 'object') known.guess ??= value
 }
 
 /** Takes `size` for `factor` times `of`, whichever of the two is known. */
