@@ -205,6 +205,17 @@ test('given sizes that no batch can be made of are refused by name', async (t) =
   })
 })
 
+test('lengths whose scores would fill the memory are refused by name', async (t) => {
+  const fixed = plain([1, 30_000, WIDTH])
+  const message = /"x" has 1 x 30000 positions, whose scores in 1 layers are too many/
+  await t.throwsAsync(openModel(fixed), { code: 'ERR_INFERENCE', message })
+  const free = plain(['batch', 'seq', WIDTH])
+  await t.throwsAsync(openModel(free, { sizes: { batch: 10_000, seq: 200 } }), {
+    code: 'ERR_INFERENCE',
+    message: /"x" has 10000 x 200 positions, whose scores in 1 layers are too many/,
+  })
+})
+
 test('a large batch is made without holding up the event loop', (t) => {
   const graph = openGraph(plain(['batch', 'seq', WIDTH]))
   const given = new Map([

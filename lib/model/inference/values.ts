@@ -10,7 +10,8 @@ export function tensorValues(tensor: WireTensor): Float64Array {
   if (data instanceof BigInt64Array) return Float64Array.from(data, Number)
   if (data instanceof Uint16Array && type === 'float16') return Float64Array.from(data, f16ToNumber)
   if (ArrayBuffer.isView(data) && !(data instanceof DataView)) {
-    return Float64Array.from(data as unknown as Iterable<number>)
+    // The constructor copies many times faster than `from` iterates.
+    return new Float64Array(data as unknown as ArrayLike<number>)
   }
   throw new QkError('ERR_INTERNAL', `a tensor of type ${type} has no numbers`)
 }

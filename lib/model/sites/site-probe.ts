@@ -8,6 +8,7 @@ import type { RefusedSite, SiteCandidate } from '../candidate.js'
 import { type InputRole, layoutOf, type ModelInput } from '../inference/inputs.js'
 import { type GivenSizes, type ProbeSizes, probeFeeds, probeSizes } from '../inference/probe.js'
 import { ProbeBudget } from '../inference/probe-budget.js'
+import { checkScores } from '../inference/probe-scores.js'
 import { InferenceSession, type WireTensor } from '../inference/session.js'
 import { freeAxes } from '../inference/sizes/given.js'
 import { tensorValues } from '../inference/values.js'
@@ -80,7 +81,7 @@ export interface Probe {
 export async function probe(context: ProbeContext, candidates: readonly SiteCandidate[]): Promise<Probe> {
   const editor = new GraphEditor(context.graph)
   for (const candidate of candidates) requestProbe(editor, candidate)
-  const { first, sequences, positions } = await runProbe(context, editor)
+  const { first, sequences, positions } = await runProbe(context, editor, candidates.length)
   const values = (run: ProbeRun) => new ProbeValues(run.values, run.sizes)
   return {
     running: candidates,
@@ -180,7 +181,7 @@ function requestProbe(editor: GraphEditor, candidate: SiteCandidate): void {
   whole(factorsOfScores(editor, candidate), factorName(candidate.softmaxInput))
 }
 
-async function runProbe(context: ProbeContext, editor: GraphEditor): Promise<ProbeRuns> {
+async function runProbe(context: ProbeContext, editor: GraphEditor, layers: number): Promise<ProbeRuns> {
   const { graph, inputs, threads, given, budget = new ProbeBudget() } = context
   const { bytes, inputs: needed } = editor.build()
   const session = await InferenceSession.open({
@@ -192,6 +193,7 @@ async function runProbe(context: ProbeContext, editor: GraphEditor): Promise<Pro
   const used = inputs.filter((input) => needed.includes(input.name))
   const run = async (sizes: ProbeSizes): Promise<ProbeRun> => {
     const feeds = probeFeeds(graph, used, sizes)
+    checkScores(used, feeds, layers, given)
     const values = await budget.spend(() => session.run(feeds))
     return { feeds, values, sizes: batchSizes(used, feeds) }
   }
