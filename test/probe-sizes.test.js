@@ -66,6 +66,23 @@ for (const [what, file] of [
   })
 }
 
+test('a buffer is not filled beyond its end', (t) => {
+  const graph = openGraph(decoder('DecoderMaskedMultiHeadAttention'))
+  const inputs = modelInputs(graph)
+  for (const [most, filled] of [
+    [7, 2],
+    [2, 1],
+    [1, 0],
+  ]) {
+    const [sizes] = probeSizes(inputs, new Map([['most', most]]))
+    const feeds = probeFeeds(graph, inputs, sizes)
+    t.deepEqual(feeds.past_k.dims, [3, 2, most, 32])
+    t.deepEqual([...feeds.past_seq_len.data], [filled])
+    t.deepEqual([...feeds.beam_width.data], [1])
+    t.true(feeds.cache_indir.data.every((beam) => beam === 0))
+  }
+})
+
 const WIDTH = 24
 const random = (n) => Float32Array.from({ length: n }, (_, i) => Math.sin(7 * i + 1))
 

@@ -26,7 +26,8 @@ const OPTIONS = { tokenizer: true, threads: true, sizes: true, isolate: true } s
  * Opens a model: reads its graph, finds its attention sites, runs a small synthetic probe to settle their
  * axes, and measures for each how well scores recomputed from its queries and keys match the model's own.
  *
- * Errors: ERR_FILE, ERR_NOT_ONNX, ERR_NO_ATTENTION, ERR_INFERENCE, ERR_TOKENIZER, ERR_UNSUPPORTED_MODEL.
+ * Errors: ERR_ARGUMENT, ERR_TYPE, ERR_FILE, ERR_NOT_ONNX, ERR_NO_ATTENTION, ERR_INFERENCE, ERR_TOKENIZER,
+ * ERR_UNSUPPORTED_MODEL.
  */
 export async function openModel(path: string, options: OpenOptions = {}): Promise<Model> {
   checkOptions(options, OPTIONS, 'openModel')

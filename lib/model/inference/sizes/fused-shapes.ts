@@ -8,11 +8,19 @@ import { equate, equateMultiple, equateTimes, type Shape, type Size } from './un
 export interface FusedShapes {
   output: Shape | undefined
   /** By tensor, a number (or the length of an axis) that all its elements have to be. */
-  values: ReadonlyMap<string, Size>
+  values: ReadonlyMap<string, Held>
 }
 
-/** Rows of a shared buffer that are filled, in a probe: more than none, and fewer than any axis is long. */
+/** A number, the length of an axis, or how many rows of a buffer are filled before others are added. */
+export type Held = Size | { buffer: Size; added: Size }
+
+/** Rows of a shared buffer that are filled, in a probe, where it has room for them. */
 const FILLED_ROWS = 2
+
+/** A buffer that were filled beyond its end, onnxruntime would write beyond its memory. */
+export function filledRows(buffer: number | undefined, added: number | undefined): number {
+  return Math.max(0, Math.min(FILLED_ROWS, (buffer ?? 0) - (added ?? 1)))
+}
 
 /** Undefined for operators of other kinds. */
 export function fusedShapes(graph: Graph, node: NodeProto, shapes: Shapes): FusedShapes | undefined {
@@ -20,8 +28,8 @@ export function fusedShapes(graph: Graph, node: NodeProto, shapes: Shapes): Fuse
   const at = (i: number) => node.input[i] || undefined
   const shape = (i: number) => shapes(node.input[i] ?? '')
   const heads = graph.int(node, 'num_heads', 0)
-  const values = new Map<string, Size>()
-  const hold = (tensor: string | undefined, value: Size) => {
+  const values = new Map<string, Held>()
+  const hold = (tensor: string | undefined, value: Held) => {
     if (tensor) values.set(tensor, value)
   }
   const query = shape(0)
@@ -39,13 +47,13 @@ export function fusedShapes(graph: Graph, node: NodeProto, shapes: Shapes): Fuse
     case 'MultiHeadAttention':
       projected(query, shape(1), shape(2), shape(3), heads)
       pasts([shape(6), shape(7)], query, heads)
-      if (at(8)) decodes({ query, beams: shape(9), hold, filled: at(8), cache: at(9) })
+      if (at(8)) decodes({ query, past: shape(6), beams: shape(9), hold, filled: at(8), cache: at(9) })
       return { output: query?.length === 3 ? query : undefined, values }
     case 'DecoderMaskedMultiHeadAttention':
       projected(query, shape(1), shape(2), shape(10), heads)
       pasts([shape(5), shape(6)], query, heads)
       equate(query?.[1], 1)
-      decodes({ query, beams: shape(9), hold, filled: at(7), cache: at(9) })
+      decodes({ query, past: shape(5), beams: shape(9), hold, filled: at(7), cache: at(9) })
       hold(at(8), 1)
       return { output: query, values }
     case 'GroupQueryAttention':
@@ -115,18 +123,21 @@ function pasts(given: readonly (Shape | undefined)[], query: Shape | undefined, 
 
 interface Decoding {
   query: Shape | undefined
+  /** [batch, heads, rows, d] */
+  past: Shape | undefined
   /** [batch, beams, rows] */
   beams: Shape | undefined
   filled: string | undefined
   cache: string | undefined
-  hold: (tensor: string | undefined, value: Size) => void
+  hold: (tensor: string | undefined, value: Held) => void
 }
 
 /** One token after a past in a buffer that is shared by the beams of a search. */
-function decodes({ query, beams, filled, cache, hold }: Decoding): void {
-  equate(query?.[1], 1)
-  hold(filled, FILLED_ROWS)
+function decodes({ query, past, beams, filled, cache, hold }: Decoding): void {
+  // Without a past it says nothing that is read.
+  hold(filled, past ? { buffer: past[2], added: query?.[1] } : 0)
   if (!beams) return
+  equate(query?.[1], 1)
   equate(beams[0], query?.[0])
   equate(beams[1], 1)
   // Of which beam each row comes: there is one.

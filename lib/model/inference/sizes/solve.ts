@@ -1,7 +1,7 @@
 /** Sizes of the free axes of inputs, as far as the graph itself tells them. */
 
 import type { Graph } from '../../onnx/graph.js'
-import { fusedShapes } from './fused-shapes.js'
+import { filledRows, fusedShapes, type Held } from './fused-shapes.js'
 import { shapeOfOutput } from './operator-shapes.js'
 import { rootOf, type Shape, type Size, type Unknown } from './unknown.js'
 
@@ -24,7 +24,7 @@ export function solvedSizes(graph: Graph): SolvedSizes {
 export class SolvedSizes {
   private readonly unknowns = new Map<string, Unknown>()
   private readonly shapes = new Map<string, Shape>()
-  private readonly held = new Map<string, Size>()
+  private readonly held = new Map<string, Held>()
 
   constructor(graph: Graph) {
     for (const [name, { dims }] of graph.initializers) this.shapes.set(name, dims.map(Number))
@@ -70,8 +70,11 @@ export class SolvedSizes {
 
   /** What every element of an input has to be, as sizes were chosen. */
   valueOf(input: string, chosen: ChosenSizes): number | undefined {
-    const size = this.held.get(input)
-    return typeof size === 'object' ? chosen.of(size) : size
+    const held = this.held.get(input)
+    const number = (size: Size) => (typeof size === 'object' ? chosen.of(size) : size)
+    if (typeof held === 'object' && 'buffer' in held)
+      return filledRows(number(held.buffer), number(held.added))
+    return number(held)
   }
 }
 
