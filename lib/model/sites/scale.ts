@@ -33,9 +33,12 @@ export function scoreFactors(
   axes: readonly ProductAxis[] | undefined,
   { heads, groups, firstKey, exact, given }: FactorContext,
 ): ScoreFactors {
-  const found = runs.map((run) =>
-    axes ? factorsByAxes(run, axes, { heads, groups, firstKey }) : factorsAnywhere(run, heads),
-  )
+  const found = runs.map((run): ScoreFactors => {
+    const everywhere = factorsAnywhere(run, heads)
+    // Nearly always it is one number, which a large probe tells at a glance.
+    if (everywhere.kind === 'constant' || !axes) return everywhere
+    return factorsByAxes(run, axes, { heads, groups, firstKey })
+  })
   const limit = roundingOf(runs[0].factors)
   const [first] = found
   if (first.kind !== 'constant') return first
@@ -58,7 +61,10 @@ const roundingOf = ({ type }: WireTensor) => ROUNDING[type] ?? ROUNDING.float32
 
 function factorsAnywhere({ factors }: Scores, heads: number): ScoreFactors {
   const values = tensorValues(factors)
-  if (!values.every((x) => same(x, values[0], roundingOf(factors)))) return { kind: 'entries' }
+  const limit = roundingOf(factors)
+  for (let i = 1; i < values.length; i++) {
+    if (!same(values[i], values[0], limit)) return { kind: 'entries' }
+  }
   return { kind: 'constant', byHead: new Array(heads).fill(values[0]) }
 }
 
