@@ -20,7 +20,7 @@ import {
   visibleKeys,
 } from './attention-parts.js'
 import { fusedAttention } from './fused-attention.js'
-import { GraphBuilder, INT64, valueInfo } from './graph-builder.js'
+import { GraphBuilder, INT8, INT64, valueInfo } from './graph-builder.js'
 import { packedWeights } from './packed-weights.js'
 import { writeProjection } from './quantised-weights.js'
 import { tinySizes, tinyWeights } from './tiny-weights.js'
@@ -32,7 +32,7 @@ import { writePattern } from './written-softmax.js'
  *   repeat: 'expand' | 'tile' | 'concat' | 'gather'
  *   scale: 'div' | 'mul' | 'query' | 'split' | 'computed'
  *   mask: 'add' | 'where' | 'none'
- *   product: 'matmul' | 'einsum' | 'integer'
+ *   product: 'matmul' | 'einsum' | 'integer' | 'eight bits'
  *   fold: false | 'plain' | 'untraceable': heads folded into the batch and unfolded for the mask alone; or in a way
  *     that cannot be followed back
  *   weights: 'float', or a format of quantised-weights.js, for the projections of queries, keys and values
@@ -164,6 +164,20 @@ function writtenOutAttention(g, projected, options) {
     const [b, bStep, bZero] = quantised(g.node('Transpose', [keys], { perm: [0, 1, 3, 2] }), 'right')
     const whole = g.node('MatMulInteger', [a, b, aZero, bZero], {}, 'scores')
     scores = g.node('Mul', [g.node('Cast', [whole], { to: g.floatType }), g.node('Mul', [aStep, bStep])])
+  } else if (product === 'eight bits') {
+    // A product of stored steps: eight bits in and out.
+    const step = (size) => [
+      g.scalar(size),
+      g.stored(`zero_${g.initializers.length}`, INT8, [], Int8Array.of(0)),
+    ]
+    const [sides, out] = [step(0.02), step(0.2)]
+    const quantised = (name) => g.node('QuantizeLinear', [name, ...sides])
+    const transposed = g.node('Transpose', [keys], { perm: [0, 1, 3, 2] })
+    const operands = [quantised(q), ...sides, quantised(transposed), ...sides]
+    scores = g.node('DequantizeLinear', [
+      g.node('QLinearMatMul', [...operands, ...out], {}, 'scores'),
+      ...out,
+    ])
   } else if (product === 'einsum') {
     scores = g.node('Einsum', [q, keys], { equation: 'bhqd,bhkd->bhqk' }, 'scores')
   } else {
