@@ -111,8 +111,8 @@ export function probeFeeds(
   const chosen = solved.choice()
   for (const [key, size] of sizes.given ?? []) chosen.set(key, size)
   if (ids && tokenKeys(ids).sequences) chosen.set(tokenKeys(ids).sequences, batch)
-  for (const axis of tokens.filter((i) => i.role !== 'cache')) {
-    const positions = axis.sequenceFirst ? axis.shape.slice(0, 1) : axis.shape.slice(1)
+  for (const { shape, sequenceFirst } of tokens.filter((i) => i.role !== 'cache')) {
+    const positions = sequenceFirst ? shape.slice(0, 1) : shape.slice(1)
     for (const d of positions) if (typeof d === 'string' && d) chosen.set(d, length)
   }
   const shapes = custom.map((input) => customShape(input, chosen, batch, sizes))

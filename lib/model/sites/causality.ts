@@ -1,5 +1,6 @@
 /** Whether a head sees only the keys up to its query: read off the masks of a probe, or off the shape of a step. */
 
+import { contiguousStrides } from '../../math/tensor.js'
 import type { SiteCandidate } from '../candidate.js'
 import type { WireTensor } from '../inference/session.js'
 import { tensorValues } from '../inference/values.js'
@@ -17,9 +18,10 @@ export function looksCausal(
   { keys, first }: { keys: number; first: number },
 ): boolean {
   if (!axes) return false
+  const strides = contiguousStrides(dims)
   const axisOf = (axis: ProductAxis) => {
     const at = axes.indexOf(axis)
-    return { size: dims[at], stride: dims.slice(at + 1).reduce((a, b) => a * b, 1) }
+    return { size: dims[at], stride: strides[at] }
   }
   const [query, key] = [axisOf('queryPos'), axisOf('keyPos')]
   // Sinks are no keys, and no past.

@@ -1,5 +1,6 @@
 /** What q·k is multiplied by on its way to the softmax: one number, one a head, or what is computed run by run. */
 
+import { contiguousStrides } from '../../math/tensor.js'
 import type { WireTensor } from '../inference/session.js'
 import { tensorValues } from '../inference/values.js'
 import { MASKED_BELOW, type ProductAxis, type ScoreFactors } from './site.js'
@@ -35,7 +36,7 @@ export function scoreFactors(
 ): ScoreFactors {
   const found = runs.map((run): ScoreFactors => {
     const everywhere = factorsAnywhere(run, heads)
-    // Nearly always it is one number, which a large probe tells at a glance.
+    // Nearly always all entries are one number; seeing that is much faster than sorting them by their axes.
     if (everywhere.kind === 'constant' || !axes) return everywhere
     return factorsByAxes(run, axes, { heads, groups, firstKey })
   })
@@ -77,7 +78,7 @@ function factorsByAxes(
   const values = tensorValues(factors)
   const masked = tensorValues(masks)
   const { dims } = factors
-  const [own, other] = [strides(dims), strides(masks.dims)]
+  const [own, other] = [contiguousStrides(dims), contiguousStrides(masks.dims)]
   const keys = axes.indexOf('keyPos')
   const queries = axes.indexOf('queryPos')
   const index = new Array<number>(dims.length).fill(0)
@@ -115,10 +116,6 @@ function headAt(
   const at = (axis: ProductAxis) => index[axes.indexOf(axis)] ?? 0
   if (axes.includes('fold')) return at('fold') % heads
   return at('head') * (axes.includes('group') ? groups : 1) + at('group')
-}
-
-function strides(dims: readonly number[]): number[] {
-  return dims.map((_, axis) => dims.slice(axis + 1).reduce((a, b) => a * b, 1))
 }
 
 /** As users see it; `operandScale` is what queries and keys are multiplied by before their product. */

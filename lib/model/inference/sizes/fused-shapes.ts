@@ -17,7 +17,7 @@ export type Held = Size | { buffer: Size; added: Size }
 /** Rows of a shared buffer that are filled, in a probe, where it has room for them. */
 const FILLED_ROWS = 2
 
-/** A buffer that were filled beyond its end, onnxruntime would write beyond its memory. */
+/** Never so many that the added rows pass the buffer's end: onnxruntime would write beyond its memory. */
 export function filledRows(buffer: number | undefined, added: number | undefined): number {
   return Math.max(0, Math.min(FILLED_ROWS, (buffer ?? 0) - (added ?? 1)))
 }
