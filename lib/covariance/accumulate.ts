@@ -6,8 +6,8 @@ import { type Sharing, sharingOf } from '../capture/batch-dependence.js'
 import { captureBatches } from '../capture/run.js'
 import { UnknownWords } from '../capture/unknown-words.js'
 import { type PromptSetSummary, type Prompts, promptSet } from '../contrast/prompt-set.js'
-import { QkError, throwIfAborted } from '../errors.js'
-import { Model } from '../model/model.js'
+import { throwIfAborted } from '../errors.js'
+import { checkModel, type Model } from '../model/model.js'
 import { type HeadSpec, parseHeads } from '../model/sites/heads.js'
 import { checkInteger, checkOptions } from '../validate.js'
 import { addBatch } from './add-batch.js'
@@ -71,11 +71,7 @@ export async function accumulate(
   prompts: Prompts,
   options: AccumulateOptions = {},
 ): Promise<Sums> {
-  if (!(model instanceof Model)) {
-    throw new QkError('ERR_TYPE', 'accumulate takes an opened model', {
-      hint: 'await openModel(file) first.',
-    })
-  }
+  checkModel(model, 'accumulate')
   checkOptions(options, OPTIONS, 'accumulate')
   const { signal, estimator = 'per-query', batchSize = 16 } = options
   throwIfAborted(signal)

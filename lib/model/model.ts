@@ -7,7 +7,7 @@ import type { Model } from './opened-model.js'
 import type { AttentionSite } from './sites/site.js'
 
 export { describeUnsupported } from './open-here.js'
-export { Model, toleranceOf } from './opened-model.js'
+export { checkModel, Model, toleranceOf } from './opened-model.js'
 
 export interface OpenOptions extends OpenHereOptions {
   /**

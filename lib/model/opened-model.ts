@@ -1,5 +1,6 @@
 /** A model that is open: its verified attention sites, and what its prompts are. */
 
+import { QkError } from '../errors.js'
 import type { UnsupportedSite } from './candidate.js'
 import { type ModelInput, tableRows, takesTokens } from './inference/inputs.js'
 import type { Graph } from './onnx/graph.js'
@@ -52,4 +53,10 @@ export class Model {
   get takesTokens(): boolean {
     return takesTokens(this.inputs)
   }
+}
+
+/** What callers pass as a model, `what` being the function that they call. Errors: ERR_TYPE. */
+export function checkModel(model: unknown, what: string): asserts model is Model {
+  if (model instanceof Model) return
+  throw new QkError('ERR_TYPE', `${what} takes an opened model`, { hint: 'await openModel(file) first.' })
 }

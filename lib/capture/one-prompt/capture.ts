@@ -9,7 +9,7 @@ import { QkError, throwIfAborted } from '../../errors.js'
 import { groupBy } from '../../math/group-by.js'
 import { makeArray, numberWriter } from '../../model/inference/inputs.js'
 import type { WireTensor } from '../../model/inference/session.js'
-import { Model } from '../../model/model.js'
+import { checkModel, type Model } from '../../model/model.js'
 import { type HeadSpec, parseHeads } from '../../model/sites/heads.js'
 import { headName, keyHeadOf } from '../../model/sites/site.js'
 import { checkInteger, checkOptions, refuseUnknownKeys } from '../../validate.js'
@@ -62,9 +62,7 @@ export async function capture(
   prompt: PromptSource,
   options: CaptureOptions = {},
 ): Promise<Capture> {
-  if (!(model instanceof Model)) {
-    throw new QkError('ERR_TYPE', 'capture takes an opened model', { hint: 'await openModel(file) first.' })
-  }
+  checkModel(model, 'capture')
   checkOptions(options, OPTIONS, 'capture')
   checkOptions(prompt, SOURCE_KEYS, 'a prompt to capture')
   checkSource(prompt, (message, hint) => {

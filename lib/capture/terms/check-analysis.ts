@@ -1,7 +1,7 @@
 /** Checks of what analyses of models take. */
 
 import { QkError } from '../../errors.js'
-import { Model } from '../../model/model.js'
+import { checkModel, type Model } from '../../model/model.js'
 import { Result } from '../../store/result.js'
 import { type KnownKeys, refuseUnknownKeys } from '../../validate.js'
 
@@ -12,9 +12,7 @@ export function checkAnalysis(
   known: KnownKeys,
   what: string,
 ): void {
-  if (!(model instanceof Model)) {
-    throw new QkError('ERR_TYPE', `${what} takes an opened model`, { hint: 'await openModel(file) first.' })
-  }
+  checkModel(model, what)
   if (typeof options !== 'object' || options === null || !(options.result instanceof Result)) {
     throw new QkError('ERR_TYPE', `${what} needs { result }`, {
       hint: 'What `decompose` or `loadResult` returns.',
