@@ -278,18 +278,22 @@ for (const [product, op] of [
   })
 }
 
-test('a product by Gemm is captured, its factor too', async (t) => {
-  const [width, count] = [6, 20]
-  const g = new GraphBuilder()
-  const random = seededRandom(3)
-  const stored = (name, dims) =>
+/** Queries, keys and values of one head, from a table of random embeddings of 20 tokens. */
+function writeProjections(g, width, random) {
+  const stored = (name, rows) =>
     g.float(
       name,
-      dims,
-      Float64Array.from({ length: dims.reduce((a, b) => a * b, 1) }, () => random.normal()),
+      [rows, width],
+      Float64Array.from({ length: rows * width }, () => random.normal()),
     )
-  const x = g.node('Gather', [stored('table', [count, width]), 'input_ids'])
-  const [q, k, v] = ['q', 'k', 'v'].map((side) => g.node('MatMul', [x, stored(side, [width, width])]))
+  const x = g.node('Gather', [stored('table', 20), 'input_ids'])
+  return ['q', 'k', 'v'].map((side) => g.node('MatMul', [x, stored(side, width)]))
+}
+
+test('a product by Gemm is captured, its factor too', async (t) => {
+  const width = 6
+  const g = new GraphBuilder()
+  const [q, k, v] = writeProjections(g, width, seededRandom(3))
   const scores = g.node('Gemm', [q, k], { transB: 1, alpha: 0.25 }, 'scores')
   g.node('MatMul', [g.node('Softmax', [scores], { axis: -1 }), v], {}, 'output')
   const path = `${folder}/gemm.onnx`
@@ -301,17 +305,9 @@ test('a product by Gemm is captured, its factor too', async (t) => {
 })
 
 test('a factor that the model reads is that of each prompt', async (t) => {
-  const [width, count] = [6, 20]
+  const width = 6
   const g = new GraphBuilder()
-  const random = seededRandom(4)
-  const stored = (name, dims) =>
-    g.float(
-      name,
-      dims,
-      Float64Array.from({ length: dims.reduce((a, b) => a * b, 1) }, () => random.normal()),
-    )
-  const x = g.node('Gather', [stored('table', [count, width]), 'input_ids'])
-  const [q, k, v] = ['q', 'k', 'v'].map((side) => g.node('MatMul', [x, stored(side, [width, width])]))
+  const [q, k, v] = writeProjections(g, width, seededRandom(4))
   const product = g.node('MatMul', [q, g.node('Transpose', [k], { perm: [0, 2, 1] })])
   const scores = g.node('Mul', [product, 'temperature'])
   g.node('MatMul', [g.node('Softmax', [scores], { axis: -1 }), v], {}, 'output')
