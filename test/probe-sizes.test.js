@@ -233,17 +233,17 @@ test('lengths whose scores would fill the memory are refused by name', async (t)
   })
 })
 
-test('a large batch is made without holding up the event loop', (t) => {
+test('of a large batch only the first numbers are drawn, since drawing all would hold up the event loop', (t) => {
   const graph = openGraph(plain(['batch', 'seq', WIDTH]))
   const given = new Map([
     ['batch', 2],
     ['seq', 1_000_000],
   ])
   const inputs = modelInputs(graph)
-  const start = performance.now()
   const { x } = probeFeeds(graph, inputs, probeSizes(inputs, given)[0])
-  t.true(performance.now() - start < 1000, `${performance.now() - start} ms`)
   t.is(x.data.length, 2 * 1_000_000 * WIDTH)
+  const drawn = 65_537
+  t.true(x.data.every((value, i) => i < drawn || value === x.data[i - drawn]))
   // Neither rows nor columns of weights' sizes are equal.
   t.notDeepEqual(x.data.slice(0, WIDTH), x.data.slice(65_536, 65_536 + WIDTH))
   t.deepEqual(x.data.slice(0, WIDTH), x.data.slice(65_537, 65_537 + WIDTH))
