@@ -7,6 +7,7 @@ export type QkErrorCode =
   | 'ERR_SHAPE'
   | 'ERR_RANGE'
   | 'ERR_EMPTY_SET'
+  | 'ERR_FEW_UNITS'
   | 'ERR_NON_FINITE'
   | 'ERR_ABORTED'
   | 'ERR_OUT_OF_MEMORY'

@@ -97,8 +97,10 @@ export type { Named, ReportParts } from './report/document.js'
 export { readAttribution, readInterventions, readPaper } from './report/read-documents.js'
 export { writeReport } from './report/report.js'
 export { type DecomposeOptions, decompose } from './spectrum/decompose.js'
-export { type NullOptions, type NullValues, nullSingularValues } from './spectrum/rank/null-values.js'
+export type { Hypothesis } from './spectrum/rank/exchange/null-source.js'
+export { type RankTests, type TestRankOptions, testRank } from './spectrum/rank/test-rank.js'
 export { type SvdOptions, svd } from './spectrum/svd.js'
+export type { RankTest } from './store/rank-test.js'
 export {
   type ContrastSubspace,
   type HeadResult,

@@ -197,6 +197,21 @@ export interface DeviceDescription {
   memoryLimit: number
 }
 
+/** D_b = sum_r (+-) c_r q_r k_r^T, the sign that of row r's unit in draw b. */
+export interface FlipsRequest {
+  q: RowTensor
+  k: RowTensor
+  heads: Int32Array
+  coefficients: Float32Array
+  units: Int32Array
+  unitCount: number
+  flips: Uint32Array
+  draws: number
+  removed?: { u: Float64Array; v: Float64Array; rank: number }
+  components?: number
+  threads?: number
+}
+
 /** Matrices that differ only in the weights of the same products: ΔC of permuted terms. */
 export interface ProductsRequest {
   /** Resident. */
@@ -231,6 +246,7 @@ export interface Backend {
    * has no way of its own, covariances and `svd` give the same.
    */
   largestOfProducts?(request: ProductsRequest, signal?: AbortSignal): Promise<Float64Array>
+  largestOfFlips(request: FlipsRequest, signal?: AbortSignal): Promise<Float64Array>
   /** Copies a tensor to where the backend computes; batches may read it until it is released. */
   upload(tensor: RowTensor, options?: { signal?: AbortSignal; owned?: boolean }): Promise<ResidentHandle>
   /** Frees an uploaded tensor when the batches that read it are done. */

@@ -7,6 +7,9 @@ export interface BatchTerms {
   terms: TermBatch | undefined
   /** For self attention; the scope of cross attention is all keys. */
   labels: LabelSequence[]
+  /** Unit of exchange of each term and of each label sequence. */
+  termUnits: string[]
+  labelUnits: string[]
 }
 
 /** `queryRow` and `keyRow` tell, for each run, the captured row of a position. */
@@ -24,6 +27,8 @@ export function layTerms(
   const posOffsets = [0]
   const negOffsets = [0]
   const labels: LabelSequence[] = []
+  const termUnits: string[] = []
+  const labelUnits: string[] = []
   let firstRun = 0
   for (const prompt of group) {
     for (const rule of prompt.rules) {
@@ -31,6 +36,7 @@ export function layTerms(
       const other = firstRun + (rule.counterfactual ? 1 : 0)
       for (const term of rule.terms ?? []) {
         contrast.push(index)
+        termUnits.push(prompt.unit)
         query.push(queryRow[firstRun].get(term.query)!)
         queryNeg.push(queryRow[other].get(term.queryNeg)!)
         for (const p of term.positive) pos.push(keyRow[firstRun].get(p)!)
@@ -39,6 +45,7 @@ export function layTerms(
         negOffsets.push(neg.length)
       }
       if (rule.labels) {
+        labelUnits.push(prompt.unit)
         labels.push(layLabels(rule.labels, index, queryRow[firstRun], keyRow[firstRun]))
       }
     }
@@ -56,7 +63,7 @@ export function layTerms(
           negOffsets: Int32Array.from(negOffsets),
           neg: Int32Array.from(neg),
         }
-  return { terms, labels }
+  return { terms, labels, termUnits, labelUnits }
 }
 
 function layLabels(

@@ -38,6 +38,8 @@ export interface EncodedRule {
 
 export interface EncodedPrompt {
   where: string
+  /** As `PlacedPrompt.unit`. */
+  unit: string
   /** The prompt's run and, for a counterfactual contrast, the run of the changed prompt. */
   runs: Run[]
   rules: EncodedRule[]
@@ -47,7 +49,7 @@ export interface EncodedPrompt {
 
 /** Errors: ERR_PROMPT, ERR_POSITION (also of keys that a causal model masks), ERR_MATCH, ERR_TOKENIZER, ERR_FILE; all name the prompt. */
 export async function encodePrompt(model: Model, placed: PlacedPrompt): Promise<EncodedPrompt> {
-  const { prompt, where, folder } = placed
+  const { prompt, where, unit, folder } = placed
   const first = await encodeSource(model, prompt, where, folder)
   const second =
     prompt.counterfactual &&
@@ -77,8 +79,8 @@ export async function encodePrompt(model: Model, placed: PlacedPrompt): Promise<
     return { contrast, counterfactual, terms }
   })
   const runs = second ? [first.run, second.run] : [first.run]
-  if (prompt.answer === undefined) return { where, runs, rules }
-  return { where, runs, rules, answer: await encodeAnswer(model, prompt, first.run, where) }
+  if (prompt.answer === undefined) return { where, unit, runs, rules }
+  return { where, unit, runs, rules, answer: await encodeAnswer(model, prompt, first.run, where) }
 }
 
 /** Where every head is causal, a key after its query has no score: the model masks it. */

@@ -16,6 +16,8 @@ export interface PlacedPrompt {
   prompt: Prompt
   rules: TermRule[]
   where: string
+  /** The unit of exchange in tests: the prompt's `group`, or else its id, or else its place in the set. */
+  unit: string
   /** Folder that relative file names in the prompt start from. */
   folder: string
   /** Told of every text that is encoded. */
@@ -27,6 +29,9 @@ export interface ContrastDefinition {
   rule: 'terms' | 'counterfactual' | 'labels'
   /** Prompts that take part. */
   prompts: number
+  /** Explicit terms, and positions with a label on the query and on the key side. */
+  terms: number
+  labelled: { queries: number; keys: number }
   /** What the first of them says of it: its text or tokens, and its rule. */
   example: Pick<Prompt, 'id' | 'text' | 'pair'> & { tokens?: readonly number[]; rule: TermRule }
 }
@@ -63,11 +68,13 @@ export function readPrompts(file: string): PromptSet {
   async function* prompts(): AsyncGenerator<PlacedPrompt> {
     const lines = createInterface({ input: createReadStream(file), crlfDelay: Number.POSITIVE_INFINITY })
     let number = 0
+    let index = 0
     for await (const line of lines) {
       number += 1
       if (line.trim() === '') continue
       const where = `${file}:${number}`
-      yield place(parseLine(number === 1 ? line.replace(/^\uFEFF/, '') : line, where), where, folder)
+      yield place(parseLine(number === 1 ? line.replace(/^\uFEFF/, '') : line, where), where, folder, index)
+      index += 1
     }
   }
   return {
@@ -98,8 +105,8 @@ export function promptSet(prompts: Prompts): PromptSet {
     let index = 0
     for (const prompt of list) {
       const where = `prompt ${prompt?.id ?? index}`
+      yield place(prompt, where, '.', index)
       index += 1
-      yield place(prompt, where, '.')
     }
   }
   return {
@@ -113,8 +120,9 @@ export function promptSet(prompts: Prompts): PromptSet {
   }
 }
 
-function place(prompt: Prompt, where: string, folder: string): PlacedPrompt {
-  return { prompt, rules: promptRules(prompt, where), where, folder }
+function place(prompt: Prompt, where: string, folder: string, index: number): PlacedPrompt {
+  const rules = promptRules(prompt, where)
+  return { prompt, rules, where, unit: prompt.group ?? prompt.id ?? `#${index}`, folder }
 }
 
 function parseLine(line: string, where: string): Prompt {
@@ -141,12 +149,21 @@ async function summarise(
     const tokens = prompt.tokens && tokenIds(prompt.tokens)
     for (const rule of rules) {
       const known = definitions.get(rule.contrast)
-      if (known) known.prompts += 1
-      else {
+      const labelled = (list: readonly unknown[] = []) => list.filter((label) => label !== null).length
+      const queries = labelled(rule.labels?.query)
+      const keys = labelled(rule.labels?.key ?? rule.labels?.query)
+      if (known) {
+        known.prompts += 1
+        known.terms += rule.terms?.length ?? 0
+        known.labelled.queries += queries
+        known.labelled.keys += keys
+      } else {
         const kind = rule.labels ? 'labels' : rule.counterfactual ? 'counterfactual' : 'terms'
         definitions.set(rule.contrast, {
           rule: kind,
           prompts: 1,
+          terms: rule.terms?.length ?? 0,
+          labelled: { queries, keys },
           example: { id, text, ...(pair !== undefined && { pair }), tokens, rule },
         })
       }

@@ -11,6 +11,8 @@ import { checkModel, type Model } from '../model/model.js'
 import { type HeadSpec, parseHeads } from '../model/sites/heads.js'
 import { checkInteger, checkOptions } from '../validate.js'
 import { addBatch } from './add-batch.js'
+import { type KeepPlan, type KeepSizes, keepPlan, keptBytes } from './kept/keep-plan.js'
+import { KeptRows } from './kept/kept-rows.js'
 import { planSites, type SiteSums } from './site-plan.js'
 
 export interface AccumulateOptions {
@@ -30,6 +32,11 @@ export interface AccumulateOptions {
    * machine's memory.
    */
   memoryLimit?: number
+  /**
+   * Bytes of memory for the rows that the test of rank needs, 1 GiB by default. More go to a temporary file, and where the
+   * disk has no room either, a seeded sample of the units is kept, which `warnings` says. 0: none, and no test.
+   */
+  nullBytes?: number
   signal?: AbortSignal
   onProgress?: (progress: { prompts: number; total: number }) => void
 }
@@ -42,6 +49,7 @@ const OPTIONS = {
   threads: true,
   allowNonFinite: true,
   memoryLimit: true,
+  nullBytes: true,
   signal: true,
   onProgress: true,
 } satisfies Record<keyof AccumulateOptions, true>
@@ -73,9 +81,10 @@ export async function accumulate(
 ): Promise<Sums> {
   checkModel(model, 'accumulate')
   checkOptions(options, OPTIONS, 'accumulate')
-  const { signal, estimator = 'per-query', batchSize = 16 } = options
+  const { signal, estimator = 'per-query', batchSize = 16, nullBytes = 2 ** 30 } = options
   throwIfAborted(signal)
   checkInteger(batchSize, 'batchSize', 1)
+  checkInteger(nullBytes, 'nullBytes', 0)
   const heads = parseHeads(options.heads ?? 'all', model.sites)
   const set = promptSet(prompts)
   const summary = await set.summary(signal)
@@ -94,6 +103,10 @@ export async function accumulate(
     warnings: [...model.warnings],
   }
   const words = new UnknownWords()
+  if (nullBytes > 0) {
+    const plan = await keepRows(sites, summary, estimator, nullBytes)
+    if (plan.warning) sums.warnings.push(plan.warning)
+  }
   try {
     let done = 0
     for await (const batch of captureBatches(model, words.of(set), requests, {
@@ -117,12 +130,32 @@ export async function accumulate(
   }
 }
 
+/** Gives every group of heads a place for the rows that the test of rank needs. */
+async function keepRows(
+  sites: readonly SiteSums[],
+  summary: PromptSetSummary,
+  estimator: Estimator,
+  nullBytes: number,
+): Promise<KeepPlan> {
+  const groups = sites.flatMap((site) => site.groups)
+  const sizes = groups.map(({ covariance: { spec } }): KeepSizes => {
+    return { heads: spec.heads, kvHeads: spec.kvHeads, headDim: spec.headDim }
+  })
+  const plan = await keepPlan(keptBytes(summary, sizes, estimator), nullBytes, 0)
+  const counterfactual = summary.contrasts.map((name) => summary.definitions[name].rule === 'counterfactual')
+  groups.forEach((group, i) => {
+    group.kept = new KeptRows(sizes[i], estimator, counterfactual, plan)
+  })
+  return plan
+}
+
 /** Frees the native memory of accumulated covariances. */
 export function disposeSums(sums: Sums): void {
   for (const { groups } of sums.sites) {
-    for (const { covariance, scaled } of groups) {
+    for (const { covariance, scaled, kept } of groups) {
       covariance.dispose()
       scaled?.dispose()
+      kept?.dispose()
     }
   }
 }

@@ -5,7 +5,7 @@ import type { CapturedBatch } from '../capture/run.js'
 import { QkError } from '../errors.js'
 import type { WireTensor } from '../model/inference/session.js'
 import { tensorValues } from '../model/inference/values.js'
-import type { TensorInput } from './row-tensor.js'
+import { rowTensor, type TensorInput } from './row-tensor.js'
 import type { Slice } from './site-plan.js'
 
 /**
@@ -31,10 +31,19 @@ export async function addBatch(
         signal,
       }
       try {
-        await slice.covariance.add(input)
-        if (slice.scaled) {
-          await slice.scaled.add({ ...input, q: scaledQueries(q, factors!, slice.firstHead, slice.heads) })
+        const { covariance, scaled, kept } = slice.group
+        await covariance.add(input)
+        if (scaled) {
+          await scaled.add({ ...input, q: scaledQueries(q, factors!, slice.firstHead, slice.heads) })
         }
+        await kept?.add({
+          q: rowTensor(input.q, 'q'),
+          k: rowTensor(input.k, 'k'),
+          terms: batch.terms,
+          termUnits: batch.termUnits,
+          labels,
+          labelUnits: batch.labelUnits,
+        })
       } catch (error) {
         throw locateNonFinite(error, slice, batch, q, k)
       }

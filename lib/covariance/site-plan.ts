@@ -6,6 +6,7 @@ import type { SiteRequest } from '../model/graphs/capture-graph.js'
 import type { Model } from '../model/model.js'
 import type { HeadRef } from '../model/sites/heads.js'
 import { headName, keyHeadOf, type ResolvedSite } from '../model/sites/site.js'
+import type { KeptRows } from './kept/kept-rows.js'
 import { QKCovariance, type QKCovarianceOptions } from './qk-covariance.js'
 
 /** The heads of one site that share a covariance accumulation. */
@@ -15,6 +16,8 @@ export interface HeadGroup {
   covariance: QKCovariance
   /** The same with queries times the factors of their scores, for score gaps; where these are no constants. */
   scaled?: QKCovariance
+  /** Rows for the test of rank, unless `nullBytes` is 0. */
+  kept?: KeptRows
 }
 
 export interface SiteSums {
@@ -34,8 +37,7 @@ export interface Slice {
   heads: number
   firstKey: number
   kvHeads: number
-  covariance: QKCovariance
-  scaled?: QKCovariance
+  group: HeadGroup
   site: ResolvedSite
   names: string[]
 }
@@ -72,7 +74,7 @@ export function planSites(
     const groups = all ? [chosen] : [...byKey.values()]
     const kvHeads = [...byKey.keys()]
     plan.requests.push({ site, heads: all ? undefined : chosen, kvHeads: all ? undefined : kvHeads })
-    const sums: SiteSums = { site, groups: [], relativeError: Number.NaN }
+    const siteSums: SiteSums = { site, groups: [], relativeError: Number.NaN }
     let firstHead = 0
     groups.forEach((group, g) => {
       const accumulation = () => {
@@ -92,7 +94,8 @@ export function planSites(
       }
       const covariance = accumulation()
       const scaled = site.factors.kind === 'rows' ? accumulation() : undefined
-      sums.groups.push({ heads: group, covariance, scaled })
+      const sums: HeadGroup = { heads: group, covariance, scaled }
+      siteSums.groups.push(sums)
       plan.slices.push({
         output: plan.requests.length - 1,
         cross: site.cross,
@@ -100,14 +103,13 @@ export function planSites(
         heads: group.length,
         firstKey: all ? 0 : g,
         kvHeads: all ? site.kvHeads : 1,
-        covariance,
-        scaled,
+        group: sums,
         site,
         names: group.map((h) => headName(site, h)),
       })
       firstHead += group.length
     })
-    plan.sites.push(sums)
+    plan.sites.push(siteSums)
   }
   return plan
 }

@@ -10,20 +10,27 @@ import { type ContrastSubspace, type RankRule, Result } from '../store/result.js
 import { checkOptions } from '../validate.js'
 import { versions } from '../versions.js'
 import { checkRankRule, DEFAULT_RULE, stoppingRule } from './rank/rules.js'
+import { type GroupTest, testSums } from './rank/test-sums.js'
+import { testedMatrices } from './rank/tested-matrices.js'
 import { svd } from './svd.js'
 
 export interface DecomposeOptions {
-  /** Default `{ rule: 'energy', threshold: 0.99 }`. */
+  /** Default `{ rule: 'permutation', alpha: 0.05 }`, the calibrated test. */
   rank?: RankRule
-  /** Subtract the product of the means, C± - mean(q±) mean(k±)^T; not with the estimator `sum`. */
+  /**
+   * Subtract the product of the means, C± - mean(q±) mean(k±)^T; not with the estimator `sum`. The rule `permutation` then
+   * tests the interaction, and takes the pooled means of both sides off counterfactual contrasts.
+   */
   center?: boolean
   /** Keep C+ and C- in the result. */
   keepCovariances?: boolean
   /** Also find all singular values of ΔC, those that the rule cuts off included. */
   spectrum?: boolean
-  /** Seed of the randomised start of the decomposition; default 0. */
+  /** Seed of the randomised start of the decomposition, and of the test of rank; default 0. */
   seed?: number
   signal?: AbortSignal
+  /** Of the test of rank: steps, two for each group of heads and contrast. */
+  onProgress?: (progress: { done: number; total: number }) => void
 }
 
 const OPTIONS = {
@@ -33,13 +40,15 @@ const OPTIONS = {
   spectrum: true,
   seed: true,
   signal: true,
+  onProgress: true,
 } satisfies Record<keyof DecomposeOptions, true>
 
 /**
- * Decomposes accumulated covariances. The smallest rank r with sum_{i<=r} s_i^2 >= threshold ||ΔC||_F^2
- * under `energy` (the paper's rule), a given one under `fixed`. ΔC = 0 has rank 0.
+ * Decomposes accumulated covariances. Under `permutation` the rank is the number of components that random exchanges of
+ * prompts do not show as well, over all heads and contrasts: 0 where a head is not discovered. Under `energy` (the paper's
+ * rule) it is the smallest r with sum_{i<=r} s_i^2 >= threshold ||ΔC||_F^2, under `fixed` a given one. ΔC = 0 has rank 0.
  *
- * Errors: ERR_ARGUMENT, ERR_NOT_BUILT_YET (rank rules to come), ERR_NON_FINITE, ERR_ABORTED.
+ * Errors: ERR_ARGUMENT (also `permutation` where no rows were kept), ERR_FEW_UNITS, ERR_NON_FINITE, ERR_FILE, ERR_ABORTED.
  */
 export async function decompose(sums: Sums, options: DecomposeOptions = {}): Promise<Result> {
   if (!Array.isArray(sums?.sites)) {
@@ -50,17 +59,28 @@ export async function decompose(sums: Sums, options: DecomposeOptions = {}): Pro
   checkOptions(options, OPTIONS, 'decompose')
   const rule = checkRankRule(options.rank ?? DEFAULT_RULE)
   const seed = options.seed ?? 0
+  const tested =
+    rule.rule === 'permutation'
+      ? await testSums(sums, {
+          rule,
+          center: options.center ?? false,
+          seed,
+          signal: options.signal,
+          onProgress: options.onProgress,
+        })
+      : undefined
   const heads = new Map<string, Map<string, ContrastSubspace>>()
   for (const { site, groups } of sums.sites) {
     for (const group of groups) {
       throwIfAborted(options.signal)
-      const found = await decomposeGroup(sums, group, site, rule, seed, options)
+      const found = await decomposeGroup(sums, group, site, rule, seed, options, tested?.tests.get(group))
       group.heads.forEach((head, i) => {
         heads.set(headName(site, head), found[i])
       })
     }
   }
   const { model, prompts, estimator, backend, sharing } = sums
+  const warnings = [...sums.warnings, ...(tested?.warnings ?? [])]
   const info: Result['info'] = {
     format: 'qkspace-result',
     formatVersion: 1,
@@ -75,7 +95,7 @@ export async function decompose(sums: Sums, options: DecomposeOptions = {}): Pro
     versions: versions(),
     sites: sums.sites.map(({ site, relativeError }) => ({ ...describeSite(site), relativeError })),
     heads: Object.fromEntries([...heads].map(([name, contrasts]) => [name, headInfo(contrasts)])),
-    ...(sums.warnings.length > 0 && { warnings: sums.warnings }),
+    ...(warnings.length > 0 && { warnings }),
   }
   return new Result(info, heads)
 }
@@ -87,25 +107,30 @@ async function decomposeGroup(
   rule: RankRule,
   seed: number,
   options: DecomposeOptions,
+  tests: readonly (GroupTest | undefined)[] | undefined,
 ): Promise<Map<string, ContrastSubspace>[]> {
   const { covariance } = group
   const { headDim: d } = site
   const { cPos, cNeg, terms, skipped } = await covariance.read({ center: options.center })
   const n = sums.contrasts.length * group.heads.length
-  const delta = cPos.map((value, i) => value - cNeg[i])
+  const difference = cPos.map((value, i) => value - cNeg[i])
+  const delta = tests
+    ? await testedMatrices(sums, group, difference, options.center ?? false, tests)
+    : difference
   const backend = covariance.backend.name
   const common = { ...{ n, rows: d, cols: d, backend, seed }, signal: options.signal }
   const { u, s, v, ranks, maxRank, totalEnergy, errorBound, converged } = await svd(delta, {
     ...common,
     ...stoppingRule(rule),
   })
-  const gaps = await scoreGaps(site, group, delta, options.center)
-  const all = options.spectrum ? (await svd(delta, common)).s : undefined
+  const gaps = await scoreGaps(site, group, difference, options.center)
+  const all = options.spectrum ? (tests ? s : (await svd(delta, common)).s) : undefined
   return group.heads.map((_, head) => {
     const contrasts = new Map<string, ContrastSubspace>()
     sums.contrasts.forEach((contrast, c) => {
       const i = c * group.heads.length + head
-      const rank = totalEnergy[i] === 0 ? 0 : ranks[i]
+      const test = tests?.[c]?.tests[head]
+      const rank = totalEnergy[i] === 0 ? 0 : tests ? (test?.rank ?? 0) : ranks[i]
       const matrix = (batch: Float64Array) => batch.slice(i * d * d, (i + 1) * d * d)
       contrasts.set(contrast, {
         u: firstColumns(u, i, d, maxRank, rank),
@@ -115,10 +140,11 @@ async function decomposeGroup(
         rank,
         totalEnergy: totalEnergy[i],
         scoreGap: gaps(i, group.heads[head]),
-        errorBound: errorBound[i],
+        errorBound: tests ? remainder(s, i, maxRank, rank, totalEnergy[i]) : errorBound[i],
         converged: converged[i] === 1,
         terms: terms[c],
         skipped: skipped[c],
+        ...(test && { test }),
         ...(options.keepCovariances ? { cPos: matrix(cPos), cNeg: matrix(cNeg) } : {}),
         ...(all && { spectrum: all.slice(i * d, (i + 1) * d) }),
       })
@@ -145,6 +171,13 @@ async function scoreGaps(
   return (i) => operandScale * (trace(cPos, i, d) - trace(cNeg, i, d))
 }
 
+/** ||A - U diag(s) V^T||_F / ||A||_F of the first `rank` components, from all singular values. */
+function remainder(s: Float64Array, i: number, width: number, rank: number, totalEnergy: number): number {
+  let left = 0
+  for (let c = rank; c < width; c++) left += s[i * width + c] ** 2
+  return totalEnergy > 0 ? Math.sqrt(left / totalEnergy) : 0
+}
+
 /** Columns [0, rank) of matrix i of a batch [n, d, width]. */
 function firstColumns(batch: Float64Array, i: number, d: number, width: number, rank: number): Float64Array {
   const out = new Float64Array(d * rank)
@@ -162,10 +195,12 @@ function trace(batch: Float64Array, i: number, d: number): number {
 
 function headInfo(contrasts: ReadonlyMap<string, ContrastSubspace>): Result['info']['heads'][string] {
   return Object.fromEntries(
-    [...contrasts].map(([name, { rank, totalEnergy, scoreGap, errorBound, converged, terms, skipped }]) => [
-      name,
-      { rank, totalEnergy, scoreGap, errorBound, converged, terms, skipped },
-    ]),
+    [...contrasts].map(
+      ([name, { rank, totalEnergy, scoreGap, errorBound, converged, terms, skipped, test }]) => [
+        name,
+        { rank, totalEnergy, scoreGap, errorBound, converged, terms, skipped, ...(test && { test }) },
+      ],
+    ),
   )
 }
 

@@ -3,6 +3,7 @@
 import { QkError } from '../errors.js'
 import { checkChoice, checkOptions } from '../validate.js'
 import { checkReplaceable, fileStart } from './atomic-file.js'
+import type { RankTest } from './rank-test.js'
 import { readSafetensors, type StoredTensor, writeSafetensors } from './safetensors.js'
 
 /** One contrast of one head: ΔC ≈ U diag(s) V^T (design: "Subspaces"). */
@@ -27,6 +28,8 @@ export interface ContrastSubspace {
   terms: number
   /** Label-matched queries that were left out because one of their sets was empty. */
   skipped: number
+  /** Under the rule `permutation`: p-values, draws, ranks, replication. */
+  test?: RankTest
   /** All singular values of ΔC, [d], descending, where they were asked for; the first of them are `s`. */
   spectrum?: Float64Array
   /** C+ and C-, [d, d], where they were asked for. */
@@ -62,7 +65,17 @@ export interface ResultInfo {
   heads: Record<string, Record<string, HeadInfo>>
 }
 
-export type RankRule = { rule: 'energy'; threshold: number } | { rule: 'fixed'; rank: number }
+export type RankRule =
+  | {
+      rule: 'permutation'
+      /** Level of the test, and of the false discovery rate over heads and contrasts; default 0.05. */
+      alpha?: number
+      /** Draws that every head has, default 199; and that a head may have at most, default 99,999. */
+      draws?: number
+      mostDraws?: number
+    }
+  | { rule: 'energy'; threshold: number }
+  | { rule: 'fixed'; rank: number }
 
 export interface SavedSite {
   layer: number
@@ -81,7 +94,7 @@ export interface SavedSite {
 
 export type HeadInfo = Pick<
   ContrastSubspace,
-  'rank' | 'totalEnergy' | 'scoreGap' | 'errorBound' | 'converged' | 'terms' | 'skipped'
+  'rank' | 'totalEnergy' | 'scoreGap' | 'errorBound' | 'converged' | 'terms' | 'skipped' | 'test'
 >
 
 /** One head of a result. */

@@ -1,16 +1,21 @@
 /**
  * The rules by which a decomposition is cut to a rank (design: "Rank"): the parameters of each, checked, and when it
- * lets the solver stop. A rule that needs more than an energy or a rank extends `StoppingRule`.
+ * lets the solver stop.
  */
 
 import { QkError } from '../../errors.js'
 import type { RankRule } from '../../store/result.js'
 import { checkFraction, checkInteger } from '../../validate.js'
 
-export const DEFAULT_RULE: RankRule = { rule: 'energy', threshold: 0.99 }
+export const DEFAULT_ALPHA = 0.05
+/** Draws that every head has, and those that one may have at most. */
+export const DEFAULT_DRAWS = 199
+export const MOST_DRAWS = 99_999
 
-/** When `svd` may stop: at a fraction of the energy, or at a rank. */
-export type StoppingRule = { energy: number } | { rank: number }
+export const DEFAULT_RULE: RankRule = { rule: 'permutation', alpha: DEFAULT_ALPHA }
+
+/** When `svd` may stop: at a fraction of the energy, or at a rank; never under `permutation`, whose test says the rank. */
+export type StoppingRule = { energy: number } | { rank: number } | Record<string, never>
 
 interface RuleDefinition<R extends RankRule> {
   /** Errors: ERR_ARGUMENT. */
@@ -21,7 +26,16 @@ interface RuleDefinition<R extends RankRule> {
 type RuleNamed<N extends RankRule['rule']> = Extract<RankRule, { rule: N }>
 
 const RULES: { [N in RankRule['rule']]: RuleDefinition<RuleNamed<N>> } = {
-  /** The smallest r with sum_{i<=r} s_i^2 >= threshold ||ΔC||_F^2: the paper's rule. */
+  /** Components that random exchanges of units do not show as well: the calibrated test. */
+  permutation: {
+    check: ({ alpha = DEFAULT_ALPHA, draws = DEFAULT_DRAWS, mostDraws = MOST_DRAWS }) => {
+      checkLevel(alpha)
+      checkInteger(draws, 'draws', 1, MOST_DRAWS)
+      checkInteger(mostDraws, 'mostDraws', draws, 10_000_000)
+    },
+    stop: () => ({}),
+  },
+  /** The smallest r with sum_{i<=r} s_i^2 >= threshold ||ΔC||_F^2: the paper's rule. A description, not a test. */
   energy: {
     check: ({ threshold }) => checkFraction(threshold, 'the energy threshold'),
     stop: ({ threshold }) => ({ energy: threshold }),
@@ -32,22 +46,22 @@ const RULES: { [N in RankRule['rule']]: RuleDefinition<RuleNamed<N>> } = {
   },
 }
 
-/** Rules of the method that are not part of this version. */
-const RULES_TO_COME = ['permutation', 'split-half']
+/** A significance level, above 0 and below 1. Errors: ERR_ARGUMENT. */
+export function checkLevel(alpha: number): void {
+  if (alpha > 0 && alpha < 1) return
+  throw new QkError('ERR_ARGUMENT', `alpha is ${alpha}, expected a level above 0 and below 1`)
+}
 
-/** The rule as it came. Errors: ERR_ARGUMENT, ERR_NOT_BUILT_YET. */
+/** The rule as it came. Errors: ERR_ARGUMENT. */
 export function checkRankRule(rule: RankRule): RankRule {
   const { rule: name } = rule
   if (Object.hasOwn(RULES, name)) {
     definitionOf(rule).check(rule)
     return rule
   }
-  const toCome = RULES_TO_COME.includes(name)
-  throw new QkError(
-    toCome ? 'ERR_NOT_BUILT_YET' : 'ERR_ARGUMENT',
-    toCome ? `the rank rule "${name}" is not part of this version` : `there is no rank rule "${name}"`,
-    { hint: `Rules: ${Object.keys(RULES).join(', ')}.` },
-  )
+  throw new QkError('ERR_ARGUMENT', `there is no rank rule "${name}"`, {
+    hint: `Rules: ${Object.keys(RULES).join(', ')}.`,
+  })
 }
 
 /** What a checked rule tells the solver. */

@@ -1,0 +1,86 @@
+/** Arrays of rows, appended in pieces and read back whole: in memory, or in a temporary file that nothing else sees. */
+
+import { randomBytes } from 'node:crypto'
+import { type FileHandle, open, unlink } from 'node:fs/promises'
+import path from 'node:path'
+import { QkError } from '../../errors.js'
+
+/** A piece that has been stored. */
+export interface StoredPiece {
+  length: number
+  /** In memory. */
+  data?: Float32Array
+  /** In the file, bytes. */
+  offset?: number
+}
+
+export class RowStore {
+  #file: FileHandle | undefined
+  #end = 0
+  /** Writes follow one another. */
+  #writing: Promise<void> = Promise.resolve()
+
+  /** `folder`: of the temporary file; undefined for memory. */
+  constructor(private readonly folder: string | undefined) {}
+
+  /** Errors: ERR_FILE where the disk is full. */
+  async append(data: Float32Array): Promise<StoredPiece> {
+    if (this.folder === undefined) return { length: data.length, data }
+    const offset = this.#end
+    this.#end += data.byteLength
+    this.#writing = this.#writing.then(() => this.#write(data, offset))
+    await this.#writing
+    return { length: data.length, offset }
+  }
+
+  /** Pieces one after another. */
+  async read(pieces: readonly StoredPiece[]): Promise<Float32Array> {
+    const out = new Float32Array(pieces.reduce((sum, { length }) => sum + length, 0))
+    let at = 0
+    for (const { length, data, offset } of pieces) {
+      if (data) {
+        out.set(data, at)
+      } else {
+        const bytes = new Uint8Array(out.buffer, 4 * at, 4 * length)
+        for (let done = 0; done < bytes.length; ) {
+          const { bytesRead } = await this.#file!.read(bytes, done, bytes.length - done, offset! + done)
+          if (bytesRead === 0) throw new QkError('ERR_FILE', 'the temporary file of kept rows ends too early')
+          done += bytesRead
+        }
+      }
+      at += length
+    }
+    return out
+  }
+
+  dispose(): void {
+    const file = this.#file
+    this.#file = undefined
+    if (file) file.close().catch(() => {})
+  }
+
+  async #write(data: Float32Array, offset: number): Promise<void> {
+    try {
+      this.#file ??= await this.#create()
+      const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+      for (let done = 0; done < bytes.length; ) {
+        done += (await this.#file.write(bytes, done, bytes.length - done, offset + done)).bytesWritten
+      }
+    } catch (error) {
+      const full = (error as NodeJS.ErrnoException).code === 'ENOSPC'
+      throw new QkError(
+        'ERR_FILE',
+        `cannot keep rows for the test of rank in ${this.folder}: ${full ? 'the disk is full' : (error as Error).message}`,
+        { cause: error, hint: 'Lower nullBytes to 0 to do without the test, or set TMPDIR to another disk.' },
+      )
+    }
+  }
+
+  /** A file without a name: whatever happens to the process, the system frees it. */
+  async #create(): Promise<FileHandle> {
+    const name = path.join(this.folder!, `.qkspace-rows-${randomBytes(8).toString('hex')}`)
+    const file = await open(name, 'wx+', 0o600)
+    await unlink(name).catch(() => {})
+    return file
+  }
+}

@@ -1,0 +1,164 @@
+/**
+ * The rows of which ΔC is a sum of products: what a test of rank exchanges (design: "Rank", item 1). Under `per-query` a
+ * term with one query is one row, q and the mean of its positive keys less that of its negative ones. Otherwise it is
+ * two, one a side: of `per-pair` and `sum` the pooled mean of all keys is taken off later, for which the sides and
+ * their numbers of keys are needed.
+ */
+
+import type { Estimator, RowTensor, TermBatch } from '../../backend/backend.js'
+import { elementReader } from '../../math/tensor.js'
+
+/** Rows of one contrast and of heads that share them. */
+export interface TermRows {
+  heads: number
+  kvHeads: number
+  headDim: number
+  rows: number
+  /** [rows, heads, d] */
+  q: Float32Array
+  /** Means of keys (`per-query`), or sums (otherwise), [rows, kvHeads, d]. */
+  k: Float32Array
+  /** Term of each row, [rows]. */
+  term: Int32Array
+  /** 1 and -1: keys of the positive and of the negative side; 0: the difference of both, [rows]. */
+  side: Int8Array
+  /** Weight of the keys that `k` sums, 1 where it is a mean, [rows]. */
+  keys: Float64Array
+  /** Weight of the term, [rows]. */
+  weight: Float64Array
+}
+
+/** Rows that a term takes. */
+export function rowsOfTerm(estimator: Estimator, counterfactual: boolean): 1 | 2 {
+  return estimator === 'per-query' && !counterfactual ? 1 : 2
+}
+
+/** The rows of the terms asked for, in that order, of a batch that has been checked. */
+export function termRows(
+  q: RowTensor,
+  k: RowTensor,
+  terms: TermBatch,
+  chosen: ArrayLike<number>,
+  estimator: Estimator,
+  counterfactual: boolean,
+): TermRows {
+  const [, , heads, d] = q.shape
+  const kvHeads = k.shape[2]
+  const each = rowsOfTerm(estimator, counterfactual)
+  const rows = chosen.length * each
+  const out: TermRows = {
+    heads,
+    kvHeads,
+    headDim: d,
+    rows,
+    q: new Float32Array(rows * heads * d),
+    k: new Float32Array(rows * kvHeads * d),
+    term: new Int32Array(rows),
+    side: new Int8Array(rows),
+    keys: new Float64Array(rows).fill(1),
+    weight: new Float64Array(rows),
+  }
+  const means = estimator === 'per-query'
+  const readQuery = rowReader(q)
+  const readKey = rowReader(k)
+  const width = kvHeads * d
+  const sum = new Float64Array(width)
+  for (let i = 0; i < chosen.length; i++) {
+    const t = chosen[i]
+    for (let r = 0; r < each; r++) {
+      const row = i * each + r
+      out.term[row] = t
+      out.side[row] = each === 1 ? 0 : r === 0 ? 1 : -1
+      out.weight[row] = terms.weights?.[t] ?? 1
+      readQuery(r === 0 ? terms.query[t] : terms.queryNeg[t], out.q, row * heads * d)
+      sum.fill(0)
+      if (r === 0) {
+        const total = addKeys(sum, readKey, terms.pos, terms.posWeights, terms.posOffsets, t, means ? 1 : 0)
+        if (!means) out.keys[row] = total
+      }
+      if (r === 1 || each === 1) {
+        const total = addKeys(
+          sum,
+          readKey,
+          terms.neg,
+          terms.negWeights,
+          terms.negOffsets,
+          t,
+          means ? (each === 1 ? -1 : 1) : 0,
+        )
+        if (!means) out.keys[row] = total
+      }
+      out.k.set(sum, row * width)
+    }
+  }
+  return out
+}
+
+type RowReader = (row: number, out: Float32Array | Float64Array, at: number) => void
+
+/**
+ * Adds the keys of a set of term t, each with its weight: their mean times `sign`, or their plain sum where `sign` is 0.
+ * Returns their total weight.
+ */
+function addKeys(
+  sum: Float64Array,
+  read: RowReader,
+  rows: Int32Array,
+  weights: Float32Array | undefined,
+  offsets: Int32Array,
+  t: number,
+  sign: number,
+): number {
+  let total = 0
+  for (let j = offsets[t]; j < offsets[t + 1]; j++) total += weights?.[j] ?? 1
+  const factor = sign === 0 ? 1 : sign / total
+  const key = new Float64Array(sum.length)
+  for (let j = offsets[t]; j < offsets[t + 1]; j++) {
+    read(rows[j], key, 0)
+    const by = factor * (weights?.[j] ?? 1)
+    for (let x = 0; x < sum.length; x++) sum[x] += by * key[x]
+  }
+  return total
+}
+
+/** Reads all heads of a row, [heads, d]. */
+export function rowReader(t: RowTensor): RowReader {
+  const [, pos, heads, d] = t.shape
+  const [sb, st, sh, sd] = t.strides
+  const start = (row: number) => Math.floor(row / pos) * sb + (row % pos) * st
+  if (t.dtype === 'f32' && sd === 1 && sh === d) {
+    const { data } = t
+    return (row, out, at) => out.set(data.subarray(start(row), start(row) + heads * d), at)
+  }
+  const read = elementReader(t.data, t.dtype)
+  return (row, out, at) => {
+    const from = start(row)
+    for (let h = 0; h < heads; h++) {
+      for (let i = 0; i < d; i++) out[at + h * d + i] = read(from + h * sh + i * sd)
+    }
+  }
+}
+
+/** Rows of queries and keys that terms or label sequences point at. */
+export interface PlainRows {
+  heads: number
+  kvHeads: number
+  headDim: number
+  /** [query rows, heads, d] */
+  q: Float32Array
+  /** [key rows, kvHeads, d] */
+  k: Float32Array
+  estimator: Estimator
+}
+
+/** Every row of queries and keys. */
+export function plainRows(q: RowTensor, k: RowTensor, estimator: Estimator): PlainRows {
+  const all = (tensor: RowTensor) => {
+    const [batch, pos, heads, d] = tensor.shape
+    const out = new Float32Array(batch * pos * heads * d)
+    const read = rowReader(tensor)
+    for (let row = 0; row < batch * pos; row++) read(row, out, row * heads * d)
+    return out
+  }
+  return { heads: q.shape[2], kvHeads: k.shape[2], headDim: q.shape[3], q: all(q), k: all(k), estimator }
+}

@@ -1,0 +1,147 @@
+/**
+ * Rows ready for sign flips: ΔC = sum_r c_r q_r k_r^T, sorted by unit, centred as the hypothesis and the estimator say
+ * (design: "Rank", items 1 and 4).
+ */
+
+import type { Estimator } from '../../../backend/backend.js'
+import type { TermRows } from '../../../covariance/kept/term-rows.js'
+import { compareKeys, type UnitKey } from '../../../math/unit-hash.js'
+import type { Hypothesis } from './null-source.js'
+
+/** Rows of one contrast, and the unit of exchange of each. */
+export interface UnitRows extends TermRows {
+  /** Index into `unitKeys`, [rows]. */
+  unit: Int32Array
+  unitKeys: readonly UnitKey[]
+  estimator: Estimator
+  counterfactual: boolean
+}
+
+export interface FlipRows {
+  /** [rows, heads, d] and [rows, kvHeads, d]; shared memory, which backends read in place. */
+  q: Float32Array
+  k: Float32Array
+  rows: number
+  coefficients: Float32Array
+  /** Ascending from 0, [rows]. */
+  units: Int32Array
+  keys: UnitKey[]
+  nullFactor: number
+}
+
+/** The rows of the units for which `keep` holds. Under `interaction` the means are those of these units. */
+export function flipRows(
+  from: UnitRows,
+  hypothesis: Hypothesis,
+  keep: (unit: UnitKey) => boolean = () => true,
+): FlipRows {
+  const { order, units, keys } = sortedRows(from, keep)
+  const n = order.length
+  const { heads, kvHeads, headDim: d } = from
+  const [qWidth, kWidth] = [heads * d, kvHeads * d]
+  const totals = sideTotals(from, order)
+  const centres = centresOf(from, hypothesis, order)
+  const q = new Float32Array(new SharedArrayBuffer(4 * n * qWidth))
+  const k = new Float32Array(new SharedArrayBuffer(4 * n * kWidth))
+  const coefficients = new Float32Array(n)
+  order.forEach((row, i) => {
+    const side = from.side[row]
+    const { q: qCentre, k: kCentre } = centres[side < 0 ? 1 : 0]
+    const total = totals[side < 0 ? 1 : 0]
+    coefficients[i] = total > 0 ? ((side < 0 ? -1 : 1) * from.weight[row]) / total : 0
+    subtract(q, i * qWidth, from.q, row * qWidth, qCentre, 1, qWidth)
+    subtract(k, i * kWidth, from.k, row * kWidth, kCentre, from.keys[row], kWidth)
+  })
+  const corrected = hypothesis === 'interaction' && !from.counterfactual && keys.length > 1
+  return {
+    q,
+    k,
+    rows: n,
+    coefficients,
+    units,
+    keys,
+    nullFactor: corrected ? Math.sqrt(keys.length / (keys.length - 1)) : 1,
+  }
+}
+
+/** Rows in the ascending order of their units, rows of a unit as they came. */
+function sortedRows(from: UnitRows, keep: (unit: UnitKey) => boolean) {
+  const { unit, unitKeys } = from
+  const kept = unitKeys.map((key, i) => ({ key, i })).filter(({ key }) => keep(key))
+  kept.sort((a, b) => compareKeys(a.key, b.key))
+  const place = new Int32Array(unitKeys.length).fill(-1)
+  kept.forEach(({ i }, at) => {
+    place[i] = at
+  })
+  const rowsOf: number[][] = kept.map(() => [])
+  for (let row = 0; row < from.rows; row++) {
+    const at = place[unit[row]]
+    if (at >= 0) rowsOf[at].push(row)
+  }
+  const used = rowsOf.map((rows, at) => ({ rows, key: kept[at].key })).filter(({ rows }) => rows.length > 0)
+  return {
+    order: used.flatMap(({ rows }) => rows),
+    units: Int32Array.from(used.flatMap(({ rows }, at) => rows.map(() => at))),
+    keys: used.map(({ key }) => key),
+  }
+}
+
+/** What the weights of the positive and of the negative side are divided by. */
+function sideTotals({ side, weight, keys, estimator }: UnitRows, order: readonly number[]): [number, number] {
+  const totals: [number, number] = [0, 0]
+  for (const row of order) {
+    totals[side[row] < 0 ? 1 : 0] += estimator === 'per-pair' ? weight[row] * keys[row] : weight[row]
+  }
+  return totals
+}
+
+interface Centre {
+  /** [heads, d] */
+  q: Float64Array
+  /** [kvHeads, d], of one key. */
+  k: Float64Array
+}
+
+/** What is taken off the rows of the positive (and of both sides together) and of the negative side. */
+function centresOf(from: UnitRows, hypothesis: Hypothesis, order: readonly number[]): [Centre, Centre] {
+  const { side, weight, keys, estimator, counterfactual } = from
+  const [qWidth, kWidth] = [from.heads * from.headDim, from.kvHeads * from.headDim]
+  const zero = (): Centre => ({ q: new Float64Array(qWidth), k: new Float64Array(kWidth) })
+  const interaction = hypothesis === 'interaction'
+  if (!interaction && estimator === 'per-query') return [zero(), zero()]
+  const sums = [zero(), zero()]
+  const pairs = [0, 0]
+  for (const row of order) {
+    const s = side[row] < 0 ? 1 : 0
+    const by = weight[row] * keys[row]
+    pairs[s] += by
+    add(sums[s].q, from.q, row * qWidth, by)
+    add(sums[s].k, from.k, row * kWidth, weight[row])
+  }
+  const pooled = counterfactual || !interaction
+  const mean = (of: 'q' | 'k', s: number): Float64Array => {
+    const total = pooled ? pairs[0] + pairs[1] : pairs[s]
+    if (total === 0) return new Float64Array(sums[s][of].length)
+    return sums[s][of].map((x, i) => (pooled ? sums[0][of][i] + sums[1][of][i] : x) / total)
+  }
+  return [0, 1].map((s) => ({
+    q: interaction ? mean('q', s) : new Float64Array(qWidth),
+    k: mean('k', s),
+  })) as [Centre, Centre]
+}
+
+function add(sum: Float64Array, from: Float32Array, at: number, by: number): void {
+  for (let i = 0; i < sum.length; i++) sum[i] += by * from[at + i]
+}
+
+function subtract(
+  out: Float32Array,
+  to: number,
+  from: Float32Array,
+  at: number,
+  centre: Float64Array,
+  times: number,
+  width: number,
+): void {
+  for (let i = 0; i < width; i++) out[to + i] = from[at + i] - times * centre[i]
+}

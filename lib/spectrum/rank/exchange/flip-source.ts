@@ -1,0 +1,225 @@
+/**
+ * Explicit terms: the null matrices are D_b = sum_u (+-) D_u, the contribution of each unit with a random sign
+ * (design: "Rank", item 3). The same signs for every head, layer and contrast on the same units.
+ */
+
+import type { Backend, ResidentHandle, RowTensor } from '../../../backend/backend.js'
+import { cooperator } from '../../../backend/cooperate.js'
+import { contiguousStrides } from '../../../math/tensor.js'
+import { STREAMS, type UnitKey } from '../../../math/unit-hash.js'
+import { type FlipRows, flipRows, type UnitRows } from './flip-rows.js'
+import {
+  type Hypothesis,
+  type NullData,
+  type NullSource,
+  ROUNDING,
+  type ValuesRequest,
+} from './null-source.js'
+import { flipBits } from './signs.js'
+
+/** What is known of rows before they are loaded. */
+export interface FlipInfo extends Sizes {
+  units: readonly UnitKey[]
+  /** A unit's contribution is as likely as its negative, by the design of the contrast. */
+  symmetric: boolean
+}
+
+export class FlipData implements NullData {
+  readonly heads: number
+  readonly headDim: number
+  readonly units: readonly UnitKey[]
+  readonly assumesSymmetry: boolean
+
+  /** `load` gives the rows, which are not held between two sources. */
+  constructor(
+    private readonly backend: Backend,
+    private readonly info: FlipInfo,
+    private readonly load: () => Promise<UnitRows>,
+    private readonly seed: number,
+  ) {
+    this.heads = info.heads
+    this.headDim = info.headDim
+    this.units = info.units
+    this.assumesSymmetry = !info.symmetric
+  }
+
+  async source(hypothesis: Hypothesis, keep?: (unit: UnitKey) => boolean): Promise<NullSource> {
+    const rows = flipRows(await this.load(), hypothesis, keep)
+    return FlipSource.open(this.backend, rows, this.info, this.seed)
+  }
+}
+
+/** Rows that are in memory already. */
+export function flipData(backend: Backend, rows: UnitRows, seed: number, symmetric: boolean): FlipData {
+  const { heads, kvHeads, headDim, unitKeys: units } = rows
+  return new FlipData(backend, { heads, kvHeads, headDim, units, symmetric }, async () => rows, seed)
+}
+
+interface Sizes {
+  heads: number
+  kvHeads: number
+  headDim: number
+}
+
+class FlipSource implements NullSource {
+  readonly heads: number
+  readonly headDim: number
+  readonly units: readonly UnitKey[]
+  readonly nullFactor: number
+  /** The signs of one-sided tests, which all heads share. */
+  #oneSided: { draws: number; bits: Uint32Array } | undefined
+
+  private constructor(
+    private readonly backend: Backend,
+    private readonly rows: FlipRows,
+    private readonly sizes: Sizes,
+    private readonly seed: number,
+    private readonly tensors: { q: RowTensor; k: RowTensor } | undefined,
+  ) {
+    this.heads = sizes.heads
+    this.headDim = sizes.headDim
+    this.units = rows.keys
+    this.nullFactor = rows.nullFactor
+  }
+
+  static async open(backend: Backend, rows: FlipRows, sizes: Sizes, seed: number): Promise<FlipSource> {
+    if (rows.rows === 0) return new FlipSource(backend, rows, sizes, seed, undefined)
+    const resident = async (data: Float32Array, heads: number): Promise<RowTensor> => {
+      const shape = [1, rows.rows, heads, sizes.headDim] as const
+      const strides = contiguousStrides(shape) as unknown as RowTensor['strides']
+      const tensor: RowTensor = { data, dtype: 'f32', shape, strides }
+      return { ...tensor, data: data.subarray(0, 0), resident: await backend.upload(tensor) }
+    }
+    const q = await resident(rows.q, sizes.heads)
+    try {
+      const k = await resident(rows.k, sizes.kvHeads)
+      return new FlipSource(backend, rows, sizes, seed, { q, k })
+    } catch (error) {
+      backend.release(q.resident as ResidentHandle)
+      throw error
+    }
+  }
+
+  resolution(head: number): number {
+    const { rows, headDim: d } = this
+    let sum = 0
+    for (let r = 0; r < rows.rows; r++) {
+      const [q, k] = this.#at(r, head)
+      const [left, right] = [norm(rows.q, q, d), norm(rows.k, k, d)]
+      sum += Math.abs(rows.coefficients[r]) * left * right
+    }
+    return ROUNDING * sum
+  }
+
+  async observed(heads: readonly number[], signal?: AbortSignal): Promise<Float64Array> {
+    const { headDim: d, rows } = this
+    const out = new Float64Array(heads.length * d * d)
+    const pause = cooperator(signal)
+    for (let h = 0; h < heads.length; h++) {
+      for (let r = 0; r < rows.rows; r++) {
+        const [q, k] = this.#at(r, heads[h])
+        for (let i = 0; i < d; i++) {
+          const by = rows.coefficients[r] * rows.q[q + i]
+          const at = (h * d + i) * d
+          for (let j = 0; j < d; j++) out[at + j] += by * rows.k[k + j]
+        }
+        if (r % 64 === 0) await pause()
+      }
+    }
+    return out
+  }
+
+  async values(request: ValuesRequest): Promise<Float64Array> {
+    const { heads, from, to, removed, components, signal } = request
+    const { rows, tensors, units } = this
+    if (!tensors) return new Float64Array(heads.length * (to - from) * components)
+    return this.backend.largestOfFlips(
+      {
+        q: tensors.q,
+        k: tensors.k,
+        heads: Int32Array.from(heads),
+        coefficients: rows.coefficients,
+        units: rows.units,
+        unitCount: units.length,
+        flips: flipBits(this.seed, units, from, to),
+        draws: to - from,
+        removed,
+        components,
+      },
+      signal,
+    )
+  }
+
+  contributions(head: number, u: Float64Array, v: Float64Array, columns: number): Float64Array {
+    const { rows, headDim: d, units } = this
+    const out = new Float64Array(columns * units.length)
+    const [left, right] = [new Float64Array(columns), new Float64Array(columns)]
+    for (let r = 0; r < rows.rows; r++) {
+      const [q, k] = this.#at(r, head)
+      left.fill(0)
+      right.fill(0)
+      for (let i = 0; i < d; i++) {
+        for (let c = 0; c < columns; c++) {
+          left[c] += rows.q[q + i] * u[i * columns + c]
+          right[c] += rows.k[k + i] * v[i * columns + c]
+        }
+      }
+      for (let c = 0; c < columns; c++) {
+        out[c * units.length + rows.units[r]] += rows.coefficients[r] * left[c] * right[c]
+      }
+    }
+    return out
+  }
+
+  async directed(
+    head: number,
+    u: Float64Array,
+    v: Float64Array,
+    draws: number,
+    signal?: AbortSignal,
+  ): Promise<Float64Array> {
+    const each = this.contributions(head, u, v, 1)
+    if (this.#oneSided?.draws !== draws) {
+      this.#oneSided = { draws, bits: flipBits(this.seed, this.units, 0, draws, STREAMS.oneSided) }
+    }
+    return signedSums(each, this.#oneSided.bits, draws, signal)
+  }
+
+  release(): void {
+    if (!this.tensors) return
+    this.backend.release(this.tensors.q.resident as ResidentHandle)
+    this.backend.release(this.tensors.k.resident as ResidentHandle)
+  }
+
+  /** Where the row of a head begins in q and in k. */
+  #at(row: number, head: number): [number, number] {
+    const { heads, kvHeads, headDim: d } = this.sizes
+    return [(row * heads + head) * d, (row * kvHeads + Math.floor(head / (heads / kvHeads))) * d]
+  }
+}
+
+function norm(values: Float32Array, at: number, d: number): number {
+  let square = 0
+  for (let i = 0; i < d; i++) square += values[at + i] ** 2
+  return Math.sqrt(square)
+}
+
+/** Sums of numbers with the signs of each draw, [draws]. */
+async function signedSums(
+  values: Float64Array,
+  bits: Uint32Array,
+  draws: number,
+  signal?: AbortSignal,
+): Promise<Float64Array> {
+  const words = Math.ceil(draws / 32)
+  const out = new Float64Array(draws)
+  const pause = cooperator(signal)
+  for (let unit = 0; unit < values.length; unit++) {
+    const value = values[unit]
+    for (let b = 0; b < draws; b++) {
+      out[b] += (bits[unit * words + (b >>> 5)] >>> (b & 31)) & 1 ? -value : value
+    }
+    await pause()
+  }
+  return out
+}

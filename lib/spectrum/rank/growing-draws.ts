@@ -1,0 +1,113 @@
+/**
+ * Sequential p-values: few draws where that many decide, more where they do not (design: "Rank", items 5 and 6). A test
+ * goes on while it has had fewer than ten exceedances.
+ */
+
+import type { NullSource, Removed } from './exchange/null-source.js'
+
+/** Draws after which a test may stop. */
+const STAGES = [999, 9_999]
+/** With this many exceedances more draws would change little. */
+const ENOUGH = 10
+/** Two values this close, relative, are a tie, and count as an exceedance. */
+const TIE = 1e-6
+/** Draws that a backend is asked for at once, a multiple of 32. */
+const AT_ONCE = 4_096
+
+/** Numbers of draws after which p is looked at: `first`, and those of the usual ones that are more. */
+export function stagesFrom(first: number, most: number): number[] {
+  return [first, ...STAGES.filter((stage) => stage > first)].filter(
+    (stage) => stage <= most || stage === first,
+  )
+}
+
+/** One statistic and what has been drawn for it. */
+export class Tally {
+  draws = 0
+  exceedances = 0
+  observed = Number.NaN
+  /** The first null values, [at most as many as were asked to be kept]. */
+  readonly kept: Float64Array
+
+  /** `resolution`: an observed value up to it is rounding, which every null value counts as reaching. */
+  constructor(
+    private readonly resolution: number,
+    keep = 0,
+  ) {
+    this.kept = new Float64Array(keep)
+  }
+
+  get p(): number {
+    return (1 + this.exceedances) / (1 + this.draws)
+  }
+
+  get settled(): boolean {
+    return this.exceedances >= ENOUGH
+  }
+
+  /** Takes the value of the next draw. */
+  take(value: number): void {
+    if (this.draws < this.kept.length) this.kept[this.draws] = value
+    this.draws += 1
+    if (this.observed <= this.resolution || value >= this.observed * (1 - TIE)) this.exceedances += 1
+  }
+}
+
+/**
+ * Draws until `to`, for heads whose tallies have had `had` draws: tallies [heads][components]. Those that are settled
+ * when it begins take no more.
+ */
+export async function drawUntil(
+  source: NullSource,
+  heads: readonly number[],
+  tallies: readonly (readonly Tally[])[],
+  to: number,
+  options: { removed?: Removed; signal?: AbortSignal; had: number },
+): Promise<void> {
+  const { removed, signal, had } = options
+  const components = tallies[0].length
+  const active = new Set(tallies.flat().filter((tally) => !tally.settled))
+  // Draw 0 is the observed one; bits come in words of 32 draws, so some are drawn again and passed over.
+  const begin = had === 0 ? 0 : had + 1
+  for (let next = begin; next <= to; ) {
+    const from = next - (next % 32)
+    const end = Math.min(to + 1, from + AT_ONCE)
+    const values = await source.values({ heads, from, to: end, removed, components, signal })
+    const draws = end - from
+    tallies.forEach((row, h) => {
+      row.forEach((tally, c) => {
+        const value = (draw: number) => values[(h * draws + draw - from) * components + c]
+        if (next === 0) tally.observed = value(0)
+        if (!active.has(tally)) return
+        for (let draw = Math.max(1, next); draw < end; draw++) tally.take(value(draw) * source.nullFactor)
+      })
+    })
+    next = end
+  }
+}
+
+/** Tallies of the first component of heads, drawn as far as each needs. */
+export async function screen(
+  source: NullSource,
+  heads: readonly number[],
+  stages: readonly number[],
+  signal?: AbortSignal,
+): Promise<Tally[]> {
+  const tallies = heads.map((head) => new Tally(source.resolution(head), stages[0]))
+  let had = 0
+  let open = [...heads.keys()]
+  for (const stage of stages) {
+    if (open.length === 0) break
+    const rows = open.map((i) => [tallies[i]])
+    await drawUntil(
+      source,
+      open.map((i) => heads[i]),
+      rows,
+      stage,
+      { had, signal },
+    )
+    had = stage
+    open = open.filter((i) => !tallies[i].settled)
+  }
+  return tallies
+}

@@ -1,0 +1,48 @@
+/** Singular directions that data cannot tell apart (design: "Rank", item 10). */
+
+import type { NullSource } from './exchange/null-source.js'
+
+/** Standard errors that two singular values have to be apart. */
+const APART = 3
+
+/**
+ * Components 0 to rank - 1 in blocks, chained: i and i + 1 are in one where s_i - s_{i+1} < 3 SE_i, with
+ * SE_i = sd_u(x_iu - x_{i+1,u}) / sqrt(U) and x_iu = U u_i^T D_u v_i. Only in a block of one does a single direction mean
+ * something.
+ */
+export function nearTies(
+  source: NullSource,
+  head: number,
+  { u, s, v }: { u: Float64Array; s: Float64Array; v: Float64Array },
+  rank: number,
+): number[][] {
+  if (rank === 0) return []
+  const d = source.headDim
+  const units = source.units.length
+  const columns = (from: Float64Array) => {
+    const out = new Float64Array(d * rank)
+    for (let i = 0; i < d; i++) for (let c = 0; c < rank; c++) out[i * rank + c] = from[i * d + c]
+    return out
+  }
+  const x = source.contributions(head, columns(u), columns(v), rank)
+  const blocks = [[0]]
+  for (let i = 0; i + 1 < rank; i++) {
+    const difference = Float64Array.from({ length: units }, (_, unit) => {
+      return units * (x[i * units + unit] - x[(i + 1) * units + unit])
+    })
+    const separate = s[i] - s[i + 1] >= APART * standardError(difference)
+    if (separate) blocks.push([i + 1])
+    else blocks[blocks.length - 1].push(i + 1)
+  }
+  return blocks
+}
+
+/** Of the mean of values. */
+export function standardError(values: Float64Array): number {
+  const n = values.length
+  let mean = 0
+  for (const value of values) mean += value / n
+  let square = 0
+  for (const value of values) square += (value - mean) ** 2
+  return n > 1 ? Math.sqrt(square / (n - 1) / n) : Number.POSITIVE_INFINITY
+}

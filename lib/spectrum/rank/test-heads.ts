@@ -1,0 +1,294 @@
+/**
+ * The test of rank over many heads and contrasts: which have a ΔC that random signs do not show as well, and how many
+ * components of it (design: "Rank", items 4 to 10).
+ */
+
+import type { BackendChoice } from '../../backend/select.js'
+import { QkError, throwIfAborted } from '../../errors.js'
+import type { RankTest } from '../../store/rank-test.js'
+import { type HeadComponents, testComponents } from './components.js'
+import type { Hypothesis, NullData } from './exchange/null-source.js'
+import { adjustedByMaximum, adjustedByRate } from './false-discovery.js'
+import { gammaTail } from './gamma-tail.js'
+import { drawUntil, screen, stagesFrom, type Tally } from './growing-draws.js'
+import { nearTies } from './near-ties.js'
+import { type Replica, replicas, replicated } from './replication.js'
+
+/** Heads that share rows and units. */
+export interface TestSubject {
+  /** For messages. */
+  name: string
+  data: NullData
+  /** Whether `interaction` can be tested. */
+  interaction: boolean
+}
+
+export interface TestSettings {
+  /** The hypothesis that ranks are given for. */
+  hypothesis: Hypothesis
+  alpha: number
+  /** Draws that every head has; those with few exceedances go on. */
+  draws: number
+  /** Draws that a head may have at most. */
+  mostDraws: number
+  seed: number
+  backend?: BackendChoice
+  signal?: AbortSignal
+  onProgress?: (progress: { done: number; total: number }) => void
+}
+
+/** A head and contrast on its way through the test. */
+interface Entry {
+  subject: TestSubject
+  head: number
+  units: number
+  tally: Tally
+  otherP: number | null
+  replicas: [Replica | undefined, Replica | undefined]
+}
+
+/** Units, below which a test says so: few at all, or few for skewed contributions (design: "Rank", item 7). */
+const FEW_UNITS = 20
+const UNITS_FOR_SKEW = 100
+
+/** What has to be said of the number of units. Errors: ERR_FEW_UNITS where no outcome could be significant. */
+export function unitWarnings(subjects: readonly TestSubject[], alpha: number): string[] {
+  return subjects.flatMap(({ name, data }) => {
+    const count = data.units.length
+    if (2 ** (1 - count) > alpha) {
+      throw new QkError(
+        'ERR_FEW_UNITS',
+        `${name}: ${count} unit${count === 1 ? '' : 's'} cannot reach p <= ${alpha} by any signs`,
+        {
+          hint: `It takes ${Math.ceil(1 - Math.log2(alpha))} units, as a rule prompts, at least; or describe ΔC with the rule energy or fixed.`,
+        },
+      )
+    }
+    if (count < FEW_UNITS) return [`${name}: only ${count} units; the test has little power`]
+    if (count < UNITS_FOR_SKEW && data.assumesSymmetry) {
+      return [`${name}: ${count} units; p assumes symmetric unit contributions (at 100 it matters little)`]
+    }
+    return []
+  })
+}
+
+/** The test of every head of every subject: [subjects][heads]. Errors: ERR_FEW_UNITS, ERR_ABORTED, those of backends. */
+export async function testHeads(
+  subjects: readonly TestSubject[],
+  settings: TestSettings,
+): Promise<RankTest[][]> {
+  const entries: Entry[] = []
+  // Screening, then whatever decides ranks, is one step a subject.
+  const total = 2 * subjects.length
+  for (const [i, subject] of subjects.entries()) {
+    entries.push(...(await screenSubject(subject, settings)))
+    settings.onProgress?.({ done: i + 1, total })
+  }
+  const { unresolved } = await continueDraws(entries, settings)
+  const verdict = discoveries(entries, settings.alpha, unresolved)
+  const tests: RankTest[][] = []
+  for (const [i, subject] of subjects.entries()) {
+    const own = [...entries.keys()].filter((e) => entries[e].subject === subject)
+    tests.push(await rankSubject(subject, own, entries, verdict, settings))
+    settings.onProgress?.({ done: subjects.length + i + 1, total })
+  }
+  return tests
+}
+
+async function screenSubject(subject: TestSubject, settings: TestSettings): Promise<Entry[]> {
+  const { data, interaction } = subject
+  const { hypothesis, draws, mostDraws, signal } = settings
+  throwIfAborted(signal)
+  const heads = Array.from({ length: data.heads }, (_, h) => h)
+  const stages = stagesFrom(draws, mostDraws)
+  const screenOf = async (which: Hypothesis) => {
+    const source = await data.source(which)
+    try {
+      return { tallies: await screen(source, heads, stages, signal), units: source.units.length }
+    } finally {
+      source.release()
+    }
+  }
+  const main = await screenOf(hypothesis)
+  const other: Hypothesis = hypothesis === 'effect' ? 'interaction' : 'effect'
+  const beside = other === 'effect' || interaction ? await screenOf(other) : undefined
+  const [forth, back] = await replicas(data, settings)
+  return heads.map((head) => ({
+    subject,
+    head,
+    units: main.units,
+    tally: main.tallies[head],
+    otherP: beside ? beside.tallies[head].p : null,
+    replicas: [forth[head], back[head]],
+  }))
+}
+
+/**
+ * Heads without an exceedance go on until their p can be small enough among all the others, or until the limit: those
+ * are `unresolved`, by the draws that they need.
+ */
+async function continueDraws(
+  entries: readonly Entry[],
+  { alpha, mostDraws, hypothesis, signal }: TestSettings,
+): Promise<{ unresolved: Map<Entry, number> }> {
+  const unresolved = new Map<Entry, number>()
+  for (;;) {
+    const extreme = entries.filter(({ tally }) => tally.exceedances === 0)
+    const needed = Math.ceil(entries.length / (alpha * extreme.length)) - 1
+    const short = extreme.filter(({ tally }) => tally.draws < needed)
+    if (extreme.length === 0 || short.length === 0) return { unresolved }
+    if (needed > mostDraws) {
+      for (const entry of short) unresolved.set(entry, needed)
+      return { unresolved }
+    }
+    for (const subject of new Set(short.map((entry) => entry.subject))) {
+      const source = await subject.data.source(hypothesis)
+      try {
+        const own = short.filter((entry) => entry.subject === subject)
+        for (const had of new Set(own.map(({ tally }) => tally.draws))) {
+          const alike = own.filter(({ tally }) => tally.draws === had)
+          await drawUntil(
+            source,
+            alike.map(({ head }) => head),
+            alike.map(({ tally }) => [tally]),
+            needed,
+            {
+              had,
+              signal,
+            },
+          )
+        }
+      } finally {
+        source.release()
+      }
+    }
+  }
+}
+
+interface Verdict {
+  q: Float64Array
+  qAnyDependence: Float64Array
+  pMaximum: Float64Array
+  discovered: boolean[]
+  /** alpha R / m, of R discovered among m. */
+  level: number
+  replications: ReturnType<typeof replicated>
+  unresolved: ReadonlyMap<Entry, number>
+}
+
+function discoveries(
+  entries: readonly Entry[],
+  alpha: number,
+  unresolved: ReadonlyMap<Entry, number>,
+): Verdict {
+  const p = entries.map(({ tally }) => tally.p)
+  const q = adjustedByRate(p)
+  const pMaximum = adjustedByMaximum(
+    entries.map(({ tally }) => tally.observed),
+    entries.map(({ tally }) => tally.kept),
+  )
+  const discovered = entries.map((entry, i) => {
+    return q[i] <= alpha || (unresolved.has(entry) && pMaximum[i] <= alpha)
+  })
+  const found = discovered.filter(Boolean).length
+  return {
+    q,
+    qAnyDependence: adjustedByRate(p, true),
+    pMaximum,
+    discovered,
+    level: (alpha * found) / entries.length,
+    replications: replicated(
+      entries.map(({ replicas: [forth] }) => forth),
+      entries.map(({ replicas: [, back] }) => back),
+      alpha,
+    ),
+    unresolved,
+  }
+}
+
+async function rankSubject(
+  { data }: TestSubject,
+  own: readonly number[],
+  entries: readonly Entry[],
+  verdict: Verdict,
+  settings: TestSettings,
+): Promise<RankTest[]> {
+  const { alpha, draws, mostDraws, hypothesis, signal, backend } = settings
+  throwIfAborted(signal)
+  const chosen = own.filter((e) => verdict.discovered[e] || entries[e].tally.p <= alpha)
+  const components = new Map<number, HeadComponents & { blocks: number[][]; rank: number }>()
+  if (chosen.length > 0) {
+    const source = await data.source(hypothesis)
+    try {
+      const finest = Math.ceil(1 / (verdict.level || alpha)) - 1
+      const usual = stagesFrom(draws, mostDraws)
+      const last = usual[usual.length - 1]
+      const stages = finest > last && finest <= mostDraws ? [...usual, finest] : usual
+      const found = await testComponents(
+        source,
+        chosen.map((e) => entries[e].head),
+        chosen.map((e) => entries[e].tally),
+        { alpha, stages, backend, signal },
+      )
+      chosen.forEach((e, i) => {
+        const rank = verdict.discovered[e] ? Math.max(1, countUntil(found[i].p, verdict.level)) : 0
+        components.set(e, { ...found[i], rank, blocks: nearTies(source, entries[e].head, found[i], rank) })
+      })
+    } finally {
+      source.release()
+    }
+  }
+  return own.map((e) => describe(entries[e], e, components.get(e), verdict, settings))
+}
+
+function describe(
+  entry: Entry,
+  index: number,
+  components: (HeadComponents & { blocks: number[][]; rank: number }) | undefined,
+  verdict: Verdict,
+  { hypothesis, alpha }: TestSettings,
+): RankTest {
+  const { tally, otherP, units } = entry
+  const { observed, kept, p } = tally
+  const needs = verdict.unresolved.get(entry)
+  const tail = gammaTail(observed, kept)
+  return {
+    hypothesis,
+    p: hypothesis === 'effect' ? { effect: p, interaction: otherP } : { effect: otherP, interaction: p },
+    q: verdict.q[index],
+    qAnyDependence: verdict.qAnyDependence[index],
+    pMaximum: verdict.pMaximum[index],
+    discovered: verdict.discovered[index],
+    ...(needs !== undefined && !verdict.discovered[index] && { unresolvedNeeds: needs }),
+    statistic: observed,
+    null: nullFigures(kept),
+    extrapolatedP: Number.isNaN(tail) ? null : tail,
+    draws: tally.draws,
+    units,
+    rank: components?.rank ?? 0,
+    unadjustedRank: components ? countUntil(components.p, alpha) : 0,
+    level: verdict.level,
+    componentP: components?.p ?? [p],
+    blocks: components?.blocks ?? [],
+    replication: verdict.replications[index] ?? null,
+  }
+}
+
+/** How many values come before the first above a level. */
+function countUntil(values: readonly number[], level: number): number {
+  const above = values.findIndex((value) => value > level)
+  return above < 0 ? values.length : above
+}
+
+function nullFigures(values: Float64Array): RankTest['null'] {
+  const sorted = values.slice().sort()
+  let mean = 0
+  for (const value of sorted) mean += value / sorted.length
+  let square = 0
+  for (const value of sorted) square += (value - mean) ** 2
+  return {
+    mean,
+    sd: Math.sqrt(square / Math.max(1, sorted.length - 1)),
+    p95: sorted[Math.min(sorted.length - 1, Math.ceil(0.95 * sorted.length) - 1)],
+  }
+}

@@ -1,0 +1,36 @@
+/** What a test of rank says of one contrast of one head, as results keep it (design: "Rank"). */
+
+export interface RankTest {
+  /** Whether queries and keys were centred first: is there any ΔC (`effect`), or one that depends on both? */
+  hypothesis: 'effect' | 'interaction'
+  /** P-values of the first component under both hypotheses; null where one cannot be tested. */
+  p: { effect: number | null; interaction: number | null }
+  /** False discovery rate at which this head is discovered, over all heads and contrasts (Benjamini-Hochberg). */
+  q: number
+  /** The same under any dependence between heads (Benjamini-Yekutieli). */
+  qAnyDependence: number
+  /** p adjusted for the largest of all heads and contrasts (step-down max-T of the shared draws). */
+  pMaximum: number
+  discovered: boolean
+  /** Draws that would be needed to decide, where the limit of draws came first. */
+  unresolvedNeeds?: number
+  /** Largest singular value, and what those of the null are: mean, standard deviation, 95th percentile. */
+  statistic: number
+  null: { mean: number; sd: number; p95: number }
+  /** p extrapolated by a gamma distribution; never decides. Null where there is none. */
+  extrapolatedP: number | null
+  draws: number
+  units: number
+  /** Components at the level of discovered heads, alpha R / m; 0 where the head is not discovered. */
+  rank: number
+  /** Components at alpha itself. */
+  unadjustedRank: number
+  /** The level of `rank`. */
+  level: number
+  /** p_k of each component that was tested; the last may be the first above alpha. */
+  componentP: number[]
+  /** Components that cannot be told apart, by index; a single direction means something only in a block of one. */
+  blocks: number[][]
+  /** Of the first component, from one half of the units to the other; null where it did not pass on either half. */
+  replication: { replicated: boolean; p: number; ratio: number; error: number } | null
+}
