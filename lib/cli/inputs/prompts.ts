@@ -5,7 +5,7 @@ import path from 'node:path'
 import { type Command, Option } from 'commander'
 import { bundledWords } from '../../bundled/files.js'
 import { readTokenizerConfig } from '../../contrast/chat-template.js'
-import { checkPrompts } from '../../contrast/check-prompts.js'
+import { checkTokenPositions } from '../../contrast/token-positions.js'
 import {
   type BoxesOptions,
   type BoxesQuestion,
@@ -227,7 +227,7 @@ async function inChat(set: Prompt[], options: TextOptions): Promise<Prompt[]> {
     const config = readTokenizerConfig(chatTemplate)
     prompts = await make(() => withChatTemplate(set, config, { tokenizer, system, prefill }))
   }
-  if (tokenizer !== undefined) await checkPrompts(prompts, await loadTokenizer(tokenizer))
+  if (tokenizer !== undefined) await checkTokenPositions(prompts, await loadTokenizer(tokenizer))
   return prompts
 }
 
