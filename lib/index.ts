@@ -27,6 +27,15 @@ export {
   readTokenizerConfig,
   type TokenizerConfig,
 } from './contrast/chat-template.js'
+export { type CheckPromptSetOptions, checkPromptSet } from './contrast/check/check-set.js'
+export type {
+  ContrastCheck,
+  Finding,
+  FindingKind,
+  Measure,
+  MeasureName,
+  PromptSetCheck,
+} from './contrast/check/report.js'
 export {
   type BoxesOptions,
   type BoxesQuestion,

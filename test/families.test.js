@@ -3,7 +3,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import test from 'ava'
-import { checkPrompts } from '../dist/contrast/check-prompts.js'
+import { checkTokenPositions } from '../dist/contrast/token-positions.js'
 import {
   accumulate,
   boxesLexical,
@@ -54,7 +54,7 @@ for (const [name, prompts] of Object.entries(families)) {
     const read = []
     for await (const { prompt } of readPrompts(file)) read.push(prompt)
     t.deepEqual(read, JSON.parse(JSON.stringify(prompts)))
-    await t.notThrowsAsync(checkPrompts(read, await loadTokenizer(bundledTokenizer)))
+    await t.notThrowsAsync(checkTokenPositions(read, await loadTokenizer(bundledTokenizer)))
   })
 }
 
@@ -298,7 +298,7 @@ test('keys that a tokenizer joins are refused', async (t) => {
   const tokenizer = await loadTokenizer(bundledTokenizer)
   const text = 'Box AB is Box'
   const terms = [{ query: -1, positive: [{ char: [4, 5] }], negative: [{ char: [5, 6] }] }]
-  await t.throwsAsync(checkPrompts([{ contrast: 'c', text, terms }], tokenizer), {
+  await t.throwsAsync(checkTokenPositions([{ contrast: 'c', text, terms }], tokenizer), {
     code: 'ERR_POSITION',
     message: /token 2 is both a positive and a negative key/,
   })

@@ -5,9 +5,9 @@ import path from 'node:path'
 import test from 'ava'
 import { buildBatch } from '../dist/capture/batch.js'
 import { encodePrompt } from '../dist/capture/encode.js'
-import { checkPrompts } from '../dist/contrast/check-prompts.js'
 import { resolvePosition } from '../dist/contrast/positions.js'
 import { promptSet } from '../dist/contrast/prompt-set.js'
+import { checkTokenPositions } from '../dist/contrast/token-positions.js'
 import {
   accumulate,
   attribute,
@@ -265,7 +265,7 @@ test('pairs: token types reach the model, alone, in batches and in counterfactua
   const { data } = batch.inferences[0].feeds.token_type_ids
   t.is([...data].join(''), '000011100000111000001111')
   await t.notThrowsAsync(accumulate(model, [prompt, other]))
-  await t.notThrowsAsync(checkPrompts([prompt, other], model.tokenizer))
+  await t.notThrowsAsync(checkTokenPositions([prompt, other], model.tokenizer))
 })
 
 test('pairs that are none are refused', async (t) => {

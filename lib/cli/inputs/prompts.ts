@@ -1,11 +1,10 @@
-/** `qkspace prompts`: the paper's prompt families as JSONL. */
+/** `qkspace prompts`: the paper's prompt families as JSONL; the check of a set is a file of its own. */
 
 import { existsSync } from 'node:fs'
 import path from 'node:path'
 import { type Command, Option } from 'commander'
 import { bundledWords } from '../../bundled/files.js'
 import { readTokenizerConfig } from '../../contrast/chat-template.js'
-import { checkPrompts } from '../../contrast/check-prompts.js'
 import {
   type BoxesOptions,
   type BoxesQuestion,
@@ -16,6 +15,7 @@ import {
 import { type CategorySelect, categoryPrompts } from '../../contrast/families/categories.js'
 import type { Prompt } from '../../contrast/prompt.js'
 import { withChatTemplate } from '../../contrast/templated-prompts.js'
+import { checkTokenPositions } from '../../contrast/token-positions.js'
 import { checkPromptSetPath, promptLine, writePrompts } from '../../contrast/write-prompts.js'
 import { QkError } from '../../errors.js'
 import { openModel } from '../../model/model.js'
@@ -24,6 +24,7 @@ import { readToyConfig } from '../../toy/export.js'
 import { type PayloadOptions, payloadPrompts } from '../../toy/prompts.js'
 import { parseNames, parseSeed, parseSize, parseTask, parseWhole } from '../common/options.js'
 import { printJson, printLine, printTable } from '../common/output.js'
+import { registerPromptsCheck } from './prompts-check.js'
 import { readCategories, readWordList } from './word-lists.js'
 
 interface OutputOptions {
@@ -75,7 +76,7 @@ interface PayloadCommand extends OutputOptions {
 export function registerPrompts(program: Command): void {
   const prompts = program
     .command('prompts')
-    .description('write a prompt set of one of the families, as JSONL')
+    .description('write a prompt set of one of the families, as JSONL, or check one')
 
   const payload = prompts
     .command('payload')
@@ -121,6 +122,7 @@ export function registerPrompts(program: Command): void {
         .default('box-of-object'),
     )
   textOptions(boxes, 'words that are asked about').action(runBoxes)
+  registerPromptsCheck(prompts)
 }
 
 function outputOptions(command: Command): Command {
@@ -227,7 +229,7 @@ async function inChat(set: Prompt[], options: TextOptions): Promise<Prompt[]> {
     const config = readTokenizerConfig(chatTemplate)
     prompts = await make(() => withChatTemplate(set, config, { tokenizer, system, prefill }))
   }
-  if (tokenizer !== undefined) await checkPrompts(prompts, await loadTokenizer(tokenizer))
+  if (tokenizer !== undefined) await checkTokenPositions(prompts, await loadTokenizer(tokenizer))
   return prompts
 }
 

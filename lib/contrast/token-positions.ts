@@ -11,7 +11,10 @@ import { promptRules } from './prompt-rules.js'
  * one run are the same token: what the tokenizer joins cannot be contrasted. Errors: ERR_PROMPT, ERR_POSITION,
  * ERR_MATCH.
  */
-export async function checkPrompts(prompts: Iterable<Prompt>, tokenizer: PromptTokenizer): Promise<void> {
+export async function checkTokenPositions(
+  prompts: Iterable<Prompt>,
+  tokenizer: PromptTokenizer,
+): Promise<void> {
   let index = 0
   for (const prompt of prompts) {
     const where = `prompt ${prompt.id ?? index}`

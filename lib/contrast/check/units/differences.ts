@@ -1,0 +1,101 @@
+/** Sums of differences between positive and negative sides, unit by unit. */
+
+/** One unit's sum of a measure's differences, a sparse vector over features. */
+export interface UnitVector {
+  /** Terms (or pairs of neighbours, or positions) that the sum is over. */
+  weight: number
+  /** From feature to the sum of positive minus negative. */
+  entries: Map<number, number>
+}
+
+/** All measures of one unit, by name. */
+export class UnitDifferences {
+  private readonly vectors = new Map<string, UnitVector>()
+
+  /** Adds one term's difference at one feature; `weigh` counts the term. */
+  add(measure: string, feature: number, value: number): void {
+    const { entries } = this.vector(measure)
+    entries.set(feature, (entries.get(feature) ?? 0) + value)
+  }
+
+  weigh(measure: string, weight: number): void {
+    this.vector(measure).weight += weight
+  }
+
+  /** A difference that is one number. */
+  addNumber(measure: string, value: number, weight = 1): void {
+    this.add(measure, 0, value)
+    this.weigh(measure, weight)
+  }
+
+  /** The difference between the distributions of two lists of features, each list weighing 1. */
+  addLists(measure: string, positive: readonly number[], negative: readonly number[]): void {
+    for (const feature of positive) {
+      this.add(measure, feature, 1 / positive.length)
+    }
+    for (const feature of negative) {
+      this.add(measure, feature, -1 / negative.length)
+    }
+    this.weigh(measure, 1)
+  }
+
+  of(measure: string): UnitVector | undefined {
+    return this.vectors.get(measure)
+  }
+
+  private vector(measure: string): UnitVector {
+    const known = this.vectors.get(measure)
+    if (known) {
+      return known
+    }
+    const vector: UnitVector = { weight: 0, entries: new Map() }
+    this.vectors.set(measure, vector)
+    return vector
+  }
+}
+
+/** The vectors of the units that have this measure. */
+export function vectorsOf(units: readonly UnitDifferences[], measure: string): UnitVector[] {
+  return units.flatMap((unit) => {
+    const vector = unit.of(measure)
+    return vector && vector.weight > 0 ? [vector] : []
+  })
+}
+
+export interface Mean {
+  mean: number
+  /** Of a ratio of sums over units; NaN for one unit. */
+  standardError: number
+}
+
+/** Sum of the differences over the sum of the weights, of a measure that is one number. */
+export function meanOf(vectors: readonly UnitVector[]): Mean {
+  let sum = 0
+  let weight = 0
+  for (const vector of vectors) {
+    sum += vector.entries.get(0) ?? 0
+    weight += vector.weight
+  }
+  const mean = sum / weight
+  let squares = 0
+  for (const vector of vectors) {
+    squares += ((vector.entries.get(0) ?? 0) - mean * vector.weight) ** 2
+  }
+  const units = vectors.length
+  return { mean, standardError: Math.sqrt((squares * units) / (units - 1)) / weight }
+}
+
+/** Sums over units by feature, divided by the total weight, largest magnitude first. */
+export function meanByFeature(vectors: readonly UnitVector[]): [feature: number, mean: number][] {
+  const sums = new Map<number, number>()
+  let weight = 0
+  for (const vector of vectors) {
+    weight += vector.weight
+    for (const [feature, value] of vector.entries) {
+      sums.set(feature, (sums.get(feature) ?? 0) + value)
+    }
+  }
+  return [...sums]
+    .map(([feature, sum]): [number, number] => [feature, sum / weight])
+    .sort((a, b) => Math.abs(b[1]) - Math.abs(a[1]) || a[0] - b[0])
+}
