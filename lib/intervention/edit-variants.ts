@@ -58,6 +58,15 @@ export function editVariants(
     })
     const ranks = bases.map((basis) => basis.shape[1])
     const name = names.join(' + ')
+    if (heads.length > 0 && ranks.every((rank) => rank === 0)) {
+      throw new QkError(
+        'ERR_ARGUMENT',
+        `the subspaces of ${name} have rank 0 in ${heads.map((head) => head.name).join(', ')}`,
+        {
+          hint: 'There is nothing to edit: the test of rank found no more than noise. Take a head that is discovered, or decompose with the rule fixed or energy to look anyway.',
+        },
+      )
+    }
     const vacuous = ranks.every((rank, i) => rank === heads[i].headDim)
     const random = seededRandom(seed)
     const draws = Array.from({ length: vacuous ? 0 : randoms }, () =>

@@ -9,7 +9,7 @@ import { seededRandom } from '../math/random.js'
 import { type Model, openModel } from '../model/model.js'
 import { decompose } from '../spectrum/decompose.js'
 import { type ContrastSubspace, Result } from '../store/result.js'
-import { derivedSeed, type FigureContext } from './figure.js'
+import { derivedSeed, type FigureContext, PAPER_RULE } from './figure.js'
 
 /** Objects in a prompt. */
 export const PAIRS = 5
@@ -59,10 +59,11 @@ async function decomposeBoxes({ sizes, seed, signal }: FigureContext): Promise<B
     ]
     // The first word says which head it is; the others look at that one.
     const heads = bindings.length === 0 ? 'all' : strongest(bindings[0].plain)
-    const sums = await accumulate(model, prompts, { heads, batchSize: 64, signal })
+    const sums = await accumulate(model, prompts, { heads, batchSize: 64, nullBytes: 0, signal })
     try {
-      const plain = await decompose(sums, { signal })
-      bindings.push({ word, plain, centred: await decompose(sums, { center: true, signal }) })
+      const plain = await decompose(sums, { rank: PAPER_RULE, signal })
+      const centred = await decompose(sums, { rank: PAPER_RULE, center: true, signal })
+      bindings.push({ word, plain, centred })
     } finally {
       disposeSums(sums)
     }

@@ -1,5 +1,8 @@
 /** What every experiment of the paper (arXiv 2602.04752) takes and gives. */
 
+/** The paper's rule of rank: it describes ΔC, and says nothing about noise. */
+export const PAPER_RULE = { rule: 'energy', threshold: 0.99 } as const
+
 /** Plain data: `null` stands where there is no number. */
 export type Cell = string | number | boolean | null
 

@@ -30,6 +30,7 @@ interface Options {
   center?: boolean
   rank: RankRule
   backend: BackendChoice
+  nullMemory: number
   seed: number
   batchSize: number
   covariances?: boolean
@@ -50,12 +51,20 @@ export function registerDecompose(program: Command): void {
     .option('--estimator <name>', 'per-query, per-pair or sum', parseEstimator, 'per-query' as const)
     .option('--center', 'subtract the product of the mean query and the mean key')
     .addOption(
-      new Option('--rank <rule>', 'energy:0.99 or fixed:8')
+      new Option('--rank <rule>', 'permutation:0.05 (a test), energy:0.99 or fixed:8')
         .argParser(parseRank)
-        .default(parseRank('energy:0.99'), 'energy:0.99'),
+        .default(parseRank('permutation:0.05'), 'permutation:0.05'),
+    )
+    .addOption(
+      new Option(
+        '--null-memory <MiB>',
+        'memory for the rows that the test needs; more go to a temporary file',
+      )
+        .argParser(parseWhole(0))
+        .default(1024),
     )
     .option('--backend <name>', 'auto, cpu, cuda or js; cuda:1 for a device', parseBackend, 'auto' as const)
-    .option('--seed <n>', 'seed of the decomposition', parseWhole(0), 0)
+    .option('--seed <n>', 'seed of the decomposition and of the test', parseWhole(0), 0)
     .option('--batch-size <n>', 'prompts that go through the model together', parseWhole(1), 16)
     .option('--covariances', 'keep C+ and C- in the result')
     .option('--no-spectrum', 'leave out the singular values that the rank rule cuts off')
@@ -80,17 +89,21 @@ async function run(options: Options): Promise<void> {
     estimator: options.estimator,
     backend: options.backend,
     batchSize: options.batchSize,
+    nullBytes: options.rank.rule === 'permutation' ? options.nullMemory * 2 ** 20 : 0,
     onProgress: ({ prompts: done, total }) => bar.update(done, total),
   }).finally(() => bar.stop())
   printWarnings(sums.warnings)
+  const testing = progressBar('tests')
   const result = await decompose(sums, {
     rank: options.rank,
     center: options.center,
     seed: options.seed,
     keepCovariances: options.covariances,
     spectrum: options.spectrum,
-  })
+    onProgress: ({ done, total }) => testing.update(done, total),
+  }).finally(() => testing.stop())
   disposeSums(sums)
+  printWarnings(result.info.warnings)
   await result.save(options.out)
   if (options.json) printJson(resultJson(result))
   else printResult(result, options.out)
@@ -104,8 +117,9 @@ function resultJson(result: Result): unknown {
       head,
       Object.fromEntries(
         result.contrastNames.map((name) => {
-          const { rank, s, totalEnergy, scoreGap, terms, skipped } = result.head(head).contrast(name)
-          return [name, { rank, s: Array.from(s), totalEnergy, scoreGap, terms, skipped }]
+          const { rank, s, totalEnergy, scoreGap, terms, skipped, test } = result.head(head).contrast(name)
+          const found = { rank, s: Array.from(s), totalEnergy, scoreGap, terms, skipped }
+          return [name, test ? { ...found, ...test, rank } : found]
         }),
       ),
     ]),
@@ -130,27 +144,85 @@ export function printResult(result: Result, out: string): void {
   )
   if (sharing && sharing !== 'padded') printLine(SHARING[sharing])
   for (const contrast of result.contrastNames) {
-    const ranked = strongestHeads(result, contrast)
+    const ranked = byEvidence(result, contrast)
     printLine()
     const { terms, skipped } = ranked[0]
     const left = skipped > 0 ? ` (${skipped} queries without a positive or a negative key left out)` : ''
-    printLine(`${contrast}: ${terms} terms${left}; heads by the mean score that positive keys gain`)
-    printTable(
-      ['head', 'score gap', 'rank', '‖ΔC‖', 'singular values'],
-      ranked
-        .slice(0, SHOWN_HEADS)
-        .map(({ head, scoreGap, rank, totalEnergy, s }) => [
-          head,
-          fixed(scoreGap, 3),
-          `${rank}`,
-          Math.sqrt(totalEnergy).toPrecision(4),
-          Array.from(s.slice(0, 5), (value) => value.toPrecision(3)).join('  ') + (s.length > 5 ? '  …' : ''),
-        ]),
-    )
+    const tested = ranked[0].test
+    const order = tested ? 'by evidence' : 'by the mean score that positive keys gain'
+    printLine(`${contrast}: ${terms} terms${left}${tested ? `, ${tested.units} units` : ''}; heads ${order}`)
+    const shown = ranked.slice(0, SHOWN_HEADS)
+    if (tested) printTests(shown)
+    else printRanks(shown)
     if (ranked.length > SHOWN_HEADS) printLine(`… and ${ranked.length - SHOWN_HEADS} more`)
   }
+  printDiscoveries(result)
   printLine()
   printLine(`saved ${out}`)
+}
+
+type Row = ReturnType<typeof strongestHeads>[number]
+
+const values = (s: Float64Array) =>
+  Array.from(s.slice(0, 5), (value) => value.toPrecision(3)).join('  ') + (s.length > 5 ? '  …' : '')
+
+function printRanks(rows: readonly Row[]): void {
+  printTable(
+    ['head', 'score gap', 'rank', '‖ΔC‖', 'singular values'],
+    rows.map(({ head, scoreGap, rank, totalEnergy, s }) => [
+      head,
+      fixed(scoreGap, 3),
+      `${rank}`,
+      Math.sqrt(totalEnergy).toPrecision(4),
+      values(s),
+    ]),
+  )
+}
+
+/** Ranks beside the evidence for them, and blocks of components that data cannot tell apart. */
+function printTests(rows: readonly Row[]): void {
+  printTable(
+    ['head', 'rank', 'p', 'q', 'replicated', 'score gap', 'blocks', 'singular values'],
+    rows.map(({ head, scoreGap, rank, s, test }) => {
+      const { p, q, hypothesis, replication, blocks, unresolvedNeeds } = test!
+      return [
+        head,
+        `${rank}`,
+        (p[hypothesis] ?? Number.NaN).toPrecision(2),
+        unresolvedNeeds ? `needs ${unresolvedNeeds} draws` : q.toPrecision(2),
+        replication?.replicated ? `${fixed(replication.ratio, 2)} ± ${fixed(replication.error, 2)}` : 'no',
+        fixed(scoreGap, 3),
+        blocks.map((block) => block.length).join(' + '),
+        values(s),
+      ]
+    }),
+  )
+}
+
+/** What the tests found over all heads and contrasts. */
+function printDiscoveries(result: Result): void {
+  const tests = result.headNames.flatMap((head) =>
+    result.contrastNames.flatMap((name) => result.head(head).contrast(name).test ?? []),
+  )
+  if (tests.length === 0) return
+  const found = tests.filter(({ discovered }) => discovered)
+  const replicated = found.filter(({ replication }) => replication?.replicated)
+  const { rank } = result.info
+  const alpha = rank.rule === 'permutation' ? (rank.alpha ?? 0.05) : 0.05
+  printLine()
+  printLine(
+    `${found.length} of ${tests.length} heads and contrasts discovered at a false discovery rate of ${alpha}, ` +
+      `${replicated.length} of them replicated between halves of the prompts; the rank of the others is 0`,
+  )
+}
+
+/** Discovered heads first, replicated ones among them, then by p; without a test as `strongestHeads`. */
+function byEvidence(result: Result, contrast: string): Row[] {
+  const rows = strongestHeads(result, contrast)
+  const weight = ({ test }: Row) => (test?.discovered ? (test.replication?.replicated ? 2 : 1) : 0)
+  return rows.sort((a, b) => {
+    return weight(b) - weight(a) || (a.test?.q ?? 0) - (b.test?.q ?? 0) || b.scoreGap - a.scoreGap
+  })
 }
 
 /** Heads in descending order of the contrast's score gap. */

@@ -22,10 +22,17 @@ export function parseBackend(value: string): BackendChoice {
 
 export const parseEstimator = parseChoice<Estimator>('estimator', ['per-query', 'per-pair', 'sum'])
 
-/** `energy:0.99` or `fixed:8`. */
+/** `permutation:0.05`, `energy:0.99` or `fixed:8`. */
 export function parseRank(value: string): RankRule {
   const [name, text] = value.split(':', 2)
   const number = Number(text)
+  if (name === 'permutation') {
+    const alpha = text === undefined ? 0.05 : number
+    if (!(alpha > 0 && alpha < 1)) {
+      throw new InvalidArgumentError('The level of the test is above 0 and below 1, as in permutation:0.05.')
+    }
+    return { rule: 'permutation', alpha }
+  }
   if (name === 'energy') {
     const threshold = text === undefined ? 0.99 : number
     if (!(threshold > 0 && threshold <= 1)) {
@@ -39,9 +46,8 @@ export function parseRank(value: string): RankRule {
     }
     return { rule: 'fixed', rank: number }
   }
-  const toCome = name === 'permutation' || name === 'split-half'
   throw new InvalidArgumentError(
-    `${toCome ? `The rank rule "${name}" is not part of this version` : `There is no rank rule "${name}"`}; use energy:0.99 or fixed:8.`,
+    `There is no rank rule "${name}"; use permutation:0.05, energy:0.99 or fixed:8.`,
   )
 }
 

@@ -9,7 +9,7 @@ import { decomposeToy } from '../../toy/decompose.js'
 import { exportToy, readToyRecord } from '../../toy/export.js'
 import { TOY_DEFAULTS } from '../../toy/task.js'
 import { trainToy } from '../../toy/train.js'
-import { type Cell, derivedSeed, type FigureContext, type PaperFigure } from '../figure.js'
+import { type Cell, derivedSeed, type FigureContext, PAPER_RULE, type PaperFigure } from '../figure.js'
 
 /** Sizes of the paper that do not come with the package; r1 and r2 play the same part. */
 const MISSING = [
@@ -28,6 +28,7 @@ export async function figure2(context: FigureContext): Promise<PaperFigure> {
     const result = await decomposeToy(model, {
       prompts: sizes.toyPrompts,
       seed: derivedSeed(seed, 100),
+      rank: PAPER_RULE,
       signal,
     })
     const fits = config.r1 + config.r2 <= config.dHead

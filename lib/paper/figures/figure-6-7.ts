@@ -13,7 +13,14 @@ import type { Result } from '../../store/result.js'
 import { basisOf } from '../binding.js'
 import { type CapturedRows, captureRows } from '../capture-rows.js'
 import { separation } from '../clusters.js'
-import { type Cell, derivedSeed, type FigureContext, type PaperFigure, percent } from '../figure.js'
+import {
+  type Cell,
+  derivedSeed,
+  type FigureContext,
+  PAPER_RULE,
+  type PaperFigure,
+  percent,
+} from '../figure.js'
 import { SWAP_COLUMNS, swapRows, variantOf } from '../swap-table.js'
 
 /** The bundled transformer's filter head (lib/bundled/README.md). */
@@ -40,8 +47,8 @@ export async function figures6And7({ sizes, seed, signal }: FigureContext): Prom
     prompts: sizes.heldOut,
     seed: derivedSeed(seed, 401),
   })
-  const sums = await accumulate(model, fitted, { heads: HEAD, batchSize: 64, signal })
-  const result = await decompose(sums, { signal }).finally(() => disposeSums(sums))
+  const sums = await accumulate(model, fitted, { heads: HEAD, batchSize: 64, nullBytes: 0, signal })
+  const result = await decompose(sums, { rank: PAPER_RULE, signal }).finally(() => disposeSums(sums))
 
   const union = unionOfKeys(result, names)
   const labels = (rows: CapturedRows) => rows.prompts.map((p) => names[p % names.length])

@@ -4,6 +4,8 @@ import { absent, el, fileName, number, plural, table } from '../shared/dom.js'
 import { onSelect, report, selection } from '../shared/selection.js'
 
 const RULES = {
+  permutation: ({ alpha = 0.05 }) =>
+    `permutation: components that exchanged prompts do not show as well, at a false discovery rate of ${alpha} over heads and contrasts`,
   energy: ({ threshold }) => `energy: the smallest rank that holds ${threshold * 100}% of ‖ΔC‖²`,
   fixed: ({ rank }) => `fixed: ${rank}`,
 }

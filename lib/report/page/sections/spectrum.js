@@ -48,7 +48,20 @@ const cutLine = (rows, width) => {
   })
 }
 
-const NOTHING = 'ΔC of this head is zero for this contrast: there is no component to draw.'
+/** How the rank came about, under a rule other than the energy. */
+function rankWords() {
+  const { rule, rank } = selection.result.rank
+  const { test } = found()
+  if (rule === 'fixed') return `The rank was fixed at ${rank}.`
+  if (!test) return ''
+  const { hypothesis, q, draws, units } = test
+  const evidence = `p = ${number(test.p[hypothesis])} and q = ${number(q)}, over ${plural(draws, 'draw')} and ${plural(units, 'unit')}`
+  return test.discovered
+    ? `${plural(found().rank, 'component')} ${found().rank === 1 ? 'is' : 'are'} more than exchanged prompts show (${evidence}).`
+    : `Exchanged prompts show as much (${evidence}): the rank is 0.`
+}
+
+const NOTHING = 'The rank of this head is 0 for this contrast: there is no component to draw.'
 
 export function spectrum() {
   const line = el('p', { class: 'lead', 'aria-live': 'polite' })
@@ -146,7 +159,7 @@ function energies() {
     caption: () =>
       rule().rule === 'energy'
         ? `Share of ‖ΔC‖² in each component (bars) and in all up to it (line). The rule keeps the smallest rank at or above ${percent(rule().threshold, 0)}, the dashed line: rank ${found().rank}, which holds ${percent(components().findLast((r) => r.kept)?.cumulated ?? 0, 2)}.`
-        : `Share of ‖ΔC‖² in each component (bars) and in all up to it (line). The rank was fixed at ${rule().rank}.`,
+        : `Share of ‖ΔC‖² in each component (bars) and in all up to it (line). ${rankWords()}`,
     key: () => [
       ...barKey('each component', 'each that was cut off'),
       { text: 'all up to it', fill: colour('ink'), shape: 'line' },
