@@ -88,7 +88,7 @@ export async function nullSingularValues(options: NullOptions): Promise<NullValu
       }
       return upload.value
     })
-    const work = new NullWork(backend, q, k, { ...options, ...own, estimator, seed })
+    const work = new NullWork(q, k, { ...options, ...own, estimator, seed })
     const { heads } = work
     const observed = new Float64Array(heads)
     const permuted = new Float64Array(heads * draws)
@@ -124,46 +124,26 @@ class NullWork {
   readonly heads: number
   /** Draws that are worked on at once. */
   readonly together: number
-  readonly #backend: Backend
   readonly #q: DeviceTensor
   readonly #k: DeviceTensor
   readonly #options: NullSettings
   readonly #permutations: Permutations
 
-  constructor(backend: Backend, q: DeviceTensor, k: DeviceTensor, options: NullSettings) {
+  constructor(q: DeviceTensor, k: DeviceTensor, options: NullSettings) {
     const [, , heads, d] = q.shape
-    this.#backend = backend
     this.#q = q
     this.#k = k
     this.#options = options
     this.heads = heads
     this.#permutations = new Permutations(options.terms, options.units, options.seed)
     const { slots } = this.#permutations
-    // Covariances of both sides, once more beside them, and permuted terms; or coefficients where the backend works
-    // from those.
-    const each = backend.largestOfProducts ? 4 * slots : 64 * heads * d * d + 32 * slots
+    // Covariances of both sides, once more beside them, and permuted terms.
+    const each = 64 * heads * d * d + 32 * slots
     this.together = Math.max(1, Math.floor(ROOM / each))
   }
 
   /** [heads, to - from] */
   async values(from: number, to: number): Promise<Float64Array> {
-    const { estimator, accepted, signal } = this.#options
-    const backend = this.#backend
-    if (!backend.largestOfProducts) return this.#throughCovariances(from, to)
-    return backend.largestOfProducts(
-      {
-        q: this.#q.on(backend, 'q'),
-        k: this.#k.on(backend, 'k'),
-        ...this.#permutations.rows(),
-        coefficients: await this.#permutations.coefficients(from, to, estimator, signal),
-        draws: to - from,
-        accepted,
-      },
-      signal,
-    )
-  }
-
-  async #throughCovariances(from: number, to: number): Promise<Float64Array> {
     const { estimator, accepted, backend, signal } = this.#options
     const [, , heads, d] = this.#q.shape
     const draws = to - from
