@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define QKS_ABI_VERSION 2u
+#define QKS_ABI_VERSION 3u
 
 enum qks_status {
   QKS_OK = 0,
@@ -156,16 +156,18 @@ typedef struct qks_svd_summary {
   int32_t max_rank;
 } qks_svd_summary;
 
-/* Matrices that differ only in the weights of the same products (see ProductsRequest of lib/backend/backend.ts). */
-typedef struct qks_products_request {
-  qks_tensor q, k; /* resident */
-  int64_t products, draws;
-  const int32_t *query, *key;  /* [products] rows */
-  const float *coefficients;   /* [draws, products] */
-  const double *u, *v;         /* [heads, d, rank] */
-  int32_t rank;
-  uint64_t seed;
-} qks_products_request;
+/* Matrices that differ only in the signs of their units (FlipsRequest of lib/backend/backend.ts). */
+typedef struct qks_flips_request {
+  qks_tensor q, k; /* resident, `rows` rows each */
+  int64_t rows, units, draws, head_count;
+  const int32_t *heads;      /* [head_count] query heads */
+  const float *coefficients; /* [rows] */
+  const int32_t *unit;       /* [rows], ascending from 0 to units - 1, each with a row */
+  const uint32_t *flips;     /* [units, ceil(draws / 32)] */
+  const double *u, *v;       /* [head_count, d, rank]; not read where rank is 0 */
+  int32_t rank, components;
+  int32_t threads;
+} qks_flips_request;
 
 typedef struct qks_context qks_context;
 typedef struct qks_covariance qks_covariance;
@@ -200,9 +202,8 @@ typedef struct qks_backend {
   int32_t (*svd_read)(qks_context *, const qks_decomposition *, double *u, double *s, double *v, qks_error *);
   void (*svd_destroy)(qks_decomposition *);
 
-  /* Largest singular values [heads, draws]. Null where covariances and `svd` are the way. */
-  int32_t (*largest_of_products)(qks_context *, const qks_products_request *, const qks_cancel *, double *out,
-                                 qks_error *);
+  /* Largest singular values [head_count, draws, components]. */
+  int32_t (*largest_of_flips)(qks_context *, const qks_flips_request *, const qks_cancel *, double *out, qks_error *);
 } qks_backend;
 
 /* The one symbol of a backend in a library of its own. */

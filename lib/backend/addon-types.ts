@@ -17,7 +17,7 @@ export interface AddonDescription {
 }
 
 /** Numbers of native/abi.h and of native/cpu; `load.ts` compares all of them with the addon's. */
-export const ABI_VERSION = 2
+export const ABI_VERSION = 3
 export const DTYPES = { f32: 0, f16: 1, bf16: 2, f64: 3 } as const
 export const ESTIMATORS = { 'per-query': 0, 'per-pair': 1, sum: 2 } as const
 export const KEY_SCOPES = { before: 0, others: 1, all: 2 } as const
@@ -132,20 +132,24 @@ export interface AddonSvdResult {
   converged: Uint8Array
 }
 
-export interface AddonProductsRequest {
+export interface AddonFlipsRequest {
   /** Uploaded. */
   q: AddonTensor
   k: AddonTensor
-  query: Int32Array
-  key: Int32Array
-  /** [draws, products] */
+  heads: Int32Array
+  /** [rows] */
   coefficients: Float32Array
+  units: Int32Array
+  unitCount: number
+  /** [unitCount, ceil(draws / 32)] */
+  flips: Uint32Array
   draws: number
-  /** u and v are [heads, d, rank]; not read where it is 0. */
+  /** u and v are [heads.length, d, rank]; not read where it is 0. */
   rank: number
   u: Float64Array | undefined
   v: Float64Array | undefined
-  seed: number
+  components: number
+  threads: number
 }
 
 /**
@@ -172,8 +176,8 @@ export interface Addon {
   svd(job: number, context: AddonHandle, request: AddonSvdRequest): Promise<AddonSvdResult>
   /** u [n, rows, maxRank], s [n, maxRank], v [n, cols, maxRank]; the handle is disposed of. */
   svdRead(job: number, handle: AddonHandle): Promise<{ u: Float64Array; s: Float64Array; v: Float64Array }>
-  /** [heads, draws]; only where the backend has a way of its own. */
-  largestOfProducts(job: number, context: AddonHandle, request: AddonProductsRequest): Promise<Float64Array>
+  /** [heads, draws, components] */
+  largestOfFlips(job: number, context: AddonHandle, request: AddonFlipsRequest): Promise<Float64Array>
   cancel(job: number): void
   /** Of the process, which libraries see; a worker thread's `process.env` is a copy. */
   setEnvironmentVariable(name: string, value: string): void

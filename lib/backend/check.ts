@@ -1,11 +1,18 @@
 /**
- * The checks that native/common/batch.cc makes, with the same messages: for the JavaScript backend, and wherever the
+ * The checks that native/common makes (batch.cc, flips_request.h), with the same messages: for the JavaScript backend, and wherever the
  * answer is needed before a job of the addon starts.
  */
 
 import { QkError } from '../errors.js'
 import { spannedElements } from '../math/tensor.js'
-import type { CovarianceBatch, CovarianceSpec, LabelSequence, RowTensor, TermBatch } from './backend.js'
+import type {
+  CovarianceBatch,
+  CovarianceSpec,
+  FlipsRequest,
+  LabelSequence,
+  RowTensor,
+  TermBatch,
+} from './backend.js'
 
 const MAX_ROWS = 2 ** 31 - 1
 
@@ -137,4 +144,61 @@ function checkLabels(
           'ERR_RANGE',
           `${name}.${what} does not ascend at index ${i} (${l[what][i - 1]}, ${l[what][i]})`,
         )
+}
+
+/** Errors: ERR_TYPE, ERR_SHAPE, ERR_RANGE, ERR_ARGUMENT; all name the array and the place in it. */
+export function checkFlips(r: FlipsRequest): void {
+  for (const [name, Type] of [
+    ['heads', Int32Array],
+    ['coefficients', Float32Array],
+    ['units', Int32Array],
+    ['flips', Uint32Array],
+  ] as const)
+    if (!(r[name] instanceof Type)) throw new QkError('ERR_TYPE', `${name} must be a ${Type.name}`)
+  if (!r.q.resident || !r.k.resident) throw new QkError('ERR_ARGUMENT', 'q and k must have been uploaded')
+  const [heads, d] = r.q.shape.slice(2)
+  const kvHeads = r.k.shape[2]
+  const rows = r.coefficients.length
+  const rank = r.removed?.rank ?? 0
+  const inRange = (x: number, name: string, least: number, most: number, what = `${most}`) => {
+    if (!Number.isInteger(x) || x < least || x > most)
+      throw new QkError('ERR_ARGUMENT', `${name} must be from ${least} to ${what}`)
+  }
+  if (heads < 1 || d < 1 || d > 4096)
+    throw new QkError('ERR_SHAPE', 'q must have heads of a dimension from 1 to 4096')
+  if (r.k.shape[3] !== d) throw new QkError('ERR_SHAPE', 'q and k differ in head dimension')
+  if (kvHeads < 1 || heads % kvHeads !== 0)
+    throw new QkError('ERR_SHAPE', 'the heads of k do not divide those of q')
+  inRange(r.draws, 'draws', 1, 65535)
+  if (rows < 1) throw new QkError('ERR_ARGUMENT', 'there are no rows')
+  for (const name of ['q', 'k'] as const) {
+    const found = r[name].shape[0] * r[name].shape[1]
+    if (found !== rows)
+      throw new QkError('ERR_SHAPE', `${name} has ${found} rows, coefficients has ${rows}`)
+  }
+  inRange(r.unitCount, 'unitCount', 1, rows, 'the number of rows')
+  inRange(rank, 'rank', 0, d, 'the head dimension')
+  inRange(r.components ?? 1, 'components', 1, rank + 1, 'one more than the rank')
+  checkLength(r.units, rows, 'units')
+  checkLength(r.flips, r.unitCount * Math.ceil(r.draws / 32), 'flips')
+  for (let i = 0; i < r.heads.length; i++)
+    if (r.heads[i] < 0 || r.heads[i] >= heads)
+      throw new QkError('ERR_RANGE', `heads[${i}] is ${r.heads[i]}, expected a head from 0 to ${heads - 1}`)
+  for (let i = 0; i < rows; i++) {
+    if (!Number.isFinite(r.coefficients[i]))
+      throw new QkError('ERR_ARGUMENT', `coefficients[${i}] is not finite`)
+    const before = i === 0 ? -1 : r.units[i - 1]
+    if (r.units[i] === before + 1 || (r.units[i] === before && i > 0)) continue
+    const expected = i === 0 ? '0' : `${before} or ${before + 1}`
+    throw new QkError('ERR_RANGE', `units[${i}] is ${r.units[i]}, expected ${expected}`)
+  }
+  if (r.units[rows - 1] !== r.unitCount - 1)
+    throw new QkError('ERR_RANGE', `units ends at ${r.units[rows - 1]}, expected ${r.unitCount - 1}`)
+  if (!r.removed || rank === 0) return
+  for (const name of ['u', 'v'] as const) {
+    const basis = r.removed[name]
+    if (!(basis instanceof Float64Array)) throw new QkError('ERR_TYPE', `${name} must be a Float64Array`)
+    checkLength(basis, r.heads.length * d * rank, name)
+    if (!basis.every(Number.isFinite)) throw new QkError('ERR_ARGUMENT', 'u or v is not finite')
+  }
 }

@@ -6,6 +6,7 @@ import type {
   BackendCovariance,
   BackendDescription,
   CovarianceSpec,
+  FlipsRequest,
   ResidentHandle,
   RowTensor,
   SvdRequest,
@@ -13,6 +14,7 @@ import type {
 } from './backend.js'
 import { cooperator } from './cooperate.js'
 import { JsCovariance } from './js-covariance.js'
+import { largestOfFlips } from './js-flips.js'
 import { type FullSvd, jacobiSvd, rankByEnergy } from './js-svd.js'
 
 export class JsBackend implements Backend {
@@ -31,6 +33,10 @@ export class JsBackend implements Backend {
   }
 
   release(): void {}
+
+  largestOfFlips(request: FlipsRequest, signal?: AbortSignal): Promise<Float64Array> {
+    return largestOfFlips(request, signal)
+  }
 
   async svd(request: SvdRequest, signal?: AbortSignal): Promise<SvdResult> {
     const { n, rows, cols, energy, rank, maxRank } = request

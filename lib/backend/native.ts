@@ -19,7 +19,7 @@ import type {
   CovarianceMoments,
   CovarianceSpec,
   DeviceTimings,
-  ProductsRequest,
+  FlipsRequest,
   ResidentHandle,
   RowTensor,
   SvdRequest,
@@ -195,25 +195,27 @@ export class NativeBackend implements Backend {
     return call(this.#addon, signal, (job) => this.#addon.rowsUpload(job, this.#context, tensor(from, owned)))
   }
 
-  get largestOfProducts(): Backend['largestOfProducts'] {
-    return this.name === 'cuda' ? (request, signal) => this.#largestOfProducts(request, signal) : undefined
-  }
-
   release(handle: ResidentHandle): void {
     this.#addon.rowsRelease(handle as AddonHandle)
   }
 
-  #largestOfProducts(request: ProductsRequest, signal?: AbortSignal): Promise<Float64Array> {
-    const { q, k, accepted, ...rest } = request
+  largestOfFlips(request: FlipsRequest, signal?: AbortSignal): Promise<Float64Array> {
+    const { q, k, heads, coefficients, units, unitCount, flips, draws, removed } = request
     return call(this.#addon, signal, (job) =>
-      this.#addon.largestOfProducts(job, this.#context, {
-        ...rest,
+      this.#addon.largestOfFlips(job, this.#context, {
         q: tensor(q, false),
         k: tensor(k, false),
-        seed: 0,
-        rank: accepted?.rank ?? 0,
-        u: accepted?.u,
-        v: accepted?.v,
+        heads,
+        coefficients,
+        units,
+        unitCount,
+        flips,
+        draws,
+        rank: removed?.rank ?? 0,
+        u: removed?.u,
+        v: removed?.v,
+        components: request.components ?? 1,
+        threads: request.threads ?? 0,
       }),
     )
   }

@@ -36,6 +36,8 @@ const char* typeName(napi_typedarray_type type) {
       return "Uint16Array";
     case napi_int32_array:
       return "Int32Array";
+    case napi_uint32_array:
+      return "Uint32Array";
     default:
       return "Uint8Array";
   }
@@ -217,6 +219,11 @@ bool isShared(const Napi::Value& typedArray) {
 const int32_t* ints(Job& job, const Napi::Value& value, int64_t length, const std::string& name) {
   const Array array = alwaysCopied(job, value, napi_int32_array, name);
   return ofLength(value.Env(), array, length, name).as<int32_t>();
+}
+
+const uint32_t* words(Job& job, const Napi::Value& value, int64_t length, const std::string& name) {
+  const Array array = copied(job, value, napi_uint32_array, name);
+  return ofLength(value.Env(), array, length, name).as<uint32_t>();
 }
 
 const float* floats(Job& job, const Napi::Value& value, int64_t length, const std::string& name) {

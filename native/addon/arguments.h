@@ -61,6 +61,7 @@ bool isShared(const Napi::Value& typedArray);
 
 // Arrays of indices and weights of a given length, copied.
 const int32_t* ints(Job& job, const Napi::Value& value, int64_t length, const std::string& name);
+const uint32_t* words(Job& job, const Napi::Value& value, int64_t length, const std::string& name);
 const float* floats(Job& job, const Napi::Value& value, int64_t length, const std::string& name);
 const double* doubles(Job& job, const Napi::Value& value, int64_t length, const std::string& name);
 

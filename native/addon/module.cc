@@ -14,7 +14,7 @@
 #include "addon/objects/context.h"
 #include "addon/objects/covariance.h"
 #include "addon/objects/decomposition.h"
-#include "addon/objects/products.h"
+#include "addon/objects/flips.h"
 #include "addon/objects/rows.h"
 #include "common/status.h"
 
@@ -85,7 +85,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add<covarianceDispose, 1>(exports, "covarianceDispose");
   add<svd, 3>(exports, "svd");
   add<svdRead, 2>(exports, "svdRead");
-  add<largestOfProducts, 3>(exports, "largestOfProducts");
+  add<largestOfFlips, 3>(exports, "largestOfFlips");
   add<cancel, 1>(exports, "cancel");
   add<setEnvironmentVariable, 2>(exports, "setEnvironmentVariable");
   return exports;

@@ -7,6 +7,7 @@
 #include "common/pool.h"
 #include "common/status.h"
 #include "cpu/covariance/covariance.h"
+#include "cpu/flips/largest_of_flips.h"
 #include "cpu/isa/choose.h"
 #include "cpu/memory/workspace.h"
 #include "cpu/svd/decompose.h"
@@ -138,11 +139,26 @@ int32_t svdRead(qks_context* context, const qks_decomposition* from, double* u, 
 
 void svdDestroy(qks_decomposition* decomposition) { delete decomposition; }
 
+int32_t largestOfFlipsHere(qks_context* context, const qks_flips_request* request, const qks_cancel* cancel,
+                           double* out, qks_error* error) {
+  const int32_t status = guarded(error, [&] {
+    if (!request->q.rows || !request->k.rows) {
+      fail(QKS_E_ARGUMENT, "q and k must be resident");
+    }
+    qks_flips_request own = *request;
+    own.q = withData(request->q);
+    own.k = withData(request->k);
+    largestOfFlips(own, *context->kernels, context->pool, context->workspace, cancel, out);
+  });
+  context->workspace.settle();
+  return status;
+}
+
 const qks_backend kBackend = {QKS_ABI_VERSION, sizeof(qks_backend), openContext,       closeContext,
                               describe,        timings,             covarianceCreate,  covarianceDestroy,
                               covarianceAdd,   covarianceMerge,     covarianceRead,    rowsUpload,
                               rowsDestroy,     svd,                 svdRead,           svdDestroy,
-                              nullptr};
+                              largestOfFlipsHere};
 
 }  // namespace
 

@@ -1,9 +1,10 @@
-// What an instruction set provides: two entry points, compiled once for each set from cpu/covariance/kernel.h and
-// cpu/svd/kernel.h. Plain structs and raw pointers only: a template of the standard library instantiated under a wider
+// What an instruction set provides: three entry points, compiled once for each set from cpu/covariance/kernel.h,
+// cpu/svd/kernel.h and cpu/flips/kernel.h. Plain structs and raw pointers only: a template of the standard library instantiated under a wider
 // instruction set could be the copy that the linker keeps for all.
 #pragma once
 
 #include "cpu/covariance/task.h"
+#include "cpu/flips/task.h"
 #include "cpu/svd/task.h"
 #include "cpu/vectors/platform.h"
 
@@ -17,6 +18,9 @@ struct Kernels {
   size_t (*svdScratch)(int32_t rows, int32_t cols);
   // QKS_OK or QKS_E_NON_FINITE.
   int32_t (*svd)(SvdTask&);
+  size_t (*flipsScratch)(int32_t d, int32_t draws, int32_t stripRows);
+  // QKS_OK or QKS_E_ABORTED.
+  int32_t (*flips)(const FlipsTask&);
 };
 
 extern const Kernels kernelsBaseline;

@@ -11,6 +11,7 @@
 
 #include "common/status.h"
 #include "cpu/covariance/limits.h"
+#include "cpu/rows/row_bits.h"
 #include "cpu/vectors/half.h"
 
 namespace qkspace {
@@ -20,25 +21,6 @@ namespace {
 constexpr int64_t kLeastTerms = 1024;
 // A part that starts inside a label run adds up the keys before it once more, so a run is cut only so often.
 constexpr int64_t kMostCuts = 4;
-
-// Largest magnitude in a row as f32 bits; at least 0x7f800000 when one is not finite.
-uint32_t rowBits(const RowView& v, int64_t row, int64_t headOffset, int d) {
-  int64_t at = (v.linear ? row * v.posStride : row / v.pos * v.batchStride + row % v.pos * v.posStride) + headOffset;
-  uint32_t most = 0;
-  if (v.dtype == QKS_F32) {
-    const float* p = static_cast<const float*>(v.data) + at;
-    for (int i = 0; i < d; i++) {
-      most = std::max(most, floatToBits(p[i * v.dimStride]) & 0x7fffffffu);
-    }
-    return most;
-  }
-  const uint16_t* p = static_cast<const uint16_t*>(v.data) + at;
-  for (int i = 0; i < d; i++) {
-    most = std::max<uint32_t>(most, p[i * v.dimStride] & 0x7fffu);
-  }
-  return floatToBits(v.dtype == QKS_F16 ? f16ToFloat(static_cast<uint16_t>(most))
-                                        : bf16ToFloat(static_cast<uint16_t>(most)));
-}
 
 }  // namespace
 

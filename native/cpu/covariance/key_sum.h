@@ -4,7 +4,7 @@
 // f32. A sum that leaves the range of f32 on the way is made again in f64: the mean of its keys may be inside.
 #pragma once
 
-#include "cpu/covariance/rows.h"
+#include "cpu/rows/rows.h"
 #include "cpu/vectors/current.h"
 #include "cpu/vectors/largest.h"
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cpu/covariance/key_sum.h"
-#include "cpu/covariance/rows.h"
+#include "cpu/rows/rows.h"
 #include "cpu/covariance/tile.h"
 #include "cpu/vectors/current.h"
 

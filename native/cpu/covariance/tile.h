@@ -3,7 +3,7 @@
 #pragma once
 
 #include "cpu/covariance/layout.h"
-#include "cpu/covariance/rows.h"
+#include "cpu/rows/rows.h"
 #include "cpu/vectors/current.h"
 
 namespace qkspace {

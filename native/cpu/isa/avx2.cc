@@ -8,11 +8,13 @@
 #include "cpu/vectors/target_begin.h"
 
 #include "cpu/covariance/kernel.h"
+#include "cpu/flips/kernel.h"
 #include "cpu/svd/kernel.h"
 
 namespace qkspace {
 
-extern const Kernels kernelsAvx2 = {"avx2", covarianceScratch, covarianceHeads, svdScratch, svdMatrix};
+extern const Kernels kernelsAvx2 = {"avx2",    covarianceScratch, covarianceHeads, svdScratch,
+                               svdMatrix, flipsScratch,      flipsHead};
 
 }  // namespace qkspace
 

@@ -6,11 +6,13 @@
 #define QKS_VECTORS_NEON 1
 
 #include "cpu/covariance/kernel.h"
+#include "cpu/flips/kernel.h"
 #include "cpu/svd/kernel.h"
 
 namespace qkspace {
 
-extern const Kernels kernelsNeon = {"neon", covarianceScratch, covarianceHeads, svdScratch, svdMatrix};
+extern const Kernels kernelsNeon = {"neon",    covarianceScratch, covarianceHeads, svdScratch,
+                               svdMatrix, flipsScratch,      flipsHead};
 
 }  // namespace qkspace
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "cpu/vectors/half.h"
+#include "cpu/vectors/lane_sums.h"
 
 namespace qkspace {
 namespace {
@@ -15,6 +16,14 @@ inline VF fload(const float* p) { return _mm256_loadu_ps(p); }
 inline void fstore(float* p, VF a) { _mm256_storeu_ps(p, a); }
 inline VF fset(float a) { return _mm256_set1_ps(a); }
 inline VF fmadd(VF a, VF b, VF c) { return _mm256_fmadd_ps(a, b, c); }
+inline VF fadd(VF a, VF b) { return _mm256_add_ps(a, b); }
+inline VF fsub(VF a, VF b) { return _mm256_sub_ps(a, b); }
+inline VF fmul(VF a, VF b) { return _mm256_mul_ps(a, b); }
+inline __m128 halfSums(VF a) { return _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1)); }
+// out[i] = sum of the lanes of the i-th
+inline void fsum4(VF a, VF b, VF c, VF d, float* out) {
+  _mm_storeu_ps(out, laneSums(halfSums(a), halfSums(b), halfSums(c), halfSums(d)));
+}
 // Lane by lane the larger magnitude, as bits; so NaN is the largest of all.
 inline VF fmost(VF most, VF a) {
   __m256i bits = _mm256_and_si256(_mm256_castps_si256(a), _mm256_set1_epi32(0x7fffffff));

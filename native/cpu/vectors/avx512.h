@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/vectors/half.h"
+#include "cpu/vectors/lane_sums.h"
 
 namespace qkspace {
 namespace {
@@ -14,6 +15,17 @@ inline VF fload(const float* p) { return _mm512_loadu_ps(p); }
 inline void fstore(float* p, VF a) { _mm512_storeu_ps(p, a); }
 inline VF fset(float a) { return _mm512_set1_ps(a); }
 inline VF fmadd(VF a, VF b, VF c) { return _mm512_fmadd_ps(a, b, c); }
+inline VF fadd(VF a, VF b) { return _mm512_add_ps(a, b); }
+inline VF fsub(VF a, VF b) { return _mm512_sub_ps(a, b); }
+inline VF fmul(VF a, VF b) { return _mm512_mul_ps(a, b); }
+inline __m128 quarterSums(VF a) {
+  const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_maskz_extractf32x8_ps(0xff, a, 1));
+  return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+}
+// out[i] = sum of the lanes of the i-th
+inline void fsum4(VF a, VF b, VF c, VF d, float* out) {
+  _mm_storeu_ps(out, laneSums(quarterSums(a), quarterSums(b), quarterSums(c), quarterSums(d)));
+}
 // Lane by lane the larger magnitude, as bits; so NaN is the largest of all.
 inline VF fmost(VF most, VF a) {
   __m512i bits = _mm512_and_epi32(_mm512_castps_si512(a), _mm512_set1_epi32(0x7fffffff));

@@ -22,6 +22,15 @@ inline void fstore(float* p, VF a) {
 }
 inline VF fset(float a) { return {vdupq_n_f32(a), vdupq_n_f32(a)}; }
 inline VF fmadd(VF a, VF b, VF c) { return {vfmaq_f32(c.low, a.low, b.low), vfmaq_f32(c.high, a.high, b.high)}; }
+inline VF fadd(VF a, VF b) { return {vaddq_f32(a.low, b.low), vaddq_f32(a.high, b.high)}; }
+inline VF fsub(VF a, VF b) { return {vsubq_f32(a.low, b.low), vsubq_f32(a.high, b.high)}; }
+inline VF fmul(VF a, VF b) { return {vmulq_f32(a.low, b.low), vmulq_f32(a.high, b.high)}; }
+// out[i] = sum of the lanes of the i-th
+inline void fsum4(VF a, VF b, VF c, VF d, float* out) {
+  const float32x4_t ab = vpaddq_f32(vaddq_f32(a.low, a.high), vaddq_f32(b.low, b.high));
+  const float32x4_t cd = vpaddq_f32(vaddq_f32(c.low, c.high), vaddq_f32(d.low, d.high));
+  vst1q_f32(out, vpaddq_f32(ab, cd));
+}
 // Lane by lane the larger magnitude, as bits; so NaN is the largest of all.
 inline float32x4_t mostOf(float32x4_t most, float32x4_t a) {
   const uint32x4_t bits = vandq_u32(vreinterpretq_u32_f32(a), vdupq_n_u32(0x7fffffff));

@@ -23,6 +23,16 @@ inline VF fmadd(VF a, VF b, VF c) {
   }
   return c;
 }
+inline VF fadd(VF a, VF b) { return {{a.x[0] + b.x[0], a.x[1] + b.x[1], a.x[2] + b.x[2], a.x[3] + b.x[3]}}; }
+inline VF fsub(VF a, VF b) { return {{a.x[0] - b.x[0], a.x[1] - b.x[1], a.x[2] - b.x[2], a.x[3] - b.x[3]}}; }
+inline VF fmul(VF a, VF b) { return {{a.x[0] * b.x[0], a.x[1] * b.x[1], a.x[2] * b.x[2], a.x[3] * b.x[3]}}; }
+// out[i] = sum of the lanes of the i-th
+inline void fsum4(VF a, VF b, VF c, VF d, float* out) {
+  const VF all[4] = {a, b, c, d};
+  for (int i = 0; i < 4; i++) {
+    out[i] = (all[i].x[0] + all[i].x[1]) + (all[i].x[2] + all[i].x[3]);
+  }
+}
 inline VF fmost(VF most, VF a) {
   for (int i = 0; i < 4; i++) {
     const uint32_t x = floatToBits(most.x[i]), y = floatToBits(a.x[i]) & 0x7fffffffu;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "cpu/vectors/half.h"
+#include "cpu/vectors/lane_sums.h"
 
 namespace qkspace {
 namespace {
@@ -14,6 +15,11 @@ inline VF fload(const float* p) { return _mm_loadu_ps(p); }
 inline void fstore(float* p, VF a) { _mm_storeu_ps(p, a); }
 inline VF fset(float a) { return _mm_set1_ps(a); }
 inline VF fmadd(VF a, VF b, VF c) { return _mm_add_ps(_mm_mul_ps(a, b), c); }
+inline VF fadd(VF a, VF b) { return _mm_add_ps(a, b); }
+inline VF fsub(VF a, VF b) { return _mm_sub_ps(a, b); }
+inline VF fmul(VF a, VF b) { return _mm_mul_ps(a, b); }
+// out[i] = sum of the lanes of the i-th
+inline void fsum4(VF a, VF b, VF c, VF d, float* out) { _mm_storeu_ps(out, laneSums(a, b, c, d)); }
 // Lane by lane the larger magnitude, as bits; so NaN is the largest of all.
 inline VF fmost(VF most, VF a) {
   const __m128i x = _mm_castps_si128(most);

@@ -1,7 +1,7 @@
 // Reading rows of the strided tensors: where a row lies, fetching it ahead of its use, and converting it to f32.
 #pragma once
 
-#include "cpu/covariance/task.h"
+#include "common/prepared_batch.h"
 #include "cpu/vectors/current.h"
 #include "cpu/vectors/half.h"
 

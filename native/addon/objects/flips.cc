@@ -1,4 +1,4 @@
-#include "addon/objects/products.h"
+#include "addon/objects/flips.h"
 
 #include <memory>
 #include <utility>
@@ -14,13 +14,10 @@
 
 namespace qkspace::addon {
 
-Napi::Value largestOfProducts(const Napi::CallbackInfo& info) {
+Napi::Value largestOfFlips(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   auto job = newJob(info[0]);
   const auto context = objectAt<Context>(info[1]);
-  if (!context->backend->largest_of_products) {
-    throw statusError(env, QKS_E_BACKEND, "this backend makes no products of its own");
-  }
   const Napi::Object from = object(info[2], "request");
   const TensorArgument q = tensorArgument(context, from.Get("q"), "q"), k = tensorArgument(context, from.Get("k"), "k");
   if (!q.resident || !k.resident) {
@@ -28,37 +25,41 @@ Napi::Value largestOfProducts(const Napi::CallbackInfo& info) {
   }
   job->kept.push_back(q.resident);
   job->kept.push_back(k.resident);
-  const Napi::Value query = from.Get("query"), key = from.Get("key"), coefficients = from.Get("coefficients"),
-                    u = from.Get("u"), v = from.Get("v");
-  const auto r = std::make_shared<qks_products_request>();
+  const Napi::Value heads = from.Get("heads"), coefficients = from.Get("coefficients"), units = from.Get("units"),
+                    flips = from.Get("flips"), u = from.Get("u"), v = from.Get("v");
+  const auto r = std::make_shared<qks_flips_request>();
   r->q = q.tensor;
   r->k = k.tensor;
-  r->products = peek(query, napi_int32_array, "query").length;
+  r->units = integer(from.Get("unitCount"), "unitCount");
   r->draws = integer(from.Get("draws"), "draws");
   r->rank = smallInteger(from.Get("rank"), "rank");
-  r->seed = static_cast<uint64_t>(integer(from.Get("seed"), "seed"));
-  const int64_t heads = r->q.shape[2], d = r->q.shape[3];
-  if (r->products < 1) {
-    throw statusError(env, QKS_E_ARGUMENT, "there are no products");
-  }
+  r->components = smallInteger(from.Get("components"), "components");
+  r->threads = smallInteger(from.Get("threads"), "threads");
+  r->head_count = peek(heads, napi_int32_array, "heads").length;
+  r->rows = peek(coefficients, napi_float32_array, "coefficients").length;
+  const int64_t d = r->q.shape[3];
   if (r->draws < 1 || r->draws > 65535) {
     throw statusError(env, QKS_E_ARGUMENT, "draws must be from 1 to 65535");
   }
   if (r->rank < 0 || r->rank > d) {
     throw statusError(env, QKS_E_ARGUMENT, "rank must be from 0 to the head dimension");
   }
-  r->query = ints(*job, query, r->products, "query");
-  r->key = ints(*job, key, r->products, "key");
-  r->coefficients =
-      floats(*job, coefficients, elements(env, {r->draws, r->products}, "coefficients"), "coefficients");
+  if (r->components < 1 || r->components > r->rank + 1) {
+    throw statusError(env, QKS_E_ARGUMENT, "components must be from 1 to one more than the rank");
+  }
+  r->heads = ints(*job, heads, r->head_count, "heads");
+  r->coefficients = floats(*job, coefficients, r->rows, "coefficients");
+  r->unit = ints(*job, units, r->rows, "units");
+  r->flips = words(*job, flips, elements(env, {r->units, (r->draws + 31) / 32}, "flips"), "flips");
   if (r->rank > 0) {
-    const int64_t basis = elements(env, {heads, d, r->rank}, "u and v");
+    const int64_t basis = elements(env, {r->head_count, d, r->rank}, "u and v");
     r->u = doubles(*job, u, basis, "u");
     r->v = doubles(*job, v, basis, "v");
   }
-  const Output out = environmentOf(env).builtins.doubles(elements(env, {heads, r->draws}, "values"), "values");
+  const Output out =
+      environmentOf(env).builtins.doubles(elements(env, {r->head_count, r->draws, r->components}, "values"), "values");
   job->run = [context, r, out](const qks_cancel* cancel, qks_error* error) {
-    return context->backend->largest_of_products(context->handle, r.get(), cancel, out.as<double>(), error);
+    return context->backend->largest_of_flips(context->handle, r.get(), cancel, out.as<double>(), error);
   };
   job->result = [out](Napi::Env) { return out.value(); };
   return environmentOf(env).submit(std::move(job));

@@ -1,0 +1,88 @@
+/**
+ * The largest singular value of a d x d matrix A in plain float64: Golub-Kahan-Lanczos bidiagonalisation with full
+ * reorthogonalisation, A V = P B, whose small B is decomposed by `jacobiSvd`.
+ */
+
+import { jacobiSvd } from './js-svd.js'
+
+/** Of the value: its growth over CHECK_EVERY steps, twice in a row, after which it is settled. */
+const SETTLED = 1e-10
+const CHECK_EVERY = 4
+
+/** Fixed directions to start from, with all entries away from zero. */
+function start(d: number): Float64Array {
+  return Float64Array.from({ length: d }, (_, i) => (Math.sin(12.9898 * (i + 1)) > 0 ? 1 : -1) * (1 + 1 / (i + 2)))
+}
+
+/** `a` is row-major. Its scale does not matter: it is divided by its largest entry first. */
+export function largestSingularValue(a: Float64Array, d: number): number {
+  let scale = 0
+  for (const x of a) scale = Math.max(scale, Math.abs(x))
+  if (scale === 0) return 0
+  const m = a.map((x) => x / scale)
+  const left: Float64Array[] = []
+  const right: Float64Array[] = []
+  const alpha: number[] = []
+  const beta: number[] = []
+  let v = timesTransposed(m, start(d), d)
+  if (normalise(v) === 0) {
+    v = start(d)
+    normalise(v)
+  }
+  let value = 0
+  let quiet = 0
+  for (let n = 1; ; n++) {
+    right.push(v)
+    const p = times(m, v, d)
+    orthogonalise(p, left)
+    alpha.push(normalise(p))
+    left.push(p)
+    v = timesTransposed(m, p, d)
+    orthogonalise(v, right)
+    const next = normalise(v)
+    const ended = n === d || next <= 1e-14 * Math.max(...alpha)
+    if (ended || n % CHECK_EVERY === 0) {
+      const grown = largestOfBidiagonal(alpha, beta)
+      quiet = grown - value <= SETTLED * grown ? quiet + 1 : 0
+      value = grown
+      if (ended || quiet === 2) return value * scale
+    }
+    beta.push(next)
+  }
+}
+
+function largestOfBidiagonal(alpha: readonly number[], beta: readonly number[]): number {
+  const n = alpha.length
+  return jacobiSvd(n, n, (i, j) => (i === j ? alpha[i] : j === i + 1 ? beta[i] : 0)).s[0]
+}
+
+function times(a: Float64Array, x: Float64Array, d: number): Float64Array {
+  const out = new Float64Array(d)
+  for (let i = 0; i < d; i++) for (let j = 0; j < d; j++) out[i] += a[i * d + j] * x[j]
+  return out
+}
+
+function timesTransposed(a: Float64Array, x: Float64Array, d: number): Float64Array {
+  const out = new Float64Array(d)
+  for (let i = 0; i < d; i++) for (let j = 0; j < d; j++) out[j] += a[i * d + j] * x[i]
+  return out
+}
+
+/** Twice, as once leaves rounding errors where most of x lies along the others. */
+function orthogonalise(x: Float64Array, others: readonly Float64Array[]): void {
+  for (let pass = 0; pass < 2; pass++)
+    for (const y of others) {
+      let along = 0
+      for (let i = 0; i < x.length; i++) along += x[i] * y[i]
+      for (let i = 0; i < x.length; i++) x[i] -= along * y[i]
+    }
+}
+
+/** To length 1, unless it is 0. The length that it had. */
+function normalise(x: Float64Array): number {
+  let square = 0
+  for (const e of x) square += e * e
+  const length = Math.sqrt(square)
+  if (length > 0) for (let i = 0; i < x.length; i++) x[i] /= length
+  return length
+}
