@@ -173,8 +173,7 @@ export function checkFlips(r: FlipsRequest): void {
   if (rows < 1) throw new QkError('ERR_ARGUMENT', 'there are no rows')
   for (const name of ['q', 'k'] as const) {
     const found = r[name].shape[0] * r[name].shape[1]
-    if (found !== rows)
-      throw new QkError('ERR_SHAPE', `${name} has ${found} rows, coefficients has ${rows}`)
+    if (found !== rows) throw new QkError('ERR_SHAPE', `${name} has ${found} rows, coefficients has ${rows}`)
   }
   inRange(r.unitCount, 'unitCount', 1, rows, 'the number of rows')
   inRange(rank, 'rank', 0, d, 'the head dimension')

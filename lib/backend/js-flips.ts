@@ -60,8 +60,7 @@ export async function largestOfFlips(request: FlipsRequest, signal?: AbortSignal
         const matrix = matrices.subarray(b * d * d, (b + 1) * d * d)
         for (let c = 0; c <= rank; c++) {
           const value = c - (rank - components + 1)
-          if (value >= 0)
-            out[(h * draws + first + b) * components + value] = largestSingularValue(matrix, d)
+          if (value >= 0) out[(h * draws + first + b) * components + value] = largestSingularValue(matrix, d)
           if (c === rank || !u || !v) continue
           removeDirection(
             matrix,

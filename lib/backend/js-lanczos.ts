@@ -11,7 +11,10 @@ const CHECK_EVERY = 4
 
 /** Fixed directions to start from, with all entries away from zero. */
 function start(d: number): Float64Array {
-  return Float64Array.from({ length: d }, (_, i) => (Math.sin(12.9898 * (i + 1)) > 0 ? 1 : -1) * (1 + 1 / (i + 2)))
+  return Float64Array.from(
+    { length: d },
+    (_, i) => (Math.sin(12.9898 * (i + 1)) > 0 ? 1 : -1) * (1 + 1 / (i + 2)),
+  )
 }
 
 /** `a` is row-major. Its scale does not matter: it is divided by its largest entry first. */

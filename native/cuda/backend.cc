@@ -165,15 +165,15 @@ int32_t svdRead(qks_context*, const qks_decomposition* from, double* u, double* 
 
 void svdDestroy(qks_decomposition* decomposition) { delete decomposition; }
 
-int32_t largestOfProductsHere(qks_context* context, const qks_products_request* request, const qks_cancel* cancel,
-                              double* out, qks_error* error) {
-  return guarded(error, [&] { largestOfProducts(context->device, context->transfer, *request, cancel, out); });
+int32_t largestOfFlipsHere(qks_context* context, const qks_flips_request* request, const qks_cancel* cancel,
+                           double* out, qks_error* error) {
+  return guarded(error, [&] { largestOfFlips(context->device, context->transfer, *request, cancel, out); });
 }
 
 const qks_backend kBackend = {QKS_ABI_VERSION, sizeof(qks_backend),  openContext,       closeContext,  describe,
                               timings,         covarianceCreate,     covarianceDestroy, covarianceAdd, covarianceMerge,
                               covarianceRead,  rowsUpload,           rowsDestroy,       svd,           svdRead,
-                              svdDestroy,      largestOfProductsHere};
+                              svdDestroy,      largestOfFlipsHere};
 
 }  // namespace
 }  // namespace qkspace

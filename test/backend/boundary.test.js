@@ -22,6 +22,7 @@ import {
   spec,
   svdRequest,
 } from '../helpers/addon-calls.js'
+import { flipsBoundary } from '../helpers/boundary-flips.js'
 
 const context = addon.open(openOptions())
 const covariance = (more) => addon.covarianceCreate(context, spec(more))
@@ -46,7 +47,7 @@ const withHandle = {
     (h) => addon.covarianceCreate(h, spec()),
     (h) => addon.rowsUpload(job(), h, queries()),
     (h) => addon.svd(job(), h, svdRequest()),
-    (h) => addon.largestOfProducts(job(), h, {}),
+    (h) => addon.largestOfFlips(job(), h, {}),
   ],
   covariance: [
     (h) => addon.covarianceAdd(job(), h, batch()),
@@ -481,9 +482,7 @@ test('svd: shapes, modes and lengths; the results are arrays of the addon', asyn
   )
 })
 
-test('products: refused where the backend has none', async (t) => {
-  await refused(t, () => addon.largestOfProducts(job(), context, {}), 'ERR_BACKEND')
-})
+test('flips: sizes are those of what was uploaded', (t) => flipsBoundary(t, context))
 
 test('jobs: numbers, and cancelling what is not there', async (t) => {
   for (const id of [-1, 2 ** 32, 0.5, Number.NaN, '1', undefined, null, {}]) {

@@ -69,19 +69,21 @@ export const svdRequest = (more = {}) => ({
 })
 
 /** `q` and `k` are the handles of what `queries` and `keys` give. */
-export function productsRequest({ q, k, ...more }) {
-  const { query, pos } = explicitTerms()
+export function flipsRequest({ q, k, ...more }) {
   return {
     q: { rows: q },
     k: { rows: k },
-    query,
-    key: pos.slice(0, query.length),
-    coefficients: new Float32Array(3 * query.length).map((_, i) => (i % 5) - 2),
+    heads: Int32Array.of(0, 1, 2, 3),
+    coefficients: new Float32Array(20).map((_, i) => (i % 5) - 2),
+    units: new Int32Array(20).map((_, i) => i >> 1),
+    unitCount: 10,
+    flips: new Uint32Array(10).map((_, i) => i),
     draws: 3,
     rank: 2,
     u: new Float64Array(4 * 8 * 2).map((_, i) => (i % 17 === 0 ? 1 : 0)),
     v: new Float64Array(4 * 8 * 2).map((_, i) => (i % 17 === 0 ? 1 : 0)),
-    seed: 0,
+    components: 2,
+    threads: 0,
     ...more,
   }
 }

@@ -9,8 +9,8 @@ import { uploadTensor } from '../../dist/covariance/device-tensor.js'
 import { QKCovariance } from '../../dist/covariance/qk-covariance.js'
 import { terms } from './arithmetic-batches.js'
 import { covarianceSuite } from './arithmetic-covariance-suite.js'
+import { flipsSuite } from './arithmetic-flips-suite.js'
 import { inputSuite } from './arithmetic-input-suite.js'
-import { nullSuite } from './arithmetic-null-suite.js'
 import { svdSuite } from './arithmetic-svd-suite.js'
 
 /**
@@ -38,7 +38,7 @@ export function conformance(backend, instructionSet, sizes) {
   covarianceSuite(test, backend)
   inputSuite(test, backend)
   svdSuite(test, backend, sizes)
-  nullSuite(test, backend)
+  flipsSuite(test, backend)
 }
 
 /** Serial: no other test may use the backend between two readings. */

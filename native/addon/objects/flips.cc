@@ -41,6 +41,9 @@ Napi::Value largestOfFlips(const Napi::CallbackInfo& info) {
   if (r->draws < 1 || r->draws > 65535) {
     throw statusError(env, QKS_E_ARGUMENT, "draws must be from 1 to 65535");
   }
+  if (r->units < 1 || r->units > r->rows) {
+    throw statusError(env, QKS_E_ARGUMENT, "unitCount must be from 1 to the number of rows");
+  }
   if (r->rank < 0 || r->rank > d) {
     throw statusError(env, QKS_E_ARGUMENT, "rank must be from 0 to the head dimension");
   }

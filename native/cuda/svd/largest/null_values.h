@@ -1,5 +1,4 @@
-// Largest singular values of many matrices that differ only in the weights of the same products: what a permutation
-// test compares.
+// Largest singular values of many matrices that differ only in the signs of their units: what a sign-flip test compares.
 #pragma once
 
 #include "abi.h"
@@ -8,8 +7,8 @@
 
 namespace qkspace {
 
-// out [heads, draws]
-void largestOfProducts(Device& device, Transfer& transfer, const qks_products_request& request,
-                       const qks_cancel* cancel, double* out);
+// out [head_count, draws, components]
+void largestOfFlips(Device& device, Transfer& transfer, const qks_flips_request& request, const qks_cancel* cancel,
+                    double* out);
 
 }  // namespace qkspace
