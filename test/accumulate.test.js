@@ -8,6 +8,7 @@ import { boxesLexical, boxesOrder } from '../dist/contrast/families/boxes.js'
 import { accumulate, backends, decompose, openModel } from '../dist/index.js'
 import { temporaryFolder } from './helpers/files.js'
 import { naiveCovariances, relativeDifference } from './helpers/linear-algebra.js'
+import { ENERGY } from './helpers/rank-rules.js'
 import { writeTinyModel } from './helpers/tiny-model.js'
 import { TINY, tinyReference } from './helpers/tiny-weights.js'
 
@@ -23,7 +24,10 @@ function mixedPrompts(count) {
 }
 
 async function covariances(model, prompts, options) {
-  const result = await decompose(await accumulate(model, prompts, options), { keepCovariances: true })
+  const result = await decompose(await accumulate(model, prompts, options), {
+    rank: ENERGY,
+    keepCovariances: true,
+  })
   return (head, contrast) => result.head(head).contrast(contrast)
 }
 
@@ -142,7 +146,7 @@ test('the bundled transformer binds: one head finds the box of the object that i
     ...boxesOrder({ ...words, prompts: 60, seed: 1 }),
     ...boxesLexical({ ...words, prompts: 60, seed: 2 }, 'question', 'match'),
   ]
-  const result = await decompose(await accumulate(model, prompts))
+  const result = await decompose(await accumulate(model, prompts), { rank: ENERGY })
   const gap = (contrast) =>
     Math.max(...result.headNames.map((h) => result.head(h).contrast(contrast).scoreGap))
   t.true(gap('order') > 2)
@@ -185,11 +189,11 @@ test('the event loop turns while a model runs and while matrices are decomposed'
   t.true(during > 20, `${during} turns`)
 })
 
-test('memory does not grow with the number of prompts', (t) => {
+const memory = test.macro((t, nullBytes) => {
   const peak = (count) => {
     const { stdout, stderr } = spawnSync(
       process.execPath,
-      ['--max-old-space-size=256', path.join(import.meta.dirname, 'helpers/peak-memory.js'), `${count}`],
+      ['--max-old-space-size=256', path.join(import.meta.dirname, 'helpers/peak-memory.js'), `${count}`, `${nullBytes}`],
       { encoding: 'utf8' },
     )
     t.is(stderr, '')
@@ -199,3 +203,5 @@ test('memory does not grow with the number of prompts', (t) => {
   const many = peak(8000)
   t.true(many < few * 1.3, `${few} MB with 400 prompts, ${many} MB with 8000`)
 })
+test('memory does not grow with the number of prompts where no rows are kept', memory, 0)
+test('nor where the rows go to a temporary file', memory, 2 ** 20)

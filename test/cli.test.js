@@ -184,7 +184,8 @@ const failures = [
   ['an unknown backend', wrong({ '--backend': 'tpu' }), 2, /There is no backend "tpu"/],
   ['a GPU that is not here', wrong({ '--backend': 'cuda:GPU-none' }), 1, /CUDA/],
   ['an unknown estimator', wrong({ '--estimator': 'mean' }), 2, /There is no estimator "mean"/],
-  ['a rank rule to come', wrong({ '--rank': 'permutation:0.05' }), 2, /not part of this version/],
+  ['a rank rule that is none', wrong({ '--rank': 'split-half' }), 2, /no rank rule/],
+  ['a level of no test', wrong({ '--rank': 'permutation:1' }), 2, /above 0 and below 1/],
   ['an energy above one', wrong({ '--rank': 'energy:1.5' }), 2, /above 0 and at most 1/],
   ['a rank of nothing', wrong({ '--rank': 'fixed:0' }), 2, /whole number/],
   ['a negative seed', wrong({ '--seed': '-1' }), 2, /whole number/],
@@ -256,7 +257,10 @@ test('attribute and intervene: tables, one JSON document, files that are not ove
   writeFileSync(train, lines(1, 60))
   writeFileSync(held, lines(2, 12))
   const model = ['--model', bundledFile('boxes.onnx'), '--tokenizer', bundledFile('boxes.tokenizer.json')]
-  t.is((await run(['decompose', ...model, '--prompts', train, '--out', saved])).status, 0)
+  t.is(
+    (await run(['decompose', ...model, '--prompts', train, '--rank', 'energy:0.99', '--out', saved])).status,
+    0,
+  )
   const common = [...model, '--prompts', held, '--result', saved, '--heads', 'L3H0']
   const table = await run(['intervene', ...common, '--randoms', '2', '--out', out])
   t.is(table.status, 0)

@@ -25,6 +25,7 @@ import { ToyTask } from '../dist/toy/task.js'
 import { answers } from './helpers/answers.js'
 import { temporaryFolder } from './helpers/files.js'
 import { located, termWords } from './helpers/prompt-tokens.js'
+import { ENERGY } from './helpers/rank-rules.js'
 import { writeSplitTokenizer } from './helpers/split-tokenizer.js'
 
 const folder = temporaryFolder(test)
@@ -329,7 +330,7 @@ test('the bundled transformer answers the prompts', async (t) => {
 
 async function subspaces(prompts) {
   const model = await openModel(bundledFile('boxes.onnx'), { tokenizer: bundledTokenizer })
-  return decompose(await accumulate(model, prompts, { batchSize: 64 }))
+  return decompose(await accumulate(model, prompts, { batchSize: 64 }), { rank: ENERGY })
 }
 
 test('L3H2 is the filter head: each category has a direction, and its items score far above the others', async (t) => {
@@ -382,7 +383,7 @@ test('payload: prompts of a bundled toy give its ranks, from memory and from fil
   const [a, b] = await Promise.all(
     [prompts, readPrompts(file)].map(async (set) => {
       const sums = await accumulate(model, set, { batchSize: 64 })
-      const result = await decompose(sums)
+      const result = await decompose(sums, { rank: ENERGY })
       return ['z1', 'z2'].map((name) => result.head('L0H0').contrast(name))
     }),
   )

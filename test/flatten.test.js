@@ -24,6 +24,7 @@ import {
   tensor,
   writeModel,
 } from './helpers/onnx-parts.js'
+import { ENERGY } from './helpers/rank-rules.js'
 import { writeTinyModel } from './helpers/tiny-model.js'
 
 const folder = temporaryFolder(test)
@@ -378,7 +379,7 @@ test('a merged decoder gives the covariances of the decoder in its branch', asyn
       tokens: [1, 5, 7, 3],
       terms: [{ query: -1, positive: [1], negative: [2] }],
     }
-    const result = await decompose(await accumulate(model, [prompt]), { keepCovariances: true })
+    const result = await decompose(await accumulate(model, [prompt]), { rank: ENERGY, keepCovariances: true })
     return result.headNames.map((head) => Array.from(result.head(head).contrast('c').cPos))
   }
   t.deepEqual(await covariances(merged), await covariances(plain))

@@ -15,6 +15,7 @@ import {
 } from '../dist/index.js'
 import { capturedRows } from './helpers/edits.js'
 import { relativeDifference } from './helpers/linear-algebra.js'
+import { ENERGY } from './helpers/rank-rules.js'
 
 const base = { ...bundledWords(), prompts: 160, seed: 1 }
 
@@ -26,7 +27,7 @@ function boxes() {
       tokenizer: bundledFile('boxes.tokenizer.json'),
     })
     const sums = await accumulate(model, [...boxesOrder(base), ...boxesUnused({ ...base, seed: 2 })])
-    const result = await decompose(sums)
+    const result = await decompose(sums, { rank: ENERGY })
     disposeSums(sums)
     return { model, result, held: boxesOrder({ ...base, prompts: 48, seed: 99 }) }
   })()

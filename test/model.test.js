@@ -8,6 +8,7 @@ import { accumulate, decompose, openModel } from '../dist/index.js'
 import { temporaryFolder } from './helpers/files.js'
 import { GraphBuilder, valueInfo } from './helpers/graph-builder.js'
 import { naiveCovariances, relativeDifference } from './helpers/linear-algebra.js'
+import { ENERGY } from './helpers/rank-rules.js'
 import { writeTinyModel } from './helpers/tiny-model.js'
 import { TINY, tinyReference } from './helpers/tiny-weights.js'
 
@@ -48,7 +49,7 @@ function expected(head, options, estimator) {
 async function covariancesOf(file, options = {}) {
   const model = await openModel(file)
   const sums = await accumulate(model, PROMPTS, options)
-  const result = await decompose(sums, { keepCovariances: true })
+  const result = await decompose(sums, { rank: ENERGY, keepCovariances: true })
   return { site: model.sites[0], result }
 }
 

@@ -23,6 +23,7 @@ import {
 } from '../dist/index.js'
 import { capturedRows } from './helpers/edits.js'
 import { temporaryFolder } from './helpers/files.js'
+import { ENERGY } from './helpers/rank-rules.js'
 
 const folder = temporaryFolder(test)
 const base = { ...bundledWords(), prompts: 40, seed: 1 }
@@ -34,8 +35,8 @@ function boxes() {
       tokenizer: bundledFile('boxes.tokenizer.json'),
     })
     const sums = await accumulate(model, [...boxesOrder(base), ...boxesLexical({ ...base, seed: 2 })])
-    const options = { keepCovariances: true, spectrum: true }
-    const [result, plain] = [await decompose(sums, options), await decompose(sums)]
+    const options = { rank: ENERGY, keepCovariances: true, spectrum: true }
+    const [result, plain] = [await decompose(sums, options), await decompose(sums, { rank: ENERGY })]
     disposeSums(sums)
     return { model, result, plain }
   })()

@@ -24,6 +24,7 @@ import { writeJsonFile } from '../dist/store/json-file.js'
 import { decomposeToy } from '../dist/toy/decompose.js'
 import { browserFor, withBrowser } from './helpers/browser.js'
 import { cli, temporaryFolder } from './helpers/files.js'
+import { ENERGY } from './helpers/rank-rules.js'
 
 const folder = temporaryFolder(test)
 const open = browserFor(test)
@@ -43,8 +44,8 @@ test.before(async () => {
     ...boxesOrder(base),
     ...boxesLexical(base, 'text and question', 'lexical'),
   ])
-  made.result = await decompose(sums, { spectrum: true })
-  made.cut = await decompose(sums)
+  made.result = await decompose(sums, { rank: ENERGY, spectrum: true })
+  made.cut = await decompose(sums, { rank: ENERGY })
   disposeSums(sums)
   const held = boxesOrder({ ...base, prompts: 12, seed: 2 })
   const { result } = made
@@ -525,7 +526,7 @@ browserTest('what is absent is said, with the command that adds it', async (t) =
 
 browserTest('another result is chosen by its name', async (t) => {
   const several = path.join(folder, 'several.html')
-  const toy = await decomposeToy(await openModel(bundledFile('toy-task1-r3-r3-d16.onnx')))
+  const toy = await decomposeToy(await openModel(bundledFile('toy-task1-r3-r3-d16.onnx')), { rank: ENERGY })
   await writeReport(several, {
     results: [
       { name: 'boxes', value: made.result },

@@ -6,6 +6,7 @@ import { accumulate, capture, decompose, intervene, openModel } from '../dist/in
 import { f16ToNumber } from '../dist/math/tensor.js'
 import { sharedModel, withSharedModels } from './helpers/files.js'
 import { projector, relativeDifference, visibleScores } from './helpers/linear-algebra.js'
+import { ENERGY } from './helpers/rank-rules.js'
 
 const shared = withSharedModels(test)
 const numbers = ({ data, dtype }) => Array.from(data, dtype === 'f16' ? f16ToNumber : Number)
@@ -47,7 +48,7 @@ const STORIES = [
 
 async function decomposed(file, options) {
   const model = await openModel(file, { tokenizer: stories('tokenizer.json') })
-  return decompose(await accumulate(model, STORIES, options))
+  return decompose(await accumulate(model, STORIES, options), { rank: ENERGY })
 }
 
 /**

@@ -21,6 +21,7 @@ import {
 import { loadTokenizer } from '../dist/model/tokenizer/tokenizer.js'
 import { runCommand } from './helpers/command.js'
 import { temporaryFolder } from './helpers/files.js'
+import { ENERGY } from './helpers/rank-rules.js'
 import { bertLike, sentencepieceLike, writeTokenizer } from './helpers/small-tokenizers.js'
 import { writeTinyModel } from './helpers/tiny-model.js'
 
@@ -348,7 +349,7 @@ test('words that the tokenizer does not know are counted and named, and go with 
   const model = await openModel(writeTinyModel(folder, { vocabulary: 10 }), { tokenizer: written(bert) })
   const known = await accumulate(model, [plain()])
   t.deepEqual(known.warnings, [])
-  t.false('warnings' in (await decompose(known)).info)
+  t.false('warnings' in (await decompose(known, { rank: ENERGY })).info)
   const prompts = [
     plain(),
     plain({ id: 'odd', text: 'the zebra is in a zebra-box, the cup' }),
@@ -359,7 +360,7 @@ test('words that the tokenizer does not know are counted and named, and go with 
   const warning =
     '4 of 28 tokens are words that the tokenizer does not know, first in prompt odd: "zebra", "zebra-box,"'
   t.deepEqual(sums.warnings, [warning])
-  const result = await decompose(sums)
+  const result = await decompose(sums, { rank: ENERGY })
   const saved = path.join(folder, 'r.safetensors')
   await result.save(saved)
   t.deepEqual((await loadResult(saved)).info.warnings, [warning])
@@ -382,6 +383,8 @@ test('decompose prints each warning once, on standard error', async (t) => {
     set,
     '--out',
     'r.safetensors',
+    '--rank',
+    'energy:0.99',
     '--json',
   ]
   const { stdout, stderr, status } = await runCommand(folder, args)

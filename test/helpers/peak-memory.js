@@ -1,9 +1,9 @@
-/** Accumulates so many short prompts and prints the peak of resident memory in MB. */
+/** Accumulates so many short prompts, with so many bytes for the rows of the test, and prints the peak of resident memory in MB. */
 
 import { bundledFile } from '../../dist/bundled/files.js'
 import { accumulate, openModel } from '../../dist/index.js'
 
-const count = Number(process.argv[2])
+const [count, nullBytes] = process.argv.slice(2).map(Number)
 
 const prompts = {
   *[Symbol.iterator]() {
@@ -15,5 +15,5 @@ const prompts = {
 }
 
 const model = await openModel(bundledFile('boxes.onnx'))
-await accumulate(model, prompts, { backend: 'cpu' })
+await accumulate(model, prompts, { backend: 'cpu', nullBytes })
 process.stdout.write(`${Math.round(process.resourceUsage().maxRSS / 1024)}`)

@@ -17,7 +17,7 @@ export function gammaTail(observed: number, nulls: ArrayLike<number>): number {
     third += x ** 3 / n
   }
   const sd = Math.sqrt(second)
-  if (!(sd > 0)) return Number.NaN
+  if (!(sd > 1e-9 * Math.abs(mean))) return Number.NaN
   const z = (observed - mean) / sd
   // A skewness of nearly 0, or below it, is taken as a small positive one: the normal distribution is the limit.
   const skewness = Math.max(third / sd ** 3, 0.02)

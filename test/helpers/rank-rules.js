@@ -1,0 +1,2 @@
+/** Ranks of tests that are about something else: the paper's rule, which needs no more than one prompt. */
+export const ENERGY = { rule: 'energy', threshold: 0.99 }
