@@ -43,7 +43,7 @@ report.ceilings = ceilings()
 const out = options.out ?? defaultOut()
 mkdirSync(path.dirname(path.resolve(out)), { recursive: true })
 for (const name of names) {
-  report.cases[name] = runCase(name, cases[name])
+  report.cases[name] = await runCase(name, cases[name])
   // After every case, so that a long run that is stopped keeps what it has.
   writeFileSync(out, `${JSON.stringify(report, null, 1)}\n`)
 }
@@ -64,14 +64,14 @@ function ceilings() {
   return found
 }
 
-function runCase(name, { title, variants, subjects, prepare, work }) {
+async function runCase(name, { title, variants, subjects, prepare, work }) {
   process.stdout.write(`\n${title}\n`)
   const results = []
   for (const variant of variants(options.quick)) {
     if (options.variant && !variant.label.includes(options.variant)) continue
     const folder = mkdtempSync(path.join(tmpdir(), 'qkspace-bench-'))
     try {
-      const meta = prepare?.(variant.params, folder) ?? variant.params
+      const meta = (await prepare?.(variant.params, folder)) ?? variant.params
       writeFileSync(path.join(folder, 'meta.json'), JSON.stringify(meta))
       results.push(runVariant(name, variant, subjects(variant.params), folder, work?.(variant.params)))
     } finally {

@@ -1,6 +1,7 @@
 import capture from './capture.mjs'
 import category from './category.mjs'
 import eventLoop from './event-loop.mjs'
+import flips from './flips.mjs'
 import labels from './labels.mjs'
 import memory from './memory.mjs'
 import pairs from './pairs.mjs'
@@ -8,4 +9,15 @@ import report from './report.mjs'
 import start from './start.mjs'
 import svd from './svd.mjs'
 
-export const cases = { pairs, category, labels, svd, capture, 'event-loop': eventLoop, memory, report, start }
+export const cases = {
+  pairs,
+  category,
+  labels,
+  svd,
+  flips,
+  capture,
+  'event-loop': eventLoop,
+  memory,
+  report,
+  start,
+}

@@ -9,12 +9,17 @@ import { jacobiSvd } from './js-svd.js'
 const SETTLED = 1e-10
 const CHECK_EVERY = 4
 
-/** Fixed directions to start from, with all entries away from zero. */
-function start(d: number): Float64Array {
-  return Float64Array.from(
-    { length: d },
-    (_, i) => (Math.sin(12.9898 * (i + 1)) > 0 ? 1 : -1) * (1 + 1 / (i + 2)),
-  )
+/** Starts before a value is taken as it is; a second one is needed for about one random matrix in ten thousand. */
+const ATTEMPTS = 4
+/** Of the value: a larger one that is this near is not looked for. */
+const MARGIN = 1e-9
+
+/** Fixed directions to start from, one an attempt, with all entries away from zero. */
+function start(d: number, attempt: number): Float64Array {
+  return Float64Array.from({ length: d }, (_, i) => {
+    const wave = Math.sin(12.9898 * (i + 1) + 78.233 * attempt)
+    return (wave > 0 ? 1 : -1) * (0.5 + Math.abs(wave))
+  })
 }
 
 /** `a` is row-major. Its scale does not matter: it is divided by its largest entry first. */
@@ -23,13 +28,22 @@ export function largestSingularValue(a: Float64Array, d: number): number {
   for (const x of a) scale = Math.max(scale, Math.abs(x))
   if (scale === 0) return 0
   const m = a.map((x) => x / scale)
+  let value = 0
+  for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+    value = Math.max(value, lanczosValue(m, d, attempt))
+    if (isLargest(m, d, value)) break
+  }
+  return value * scale
+}
+
+function lanczosValue(m: Float64Array, d: number, attempt: number): number {
   const left: Float64Array[] = []
   const right: Float64Array[] = []
   const alpha: number[] = []
   const beta: number[] = []
-  let v = timesTransposed(m, start(d), d)
+  let v = timesTransposed(m, start(d, attempt), d)
   if (normalise(v) === 0) {
-    v = start(d)
+    v = start(d, attempt)
     normalise(v)
   }
   let value = 0
@@ -48,10 +62,34 @@ export function largestSingularValue(a: Float64Array, d: number): number {
       const grown = largestOfBidiagonal(alpha, beta)
       quiet = grown - value <= SETTLED * grown ? quiet + 1 : 0
       value = grown
-      if (ended || quiet === 2) return value * scale
+      if (ended || quiet === 2) return value
     }
     beta.push(next)
   }
+}
+
+/**
+ * Whether no singular value is above `value`: I - A^T A / value^2 = L diag(p) L^T has positive pivots p then. Lanczos'
+ * method alone cannot tell where its start is all but orthogonal to the first singular vector.
+ */
+function isLargest(a: Float64Array, d: number, value: number): boolean {
+  const factor = 1 / (value * (1 + MARGIN)) ** 2
+  const s = new Float64Array(d * d)
+  for (let r = 0; r < d; r++)
+    for (let i = 0; i < d; i++) {
+      const x = factor * a[r * d + i]
+      for (let j = i; j < d; j++) s[i * d + j] -= x * a[r * d + j]
+    }
+  for (let k = 0; k < d; k++) {
+    s[k * d + k] += 1
+    const pivot = s[k * d + k]
+    if (!(pivot > 0)) return false
+    for (let i = k + 1; i < d; i++) {
+      const x = s[k * d + i] / pivot
+      for (let j = i; j < d; j++) s[i * d + j] -= x * s[k * d + j]
+    }
+  }
+  return true
 }
 
 function largestOfBidiagonal(alpha: readonly number[], beta: readonly number[]): number {

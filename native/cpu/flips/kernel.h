@@ -115,6 +115,7 @@ static int32_t flipsHead(const FlipsTask& t) {
   m.product = reinterpret_cast<float*>(scalars + 3 * each);
   m.residual = m.product + 2 * each;
   m.along = m.residual + 2 * each;
+  m.form = reinterpret_cast<float*>(base + l.form);
   m.directions = reinterpret_cast<float*>(scalars + 8 * each);
   for (int b = 0; b < t.draws; b++) {
     if (b % 16 == 0 && flipsCancelled(t)) {

@@ -16,7 +16,7 @@ namespace qkspace {
 namespace {
 
 // Bytes of the matrices that a thread makes before it decomposes them, and of the patterns that all share.
-constexpr int64_t kMatrixBytes = int64_t{20} << 20, kPatternBytes = int64_t{48} << 20;
+constexpr int64_t kMatrixBytes = int64_t{32} << 20, kPatternBytes = int64_t{48} << 20;
 constexpr int64_t kMostDraws = 8192;
 // A table costs about as much as a hundred draws, so blocks are not made smaller than this to give every thread one.
 constexpr int64_t kLeastDraws = 192;

@@ -17,9 +17,25 @@ namespace {
 constexpr int kHalf = 8 * kColumns;          // floats of a half table
 constexpr int kTable = kEntries * kColumns;  // floats of a table
 
+// Units of one row each, which lie one behind the other.
+static inline void scaleRows(const double* queries, const float* keys, float* units) {
+  for (int s = 0; s < kPassUnits; s++) {
+    const VF x = fset(static_cast<float>(queries[s]));
+    for (int j = 0; j < kColumns; j += W) {
+      fstore(units + s * kColumns + j, fmul(x, fload(keys + s * kColumns + j)));
+    }
+  }
+}
+
 // `queries` those of row i and `keys` those of the tile; both start with the row `first`.
 static inline void sumUnits(const FlipSlot* slots, int32_t first, const double* queries, const float* keys,
                             float* units) {
+  const int32_t start = slots[0].from;
+  if (slots[kPassUnits - 1].unit - slots[0].unit == kPassUnits - 1 &&
+      slots[kPassUnits - 1].to - start == kPassUnits) {
+    scaleRows(queries + (start - first), keys + static_cast<size_t>(start - first) * kColumns, units);
+    return;
+  }
   for (int s = 0; s < kPassUnits; s++, units += kColumns) {
     const FlipSlot slot = slots[s];
     const int32_t from = slot.from - first, to = slot.to - first;
