@@ -5,7 +5,7 @@ import { compareKeys, STREAMS, unitKey, unitWord } from '../../dist/math/unit-ha
 import { flipBits, halfOf } from '../../dist/spectrum/rank/exchange/signs.js'
 import { adjustedByMaximum, adjustedByRate } from '../../dist/spectrum/rank/false-discovery.js'
 import { gammaTail, upperGamma } from '../../dist/spectrum/rank/gamma-tail.js'
-import { stagesFrom } from '../../dist/spectrum/rank/growing-draws.js'
+import { stagesForLevel, stagesFrom } from '../../dist/spectrum/rank/growing-draws.js'
 import { replicated } from '../../dist/spectrum/rank/replication.js'
 import { normal, uniform } from '../helpers/arithmetic-random.js'
 
@@ -135,6 +135,12 @@ test('draws grow in stages, within the limit', (t) => {
   t.deepEqual(stagesFrom(199, 99_999), [199, 999, 9_999])
   t.deepEqual(stagesFrom(1_500, 5_000), [1_500])
   t.deepEqual(stagesFrom(19, 999), [19, 999])
+  // Components: 1 / 200 is a tenth of 0.05, and half of 0.01; below 5e-4 more are needed.
+  const usual = [199, 999, 9_999]
+  t.deepEqual(stagesForLevel(usual, 0.05, 99_999), [199])
+  t.deepEqual(stagesForLevel(usual, 0.01, 99_999), [199, 999])
+  t.deepEqual(stagesForLevel(usual, 1e-4, 99_999), [...usual, 49_999])
+  t.deepEqual(stagesForLevel(usual, 1e-5, 99_999), usual)
 })
 
 test('replicated: either direction, Benjamini-Hochberg at half the level over what was screened', (t) => {

@@ -11,6 +11,8 @@ const STAGES = [999, 9_999]
 const ENOUGH = 10
 /** Two values this close, relative, are a tie, and count as an exceedance. */
 const TIE = 1e-6
+/** The smallest p is to be at most this part of the level. */
+const FINE = 5
 /** Draws that a backend is asked for at once, a multiple of 32. */
 const AT_ONCE = 4_096
 
@@ -19,6 +21,17 @@ export function stagesFrom(first: number, most: number): number[] {
   return [first, ...STAGES.filter((stage) => stage > first)].filter(
     (stage) => stage <= most || stage === first,
   )
+}
+
+/**
+ * Of stages, those until p-values are fine enough to tell the level from far below it: for components after the first,
+ * whose p is compared with one level and not adjusted further.
+ */
+export function stagesForLevel(stages: readonly number[], level: number, most: number): number[] {
+  const enough = stages.findIndex((stage) => 1 / (stage + 1) <= level / FINE)
+  if (enough >= 0) return stages.slice(0, enough + 1)
+  const needed = Math.ceil(FINE / level) - 1
+  return needed <= most ? [...stages, needed] : [...stages]
 }
 
 /** One statistic and what has been drawn for it. */

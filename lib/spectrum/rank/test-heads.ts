@@ -10,7 +10,7 @@ import { type HeadComponents, testComponents } from './components.js'
 import type { Hypothesis, NullData } from './exchange/null-source.js'
 import { adjustedByMaximum, adjustedByRate } from './false-discovery.js'
 import { gammaTail } from './gamma-tail.js'
-import { drawUntil, screen, stagesFrom, type Tally } from './growing-draws.js'
+import { drawUntil, screen, stagesForLevel, stagesFrom, type Tally } from './growing-draws.js'
 import { nearTies } from './near-ties.js'
 import { type Replica, replicas, replicated } from './replication.js'
 
@@ -46,6 +46,9 @@ interface Entry {
   otherP: number | null
   replicas: [Replica | undefined, Replica | undefined]
 }
+
+/** Stages of draws of the hypothesis that ranks are not given for: its p is shown, and adjusted for nothing. */
+const BESIDE = 2
 
 /** Units, below which a test says so: few at all, or few for skewed contributions (design: "Rank", item 7). */
 const FEW_UNITS = 20
@@ -101,17 +104,18 @@ async function screenSubject(subject: TestSubject, settings: TestSettings): Prom
   throwIfAborted(signal)
   const heads = Array.from({ length: data.heads }, (_, h) => h)
   const stages = stagesFrom(draws, mostDraws)
-  const screenOf = async (which: Hypothesis) => {
+  const screenOf = async (which: Hypothesis, upTo: readonly number[]) => {
     const source = await data.source(which)
     try {
-      return { tallies: await screen(source, heads, stages, signal), units: source.units.length }
+      return { tallies: await screen(source, heads, upTo, signal), units: source.units.length }
     } finally {
       source.release()
     }
   }
-  const main = await screenOf(hypothesis)
+  const main = await screenOf(hypothesis, stages)
   const other: Hypothesis = hypothesis === 'effect' ? 'interaction' : 'effect'
-  const beside = other === 'effect' || interaction ? await screenOf(other) : undefined
+  const beside =
+    other === 'effect' || interaction ? await screenOf(other, stages.slice(0, BESIDE)) : undefined
   const [forth, back] = await replicas(data, settings)
   return heads.map((head) => ({
     subject,
@@ -220,10 +224,7 @@ async function rankSubject(
   if (chosen.length > 0) {
     const source = await data.source(hypothesis)
     try {
-      const finest = Math.ceil(1 / (verdict.level || alpha)) - 1
-      const usual = stagesFrom(draws, mostDraws)
-      const last = usual[usual.length - 1]
-      const stages = finest > last && finest <= mostDraws ? [...usual, finest] : usual
+      const stages = stagesForLevel(stagesFrom(draws, mostDraws), verdict.level || alpha, mostDraws)
       const found = await testComponents(
         source,
         chosen.map((e) => entries[e].head),
