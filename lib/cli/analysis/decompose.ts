@@ -182,13 +182,15 @@ function printRanks(rows: readonly Row[]): void {
 /** Ranks beside the evidence for them, and blocks of components that data cannot tell apart. */
 function printTests(rows: readonly Row[]): void {
   printTable(
-    ['head', 'rank', 'p', 'q', 'replicated', 'score gap', 'blocks', 'singular values'],
+    ['head', 'rank', 'p effect', 'interaction', 'q', 'replicated', 'score gap', 'blocks', 'singular values'],
     rows.map(({ head, scoreGap, rank, s, test }) => {
-      const { p, q, hypothesis, replication, blocks, unresolvedNeeds } = test!
+      const { p, q, replication, blocks, unresolvedNeeds } = test!
+      const shown = (value: number | null) => (value === null ? '' : value.toPrecision(2))
       return [
         head,
         `${rank}`,
-        (p[hypothesis] ?? Number.NaN).toPrecision(2),
+        shown(p.effect),
+        shown(p.interaction),
         unresolvedNeeds ? `needs ${unresolvedNeeds} draws` : q.toPrecision(2),
         replication?.replicated ? `${fixed(replication.ratio, 2)} ± ${fixed(replication.error, 2)}` : 'no',
         fixed(scoreGap, 3),
@@ -209,11 +211,18 @@ function printDiscoveries(result: Result): void {
   const replicated = found.filter(({ replication }) => replication?.replicated)
   const { rank } = result.info
   const alpha = rank.rule === 'permutation' ? (rank.alpha ?? 0.05) : 0.05
+  const constant = found.filter(({ p }) => p.interaction !== null && p.interaction > alpha)
   printLine()
   printLine(
     `${found.length} of ${tests.length} heads and contrasts discovered at a false discovery rate of ${alpha}, ` +
       `${replicated.length} of them replicated between halves of the prompts; the rank of the others is 0`,
   )
+  if (constant.length > 0) {
+    printLine(
+      `${constant.length} of the discovered show no interaction: a mean query and keys that differ by a constant, ` +
+        'as other tokens do, explain them; --center tests what depends on both',
+    )
+  }
 }
 
 /** Discovered heads first, replicated ones among them, then by p; without a test as `strongestHeads`. */
