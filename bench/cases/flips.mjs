@@ -11,16 +11,18 @@ const CHECKED_DRAWS = 6
 export default {
   title: 'flips: largest singular values of matrices under sign flips',
   variants: (quick) => {
-    const shape = (heads, d, n, draws) => ({
-      label: `${heads} heads, d ${d}, ${n} units of one row, ${draws} draws`,
-      params: { heads, d, n, draws },
+    const shape = (heads, d, n, draws, threads = 2) => ({
+      label: `${heads} heads, d ${d}, ${n} units of one row, ${draws} draws, ${threads} threads`,
+      params: { heads, d, n, draws, threads },
     })
-    if (quick) return [shape(4, 64, 3000, 999)]
-    return [shape(64, 64, 3000, 999), shape(64, 64, 1000, 999), shape(16, 128, 3000, 999)]
+    const small = [shape(4, 64, 3000, 999), shape(4, 64, 3000, 999, 1)]
+    if (quick) return small
+    return [shape(64, 64, 3000, 999), shape(64, 64, 1000, 999), shape(16, 128, 3000, 999), small[1]]
   },
-  subjects: () => [
-    ...['cpu', 'cpu-1', 'js'],
-    ...['numpy-outer-2', 'numpy-outer-1', 'numpy-stacked-2', 'numpy-stacked-1'],
+  subjects: ({ threads }) => [
+    `cpu-${threads}`,
+    'js',
+    ...['outer', 'stacked'].map((way) => `numpy-${way}-${threads}`),
   ],
   work: ({ heads, d, n, draws }) => ({ flops: 2 * n * d * d * heads * draws }),
   prepare: async ({ heads, d, n, draws }, folder) => {
@@ -71,7 +73,17 @@ async function load(subject, { heads, d, n, draws }, folder) {
   const flips = read(folder, 'flips', Uint32Array)
   const want = read(folder, 'reference', Float64Array)
   const backend = selectBackend(subject.replace(/-\d$/, ''))
-  const all = { q, k, tensorHeads: heads, heads, d, n, draws, flips, threads: subject.endsWith('-1') ? 1 : 0 }
+  const all = {
+    q,
+    k,
+    tensorHeads: heads,
+    heads,
+    d,
+    n,
+    draws,
+    flips,
+    threads: Number(subject.split('-')[1] ?? 0),
+  }
   // The reference takes a few draws of one head; its time is scaled in proportion.
   const share = subject === 'js' ? { heads: CHECKED_HEADS, draws: CHECKED_DRAWS } : { heads, draws }
   const words = Math.ceil(draws / 32)

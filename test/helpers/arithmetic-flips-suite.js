@@ -22,6 +22,17 @@ function problem({ heads = 1, kvHeads = 1, d, sizes, draws, seed = 1, dtype = 'f
   }
 }
 
+/** What the searches of cpu and js start from. */
+const STARTS = [
+  (i) => {
+    let x = Math.imul(i + 1, 2654435761)
+    x = Math.imul(x ^ (x >>> 15), 2246822519)
+    x ^= x >>> 13
+    return (x & 1 ? -1 : 1) * (0.5 + (x >>> 9) / 2 ** 23)
+  },
+  (i) => Math.sign(Math.sin(12.9898 * (i + 1))) * (0.5 + Math.abs(Math.sin(12.9898 * (i + 1)))),
+]
+
 const ones = (count) => new Array(count).fill(1)
 
 /** Of every head, the first `rank` of d orthonormal directions: as columns, and as the request takes them. */
@@ -146,6 +157,31 @@ export function flipsSuite(test, backend) {
               t.true(Math.abs(value - expected) <= tolerance * expected, `${value}, expected ${expected}`)
             }
       }
+    }
+  })
+
+  // Lanczos' method alone would settle on the second value.
+  test('flips: the first singular vector is found where the search starts orthogonal to it', async (t) => {
+    const d = 16
+    for (const start of STARTS) {
+      const x = Float64Array.from({ length: d }, (_, i) => start(i))
+      // Three directions of queries, the first of them orthogonal to the start.
+      const u = orthonormal(d, 3, 5)
+      const along = (y) => y.reduce((sum, e, i) => sum + e * x[i], 0)
+      const [a, b] = [along(u[0]), along(u[1])]
+      const first = u[0].map((e, i) => (b * e - a * u[1][i]) / Math.hypot(a, b))
+      const second = u[0].map((e, i) => (a * e + b * u[1][i]) / Math.hypot(a, b))
+      const rows = (columns) => ({
+        ...tensor([1, 3, 1, d]),
+        data: Float32Array.from(columns.flatMap((column) => [...column])),
+      })
+      const p = {
+        ...problem({ d, sizes: ones(3), draws: 8, seed: 57 }),
+        q: rows([first, second, u[2]]),
+        k: rows(orthonormal(d, 3, 6)),
+        coefficients: Float32Array.of(3, 2, 1),
+      }
+      for (const value of await values(p)) t.true(Math.abs(value - 3) <= 3 * tolerance, `${value}`)
     }
   })
 

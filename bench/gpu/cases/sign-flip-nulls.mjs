@@ -1,6 +1,8 @@
-/** Sign-flip nulls of many heads over one-to-one terms, as a permutation test of rank needs them. */
+/** Sign-flip nulls of many heads, every row its own unit, as a permutation test of rank needs them. */
 
-import { nullSingularValues } from '../../../dist/spectrum/rank/null-values.js'
+import { selectBackend } from '../../../dist/backend/select.js'
+import { uploadTensor } from '../../../dist/covariance/device-tensor.js'
+import { seededRandom } from '../../../dist/math/random.js'
 import { secondsBar } from '../bars.mjs'
 import { measure } from '../measure.mjs'
 import { repeatedRows } from '../rows.mjs'
@@ -14,30 +16,33 @@ const DTYPE = 'f32'
 export default {
   title: 'sign-flip nulls',
   variants: ({ nullHeads, nullTerms, draws, headDim }) => [
-    { label: `${draws} draws, ${nullHeads} heads, ${nullTerms} one-to-one terms, d ${headDim}, ${DTYPE}` },
+    { label: `${draws} draws, ${nullHeads} heads, ${nullTerms} rows, d ${headDim}, ${DTYPE}` },
   ],
-  run: async (bench, { nullHeads: heads, nullTerms: terms, draws, headDim: d }) => {
-    const work = { dtype: DTYPE, operations: 2 * (draws + 1) * heads * 2 * terms * d ** 2 }
+  run: async (bench, { nullHeads: heads, nullTerms: rows, draws, headDim: d }) => {
+    const work = { dtype: DTYPE, operations: 2 * draws * heads * rows * d ** 2 }
     const figures = await measure(bench, work, {
       allowed: ALLOWED,
       fresh: async (seed) => {
         const host = {
-          q: repeatedRows(terms, heads, d, DTYPE, 2 * seed),
-          k: repeatedRows(2 * terms, heads, d, DTYPE, 2 * seed + 1),
+          q: repeatedRows(rows, heads, d, DTYPE, 2 * seed),
+          k: repeatedRows(rows, heads, d, DTYPE, 2 * seed + 1),
         }
-        return { host, seed, q: await bench.upload(host.q), k: await bench.upload(host.k) }
+        const flips = flipsOf(rows, draws, seed)
+        return { host, flips, q: await bench.upload(host.q), k: await bench.upload(host.k) }
       },
-      once: ({ q, k, seed }) =>
-        nullSingularValues({ q, k, terms: pairs(terms), draws, seed, backend: bench.name }),
-      verify: async ({ host, seed }, found) => {
-        const options = { ...host, terms: pairs(terms), draws: CHECKED, seed, backend: 'cpu' }
-        const want = await nullSingularValues(options)
-        const off = (a, b) => Math.abs(a - b) / b
+      once: ({ q, k, flips }) => largest(bench.backend, { q, k, flips, heads, rows, draws }),
+      verify: async ({ host, flips }, found) => {
+        const [q, k] = await Promise.all([host.q, host.k].map((x) => uploadTensor(x, { backend: 'cpu' })))
+        const words = Math.ceil(draws / 32)
+        const first = Uint32Array.from({ length: rows }, (_, unit) => flips[unit * words])
+        const few = { q, k, flips: first, heads, rows, draws: CHECKED }
+        const want = await largest(selectBackend('cpu'), few)
+        for (const tensor of [q, k]) tensor.release()
         return Math.max(
-          ...Array.from(want.observed, (value, h) => off(found.observed[h], value)),
-          ...Array.from(want.permuted, (value, i) =>
-            off(found.permuted[Math.floor(i / CHECKED) * draws + (i % CHECKED)], value),
-          ),
+          ...Array.from(want, (value, i) => {
+            const at = Math.floor(i / CHECKED) * draws + (i % CHECKED)
+            return Math.abs(found[at] - value) / value
+          }),
         )
       },
       release: ({ q, k }) => {
@@ -49,14 +54,20 @@ export default {
   },
 }
 
-/** Query t against key 2t, and not key 2t + 1. */
-function pairs(count) {
-  const offsets = Int32Array.from({ length: count + 1 }, (_, t) => t)
-  return {
-    query: offsets.subarray(0, count),
-    pos: Int32Array.from({ length: count }, (_, t) => 2 * t),
-    posOffsets: offsets,
-    neg: Int32Array.from({ length: count }, (_, t) => 2 * t + 1),
-    negOffsets: offsets,
-  }
+function largest(backend, { q, k, flips, heads, rows, draws }) {
+  return backend.largestOfFlips({
+    q: q.on(backend, 'q'),
+    k: k.on(backend, 'k'),
+    heads: Int32Array.from({ length: heads }, (_, h) => h),
+    coefficients: new Float32Array(rows).fill(1 / rows),
+    units: Int32Array.from({ length: rows }, (_, unit) => unit),
+    unitCount: rows,
+    flips,
+    draws,
+  })
+}
+
+function flipsOf(units, draws, seed) {
+  const random = seededRandom(seed)
+  return Uint32Array.from({ length: units * Math.ceil(draws / 32) }, () => random.below(2 ** 32))
 }

@@ -1,5 +1,5 @@
-// Adds to each draw's sums of a tile the entries that its flips choose: the method of four Russians. One addition stands
-// for the products of six units, and the sums are read and written once for six tables.
+// Adds to each draw's sums of a tile the entries that its flips choose: the method of four Russians. One addition
+// stands for the products of six units, and the sums are read and written once for six tables.
 //
 //   sums [draws, kColumns] f32, contiguous: places of the matrices themselves would share a cache set
 //   totals [draws, kColumns] f64, of chunks of kChunkPasses passes

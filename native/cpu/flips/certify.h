@@ -2,9 +2,10 @@
 //
 //   S = I - A^T A / bound^2 = L diag(p) L^T
 //
-// are all positive exactly where S is positive definite (Sylvester). Lanczos' method alone cannot tell: where its start
-// is all but orthogonal to the first singular vector, it settles on the second value, in about one draw of ten thousand.
-// Only the upper half is made, in f32: d^3 / 2 and d^3 / 6 multiplications, about as long as the Lanczos steps take.
+// are all positive exactly where S is positive definite (Sylvester). Lanczos' method alone cannot tell: where its
+// start is all but orthogonal to the first singular vector, it settles on the second value. That befell one draw in
+// about ten thousand, with values up to 1% too small. Only the upper half is made, in f32: d^3 / 2 and d^3 / 6
+// multiplications, about as long as the Lanczos steps take.
 #pragma once
 
 #include "cpu/vectors/current.h"

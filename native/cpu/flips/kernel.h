@@ -1,4 +1,4 @@
-// Largest singular values of one head's matrices under sign flips (native/cpu/flips/README.md):
+// Largest singular values of one head's matrices under sign flips (README.md):
 //
 //   D_b = sum_r (+-) c_r q_r k_r^T, the sign that of row r's unit in draw b
 //
@@ -30,10 +30,10 @@ static int32_t sumMatrices(const FlipsTask& t, const FlipsLayout& l, char* base)
   for (int32_t s = 0; s < p.stripCount; s++) {
     packStrip(t, p.strips[s], l, floats(l.lanczos), m.keys, m.queries);
     for (int i = 0; i < l.d; i++) {
-      if (flipsCancelled(t)) {
-        return QKS_E_ABORTED;
-      }
       for (int tile = 0; tile < l.tiles; tile++) {
+        if (flipsCancelled(t)) {
+          return QKS_E_ABORTED;
+        }
         sumTile(t, p.strips[s], m, m.queries + static_cast<size_t>(i) * length,
                 m.keys + static_cast<size_t>(tile) * length * kColumns, s == 0, l.matrix,
                 matrices + static_cast<size_t>(i) * l.ld + tile * kColumns);

@@ -3,8 +3,8 @@
 //   T_n = V_n^T A^T A V_n, V_n an orthonormal basis of x, (A^T A) x, ..., (A^T A)^(n-1) x
 //
 // It starts from x = A^T r with r fixed, so that -A goes the same way and gives the same bits. Directions are f32 and
-// the scalars f64. At the end the quotient ||A y|| / ||y|| of the Ritz vector y is taken in f64: its error is the square
-// of the vector's, so that the value has f64 arithmetic behind it although the vectors have not.
+// the scalars f64. At the end the quotient ||A y|| / ||y|| of the Ritz vector y is taken in f64. Its error is the square
+// of the vector's: f32 directions are enough for a value to 1e-7.
 //
 // With residual r and gap g to the next eigenvalue of T_n, the error of the largest eigenvalue is at most
 // min(r, r^2 / g), if no eigenvalue of A^T A is hidden from the start. It stops where that is below kTolerance of the

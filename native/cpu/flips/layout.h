@@ -13,8 +13,8 @@ namespace {
 struct FlipsLayout {
   int d, ld, tiles, rows;  // ld = kColumns * tiles; rows: d rounded up to 4
   size_t matrix;           // floats between matrices
-  size_t keys, queries, tables, halves, units, sums, totals, matrices, basis;  // byte offsets
-  size_t form, lanczos;
+  // Byte offsets.
+  size_t tables, halves, units, keys, queries, sums, totals, matrices, basis, form, lanczos;
   size_t bytes;
 };
 
@@ -42,8 +42,9 @@ static FlipsLayout flipsLayout(int d, int draws, int stripRows) {
   l.matrices = take(n * l.matrix * sizeof(float));
   l.basis = take(4 * static_cast<size_t>(l.ld) * sizeof(double));
   l.form = take(static_cast<size_t>(l.ld) * l.ld * sizeof(float));
-  // Directions [rows, ld]; a product, a residual and coefficients; diagonals of the tridiagonal matrix and its vector.
-  l.lanczos = take(static_cast<size_t>(l.rows + 4) * l.ld * sizeof(float) + 8 * static_cast<size_t>(l.ld + 16) * sizeof(double));
+  // Scalars and vectors of one length, then the directions: see flipsHead.
+  l.lanczos = take(8 * static_cast<size_t>(l.ld + 16) * sizeof(double) +
+                   static_cast<size_t>(l.rows + 4) * l.ld * sizeof(float));
   l.bytes = at;
   return l;
 }

@@ -1,4 +1,5 @@
-// Products with one matrix, row-major f32, rows padded with zeros to whole vectors. The number of rows is a multiple of 4.
+// Products with one matrix, row-major f32, rows padded with zeros to whole vectors. The number of rows is a multiple
+// of 4.
 #pragma once
 
 #include "cpu/vectors/current.h"

@@ -1,4 +1,5 @@
-// Largest singular values of many matrices that differ only in the signs of their units: what a sign-flip test compares.
+// Largest singular values of many matrices that differ only in the signs of their units: what a sign-flip test
+// compares.
 #pragma once
 
 #include "abi.h"
