@@ -193,7 +193,12 @@ const memory = test.macro((t, nullBytes) => {
   const peak = (count) => {
     const { stdout, stderr } = spawnSync(
       process.execPath,
-      ['--max-old-space-size=256', path.join(import.meta.dirname, 'helpers/peak-memory.js'), `${count}`, `${nullBytes}`],
+      [
+        '--max-old-space-size=256',
+        path.join(import.meta.dirname, 'helpers/peak-memory.js'),
+        `${count}`,
+        `${nullBytes}`,
+      ],
       { encoding: 'utf8' },
     )
     t.is(stderr, '')

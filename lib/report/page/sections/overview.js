@@ -5,7 +5,7 @@ import { onSelect, report, selection } from '../shared/selection.js'
 
 const RULES = {
   permutation: ({ alpha = 0.05 }) =>
-    `permutation: components that exchanged prompts do not show as well, at a false discovery rate of ${alpha} over heads and contrasts`,
+    `permutation: more than exchanged prompts show, false discovery rate ${alpha}`,
   energy: ({ threshold }) => `energy: the smallest rank that holds ${threshold * 100}% of ‖ΔC‖²`,
   fixed: ({ rank }) => `fixed: ${rank}`,
 }

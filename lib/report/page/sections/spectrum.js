@@ -55,7 +55,7 @@ function rankWords() {
   if (rule === 'fixed') return `The rank was fixed at ${rank}.`
   if (!test) return ''
   const { hypothesis, q, draws, units } = test
-  const evidence = `p = ${number(test.p[hypothesis])} and q = ${number(q)}, over ${plural(draws, 'draw')} and ${plural(units, 'unit')}`
+  const evidence = `p = ${test.p[hypothesis].toPrecision(2)} and q = ${q.toPrecision(2)}, over ${plural(draws, 'draw')} and ${plural(units, 'unit')}`
   return test.discovered
     ? `${plural(found().rank, 'component')} ${found().rank === 1 ? 'is' : 'are'} more than exchanged prompts show (${evidence}).`
     : `Exchanged prompts show as much (${evidence}): the rank is 0.`
