@@ -158,7 +158,7 @@ test('a constant key offset with a mean query is an effect and no interaction', 
 })
 
 /** Counterfactual rows: two sides, each with its own query, in one unit. */
-test('rows of both sides: centred as the hypothesis and the estimator say', (t) => {
+test('rows of both sides: centred as the hypothesis and the estimator say', async (t) => {
   const next = normal(20)
   const [terms, d] = [7, 3]
   const value = (length) => Float32Array.from({ length }, () => 0.5 + next())
@@ -207,13 +207,13 @@ test('rows of both sides: centred as the hypothesis and the estimator say', (t) 
         return (rows.weight[r] * (name === 'q' ? rows.keys[r] : 1) * rows[name][r * d + i]) / total
       }),
     )
-  const check = (estimator, hypothesis, counterfactual, centre) => {
+  const check = async (estimator, hypothesis, counterfactual, centre) => {
     const total = (s) => (estimator === 'per-pair' ? pairs(s) : weight(s))
     const expected = less(
       side(1, { ...centre(1), total: total(1) }),
       side(-1, { ...centre(-1), total: total(-1) }),
     )
-    const made = flipRows({ ...rows, estimator, counterfactual }, hypothesis)
+    const made = await flipRows({ ...rows, estimator, counterfactual }, hypothesis)
     const worst = Math.max(...matrix(made).map((x, i) => Math.abs(x - expected[i])))
     t.true(worst < 1e-5, `${estimator} ${hypothesis} ${counterfactual}: ${worst}`)
     return made
@@ -221,18 +221,19 @@ test('rows of both sides: centred as the hypothesis and the estimator say', (t) 
   const pooled = (name) => mean(name, 0, pairs(0))
   for (const estimator of ['per-pair', 'sum']) {
     for (const counterfactual of [false, true]) {
-      check(estimator, 'effect', counterfactual, () => ({ qc: zero, kc: pooled('k') }))
+      await check(estimator, 'effect', counterfactual, () => ({ qc: zero, kc: pooled('k') }))
     }
   }
-  check('per-pair', 'interaction', true, () => ({ qc: pooled('q'), kc: pooled('k') }))
-  const sided = check('per-pair', 'interaction', false, (s) => ({
+  await check('per-pair', 'interaction', true, () => ({ qc: pooled('q'), kc: pooled('k') }))
+  const sided = await check('per-pair', 'interaction', false, (s) => ({
     qc: mean('q', s, pairs(s)),
     kc: mean('k', s, pairs(s)),
   }))
   t.is(sided.nullFactor, Math.sqrt(7 / 6))
   rows.keys.fill(1)
-  t.is(check('per-query', 'interaction', true, () => ({ qc: pooled('q'), kc: pooled('k') })).nullFactor, 1)
-  check('per-query', 'effect', true, () => ({ qc: zero, kc: zero }))
+  const paired = await check('per-query', 'interaction', true, () => ({ qc: pooled('q'), kc: pooled('k') }))
+  t.is(paired.nullFactor, 1)
+  await check('per-query', 'effect', true, () => ({ qc: zero, kc: zero }))
 })
 
 test('counterfactual queries: what changes together with its key is found', async (t) => {

@@ -4,6 +4,7 @@
  */
 
 import type { Estimator } from '../../../backend/backend.js'
+import { cooperator } from '../../../backend/cooperate.js'
 import type { TermRows } from '../../../covariance/kept/term-rows.js'
 import { compareKeys, type UnitKey } from '../../../math/unit-hash.js'
 import type { Hypothesis } from './null-source.js'
@@ -30,28 +31,30 @@ export interface FlipRows {
 }
 
 /** The rows of the units for which `keep` holds. Under `interaction` the means are those of these units. */
-export function flipRows(
+export async function flipRows(
   from: UnitRows,
   hypothesis: Hypothesis,
   keep: (unit: UnitKey) => boolean = () => true,
-): FlipRows {
+): Promise<FlipRows> {
   const { order, units, keys } = sortedRows(from, keep)
   const n = order.length
   const { heads, kvHeads, headDim: d } = from
   const [qWidth, kWidth] = [heads * d, kvHeads * d]
   const totals = sideTotals(from, order)
-  const centres = centresOf(from, hypothesis, order)
+  const pause = cooperator()
+  const centres = await centresOf(from, hypothesis, order)
   const q = new Float32Array(new SharedArrayBuffer(4 * n * qWidth))
   const k = new Float32Array(new SharedArrayBuffer(4 * n * kWidth))
   const coefficients = new Float32Array(n)
-  order.forEach((row, i) => {
+  for (const [i, row] of order.entries()) {
     const side = from.side[row]
     const { q: qCentre, k: kCentre } = centres[side < 0 ? 1 : 0]
     const total = totals[side < 0 ? 1 : 0]
     coefficients[i] = total > 0 ? ((side < 0 ? -1 : 1) * from.weight[row]) / total : 0
     subtract(q, i * qWidth, from.q, row * qWidth, qCentre, 1, qWidth)
     subtract(k, i * kWidth, from.k, row * kWidth, kCentre, from.keys[row], kWidth)
-  })
+    await pause()
+  }
   const corrected = hypothesis === 'interaction' && !from.counterfactual && keys.length > 1
   return {
     q,
@@ -103,7 +106,11 @@ interface Centre {
 }
 
 /** What is taken off the rows of the positive (and of both sides together) and of the negative side. */
-function centresOf(from: UnitRows, hypothesis: Hypothesis, order: readonly number[]): [Centre, Centre] {
+async function centresOf(
+  from: UnitRows,
+  hypothesis: Hypothesis,
+  order: readonly number[],
+): Promise<[Centre, Centre]> {
   const { side, weight, keys, estimator, counterfactual } = from
   const [qWidth, kWidth] = [from.heads * from.headDim, from.kvHeads * from.headDim]
   const zero = (): Centre => ({ q: new Float64Array(qWidth), k: new Float64Array(kWidth) })
@@ -111,12 +118,14 @@ function centresOf(from: UnitRows, hypothesis: Hypothesis, order: readonly numbe
   if (!interaction && estimator === 'per-query') return [zero(), zero()]
   const sums = [zero(), zero()]
   const pairs = [0, 0]
+  const pause = cooperator()
   for (const row of order) {
     const s = side[row] < 0 ? 1 : 0
     const by = weight[row] * keys[row]
     pairs[s] += by
     add(sums[s].q, from.q, row * qWidth, by)
     add(sums[s].k, from.k, row * kWidth, weight[row])
+    await pause()
   }
   const pooled = counterfactual || !interaction
   const mean = (of: 'q' | 'k', s: number): Float64Array => {

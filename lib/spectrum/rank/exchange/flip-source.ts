@@ -44,7 +44,7 @@ export class FlipData implements NullData {
   }
 
   async source(hypothesis: Hypothesis, keep?: (unit: UnitKey) => boolean): Promise<NullSource> {
-    const rows = flipRows(await this.load(), hypothesis, keep)
+    const rows = await flipRows(await this.load(), hypothesis, keep)
     return FlipSource.open(this.backend, rows, this.info, this.seed)
   }
 }
