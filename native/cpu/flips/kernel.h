@@ -2,7 +2,8 @@
 //
 //   D_b = sum_r (+-) c_r q_r k_r^T, the sign that of row r's unit in draw b
 //
-// All matrices of the task are made first, a tile at a time (accumulate.h), then the largest singular values of each are found (largest/).
+// All matrices of the task are made first, a tile at a time (accumulate.h). Then the largest singular values of each are
+// found (largest/).
 #pragma once
 
 #include "cpu/flips/accumulate.h"
