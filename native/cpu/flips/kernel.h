@@ -2,12 +2,13 @@
 //
 //   D_b = sum_r (+-) c_r q_r k_r^T, the sign that of row r's unit in draw b
 //
-// All matrices of the task are made first, a tile at a time (accumulate.h), then each is decomposed (lanczos.h).
+// All matrices of the task are made first, a tile at a time (accumulate.h). Then the largest singular values of each are
+// found (largest/).
 #pragma once
 
 #include "cpu/flips/accumulate.h"
-#include "cpu/flips/deflate.h"
-#include "cpu/flips/lanczos.h"
+#include "cpu/flips/largest/deflate.h"
+#include "cpu/flips/largest/lanczos.h"
 #include "cpu/flips/layout.h"
 #include "cpu/flips/pack.h"
 

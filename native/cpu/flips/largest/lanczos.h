@@ -11,9 +11,9 @@
 // value, or where all d directions are used up; then certify.h says whether one is hidden.
 #pragma once
 
-#include "cpu/flips/certify.h"
-#include "cpu/flips/matrix.h"
-#include "cpu/flips/tridiagonal.h"
+#include "cpu/flips/largest/certify.h"
+#include "cpu/flips/largest/matrix.h"
+#include "cpu/flips/largest/tridiagonal.h"
 #include "cpu/vectors/largest.h"
 
 namespace qkspace {
