@@ -13,6 +13,7 @@ import { checkInteger, checkOptions } from '../validate.js'
 import { addBatch } from './add-batch.js'
 import { type KeepPlan, type KeepSizes, keepPlan, keptBytes } from './kept/keep-plan.js'
 import { KeptRows } from './kept/kept-rows.js'
+import { RowIndex } from './kept/row-index.js'
 import { planSites, type SiteSums } from './site-plan.js'
 
 export interface AccumulateOptions {
@@ -137,14 +138,21 @@ async function keepRows(
   estimator: Estimator,
   nullBytes: number,
 ): Promise<KeepPlan> {
-  const groups = sites.flatMap((site) => site.groups)
-  const sizes = groups.map(({ covariance: { spec } }): KeepSizes => {
-    return { heads: spec.heads, kvHeads: spec.kvHeads, headDim: spec.headDim }
-  })
+  const groups = sites.flatMap(({ site, groups }) => groups.map((group) => ({ group, cross: site.cross })))
+  const sizes = groups.map(
+    ({
+      group: {
+        covariance: { spec },
+      },
+    }): KeepSizes => {
+      return { heads: spec.heads, kvHeads: spec.kvHeads, headDim: spec.headDim }
+    },
+  )
   const plan = await keepPlan(keptBytes(summary, sizes, estimator), nullBytes, 0)
   const counterfactual = summary.contrasts.map((name) => summary.definitions[name].rule === 'counterfactual')
-  groups.forEach((group, i) => {
-    group.kept = new KeptRows(sizes[i], estimator, counterfactual, plan)
+  const index = new RowIndex(estimator, counterfactual, plan.keeps)
+  groups.forEach(({ group, cross }, i) => {
+    group.kept = new KeptRows(sizes[i], index, plan.folder, cross)
   })
   return plan
 }

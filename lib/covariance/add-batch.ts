@@ -41,7 +41,7 @@ export async function addBatch(
           k: rowTensor(input.k, 'k'),
           terms: batch.terms,
           termUnits: batch.termUnits,
-          labels,
+          labels: batch.labels,
           labelUnits: batch.labelUnits,
         })
       } catch (error) {

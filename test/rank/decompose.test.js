@@ -183,11 +183,9 @@ test('a sample of units: seeded, said, and enough for what is strong', async (t)
   const { KeptRows } = await import('../../dist/covariance/kept/kept-rows.js')
   const { unitKey, unitWord, STREAMS } = await import('../../dist/math/unit-hash.js')
   const keeps = (unit) => unitWord(0, unit, STREAMS.sample, 0) / 2 ** 32 < 0.25
-  const kept = new KeptRows({ heads: 1, kvHeads: 1, headDim: 2 }, 'per-query', [false], {
-    folder: undefined,
-    fraction: 0.25,
-    keeps,
-  })
+  const { RowIndex } = await import('../../dist/covariance/kept/row-index.js')
+  const index = new RowIndex('per-query', [false], keeps)
+  const kept = new KeptRows({ heads: 1, kvHeads: 1, headDim: 2 }, index, undefined)
   const n = 400
   const rows = { dtype: 'f32', shape: [1, n, 1, 2], strides: [2 * n, 2, 2, 1] }
   const counting = (length) => Int32Array.from({ length }, (_, i) => i)
@@ -203,7 +201,7 @@ test('a sample of units: seeded, said, and enough for what is strong', async (t)
   const data = Float32Array.from({ length: 2 * n }, (_, i) => i)
   const termUnits = Array.from({ length: n }, (_, i) => `u${i}`)
   await kept.add({ q: { ...rows, data }, k: { ...rows, data }, terms, termUnits, labels: [], labelUnits: [] })
-  const { ids } = kept.units(0)
+  const { units: ids, pairs } = kept.contrast(0)
   t.deepEqual(
     ids,
     termUnits.filter((id) => keeps(unitKey(id))),
@@ -212,7 +210,7 @@ test('a sample of units: seeded, said, and enough for what is strong', async (t)
   const read = await kept.read(0)
   t.is(read.rows, ids.length)
   t.is(read.q[0], 2 * Number(ids[0].slice(1)))
-  t.deepEqual(kept.pairs(0), [n, n], 'pairs are those of all units')
+  t.deepEqual(pairs, [n, n], 'pairs are those of all units')
 })
 
 test('without rows there is no test: a clear error, and the other rules work', async (t) => {

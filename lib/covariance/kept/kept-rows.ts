@@ -1,220 +1,152 @@
 /** The rows of a group of heads that the test of rank needs, kept batch by batch while covariances accumulate. */
 
-import type { Estimator, LabelSequence, RowTensor, TermBatch } from '../../backend/backend.js'
-import { type UnitKey, unitKey } from '../../math/unit-hash.js'
-import type { KeepPlan, KeepSizes } from './keep-plan.js'
+import type { LabelSequence, RowTensor } from '../../backend/backend.js'
+import type { KeepSizes } from './keep-plan.js'
+import type { ContrastIndex, IndexedBatch, RowIndex } from './row-index.js'
 import { RowStore, type StoredPiece } from './row-store.js'
-import { type PlainRows, rowReader, type TermRows, termRows } from './term-rows.js'
+import { type PlainRows, rowReader, rowsOfTerm, type TermRows, termRows } from './term-rows.js'
 
 /** Rows of explicit terms, each with its unit. */
-export interface KeptTerms extends TermRows {
+export interface KeptTerms extends Omit<TermRows, 'term'> {
   kind: 'terms'
   /** Index into `unitIds`, [rows]. */
   unit: Int32Array
-  unitIds: string[]
+  unitIds: readonly string[]
 }
 
 /** Rows of label sequences, and the sequences over them. */
 export interface KeptLabels extends PlainRows {
   kind: 'labels'
-  sequences: LabelSequence[]
+  sequences: readonly LabelSequence[]
   /** Of each sequence. */
-  unitIds: string[]
+  unitIds: readonly string[]
 }
 
 /** What a batch gives to a group of heads. */
-export interface KeptBatch {
+export interface KeptBatch extends IndexedBatch {
   q: RowTensor
   k: RowTensor
-  terms?: TermBatch
-  termUnits: readonly string[]
-  labels: readonly LabelSequence[]
-  labelUnits: readonly string[]
 }
 
-type Piece = Omit<TermRows, 'q' | 'k' | 'heads' | 'kvHeads' | 'headDim'> & {
-  q: StoredPiece
-  k: StoredPiece
-  units: string[]
-}
-
-interface ContrastPieces {
-  terms: Piece[]
-  labels: {
-    q: StoredPiece[]
-    k: StoredPiece[]
-    queries: number
-    keys: number
-    sequences: LabelSequence[]
-    units: string[]
-  }
+interface StoredRows {
+  q: StoredPiece[]
+  k: StoredPiece[]
 }
 
 export class KeptRows {
-  readonly #pieces: ContrastPieces[]
+  readonly #terms: StoredRows[]
+  readonly #labels: StoredRows[]
   readonly #store: RowStore
-  readonly #known = new Map<string, UnitKey>()
-  readonly #pairs: [number, number][]
 
-  /** `counterfactual`: of each contrast. */
+  /**
+   * `folder`: of a temporary file; undefined for memory. The index is shared by all groups of heads. In cross attention
+   * (`cross`) a query sees all keys: its position is none of theirs.
+   */
   constructor(
     private readonly sizes: KeepSizes,
-    private readonly estimator: Estimator,
-    private readonly counterfactual: readonly boolean[],
-    private readonly plan: KeepPlan,
+    private readonly index: RowIndex,
+    folder: string | undefined,
+    private readonly cross = false,
   ) {
-    this.#store = new RowStore(plan.folder)
-    this.#pairs = counterfactual.map(() => [0, 0])
-    this.#pieces = counterfactual.map(() => ({
-      terms: [],
-      labels: { q: [], k: [], queries: 0, keys: 0, sequences: [], units: [] },
-    }))
-  }
-
-  /** Part of the units that is kept. */
-  get fraction(): number {
-    return this.plan.fraction
+    this.#store = new RowStore(folder)
+    this.#terms = index.contrasts.map(() => ({ q: [], k: [] }))
+    this.#labels = index.contrasts.map(() => ({ q: [], k: [] }))
   }
 
   /** Errors: ERR_FILE. */
   async add(batch: KeptBatch): Promise<void> {
-    const { terms, termUnits } = batch
-    if (terms) {
-      this.#countPairs(terms)
-      for (let c = 0; c < this.#pieces.length; c++) {
-        const chosen = [...terms.contrast.keys()].filter(
-          (t) => terms.contrast[t] === c && this.#keeps(termUnits[t]),
-        )
-        if (chosen.length > 0) await this.#addTerms(batch, terms, chosen, c)
-      }
+    const { q, k, terms } = batch
+    const { estimator, counterfactual } = this.index
+    const { pieces, labels } = this.index.enter(batch)
+    for (const [contrast, { chosen }] of pieces) {
+      const rows = termRows(q, k, terms!, chosen, estimator, counterfactual[contrast])
+      await this.#keep(this.#terms[contrast], rows.q, rows.k)
     }
-    for (const [i, sequence] of batch.labels.entries()) {
-      if (this.#keeps(batch.labelUnits[i])) await this.#addLabels(batch, sequence, batch.labelUnits[i])
+    for (const i of labels) {
+      const { contrast, queryRows, keyRows } = batch.labels[i]
+      await this.#keep(this.#labels[contrast], gathered(q, queryRows), gathered(k, keyRows))
     }
   }
 
-  /** Pairs of a query and a key on the positive and on the negative side of a contrast, of all units. */
-  pairs(contrast: number): readonly [number, number] {
-    return this.#pairs[contrast]
+  /** Whether the contrast has units, and its label sequences where it has such; without reading rows. */
+  contrast(
+    contrast: number,
+  ): Pick<ContrastIndex, 'sequences' | 'sequenceIds' | 'pairs'> & { units: string[] } {
+    const { pieces, sequenceIds, pairs } = this.index.contrasts[contrast]
+    const sequences = this.#sequences(contrast)
+    const units = new Set<number>()
+    for (const { unit } of pieces) for (const i of unit) units.add(i)
+    const ids =
+      sequences.length > 0 ? [...new Set(sequenceIds)] : Array.from(units, (i) => this.index.unitIds[i])
+    return { sequences, sequenceIds, pairs, units: ids }
   }
 
-  /** Units of a contrast, each once, and its label sequences where it has such; without reading rows. */
-  units(contrast: number): {
-    ids: string[]
-    sequences?: readonly LabelSequence[]
-    sequenceIds?: readonly string[]
-  } {
-    const { terms, labels } = this.#pieces[contrast]
-    if (labels.sequences.length === 0) return { ids: [...new Set(terms.flatMap(({ units }) => units))] }
-    return { ids: [...new Set(labels.units)], sequences: labels.sequences, sequenceIds: labels.units }
-  }
-
-  /** All rows of a contrast; undefined where it has none. */
-  async read(contrast: number): Promise<KeptTerms | KeptLabels | undefined> {
-    const { terms, labels } = this.#pieces[contrast]
-    if (terms.length > 0) return this.#readTerms(terms)
-    if (labels.sequences.length === 0) return undefined
-    return {
-      kind: 'labels',
-      ...this.sizes,
-      estimator: this.estimator,
-      q: await this.#store.read(labels.q),
-      k: await this.#store.read(labels.k),
-      sequences: labels.sequences,
-      unitIds: labels.units,
-    }
+  /** All rows of a contrast. */
+  async read(contrast: number): Promise<KeptTerms | KeptLabels> {
+    const { sequences } = this.index.contrasts[contrast]
+    return sequences.length > 0 ? this.#readLabels(contrast) : this.#readTerms(contrast)
   }
 
   /** Frees memory and file. */
   dispose(): void {
     this.#store.dispose()
-    for (const pieces of this.#pieces) {
-      pieces.terms = []
-      pieces.labels = { q: [], k: [], queries: 0, keys: 0, sequences: [], units: [] }
+    for (const stored of [...this.#terms, ...this.#labels]) {
+      stored.q = []
+      stored.k = []
     }
   }
 
-  async #addTerms(
-    { q, k, termUnits }: KeptBatch,
-    terms: TermBatch,
-    chosen: number[],
-    contrast: number,
-  ): Promise<void> {
-    const rows = termRows(q, k, terms, chosen, this.estimator, this.counterfactual[contrast])
-    const { term, side, keys, weight } = rows
-    this.#pieces[contrast].terms.push({
-      rows: rows.rows,
-      term,
-      side,
-      keys,
-      weight,
-      units: Array.from(term, (t) => termUnits[t]),
-      q: await this.#store.append(rows.q),
-      k: await this.#store.append(rows.k),
+  #sequences(contrast: number): LabelSequence[] {
+    return this.index.contrasts[contrast].sequences.map((sequence) => {
+      return this.cross && sequence.keyScope === 'others' ? { ...sequence, keyScope: 'all' } : sequence
     })
   }
 
-  async #addLabels({ q, k }: KeptBatch, sequence: LabelSequence, unit: string): Promise<void> {
-    const { labels } = this.#pieces[sequence.contrast]
-    const { queryRows, keyRows } = sequence
-    labels.sequences.push({
-      ...sequence,
-      contrast: 0,
-      queryRows: queryRows.map((_, i) => labels.queries + i),
-      keyRows: keyRows.map((_, i) => labels.keys + i),
-    })
-    labels.units.push(unit)
-    labels.queries += queryRows.length
-    labels.keys += keyRows.length
-    labels.q.push(await this.#store.append(gathered(q, queryRows)))
-    labels.k.push(await this.#store.append(gathered(k, keyRows)))
+  async #keep(stored: StoredRows, q: Float32Array, k: Float32Array): Promise<void> {
+    stored.q.push(await this.#store.append(q))
+    stored.k.push(await this.#store.append(k))
   }
 
-  async #readTerms(pieces: readonly Piece[]): Promise<KeptTerms> {
+  async #readLabels(contrast: number): Promise<KeptLabels> {
+    const { sequenceIds } = this.index.contrasts[contrast]
+    const stored = this.#labels[contrast]
+    return {
+      kind: 'labels',
+      ...this.sizes,
+      estimator: this.index.estimator,
+      q: await this.#store.read(stored.q),
+      k: await this.#store.read(stored.k),
+      sequences: this.#sequences(contrast),
+      unitIds: sequenceIds,
+    }
+  }
+
+  async #readTerms(contrast: number): Promise<KeptTerms> {
+    const { estimator, counterfactual, contrasts, unitIds } = this.index
+    const { pieces } = contrasts[contrast]
+    const stored = this.#terms[contrast]
     const rows = pieces.reduce((sum, piece) => sum + piece.rows, 0)
-    const unitIds = [...new Set(pieces.flatMap(({ units }) => units))]
-    const index = new Map(unitIds.map((id, i) => [id, i]))
-    const out: KeptTerms = {
+    const each = rowsOfTerm(estimator, counterfactual[contrast])
+    const unit = new Int32Array(rows)
+    const keys = new Float64Array(rows).fill(1)
+    let at = 0
+    for (const piece of pieces) {
+      unit.set(piece.unit, at)
+      if (piece.keys) keys.set(piece.keys, at)
+      at += piece.rows
+    }
+    return {
       kind: 'terms',
       ...this.sizes,
       rows,
-      q: await this.#store.read(pieces.map(({ q }) => q)),
-      k: await this.#store.read(pieces.map(({ k }) => k)),
-      term: new Int32Array(rows),
-      side: new Int8Array(rows),
-      keys: new Float64Array(rows),
-      weight: new Float64Array(rows),
-      unit: new Int32Array(rows),
+      q: await this.#store.read(stored.q),
+      k: await this.#store.read(stored.k),
+      side: Int8Array.from({ length: rows }, (_, row) => (each === 1 ? 0 : row % 2 === 0 ? 1 : -1)),
+      keys,
+      weight: new Float64Array(rows).fill(1),
+      unit,
       unitIds,
     }
-    let at = 0
-    for (const piece of pieces) {
-      for (const name of ['term', 'side', 'keys', 'weight'] as const) out[name].set(piece[name], at)
-      out.unit.set(
-        piece.units.map((id) => index.get(id)!),
-        at,
-      )
-      at += piece.rows
-    }
-    return out
-  }
-
-  #countPairs({ contrast, posOffsets, negOffsets, weights }: TermBatch): void {
-    contrast.forEach((c, t) => {
-      const weight = weights?.[t] ?? 1
-      this.#pairs[c][0] += weight * (posOffsets[t + 1] - posOffsets[t])
-      this.#pairs[c][1] += weight * (negOffsets[t + 1] - negOffsets[t])
-    })
-  }
-
-  #keeps(unit: string): boolean {
-    if (this.plan.fraction === 1) return true
-    let key = this.#known.get(unit)
-    if (!key) {
-      key = unitKey(unit)
-      this.#known.set(unit, key)
-    }
-    return this.plan.keeps(key)
   }
 }
 

@@ -85,19 +85,20 @@ function groupData(
   rows: LastRead,
 ): { data: NullData; labels: boolean } | undefined {
   const { heads, kvHeads, headDim, estimator } = spec
-  const { ids, sequences, sequenceIds } = kept.units(contrast)
+  const { units: ids, sequences, sequenceIds } = kept.contrast(contrast)
   if (ids.length === 0) return undefined
   const sizes = { heads, kvHeads, headDim }
-  if (sequences) {
+  if (sequences.length > 0) {
     const load = () => rows.read(kept, contrast) as Promise<KeptLabels>
-    const units = labelUnits(sequences, sequenceIds!)
+    const units = labelUnits(sequences, sequenceIds)
     return { data: new LabelData(sums.backend.name, sizes, load, units, seed), labels: true }
   }
   const counterfactual = sums.prompts.definitions[sums.contrasts[contrast]].rule === 'counterfactual'
   const unitKeys = ids.map(unitKey)
   const load = async () => {
     const terms = (await rows.read(kept, contrast)) as KeptTerms
-    return { ...terms, unitKeys, estimator, counterfactual }
+    // Units of other contrasts have no rows here, and are passed over.
+    return { ...terms, unitKeys: terms.unitIds.map(unitKey), estimator, counterfactual }
   }
   const info = { ...sizes, units: unitKeys, symmetric: counterfactual }
   return { data: new FlipData(backend, info, load, seed), labels: false }
@@ -117,9 +118,9 @@ async function observedMatrices(data: NullData, hypothesis: Hypothesis, signal?:
 
 /** The rows that were read last, since a test reads the same ones several times. */
 class LastRead {
-  #of: { kept: KeptRows; contrast: number; rows: Promise<KeptTerms | KeptLabels | undefined> } | undefined
+  #of: { kept: KeptRows; contrast: number; rows: Promise<KeptTerms | KeptLabels> } | undefined
 
-  read(kept: KeptRows, contrast: number): Promise<KeptTerms | KeptLabels | undefined> {
+  read(kept: KeptRows, contrast: number): Promise<KeptTerms | KeptLabels> {
     if (this.#of?.kept !== kept || this.#of.contrast !== contrast) {
       this.#of = { kept, contrast, rows: kept.read(contrast) }
     }

@@ -30,7 +30,8 @@ export async function testedMatrices(
     if (sums.estimator === 'per-query' && !(center && counterfactual)) return
     if (center && !counterfactual) return
     // Pairs that each side's sums of keys hold: terms under `per-query`, where keys are means.
-    const pairs = sums.estimator === 'sum' ? kept!.pairs(c) : [positive.weight[c], negative.weight[c]]
+    const pairs =
+      sums.estimator === 'sum' ? kept!.contrast(c).pairs : [positive.weight[c], negative.weight[c]]
     for (let h = 0; h < heads.length; h++) {
       const at = (c * heads.length + h) * d
       const pooledKey = pooled(positive.k, negative.k, at, d, pairs)

@@ -10,7 +10,7 @@ import { compareKeys, type UnitKey } from '../../../math/unit-hash.js'
 import type { Hypothesis } from './null-source.js'
 
 /** Rows of one contrast, and the unit of exchange of each. */
-export interface UnitRows extends TermRows {
+export interface UnitRows extends Omit<TermRows, 'term'> {
   /** Index into `unitKeys`, [rows]. */
   unit: Int32Array
   unitKeys: readonly UnitKey[]

@@ -37,7 +37,6 @@ export function labelFlips(
     rows: made.length,
     q: new Float32Array(made.length * qWidth),
     k: new Float32Array(made.length * kWidth),
-    term: Int32Array.from(made.keys(), (i) => i >> 1),
     side: Int8Array.from(made, ({ side }) => side),
     keys: Float64Array.from(made, ({ keys }) => keys),
     weight: new Float64Array(made.length).fill(1),

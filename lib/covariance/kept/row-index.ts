@@ -1,0 +1,142 @@
+/**
+ * What kept rows are of: units, sides, label sequences. It is the same for every group of heads, so it is kept once, and
+ * each group keeps nothing but its numbers.
+ */
+
+import type { Estimator, LabelSequence, TermBatch } from '../../backend/backend.js'
+import { type UnitKey, unitKey } from '../../math/unit-hash.js'
+import { rowsOfTerm } from './term-rows.js'
+
+/** Terms of one contrast in one batch that are kept. */
+export interface TermPiece {
+  /** Which terms of the batch. */
+  chosen: Int32Array
+  /** Of each row, index into `unitIds`. */
+  unit: Int32Array
+  rows: number
+  /** Weight of the keys that each row sums; absent where rows are means. */
+  keys?: Float64Array
+}
+
+export interface ContrastIndex {
+  pieces: TermPiece[]
+  /** Label sequences whose rows are numbered over all that are kept. */
+  sequences: LabelSequence[]
+  sequenceIds: string[]
+  queries: number
+  labelKeys: number
+  /** Pairs of a query and a key of each side, of all units, kept or not. */
+  pairs: [number, number]
+}
+
+/** One batch, as the index takes it. */
+export interface IndexedBatch {
+  terms?: TermBatch
+  termUnits: readonly string[]
+  labels: readonly LabelSequence[]
+  labelUnits: readonly string[]
+}
+
+/** What of a batch is kept: pieces by contrast, and label sequences by their place in the batch. */
+export interface KeptPart {
+  pieces: Map<number, TermPiece>
+  labels: number[]
+}
+
+export class RowIndex {
+  readonly contrasts: ContrastIndex[]
+  /** Ids of units, by index. */
+  readonly unitIds: string[] = []
+  readonly #indices = new Map<string, number>()
+  readonly #keys: UnitKey[] = []
+  #last: { termUnits: readonly string[]; part: KeptPart } | undefined
+
+  /** `counterfactual`: of each contrast. `keeps`: whether a unit is kept. */
+  constructor(
+    readonly estimator: Estimator,
+    readonly counterfactual: readonly boolean[],
+    private readonly keeps: (unit: UnitKey) => boolean,
+  ) {
+    this.contrasts = counterfactual.map(() => ({
+      pieces: [],
+      sequences: [],
+      sequenceIds: [],
+      queries: 0,
+      labelKeys: 0,
+      pairs: [0, 0],
+    }))
+  }
+
+  /** Enters a batch, the first time that it comes; groups of heads all bring the same one. */
+  enter(batch: IndexedBatch): KeptPart {
+    if (this.#last?.termUnits === batch.termUnits) return this.#last.part
+    const part: KeptPart = { pieces: new Map(), labels: [] }
+    this.#last = { termUnits: batch.termUnits, part }
+    if (batch.terms) this.#enterTerms(batch.terms, batch.termUnits, part)
+    batch.labels.forEach((sequence, i) => {
+      if (!this.#keeps(this.#unit(batch.labelUnits[i]))) return
+      part.labels.push(i)
+      this.#enterLabels(sequence, batch.labelUnits[i])
+    })
+    return part
+  }
+
+  #enterTerms(terms: TermBatch, units: readonly string[], part: KeptPart): void {
+    const { contrast, posOffsets, negOffsets, weights } = terms
+    const chosen = new Map<number, number[]>()
+    contrast.forEach((c, t) => {
+      const { pairs } = this.contrasts[c]
+      pairs[0] += (weights?.[t] ?? 1) * (posOffsets[t + 1] - posOffsets[t])
+      pairs[1] += (weights?.[t] ?? 1) * (negOffsets[t + 1] - negOffsets[t])
+      if (!this.#keeps(this.#unit(units[t]))) return
+      const list = chosen.get(c) ?? []
+      list.push(t)
+      chosen.set(c, list)
+    })
+    for (const [c, list] of chosen) {
+      const each = rowsOfTerm(this.estimator, this.counterfactual[c])
+      const rows = list.length * each
+      const piece: TermPiece = {
+        chosen: Int32Array.from(list),
+        unit: Int32Array.from({ length: rows }, (_, row) => this.#unit(units[list[Math.floor(row / each)]])),
+        rows,
+      }
+      if (this.estimator !== 'per-query') {
+        piece.keys = Float64Array.from({ length: rows }, (_, row) => {
+          const t = list[Math.floor(row / each)]
+          const offsets = row % each === 0 ? posOffsets : negOffsets
+          return offsets[t + 1] - offsets[t]
+        })
+      }
+      part.pieces.set(c, piece)
+      this.contrasts[c].pieces.push(piece)
+    }
+  }
+
+  #enterLabels(sequence: LabelSequence, unit: string): void {
+    const index = this.contrasts[sequence.contrast]
+    const { queryRows, keyRows } = sequence
+    index.sequences.push({
+      ...sequence,
+      contrast: 0,
+      queryRows: queryRows.map((_, i) => index.queries + i),
+      keyRows: keyRows.map((_, i) => index.labelKeys + i),
+    })
+    index.sequenceIds.push(unit)
+    index.queries += queryRows.length
+    index.labelKeys += keyRows.length
+  }
+
+  #unit(id: string): number {
+    const known = this.#indices.get(id)
+    if (known !== undefined) return known
+    const index = this.unitIds.push(id) - 1
+    this.#indices.set(id, index)
+    this.#keys.push(unitKey(id))
+    return index
+  }
+
+  #keeps(unit: number): boolean {
+    return this.keeps(this.#keys[unit])
+  }
+}
