@@ -107,6 +107,15 @@ export { readAttribution, readInterventions, readPaper } from './report/read-doc
 export { writeReport } from './report/report.js'
 export { type DecomposeOptions, decompose } from './spectrum/decompose.js'
 export type { Hypothesis } from './spectrum/rank/exchange/null-source.js'
+export {
+  type EffectOptions,
+  type PowerAnswer,
+  type PowerOptions,
+  powerOf,
+  type UnitsAnswer,
+  type UnitsOptions,
+  unitsFor,
+} from './spectrum/rank/power/power-of.js'
 export { type RankTests, type TestRankOptions, testRank } from './spectrum/rank/test-rank.js'
 export { type SvdOptions, svd } from './spectrum/svd.js'
 export type { RankTest } from './store/rank-test.js'

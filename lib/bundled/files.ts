@@ -25,3 +25,26 @@ export function bundledToys(): string[] {
     .filter((name) => /^toy-.*\.onnx$/.test(name))
     .sort()
 }
+
+/** Power of the test of `effect` of one head, by the strength of the effect: [strength, power at each level][]. */
+export interface PowerCurve {
+  headDim: number
+  units: number
+  /** Data sets of each point. */
+  sets: number
+  points: number[][]
+}
+
+export interface PowerTable {
+  made: string
+  levels: number[]
+  curves: PowerCurve[]
+}
+
+/** What `npm run calibrate` simulated. */
+export function bundledPower(): PowerTable {
+  known ??= JSON.parse(readFileSync(bundledFile('power.json'), 'utf8')) as PowerTable
+  return known
+}
+
+let known: PowerTable | undefined

@@ -10,6 +10,7 @@ import { registerIntervene } from './analysis/intervene.js'
 import { endAtOnceOnSignals } from './common/interrupt.js'
 import { registerDoctor } from './environment/doctor.js'
 import { registerInspect } from './inputs/inspect.js'
+import { registerPower } from './inputs/power.js'
 import { registerPrompts } from './inputs/prompts.js'
 import { registerDemo } from './results/demo.js'
 import { registerPaper } from './results/paper.js'
@@ -36,6 +37,7 @@ const program = new Command('qkspace')
 for (const register of [
   registerInspect,
   registerPrompts,
+  registerPower,
   registerDecompose,
   registerAttribute,
   registerIntervene,

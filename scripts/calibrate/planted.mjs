@@ -37,6 +37,7 @@ export async function plantedRank(id, { d, units, rank, strength, sets, heads })
     interval: interval(exact, found.length),
     under: part((r) => r < rank),
     over: part((r) => r > rank),
+    testedMedian: median(found),
     energyMedian: median(energy),
   }
 }
@@ -44,7 +45,12 @@ export async function plantedRank(id, { d, units, rank, strength, sets, heads })
 /** What the energy rule says of noise, against the test. */
 export async function noiseRank(id, { d, units, sets, heads }) {
   const result = await plantedRank(id, { d, units, rank: 0, strength: 0, sets, heads })
-  return { sets: result.sets, energyMedian: result.energyMedian, testedZero: result.exact }
+  return {
+    sets: result.sets,
+    energyMedian: result.energyMedian,
+    testedZero: result.exact,
+    testedMedian: result.testedMedian,
+  }
 }
 
 const NOISE_SETS = 200

@@ -1,0 +1,137 @@
+/** How likely the test of rank finds an effect, and how many units, as a rule prompts, that takes. */
+
+import { QkError } from '../../../errors.js'
+import { checkInteger, checkNumber, checkOptions } from '../../../validate.js'
+import { DEFAULT_ALPHA } from '../rules.js'
+import { type Power, tablePower, tableRange } from './power-table.js'
+
+export interface EffectOptions {
+  /**
+   * Correlation between the query's coordinate along the effect's query direction and the difference of a positive and a
+   * negative key along its key direction, above 0 and below 1.
+   */
+  strength: number
+  /** Dimension of a head. */
+  headDim: number
+  /** Heads and contrasts tested together, default 1. */
+  heads?: number
+  /** How many of them have an effect, default 1. Benjamini and Hochberg's procedure then tests each at about alpha R / m. */
+  effects?: number
+}
+
+export interface PowerOptions extends EffectOptions {
+  /** Units of exchange with a term each. */
+  units: number
+}
+
+export interface UnitsOptions extends EffectOptions {
+  /** Power that is wanted, default 0.8. */
+  power?: number
+}
+
+export interface PowerAnswer {
+  power: number
+  /** The effect is stronger than any simulated one; the power is this or more. */
+  atLeast: boolean
+  /** Level at which one head is tested. */
+  level: number
+}
+
+export interface UnitsAnswer {
+  units: number
+  /** Already the fewest simulated units have the power. */
+  atMost: boolean
+  level: number
+}
+
+const EFFECT = { strength: true, headDim: true, heads: true, effects: true } satisfies Record<
+  keyof EffectOptions,
+  true
+>
+const POWER = { ...EFFECT, units: true } satisfies Record<keyof PowerOptions, true>
+const UNITS = { ...EFFECT, power: true } satisfies Record<keyof UnitsOptions, true>
+
+/**
+ * Probability that `effect` is found with this many units, at alpha = 0.05, of a ΔC of one direction in Gaussian noise.
+ * Errors: ERR_ARGUMENT (also outside what was simulated), ERR_TYPE, ERR_NON_FINITE.
+ */
+export function powerOf(options: PowerOptions): PowerAnswer {
+  checkOptions(options, POWER, 'powerOf')
+  const { units } = options
+  const level = checkEffect(options)
+  const [fewest, most] = tableRange().units
+  checkInteger(units, 'units', 1)
+  if (units < fewest || units > most) throw outside(`units is ${units}`, `${fewest} to ${most} units`)
+  return { ...within(units, options, level), level }
+}
+
+/**
+ * The fewest units with which `effect` is found with the power that is wanted. Errors: ERR_ARGUMENT (also where no
+ * simulated number of units has that power), ERR_TYPE, ERR_NON_FINITE.
+ */
+export function unitsFor(options: UnitsOptions): UnitsAnswer {
+  checkOptions(options, UNITS, 'unitsFor')
+  const { power: wanted = 0.8 } = options
+  checkNumber(wanted, 'power')
+  if (!(wanted > 0 && wanted < 1)) {
+    throw new QkError('ERR_ARGUMENT', `power is ${wanted}, expected a probability above 0 and below 1`)
+  }
+  const level = checkEffect(options)
+  const [fewest, most] = tableRange().units
+  const enough = (units: number) => within(units, options, level).power >= wanted
+  if (enough(fewest)) return { units: fewest, atMost: true, level }
+  if (!enough(most)) {
+    const { power } = within(most, options, level)
+    throw outside(
+      `a power of ${wanted} takes more than ${most} units (they have ${power.toFixed(2)})`,
+      `${fewest} to ${most} units`,
+    )
+  }
+  let [low, high] = [fewest, most]
+  while (high - low > 1) {
+    const middle = Math.floor((low + high) / 2)
+    if (enough(middle)) high = middle
+    else low = middle
+  }
+  return { units: high, atMost: false, level }
+}
+
+/** The level at which one head is tested. */
+function checkEffect({ strength, headDim, heads = 1, effects = 1 }: EffectOptions): number {
+  checkNumber(strength, 'strength')
+  if (!(strength > 0 && strength < 1)) {
+    throw new QkError('ERR_ARGUMENT', `strength is ${strength}, expected a correlation above 0 and below 1`)
+  }
+  checkInteger(headDim, 'headDim', 1)
+  checkInteger(heads, 'heads', 1)
+  checkInteger(effects, 'effects', 1, heads)
+  const range = tableRange()
+  const [smallest, largest] = range.headDim
+  if (headDim < smallest || headDim > largest) {
+    throw outside(`headDim is ${headDim}`, `dimensions ${smallest} to ${largest}`)
+  }
+  if (strength > range.largestStrength) {
+    throw outside(`strength is ${strength}`, `correlations up to ${range.largestStrength}`)
+  }
+  const level = (DEFAULT_ALPHA * effects) / heads
+  const [least] = range.level
+  if (level < least * (1 - 1e-9)) {
+    throw outside(
+      `${effects} of ${heads} heads with an effect are tested at a level of ${level.toPrecision(2)}`,
+      `levels down to ${least}`,
+    )
+  }
+  return Math.max(level, least)
+}
+
+function within(units: number, { strength, headDim }: EffectOptions, level: number): Power {
+  const power = tablePower(units, strength, headDim, level)
+  if (power) return power
+  throw outside(`strength ${strength} with ${units} units at headDim ${headDim}`, 'no effect as strong there')
+}
+
+function outside(what: string, simulated: string): QkError {
+  return new QkError('ERR_ARGUMENT', `${what}; simulated were ${simulated}`, {
+    hint: 'Power is interpolated between simulations and not extrapolated; `npm run calibrate` in a checkout makes them.',
+  })
+}
