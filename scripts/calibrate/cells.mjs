@@ -46,7 +46,7 @@ const NULLS = [
     [128, 300],
     [128, 3000],
   ]),
-  falsePositiveCells('Gaussian, more draws where p is small', [[16, 100]], { draws: 199, mostDraws: 9999 }),
+  falsePositiveCells('Gaussian, draws continued', [[16, 100]], { draws: 199, mostDraws: 9999 }),
   falsePositiveCells(
     't3',
     [
@@ -171,6 +171,20 @@ const NULLS = [
     labels: 'independent',
     exchangeable: true,
   }),
+  // Wrong on purpose: what the choice of units, and of exchanges, guards against.
+  falsePositiveCells('wrong unit: term, not prompt', [[16, 100]], {
+    ...OFFSETS,
+    unit: 'term',
+    sets: 200,
+    exceptions: BOTH,
+  }),
+  falsePositiveCells('wrong: signs turned, sticky labels', [[16, 100]], {
+    ...LABELS,
+    labels: 'sticky',
+    exchangeable: true,
+    sets: 200,
+    exceptions: BOTH,
+  }),
   falsePositiveCells('labels: sticky', [[64, 40]], { ...LABELS, labels: 'sticky', sets: 200 }),
 ].flat()
 
@@ -189,6 +203,20 @@ const PLANTED = [
     }))
   })
 })
+
+/** Three classes of which queries and keys carry a vector each, so that ΔC has rank 2. */
+const PLANTED_LABELS = [
+  ['sticky', false],
+  ['sticky', true],
+].map(([labels, mixed]) => ({
+  id: `planted ranks/labels: ${labels}${mixed ? ', lengths differ' : ''}/d 16/40 units/rank 2`,
+  group: 'planted ranks',
+  bar: true,
+  params: {
+    ...{ data: 'labels', d: 16, units: 40, length: mixed ? 48 : 32, labels, mixed, trend: true },
+    ...{ signal: 1, rank: 2, sets: 200, heads: 50 },
+  },
+}))
 
 const NOISE = [8, 16, 32, 64, 96, 128].map((d) => ({
   id: `rank of noise/d ${d}`,
@@ -241,6 +269,7 @@ export const FULL = [
   ...NOISE,
   ...POWER.filter(light),
   ...NULLS.filter((cell) => light(cell) && cell.params.data === 'labels'),
+  ...PLANTED_LABELS,
   ...[...NULLS, ...PLANTED, ...POWER].filter((cell) => !light(cell)),
 ]
 

@@ -29,19 +29,29 @@ const LABELS = {
 
 /**
  * `sequences` of `length` tokens (`mixed`: from a third of it to all of it), whose queries see the keys before them.
- * `trend`: activations also have a mean that depends on the position.
+ * `trend`: activations also have a mean that depends on the position. `signal`: queries and keys also have the vector of
+ * their class, of this standard deviation a coordinate.
  */
-export function labelSequences(random, { heads, d, units, length, labels, mixed, trend, exchangeable }) {
+export function labelSequences(random, options) {
+  const { heads, d, units, length, labels, mixed, trend, exchangeable, signal } = options
   const width = heads * d
   const q = new Float32Array(units * length * width)
   const k = new Float32Array(units * length * width)
   for (const data of [q, k]) fillAlong(random, data, length, width)
   if (trend) for (const data of [q, k]) addTrend(random, data, length, width)
+  const vector = () => Float64Array.from({ length: width }, () => (signal ?? 0) * random.normal())
+  const classes = Array.from({ length: CLASSES }, () => ({ query: vector(), key: vector() }))
   const sequences = Array.from({ length: units }, (_, s) => {
     const size = mixed ? length - random.below((2 * length) / 3) : length
     const label = LABELS[labels](random)
     const rows = Array.from({ length: size }, (_, i) => s * length + i)
     const drawn = rows.map((_, i) => label(i, size))
+    if (signal) {
+      for (const [row, of] of rows.map((row, i) => [row, classes[drawn[i]]])) {
+        for (let i = 0; i < width; i++) q[row * width + i] += of.query[i]
+        for (let i = 0; i < width; i++) k[row * width + i] += of.key[i]
+      }
+    }
     return { queryRows: rows, keyRows: rows, queryLabels: drawn, keyLabels: drawn, keyScope: 'before' }
   })
   return {

@@ -3,6 +3,7 @@
 import { QKCovariance, svd, testRank } from '../../dist/index.js'
 import { explicitTerms, range } from './data.mjs'
 import { ALPHA } from './false-positives.mjs'
+import { labelSequences } from './label-data.mjs'
 import { seedOf, simulationRandom } from './random.mjs'
 import { interval, median, quantiles } from './statistics.mjs'
 
@@ -10,21 +11,24 @@ const ENERGY = 0.99
 
 /**
  * Gaussian data whose expected ΔC has `rank` singular values, each `strength` times the 95th percentile of s_1 where
- * nothing is planted. Ranks are those at plain alpha, each head a family of its own.
+ * nothing is planted; or, with `data: 'labels'`, label sequences with `signal`. Ranks are those at plain alpha, each head a
+ * family of its own.
  */
-export async function plantedRank(id, { d, units, rank, strength, sets, heads }) {
-  const noise = await noiseLevel({ d, units, heads })
+export async function plantedRank(id, { d, units, rank, strength, sets, heads, data, ...options }) {
+  const noise = data === 'labels' ? undefined : await noiseLevel({ d, units, heads })
   const plant = Array(rank).fill(strength * noise)
   const found = []
   const energy = []
   for (let call = 0; call * heads < sets; call++) {
     const random = simulationRandom(seedOf(`${id} ${call}`))
     const count = Math.min(heads, sets - call * heads)
-    const input = explicitTerms(random, { heads: count, d, units, plant: Array(count).fill(plant) })
+    const input =
+      data === 'labels'
+        ? labelSequences(random, { ...options, d, units, heads: count })
+        : explicitTerms(random, { heads: count, d, units, plant: Array(count).fill(plant) })
     const { tests } = await testRank({ ...input, alpha: ALPHA, mostDraws: 199, seed: call + 1 })
     found.push(...tests[0].map(({ unadjustedRank }) => unadjustedRank))
-    const delta = await differences(input)
-    const { ranks } = await svd(delta, { n: count, rows: d, cols: d, energy: ENERGY })
+    const { ranks } = await svd(await differences(input), { n: count, rows: d, cols: d, energy: ENERGY })
     energy.push(...ranks)
   }
   const part = (hit) => found.filter(hit).length / found.length
@@ -72,11 +76,12 @@ export async function noiseLevel({ d, units, heads }) {
 }
 
 /** ΔC of every head, [heads, d, d]. */
-async function differences({ q, k, terms }) {
+async function differences({ q, k, terms, labels }) {
   const [, , heads, headDim] = q.shape
   const covariance = new QKCovariance({ heads, kvHeads: k.shape[2], headDim, contrasts: ['c'] })
   try {
-    await covariance.add({ q, k, terms: { ...terms, contrast: 'c' } })
+    const named = (of) => ({ ...of, contrast: 'c' })
+    await covariance.add({ q, k, ...(terms ? { terms: named(terms) } : { labels: labels.map(named) }) })
     const { cPos, cNeg } = await covariance.read({ heads: range(heads) })
     return cPos.map((x, i) => x - cNeg[i])
   } finally {

@@ -1,5 +1,5 @@
 /**
- * Draws the pictures of rank.md out of the results of `npm run calibrate`.
+ * Draws the pictures of rank.md, and writes calibration.md, out of the results of `npm run calibrate`.
  *
  *   node scripts/docs/rank/pictures.mjs
  */
@@ -11,9 +11,10 @@ import { energyPicture } from './energy.mjs'
 import { falsePositivePicture } from './false-positives.mjs'
 import { powerPicture } from './power.mjs'
 import { quantilePicture } from './quantiles.mjs'
+import { calibrationPage } from './tables.mjs'
 
 const at = (name) => fileURLToPath(new URL(`../../../${name}`, import.meta.url))
-const { cells } = JSON.parse(readFileSync(at('bench/results/calibration.json'), 'utf8'))
+const { cells, machines } = JSON.parse(readFileSync(at('bench/results/calibration.json'), 'utf8'))
 const done = FULL.filter(({ id }) => cells[id]).map((cell) => ({ cell, result: cells[cell.id].result }))
 const group = (name) => done.filter(({ cell }) => cell.group === name)
 
@@ -25,3 +26,4 @@ for (const [name, svg] of [
 ]) {
   writeFileSync(at(`docs/rank-${name}.svg`), svg)
 }
+writeFileSync(at('docs/calibration.md'), calibrationPage(done, machines))
