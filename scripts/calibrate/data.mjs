@@ -209,7 +209,7 @@ function addMeans(random, q, k, widths) {
 }
 
 /** Positive keys become k + sum_i s_i (q · u_i) v_i, so that the expected ΔC is sum_i s_i u_i v_i^T for white queries. */
-function plantSignal(random, q, k, { terms, firstKey, heads, kvHeads, d, plant }) {
+export function plantSignal(random, q, k, { terms, firstKey, heads, kvHeads, d, plant }) {
   for (let h = 0; h < heads; h++) {
     const values = plant[h]
     if (values.length === 0) continue
