@@ -216,8 +216,11 @@ async function signedSums(
   const pause = cooperator(signal)
   for (let unit = 0; unit < values.length; unit++) {
     const value = values[unit]
-    for (let b = 0; b < draws; b++) {
-      out[b] += (bits[unit * words + (b >>> 5)] >>> (b & 31)) & 1 ? -value : value
+    for (let w = 0; w < words; w++) {
+      const word = bits[unit * words + w]
+      const end = Math.min(draws - 32 * w, 32)
+      // Without a branch: random signs cannot be predicted.
+      for (let b = 0; b < end; b++) out[32 * w + b] += value * (1 - 2 * ((word >>> b) & 1))
     }
     await pause()
   }
