@@ -34,7 +34,8 @@ function falsePositiveCells(kind, sizes, options = {}) {
 }
 
 const OFFSETS = { perPrompt: 5, offset: true }
-const LABELS = { data: 'labels', length: 32, trend: true }
+/** Exchanged label sequences take some 50 ms a data set. */
+const LABELS = { data: 'labels', length: 32, trend: true, sets: 500 }
 
 const NULLS = [
   falsePositiveCells('Gaussian', [
@@ -191,7 +192,7 @@ const NULLS = [
 const PLANTED = [
   [16, 1000, [3, 2, 1.5, 1], 400, 200, 100],
   [64, 1000, [3, 2, 1.5, 1], 200, 50, 50],
-  [128, 3000, [3, 1.5], 100, 20, 20],
+  [128, 3000, [3], 100, 100, 20],
 ].flatMap(([d, units, strengths, barSets, otherSets, heads]) => {
   return strengths.flatMap((strength) => {
     return [1, 3, 8].map((rank) => ({
@@ -224,14 +225,14 @@ const NOISE = [8, 16, 32, 64, 96, 128].map((d) => ({
 }))
 
 const FAMILIES = [
-  ['separate heads', {}],
-  ['shared noise', { common: true }],
-  ['grouped keys', { group: 4 }],
-].map(([kind, sharing]) => ({
+  ['separate heads', 10, {}],
+  ['shared noise', 5, { common: true }],
+  ['grouped keys', 5, { group: 4 }],
+].map(([kind, families, sharing]) => ({
   id: `many heads/${kind}`,
   group: 'many heads',
   kind,
-  params: { d: 16, units: 300, heads: 1000, signals: 200, families: 10, ...sharing },
+  params: { d: 16, units: 300, heads: 1000, signals: 200, families, ...sharing },
 }))
 
 /** Distances at which power goes from the level to 1. */
@@ -247,7 +248,7 @@ const POWER = [16, 32, 64, 128].flatMap((d) => {
       .map((distance) => strengthAt(distance, d, units))
       .filter((strength) => strength <= MOST_STRENGTH)
     if (strengthAt(farthest, d, units) > MOST_STRENGTH) strengths.push(MOST_STRENGTH)
-    const sets = d * units >= 64 * 1000 ? 100 : 200
+    const sets = d * units >= 128 * 1000 ? 50 : d * units >= 64 * 1000 ? 100 : 200
     const heads = Math.max(10, Math.min(sets, Math.floor(CALL / (2 * units * d))))
     return strengths.map((strength) => ({
       id: `power/d ${d}/${units} units/strength ${strength.toFixed(3)}`,

@@ -23,16 +23,18 @@ const lines = [...curves.values()]
   .sort((a, b) => a.headDim - b.headDim || a.units - b.units)
   .map(({ points, ...curve }) => JSON.stringify({ ...curve, points: rising(points) }))
 const made =
-  'scripts/calibrate/power-table.mjs from bench/results/calibration.json: shares of simulated data sets with p at most each level, made to rise with the strength'
+  'scripts/calibrate/power-table.mjs from bench/results/calibration.json: shares of simulated data sets with p at most each level, made to rise with the strength from the level'
 writeFileSync(
   at('lib/bundled/power.json'),
   `{"made": ${JSON.stringify(made)},\n"levels": ${JSON.stringify(LEVELS)},\n"curves": [\n${lines.join(',\n')}\n]}\n`,
 )
 
-/** Power does not fall with the strength: neighbours out of order are replaced by their mean (isotonic regression). */
+/** Power is never below the level and does not fall with the strength: neighbours out of order are replaced by their mean (isotonic regression). */
 function rising(points) {
   const sorted = points.sort(([a], [b]) => a - b)
-  const columns = LEVELS.map((_, level) => pooled(sorted.map((point) => point[level + 1])))
+  const columns = LEVELS.map((level, i) => {
+    return pooled(sorted.map((point) => Math.max(level, point[i + 1])))
+  })
   return sorted.map(([strength], i) => [strength, ...columns.map((column) => Number(column[i].toFixed(4)))])
 }
 

@@ -9,7 +9,7 @@ const SIDES = { effect: BLUE, interaction: GREEN }
 
 export function falsePositivePicture(done) {
   const kinds = [...new Set(done.map(({ cell }) => cell.kind))]
-  const box = { left: 262, right: WIDTH - 16, top: 76, bottom: 76 + ROW * kinds.length }
+  const box = { left: 276, right: WIDTH - 16, top: 76, bottom: 76 + ROW * kinds.length }
   const x = scaleLinear([0, MOST], [box.left, box.right])
   const ticks = [0, 0.05, 0.1, 0.15, 0.2]
   const parts = [
