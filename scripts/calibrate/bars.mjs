@@ -14,7 +14,13 @@ const ROUGH = 0.1
 
 /** `done`: cells with their results. Rows of [group, what, figure, verdict] and the ones that miss a bar. */
 export function judge(done) {
-  return [...falsePositiveRows(done), ...plantedRows(done), ...familyRows(done), ...otherRows(done)]
+  return [
+    ...falsePositiveRows(done),
+    ...plantedRows(done),
+    ...familyRows(done),
+    ...bundledRows(done),
+    ...otherRows(done),
+  ]
 }
 
 /**
@@ -97,6 +103,30 @@ function familyRows(done) {
         row('Benjamini-Yekutieli: false, power', result.dependentFalse, figure(result.dependentPower), false),
         row('max-T: any false, power', result.maximumAnyFalse, figure(result.maximumPower), false),
       ]
+    })
+}
+
+/**
+ * Real answers: the trained heads are discovered and replicated in every set. Elsewhere nothing is there to find, so that
+ * any discovery at all comes in at most alpha of the sets (an exact binomial test at 0.01).
+ */
+function bundledRows(done) {
+  return done
+    .filter(({ cell }) => cell.group === 'bundled model')
+    .map(({ cell, result }) => {
+      const { families, tests, discovered, anyDiscovered, replicated, trainedHeads } = result
+      const real = cell.params.answers === 'real' && cell.params.weights === 'trained'
+      const chance = 1 - binomialBelow(anyDiscovered - 1, families, ALPHA)
+      const none = !real && !cell.exception
+      return {
+        name: cell.id.replace('bundled model/', ''),
+        group: cell.group,
+        figure: real
+          ? `L3H0 and L3H2 in ${trainedHeads} of ${families}`
+          : `any in ${anyDiscovered} of ${families}`,
+        missed: real ? trainedHeads < families : none && chance <= 0.01,
+        note: `${discovered} of ${tests} discovered, ${replicated} replicated${cell.exception ? '; exception' : ''}`,
+      }
     })
 }
 

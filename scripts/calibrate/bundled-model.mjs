@@ -94,7 +94,7 @@ function randomModel(folder, seed) {
   const random = seededRandom(50 + seed)
   for (const tensor of model.graph.initializer) {
     if (tensor.dataType !== FLOAT || tensor.dims.length < 2 || !tensor.rawData?.length) continue
-    const values = new Float32Array(tensor.rawData.slice().buffer)
+    const values = new Float32Array(Uint8Array.from(tensor.rawData).buffer)
     if (values.length < LEAST_WEIGHTS) continue
     const spread = Math.sqrt(values.reduce((sum, x) => sum + x * x, 0) / values.length)
     for (let i = 0; i < values.length; i++) values[i] = spread * random.normal()

@@ -1,5 +1,6 @@
 /** What is simulated: every cell by name, in the order in which cells run. */
 
+import { bundledModel } from './bundled-model.mjs'
 import { falsePositives } from './false-positives.mjs'
 import { manyHeads } from './families.mjs'
 import { noiseRank, plantedLabels, plantedRank } from './planted.mjs'
@@ -11,6 +12,7 @@ export const MEASURES = {
   'rank of noise': noiseRank,
   'many heads': manyHeads,
   power: powerOfEffect,
+  'bundled model': bundledModel,
 }
 
 const BOTH = ['effect', 'interaction']
@@ -258,6 +260,24 @@ const POWER = [16, 32, 64, 128].flatMap((d) => {
   })
 })
 
+/** Prompts of the bundled families: what their answers show, what shuffled answers and random weights must not. */
+const BUNDLED = [
+  ...['boxes', 'categories'].flatMap((family) => [
+    { family, answers: 'real', weights: 'trained', seeds: 20 },
+    { family, answers: 'shuffled', weights: 'trained', seeds: 20 },
+    { family, answers: 'shuffled', weights: 'trained', seeds: 20, center: true },
+    { family, answers: 'real', weights: 'random', seeds: 20, center: true },
+  ]),
+  { family: 'boxes', answers: 'real', weights: 'random', seeds: 20 },
+  // Words of a category are other tokens: with random weights too their keys differ by a constant.
+  { family: 'categories', answers: 'real', weights: 'random', seeds: 5, exception: true },
+].map(({ exception = false, ...params }) => ({
+  id: `bundled model/${params.family}, ${params.answers} answers, ${params.weights} weights, ${params.center ? 'interaction' : 'effect'}`,
+  group: 'bundled model',
+  exception,
+  params: { ...params, prompts: 300 },
+}))
+
 const HEAVY = 128
 const light = (cell) => cell.params.d < HEAVY
 
@@ -270,6 +290,7 @@ export const FULL = [
   ...POWER.filter(light),
   ...NULLS.filter((cell) => light(cell) && cell.params.data === 'labels'),
   ...PLANTED_LABELS,
+  ...BUNDLED,
   ...[...NULLS, ...PLANTED, ...POWER].filter((cell) => !light(cell)),
 ]
 
@@ -291,6 +312,8 @@ export const QUICK = [
     rough: true,
     params: { ...cell.params, heads: 100, signals: 20, families: 2 },
   })),
+  smaller(BUNDLED[0], { prompts: 100, seeds: 1 }),
+  smaller(BUNDLED[1], { prompts: 100, seeds: 1 }),
   ...[0.2, 0.8].map((strength) => ({
     id: `power/d 16/100 units/strength ${strength}`,
     group: 'power',
