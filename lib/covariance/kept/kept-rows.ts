@@ -59,7 +59,7 @@ export class KeptRows {
     const { estimator, counterfactual } = this.index
     const { pieces, labels } = this.index.enter(batch)
     for (const [contrast, { chosen }] of pieces) {
-      const rows = termRows(q, k, terms!, chosen, estimator, counterfactual[contrast])
+      const rows = await termRows(q, k, terms!, chosen, estimator, counterfactual[contrast])
       await this.#keep(this.#terms[contrast], rows.q, rows.k)
     }
     for (const i of labels) {

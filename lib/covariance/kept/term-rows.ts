@@ -6,6 +6,7 @@
  */
 
 import type { Estimator, RowTensor, TermBatch } from '../../backend/backend.js'
+import { cooperator } from '../../backend/cooperate.js'
 import { elementReader } from '../../math/tensor.js'
 
 /** Rows of one contrast and of heads that share them. */
@@ -34,14 +35,15 @@ export function rowsOfTerm(estimator: Estimator, counterfactual: boolean): 1 | 2
 }
 
 /** The rows of the terms asked for, in that order, of a batch that has been checked. */
-export function termRows(
+export async function termRows(
   q: RowTensor,
   k: RowTensor,
   terms: TermBatch,
   chosen: ArrayLike<number>,
   estimator: Estimator,
   counterfactual: boolean,
-): TermRows {
+  signal?: AbortSignal,
+): Promise<TermRows> {
   const [, , heads, d] = q.shape
   const kvHeads = k.shape[2]
   const each = rowsOfTerm(estimator, counterfactual)
@@ -63,7 +65,9 @@ export function termRows(
   const readKey = rowReader(k)
   const width = kvHeads * d
   const sum = new Float64Array(width)
+  const pause = cooperator(signal)
   for (let i = 0; i < chosen.length; i++) {
+    await pause()
     const t = chosen[i]
     for (let r = 0; r < each; r++) {
       const row = i * each + r
@@ -152,13 +156,29 @@ export interface PlainRows {
 }
 
 /** Every row of queries and keys. */
-export function plainRows(q: RowTensor, k: RowTensor, estimator: Estimator): PlainRows {
-  const all = (tensor: RowTensor) => {
+export async function plainRows(
+  q: RowTensor,
+  k: RowTensor,
+  estimator: Estimator,
+  signal?: AbortSignal,
+): Promise<PlainRows> {
+  const pause = cooperator(signal)
+  const all = async (tensor: RowTensor) => {
     const [batch, pos, heads, d] = tensor.shape
     const out = new Float32Array(batch * pos * heads * d)
     const read = rowReader(tensor)
-    for (let row = 0; row < batch * pos; row++) read(row, out, row * heads * d)
+    for (let row = 0; row < batch * pos; row++) {
+      read(row, out, row * heads * d)
+      await pause()
+    }
     return out
   }
-  return { heads: q.shape[2], kvHeads: k.shape[2], headDim: q.shape[3], q: all(q), k: all(k), estimator }
+  return {
+    heads: q.shape[2],
+    kvHeads: k.shape[2],
+    headDim: q.shape[3],
+    q: await all(q),
+    k: await all(k),
+    estimator,
+  }
 }

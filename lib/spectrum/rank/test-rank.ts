@@ -1,58 +1,21 @@
 /** The calibrated test of rank on plain arrays: how many components of ΔC are more than noise (design: "Rank"). */
 
-import type { Estimator, LabelSequence, RowTensor, TermBatch } from '../../backend/backend.js'
-import { checkBatch } from '../../backend/check.js'
-import { type BackendChoice, selectBackend } from '../../backend/select.js'
-import { plainRows, rowReader, termRows } from '../../covariance/kept/term-rows.js'
-import { QKCovariance } from '../../covariance/qk-covariance.js'
-import { rowTensor, type TensorInput } from '../../covariance/row-tensor.js'
-import { type LabelsInput, labelSequence, type TermsInput, termBatch } from '../../covariance/terms-input.js'
 import { QkError, throwIfAborted } from '../../errors.js'
-import { unitKey } from '../../math/unit-hash.js'
 import type { RankTest } from '../../store/rank-test.js'
 import { checkChoice, checkFlag, checkInteger, checkOptions } from '../../validate.js'
-import { flipData } from './exchange/flip-source.js'
-import { labelFlips } from './exchange/label-flips.js'
-import { labelUnits } from './exchange/label-sequences.js'
-import { LabelData } from './exchange/label-source.js'
-import type { Hypothesis, NullData } from './exchange/null-source.js'
-import { chosenTerms, SetData } from './exchange/set-source.js'
+import type { Hypothesis } from './exchange/null-source.js'
 import { checkLevel, DEFAULT_ALPHA, DEFAULT_DRAWS, MOST_DRAWS } from './rules.js'
-import { type TestSubject, testHeads, unitWarnings } from './test-heads.js'
+import { type SubjectOptions, subjectsOf } from './subjects.js'
+import { testHeads, unitWarnings } from './test-heads.js'
 
-export interface TestRankOptions {
-  /** Queries [batch, pos, heads, d] and keys [batch, pos, kvHeads, d]; row = b * pos + t. */
-  q: TensorInput
-  k: TensorInput
-  /** Explicit terms; `contrast` may be left out where there is one. Or: */
-  terms?: Omit<TermsInput, 'contrast'> & Partial<Pick<TermsInput, 'contrast'>>
-  /** label-matched sequences, whose labels are exchanged as wholes. */
-  labels?: readonly (Omit<LabelsInput, 'contrast'> & Partial<Pick<LabelsInput, 'contrast'>>)[]
-  /** Names of the contrasts, in the order of their indices; default those that `contrast` names. */
-  contrasts?: readonly string[]
-  /**
-   * The unit of exchange of each term or label sequence: whatever may share material, as a rule the prompt, never the term
-   * of several in one prompt. Default `terms.group`, or the batch index of the term's query; of labels, each sequence.
-   */
-  units?: Int32Array | readonly (number | string)[]
+export interface TestRankOptions extends SubjectOptions {
   /** What ranks are given for; default 'effect'. Both have a p of the first component. */
   hypothesis?: Hypothesis
-  /** Default 'per-query'. */
-  estimator?: Estimator
   /** Level, below 1; default 0.05. */
   alpha?: number
   /** Draws that every head has; default 199. Heads with few exceedances have up to `mostDraws`, default 99,999. */
   draws?: number
   mostDraws?: number
-  /** Default 0. The same seed gives the same signs on every backend, in every order. */
-  seed?: number
-  /**
-   * Declares that the keys of a term could change places (which are positive is permuted), or labels over positions
-   * (signs of whole sequences are turned). Refused where terms share keys.
-   */
-  exchangeable?: boolean
-  backend?: BackendChoice
-  signal?: AbortSignal
   onProgress?: (progress: { done: number; total: number }) => void
 }
 
@@ -116,9 +79,7 @@ export async function testRank(options: TestRankOptions): Promise<RankTests> {
     )
   }
   throwIfAborted(signal)
-  const q = finite(rowTensor(options.q, 'q'), 'q')
-  const k = finite(rowTensor(options.k, 'k'), 'k')
-  const { contrasts, subjects } = subjectsOf(q, k, options)
+  const { contrasts, subjects } = await subjectsOf(options)
   const warnings = unitWarnings(subjects, alpha)
   const tests = await testHeads(subjects, {
     hypothesis,
@@ -133,187 +94,11 @@ export async function testRank(options: TestRankOptions): Promise<RankTests> {
   const flat = tests.flat()
   return {
     contrasts,
-    heads: q.shape[2],
+    heads: subjects[0].data.heads,
     p: Float64Array.from(flat, (test) => test.p[hypothesis] ?? Number.NaN),
     ranks: Int32Array.from(flat, ({ rank }) => rank),
     observed: Float64Array.from(flat, ({ statistic }) => statistic),
     tests,
     warnings,
   }
-}
-
-/** One a contrast. What they read is copied: the caller's arrays are free when this returns. */
-function subjectsOf(q: RowTensor, k: RowTensor, options: TestRankOptions) {
-  const { estimator = 'per-query', labels, terms: input } = options
-  if ((input === undefined) === (labels === undefined)) {
-    throw new QkError('ERR_ARGUMENT', 'testRank takes either terms or labels')
-  }
-  const contrasts = options.contrasts ? [...options.contrasts] : namedContrasts(input?.contrast, labels)
-  // Checks heads, estimator and names.
-  const covariance = new QKCovariance({
-    heads: q.shape[2],
-    kvHeads: k.shape[2],
-    headDim: q.shape[3],
-    contrasts,
-    estimator,
-    backend: options.backend,
-  })
-  covariance.dispose()
-  const single = contrasts.length === 1 ? contrasts[0] : undefined
-  const contrastOf = <T>(contrast: T, where: string): NonNullable<T> | string => {
-    if (contrast !== undefined && contrast !== null) return contrast
-    if (single !== undefined) return single
-    throw new QkError('ERR_ARGUMENT', `${where} says no contrast, of ${contrasts.length}`)
-  }
-  const subject = (contrast: string, data: NullData): TestSubject => ({
-    name: contrast,
-    data,
-    interaction: estimator !== 'sum',
-  })
-  if (input) {
-    const contrast = input.contrast ?? contrastOf(undefined, 'terms')
-    const terms = termBatch({ ...input, contrast }, contrasts)
-    checkBatch(covariance.spec, { q, k, terms })
-    const ids = unitIds(options.units ?? input.group, terms.query.length, 'terms', (t) => {
-      return Math.floor(terms.query[t] / q.shape[1])
-    })
-    const ofContrast = (c: number) => [...terms.contrast.keys()].filter((t) => terms.contrast[t] === c)
-    return {
-      contrasts,
-      subjects: contrasts.map((contrast, c) => {
-        return subject(contrast, termData(q, k, terms, ofContrast(c), ids, options))
-      }),
-    }
-  }
-  const sequences = labels!.map((sequence, i) => {
-    return labelSequence(
-      { ...sequence, contrast: contrastOf(sequence.contrast, `labels[${i}]`) },
-      contrasts,
-      `labels[${i}]`,
-    )
-  })
-  checkBatch(covariance.spec, { q, k, labels: sequences })
-  const ids = unitIds(options.units, sequences.length, 'labels', (i) => i)
-  return {
-    contrasts,
-    subjects: contrasts.map((contrast, c) => {
-      const chosen = [...sequences.keys()].filter((i) => sequences[i].contrast === c)
-      return subject(
-        contrast,
-        labelData(
-          q,
-          k,
-          chosen.map((i) => sequences[i]),
-          chosen.map((i) => ids[i]),
-          options,
-        ),
-      )
-    }),
-  }
-}
-
-function termData(
-  q: RowTensor,
-  k: RowTensor,
-  terms: TermBatch,
-  chosen: readonly number[],
-  ids: readonly string[],
-  options: TestRankOptions,
-): NullData {
-  const { estimator = 'per-query', seed = 0, backend = 'auto', exchangeable } = options
-  const counterfactual = chosen.some((t) => terms.query[t] !== terms.queryNeg[t])
-  const names = [...new Set(chosen.map((t) => ids[t]))]
-  const index = new Map(names.map((name, i) => [name, i]))
-  const rows = termRows(q, k, terms, chosen, estimator, counterfactual)
-  const unitKeys = names.map(unitKey)
-  const unit = rows.term.map((t) => index.get(ids[t])!)
-  const flips = flipData(
-    selectBackend(backend),
-    { ...rows, unit, unitKeys, estimator, counterfactual },
-    seed,
-    counterfactual || exchangeable === true,
-  )
-  if (!exchangeable || counterfactual) return flips
-  const units = Int32Array.from(chosen, (t) => index.get(ids[t])!)
-  return new SetData(
-    backend,
-    plainRows(q, k, estimator),
-    chosenTerms(terms, chosen),
-    units,
-    unitKeys,
-    seed,
-    flips,
-  )
-}
-
-function labelData(
-  q: RowTensor,
-  k: RowTensor,
-  sequences: readonly LabelSequence[],
-  ids: readonly string[],
-  options: TestRankOptions,
-): NullData {
-  const { estimator = 'per-query', seed = 0, backend = 'auto', exchangeable } = options
-  const rows = plainRows(q, k, estimator)
-  if (exchangeable) return flipData(selectBackend(backend), labelFlips(rows, sequences, ids), seed, true)
-  return new LabelData(backend, rows, async () => rows, labelUnits(sequences, ids), seed)
-}
-
-/** Names in order of first appearance, or as many as the largest index asks for. */
-function namedContrasts(of: TermsInput['contrast'] | undefined, labels: TestRankOptions['labels']): string[] {
-  const given = labels
-    ? labels.map(({ contrast }) => contrast)
-    : typeof of === 'string'
-      ? [of]
-      : [...(of ?? [])]
-  const known = given.filter((contrast) => contrast !== undefined)
-  if (known.length === 0) return ['contrast']
-  if (known.every((contrast) => typeof contrast === 'string')) return [...new Set(known)] as string[]
-  const most = known.reduce<number>((largest, contrast) => Math.max(largest, Number(contrast)), 0)
-  return Array.from({ length: most + 1 }, (_, c) => `${c}`)
-}
-
-function unitIds(
-  given: TestRankOptions['units'] | undefined,
-  count: number,
-  what: string,
-  otherwise: (i: number) => number,
-): string[] {
-  if (given === undefined) return Array.from({ length: count }, (_, i) => `${otherwise(i)}`)
-  if (!(given instanceof Int32Array || Array.isArray(given))) {
-    throw new QkError('ERR_TYPE', 'units must be an Int32Array, or an array of numbers or names')
-  }
-  if (given.length !== count) {
-    throw new QkError(
-      'ERR_SHAPE',
-      `units has ${given.length} elements, expected one for each of ${count} ${what}`,
-    )
-  }
-  return Array.from(given as ArrayLike<number | string>, (unit, i) => {
-    if (typeof unit === 'string' || Number.isSafeInteger(unit)) return `${unit}`
-    throw new QkError('ERR_TYPE', `units[${i}] is ${unit}, expected a whole number or a name`)
-  })
-}
-
-/** Errors: ERR_SHAPE, ERR_NON_FINITE. */
-function finite(tensor: RowTensor, name: string): RowTensor {
-  const [batch, pos, heads, d] = tensor.shape
-  const row = new Float32Array(heads * d)
-  const needed = tensor.shape.includes(0)
-    ? 0
-    : 1 + tensor.shape.reduce((sum, size, axis) => sum + (size - 1) * tensor.strides[axis], 0)
-  if (tensor.data.length < needed) {
-    throw new QkError(
-      'ERR_SHAPE',
-      `${name} has ${tensor.data.length} elements, its shape and strides need ${needed}`,
-    )
-  }
-  const read = rowReader(tensor)
-  for (let r = 0; r < batch * pos; r++) {
-    read(r, row, 0)
-    const wrong = row.findIndex((x) => !Number.isFinite(x))
-    if (wrong < 0) continue
-    throw new QkError('ERR_NON_FINITE', `${name}: row ${r}, head ${Math.floor(wrong / d)} is not finite`)
-  }
-  return tensor
 }

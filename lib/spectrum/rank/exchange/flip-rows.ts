@@ -28,6 +28,8 @@ export interface FlipRows {
   units: Int32Array
   keys: UnitKey[]
   nullFactor: number
+  /** sum_r |c_r| |q_r| |k_r| of each head: what rounding errors of D are measured by. */
+  magnitude: Float64Array
 }
 
 /** The rows of the units for which `keep` holds. Under `interaction` the means are those of these units. */
@@ -46,6 +48,7 @@ export async function flipRows(
   const q = new Float32Array(new SharedArrayBuffer(4 * n * qWidth))
   const k = new Float32Array(new SharedArrayBuffer(4 * n * kWidth))
   const coefficients = new Float32Array(n)
+  const magnitude = new Float64Array(heads)
   for (const [i, row] of order.entries()) {
     const side = from.side[row]
     const { q: qCentre, k: kCentre } = centres[side < 0 ? 1 : 0]
@@ -53,6 +56,7 @@ export async function flipRows(
     coefficients[i] = total > 0 ? ((side < 0 ? -1 : 1) * from.weight[row]) / total : 0
     subtract(q, i * qWidth, from.q, row * qWidth, qCentre, 1, qWidth)
     subtract(k, i * kWidth, from.k, row * kWidth, kCentre, from.keys[row], kWidth)
+    addMagnitudes(magnitude, Math.abs(coefficients[i]), q, i * qWidth, k, i * kWidth, from)
     await pause()
   }
   const corrected = hypothesis === 'interaction' && !from.counterfactual && keys.length > 1
@@ -63,6 +67,7 @@ export async function flipRows(
     coefficients,
     units,
     keys,
+    magnitude,
     nullFactor: corrected ? Math.sqrt(keys.length / (keys.length - 1)) : 1,
   }
 }
@@ -137,6 +142,28 @@ async function centresOf(
     q: interaction ? mean('q', s) : new Float64Array(qWidth),
     k: mean('k', s),
   })) as [Centre, Centre]
+}
+
+/** Adds |c| |q| |k| of a row to each head's sum. */
+function addMagnitudes(
+  sums: Float64Array,
+  weight: number,
+  q: Float32Array,
+  qAt: number,
+  k: Float32Array,
+  kAt: number,
+  { heads, kvHeads, headDim: d }: UnitRows,
+): void {
+  const norm = (values: Float32Array, at: number) => {
+    let square = 0
+    for (let i = at; i < at + d; i++) square += values[i] ** 2
+    return Math.sqrt(square)
+  }
+  const group = heads / kvHeads
+  for (let keyHead = 0; keyHead < kvHeads; keyHead++) {
+    const key = weight * norm(k, kAt + keyHead * d)
+    for (let h = keyHead * group; h < (keyHead + 1) * group; h++) sums[h] += key * norm(q, qAt + h * d)
+  }
 }
 
 function add(sum: Float64Array, from: Float32Array, at: number, by: number): void {

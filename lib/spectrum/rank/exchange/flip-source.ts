@@ -101,14 +101,7 @@ class FlipSource implements NullSource {
   }
 
   resolution(head: number): number {
-    const { rows, headDim: d } = this
-    let sum = 0
-    for (let r = 0; r < rows.rows; r++) {
-      const [q, k] = this.#at(r, head)
-      const [left, right] = [norm(rows.q, q, d), norm(rows.k, k, d)]
-      sum += Math.abs(rows.coefficients[r]) * left * right
-    }
-    return ROUNDING * sum
+    return ROUNDING * this.rows.magnitude[head]
   }
 
   async observed(heads: readonly number[], signal?: AbortSignal): Promise<Float64Array> {
@@ -196,12 +189,6 @@ class FlipSource implements NullSource {
     const { heads, kvHeads, headDim: d } = this.sizes
     return [(row * heads + head) * d, (row * kvHeads + Math.floor(head / (heads / kvHeads))) * d]
   }
-}
-
-function norm(values: Float32Array, at: number, d: number): number {
-  let square = 0
-  for (let i = 0; i < d; i++) square += values[at + i] ** 2
-  return Math.sqrt(square)
 }
 
 /** Sums of numbers with the signs of each draw, [draws]. */
