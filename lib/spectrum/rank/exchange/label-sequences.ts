@@ -1,6 +1,7 @@
 /**
  * Label sequences as units of exchange: a sequence may take the labels of another with as many labelled queries and
- * keys. Sequences that have no such partner are cut into blocks of a length that many have (design: "Rank", item 3).
+ * keys. Sequences that have no such partner are cut into blocks of a length that many have, and blocks exchange labels with
+ * those from the same place in their sequences (design: "Rank", item 3).
  */
 
 import type { LabelSequence } from '../../../backend/backend.js'
@@ -12,6 +13,8 @@ export interface LabelUnit extends LabelSequence {
   key: UnitKey
   /** Of the whole sequence: blocks of it lie in the same half of the units. */
   whole: UnitKey
+  /** Which block of its sequence it is, 0 for a whole one. */
+  place: number
 }
 
 /** A sequence with this many of its shape, itself included, is not cut. */
@@ -29,12 +32,14 @@ export function labelUnits(sequences: readonly LabelSequence[], ids: readonly st
   const length = sequences.some((_, i) => lonely(i)) ? blockLength(sequences) : 0
   const units = sequences.flatMap((sequence, i): LabelUnit[] => {
     const whole = unitKey(ids[i])
-    if (!lonely(i) || !cuttable(sequence) || length === 0) return [{ ...sequence, key: whole, whole }]
+    if (!lonely(i) || !cuttable(sequence) || length === 0)
+      return [{ ...sequence, key: whole, whole, place: 0 }]
     const blocks = Math.floor(sequence.queryRows.length / length)
     return Array.from({ length: blocks }, (_, b) => ({
       ...block(sequence, b * length, (b + 1) * length),
       key: unitKey(`${ids[i]}\n${b}`),
       whole,
+      place: b,
     }))
   })
   return units.sort((a, b) => compareKeys(a.key, b.key))
@@ -76,9 +81,12 @@ export function withLabelsOf(unit: LabelSequence, donor: LabelSequence): LabelSe
   return { ...unit, queryLabels: donor.queryLabels, keyLabels: donor.keyLabels }
 }
 
-/** Indices of units by shape; those of a group may exchange their labels. */
+/**
+ * Indices of units by shape and place; those of a group may exchange their labels. Blocks from different places may not:
+ * where both labels and activations change along the sequence, a later block differs from an earlier one in both.
+ */
 export function exchangeGroups(units: readonly LabelUnit[]): number[][] {
-  return [...groupBy(units.keys(), (i) => shapeOf(units[i])).values()]
+  return [...groupBy(units.keys(), (i) => `${shapeOf(units[i])} ${units[i].place}`).values()]
 }
 
 /** Whose labels each unit has in a draw, by index; in draw 0 its own. */
