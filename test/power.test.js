@@ -83,7 +83,7 @@ test('outside what was simulated is an error', (t) => {
     [{ strength: 0.95 }, /strength is 0.95; simulated were correlations up to 0.9/],
     [{ strength: 0 }, /expected a correlation above 0 and below 1/],
     [{ strength: -0.2 }, /expected a correlation/],
-    [{ heads: 1000 }, /1 of 1000 heads .* level of 0.00005; simulated were levels down to 0.001/],
+    [{ heads: 1000 }, /1 of 1000 heads .* level of 0\.00005; simulated were levels down to 0.001/],
     [{ heads: 5, effects: 6 }, /effects is 6, expected a whole number from 1 to 5/],
     [{ alpha: 0.01 }, /powerOf has no "alpha"/],
   ]) {

@@ -37,7 +37,8 @@ function falsePositiveCells(kind, sizes, options = {}) {
 
 const OFFSETS = { perPrompt: 5, offset: true }
 /** Exchanged label sequences take some 50 ms a data set. */
-const LABELS = { data: 'labels', length: 32, trend: true, sets: 500 }
+const LABELS = { data: 'labels', length: 32, trend: true, sets: 300 }
+const LABEL_SETS = { independent: { sets: 500 } }
 
 const NULLS = [
   falsePositiveCells('Gaussian', [
@@ -159,10 +160,11 @@ const NULLS = [
     )
   }),
   ...['independent', 'sticky', 'drifting', 'alternating'].flatMap((labels) => [
-    falsePositiveCells(`labels: ${labels}`, [[16, 40]], { ...LABELS, labels }),
+    falsePositiveCells(`labels: ${labels}`, [[16, 40]], { ...LABELS, labels, ...LABEL_SETS[labels] }),
     falsePositiveCells(`labels: ${labels}, lengths differ`, [[16, 40]], {
       ...LABELS,
       labels,
+      ...LABEL_SETS[labels],
       length: 48,
       mixed: true,
     }),
@@ -187,7 +189,7 @@ const NULLS = [
     sets: 200,
     exceptions: BOTH,
   }),
-  falsePositiveCells('labels: sticky', [[64, 40]], { ...LABELS, labels: 'sticky', sets: 200 }),
+  falsePositiveCells('labels: sticky', [[64, 40]], { ...LABELS, labels: 'sticky', sets: 100 }),
 ].flat()
 
 /** d, units, strengths, sets of the strength that has a bar, sets of others, heads a call. */
@@ -230,6 +232,7 @@ const FAMILIES = [
   ['separate heads', 10, {}],
   ['shared noise', 5, { common: true }],
   ['grouped keys', 5, { group: 4 }],
+  ['separate heads, weak signals', 4, { strengths: [0.6, 1.5] }],
 ].map(([kind, families, sharing]) => ({
   id: `many heads/${kind}`,
   group: 'many heads',

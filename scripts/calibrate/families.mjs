@@ -9,10 +9,11 @@ import { mean } from './statistics.mjs'
 
 /**
  * `families` of `heads` heads on the same units, `signals` of them with a planted rank of 1 to 3 whose singular values are
- * 2 to 4 times the noise. `group`, `common`: heads share keys and noise.
+ * 2 to 4 times the noise, or as `strengths` says. `group`, `common`: heads share keys and noise.
  */
-export async function manyHeads(id, { d, units, heads, signals, families, ...sharing }) {
+export async function manyHeads(id, { d, units, heads, signals, families, strengths = [2, 4], ...sharing }) {
   const noise = await noiseLevel({ d, units, heads: 50 })
+  const [least, most] = strengths
   const figures = []
   for (let family = 0; family < families; family++) {
     const random = simulationRandom(seedOf(`${id} ${family}`))
@@ -20,7 +21,7 @@ export async function manyHeads(id, { d, units, heads, signals, families, ...sha
     const every = heads / signals
     const plant = range(heads).map((h) => {
       if (h % every !== 0) return []
-      return Array(1 + random.below(3)).fill(noise * (2 + 2 * random.next()))
+      return Array(1 + random.below(3)).fill(noise * (least + (most - least) * random.next()))
     })
     const input = explicitTerms(random, { heads, d, units, plant, ...sharing })
     const { tests } = await testRank({ ...input, alpha: ALPHA, mostDraws: 999, seed: family + 1 })

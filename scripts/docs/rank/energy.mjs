@@ -23,7 +23,12 @@ export function energyPicture(done) {
     curve(points, ORANGE),
     points.map(([a, b]) => dot(a, b, ORANGE, 4)),
     done.map(({ result }, i) => {
-      return text(points[i][0] + 4, points[i][1] + 18, `${result.energyMedian}`, { fill: ORANGE, size: 12 })
+      return text(
+        points[i][0] + 4,
+        points[i][1] + (result.energyMedian < 10 ? -8 : 18),
+        `${result.energyMedian}`,
+        { fill: ORANGE, size: 12 },
+      )
     }),
     curve(
       done.map(({ cell, result }) => [x(cell.params.d), y(result.testedMedian)]),

@@ -117,7 +117,7 @@ function checkEffect({ strength, headDim, heads = 1, effects = 1 }: EffectOption
   const [least] = range.level
   if (level < least * (1 - 1e-9)) {
     throw outside(
-      `${effects} of ${heads} heads with an effect are tested at a level of ${level.toPrecision(2)}`,
+      `${effects} of ${heads} heads with an effect are tested at a level of ${Number(level.toPrecision(2))}`,
       `levels down to ${least}`,
     )
   }

@@ -42,7 +42,7 @@ function distance(strength: number, units: number, headDim: number): number {
  * Power at a place inside the table's range; undefined where no simulation lies on both sides of it.
  *
  * Between simulated units and dimensions power is interpolated at equal distance, on which alone it nearly depends, linearly
- * in log units and in log d; between levels in the logarithm of the level.
+ * in log units and in log d; along a curve in the logit of the power, between levels in the logarithm of the level.
  */
 export function tablePower(
   units: number,
@@ -105,8 +105,19 @@ function between(curve: readonly (readonly number[])[], x: number): Power | unde
   }
   if (after === 0) return { power: curve[0][1], atLeast: false }
   const [[x0, y0], [x1, y1]] = [curve[after - 1], curve[after]]
-  const part = Math.min(1, (x - x0) / (x1 - x0))
-  return { power: y0 + part * (y1 - y0), atLeast: false }
+  const part = (x - x0) / (x1 - x0)
+  if (part > 1 - 1e-9) return { power: y1, atLeast: false }
+  return { power: expit(logit(y0) + part * (logit(y1) - logit(y0))), atLeast: false }
+}
+
+/** Curves of power are steep in the middle and flat at their ends; their logits are nearly straight. */
+function logit(power: number): number {
+  const inside = Math.min(Math.max(power, 1e-3), 1 - 1e-3)
+  return Math.log(inside / (1 - inside))
+}
+
+function expit(x: number): number {
+  return 1 / (1 + Math.exp(-x))
 }
 
 function mixed(powers: readonly (Power & { weight: number })[]): Power {
