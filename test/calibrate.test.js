@@ -156,6 +156,12 @@ test('cells have names of their own, and nulls with exceptions say so', (t) => {
   const exceptions = FULL.filter((cell) => cell.exceptions?.length > 0).map(({ kind }) => kind)
   t.deepEqual(
     [...new Set(exceptions)],
-    ['mean query, constant key offset', 'skewed units, lognormal', 'skewed units, exponential'],
+    [
+      'mean query, constant key offset',
+      'skewed units, lognormal',
+      'skewed units, exponential',
+      'wrong unit: term, not prompt',
+      'wrong: signs turned, sticky labels',
+    ],
   )
 })

@@ -26,4 +26,5 @@ for (const [name, svg] of [
 ]) {
   writeFileSync(at(`docs/rank-${name}.svg`), svg)
 }
-writeFileSync(at('docs/calibration.md'), calibrationPage(done, machines))
+const seconds = done.reduce((sum, { cell }) => sum + cells[cell.id].seconds, 0)
+writeFileSync(at('docs/calibration.md'), calibrationPage(done, machines, seconds))

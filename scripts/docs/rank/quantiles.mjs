@@ -2,7 +2,7 @@
 
 import { scaleLog } from 'd3'
 import { PARTS } from '../../calibrate/false-positives.mjs'
-import { axes, BLUE, curve, GREY, INK, legend, line, ORANGE, picture, WIDTH } from './chart.mjs'
+import { axes, BLUE, curve, GREY, INK, legend, line, ORANGE, picture, text, WIDTH } from './chart.mjs'
 
 const LOW = 0.005
 
@@ -30,7 +30,7 @@ export function quantilePicture(done) {
   const parts = [
     legend(16, 52, [
       [`${rows.filter(({ sets }) => sets >= 1000).length} figures of 1,000 data sets`, BLUE],
-      [`${rows.filter(({ sets }) => sets < 1000).length} of 200`, GREY],
+      [`${rows.filter(({ sets }) => sets < 1000).length} of 100 to 500`, GREY],
       ['exceptions', ORANGE],
     ]),
     axes({
@@ -57,6 +57,7 @@ export function quantilePicture(done) {
       0.5,
     ),
     line(x(LOW), y(LOW), x(1), y(1), INK, 1.5, '6 4'),
+    text(x(0.012), y(0.42), 'estimator sum, unequal sets', { size: 12, fill: BLUE }),
   ]
   return picture(522, 'p-values where there is nothing to find (dashed: uniform)', parts)
 }

@@ -2,9 +2,9 @@
 
 import { judge } from '../../calibrate/bars.mjs'
 
-const INTRODUCTION = `# Calibration of the test of rank
+const introduction = (minutes) => `# Calibration of the test of rank
 
-Every figure below is measured by \`npm run calibrate\` over simulated data, and this page is written from its results by \`node scripts/docs/rank/pictures.mjs\`. [Rank](rank.md) says what they mean. \`npm run calibrate -- --quick\` runs small cells of every kind in under a minute; a full run takes about an hour on two cores and goes on where it stopped.`
+Every figure below is measured by \`npm run calibrate\` over simulated data, and this page is written from its results by \`node scripts/docs/rank/pictures.mjs\`. [Rank](rank.md) says what they mean. \`npm run calibrate -- --quick\` runs small cells of every kind in under a minute; a full run goes on where it stopped. The times of all cells add up to ${minutes} minutes, on two cores that were busy with other work.`
 
 const GROUPS = {
   'false positives': `Share of null data sets with p at most 0.05, with its 95% interval (Clopper and Pearson). The bar: no rate above 0.05 by an exact binomial test, after Holm's correction over all figures without a named exception. \`conservative\` marks rates that lie below 0.05 by the same measure. 199 draws, unless the kind says otherwise.`,
@@ -16,8 +16,8 @@ const GROUPS = {
     'Power of `effect` at the levels 0.05 / 0.01 / 0.001, for one planted direction; strength is a correlation (see [Rank](rank.md#how-many-prompts)).',
 }
 
-/** `machines`: those that the results name. */
-export function calibrationPage(done, machines) {
+/** `machines`: those that the results name. `seconds`: what all cells took. */
+export function calibrationPage(done, machines, seconds) {
   const rows = judge(done)
   const sections = Object.entries(GROUPS).map(([group, words]) => {
     const own = rows.filter((row) => row.group === group)
@@ -40,5 +40,5 @@ export function calibrationPage(done, machines) {
   const missed = rows.filter((row) => row.missed).length
   const verdict =
     missed === 0 ? 'No figure misses its bar.' : `${missed} of ${rows.length} figures miss their bar.`
-  return `${[INTRODUCTION, `Measured on:\n\n${measuredOn.join('\n')}`, verdict, ...sections].join('\n\n')}\n`
+  return `${[introduction(Math.round(seconds / 60)), `Measured on:\n\n${measuredOn.join('\n')}`, verdict, ...sections].join('\n\n')}\n`
 }
