@@ -203,7 +203,11 @@ const PLANTED = [
       id: `planted ranks/d ${d}/${units} units/rank ${rank}/strength ${strength}`,
       group: 'planted ranks',
       bar: strength === 3,
-      params: { d, units, rank, strength, sets: strength === 3 ? barSets : otherSets, heads },
+      params: {
+        ...{ d, units, rank, strength, sets: strength === 3 ? barSets : otherSets, heads },
+        // As many draws as components of a discovered head have; at d = 128 the first ones alone, for the time it takes.
+        ...(strength === 3 && d < 128 && { stages: [199, 999] }),
+      },
     }))
   })
 })

@@ -70,15 +70,15 @@ function summary(results, rank) {
 }
 
 /** The steps of `testRank` that give unadjusted ranks. */
-async function ranksOfSource({ random, d, units, heads, plant, seed }) {
+async function ranksOfSource({ random, d, units, heads, plant, seed, stages = [DRAWS] }) {
   const source = await gaussianSource(random, { d, units, heads, plant, seed })
   try {
     const all = range(heads)
-    const tallies = await screen(source, all, [DRAWS])
+    const tallies = await screen(source, all, stages)
     const open = all.filter((h) => tallies[h].p <= ALPHA)
     const found = Array(heads).fill(0)
     if (open.length > 0) {
-      const options = { alpha: ALPHA, stages: [DRAWS] }
+      const options = { alpha: ALPHA, stages }
       const components = await testComponents(
         source,
         open,

@@ -135,11 +135,11 @@ test('draws grow in stages, within the limit', (t) => {
   t.deepEqual(stagesFrom(199, 99_999), [199, 999, 9_999])
   t.deepEqual(stagesFrom(1_500, 5_000), [1_500])
   t.deepEqual(stagesFrom(19, 999), [19, 999])
-  // Components: 1 / 200 is a tenth of 0.05, and half of 0.01; below 5e-4 more are needed.
+  // Components: 1 / 1000 is a fiftieth of 0.05, and a tenth of 0.01.
   const usual = [199, 999, 9_999]
-  t.deepEqual(stagesForLevel(usual, 0.05, 99_999), [199])
-  t.deepEqual(stagesForLevel(usual, 0.01, 99_999), [199, 999])
-  t.deepEqual(stagesForLevel(usual, 1e-4, 99_999), [...usual, 49_999])
+  t.deepEqual(stagesForLevel(usual, 0.05, 99_999), [199, 999])
+  t.deepEqual(stagesForLevel(usual, 0.01, 99_999), usual)
+  t.deepEqual(stagesForLevel(usual, 1e-3, 99_999), [...usual, 19_999])
   t.deepEqual(stagesForLevel(usual, 1e-5, 99_999), usual)
 })
 

@@ -11,8 +11,8 @@ const STAGES = [999, 9_999]
 const ENOUGH = 10
 /** Two values this close, relative, are a tie, and count as an exceedance. */
 const TIE = 1e-6
-/** The smallest p is to be at most this part of the level. */
-const FINE = 5
+/** The smallest p is to be at most this part of the level, so that a rank does not hang on a draw or two. */
+const FINE = 20
 /** Draws that a backend is asked for at once, a multiple of 32. */
 const AT_ONCE = 4_096
 
