@@ -3,9 +3,10 @@
 import { Worker } from 'node:worker_threads'
 import test from 'ava'
 import { selectBackend } from '../../dist/backend/select.js'
-import { QKCovariance, svd, uploadTensor } from '../../dist/index.js'
+import { QKCovariance, svd, testRank, uploadTensor } from '../../dist/index.js'
 import { sequence, tensor, terms } from '../helpers/arithmetic-batches.js'
 import { cudaOnHost, noCompiler } from '../helpers/cuda-on-host.js'
+import { plantedTerms } from '../helpers/rank-data.js'
 
 const reason = noCompiler()
 const onHost = reason ? (title) => test.skip(`${title}: ${reason}`, () => {}) : test.serial
@@ -95,6 +96,19 @@ onHost('devices by index and UUID, several in one process, each with what is its
     code: 'ERR_BACKEND',
     message: /no CUDA device '7'; there are 0 = .*\(GPU-.*\), 1 = /,
   })
+})
+
+onHost('the test of rank has the same signs as on the processor, and the same ranks', async (t) => {
+  const data = plantedTerms({ units: 60, each: 2, heads: 3, d: 8, planted: 1, rank: 2, strength: 2, seed: 6 })
+  const [cuda, cpu] = await Promise.all(
+    ['cuda', 'cpu'].map((backend) => testRank({ ...data, draws: 99, mostDraws: 199, backend })),
+  )
+  t.deepEqual([...cuda.ranks], [2, 0, 0])
+  t.deepEqual(cuda.ranks, cpu.ranks)
+  t.deepEqual(
+    cuda.tests[0].map(({ p, componentP }) => [p, componentP]),
+    cpu.tests[0].map(({ p, componentP }) => [p, componentP]),
+  )
 })
 
 onHost('a worker that is terminated in the middle takes nothing with it', async (t) => {
