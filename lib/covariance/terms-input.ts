@@ -47,11 +47,13 @@ type ContrastIndex = (contrast: string | number, where: string) => number
 const SCOPES: readonly KeyScope[] = ['before', 'others', 'all']
 
 function contrastIndices(contrasts: readonly string[]): ContrastIndex {
-  const byName = new Map(contrasts.map((name, index) => [name, index]))
+  // Made when the first name comes: callers with many contrasts give their indices.
+  let byName: Map<string, number> | undefined
   return (contrast, where) => {
     if (typeof contrast === 'number') {
       return contrast
     }
+    byName ??= new Map(contrasts.map((name, index) => [name, index]))
     const index = byName.get(contrast)
     if (index !== undefined) {
       return index

@@ -156,7 +156,7 @@ test('the batch that a prompt fell into changes no p-value', async (t) => {
   t.deepEqual(await run(named.toReversed(), 16), first)
 })
 
-test('the plan: memory, then disk, then a sample of units that is the same everywhere', async (t) => {
+test.serial('the plan: memory, then disk, then a sample of units that is the same everywhere', async (t) => {
   const sizes = [{ heads: 4, kvHeads: 2, headDim: 8 }]
   const definition = (rule, terms, queries = 0, keys = 0) => ({
     rule,
@@ -177,6 +177,14 @@ test('the plan: memory, then disk, then a sample of units that is the same every
   t.is(onDisk.fraction, 1)
   const sample = await keepPlan(2 ** 60, 100, 0)
   t.true(sample.fraction < 1 && sample.warning.includes('sample'))
+  const folderOf = process.env.TMPDIR
+  process.env.TMPDIR = path.join(folder, 'none')
+  try {
+    await t.throwsAsync(keepPlan(101, 100, 0), { code: 'ERR_FILE', message: /none/ })
+  } finally {
+    if (folderOf === undefined) delete process.env.TMPDIR
+    else process.env.TMPDIR = folderOf
+  }
 })
 
 test('a sample of units: seeded, said, and enough for what is strong', async (t) => {
@@ -224,12 +232,29 @@ test('without rows there is no test: a clear error, and the other rules work', a
     message: /nullBytes/,
   })
   await t.throwsAsync(decompose(sums, { rank: { rule: 'permutation', alpha: 2 } }), { code: 'ERR_ARGUMENT' })
+  await t.throwsAsync(decompose(sums, { rank: { rule: 'permutation', alfa: 0.01 } }), {
+    message: /has no "alfa"/,
+  })
+})
+
+test('sums that have been disposed of, and a contrast of terms and labels, are named', async (t) => {
+  const model = await openBoxes()
+  const sums = await accumulate(model, order(24), { heads: 'L3H0' })
+  disposeSums(sums)
+  await t.throwsAsync(decompose(sums), { code: 'ERR_ARGUMENT', message: /disposed of/ })
+  const tokens = Array.from({ length: 12 }, (_, i) => 3 + i)
+  const labels = tokens.map((id) => ['x', 'y'][id % 2])
+  const mixed = [...order(24), { contrast: 'order', tokens, labels: { query: labels } }]
+  await t.throwsAsync(decompose(await accumulate(model, mixed, { heads: 'L3H0' })), {
+    code: 'ERR_ARGUMENT',
+    message: /prompts with terms and prompts with labels/,
+  })
 })
 
 test('few prompts are refused, prompts of a group are one unit', async (t) => {
   const model = await openBoxes()
   const run = async (prompts) => decompose(await accumulate(model, prompts, { heads: 'L3H0' }))
-  await t.throwsAsync(run(order(5)), { code: 'ERR_FEW_UNITS', message: /order: 5 units/ })
+  await t.throwsAsync(run(order(5)), { code: 'ERR_FEW_UNITS', message: /order: 5 units that/ })
   const grouped = order(40).map((prompt, i) => ({ ...prompt, group: `g${i >> 1}` }))
   const result = await run(grouped)
   t.is(result.head('L3H0').contrast('order').test.units, 20)

@@ -103,7 +103,7 @@ test('draws exchange labels within shapes: permutations that follow from ids, ev
   for (let draw = 1; draw <= 600; draw++) {
     const donors = donorsOf(units, groups, 1, draw)
     t.is(new Set(donors).size, 24)
-    t.true(donors.every((donor, i) => units[donor].queryRows.length === units[i].queryRows.length))
+    t.true(donors.every((donor, i) => units[donor].shape === units[i].shape))
     counts.set(donors[0], (counts.get(donors[0]) ?? 0) + 1)
   }
   t.is(counts.size, 12)
@@ -130,8 +130,10 @@ test('sequences without a partner are cut into blocks that have one, and stay in
   // Blocks exchange labels with blocks from the same place: the first 20 or so positions, or those after them.
   const groups = exchangeGroups(units)
   t.is(groups.length, 2)
-  for (const group of groups) t.is(new Set(group.map((i) => units[i].queryPositions[0])).size, 1)
-  const length = units[0].queryRows.length
+  for (const group of groups) {
+    t.is(new Set(group.map((i) => units[i].sequences[0].queryPositions[0])).size, 1)
+  }
+  const length = units[0].sequences[0].queryRows.length
   t.true(
     units.length * length >= 0.7 * rowsOf(lengths) && length >= 20,
     `${units.length} blocks of ${length}`,
@@ -141,7 +143,7 @@ test('sequences without a partner are cut into blocks that have one, and stay in
     wholes.size <= 30 &&
       [...wholes].every((whole) => lengths.some((_, i) => `${unitKey(`s${i}`)}` === whole)),
   )
-  for (const { queryRows, keyRows, queryPositions } of units) {
+  for (const { queryRows, keyRows, queryPositions } of units.flatMap(({ sequences }) => sequences)) {
     t.deepEqual(queryRows, keyRows)
     t.true(queryPositions.every((position, i) => i === 0 || position === queryPositions[i - 1] + 1))
   }
@@ -161,8 +163,8 @@ test('null matrices are sums with exchanged labels less the mean over donors', a
   const groups = exchangeGroups(units)
   /** u^T D v of a pair of units by the definition: loops over queries and keys. */
   const form = (unit, donor, head, u, v) => {
-    const { queryRows } = units[unit]
-    const labels = units[donor].queryLabels
+    const [{ queryRows }] = units[unit].sequences
+    const labels = units[donor].sequences[0].queryLabels
     let total = 0
     let counted = 0
     queryRows.forEach((row, i) => {
@@ -201,7 +203,7 @@ test('null matrices are sums with exchanged labels less the mean over donors', a
     [0.6, 0.8, 0],
     [0, 0.6, -0.8],
   ].map((x) => Float64Array.from(x))
-  const sum = source.contributions(1, u, v, 1).reduce((a, b) => a + b)
+  const sum = (await source.contributions(1, u, v, 1)).reduce((a, b) => a + b)
   let whole = 0
   for (let i = 0; i < 9; i++) whole += u[Math.floor(i / 3)] * observed[9 + i] * v[i % 3]
   t.true(Math.abs(sum - whole) < 1e-6, `${sum}, ${whole}`)
@@ -303,4 +305,67 @@ test('one sequence, or none of a shape with another, cannot be tested', async (t
   const { contrast, ...labels } = one
   const rows = activations([12], 1, 3, 14)
   await t.throwsAsync(testRank({ q: rows, k: rows, labels: [labels] }), { code: 'ERR_FEW_UNITS' })
+})
+
+test('sequences of a group exchange their labels together', async (t) => {
+  // Twenty groups of one to three near-copies: the same labels, nearly the same activations.
+  const next = uniform(41)
+  const [length, heads, d] = [16, 30, 4]
+  const sizes = Array.from({ length: 24 }, (_, g) => 1 + (g % 3))
+  const groups = sizes.flatMap((size, g) => new Array(size).fill(g))
+  const lengths = groups.map(() => length)
+  const [q, k] = [activations(lengths, heads, d, 42), activations(lengths, heads, d, 43)]
+  const noise = normal(44)
+  const labels = []
+  groups.forEach((g, s) => {
+    const first = groups.indexOf(g)
+    for (const side of [q, k]) {
+      for (let i = 0; first < s && i < length * heads * d; i++) {
+        side.data[s * length * heads * d + i] = side.data[first * length * heads * d + i] + 0.1 * noise()
+      }
+    }
+    const own =
+      first < s ? labels[first].queryLabels : Int32Array.from({ length }, () => Math.floor(3 * next()))
+    const { contrast, ...rest } = sequence(s * length, length, own)
+    labels.push(rest)
+  })
+  const run = (units) => testRank({ q, k, labels, units, draws: 99, mostDraws: 99 })
+  const found = ({ tests }) => tests[0].filter(({ p }) => p.effect <= 0.05).length
+  const right = await run(groups)
+  t.is(right.tests[0][0].units, 24)
+  t.true(found(right) <= 6, `${found(right)} of 30`)
+  await t.throwsAsync(run(new Array(groups.length).fill('one')), { code: 'ERR_FEW_UNITS' })
+})
+
+test('arrangements are counted: five sequences have 120, six of three shapes have 8', async (t) => {
+  const of = (lengths) => {
+    const labels = randomSequences({ lengths, seed: 51 }).map(({ contrast, ...rest }) => rest)
+    return testRank({
+      q: activations(lengths, 1, 3, 52),
+      k: activations(lengths, 1, 3, 53),
+      labels,
+      mostDraws: 199,
+    })
+  }
+  t.is((await of(new Array(5).fill(8))).tests[0][0].units, 5)
+  // Lengths without a partner that cannot be cut alike.
+  await t.throwsAsync(of([8, 8]), { code: 'ERR_FEW_UNITS' })
+})
+
+test('labels of nothing but null are too few units, by name', async (t) => {
+  const lengths = new Array(30).fill(6)
+  const labels = randomSequences({ lengths, seed: 61, draw: () => -1 }).map(({ contrast, ...rest }) => ({
+    ...rest,
+    queryRows: new Int32Array(0),
+    queryPositions: new Int32Array(0),
+    queryLabels: new Int32Array(0),
+    keyRows: new Int32Array(0),
+    keyPositions: new Int32Array(0),
+    keyLabels: new Int32Array(0),
+  }))
+  const rows = activations(lengths, 1, 3, 62)
+  await t.throwsAsync(testRank({ q: rows, k: rows, labels }), {
+    code: 'ERR_FEW_UNITS',
+    message: /contrast: 0 units/,
+  })
 })

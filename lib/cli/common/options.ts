@@ -24,7 +24,8 @@ export const parseEstimator = parseChoice<Estimator>('estimator', ['per-query', 
 
 /** `permutation:0.05`, `energy:0.99` or `fixed:8`. */
 export function parseRank(value: string): RankRule {
-  const [name, text] = value.split(':', 2)
+  const [name, ...parts] = value.split(':')
+  const text = parts.length > 0 ? parts.join(':') : undefined
   const number = Number(text)
   if (name === 'permutation') {
     const alpha = text === undefined ? 0.05 : number

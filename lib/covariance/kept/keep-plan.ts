@@ -1,9 +1,11 @@
 /** What keeping rows for the test of rank will take, and where they go: memory, a temporary file, or a sample of units. */
 
-import { statfs } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { access, statfs } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import type { Estimator } from '../../backend/backend.js'
 import type { PromptSetSummary } from '../../contrast/prompt-set.js'
+import { QkError } from '../../errors.js'
 import { STREAMS, type UnitKey, unitWord } from '../../math/unit-hash.js'
 import { rowsOfTerm } from './term-rows.js'
 
@@ -46,7 +48,7 @@ export function keptBytes(
   }, 0)
 }
 
-/** Decides before the first batch. `limit`: bytes in memory. */
+/** Decides before the first batch. `limit`: bytes in memory. Errors: ERR_FILE where the temporary folder cannot be used. */
 export async function keepPlan(bytes: number, limit: number, seed: number): Promise<KeepPlan> {
   const all = { fraction: 1, keeps: () => true }
   if (bytes <= limit) return { folder: undefined, ...all }
@@ -68,10 +70,18 @@ export async function keepPlan(bytes: number, limit: number, seed: number): Prom
 
 async function freeBytes(folder: string): Promise<number> {
   try {
+    await access(folder, constants.W_OK)
     const { bavail, bsize } = await statfs(folder)
     return bavail * bsize
-  } catch {
-    return 0
+  } catch (cause) {
+    throw new QkError(
+      'ERR_FILE',
+      `cannot keep rows for the test of rank in the folder of temporary files, ${folder}: ${(cause as Error).message}`,
+      {
+        cause,
+        hint: 'Set TMPDIR to another folder, raise nullBytes, or lower it to 0 to do without the test.',
+      },
+    )
   }
 }
 

@@ -1,6 +1,7 @@
 /** The rows of a group of heads that the test of rank needs, kept batch by batch while covariances accumulate. */
 
 import type { LabelSequence, RowTensor } from '../../backend/backend.js'
+import { QkError } from '../../errors.js'
 import type { KeepSizes } from './keep-plan.js'
 import type { ContrastIndex, IndexedBatch, RowIndex } from './row-index.js'
 import { RowStore, type StoredPiece } from './row-store.js'
@@ -37,6 +38,7 @@ export class KeptRows {
   readonly #terms: StoredRows[]
   readonly #labels: StoredRows[]
   readonly #store: RowStore
+  #disposed = false
 
   /**
    * `folder`: of a temporary file; undefined for memory. The index is shared by all groups of heads. In cross attention
@@ -83,12 +85,14 @@ export class KeptRows {
 
   /** All rows of a contrast. */
   async read(contrast: number): Promise<KeptTerms | KeptLabels> {
+    if (this.#disposed) throw new QkError('ERR_ARGUMENT', 'the sums have been disposed of')
     const { sequences } = this.index.contrasts[contrast]
     return sequences.length > 0 ? this.#readLabels(contrast) : this.#readTerms(contrast)
   }
 
   /** Frees memory and file. */
   dispose(): void {
+    this.#disposed = true
     this.#store.dispose()
     for (const stored of [...this.#terms, ...this.#labels]) {
       stored.q = []

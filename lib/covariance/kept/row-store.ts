@@ -1,8 +1,10 @@
 /** Arrays of rows, appended in pieces and read back whole: in memory, or in a temporary file that nothing else sees. */
 
 import { randomBytes } from 'node:crypto'
-import { type FileHandle, open, unlink } from 'node:fs/promises'
+import { close, closeSync, open, read, write } from 'node:fs'
+import { unlink } from 'node:fs/promises'
 import path from 'node:path'
+import { promisify } from 'node:util'
 import { QkError } from '../../errors.js'
 
 /** A piece that has been stored. */
@@ -14,8 +16,14 @@ export interface StoredPiece {
   offset?: number
 }
 
+const files = { open: promisify(open), read: promisify(read), write: promisify(write) }
+
+/** Closes the file of a store that was dropped without `dispose`. A FileHandle would warn of it. */
+const dropped = new FinalizationRegistry<number>(closeSync)
+
 export class RowStore {
-  #file: FileHandle | undefined
+  /** Descriptor of the file. */
+  #file: number | undefined
   #end = 0
   /** Writes follow one another. */
   #writing: Promise<void> = Promise.resolve()
@@ -43,7 +51,13 @@ export class RowStore {
       } else {
         const bytes = new Uint8Array(out.buffer, 4 * at, 4 * length)
         for (let done = 0; done < bytes.length; ) {
-          const { bytesRead } = await this.#file!.read(bytes, done, bytes.length - done, offset! + done)
+          const { bytesRead } = await files.read(
+            this.#file!,
+            bytes,
+            done,
+            bytes.length - done,
+            offset! + done,
+          )
           if (bytesRead === 0) throw new QkError('ERR_FILE', 'the temporary file of kept rows ends too early')
           done += bytesRead
         }
@@ -56,7 +70,9 @@ export class RowStore {
   dispose(): void {
     const file = this.#file
     this.#file = undefined
-    if (file) file.close().catch(() => {})
+    if (file === undefined) return
+    dropped.unregister(this)
+    close(file, () => {})
   }
 
   async #write(data: Float32Array, offset: number): Promise<void> {
@@ -64,7 +80,14 @@ export class RowStore {
       this.#file ??= await this.#create()
       const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
       for (let done = 0; done < bytes.length; ) {
-        done += (await this.#file.write(bytes, done, bytes.length - done, offset + done)).bytesWritten
+        const { bytesWritten } = await files.write(
+          this.#file,
+          bytes,
+          done,
+          bytes.length - done,
+          offset + done,
+        )
+        done += bytesWritten
       }
     } catch (error) {
       const full = (error as NodeJS.ErrnoException).code === 'ENOSPC'
@@ -77,10 +100,11 @@ export class RowStore {
   }
 
   /** A file without a name: whatever happens to the process, the system frees it. */
-  async #create(): Promise<FileHandle> {
+  async #create(): Promise<number> {
     const name = path.join(this.folder!, `.qkspace-rows-${randomBytes(8).toString('hex')}`)
-    const file = await open(name, 'wx+', 0o600)
+    const file = await files.open(name, 'wx+', 0o600)
     await unlink(name).catch(() => {})
+    dropped.register(this, file, this)
     return file
   }
 }

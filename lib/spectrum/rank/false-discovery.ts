@@ -1,5 +1,8 @@
 /** From p-values of many tests to discoveries (design: "Rank", item 8). */
 
+/** Whether an adjusted p-value is at most a level, but for the rounding of both. */
+export const atMost = (p: number, level: number) => p <= level * (1 + 1e-9)
+
 /**
  * Adjusted p-values (q-values) by Benjamini and Hochberg (1995): rejecting those at most α keeps the expected fraction of
  * false discoveries at α where tests are independent or positively dependent. `dependent`: by Benjamini and Yekutieli

@@ -92,7 +92,8 @@ export async function drawUntil(
         const value = (draw: number) => values[(h * draws + draw - from) * components + c]
         if (next === 0) tally.observed = value(0)
         if (!active.has(tally)) return
-        for (let draw = Math.max(1, next); draw < end; draw++) tally.take(value(draw) * source.nullFactor)
+        for (let draw = Math.max(1, next); draw < end; draw++)
+          tally.take(value(draw) * source.nullFactor(heads[h]))
       })
     })
     next = end

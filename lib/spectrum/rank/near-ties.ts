@@ -10,12 +10,13 @@ const APART = 3
  * SE_i = sd_u(x_iu - x_{i+1,u}) / sqrt(U) and x_iu = U u_i^T D_u v_i. Only in a block of one does a single direction mean
  * something.
  */
-export function nearTies(
+export async function nearTies(
   source: NullSource,
   head: number,
   { u, s, v }: { u: Float64Array; s: Float64Array; v: Float64Array },
   rank: number,
-): number[][] {
+  signal?: AbortSignal,
+): Promise<number[][]> {
   if (rank === 0) return []
   const d = source.headDim
   const units = source.units.length
@@ -24,7 +25,7 @@ export function nearTies(
     for (let i = 0; i < d; i++) for (let c = 0; c < rank; c++) out[i * rank + c] = from[i * d + c]
     return out
   }
-  const x = source.contributions(head, columns(u), columns(v), rank)
+  const x = await source.contributions(head, columns(u), columns(v), rank, signal)
   const blocks = [[0]]
   for (let i = 0; i + 1 < rank; i++) {
     const difference = Float64Array.from({ length: units }, (_, unit) => {

@@ -8,7 +8,7 @@ import type { UnitKey } from '../../math/unit-hash.js'
 import { svd } from '../svd.js'
 import type { Hypothesis, NullData, NullSource } from './exchange/null-source.js'
 import { halfOf } from './exchange/signs.js'
-import { adjustedByRate } from './false-discovery.js'
+import { adjustedByRate, atMost } from './false-discovery.js'
 import { screen, Tally } from './growing-draws.js'
 import { standardError } from './near-ties.js'
 
@@ -64,8 +64,8 @@ async function oneWay(
 ): Promise<(Replica | undefined)[]> {
   const heads = Array.from({ length: from.heads }, (_, h) => h)
   const found: (Replica | undefined)[] = heads.map(() => undefined)
-  const least = Math.min(from.units.length, to.units.length)
-  if (2 ** (1 - least) > alpha) return found
+  const fewest = Math.min(from.units.length, to.units.length)
+  if (2 ** (1 - fewest) > alpha) return found
   const tallies = await screen(from, heads, [draws], signal)
   const passed = heads.filter((h) => tallies[h].p <= alpha)
   if (passed.length === 0) return found
@@ -78,10 +78,10 @@ async function oneWay(
     for (const stage of ONE_SIDED_STAGES) {
       const sums = await to.directed(head, of(u), of(v), stage + 1, signal)
       tally.observed = sums[0]
-      for (let b = tally.draws + 1; b <= stage; b++) tally.take(to.nullFactor * sums[b])
+      for (let b = tally.draws + 1; b <= stage; b++) tally.take(to.nullFactor(head) * sums[b])
       if (tally.settled) break
     }
-    const each = to.contributions(head, of(u), of(v), 1)
+    const each = await to.contributions(head, of(u), of(v), 1, signal)
     const units = to.units.length
     let total = 0
     for (const x of each) total += x
@@ -102,7 +102,7 @@ export function replicated(
 ): (Replication | undefined)[] {
   const accepted = [forth, back].map((list) => {
     const q = adjustedByRate(list.map((replica) => replica?.p ?? Number.NaN))
-    return list.map((_, i) => q[i] <= alpha / 2)
+    return list.map((_, i) => atMost(q[i], alpha / 2))
   })
   return forth.map((one, i) => {
     const other = back[i]

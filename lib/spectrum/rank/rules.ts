@@ -5,7 +5,7 @@
 
 import { QkError } from '../../errors.js'
 import type { RankRule } from '../../store/result.js'
-import { checkFraction, checkInteger } from '../../validate.js'
+import { checkFraction, checkInteger, refuseUnknownKeys } from '../../validate.js'
 
 export const DEFAULT_ALPHA = 0.05
 /** Draws that every head has, and those that one may have at most. */
@@ -18,6 +18,7 @@ export const DEFAULT_RULE: RankRule = { rule: 'permutation', alpha: DEFAULT_ALPH
 export type StoppingRule = { energy: number } | { rank: number } | Record<string, never>
 
 interface RuleDefinition<R extends RankRule> {
+  keys: Record<Exclude<keyof R, 'rule'>, true>
   /** Errors: ERR_ARGUMENT. */
   check(rule: R): void
   stop(rule: R): StoppingRule
@@ -28,6 +29,7 @@ type RuleNamed<N extends RankRule['rule']> = Extract<RankRule, { rule: N }>
 const RULES: { [N in RankRule['rule']]: RuleDefinition<RuleNamed<N>> } = {
   /** Components that random exchanges of units do not show as well: the calibrated test. */
   permutation: {
+    keys: { alpha: true, draws: true, mostDraws: true },
     check: ({ alpha = DEFAULT_ALPHA, draws = DEFAULT_DRAWS, mostDraws = MOST_DRAWS }) => {
       checkLevel(alpha)
       checkInteger(draws, 'draws', 1, MOST_DRAWS)
@@ -37,10 +39,12 @@ const RULES: { [N in RankRule['rule']]: RuleDefinition<RuleNamed<N>> } = {
   },
   /** The smallest r with sum_{i<=r} s_i^2 >= threshold ||ΔC||_F^2: the paper's rule. A description, not a test. */
   energy: {
+    keys: { threshold: true },
     check: ({ threshold }) => checkFraction(threshold, 'the energy threshold'),
     stop: ({ threshold }) => ({ energy: threshold }),
   },
   fixed: {
+    keys: { rank: true },
     check: ({ rank }) => checkInteger(rank, 'the fixed rank', 1),
     stop: ({ rank }) => ({ rank }),
   },
@@ -48,7 +52,7 @@ const RULES: { [N in RankRule['rule']]: RuleDefinition<RuleNamed<N>> } = {
 
 /** A significance level, above 0 and below 1. Errors: ERR_ARGUMENT. */
 export function checkLevel(alpha: number): void {
-  if (alpha > 0 && alpha < 1) return
+  if (typeof alpha === 'number' && alpha > 0 && alpha < 1) return
   throw new QkError('ERR_ARGUMENT', `alpha is ${alpha}, expected a level above 0 and below 1`)
 }
 
@@ -56,7 +60,9 @@ export function checkLevel(alpha: number): void {
 export function checkRankRule(rule: RankRule): RankRule {
   const { rule: name } = rule
   if (Object.hasOwn(RULES, name)) {
-    definitionOf(rule).check(rule)
+    const definition = definitionOf(rule)
+    refuseUnknownKeys(rule, { rule: true, ...definition.keys }, `the rank rule "${name}"`)
+    definition.check(rule)
     return rule
   }
   throw new QkError('ERR_ARGUMENT', `there is no rank rule "${name}"`, {

@@ -61,6 +61,7 @@ export async function subjectsOf(options: SubjectOptions) {
   if ((input === undefined) === (labels === undefined)) {
     throw new QkError('ERR_ARGUMENT', 'testRank takes either terms or labels')
   }
+  checkKinds(options)
   const contrasts = options.contrasts ? [...options.contrasts] : namedContrasts(input?.contrast, labels)
   // Checks heads, estimator and names.
   const covariance = new QKCovariance({
@@ -121,6 +122,21 @@ export async function subjectsOf(options: SubjectOptions) {
   return { contrasts, subjects }
 }
 
+/** Errors: ERR_TYPE. */
+function checkKinds({ terms, labels, contrasts }: SubjectOptions): void {
+  const isObject = (value: unknown) =>
+    typeof value === 'object' && value !== null && !ArrayBuffer.isView(value)
+  if (terms !== undefined && (!isObject(terms) || Array.isArray(terms))) {
+    throw new QkError('ERR_TYPE', 'terms must be an object { query, pos, posOffsets, neg, negOffsets }')
+  }
+  if (labels !== undefined && !(Array.isArray(labels) && labels.every(isObject))) {
+    throw new QkError('ERR_TYPE', 'labels must be an array of label sequences')
+  }
+  if (contrasts !== undefined && !Array.isArray(contrasts)) {
+    throw new QkError('ERR_TYPE', 'contrasts must be an array of names')
+  }
+}
+
 async function termData(
   q: RowTensor,
   k: RowTensor,
@@ -140,9 +156,9 @@ async function termData(
     selectBackend(backend),
     { ...rows, unit, unitKeys, estimator, counterfactual },
     seed,
-    counterfactual || exchangeable === true,
+    exchangeable === true || (counterfactual && chosen.every((t) => terms.query[t] !== terms.queryNeg[t])),
   )
-  if (!exchangeable || counterfactual) return flips
+  if (!exchangeable) return flips
   const units = Int32Array.from(chosen, (t) => index.get(ids[t])!)
   return new SetData(
     backend,
@@ -200,7 +216,7 @@ function unitIds(
   }
   return Array.from(given as ArrayLike<number | string>, (unit, i) => {
     if (typeof unit === 'string' || Number.isSafeInteger(unit)) return `${unit}`
-    throw new QkError('ERR_TYPE', `units[${i}] is ${unit}, expected a whole number or a name`)
+    throw new QkError('ERR_TYPE', `units[${i}] is ${String(unit)}, expected a whole number or a name`)
   })
 }
 

@@ -8,7 +8,7 @@ import { QkError, throwIfAborted } from '../../errors.js'
 import type { RankTest } from '../../store/rank-test.js'
 import { type HeadComponents, testComponents } from './components.js'
 import type { Hypothesis, NullData } from './exchange/null-source.js'
-import { adjustedByMaximum, adjustedByRate } from './false-discovery.js'
+import { adjustedByMaximum, adjustedByRate, atMost } from './false-discovery.js'
 import { gammaTail } from './gamma-tail.js'
 import { drawUntil, screen, stagesForLevel, stagesFrom, type Tally } from './growing-draws.js'
 import { nearTies } from './near-ties.js'
@@ -58,12 +58,12 @@ const UNITS_FOR_SKEW = 100
 export function unitWarnings(subjects: readonly TestSubject[], alpha: number): string[] {
   return subjects.flatMap(({ name, data }) => {
     const count = data.units.length
-    if (2 ** (1 - count) > alpha) {
+    if (data.leastP > alpha) {
       throw new QkError(
         'ERR_FEW_UNITS',
-        `${name}: ${count} unit${count === 1 ? '' : 's'} cannot reach p <= ${alpha} by any signs`,
+        `${name}: ${count} unit${count === 1 ? '' : 's'} that can be exchanged cannot reach p <= ${alpha}`,
         {
-          hint: `It takes ${Math.ceil(1 - Math.log2(alpha))} units, as a rule prompts, at least; or describe ΔC with the rule energy or fixed.`,
+          hint: `It takes ${Math.ceil(1 - Math.log2(alpha))} units, as a rule prompts, whose signs can be turned, or some label sequences of equal length; or describe ΔC with the rule energy or fixed.`,
         },
       )
     }
@@ -192,7 +192,7 @@ function discoveries(
     entries.map(({ tally }) => tally.kept),
   )
   const discovered = entries.map((entry, i) => {
-    return q[i] <= alpha || (unresolved.has(entry) && pMaximum[i] <= alpha)
+    return atMost(q[i], alpha) || (unresolved.has(entry) && atMost(pMaximum[i], alpha))
   })
   const found = discovered.filter(Boolean).length
   return {
@@ -231,10 +231,11 @@ async function rankSubject(
         chosen.map((e) => entries[e].tally),
         { alpha, stages, backend, signal },
       )
-      chosen.forEach((e, i) => {
+      for (const [i, e] of chosen.entries()) {
         const rank = verdict.discovered[e] ? Math.max(1, countUntil(found[i].p, verdict.level)) : 0
-        components.set(e, { ...found[i], rank, blocks: nearTies(source, entries[e].head, found[i], rank) })
-      })
+        const blocks = await nearTies(source, entries[e].head, found[i], rank, signal)
+        components.set(e, { ...found[i], rank, blocks })
+      }
     } finally {
       source.release()
     }
@@ -277,7 +278,7 @@ function describe(
 
 /** How many values come before the first above a level. */
 function countUntil(values: readonly number[], level: number): number {
-  const above = values.findIndex((value) => value > level)
+  const above = values.findIndex((value) => !atMost(value, level))
   return above < 0 ? values.length : above
 }
 

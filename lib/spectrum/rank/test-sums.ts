@@ -54,7 +54,6 @@ export async function testSums(
     )
     for (const [contrast, name] of sums.contrasts.entries()) {
       const made = groupData(sums, group, group.kept, contrast, seed, rows)
-      if (!made) continue
       const interaction = sums.estimator !== 'sum'
       subjects.push({ name, data: made.data, interaction, group, contrast, labels: made.labels })
     }
@@ -75,7 +74,7 @@ function notKept(): QkError {
   })
 }
 
-/** Undefined where no prompt of the contrast was kept. */
+/** Errors: ERR_ARGUMENT where a contrast has both kinds of rules. */
 function groupData(
   sums: Sums,
   { covariance: { backend, spec } }: HeadGroup,
@@ -83,10 +82,10 @@ function groupData(
   contrast: number,
   seed: number,
   rows: LastRead,
-): { data: NullData; labels: boolean } | undefined {
+): { data: NullData; labels: boolean } {
   const { heads, kvHeads, headDim, estimator } = spec
   const { units: ids, sequences, sequenceIds } = kept.contrast(contrast)
-  if (ids.length === 0) return undefined
+  refuseMixed(sums, contrast)
   const sizes = { heads, kvHeads, headDim }
   if (sequences.length > 0) {
     const load = () => rows.read(kept, contrast) as Promise<KeptLabels>
@@ -102,6 +101,16 @@ function groupData(
   }
   const info = { ...sizes, units: unitKeys, symmetric: counterfactual }
   return { data: new FlipData(backend, info, load, seed), labels: false }
+}
+
+/** Terms and label sequences are exchanged in different ways: there is no test of their sum. */
+function refuseMixed(sums: Sums, contrast: number): void {
+  const name = sums.contrasts[contrast]
+  const { terms, labelled } = sums.prompts.definitions[name]
+  if (terms === 0 || labelled.queries + labelled.keys === 0) return
+  throw new QkError('ERR_ARGUMENT', `the contrast "${name}" has prompts with terms and prompts with labels`, {
+    hint: 'Give them two names: the test of rank exchanges them in different ways.',
+  })
 }
 
 async function observedMatrices(data: NullData, hypothesis: Hypothesis, signal?: AbortSignal) {

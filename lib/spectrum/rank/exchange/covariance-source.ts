@@ -78,10 +78,10 @@ export abstract class CovarianceSource {
     this.#gathered = undefined
   }
 
-  /** Moments of terms or label sequences of heads, whose contrasts are numbered. */
+  /** Moments of batches of terms or label sequences of heads, whose contrasts are numbered. */
   protected async moments(
     heads: readonly number[],
-    batch: Pick<BatchInput, 'terms' | 'labels'>,
+    batches: Iterable<Pick<BatchInput, 'terms' | 'labels'>>,
     contrasts: number,
     signal?: AbortSignal,
   ): Promise<CovarianceMoments> {
@@ -96,7 +96,7 @@ export abstract class CovarianceSource {
       contrasts: Array.from({ length: contrasts }, (_, c) => `${c}`),
     })
     try {
-      await covariance.add({ q, k, terms: batch.terms, labels: batch.labels, signal })
+      for (const { terms, labels } of batches) await covariance.add({ q, k, terms, labels, signal })
       return await covariance.moments()
     } finally {
       covariance.dispose()
@@ -117,7 +117,13 @@ export abstract class CovarianceSource {
       return uploadTensor({ data: picked, shape }, { backend: this.backend })
     }
     const keyHeads = heads.map((head) => Math.floor(head / (all / kvHeads)))
-    this.#gathered = { heads: name, q: await upload(q, all, heads), k: await upload(k, kvHeads, keyHeads) }
+    const queries = await upload(q, all, heads)
+    try {
+      this.#gathered = { heads: name, q: queries, k: await upload(k, kvHeads, keyHeads) }
+    } catch (error) {
+      queries.release()
+      throw error
+    }
     return this.#gathered
   }
 }

@@ -27,7 +27,8 @@ export interface FlipRows {
   /** Ascending from 0, [rows]. */
   units: Int32Array
   keys: UnitKey[]
-  nullFactor: number
+  /** Of each head, [heads]. */
+  nullFactors: Float64Array
   /** sum_r |c_r| |q_r| |k_r| of each head: what rounding errors of D are measured by. */
   magnitude: Float64Array
 }
@@ -49,6 +50,7 @@ export async function flipRows(
   const k = new Float32Array(new SharedArrayBuffer(4 * n * kWidth))
   const coefficients = new Float32Array(n)
   const magnitude = new Float64Array(heads)
+  const shares = new UnitShares(heads)
   for (const [i, row] of order.entries()) {
     const side = from.side[row]
     const { q: qCentre, k: kCentre } = centres[side < 0 ? 1 : 0]
@@ -56,7 +58,9 @@ export async function flipRows(
     coefficients[i] = total > 0 ? ((side < 0 ? -1 : 1) * from.weight[row]) / total : 0
     subtract(q, i * qWidth, from.q, row * qWidth, qCentre, 1, qWidth)
     subtract(k, i * kWidth, from.k, row * kWidth, kCentre, from.keys[row], kWidth)
-    addMagnitudes(magnitude, Math.abs(coefficients[i]), q, i * qWidth, k, i * kWidth, from)
+    const magnitudes = rowMagnitudes(Math.abs(coefficients[i]), q, i * qWidth, k, i * kWidth, from)
+    for (let h = 0; h < heads; h++) magnitude[h] += magnitudes[h]
+    shares.add(units[i], magnitudes)
     await pause()
   }
   const corrected = hypothesis === 'interaction' && !from.counterfactual && keys.length > 1
@@ -68,7 +72,9 @@ export async function flipRows(
     units,
     keys,
     magnitude,
-    nullFactor: corrected ? Math.sqrt(keys.length / (keys.length - 1)) : 1,
+    nullFactors: Float64Array.from({ length: heads }, (_, h) => {
+      return corrected ? centringFactor(keys.length, shares.concentration(h)) : 1
+    }),
   }
 }
 
@@ -144,26 +150,75 @@ async function centresOf(
   })) as [Centre, Centre]
 }
 
-/** Adds |c| |q| |k| of a row to each head's sum. */
-function addMagnitudes(
-  sums: Float64Array,
+/** |c| |q| |k| of a row, [heads]. */
+function rowMagnitudes(
   weight: number,
   q: Float32Array,
   qAt: number,
   k: Float32Array,
   kAt: number,
   { heads, kvHeads, headDim: d }: UnitRows,
-): void {
+): Float64Array {
   const norm = (values: Float32Array, at: number) => {
     let square = 0
     for (let i = at; i < at + d; i++) square += values[i] ** 2
     return Math.sqrt(square)
   }
+  const out = new Float64Array(heads)
   const group = heads / kvHeads
   for (let keyHead = 0; keyHead < kvHeads; keyHead++) {
     const key = weight * norm(k, kAt + keyHead * d)
-    for (let h = keyHead * group; h < (keyHead + 1) * group; h++) sums[h] += key * norm(q, qAt + h * d)
+    for (let h = keyHead * group; h < (keyHead + 1) * group; h++) out[h] = key * norm(q, qAt + h * d)
   }
+  return out
+}
+
+/** How unevenly a head's units contribute. Rows of a unit come one after another. */
+class UnitShares {
+  readonly #unit: Float64Array
+  readonly #second: Float64Array
+  readonly #fourth: Float64Array
+  #current = -1
+
+  constructor(heads: number) {
+    this.#unit = new Float64Array(heads)
+    this.#second = new Float64Array(heads)
+    this.#fourth = new Float64Array(heads)
+  }
+
+  add(unit: number, magnitudes: Float64Array): void {
+    if (unit !== this.#current) this.#close()
+    this.#current = unit
+    for (let h = 0; h < magnitudes.length; h++) this.#unit[h] += magnitudes[h]
+  }
+
+  /** sum_u m_u^4 / (sum_u m_u^2)^2, m_u the magnitude of unit u: 1 / k where k equal units outweigh all others. */
+  concentration(head: number): number {
+    this.#close()
+    return this.#second[head] > 0 ? this.#fourth[head] / this.#second[head] ** 2 : 0
+  }
+
+  #close(): void {
+    for (let h = 0; h < this.#unit.length; h++) {
+      this.#second[h] += this.#unit[h] ** 2
+      this.#fourth[h] += this.#unit[h] ** 4
+      this.#unit[h] = 0
+    }
+  }
+}
+
+/** Where this many units outweigh the others, they are all that signs can turn. */
+const FEW_THAT_COUNT = 5
+
+/**
+ * By what null values of centred rows are too small, of U units. Centring takes 1 / U of the variance from both factors of
+ * every D_u, but from their sum once: sqrt(U / (U - 1)) where many units contribute alike. Where few outweigh the others,
+ * it is a scale and not a variance, and the ratio is U / (U - 1) itself: with a single unit 30 times as large as 49 others
+ * the square root gives 0.96 false positives in place of 0.05.
+ */
+function centringFactor(units: number, concentration: number): number {
+  const exponent = 0.5 + 0.5 * Math.min(1, FEW_THAT_COUNT * concentration)
+  return (units / (units - 1)) ** exponent
 }
 
 function add(sum: Float64Array, from: Float32Array, at: number, by: number): void {

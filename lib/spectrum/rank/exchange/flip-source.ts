@@ -29,6 +29,7 @@ export class FlipData implements NullData {
   readonly headDim: number
   readonly units: readonly UnitKey[]
   readonly assumesSymmetry: boolean
+  readonly leastP: number
 
   /** `load` gives the rows, which are not held between two sources. */
   constructor(
@@ -41,6 +42,7 @@ export class FlipData implements NullData {
     this.headDim = info.headDim
     this.units = info.units
     this.assumesSymmetry = !info.symmetric
+    this.leastP = 2 ** (1 - info.units.length)
   }
 
   async source(hypothesis: Hypothesis, keep?: (unit: UnitKey) => boolean): Promise<NullSource> {
@@ -65,7 +67,6 @@ class FlipSource implements NullSource {
   readonly heads: number
   readonly headDim: number
   readonly units: readonly UnitKey[]
-  readonly nullFactor: number
   /** The signs of one-sided tests, which all heads share. */
   #oneSided: { draws: number; bits: Uint32Array } | undefined
 
@@ -79,7 +80,6 @@ class FlipSource implements NullSource {
     this.heads = sizes.heads
     this.headDim = sizes.headDim
     this.units = rows.keys
-    this.nullFactor = rows.nullFactor
   }
 
   static async open(backend: Backend, rows: FlipRows, sizes: Sizes, seed: number): Promise<FlipSource> {
@@ -98,6 +98,10 @@ class FlipSource implements NullSource {
       backend.release(q.resident as ResidentHandle)
       throw error
     }
+  }
+
+  nullFactor(head: number): number {
+    return this.rows.nullFactors[head]
   }
 
   resolution(head: number): number {
@@ -143,11 +147,19 @@ class FlipSource implements NullSource {
     )
   }
 
-  contributions(head: number, u: Float64Array, v: Float64Array, columns: number): Float64Array {
+  async contributions(
+    head: number,
+    u: Float64Array,
+    v: Float64Array,
+    columns: number,
+    signal?: AbortSignal,
+  ): Promise<Float64Array> {
+    const pause = cooperator(signal)
     const { rows, headDim: d, units } = this
     const out = new Float64Array(columns * units.length)
     const [left, right] = [new Float64Array(columns), new Float64Array(columns)]
     for (let r = 0; r < rows.rows; r++) {
+      if (r % 64 === 0) await pause()
       const [q, k] = this.#at(r, head)
       left.fill(0)
       right.fill(0)
@@ -171,7 +183,7 @@ class FlipSource implements NullSource {
     draws: number,
     signal?: AbortSignal,
   ): Promise<Float64Array> {
-    const each = this.contributions(head, u, v, 1)
+    const each = await this.contributions(head, u, v, 1, signal)
     if (this.#oneSided?.draws !== draws) {
       this.#oneSided = { draws, bits: flipBits(this.seed, this.units, 0, draws, STREAMS.oneSided) }
     }

@@ -7,7 +7,8 @@ export type SideWeights = readonly [number, number]
 
 /**
  * sum_i a_i (what the positive keys of query i give - what its negative keys give): their means (`per-query`) or sums
- * (otherwise), each side over its weight. Queries with an empty side are left out. `a` and `b` are by row.
+ * (otherwise), each side over its weight. Queries with an empty side are left out. `a` and `b` are by row; labels are
+ * 0, 1, 2, ..., or below 0 where there is none.
  */
 export function labelForm(
   { keyScope, queryRows, queryPositions, queryLabels, keyRows, keyPositions, keyLabels }: LabelSequence,
@@ -16,16 +17,17 @@ export function labelForm(
   estimator: Estimator,
   [positiveWeight, negativeWeight]: SideWeights,
 ): number {
-  const sums = new Map<number, { sum: number; count: number }>()
+  let most = 0
+  for (const label of keyLabels) most = Math.max(most, label + 1)
+  const sums = new Float64Array(most)
+  const counts = new Float64Array(most)
   let sum = 0
   let count = 0
   const take = (j: number) => {
     const label = keyLabels[j]
     if (label < 0) return
-    const found = sums.get(label) ?? { sum: 0, count: 0 }
-    found.sum += b[keyRows[j]]
-    found.count += 1
-    sums.set(label, found)
+    sums[label] += b[keyRows[j]]
+    counts[label] += 1
     sum += b[keyRows[j]]
     count += 1
   }
@@ -39,8 +41,10 @@ export function labelForm(
     while (before && next < keyRows.length && keyPositions[next] < queryPositions[i]) take(next++)
     const label = queryLabels[i]
     if (label < 0) continue
-    const same = sums.get(label) ?? { sum: 0, count: 0 }
-    let [positive, positives, all, alls] = [same.sum, same.count, sum, count]
+    let positive = label < most ? sums[label] : 0
+    let positives = label < most ? counts[label] : 0
+    let all = sum
+    let alls = count
     const j = own?.get(queryPositions[i])
     if (j !== undefined && keyLabels[j] >= 0) {
       all -= b[keyRows[j]]

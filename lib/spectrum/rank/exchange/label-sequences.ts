@@ -1,20 +1,22 @@
 /**
- * Label sequences as units of exchange: a sequence may take the labels of another with as many labelled queries and
- * keys. Sequences that have no such partner are cut into blocks of a length that many have, and blocks exchange labels with
- * those from the same place in their sequences (design: "Rank", item 3).
+ * Label sequences as units of exchange (design: "Rank", item 3). A unit is a sequence, or all sequences of a group that
+ * shares material; it may take the labels of another unit of its shape, sequence by sequence. Sequences that have no such
+ * partner are cut into blocks of a length that many have, and blocks exchange labels with those from the same place: where
+ * both labels and activations change along the sequence, a later block differs from an earlier one in both.
  */
 
 import type { LabelSequence } from '../../../backend/backend.js'
 import { groupBy } from '../../../math/group-by.js'
 import { compareKeys, STREAMS, type UnitKey, unitKey, unitWord } from '../../../math/unit-hash.js'
 
-/** One unit: a label sequence or a block of one. Rows are those of the tensors that it came with. */
-export interface LabelUnit extends LabelSequence {
+/** What is exchanged as a whole. Rows are those of the tensors that its sequences came with. */
+export interface LabelUnit {
   key: UnitKey
-  /** Of the whole sequence: blocks of it lie in the same half of the units. */
+  /** Of all blocks of a sequence: they lie in the same half of the units. */
   whole: UnitKey
-  /** Which block of its sequence it is, 0 for a whole one. */
-  place: number
+  sequences: LabelSequence[]
+  /** Units of the same shape may exchange their labels. */
+  shape: string
 }
 
 /** A sequence with this many of its shape, itself included, is not cut. */
@@ -25,35 +27,67 @@ const NEARLY_ALL = 0.9
 const shapeOf = ({ queryRows, keyRows, keyScope }: LabelSequence) =>
   `${keyScope} ${queryRows.length} ${keyRows.length}`
 
-/** Units in ascending order of their keys; `ids` are those of the sequences. */
+/** Units in ascending order of their keys; `ids` are those of the sequences. Sequences without rows are none. */
 export function labelUnits(sequences: readonly LabelSequence[], ids: readonly string[]): LabelUnit[] {
-  const shapes = groupBy(sequences.keys(), (i) => shapeOf(sequences[i]))
-  const lonely = (i: number) => shapes.get(shapeOf(sequences[i]))!.length < PARTNERS
-  const length = sequences.some((_, i) => lonely(i)) ? blockLength(sequences) : 0
-  const units = sequences.flatMap((sequence, i): LabelUnit[] => {
-    const whole = unitKey(ids[i])
-    if (!lonely(i) || !cuttable(sequence) || length === 0)
-      return [{ ...sequence, key: whole, whole, place: 0 }]
-    const blocks = Math.floor(sequence.queryRows.length / length)
-    return Array.from({ length: blocks }, (_, b) => ({
-      ...block(sequence, b * length, (b + 1) * length),
-      key: unitKey(`${ids[i]}\n${b}`),
-      whole,
-      place: b,
-    }))
+  const used = [...sequences.keys()].filter((i) => {
+    return sequences[i].queryRows.length > 0 && sequences[i].keyRows.length > 0
+  })
+  const dense = denseLabels()
+  const members = [...groupBy(used, (i) => ids[i])].map(([id, list]) => ({
+    id,
+    sequences: list.map((i) => dense(sequences[i])),
+  }))
+  const shape = (list: readonly LabelSequence[]) => list.map(shapeOf).join(', ')
+  const shapes = groupBy(members, (member) => shape(member.sequences))
+  const lonely = (list: readonly LabelSequence[]) => shapes.get(shape(list))!.length < PARTNERS
+  const alone = members.filter((member) => lonely(member.sequences) && cuttable(member.sequences))
+  const length = alone.length > 0 ? blockLength(members.map((member) => member.sequences)) : 0
+  const units = members.flatMap(({ id, sequences: list }): LabelUnit[] => {
+    const whole = unitKey(id)
+    const uncut = { key: whole, whole, sequences: list, shape: shape(list) }
+    if (!lonely(list) || !cuttable(list) || length === 0) return [uncut]
+    const blocks = Math.floor(list[0].queryRows.length / length)
+    return Array.from({ length: blocks }, (_, place) => {
+      const part = [block(list[0], place * length, (place + 1) * length)]
+      return {
+        key: unitKey(`${id}\n${place}`),
+        whole,
+        sequences: part,
+        shape: `${shape(part)}, block ${place}`,
+      }
+    })
   })
   return units.sort((a, b) => compareKeys(a.key, b.key))
 }
 
-/** Whether queries and keys are the same positions, so that a window of one is a window of the other. */
-function cuttable({ keyScope, queryPositions, keyPositions }: LabelSequence): boolean {
-  if (keyScope === 'all' || queryPositions.length !== keyPositions.length) return false
+/** Labels as 0, 1, 2, ..., so that sums by label are arrays; those below 0 are none. */
+function denseLabels(): (sequence: LabelSequence) => LabelSequence {
+  const known = new Map<number, number>()
+  const dense = (labels: Int32Array) => {
+    return labels.map((label) => {
+      if (label < 0) return -1
+      const index = known.get(label) ?? known.size
+      known.set(label, index)
+      return index
+    })
+  }
+  return (sequence) => ({
+    ...sequence,
+    queryLabels: dense(sequence.queryLabels),
+    keyLabels: dense(sequence.keyLabels),
+  })
+}
+
+/** A single sequence whose queries and keys are the same positions, so that a window of one is a window of the other. */
+function cuttable(list: readonly LabelSequence[]): boolean {
+  const [{ keyScope, queryPositions, keyPositions }] = list
+  if (list.length > 1 || keyScope === 'all' || queryPositions.length !== keyPositions.length) return false
   return queryPositions.every((position, i) => position === keyPositions[i])
 }
 
 /** The longest length, of those that occur, that keeps nearly as many rows as any; 0 where nothing can be cut. */
-function blockLength(sequences: readonly LabelSequence[]): number {
-  const lengths = sequences.filter(cuttable).map(({ queryRows }) => queryRows.length)
+function blockLength(members: readonly (readonly LabelSequence[])[]): number {
+  const lengths = members.filter(cuttable).map(([{ queryRows }]) => queryRows.length)
   const candidates = [...new Set(lengths)].filter((length) => length > 1).sort((a, b) => b - a)
   const kept = candidates.map((length) => {
     const blocks = lengths.reduce((sum, n) => sum + Math.floor(n / length), 0)
@@ -76,17 +110,30 @@ function block(sequence: LabelSequence, from: number, to: number): LabelSequence
   }
 }
 
-/** A unit with the labels of another of its shape. */
-export function withLabelsOf(unit: LabelSequence, donor: LabelSequence): LabelSequence {
-  return { ...unit, queryLabels: donor.queryLabels, keyLabels: donor.keyLabels }
+/** The sequences of a unit with the labels of another of its shape. */
+export function withLabelsOf(unit: LabelUnit, donor: LabelUnit): LabelSequence[] {
+  return unit.sequences.map((sequence, i) => {
+    const { queryLabels, keyLabels } = donor.sequences[i]
+    return { ...sequence, queryLabels, keyLabels }
+  })
 }
 
-/**
- * Indices of units by shape and place; those of a group may exchange their labels. Blocks from different places may not:
- * where both labels and activations change along the sequence, a later block differs from an earlier one in both.
- */
+/** Indices of units by shape; those of a group may exchange their labels. */
 export function exchangeGroups(units: readonly LabelUnit[]): number[][] {
-  return [...groupBy(units.keys(), (i) => `${shapeOf(units[i])} ${units[i].place}`).values()]
+  return [...groupBy(units.keys(), (i) => units[i].shape).values()]
+}
+
+/** Units that have a partner: the others contribute their mean, which is nothing. */
+export function exchangeable(units: readonly LabelUnit[]): LabelUnit[] {
+  const alone = new Set(exchangeGroups(units).flatMap((group) => (group.length === 1 ? group : [])))
+  return units.filter((_, i) => !alone.has(i))
+}
+
+/** One over the number of arrangements of labels. */
+export function leastPOf(units: readonly LabelUnit[]): number {
+  let p = 1
+  for (const group of exchangeGroups(units)) for (let n = 2; n <= group.length; n++) p /= n
+  return p
 }
 
 /** Whose labels each unit has in a draw, by index; in draw 0 its own. */

@@ -11,7 +11,15 @@ import type { PlainRows } from '../../../covariance/kept/term-rows.js'
 import { STREAMS, type UnitKey } from '../../../math/unit-hash.js'
 import { CovarianceSource, lessMean } from './covariance-source.js'
 import { labelForm, type SideWeights } from './label-form.js'
-import { donorsOf, exchangeGroups, type LabelUnit, meanDonors, withLabelsOf } from './label-sequences.js'
+import {
+  donorsOf,
+  exchangeable,
+  exchangeGroups,
+  type LabelUnit,
+  leastPOf,
+  meanDonors,
+  withLabelsOf,
+} from './label-sequences.js'
 import type { Hypothesis, NullData, NullSource } from './null-source.js'
 
 export class LabelData implements NullData {
@@ -19,6 +27,7 @@ export class LabelData implements NullData {
   readonly headDim: number
   readonly units: readonly UnitKey[]
   readonly assumesSymmetry = false
+  readonly leastP: number
 
   /** `sequences` in ascending order of their keys; `load` gives their rows, which are not held between two sources. */
   constructor(
@@ -30,7 +39,9 @@ export class LabelData implements NullData {
   ) {
     this.heads = sizes.heads
     this.headDim = sizes.headDim
-    this.units = exchangeable(sequences).map(({ key }) => key)
+    const units = exchangeable(sequences)
+    this.units = units.map(({ key }) => key)
+    this.leastP = leastPOf(units)
   }
 
   async source(hypothesis: Hypothesis, keep: (unit: UnitKey) => boolean = () => true): Promise<NullSource> {
@@ -39,18 +50,14 @@ export class LabelData implements NullData {
   }
 }
 
-/** Units that have a partner: the others contribute their mean, which is nothing. */
-function exchangeable(units: readonly LabelUnit[]): LabelUnit[] {
-  const alone = new Set(exchangeGroups(units).flatMap((group) => (group.length === 1 ? group : [])))
-  return units.filter((_, i) => !alone.has(i))
-}
-
 /** Rows less their means over the units' rows, which no exchange changes. */
 function centred(rows: PlainRows, units: readonly LabelUnit[], hypothesis: Hypothesis): PlainRows {
   const interaction = hypothesis === 'interaction'
   const { heads, kvHeads, headDim: d, estimator, q, k } = rows
-  const queries = new Set(units.flatMap(({ queryRows }) => [...queryRows]))
-  const keys = new Set(units.flatMap(({ keyRows }) => [...keyRows]))
+  const queries = new Set(
+    units.flatMap(({ sequences }) => sequences.flatMap(({ queryRows }) => [...queryRows])),
+  )
+  const keys = new Set(units.flatMap(({ sequences }) => sequences.flatMap(({ keyRows }) => [...keyRows])))
   return {
     ...rows,
     q: interaction ? lessMean(q, heads * d, queries) : q,
@@ -58,9 +65,13 @@ function centred(rows: PlainRows, units: readonly LabelUnit[], hypothesis: Hypot
   }
 }
 
+/** Sequences that are handed to a backend at once. */
+const MOST_SEQUENCES = 4_096
+/** Up to this many units the forms of all pairs are kept. */
+const MOST_KEPT = 2_048
+
 class LabelSource extends CovarianceSource implements NullSource {
   readonly units: readonly UnitKey[]
-  readonly nullFactor = 1
   readonly #groups: number[][]
   readonly #means = new Map<number, Float64Array>()
   #weights: SideWeights | undefined
@@ -68,28 +79,31 @@ class LabelSource extends CovarianceSource implements NullSource {
   constructor(
     backend: BackendChoice,
     rows: PlainRows,
-    private readonly sequences: readonly LabelUnit[],
+    private readonly labelled: readonly LabelUnit[],
     private readonly seed: number,
   ) {
     super(backend, rows)
-    this.units = sequences.map(({ key }) => key)
-    this.#groups = exchangeGroups(sequences)
+    this.units = labelled.map(({ key }) => key)
+    this.#groups = exchangeGroups(labelled)
   }
 
-  contributions(head: number, u: Float64Array, v: Float64Array, columns: number): Float64Array {
-    const out = new Float64Array(columns * this.sequences.length)
-    const weights = this.#sideWeights()
+  nullFactor(): number {
+    return 1
+  }
+
+  async contributions(
+    head: number,
+    u: Float64Array,
+    v: Float64Array,
+    columns: number,
+    signal?: AbortSignal,
+  ): Promise<Float64Array> {
+    const n = this.labelled.length
+    const out = new Float64Array(columns * n)
     for (let c = 0; c < columns; c++) {
-      const [a, b] = this.#projected(head, u, v, columns, c)
-      for (const group of this.#groups) {
-        for (const i of group) {
-          const form = (donor: number) => this.#form(i, donor, a, b, weights)
-          const donors = meanDonors(group, i)
-          let mean = 0
-          for (const donor of donors) mean += form(donor) / donors.length
-          out[c * this.sequences.length + i] = form(i) - mean
-        }
-      }
+      const form = this.#forms(head, u, v, columns, c)
+      const means = await this.#meanForms(form, signal)
+      for (let i = 0; i < n; i++) out[c * n + i] = form(i, i) - means[i]
     }
     return out
   }
@@ -101,31 +115,18 @@ class LabelSource extends CovarianceSource implements NullSource {
     draws: number,
     signal?: AbortSignal,
   ): Promise<Float64Array> {
-    const [a, b] = this.#projected(head, u, v, 1, 0)
-    const weights = this.#sideWeights()
+    const form = this.#forms(head, u, v, 1, 0)
     const pause = cooperator(signal)
-    const known = new Map<number, number>()
-    const n = this.sequences.length
-    const form = (unit: number, donor: number) => {
-      const at = unit * n + donor
-      const value = known.get(at) ?? this.#form(unit, donor, a, b, weights)
-      known.set(at, value)
-      return value
-    }
     const out = new Float64Array(draws)
     for (let draw = 0; draw < draws; draw++) {
-      const donors = donorsOf(this.sequences, this.#groups, this.seed, draw, STREAMS.oneSided)
-      for (let i = 0; i < n; i++) out[draw] += form(i, donors[i])
-      await pause()
-    }
-    // Of a one-sided sum the mean over all exchanges is what nothing would show.
-    let mean = 0
-    for (const group of this.#groups) {
-      for (const i of group) {
-        const donors = meanDonors(group, i)
-        for (const donor of donors) mean += form(i, donor) / donors.length
+      const donors = donorsOf(this.labelled, this.#groups, this.seed, draw, STREAMS.oneSided)
+      for (let i = 0; i < donors.length; i++) {
+        out[draw] += form(i, donors[i])
+        await pause()
       }
     }
+    // Of a one-sided sum the mean over all exchanges is what nothing would show.
+    const mean = (await this.#meanForms(form, signal)).reduce((sum, x) => sum + x, 0)
     return out.map((x) => x - mean)
   }
 
@@ -136,14 +137,17 @@ class LabelSource extends CovarianceSource implements NullSource {
     to: number,
     signal?: AbortSignal,
   ): Promise<Float64Array> {
-    const sequences: LabelSequence[] = []
-    for (let draw = from; draw < to; draw++) {
-      const donors = donorsOf(this.sequences, this.#groups, this.seed, draw)
-      this.sequences.forEach((unit, i) => {
-        sequences.push({ ...withLabelsOf(unit, this.sequences[donors[i]]), contrast: draw - from })
-      })
+    const exchanged = function* (this: LabelSource): Generator<LabelSequence> {
+      for (let draw = from; draw < to; draw++) {
+        const donors = donorsOf(this.labelled, this.#groups, this.seed, draw)
+        for (const [i, unit] of this.labelled.entries()) {
+          for (const sequence of withLabelsOf(unit, this.labelled[donors[i]])) {
+            yield { ...sequence, contrast: draw - from }
+          }
+        }
+      }
     }
-    const out = await this.#sums(heads, sequences, to - from, signal)
+    const out = await this.#sums(heads, exchanged.call(this), to - from, signal)
     const means = await this.#meansOf(heads, signal)
     const size = this.headDim ** 2
     for (let i = 0; i < out.length; i++) {
@@ -156,40 +160,36 @@ class LabelSource extends CovarianceSource implements NullSource {
   /** D̄ of heads. */
   async #meansOf(heads: readonly number[], signal?: AbortSignal): Promise<ReadonlyMap<number, Float64Array>> {
     const missing = heads.filter((head) => !this.#means.has(head))
-    if (missing.length > 0) {
-      const size = this.headDim ** 2
-      const byDonors = new Map<number, LabelSequence[]>()
-      for (const group of this.#groups) {
+    if (missing.length === 0) return this.#means
+    const size = this.headDim ** 2
+    const means = new Map(missing.map((head) => [head, new Float64Array(size)]))
+    for (const group of this.#groups) {
+      const count = meanDonors(group, group[0]).length
+      const everyPair = function* (this: LabelSource): Generator<LabelSequence> {
         for (const i of group) {
-          const donors = meanDonors(group, i)
-          const list = byDonors.get(donors.length) ?? []
-          for (const donor of donors) {
-            list.push({ ...withLabelsOf(this.sequences[i], this.sequences[donor]), contrast: 0 })
-          }
-          byDonors.set(donors.length, list)
+          for (const donor of meanDonors(group, i))
+            yield* withLabelsOf(this.labelled[i], this.labelled[donor])
         }
       }
-      for (const head of missing) this.#means.set(head, new Float64Array(size))
-      for (const [count, list] of byDonors) {
-        const sums = await this.#sums(missing, list, 1, signal)
-        missing.forEach((head, h) => {
-          const mean = this.#means.get(head)!
-          for (let i = 0; i < size; i++) mean[i] += sums[h * size + i] / count
-        })
-      }
+      const sums = await this.#sums(missing, everyPair.call(this), 1, signal)
+      missing.forEach((head, h) => {
+        const mean = means.get(head)!
+        for (let i = 0; i < size; i++) mean[i] += sums[h * size + i] / count
+      })
     }
+    for (const [head, mean] of means) this.#means.set(head, mean)
     return this.#means
   }
 
   /** Contributions of sequences summed by their contrast, [contrasts, heads, d, d], over the observed weights. */
   async #sums(
     heads: readonly number[],
-    sequences: readonly LabelSequence[],
+    sequences: Iterable<LabelSequence>,
     contrasts: number,
     signal?: AbortSignal,
   ): Promise<Float64Array> {
     const weights = this.#sideWeights()
-    const { positive, negative } = await this.moments(heads, { labels: sequences }, contrasts, signal)
+    const { positive, negative } = await this.moments(heads, inBatches(sequences), contrasts, signal)
     return positive.qk.map((x, i) => x / weights[0] - negative.qk[i] / weights[1])
   }
 
@@ -198,19 +198,57 @@ class LabelSource extends CovarianceSource implements NullSource {
     if (this.#weights) return this.#weights
     const ones = new Float64Array(Math.max(this.rows.q.length, this.rows.k.length) / this.headDim).fill(1)
     const count = (estimator: Estimator, sides: SideWeights) => {
-      return this.sequences.reduce((sum, unit) => sum + labelForm(unit, ones, ones, estimator, sides), 0)
+      let sum = 0
+      for (const { sequences } of this.labelled) {
+        for (const sequence of sequences) sum += labelForm(sequence, ones, ones, estimator, sides)
+      }
+      return sum
     }
     const infinite = Number.POSITIVE_INFINITY
-    const queries = count('per-query', [1, infinite])
-    const pairs = this.rows.estimator === 'per-pair'
-    this.#weights = pairs ? [count('sum', [1, infinite]), -count('sum', [infinite, 1])] : [queries, queries]
-    this.#weights = this.#weights.map((weight) => weight || 1) as unknown as SideWeights
+    if (this.rows.estimator === 'per-pair') {
+      this.#weights = [count('sum', [1, infinite]) || 1, -count('sum', [infinite, 1]) || 1]
+    } else {
+      const queries = count('per-query', [1, infinite]) || 1
+      this.#weights = [queries, queries]
+    }
     return this.#weights
   }
 
-  #form(unit: number, donor: number, a: Float64Array, b: Float64Array, weights: SideWeights): number {
-    const labelled = withLabelsOf(this.sequences[unit], this.sequences[donor])
-    return labelForm(labelled, a, b, this.rows.estimator, weights)
+  /** u^T D_i v of unit i with the labels of a donor, for column c of u and v. */
+  #forms(head: number, u: Float64Array, v: Float64Array, columns: number, c: number) {
+    const [a, b] = this.#projected(head, u, v, columns, c)
+    const weights = this.#sideWeights()
+    const n = this.labelled.length
+    const known = n <= MOST_KEPT ? new Float64Array(n * n).fill(Number.NaN) : undefined
+    return (unit: number, donor: number): number => {
+      const at = unit * n + donor
+      if (known && !Number.isNaN(known[at])) return known[at]
+      let value = 0
+      for (const sequence of withLabelsOf(this.labelled[unit], this.labelled[donor])) {
+        value += labelForm(sequence, a, b, this.rows.estimator, weights)
+      }
+      if (known) known[at] = value
+      return value
+    }
+  }
+
+  /** The mean of each unit's form over its donors, [units]. */
+  async #meanForms(
+    form: (unit: number, donor: number) => number,
+    signal?: AbortSignal,
+  ): Promise<Float64Array> {
+    const pause = cooperator(signal)
+    const means = new Float64Array(this.labelled.length)
+    for (const group of this.#groups) {
+      for (const i of group) {
+        const donors = meanDonors(group, i)
+        for (const donor of donors) {
+          means[i] += form(i, donor) / donors.length
+          await pause()
+        }
+      }
+    }
+    return means
   }
 
   /** Column c of u with every query row, and of v with every key row, of a head. */
@@ -225,4 +263,15 @@ class LabelSource extends CovarianceSource implements NullSource {
     }
     return [along(q, heads, head, u), along(k, kvHeads, Math.floor(head / (heads / kvHeads)), v)] as const
   }
+}
+
+function* inBatches(sequences: Iterable<LabelSequence>): Generator<{ labels: LabelSequence[] }> {
+  let labels: LabelSequence[] = []
+  for (const sequence of sequences) {
+    labels.push(sequence)
+    if (labels.length < MOST_SEQUENCES) continue
+    yield { labels }
+    labels = []
+  }
+  if (labels.length > 0) yield { labels }
 }

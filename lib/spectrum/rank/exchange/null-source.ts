@@ -35,8 +35,8 @@ export interface NullSource {
   readonly headDim: number
   /** In ascending order. */
   readonly units: readonly UnitKey[]
-  /** What null values are multiplied by before they are compared. */
-  readonly nullFactor: number
+  /** What a head's null values are multiplied by before they are compared. */
+  nullFactor(head: number): number
   /** Singular values up to this are rounding errors of a head's D, not evidence. */
   resolution(head: number): number
   /** D, the sum of all contributions, [heads asked for, d, d]. */
@@ -44,7 +44,13 @@ export interface NullSource {
   /** Largest singular values, [heads asked for, draws, components]. */
   values(request: ValuesRequest): Promise<Float64Array>
   /** u^T D_u v of every unit, for each pair of columns of u and v [d, columns] of a head: [columns, units]. */
-  contributions(head: number, u: Float64Array, v: Float64Array, columns: number): Float64Array
+  contributions(
+    head: number,
+    u: Float64Array,
+    v: Float64Array,
+    columns: number,
+    signal?: AbortSignal,
+  ): Promise<Float64Array>
   /**
    * Sums over units of u^T D_u v in draws 0 to `draws` - 1, for a one-sided test of one direction, [draws]; draw 0 is what
    * was observed.
@@ -65,6 +71,8 @@ export interface NullData {
   readonly heads: number
   readonly headDim: number
   readonly units: readonly UnitKey[]
+  /** The smallest p that any number of draws can reach: one over the arrangements that differ. */
+  readonly leastP: number
   /** Whether the test assumes that units contribute symmetrically about zero. */
   readonly assumesSymmetry: boolean
   /** A source of the units for which `keep` holds, all by default; blocks of a sequence stay together. */

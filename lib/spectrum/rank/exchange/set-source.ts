@@ -13,6 +13,7 @@ export class SetData implements NullData {
   readonly headDim: number
   readonly units: readonly UnitKey[]
   readonly assumesSymmetry = false
+  readonly leastP: number
 
   /** `unit` [terms] are indices into `units`; `flips` has the same terms, for what signs serve as well. */
   constructor(
@@ -27,6 +28,7 @@ export class SetData implements NullData {
     this.heads = rows.heads
     this.headDim = rows.headDim
     this.units = units
+    this.leastP = flips.leastP
     // Refuses what is not exchangeable before any work is done.
     this.#sets(() => true)
   }
@@ -54,7 +56,6 @@ export class SetData implements NullData {
 
 class SetSource extends CovarianceSource implements NullSource {
   readonly units: readonly UnitKey[]
-  readonly nullFactor = 1
 
   constructor(
     backend: BackendChoice,
@@ -73,7 +74,7 @@ class SetSource extends CovarianceSource implements NullSource {
     signal?: AbortSignal,
   ): Promise<Float64Array> {
     const terms = await this.sets.termsOf(from, to, signal)
-    const { positive, negative } = await this.moments(heads, { terms }, to - from, signal)
+    const { positive, negative } = await this.moments(heads, [{ terms }], to - from, signal)
     const size = heads.length * this.headDim ** 2
     return positive.qk.map((x, i) => {
       const c = Math.floor(i / size)
@@ -81,8 +82,12 @@ class SetSource extends CovarianceSource implements NullSource {
     })
   }
 
-  contributions(head: number, u: Float64Array, v: Float64Array, columns: number): Float64Array {
-    return this.flips.contributions(head, u, v, columns)
+  nullFactor(): number {
+    return 1
+  }
+
+  contributions(head: number, u: Float64Array, v: Float64Array, columns: number, signal?: AbortSignal) {
+    return this.flips.contributions(head, u, v, columns, signal)
   }
 
   directed(head: number, u: Float64Array, v: Float64Array, draws: number, signal?: AbortSignal) {
