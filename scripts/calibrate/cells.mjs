@@ -122,6 +122,22 @@ const NULLS = [
     { positiveScale: 2 },
   ),
   falsePositiveCells(
+    'one unit of 30 times the size',
+    [
+      [16, 50],
+      [16, 300],
+    ],
+    { outlier: 30 },
+  ),
+  falsePositiveCells(
+    'units of lognormal size',
+    [
+      [16, 50],
+      [16, 300],
+    ],
+    { scales: 1 },
+  ),
+  falsePositiveCells(
     'per-pair, unequal sets, means',
     [
       [16, 300],

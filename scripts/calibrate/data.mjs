@@ -16,6 +16,8 @@ const SHARED = Math.SQRT1_2
  * - `negatives`: negative keys a term, or [least, most];
  * - `means`: queries and keys have a mean that is not zero;
  * - `positiveScale`: factor of the positive keys' noise;
+ * - `outlier`: factor of the queries and keys of the first unit. `scales`: those of every unit, and head, have a factor of
+ *   their own, lognormal with this standard deviation (both with one term a prompt);
  * - `keyOffset`: a constant that positive keys have and negative ones don't;
  * - `counterfactual`: the negative half has queries and keys of a second run, which share a part with those of the first;
  * - `plant`: of each head the singular values of the expected ΔC, along random directions;
@@ -66,6 +68,7 @@ export function explicitTerms(random, options) {
   if (options.positiveScale) for (const at of firstKey) scaleRow(k, at, kWidth, options.positiveScale)
   if (options.offset) addOffsets(random, q, k, { terms, perPrompt, firstKey, sharedKeys, widths })
   if (options.means) addMeans(random, q, k, widths)
+  if (options.outlier || options.scales) scaleUnits(random, q, k, { firstKey, keys, heads, d, ...options })
   if (options.keyOffset) {
     const constant = rows(1, kWidth, () => options.keyOffset * random.normal())
     for (const at of firstKey) addRow(k, at * kWidth, constant, 0, kWidth)
@@ -92,6 +95,20 @@ export function explicitTerms(random, options) {
     estimator: options.estimator ?? 'per-query',
     ...(options.exchangeable && { exchangeable: true }),
   }
+}
+
+function scaleUnits(random, q, k, { firstKey, keys, heads, d, outlier = 1, scales = 0 }) {
+  firstKey.forEach((from, unit) => {
+    const to = firstKey[unit + 1] ?? keys
+    for (let h = 0; h < heads; h++) {
+      const by = (unit === 0 ? outlier : 1) * Math.exp(scales * random.normal())
+      const scale = (data, row) => {
+        for (let i = (row * heads + h) * d; i < (row * heads + h + 1) * d; i++) data[i] *= by
+      }
+      scale(q, unit)
+      for (let row = from; row < to; row++) scale(k, row)
+    }
+  })
 }
 
 /**
