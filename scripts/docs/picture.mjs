@@ -14,7 +14,9 @@ import { accumulate, attributeArrays, capture, decompose, openModel } from '../.
 const { objects, boxes } = bundledWords()
 const model = await openModel(bundledFile('boxes.onnx'), { tokenizer: bundledFile('boxes.tokenizer.json') })
 const prompts = boxesLexical({ objects, boxes, prompts: 400, seed: 5 }, 'question', 'match')
-const result = await decompose(await accumulate(model, prompts))
+const result = await decompose(await accumulate(model, prompts), {
+  rank: { rule: 'energy', threshold: 0.99 },
+})
 
 const head = result.headNames.reduce((best, name) => (gap(name) > gap(best) ? name : best))
 function gap(name) {
