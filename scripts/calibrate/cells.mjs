@@ -211,7 +211,7 @@ const NULLS = [
 /** d, units, strengths, sets of the strength that has a bar, sets of others, heads a call. */
 const PLANTED = [
   [16, 1000, [3, 2, 1.5, 1], 400, 200, 100],
-  [64, 1000, [3, 2, 1.5, 1], 200, 50, 50],
+  [64, 1000, [3, 2, 1.5, 1], 600, 50, 50],
   [128, 3000, [3], 100, 100, 20],
 ].flatMap(([d, units, strengths, barSets, otherSets, heads]) => {
   return strengths.flatMap((strength) => {
