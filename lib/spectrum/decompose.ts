@@ -3,6 +3,7 @@
 import type { Sums } from '../covariance/accumulate.js'
 import type { HeadGroup } from '../covariance/site-plan.js'
 import { QkError, throwIfAborted } from '../errors.js'
+import { firstColumns } from '../math/columns.js'
 import { describeSite, type Model } from '../model/model.js'
 import { headName, type ResolvedSite } from '../model/sites/site.js'
 import { fileHash } from '../store/file-hash.js'
@@ -132,10 +133,13 @@ async function decomposeGroup(
       const test = tests?.[c]?.tests[head]
       const rank = totalEnergy[i] === 0 ? 0 : tests ? (test?.rank ?? 0) : ranks[i]
       const matrix = (batch: Float64Array) => batch.slice(i * d * d, (i + 1) * d * d)
+      const columns = (batch: Float64Array) => {
+        return firstColumns(batch.subarray(i * d * maxRank, (i + 1) * d * maxRank), maxRank, rank)
+      }
       contrasts.set(contrast, {
-        u: firstColumns(u, i, d, maxRank, rank),
+        u: columns(u),
         s: s.slice(i * maxRank, i * maxRank + rank),
-        v: firstColumns(v, i, d, maxRank, rank),
+        v: columns(v),
         headDim: d,
         rank,
         totalEnergy: totalEnergy[i],
@@ -176,15 +180,6 @@ function remainder(s: Float64Array, i: number, width: number, rank: number, tota
   let left = 0
   for (let c = rank; c < width; c++) left += s[i * width + c] ** 2
   return totalEnergy > 0 ? Math.sqrt(left / totalEnergy) : 0
-}
-
-/** Columns [0, rank) of matrix i of a batch [n, d, width]. */
-function firstColumns(batch: Float64Array, i: number, d: number, width: number, rank: number): Float64Array {
-  const out = new Float64Array(d * rank)
-  for (let row = 0; row < d; row++) {
-    for (let c = 0; c < rank; c++) out[row * rank + c] = batch[(i * d + row) * width + c]
-  }
-  return out
 }
 
 function trace(batch: Float64Array, i: number, d: number): number {

@@ -1,5 +1,6 @@
 /** Whether a contrast has units enough for the rank test, and whether they are units. */
 
+import { FEW_UNITS, leastPOfSigns, SYMMETRIC_UNITS } from '../unit-limits.js'
 import type { ContrastSums } from './collect.js'
 import { DRAWS, type Finding, MINIMAL } from './report.js'
 import { percent, plural } from './sentences.js'
@@ -7,8 +8,6 @@ import { type Beginning, sharedMaterial } from './shared-material.js'
 
 /** Level of the rank test. */
 const ALPHA = 0.05
-const FEW_UNITS = 20
-const SYMMETRIC_UNITS = 100
 
 /** `level` is that of each measure of the contrast. */
 export function unitFindings(
@@ -21,7 +20,7 @@ export function unitFindings(
 }
 
 function countFindings({ units, rule }: ContrastSums, level: number): Finding[] {
-  const smallestP = 2 / 2 ** units
+  const smallestP = leastPOfSigns(units)
   const size = { units, smallestP }
   const found: Finding[] = []
   const flips = rule !== 'labels'

@@ -1,6 +1,7 @@
 /** How many components of a head are more than noise: each is tested after those before it have been taken out. */
 
 import type { BackendChoice } from '../../backend/select.js'
+import { firstColumns } from '../../math/columns.js'
 import { svd } from '../svd.js'
 import type { NullSource } from './exchange/null-source.js'
 import { drawUntil, Tally } from './growing-draws.js'
@@ -120,9 +121,7 @@ function columnsOf(found: readonly HeadComponents[], chosen: readonly number[], 
   const pick = (side: 'u' | 'v') => {
     const out = new Float64Array(chosen.length * d * rank)
     chosen.forEach((i, at) => {
-      for (let row = 0; row < d; row++) {
-        for (let c = 0; c < rank; c++) out[(at * d + row) * rank + c] = found[i][side][row * d + c]
-      }
+      out.set(firstColumns(found[i][side], d, rank), at * d * rank)
     })
     return out
   }

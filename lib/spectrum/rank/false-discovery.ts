@@ -1,5 +1,7 @@
 /** From p-values of many tests to discoveries (design: "Rank", item 8). */
 
+import { meanAndDeviation } from '../../math/moments.js'
+
 /** Whether an adjusted p-value is at most a level, but for the rounding of both. */
 export const atMost = (p: number, level: number) => p <= level * (1 + 1e-9)
 
@@ -38,7 +40,7 @@ export function adjustedByMaximum(observed: ArrayLike<number>, nulls: readonly F
   const draws = tests === 0 ? 0 : nulls[0].length
   const z = new Float64Array(tests)
   const scaled = nulls.map((values, i) => {
-    const { mean, sd } = moments(values)
+    const { mean, sd } = meanAndDeviation(values)
     const of = (value: number) => (sd > 0 ? (value - mean) / sd : value > mean ? Number.POSITIVE_INFINITY : 0)
     z[i] = of(observed[i])
     return Float64Array.from(values, of)
@@ -60,12 +62,4 @@ export function adjustedByMaximum(observed: ArrayLike<number>, nulls: readonly F
     adjusted[i] = least
   }
   return adjusted
-}
-
-function moments(values: Float64Array): { mean: number; sd: number } {
-  let mean = 0
-  for (const value of values) mean += value / values.length
-  let square = 0
-  for (const value of values) square += (value - mean) ** 2
-  return { mean, sd: Math.sqrt(square / Math.max(1, values.length - 1)) }
 }

@@ -1,5 +1,7 @@
 /** Singular directions that data cannot tell apart (design: "Rank", item 10). */
 
+import { firstColumns } from '../../math/columns.js'
+import { meanAndDeviation } from '../../math/moments.js'
 import type { NullSource } from './exchange/null-source.js'
 
 /** Standard errors that two singular values have to be apart. */
@@ -20,12 +22,7 @@ export async function nearTies(
   if (rank === 0) return []
   const d = source.headDim
   const units = source.units.length
-  const columns = (from: Float64Array) => {
-    const out = new Float64Array(d * rank)
-    for (let i = 0; i < d; i++) for (let c = 0; c < rank; c++) out[i * rank + c] = from[i * d + c]
-    return out
-  }
-  const x = await source.contributions(head, columns(u), columns(v), rank, signal)
+  const x = await source.contributions(head, firstColumns(u, d, rank), firstColumns(v, d, rank), rank, signal)
   const blocks = [[0]]
   for (let i = 0; i + 1 < rank; i++) {
     const difference = Float64Array.from({ length: units }, (_, unit) => {
@@ -38,12 +35,8 @@ export async function nearTies(
   return blocks
 }
 
-/** Of the mean of values. */
+/** Of the mean of values; infinite for a single one. */
 export function standardError(values: Float64Array): number {
   const n = values.length
-  let mean = 0
-  for (const value of values) mean += value / n
-  let square = 0
-  for (const value of values) square += (value - mean) ** 2
-  return n > 1 ? Math.sqrt(square / (n - 1) / n) : Number.POSITIVE_INFINITY
+  return n > 1 ? meanAndDeviation(values).sd / Math.sqrt(n) : Number.POSITIVE_INFINITY
 }

@@ -4,6 +4,7 @@
  */
 
 import type { BackendChoice } from '../../backend/select.js'
+import { leastPOfSigns } from '../../contrast/unit-limits.js'
 import type { UnitKey } from '../../math/unit-hash.js'
 import { svd } from '../svd.js'
 import type { Hypothesis, NullData, NullSource } from './exchange/null-source.js'
@@ -65,7 +66,7 @@ async function oneWay(
   const heads = Array.from({ length: from.heads }, (_, h) => h)
   const found: (Replica | undefined)[] = heads.map(() => undefined)
   const fewest = Math.min(from.units.length, to.units.length)
-  if (2 ** (1 - fewest) > alpha) return found
+  if (leastPOfSigns(fewest) > alpha) return found
   const tallies = await screen(from, heads, [draws], signal)
   const passed = heads.filter((h) => tallies[h].p <= alpha)
   if (passed.length === 0) return found

@@ -9,6 +9,7 @@ import { QKCovariance } from '../../covariance/qk-covariance.js'
 import { rowTensor, type TensorInput } from '../../covariance/row-tensor.js'
 import { type LabelsInput, labelSequence, type TermsInput, termBatch } from '../../covariance/terms-input.js'
 import { QkError } from '../../errors.js'
+import { spannedElements } from '../../math/tensor.js'
 import { unitKey } from '../../math/unit-hash.js'
 import { flipData } from './exchange/flip-source.js'
 import { labelFlips } from './exchange/label-flips.js'
@@ -224,9 +225,7 @@ function unitIds(
 async function finite(tensor: RowTensor, name: string, signal?: AbortSignal): Promise<RowTensor> {
   const [batch, pos, heads, d] = tensor.shape
   const row = new Float32Array(heads * d)
-  const needed = tensor.shape.includes(0)
-    ? 0
-    : 1 + tensor.shape.reduce((sum, size, axis) => sum + (size - 1) * tensor.strides[axis], 0)
+  const needed = spannedElements(tensor.shape, tensor.strides)
   if (tensor.data.length < needed) {
     throw new QkError(
       'ERR_SHAPE',

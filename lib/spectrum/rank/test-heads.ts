@@ -4,7 +4,9 @@
  */
 
 import type { BackendChoice } from '../../backend/select.js'
+import { FEW_UNITS, SYMMETRIC_UNITS } from '../../contrast/unit-limits.js'
 import { QkError, throwIfAborted } from '../../errors.js'
+import { meanAndDeviation } from '../../math/moments.js'
 import type { RankTest } from '../../store/rank-test.js'
 import { type HeadComponents, testComponents } from './components.js'
 import type { Hypothesis, NullData } from './exchange/null-source.js'
@@ -50,10 +52,6 @@ interface Entry {
 /** Stages of draws of the hypothesis that ranks are not given for: its p is shown, and adjusted for nothing. */
 const BESIDE = 2
 
-/** Units, below which a test says so: few at all, or few for skewed contributions (design: "Rank", item 7). */
-const FEW_UNITS = 20
-const UNITS_FOR_SKEW = 100
-
 /** What has to be said of the number of units. Errors: ERR_FEW_UNITS where no outcome could be significant. */
 export function unitWarnings(subjects: readonly TestSubject[], alpha: number): string[] {
   return subjects.flatMap(({ name, data }) => {
@@ -68,7 +66,7 @@ export function unitWarnings(subjects: readonly TestSubject[], alpha: number): s
       )
     }
     if (count < FEW_UNITS) return [`${name}: only ${count} units; the test has little power`]
-    if (count < UNITS_FOR_SKEW && data.assumesSymmetry) {
+    if (count < SYMMETRIC_UNITS && data.assumesSymmetry) {
       return [`${name}: ${count} units; p assumes symmetric unit contributions (at 100 it matters little)`]
     }
     return []
@@ -284,13 +282,6 @@ function countUntil(values: readonly number[], level: number): number {
 
 function nullFigures(values: Float64Array): RankTest['null'] {
   const sorted = values.slice().sort()
-  let mean = 0
-  for (const value of sorted) mean += value / sorted.length
-  let square = 0
-  for (const value of sorted) square += (value - mean) ** 2
-  return {
-    mean,
-    sd: Math.sqrt(square / Math.max(1, sorted.length - 1)),
-    p95: sorted[Math.min(sorted.length - 1, Math.ceil(0.95 * sorted.length) - 1)],
-  }
+  const p95 = sorted[Math.min(sorted.length - 1, Math.ceil(0.95 * sorted.length) - 1)]
+  return { ...meanAndDeviation(sorted), p95 }
 }

@@ -7,7 +7,7 @@ import { type DeviceTensor, uploadTensor } from '../../../covariance/device-tens
 import type { PlainRows } from '../../../covariance/kept/term-rows.js'
 import { type BatchInput, QKCovariance } from '../../../covariance/qk-covariance.js'
 import { svd } from '../../svd.js'
-import { ROUNDING, type ValuesRequest } from './null-source.js'
+import { type Hypothesis, ROUNDING, type ValuesRequest } from './null-source.js'
 import { removeDirections } from './remove-directions.js'
 
 /** Bytes that the matrices of draws in work take at most. */
@@ -149,8 +149,27 @@ function rootMeanSquare(data: Float32Array, heads: number, head: number, d: numb
   return rows > 0 ? Math.sqrt(square / rows) : 0
 }
 
+/**
+ * Rows less their means over the rows that are used, which no exchange changes: of both sides where the interaction is
+ * tested, of keys also where sums of pairs are.
+ */
+export function centredRows(
+  rows: PlainRows,
+  hypothesis: Hypothesis,
+  queries: Iterable<number>,
+  keys: Iterable<number>,
+): PlainRows {
+  const { heads, kvHeads, headDim: d, estimator, q, k } = rows
+  const interaction = hypothesis === 'interaction'
+  return {
+    ...rows,
+    q: interaction ? lessMean(q, heads * d, queries) : q,
+    k: interaction || estimator !== 'per-query' ? lessMean(k, kvHeads * d, keys) : k,
+  }
+}
+
 /** Rows [rows, width] less their mean over the rows that are used. */
-export function lessMean(data: Float32Array, width: number, used: Iterable<number>): Float32Array {
+function lessMean(data: Float32Array, width: number, used: Iterable<number>): Float32Array {
   const mean = new Float64Array(width)
   const list = [...used]
   for (const row of list) for (let i = 0; i < width; i++) mean[i] += data[row * width + i] / list.length

@@ -5,6 +5,7 @@
 
 import type { Backend, ResidentHandle, RowTensor } from '../../../backend/backend.js'
 import { cooperator } from '../../../backend/cooperate.js'
+import { leastPOfSigns } from '../../../contrast/unit-limits.js'
 import { contiguousStrides } from '../../../math/tensor.js'
 import { STREAMS, type UnitKey } from '../../../math/unit-hash.js'
 import { type FlipRows, flipRows, type UnitRows } from './flip-rows.js'
@@ -42,7 +43,7 @@ export class FlipData implements NullData {
     this.headDim = info.headDim
     this.units = info.units
     this.assumesSymmetry = !info.symmetric
-    this.leastP = 2 ** (1 - info.units.length)
+    this.leastP = leastPOfSigns(info.units.length)
   }
 
   async source(hypothesis: Hypothesis, keep?: (unit: UnitKey) => boolean): Promise<NullSource> {

@@ -9,7 +9,7 @@ import { cooperator } from '../../../backend/cooperate.js'
 import type { BackendChoice } from '../../../backend/select.js'
 import type { PlainRows } from '../../../covariance/kept/term-rows.js'
 import { STREAMS, type UnitKey } from '../../../math/unit-hash.js'
-import { CovarianceSource, lessMean } from './covariance-source.js'
+import { CovarianceSource, centredRows } from './covariance-source.js'
 import { labelForm, type SideWeights } from './label-form.js'
 import {
   donorsOf,
@@ -46,22 +46,11 @@ export class LabelData implements NullData {
 
   async source(hypothesis: Hypothesis, keep: (unit: UnitKey) => boolean = () => true): Promise<NullSource> {
     const units = exchangeable(this.sequences.filter(({ whole }) => keep(whole)))
-    return new LabelSource(this.backend, centred(await this.load(), units, hypothesis), units, this.seed)
-  }
-}
-
-/** Rows less their means over the units' rows, which no exchange changes. */
-function centred(rows: PlainRows, units: readonly LabelUnit[], hypothesis: Hypothesis): PlainRows {
-  const interaction = hypothesis === 'interaction'
-  const { heads, kvHeads, headDim: d, estimator, q, k } = rows
-  const queries = new Set(
-    units.flatMap(({ sequences }) => sequences.flatMap(({ queryRows }) => [...queryRows])),
-  )
-  const keys = new Set(units.flatMap(({ sequences }) => sequences.flatMap(({ keyRows }) => [...keyRows])))
-  return {
-    ...rows,
-    q: interaction ? lessMean(q, heads * d, queries) : q,
-    k: interaction || estimator !== 'per-query' ? lessMean(k, kvHeads * d, keys) : k,
+    const sequences = units.flatMap((unit) => unit.sequences)
+    const queries = new Set(sequences.flatMap(({ queryRows }) => [...queryRows]))
+    const keys = new Set(sequences.flatMap(({ keyRows }) => [...keyRows]))
+    const rows = centredRows(await this.load(), hypothesis, queries, keys)
+    return new LabelSource(this.backend, rows, units, this.seed)
   }
 }
 

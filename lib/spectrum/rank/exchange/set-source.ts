@@ -4,7 +4,7 @@ import type { TermBatch } from '../../../backend/backend.js'
 import type { BackendChoice } from '../../../backend/select.js'
 import type { PlainRows } from '../../../covariance/kept/term-rows.js'
 import type { UnitKey } from '../../../math/unit-hash.js'
-import { CovarianceSource, lessMean } from './covariance-source.js'
+import { CovarianceSource, centredRows } from './covariance-source.js'
 import { KeySets } from './key-sets.js'
 import type { Hypothesis, NullData, NullSource } from './null-source.js'
 
@@ -34,15 +34,8 @@ export class SetData implements NullData {
   }
 
   async source(hypothesis: Hypothesis, keep: (unit: UnitKey) => boolean = () => true): Promise<NullSource> {
-    const { heads, kvHeads, headDim: d, q, k, estimator } = this.rows
     const { terms, sets } = this.#sets(keep)
-    const interaction = hypothesis === 'interaction'
-    const keys = [...terms.pos, ...terms.neg]
-    const rows = {
-      ...this.rows,
-      q: interaction ? lessMean(q, heads * d, terms.query) : q,
-      k: interaction || estimator !== 'per-query' ? lessMean(k, kvHeads * d, keys) : k,
-    }
+    const rows = centredRows(this.rows, hypothesis, terms.query, [...terms.pos, ...terms.neg])
     return new SetSource(this.backend, rows, sets, await this.flips.source(hypothesis, keep))
   }
 
