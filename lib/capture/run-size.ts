@@ -5,6 +5,7 @@
 
 import { totalmem } from 'node:os'
 import { QkError } from '../errors.js'
+import { gibibytes } from '../math/bytes.js'
 import { fixedLength } from '../model/inference/inputs.js'
 import type { Model } from '../model/model.js'
 import type { ResolvedSite } from '../model/sites/site.js'
@@ -45,8 +46,6 @@ export function runSize(model: Model, last?: ResolvedSite, limit = totalmem() / 
     },
   }
 }
-
-const gibibytes = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`
 
 /** Scores that are compared at once, of all sites together: each takes some bytes in several tensors. */
 const MOST_SCORES = 2 ** 26

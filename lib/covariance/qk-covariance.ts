@@ -12,6 +12,7 @@ import type {
 import { workingBytes } from '../backend/moments.js'
 import { type BackendChoice, selectBackend } from '../backend/select.js'
 import { QkError } from '../errors.js'
+import { mebibytes } from '../math/bytes.js'
 import { checkChoice, checkInteger, checkOptions } from '../validate.js'
 import { DeviceTensor } from './device-tensor.js'
 import { rowTensor, type TensorInput } from './row-tensor.js'
@@ -129,8 +130,8 @@ export class QKCovariance {
     if (!(this.bytes <= limit))
       throw new QkError(
         'ERR_MEMORY_LIMIT',
-        `the covariances of ${heads} heads and ${contrasts.length} contrasts take ${megabytes(this.bytes)}, ` +
-          `the limit is ${megabytes(limit)}`,
+        `the covariances of ${heads} heads and ${contrasts.length} contrasts take ${mebibytes(this.bytes)}, ` +
+          `the limit is ${mebibytes(limit)}`,
         { hint: 'take fewer heads or contrasts at a time, or raise memoryLimit' },
       )
     this.#sums = this.backend.covariance(this.spec)
@@ -255,8 +256,4 @@ function divide(side: CovarianceMoments['positive'], d: number, center: boolean)
       }
     }
   })
-}
-
-function megabytes(bytes: number): string {
-  return `${(bytes / 2 ** 20).toFixed(1)} MiB`
 }

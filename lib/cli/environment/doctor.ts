@@ -3,10 +3,9 @@
 import type { Command } from 'commander'
 import type { DeviceDescription } from '../../backend/backend.js'
 import { backends } from '../../backend/select.js'
+import { gibibytes } from '../../math/bytes.js'
 import { versions } from '../../versions.js'
 import { printJson, printLine, printTable } from '../common/output.js'
-
-const gibibytes = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`
 
 function printDevice(device: DeviceDescription): void {
   printLine()

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import type { Estimator } from '../../backend/backend.js'
 import type { PromptSetSummary } from '../../contrast/prompt-set.js'
 import { QkError } from '../../errors.js'
+import { mebibytes } from '../../math/bytes.js'
 import { STREAMS, type UnitKey, unitWord } from '../../math/unit-hash.js'
 import { rowsOfTerm } from './term-rows.js'
 
@@ -64,7 +65,7 @@ export async function keepPlan(bytes: number, limit: number, seed: number): Prom
     keeps: (unit) => unitWord(seed, unit, STREAMS.sample, 0) / 2 ** 32 < fraction,
     warning:
       `the test of rank uses a sample of ${(100 * fraction).toPrecision(2)}% of the units: its rows take ` +
-      `${gibibytes(bytes)}, nullBytes and the free disk allow ${gibibytes(most)}`,
+      `${mebibytes(bytes)}, nullBytes and the free disk allow ${mebibytes(most)}`,
   }
 }
 
@@ -84,5 +85,3 @@ async function freeBytes(folder: string): Promise<number> {
     )
   }
 }
-
-const gibibytes = (bytes: number) => `${(bytes / 2 ** 30).toPrecision(3)} GiB`
