@@ -8,8 +8,11 @@ import { describeSite, type Model } from '../model/model.js'
 import { headName, type ResolvedSite } from '../model/sites/site.js'
 import { fileHash } from '../store/file-hash.js'
 import { type ContrastSubspace, type RankRule, Result } from '../store/result.js'
-import { checkOptions } from '../validate.js'
+import { checkInteger, checkOptions } from '../validate.js'
 import { versions } from '../versions.js'
+import { NULL_SUBSPACES } from './nulls/controls.js'
+import { groupControls } from './nulls/of-sums.js'
+import { SumsNullData } from './rank/null-data.js'
 import { checkRankRule, DEFAULT_RULE, stoppingRule } from './rank/rules.js'
 import { type GroupTest, testSums } from './rank/test-sums.js'
 import { testedMatrices } from './rank/tested-matrices.js'
@@ -27,6 +30,11 @@ export interface DecomposeOptions {
   keepCovariances?: boolean
   /** Also find all singular values of ΔC, those that the rule cuts off included. */
   spectrum?: boolean
+  /**
+   * Null subspaces that are kept beside every subspace (design: "Rank"), from rows with exchanged prompts; default 20 under
+   * `permutation`, 0 under the other rules. There are none where `accumulate` kept no rows.
+   */
+  nulls?: number
   /** Seed of the randomised start of the decomposition, and of the test of rank; default 0. */
   seed?: number
   signal?: AbortSignal
@@ -39,10 +47,13 @@ const OPTIONS = {
   center: true,
   keepCovariances: true,
   spectrum: true,
+  nulls: true,
   seed: true,
   signal: true,
   onProgress: true,
 } satisfies Record<keyof DecomposeOptions, true>
+
+const MOST_NULLS = 10_000
 
 /**
  * Decomposes accumulated covariances. Under `permutation` the rank is the number of components that random exchanges of
@@ -60,6 +71,13 @@ export async function decompose(sums: Sums, options: DecomposeOptions = {}): Pro
   checkOptions(options, OPTIONS, 'decompose')
   const rule = checkRankRule(options.rank ?? DEFAULT_RULE)
   const seed = options.seed ?? 0
+  const nulls = checkInteger(
+    options.nulls ?? (rule.rule === 'permutation' ? NULL_SUBSPACES : 0),
+    'nulls',
+    0,
+    MOST_NULLS,
+  )
+  const nullData = new SumsNullData(sums, seed)
   const tested =
     rule.rule === 'permutation'
       ? await testSums(sums, {
@@ -75,6 +93,16 @@ export async function decompose(sums: Sums, options: DecomposeOptions = {}): Pro
     for (const group of groups) {
       throwIfAborted(options.signal)
       const found = await decomposeGroup(sums, group, site, rule, seed, options, tested?.tests.get(group))
+      const ranks = sums.contrasts.map((contrast) => found.map((own) => own.get(contrast)!.rank))
+      const controls = await groupControls(sums, nullData, group, ranks, options.center ?? false, {
+        count: nulls,
+        backend: sums.backend.name,
+        seed,
+        signal: options.signal,
+      })
+      sums.contrasts.forEach((contrast, c) => {
+        for (const [i, own] of found.entries()) Object.assign(own.get(contrast)!, controls[c][i])
+      })
       group.heads.forEach((head, i) => {
         heads.set(headName(site, head), found[i])
       })

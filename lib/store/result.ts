@@ -3,6 +3,7 @@
 import { QkError } from '../errors.js'
 import { checkChoice, checkOptions } from '../validate.js'
 import { checkReplaceable, fileStart } from './atomic-file.js'
+import type { NullSubspaces, PlainDirections } from './controls.js'
 import type { RankTest } from './rank-test.js'
 import { readSafetensors, type StoredTensor, writeSafetensors } from './safetensors.js'
 
@@ -30,6 +31,9 @@ export interface ContrastSubspace {
   skipped: number
   /** Under the rule `permutation`: p-values, draws, ranks, replication. */
   test?: RankTest
+  /** Subspaces that exchanged prompts give, and directions without any contrast; where rows were kept and the rank is not 0. */
+  nulls?: NullSubspaces
+  directions?: PlainDirections
   /** All singular values of ΔC, [d], descending, where they were asked for; the first of them are `s`. */
   spectrum?: Float64Array
   /** C+ and C-, [d, d], where they were asked for. */
@@ -155,8 +159,8 @@ export class Result {
   }
 
   /**
-   * Writes `L16H1.order.u`, `.s`, `.v` (and `.spectrum`, `.c_pos`, `.c_neg` where kept), with `info` as JSON in the
-   * metadata. Errors: ERR_FILE; nothing is left behind.
+   * Writes `L16H1.order.u`, `.s`, `.v` (and `.spectrum`, `.c_pos`, `.c_neg`, `.null_u`, `.null_v`, `.mean_query`,
+   * `.key_components` where kept; the last four in f32), with `info` as JSON in the metadata. Errors: ERR_FILE; nothing is left behind.
    */
   async save(file: string, options: SaveOptions = {}): Promise<void> {
     checkOptions(options, SAVE_OPTIONS, 'save')
@@ -165,13 +169,29 @@ export class Result {
     const as = (data: Float64Array) => (options.dtype === 'f32' ? Float32Array.from(data) : data)
     const tensors: [string, StoredTensor][] = []
     for (const [head, contrasts] of this.heads) {
-      for (const [contrast, { u, s, v, rank, headDim: d, spectrum, cPos, cNeg }] of contrasts) {
+      for (const [contrast, subspace] of contrasts) {
+        const { u, s, v, rank, headDim: d, spectrum, cPos, cNeg, nulls, directions } = subspace
         const name = `${head}.${contrast}`
         tensors.push([`${name}.u`, { data: as(u), shape: [d, rank] }])
         tensors.push([`${name}.s`, { data: as(s), shape: [rank] }])
         tensors.push([`${name}.v`, { data: as(v), shape: [d, rank] }])
         if (spectrum) tensors.push([`${name}.spectrum`, { data: as(spectrum), shape: [spectrum.length] }])
         if (cPos) tensors.push([`${name}.c_pos`, { data: as(cPos), shape: [d, d] }])
+        // Controls are random draws: 24 bits of them are enough.
+        if (nulls) {
+          const shape = [nulls.count, d, rank]
+          tensors.push([`${name}.null_u`, { data: Float32Array.from(nulls.u), shape }])
+          tensors.push([`${name}.null_v`, { data: Float32Array.from(nulls.v), shape }])
+        }
+        if (directions) {
+          const { meanQuery, keyComponents } = directions
+          const width = keyComponents.length / d
+          tensors.push([`${name}.mean_query`, { data: Float32Array.from(meanQuery), shape: [d] }])
+          tensors.push([
+            `${name}.key_components`,
+            { data: Float32Array.from(keyComponents), shape: [d, width] },
+          ])
+        }
         if (cNeg) tensors.push([`${name}.c_neg`, { data: as(cNeg), shape: [d, d] }])
       }
     }
@@ -215,6 +235,7 @@ export async function loadResult(file: string): Promise<Result> {
         v: Float64Array.from(need('v').data),
         headDim: u.shape[0],
         ...(read('spectrum') && { spectrum: kept('spectrum') }),
+        ...controls(kept, read('null_u')?.shape[0]),
         cPos: kept('c_pos'),
         cNeg: kept('c_neg'),
       })
@@ -222,6 +243,19 @@ export async function loadResult(file: string): Promise<Result> {
     heads.set(head, loaded)
   }
   return new Result(info, heads)
+}
+
+/** Controls of a subspace, in files that have them. */
+function controls(
+  kept: (part: string) => Float64Array | undefined,
+  count: number | undefined,
+): Pick<ContrastSubspace, 'nulls' | 'directions'> {
+  const [u, v] = [kept('null_u'), kept('null_v')]
+  const [meanQuery, keyComponents] = [kept('mean_query'), kept('key_components')]
+  return {
+    ...(count !== undefined && u && v && { nulls: { count, u, v } }),
+    ...(meanQuery && keyComponents && { directions: { meanQuery, keyComponents } }),
+  }
 }
 
 function parseInfo(file: string, json: string | undefined): ResultInfo {

@@ -8,7 +8,9 @@ import type { PlainRows } from '../../../covariance/kept/term-rows.js'
 import { type BatchInput, QKCovariance } from '../../../covariance/qk-covariance.js'
 import { svd } from '../../svd.js'
 import { type Hypothesis, ROUNDING, type ValuesRequest } from './null-source.js'
+import { pickHeads } from './pick-heads.js'
 import { removeDirections } from './remove-directions.js'
+import { type SideMoments, sideMoments } from './side-moments.js'
 
 /** Bytes that the matrices of draws in work take at most. */
 const ROOM = 128 * 2 ** 20
@@ -27,7 +29,7 @@ export abstract class CovarianceSource {
   }
 
   /** The matrices of draws [from, to), [draws, heads, d, d]. */
-  protected abstract matrices(
+  abstract matrices(
     heads: readonly number[],
     from: number,
     to: number,
@@ -41,6 +43,11 @@ export abstract class CovarianceSource {
       rootMeanSquare(q, heads, head, d) *
       rootMeanSquare(k, kvHeads, Math.floor(head / (heads / kvHeads)), d)
     )
+  }
+
+  /** Rows are single keys here. */
+  sides(head: number): SideMoments {
+    return sideMoments(this.rows, head, true)
   }
 
   observed(heads: readonly number[], signal?: AbortSignal): Promise<Float64Array> {
@@ -126,17 +133,6 @@ export abstract class CovarianceSource {
     }
     return this.#gathered
   }
-}
-
-function pickHeads(data: Float32Array, rows: number, heads: number, d: number, wanted: readonly number[]) {
-  const out = new Float32Array(rows * wanted.length * d)
-  for (let row = 0; row < rows; row++) {
-    wanted.forEach((head, at) => {
-      const from = (row * heads + head) * d
-      out.set(data.subarray(from, from + d), (row * wanted.length + at) * d)
-    })
-  }
-  return out
 }
 
 /** Of the norms of a head's rows. */

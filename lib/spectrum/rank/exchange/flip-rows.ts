@@ -24,6 +24,8 @@ export interface FlipRows {
   k: Float32Array
   rows: number
   coefficients: Float32Array
+  /** Whether every key is the difference of a term's two sides. */
+  differences: boolean
   /** Ascending from 0, [rows]. */
   units: Int32Array
   keys: UnitKey[]
@@ -69,6 +71,7 @@ export async function flipRows(
     k,
     rows: n,
     coefficients,
+    differences: from.side.every((side) => side === 0),
     units,
     keys,
     magnitude,

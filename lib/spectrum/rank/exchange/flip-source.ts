@@ -8,6 +8,7 @@ import { cooperator } from '../../../backend/cooperate.js'
 import { leastPOfSigns } from '../../../contrast/unit-limits.js'
 import { contiguousStrides } from '../../../math/tensor.js'
 import { STREAMS, type UnitKey } from '../../../math/unit-hash.js'
+import { flipMatrices } from './flip-matrices.js'
 import { type FlipRows, flipRows, type UnitRows } from './flip-rows.js'
 import {
   type Hypothesis,
@@ -16,6 +17,7 @@ import {
   ROUNDING,
   type ValuesRequest,
 } from './null-source.js'
+import { type SideMoments, sideMoments } from './side-moments.js'
 import { flipBits } from './signs.js'
 
 /** What is known of rows before they are loaded. */
@@ -125,6 +127,15 @@ class FlipSource implements NullSource {
       }
     }
     return out
+  }
+
+  matrices(heads: readonly number[], from: number, to: number, signal?: AbortSignal): Promise<Float64Array> {
+    const flips = flipBits(this.seed, this.units, from, to)
+    return flipMatrices(this.rows, this.sizes, heads, flips, to - from, this.backend.name, signal)
+  }
+
+  sides(head: number): SideMoments {
+    return sideMoments({ ...this.sizes, q: this.rows.q, k: this.rows.k }, head, !this.rows.differences)
   }
 
   async values(request: ValuesRequest): Promise<Float64Array> {

@@ -120,7 +120,7 @@ class LabelSource extends CovarianceSource implements NullSource {
   }
 
   /** sum_u D_u(y_π(u)) - D̄ of draws [from, to), [draws, heads, d, d]. */
-  protected async matrices(
+  async matrices(
     heads: readonly number[],
     from: number,
     to: number,

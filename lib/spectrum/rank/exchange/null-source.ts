@@ -1,6 +1,7 @@
 /** What a test of rank draws from: contributions of units that sum to a matrix, and that matrix under exchanges. */
 
 import type { UnitKey } from '../../../math/unit-hash.js'
+import type { SideMoments } from './side-moments.js'
 
 /**
  * `effect`: is there any ΔC? `interaction`: is there one once queries and keys are centred, which then depends on the
@@ -62,6 +63,10 @@ export interface NullSource {
     draws: number,
     signal?: AbortSignal,
   ): Promise<Float64Array>
+  /** D of draws [from, to), [draws, heads asked for, d, d]; `from` is a multiple of 32. */
+  matrices(heads: readonly number[], from: number, to: number, signal?: AbortSignal): Promise<Float64Array>
+  /** What the rows of a head are without any contrast, to make controls of. */
+  sides(head: number): SideMoments
   /** Frees what is held on a device. */
   release(): void
 }

@@ -60,7 +60,7 @@ class SetSource extends CovarianceSource implements NullSource {
     this.units = flips.units
   }
 
-  protected async matrices(
+  async matrices(
     heads: readonly number[],
     from: number,
     to: number,

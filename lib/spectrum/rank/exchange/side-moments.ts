@@ -1,0 +1,57 @@
+/** The rows of a head without any contrast: where its queries point on average, and along what its keys vary. */
+
+export interface SideMoments {
+  /** Mean of the queries, [d]. */
+  meanQuery: Float64Array
+  /** sum_r k_r k_r^T over rows, [d, d]: its eigenvectors are the principal components of the keys. */
+  keyMoment: Float64Array
+}
+
+/** Rows that are looked at; more say the same. */
+const MOST_ROWS = 4_096
+
+export interface SideRows {
+  heads: number
+  kvHeads: number
+  headDim: number
+  /** [rows, heads, d] and [rows, kvHeads, d]; the numbers of rows may differ. */
+  q: Float32Array
+  k: Float32Array
+}
+
+/**
+ * Moments of a head. Keys that are differences within a term are taken as they are, since their mean is what an exchange
+ * of the two changes; others (`centre`) less their mean, which no exchange changes.
+ */
+export function sideMoments(
+  { heads, kvHeads, headDim: d, q, k }: SideRows,
+  head: number,
+  centre: boolean,
+): SideMoments {
+  const meanQuery = meanOf(q, heads, head, d)
+  const keyHead = Math.floor(head / (heads / kvHeads))
+  const mean = centre ? meanOf(k, kvHeads, keyHead, d) : new Float64Array(d)
+  const keyMoment = new Float64Array(d * d)
+  const key = new Float64Array(d)
+  for (const row of spread(k.length / (kvHeads * d))) {
+    const at = (row * kvHeads + keyHead) * d
+    for (let i = 0; i < d; i++) key[i] = k[at + i] - mean[i]
+    for (let i = 0; i < d; i++) for (let j = 0; j < d; j++) keyMoment[i * d + j] += key[i] * key[j]
+  }
+  return { meanQuery, keyMoment }
+}
+
+function meanOf(data: Float32Array, heads: number, head: number, d: number): Float64Array {
+  const mean = new Float64Array(d)
+  const rows = data.length / (heads * d)
+  for (let row = 0; row < rows; row++) {
+    for (let i = 0; i < d; i++) mean[i] += data[(row * heads + head) * d + i] / rows
+  }
+  return mean
+}
+
+/** Rows at even distances. */
+function* spread(rows: number): Generator<number> {
+  const step = Math.max(1, rows / MOST_ROWS)
+  for (let at = 0; at < rows; at += step) yield Math.floor(at)
+}
