@@ -5,6 +5,7 @@
  */
 
 import { captureGraph, KEY_ROWS, QUERY_ROWS, type SiteRequest } from '../model/graphs/capture-graph.js'
+import { ATTENTION_CELLS } from '../model/graphs/pattern-cells.js'
 import { fixedBatch, fixedLength, int64Tensor, tokenFeeds } from '../model/inference/inputs.js'
 import { InferenceSession, type WireTensor } from '../model/inference/session.js'
 import { tensorValues } from '../model/inference/values.js'
@@ -30,6 +31,8 @@ interface RowSource {
   inputs: readonly string[]
   outputs: readonly { q: string; k: string }[]
   requests: readonly SiteRequest[]
+  /** Whether the graph takes `ATTENTION_CELLS`. */
+  attention: boolean
 }
 
 /** Finds out, once a model, on the tokens of a prompt; prompts of tensors tell nothing. Errors: ERR_INFERENCE. */
@@ -57,7 +60,7 @@ async function openSource(model: Model): Promise<RowSource> {
     threads: model.threads,
     once: true,
   })
-  return { session, inputs: graph.inputs, outputs: graph.outputs, requests }
+  return { session, ...graph, requests }
 }
 
 async function trySharing(model: Model, tokens: readonly number[], source: RowSource): Promise<Sharing> {
@@ -78,7 +81,7 @@ async function trySharing(model: Model, tokens: readonly number[], source: RowSo
 async function rowsOfFirst(
   model: Model,
   prompts: readonly (readonly number[])[],
-  { session, inputs, outputs }: RowSource,
+  { session, inputs, outputs, attention }: RowSource,
 ): Promise<Float64Array[]> {
   const needed = model.inputs.filter(({ name }) => inputs.includes(name))
   const rows = int64Tensor(
@@ -89,6 +92,7 @@ async function rowsOfFirst(
     ...tokenFeeds(needed, prompts, model.tokenizer?.padId ?? 0),
     [QUERY_ROWS]: rows,
     [KEY_ROWS]: rows,
+    ...(attention && { [ATTENTION_CELLS]: int64Tensor([0, 0, 0, 0], 4) }),
   }
   const found = await session.run(feeds)
   return outputs.flatMap(({ q, k }) => [tensorValues(found[q]), tensorValues(found[k])])

@@ -2,8 +2,10 @@
 
 import { groupBy } from '../math/group-by.js'
 import { KEY_ROWS, QUERY_ROWS } from '../model/graphs/capture-graph.js'
+import { ATTENTION_CELLS } from '../model/graphs/pattern-cells.js'
 import { int64Tensor, type ModelInput } from '../model/inference/inputs.js'
 import type { WireTensor } from '../model/inference/session.js'
+import { attentionGroups, CellPlan, type MeasuredGroup } from './attention-groups.js'
 import { type BatchTerms, layTerms } from './batch-terms.js'
 import type { EncodedPrompt, Run } from './encode.js'
 import { type Batching, runFeeds } from './feeds.js'
@@ -26,6 +28,8 @@ export interface Batch extends BatchTerms {
   prompts: number
   /** Usually one; several for runs of unequal length on a model without a mask. */
   inferences: Inference[]
+  /** Which attention is measured, where it is. */
+  attention?: readonly MeasuredGroup[]
 }
 
 /** Prompts are sorted by length within windows of this many batches, so that little is padded. */
@@ -65,12 +69,14 @@ export function buildBatch(
   inputs: readonly ModelInput[],
   batching: Batching,
   padId: number,
+  attention = false,
 ): Batch {
   const runs = group.flatMap((prompt) => prompt.runs.map((run, half) => ({ prompt, run, half })))
   const used = runs.map(({ prompt, half }) => usedPositions(prompt, half))
   // The rows of one inference are contiguous; runs keep their order within it.
   const queryRow = runs.map(() => new Map<number, number>())
   const keyRow = runs.map(() => new Map<number, number>())
+  const cells = attention ? new CellPlan(attentionGroups(group, contrasts)) : undefined
   let queryCount = 0
   let keyCount = 0
   const shared = shareInferences(
@@ -103,9 +109,11 @@ export function buildBatch(
     )
     feeds[QUERY_ROWS] = int64Tensor(queryIndex, 3)
     feeds[KEY_ROWS] = int64Tensor(keyIndex, 3)
+    if (cells) feeds[ATTENTION_CELLS] = int64Tensor(cells.cellsOf(members), 4)
     return { feeds, queries, keys }
   })
-  return { prompts: group.length, inferences, ...layTerms(group, contrasts, queryRow, keyRow) }
+  const terms = layTerms(group, contrasts, queryRow, keyRow)
+  return { prompts: group.length, inferences, ...terms, ...(cells && { attention: cells.groups }) }
 }
 
 function usedPositions({ rules }: EncodedPrompt, half: number): { queries: number[]; keys: number[] } {

@@ -24,6 +24,8 @@ export interface CapturedRows {
   k: WireTensor
   /** What the scores of each query are multiplied by, [rows, heads, 1]; where that is no constant. */
   factors?: WireTensor
+  /** Attention at the entries of the batch's groups, [entries, heads]; where it is measured and could be followed. */
+  attention?: WireTensor
 }
 
 /** One batch; its rows are valid until the next one is asked for. */
@@ -41,6 +43,8 @@ export interface CaptureBatchesOptions {
   batchSize: number
   /** Bytes that one run of the model may take; default half of the machine's memory. */
   memoryLimit?: number
+  /** Also measure the attention of each term's query on its positive and its negative keys. */
+  attention?: boolean
   signal?: AbortSignal
 }
 
@@ -54,9 +58,9 @@ export async function* captureBatches(
   model: Model,
   prompts: AsyncIterable<PlacedPrompt>,
   requests: readonly SiteRequest[],
-  { contrasts, batchSize, memoryLimit, signal }: CaptureBatchesOptions,
+  { contrasts, batchSize, memoryLimit, attention = false, signal }: CaptureBatchesOptions,
 ): AsyncGenerator<CapturedBatch, void> {
-  const graph = captureGraph(model.graph, requests)
+  const graph = captureGraph(model.graph, requests, { attention })
   const inputs = model.inputs.filter(({ name }) => graph.inputs.includes(name))
   const padId = model.tokenizer?.padId ?? 0
   const memory = new RowMemory()
@@ -74,7 +78,7 @@ export async function* captureBatches(
     const batching = batchingFor(model, batchSize, size)
     for await (const group of groupPrompts(source, batching)) {
       throwIfAborted(signal)
-      yield buildBatch(group, contrasts, inputs, batching, padId)
+      yield buildBatch(group, contrasts, inputs, batching, padId, graph.attention)
     }
   }
 
@@ -94,10 +98,11 @@ export async function* captureBatches(
       for await (const batch of oneAhead(prepared(startingWith(first, source)))) {
         const results = await runBatch(session, batch, graph.outputs, memory, signal)
         const joined = (name: string) => joinRows(results.map((r) => r[name]))
-        const rows = graph.outputs.map(({ q, k, factors }) => ({
+        const rows = graph.outputs.map(({ q, k, factors, attention: cells }) => ({
           q: joined(q),
           k: joined(k),
           ...(factors && { factors: joined(factors) }),
+          ...(cells && { attention: joined(cells) }),
         }))
         yield { batch: { ...batch, sites: rows, relativeErrors }, results }
       }

@@ -9,8 +9,9 @@ import { type PromptSetSummary, type Prompts, promptSet } from '../contrast/prom
 import { throwIfAborted } from '../errors.js'
 import { checkModel, type Model } from '../model/model.js'
 import { type HeadSpec, parseHeads } from '../model/sites/heads.js'
-import { checkInteger, checkOptions } from '../validate.js'
+import { checkFlag, checkInteger, checkOptions } from '../validate.js'
 import { addBatch } from './add-batch.js'
+import { AttentionSums } from './attention-sums.js'
 import { type KeepPlan, type KeepSizes, keepPlan, keptBytes } from './kept/keep-plan.js'
 import { KeptRows } from './kept/kept-rows.js'
 import { RowIndex } from './kept/row-index.js'
@@ -38,6 +39,8 @@ export interface AccumulateOptions {
    * disk has no room either, a seeded sample of the units is kept, which `warnings` says. 0: none, and no test.
    */
   nullBytes?: number
+  /** Also measure how much each head attends to the positive and to the negative keys; default true. */
+  attention?: boolean
   signal?: AbortSignal
   onProgress?: (progress: { prompts: number; total: number }) => void
 }
@@ -51,6 +54,7 @@ const OPTIONS = {
   allowNonFinite: true,
   memoryLimit: true,
   nullBytes: true,
+  attention: true,
   signal: true,
   onProgress: true,
 } satisfies Record<keyof AccumulateOptions, true>
@@ -86,6 +90,7 @@ export async function accumulate(
   throwIfAborted(signal)
   checkInteger(batchSize, 'batchSize', 1)
   checkInteger(nullBytes, 'nullBytes', 0)
+  const attention = checkFlag(options.attention ?? true, 'attention')
   const heads = parseHeads(options.heads ?? 'all', model.sites)
   const set = promptSet(prompts)
   const summary = await set.summary(signal)
@@ -104,6 +109,7 @@ export async function accumulate(
     warnings: [...model.warnings],
   }
   const words = new UnknownWords()
+  if (attention) measureAttention(sites, contrasts.length)
   if (nullBytes > 0) {
     const plan = await keepRows(sites, summary, estimator, nullBytes)
     if (plan.warning) sums.warnings.push(plan.warning)
@@ -113,6 +119,7 @@ export async function accumulate(
     for await (const batch of captureBatches(model, words.of(set), requests, {
       ...{ contrasts, batchSize, signal },
       memoryLimit: options.memoryLimit,
+      attention,
     })) {
       batch.relativeErrors.forEach((error, i) => {
         sites[i].relativeError = error
@@ -128,6 +135,14 @@ export async function accumulate(
   } catch (error) {
     disposeSums(sums)
     throw error
+  }
+}
+
+/** Gives every group of heads a place for its attention, where the graph can be followed as far. */
+function measureAttention(sites: readonly SiteSums[], contrasts: number): void {
+  for (const { site, groups } of sites) {
+    if (!site.patternAxes) continue
+    for (const group of groups) group.attention = new AttentionSums(contrasts, group.heads.length)
   }
 }
 

@@ -19,7 +19,7 @@ export async function addBatch(
 ): Promise<void> {
   await Promise.all(
     slices.map(async (slice) => {
-      const { q, k, factors } = batch.sites[slice.output]
+      const { q, k, factors, attention } = batch.sites[slice.output]
       const labels = batch.labels.map(
         (l): LabelSequence => (slice.cross && l.keyScope === 'others' ? { ...l, keyScope: 'all' } : l),
       )
@@ -31,7 +31,8 @@ export async function addBatch(
         signal,
       }
       try {
-        const { covariance, scaled, kept } = slice.group
+        const { covariance, scaled, kept, attention: sums } = slice.group
+        if (sums && attention && batch.attention) sums.add(batch.attention, attention, slice.firstHead)
         await covariance.add(input)
         if (scaled) {
           await scaled.add({ ...input, q: scaledQueries(q, factors!, slice.firstHead, slice.heads) })

@@ -6,6 +6,7 @@ import type { SiteRequest } from '../model/graphs/capture-graph.js'
 import type { Model } from '../model/model.js'
 import type { HeadRef } from '../model/sites/heads.js'
 import { headName, keyHeadOf, type ResolvedSite } from '../model/sites/site.js'
+import type { AttentionSums } from './attention-sums.js'
 import type { KeptRows } from './kept/kept-rows.js'
 import { QKCovariance, type QKCovarianceOptions } from './qk-covariance.js'
 
@@ -16,6 +17,8 @@ export interface HeadGroup {
   covariance: QKCovariance
   /** The same with queries times the factors of their scores, for score gaps; where these are no constants. */
   scaled?: QKCovariance
+  /** Attention on the terms' keys, unless it is not measured or cannot be followed in the graph. */
+  attention?: AttentionSums
   /** Rows for the test of rank, unless `nullBytes` is 0. */
   kept?: KeptRows
 }

@@ -7,7 +7,7 @@ import { firstColumns } from '../math/columns.js'
 import { describeSite, type Model } from '../model/model.js'
 import { headName, type ResolvedSite } from '../model/sites/site.js'
 import { fileHash } from '../store/file-hash.js'
-import { type ContrastSubspace, type RankRule, Result } from '../store/result.js'
+import { type ContrastSubspace, type HeadInfo, type RankRule, Result } from '../store/result.js'
 import { checkInteger, checkOptions } from '../validate.js'
 import { versions } from '../versions.js'
 import { NULL_SUBSPACES } from './nulls/controls.js'
@@ -159,6 +159,7 @@ async function decomposeGroup(
     sums.contrasts.forEach((contrast, c) => {
       const i = c * group.heads.length + head
       const test = tests?.[c]?.tests[head]
+      const attention = group.attention?.mean(c, head)
       const rank = totalEnergy[i] === 0 ? 0 : tests ? (test?.rank ?? 0) : ranks[i]
       const matrix = (batch: Float64Array) => batch.slice(i * d * d, (i + 1) * d * d)
       const columns = (batch: Float64Array) => {
@@ -176,6 +177,7 @@ async function decomposeGroup(
         converged: converged[i] === 1,
         terms: terms[c],
         skipped: skipped[c],
+        ...(attention && { attention }),
         ...(test && { test }),
         ...(options.keepCovariances ? { cPos: matrix(cPos), cNeg: matrix(cNeg) } : {}),
         ...(all && { spectrum: all.slice(i * d, (i + 1) * d) }),
@@ -218,12 +220,13 @@ function trace(batch: Float64Array, i: number, d: number): number {
 
 function headInfo(contrasts: ReadonlyMap<string, ContrastSubspace>): Result['info']['heads'][string] {
   return Object.fromEntries(
-    [...contrasts].map(
-      ([name, { rank, totalEnergy, scoreGap, errorBound, converged, terms, skipped, test }]) => [
-        name,
-        { rank, totalEnergy, scoreGap, errorBound, converged, terms, skipped, ...(test && { test }) },
-      ],
-    ),
+    [...contrasts].map(([name, { rank, totalEnergy, scoreGap, errorBound, converged, ...more }]) => {
+      const { terms, skipped, attention, test } = more
+      const info: HeadInfo = { rank, totalEnergy, scoreGap, errorBound, converged, terms, skipped }
+      if (attention) info.attention = attention
+      if (test) info.test = test
+      return [name, info]
+    }),
   )
 }
 

@@ -29,6 +29,8 @@ export interface ContrastSubspace {
   terms: number
   /** Label-matched queries that were left out because one of their sets was empty. */
   skipped: number
+  /** Absent where it was not measured, or could not be followed in the graph. */
+  attention?: MeanAttention
   /** Under the rule `permutation`: p-values, draws, ranks, replication. */
   test?: RankTest
   /** Subspaces that exchanged prompts give, and directions without any contrast; where rows were kept and the rank is not 0. */
@@ -39,6 +41,16 @@ export interface ContrastSubspace {
   /** C+ and C-, [d, d], where they were asked for. */
   cPos?: Float64Array
   cNeg?: Float64Array
+}
+
+/** Attention of the terms' queries on their keys: fractions, means over terms. */
+export interface MeanAttention {
+  /** On all positive keys of a term together, and on all negative ones. */
+  positive: number
+  negative: number
+  /** On one positive and on one negative key, which can be compared where the sets have different sizes. */
+  perPositive: number
+  perNegative: number
 }
 
 /** What a result was made from; stored as JSON in the file's metadata. */
@@ -98,7 +110,15 @@ export interface SavedSite {
 
 export type HeadInfo = Pick<
   ContrastSubspace,
-  'rank' | 'totalEnergy' | 'scoreGap' | 'errorBound' | 'converged' | 'terms' | 'skipped' | 'test'
+  | 'rank'
+  | 'totalEnergy'
+  | 'scoreGap'
+  | 'errorBound'
+  | 'converged'
+  | 'terms'
+  | 'skipped'
+  | 'attention'
+  | 'test'
 >
 
 /** One head of a result. */

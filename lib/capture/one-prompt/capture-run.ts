@@ -1,12 +1,8 @@
 /** Runs one prompt, or a prompt and what the model writes after it, and collects what was asked for. */
 
 import { QkError, throwIfAborted } from '../../errors.js'
-import {
-  type CaptureGraph,
-  fullCaptureGraph,
-  scoreMatrix,
-  withoutOthers,
-} from '../../model/graphs/capture-graph.js'
+import { type CaptureGraph, fullCaptureGraph, scoreMatrix } from '../../model/graphs/capture-graph.js'
+import { withoutOthers } from '../../model/graphs/rows.js'
 import { verifySites } from '../../model/graphs/verify.js'
 import { cacheOutputs, stepFeeds, tokenFeeds } from '../../model/inference/inputs.js'
 import { InferenceSession, type WireTensor } from '../../model/inference/session.js'

@@ -3,13 +3,14 @@
  * terms use gathered inside, so that nothing else is computed or leaves it.
  */
 
-import { TO_THE_END } from '../fused/fused-operator.js'
 import type { Graph } from '../onnx/graph.js'
 import { GraphEditor } from '../onnx/graph-editor.js'
 import { ElementType } from '../onnx/node-writer.js'
 import type { Axis } from '../sites/axes.js'
 import { factorsOfScores } from '../sites/replay.js'
-import type { OtherRows, ProductAxis, ResolvedSite, Side } from '../sites/site.js'
+import type { ProductAxis, ResolvedSite, Side } from '../sites/site.js'
+import { ATTENTION_CELLS, attentionCells } from './pattern-cells.js'
+import { type Heads, rowGatherer, withoutOthers } from './rows.js'
 
 export const QUERY_ROWS = 'qkspace.query_rows'
 export const KEY_ROWS = 'qkspace.key_rows'
@@ -27,6 +28,8 @@ export interface CaptureGraph {
   inputs: string[]
   /** Per request. */
   outputs: CapturedOutput[]
+  /** Whether the graph takes `ATTENTION_CELLS`. */
+  attention: boolean
 }
 
 /** Names of the outputs with queries and keys, and the lengths of their last two axes. */
@@ -35,6 +38,8 @@ export interface CapturedOutput {
   k: string
   /** Output of the factors of the scores, where they are no constants and could be followed. */
   factors?: string
+  /** Output of the attention at the cells asked for, [cells, heads]; where the pattern could be followed. */
+  attention?: string
   heads: number
   kvHeads: number
   headDim: number
@@ -43,10 +48,18 @@ export interface CapturedOutput {
 /**
  * Builds the graph for chosen rows. It takes two more inputs, `QUERY_ROWS` and `KEY_ROWS`, int64 [n, 3]:
  * batch index, position along the query or key axis, and zero. Its outputs are [n, heads, d] and
- * [n, kvHeads, d]; factors of the queries' scores are [n, heads, 1].
+ * [n, kvHeads, d]; factors of the queries' scores are [n, heads, 1]. With `attention` it takes `ATTENTION_CELLS` too and
+ * gives the attention there, [cells, heads], unless no pattern could be followed.
  */
-export function captureGraph(graph: Graph, requests: readonly SiteRequest[]): CaptureGraph {
+export function captureGraph(
+  graph: Graph,
+  requests: readonly SiteRequest[],
+  { attention = false }: { attention?: boolean } = {},
+): CaptureGraph {
   const editor = new GraphEditor(graph)
+  if (attention && requests.some(({ site }) => site.patternAxes)) {
+    editor.input(ATTENTION_CELLS, ElementType.int64, ['qkspace.attention_cells.n', 4])
+  }
   editor.input(QUERY_ROWS, ElementType.int64, ['qkspace.query_rows.n', 3])
   editor.input(KEY_ROWS, ElementType.int64, ['qkspace.key_rows.n', 3])
   const gather = rowGatherer(editor)
@@ -62,6 +75,9 @@ export function captureGraph(graph: Graph, requests: readonly SiteRequest[]): Ca
         if (site.factors.kind !== 'rows') return undefined
         return gather(factorRows(editor, site), heads, QUERY_ROWS, output)
       },
+      attention: attention
+        ? (site, { chosen }, output) => attentionCells(editor, site, chosen, output)
+        : undefined,
     },
   )
 }
@@ -131,26 +147,8 @@ export function tokenCaptureGraph(graph: Graph, requests: readonly SiteRequest[]
   )
 }
 
-/** The rows of the tokens along an axis. */
-export function withoutOthers(
-  editor: GraphEditor,
-  tensor: string,
-  axis: number,
-  { before, after }: OtherRows,
-): string {
-  if (before === 0 && after === 0) return tensor
-  const bounds = [before, after > 0 ? -after : TO_THE_END, axis]
-  return editor.node('Slice', [tensor, ...bounds.map((bound) => editor.int64Constant([bound]))])
-}
-
 /** Asks for further outputs; tells whether the captured rows themselves are to leave the graph. */
 export type MoreOutputs = (editor: GraphEditor, captured: readonly CapturedOutput[]) => boolean
-
-/** The heads to take of one side: their indices along the head axis, out of how many. */
-export interface Heads {
-  count: number
-  chosen: readonly number[]
-}
 
 /** Adds nodes that end in an output of the given name. */
 type Capture = (side: Side, heads: Heads, output: string) => string
@@ -159,13 +157,15 @@ interface Extras {
   more?: MoreOutputs
   /** Adds the factors of scores that are no constants; undefined where there are none. */
   factors?: (site: ResolvedSite, heads: Heads, output: string) => string | undefined
+  /** Adds the attention at chosen cells; undefined where it cannot be followed. */
+  attention?: (site: ResolvedSite, heads: Heads, output: string) => string | undefined
 }
 
 function build(
   editor: GraphEditor,
   requests: readonly SiteRequest[],
   capture: Capture,
-  { more, factors }: Extras = {},
+  { more, factors, attention }: Extras = {},
 ): CaptureGraph {
   const outputs = requests.map(({ site, heads, kvHeads }, index): CapturedOutput => {
     const queries = { count: site.heads, chosen: heads ?? range(site.heads) }
@@ -175,69 +175,25 @@ function build(
       q: capture(site.query, queries, `qkspace.q/${index}`),
       k: capture(site.key, keys, `qkspace.k/${index}`),
       factors: factors?.(site, queries, `qkspace.factors/${index}`),
+      attention: attention?.(site, queries, `qkspace.attention/${index}`),
       heads: queries.chosen.length,
       kvHeads: keys.chosen.length,
       headDim: site.headDim,
     }
   })
   if (!more || more(editor, outputs)) {
-    for (const { q, k, factors: own } of outputs) {
-      for (const name of [q, k, own]) if (name) editor.output(name)
+    for (const { q, k, factors: own, attention: cells } of outputs) {
+      for (const name of [q, k, own, cells]) if (name) editor.output(name)
     }
   }
   const { bytes, inputs } = editor.build()
-  return { bytes, inputs: inputs.filter((name) => name !== QUERY_ROWS && name !== KEY_ROWS), outputs }
-}
-
-/**
- * Gathers rows from where they lie, whatever the order of the axes: an index for every (row, head), so that
- * only what is wanted is moved. Transposing first would move every position of every layer.
- */
-export function rowGatherer(editor: GraphEditor) {
-  const indices = new Map<string, string>()
-  return (side: Side, heads: Heads, rows: string, output?: string): string => {
-    let { tensor, axes } = side
-    if (axes.at(-1) !== 'dim') {
-      const perm = [...axes.keys()].filter((i) => axes[i] !== 'dim')
-      perm.push(axes.indexOf('dim'))
-      tensor = editor.node('Transpose', [tensor], { perm })
-      axes = perm.map((i) => axes[i])
-    }
-    const leading = axes.slice(0, -1)
-    const { groups } = side
-    const key = JSON.stringify([rows, leading, groups, heads, side.others])
-    let index = indices.get(key)
-    if (!index) {
-      const column: Partial<Record<Axis, number>> = { batch: 0, fold: 0, pos: 1 }
-      const columns = leading.map((axis) => column[axis] ?? 2)
-      const place: Partial<Record<Axis, (head: number) => number>> = {
-        head: (head) => Math.floor(head / groups),
-        group: (head) => head % groups,
-        fold: (head) => head,
-        pos: () => side.others.before,
-      }
-      const perHead = heads.chosen.flatMap((head) => leading.map((axis) => place[axis]?.(head) ?? 0))
-      const picked = editor.node('Gather', [rows, editor.int64Constant(columns)], { axis: 1 })
-      const perRow = timesHeads(editor, picked, leading, heads.count)
-      const wide = editor.node('Reshape', [perRow, editor.int64Constant([-1, 1, leading.length])])
-      const offsets = editor.int64Constant(perHead, [1, heads.chosen.length, leading.length])
-      index = editor.node('Add', [wide, offsets])
-      indices.set(key, index)
-    }
-    return editor.node('GatherND', [tensor, index], {}, output)
+  const added = [QUERY_ROWS, KEY_ROWS, ATTENTION_CELLS]
+  return {
+    bytes,
+    inputs: inputs.filter((name) => !added.includes(name)),
+    outputs,
+    attention: outputs.some((output) => output.attention),
   }
-}
-
-/** Columns of a folded axis hold batch indices: of `heads` rows each. [n, axes] -> [n, axes] */
-export function timesHeads(
-  editor: GraphEditor,
-  indices: string,
-  axes: readonly (Axis | ProductAxis)[],
-  heads: number,
-): string {
-  if (!axes.includes('fold')) return indices
-  const factors = axes.map((axis) => (axis === 'fold' ? heads : 1))
-  return editor.node('Mul', [indices, editor.int64Constant(factors)])
 }
 
 /** Scores or a pattern, of axes in whatever order -> [batch, heads, queryPos, keyPos] of the chosen heads. */

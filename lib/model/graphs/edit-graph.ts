@@ -15,7 +15,8 @@ import { GraphEditor } from '../onnx/graph-editor.js'
 import { ElementType, elementTypeOf } from '../onnx/node-writer.js'
 import { RESHAPING } from '../sites/search/find.js'
 import { keyHeadOf, type ProductAxis, type ResolvedSite } from '../sites/site.js'
-import { rowGatherer, timesHeads, withoutOthers } from './capture-graph.js'
+import { cellIndex, tokenPattern } from './pattern-cells.js'
+import { rowGatherer } from './rows.js'
 
 /** The query heads of a site whose scores are edited and whose attention is reported. */
 export interface EditRequest {
@@ -127,7 +128,7 @@ export function editGraph(
 
     const scores = site.candidate.product.output[0]
     const raw = editor.intercept(scores)
-    const place = cellIndex(editor, site, heads, cells, site.productAxes)
+    const place = cellIndex(editor, site, heads, cells, site.productAxes, site.key.others.before)
     const now = editor.node('GatherND', [raw, place])
     const delta = editor.node('Cast', [scaled], {
       to: elementTypeOf(site.productType),
@@ -152,34 +153,6 @@ function runLowered(editor: GraphEditor, { candidate: { fused }, outputType }: R
   editor.node('Cast', [fused.output], { to: elementTypeOf(outputType) }, own)
 }
 
-/** Indices into a tensor with the product's axes, [cells, heads, axes]; `axes` may leave some out at the end. */
-function cellIndex(
-  editor: GraphEditor,
-  site: ResolvedSite,
-  heads: readonly number[],
-  cells: string,
-  axes: readonly ProductAxis[],
-): string {
-  const column: Partial<Record<ProductAxis, number>> = { batch: 0, fold: 0, queryPos: 1, keyPos: 2 }
-  const groups = axes.includes('group') ? site.productGroups : 1
-  const perCell = editor.node(
-    'Gather',
-    [cells, editor.int64Constant(axes.map((axis) => column[axis] ?? 3))],
-    { axis: 1 },
-  )
-  const placed = timesHeads(editor, perCell, axes, site.heads)
-  const wide = editor.node('Reshape', [placed, editor.int64Constant([-1, 1, axes.length])])
-  const place: Partial<Record<ProductAxis, (head: number) => number>> = {
-    head: (h) => Math.floor(h / groups),
-    group: (h) => h % groups,
-    fold: (h) => h,
-    queryPos: () => site.query.others.before,
-    keyPos: () => site.key.others.before,
-  }
-  const perHead = heads.flatMap((h) => axes.map((axis) => place[axis]?.(h) ?? 0))
-  return editor.node('Add', [wide, editor.int64Constant(perHead, [1, heads.length, axes.length])])
-}
-
 /** The softmax's output at the reported rows, [rows, heads, keys]; keys are those of the tokens. */
 function patternRows(
   editor: GraphEditor,
@@ -187,21 +160,7 @@ function patternRows(
   heads: readonly number[],
   patternAxes: readonly ProductAxis[],
 ): string {
-  let tensor = site.candidate.fused?.pattern ?? site.candidate.softmax.output[0]
-  let axes = [...patternAxes]
-  const keyAxis = axes.indexOf('keyPos')
-  if (keyAxis !== axes.length - 1) {
-    const perm = [...axes.keys()].filter((i) => i !== keyAxis)
-    perm.push(keyAxis)
-    tensor = editor.node('Transpose', [tensor], { perm })
-    axes = perm.map((i) => axes[i])
-  }
-  const { others } = site.key
-  const { sinks } = site
-  tensor = withoutOthers(editor, tensor, axes.length - 1, {
-    before: sinks.before + others.before,
-    after: sinks.after + others.after,
-  })
+  const { tensor, axes } = tokenPattern(editor, site, patternAxes)
   // Rows are (batch, position, 0): the same columns as a cell's, but for the key.
   const rows = editor.node('Gather', [EDIT_INPUTS.rows, editor.int64Constant([0, 1, 2, 2])], { axis: 1 })
   return editor.node('GatherND', [tensor, cellIndex(editor, site, heads, rows, axes.slice(0, -1))])

@@ -1,0 +1,101 @@
+/** Which entries of the attention patterns a batch measures: those of every term's positive and of its negative keys. */
+
+import type { EncodedPrompt } from './encode.js'
+
+/** A query and a set of keys of one run. */
+export interface AttentionGroup {
+  /** Index of the contrast. */
+  contrast: number
+  side: 'positive' | 'negative'
+  /** Index of the batch's run. */
+  run: number
+  query: number
+  keys: readonly number[]
+}
+
+/** Queries of a label sequence that are looked at, evenly spaced: its patterns may be long. */
+const MOST_LABELLED_QUERIES = 32
+
+/**
+ * Two groups a term, positive then negative, in the order in which `layTerms` lays terms; then those of queries of label
+ * sequences that have both sides.
+ */
+export function attentionGroups(
+  prompts: readonly EncodedPrompt[],
+  contrasts: readonly string[],
+): AttentionGroup[] {
+  const groups: AttentionGroup[] = []
+  const labelled: AttentionGroup[] = []
+  let run = 0
+  for (const { runs, rules } of prompts) {
+    for (const rule of rules) {
+      const contrast = contrasts.indexOf(rule.contrast)
+      for (const { query, positive, queryNeg, negative } of rule.terms ?? []) {
+        const other = run + (rule.counterfactual ? 1 : 0)
+        groups.push({ contrast, side: 'positive', run, query, keys: positive })
+        groups.push({ contrast, side: 'negative', run: other, query: queryNeg, keys: negative })
+      }
+      for (const { query, positive, negative } of rule.labels ? someQueries(rule.labels) : []) {
+        labelled.push({ contrast, side: 'positive', run, query, keys: positive })
+        labelled.push({ contrast, side: 'negative', run, query, keys: negative })
+      }
+    }
+    run += runs.length
+  }
+  return [...groups, ...labelled]
+}
+
+function someQueries({ query, key, causal }: { query: Int32Array; key: Int32Array; causal: boolean }) {
+  const found = [...query.keys()].flatMap((i) => {
+    if (query[i] < 0) return []
+    const visible = [...key.keys()].filter((j) => key[j] >= 0 && (causal ? j < i : j !== i))
+    const positive = visible.filter((j) => key[j] === query[i])
+    const negative = visible.filter((j) => key[j] !== query[i])
+    return positive.length > 0 && negative.length > 0 ? [{ query: i, positive, negative }] : []
+  })
+  const step = Math.max(1, found.length / MOST_LABELLED_QUERIES)
+  return found.filter((_, i) => Math.floor(i / step) !== Math.floor((i - 1) / step))
+}
+
+/** A group's entries among all that a batch captures. */
+export interface MeasuredGroup extends AttentionGroup {
+  from: number
+  to: number
+}
+
+/** Hands out places of entries, run after run, and writes each run's cells. */
+export class CellPlan {
+  readonly groups: MeasuredGroup[]
+  readonly #byRun = new Map<number, MeasuredGroup[]>()
+  #count = 0
+
+  constructor(groups: readonly AttentionGroup[]) {
+    this.groups = groups.map((group) => ({ ...group, from: 0, to: 0 }))
+    for (const group of this.groups) {
+      const own = this.#byRun.get(group.run) ?? []
+      own.push(group)
+      this.#byRun.set(group.run, own)
+    }
+  }
+
+  /**
+   * The cells of an inference, [n, 4] as int64 takes them, whose runs are these members. An inference without any gets
+   * one, which no group refers to.
+   */
+  cellsOf(members: readonly number[]): number[] {
+    const cells: number[] = []
+    members.forEach((run, b) => {
+      for (const group of this.#byRun.get(run) ?? []) {
+        group.from = this.#count
+        for (const key of group.keys) cells.push(b, group.query, key, 0)
+        this.#count += group.keys.length
+        group.to = this.#count
+      }
+    })
+    if (cells.length === 0) {
+      cells.push(0, 0, 0, 0)
+      this.#count += 1
+    }
+    return cells
+  }
+}
