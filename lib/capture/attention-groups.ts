@@ -11,6 +11,8 @@ export interface AttentionGroup {
   run: number
   query: number
   keys: readonly number[]
+  /** Label sequence of the batch that it was taken from; absent of explicit terms. */
+  sequence?: number
 }
 
 /** Queries of a label sequence that are looked at, evenly spaced: its patterns may be long. */
@@ -26,6 +28,7 @@ export function attentionGroups(
 ): AttentionGroup[] {
   const groups: AttentionGroup[] = []
   const labelled: AttentionGroup[] = []
+  let sequence = 0
   let run = 0
   for (const { runs, rules } of prompts) {
     for (const rule of rules) {
@@ -36,9 +39,10 @@ export function attentionGroups(
         groups.push({ contrast, side: 'negative', run: other, query: queryNeg, keys: negative })
       }
       for (const { query, positive, negative } of rule.labels ? someQueries(rule.labels) : []) {
-        labelled.push({ contrast, side: 'positive', run, query, keys: positive })
-        labelled.push({ contrast, side: 'negative', run, query, keys: negative })
+        labelled.push({ contrast, side: 'positive', run, query, keys: positive, sequence })
+        labelled.push({ contrast, side: 'negative', run, query, keys: negative, sequence })
       }
+      if (rule.labels) sequence += 1
     }
     run += runs.length
   }

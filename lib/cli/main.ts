@@ -7,6 +7,7 @@ import { versions } from '../versions.js'
 import { registerAttribute } from './analysis/attribute.js'
 import { registerDecompose } from './analysis/decompose.js'
 import { registerIntervene } from './analysis/intervene.js'
+import { registerSweep } from './analysis/sweep.js'
 import { endAtOnceOnSignals } from './common/interrupt.js'
 import { registerDoctor } from './environment/doctor.js'
 import { registerInspect } from './inputs/inspect.js'
@@ -38,6 +39,7 @@ for (const register of [
   registerInspect,
   registerPrompts,
   registerPower,
+  registerSweep,
   registerDecompose,
   registerAttribute,
   registerIntervene,

@@ -15,9 +15,9 @@ export function isContrastName(name: string): boolean {
 
 /**
  * Checks a prompt and lays its rules out by contrast. `where` (file and line, or an index) starts every
- * message. Errors: ERR_PROMPT, ERR_EMPTY_SET.
+ * message. A `bare` prompt may have no contrast. Errors: ERR_PROMPT, ERR_EMPTY_SET.
  */
-export function promptRules(prompt: Prompt, where: string): TermRule[] {
+export function promptRules(prompt: Prompt, where: string, bare = false): TermRule[] {
   const fail = (message: string, hint?: string): never => {
     throw new QkError('ERR_PROMPT', `${where}: ${message}`, { hint })
   }
@@ -39,6 +39,7 @@ export function promptRules(prompt: Prompt, where: string): TermRule[] {
       checkKeys(rule, RULE_KEYS, `contrast "${contrast}"`, failOther)
     }
   }
+  if (bare && CONTRAST_KEYS.every((key) => prompt[key] === undefined)) return []
   const rules = rulesByName(prompt, fail)
   return Object.entries(rules).map(([contrast, rule]) => {
     if (!isContrastName(contrast)) {
@@ -64,6 +65,9 @@ export function promptRules(prompt: Prompt, where: string): TermRule[] {
     }
   })
 }
+
+/** What a prompt without a contrast has none of. */
+const CONTRAST_KEYS = ['contrast', 'contrasts', 'terms', 'labels'] as const
 
 const PROMPT_KEYS = {
   id: true,

@@ -5,6 +5,7 @@ import { createReadStream, statSync } from 'node:fs'
 import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { QkError, throwIfAborted } from '../errors.js'
+import { checkFlag, checkOptions } from '../validate.js'
 import { tokenIds } from './check-source.js'
 import type { Located } from './positions.js'
 import type { Prompt, TermRule } from './prompt.js'
@@ -54,8 +55,16 @@ export interface PromptSet extends AsyncIterable<PlacedPrompt> {
 
 export type Prompts = PromptSet | Iterable<Prompt>
 
+export interface PromptSetOptions {
+  /** Prompts may be without a contrast, as those are that only roles are told from; default false. */
+  bare?: boolean
+}
+
+const OPTIONS = { bare: true } satisfies Record<keyof PromptSetOptions, true>
+
 /** A JSONL file as a prompt set; nothing is read until it is used. Errors: ERR_FILE. */
-export function readPrompts(file: string): PromptSet {
+export function readPrompts(file: string, options: PromptSetOptions = {}): PromptSet {
+  const bare = isBare(options, 'readPrompts')
   if (typeof file !== 'string') throw new QkError('ERR_TYPE', 'readPrompts takes the path of a JSONL file')
   const folder = path.dirname(file)
   try {
@@ -73,7 +82,13 @@ export function readPrompts(file: string): PromptSet {
       number += 1
       if (line.trim() === '') continue
       const where = `${file}:${number}`
-      yield place(parseLine(number === 1 ? line.replace(/^\uFEFF/, '') : line, where), where, folder, index)
+      yield place(
+        parseLine(number === 1 ? line.replace(/^\uFEFF/, '') : line, where),
+        where,
+        folder,
+        index,
+        bare,
+      )
       index += 1
     }
   }
@@ -90,7 +105,8 @@ export function readPrompts(file: string): PromptSet {
 }
 
 /** Prompts given as objects; the iterable is gone through twice. Errors: ERR_TYPE. */
-export function promptSet(prompts: Prompts): PromptSet {
+export function promptSet(prompts: Prompts, options: PromptSetOptions = {}): PromptSet {
+  const bare = isBare(options, 'promptSet')
   if (typeof prompts === 'object' && 'summary' in prompts) return prompts
   if (typeof prompts === 'string' || typeof prompts?.[Symbol.iterator] !== 'function') {
     throw new QkError(
@@ -105,7 +121,7 @@ export function promptSet(prompts: Prompts): PromptSet {
     let index = 0
     for (const prompt of list) {
       const where = `prompt ${prompt?.id ?? index}`
-      yield place(prompt, where, '.', index)
+      yield place(prompt, where, '.', index, bare)
       index += 1
     }
   }
@@ -120,8 +136,13 @@ export function promptSet(prompts: Prompts): PromptSet {
   }
 }
 
-function place(prompt: Prompt, where: string, folder: string, index: number): PlacedPrompt {
-  const rules = promptRules(prompt, where)
+function isBare(options: PromptSetOptions, what: string): boolean {
+  checkOptions(options, OPTIONS, what)
+  return checkFlag(options.bare ?? false, 'bare')
+}
+
+function place(prompt: Prompt, where: string, folder: string, index: number, bare: boolean): PlacedPrompt {
+  const rules = promptRules(prompt, where, bare)
   return { prompt, rules, where, unit: prompt.group ?? prompt.id ?? `#${index}`, folder }
 }
 
@@ -136,7 +157,8 @@ function parseLine(line: string, where: string): Prompt {
   }
 }
 
-async function summarise(
+/** Counts prompts and contrasts, with an example of each. */
+export async function summarise(
   prompts: AsyncIterable<PlacedPrompt>,
   signal: AbortSignal | undefined,
   visit?: (prompt: Prompt) => void,

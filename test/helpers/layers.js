@@ -34,6 +34,8 @@ export const LAYERS = [
   ['lib/spectrum'],
   ['lib/attribution'],
   ['lib/intervention'],
+  ['lib/sweep/roles'],
+  ['lib/sweep'],
   ['lib/toy'],
   ['lib/paper'],
   ['lib/report/page/shared'],

@@ -1,0 +1,216 @@
+/** `qkspace sweep`: every head, all contrasts, and what each head does. */
+
+import path from 'node:path'
+import type { Command } from 'commander'
+import type { BackendChoice } from '../../backend/select.js'
+import { readPrompts } from '../../contrast/prompt-set.js'
+import { QkError } from '../../errors.js'
+import { openModel } from '../../model/model.js'
+import { checkReportPath, writeReport } from '../../report/report.js'
+import { makeFolder, writeFileAtomically } from '../../store/atomic-file.js'
+import { checkJsonPath } from '../../store/json-file.js'
+import { checkResultPath } from '../../store/result.js'
+import type { Controlled } from '../../sweep/held-out-tally.js'
+import { ROLES, type Role } from '../../sweep/roles/role-terms.js'
+import type { SweepRow } from '../../sweep/rows.js'
+import { type SweepStage, sweep } from '../../sweep/sweep.js'
+import type { SweepResult } from '../../sweep/sweep-result.js'
+import {
+  AXIS_SIZE,
+  parseBackend,
+  parseHeadNames,
+  parseNames,
+  parseNumber,
+  parseWhole,
+} from '../common/options.js'
+import { fixed, printJson, printLine, printTable, printWarnings, progressBar } from '../common/output.js'
+
+interface Options {
+  model: string
+  tokenizer?: string
+  size?: Record<string, number>
+  prompts?: string
+  roles?: boolean | string
+  heads: string
+  alpha: number
+  center?: boolean
+  nulls: number
+  heldOut: number
+  sequences: number
+  length: number
+  backend: BackendChoice
+  nullMemory: number
+  seed: number
+  batchSize: number
+  out?: string
+  json?: boolean
+}
+
+export function registerSweep(program: Command): void {
+  program
+    .command('sweep')
+    .description('test every head, and say what the discovered ones do')
+    .requiredOption('--model <file>', 'ONNX file')
+    .option('--tokenizer <file>', 'tokenizer.json, for prompts given as text, and to know delimiters')
+    .option(...AXIS_SIZE)
+    .option('--prompts <file>', 'prompt set, JSONL; with --roles also plain texts, or none: random tokens')
+    .option('--roles [names]', `contrasts made of the prompts' own tokens: ${ROLES.join(', ')}`)
+    .option('--heads <heads>', 'all, or names as in L0H1,L2H3', parseHeadNames, 'all')
+    .option('--alpha <level>', 'false discovery rate over all heads and contrasts', parseNumber, 0.05)
+    .option('--center', 'test the interaction: what depends on the query and on the key')
+    .option('--nulls <n>', 'subspaces of exchanged prompts beside every subspace', parseWhole(0), 20)
+    .option('--held-out <n>', 'units of a contrast that are measured again; 0 for none', parseWhole(0), 128)
+    .option('--sequences <n>', 'random sequences, without --prompts', parseWhole(1), 256)
+    .option('--length <n>', 'tokens in each', parseWhole(1), 48)
+    .option('--backend <name>', 'auto, cpu, cuda or js; cuda:1 for a device', parseBackend, 'auto' as const)
+    .option('--null-memory <MiB>', 'memory for the rows that the test needs', parseWhole(0), 1024)
+    .option('--seed <n>', 'seed of whatever is drawn', parseWhole(0), 0)
+    .option('--batch-size <n>', 'prompts that go through the model together', parseWhole(1), 16)
+    .option('--out <folder>', 'write sweep.json, sweep.csv, sweep.safetensors and sweep.html there')
+    .option('--json', 'print one JSON document')
+    .action(run)
+}
+
+async function run(options: Options): Promise<void> {
+  const { roles: asked, prompts: file, out } = options
+  const roles = typeof asked === 'string' ? (parseNames(asked) as Role[]) : (asked ?? false)
+  if (file === undefined && roles === false) {
+    throw new QkError('ERR_USAGE', 'sweep needs --prompts, or --roles for what heads do with any tokens')
+  }
+  const files = out === undefined ? undefined : await outputFiles(out)
+  const prompts = file === undefined ? undefined : readPrompts(file, { bare: roles !== false })
+  const model = await openModel(options.model, { tokenizer: options.tokenizer, sizes: options.size })
+  printWarnings(model.warnings)
+  const { heads, alpha, center, nulls, heldOut, sequences, length, backend, seed, batchSize } = options
+  const bars = new StageBars()
+  const found = await sweep(model, prompts, {
+    ...{ roles, heads, alpha, center, nulls, heldOut, sequences, length, backend, seed, batchSize },
+    nullBytes: options.nullMemory * 2 ** 20,
+    onProgress: ({ stage, done, total }) => bars.update(stage, done, total),
+  }).finally(() => bars.stop())
+  printWarnings(found.warnings)
+  if (files) {
+    await found.save(files.json)
+    await writeFileAtomically(files.csv, [Buffer.from(found.toCsv())])
+    await found.result.save(files.result)
+    await writeReport(files.report, { results: [{ name: 'sweep', value: found.result }] })
+  }
+  if (options.json) {
+    printJson(found.toJSON())
+    return
+  }
+  printSweep(found)
+  if (files) printLine(`\nsaved ${Object.values(files).join(', ')}`)
+}
+
+/** Errors: ERR_FILE where one of them is something else. */
+async function outputFiles(out: string) {
+  makeFolder(out)
+  const at = (ending: string) => path.join(out, `sweep.${ending}`)
+  const files = { json: at('json'), csv: at('csv'), result: at('safetensors'), report: at('html') }
+  await checkJsonPath(files.json, 'format')
+  await checkResultPath(files.result)
+  await checkReportPath(files.report)
+  return files
+}
+
+/** A bar a stage, one after another. */
+class StageBars {
+  #stage: SweepStage | undefined
+  #bar: ReturnType<typeof progressBar> | undefined
+
+  update(stage: SweepStage, done: number, total: number): void {
+    if (stage !== this.#stage) {
+      this.stop()
+      this.#stage = stage
+      this.#bar = progressBar(stage)
+    }
+    this.#bar!.update(done, total)
+  }
+
+  stop(): void {
+    this.#bar?.stop()
+    this.#bar = undefined
+  }
+}
+
+/** Rows of the table at most. */
+const SHOWN = 40
+
+export function printSweep(found: SweepResult): void {
+  const { rows, result, roles } = found
+  const { prompts, backend, estimator } = result.info
+  const discovered = rows.filter((row) => row.discovered)
+  const replicated = discovered.filter(({ replication }) => replication?.replicated)
+  const { alpha, roleRule, hypothesis } = found.toJSON()
+  printLine(
+    `${prompts.prompts} prompts, ${result.headNames.length} heads, ${result.contrastNames.length} contrasts, ` +
+      `estimator ${estimator}, backend ${backend.name} (${backend.instructionSet})`,
+  )
+  printLine()
+  if (discovered.length > 0) printRows(discovered.slice(0, SHOWN))
+  const more = discovered.length - SHOWN
+  if (more > 0) printLine(`… and ${more} more discovered`)
+  const tests = `${rows.length} tests of ${hypothesis === 'effect' ? 'an effect' : 'an interaction'}`
+  printLine(
+    `${discovered.length} of ${tests} discovered at a false discovery rate of ${alpha}, ${replicated.length} of them ` +
+      `replicated between halves of the prompts; not discovered: ${rows.length - discovered.length}`,
+  )
+  const unresolved = rows.filter((row) => row.unresolvedNeeds !== undefined)
+  if (unresolved.length > 0) printLine(`${unresolved.length} unresolved: they need more draws than the limit`)
+  printLine()
+  printRoles(roles, roleRule)
+}
+
+function printRoles(
+  roles: SweepResult['roles'],
+  { factor, attention }: { factor: number; attention: number },
+): void {
+  const heads = Object.entries(roles)
+  if (heads.length > 0) {
+    printLine('what heads do')
+    for (const [head, own] of heads) {
+      printLine(
+        `  ${head}  ${own.map((r) => `${r.role} (${fixed(100 * r.attention, 0)}% of its attention)`).join(', ')}`,
+      )
+    }
+  }
+  printLine(
+    `${heads.length === 0 ? 'no head does what a contrast names' : ''}${heads.length === 0 ? ': that takes' : 'that takes'} a discovery, ${fixed(100 * attention, 0)}% of the attention on ` +
+      `the positive keys, and ${factor} times as much on one of them as on a negative key`,
+  )
+}
+
+const percent = (x: number | undefined) => (x === undefined ? '' : `${fixed(100 * x, 1)}%`)
+
+/** A figure, and the null's 95th percentile; a star where random labels do as well. */
+function against(controlled: Controlled | null | undefined): string {
+  if (!controlled) return ''
+  const { value, null: none, exceedsNull } = controlled
+  if (none.draws === 0) return `${percent(value)} (no null)`
+  return `${percent(value)} (${percent(none.p95)})${exceedsNull ? '' : ' *'}`
+}
+
+function printRows(rows: readonly SweepRow[]): void {
+  printTable(
+    [
+      ...['head', 'contrast', 'role', 'attention +', '−', 'rank', 'p', 'interaction', 'q', 'replicated'],
+      ...['explains (null)', 'moves (null)'],
+    ],
+    rows.map(({ head, contrast, role, attention, rank, p, q, replication, heldOut }) => {
+      const shown = (value: number | null) => (value === null ? '' : value.toPrecision(2))
+      const moved = heldOut?.swap?.moved
+      return [
+        ...[head, contrast, role ? 'yes' : ''],
+        ...[percent(attention?.positive), percent(attention?.negative)],
+        ...[`${rank}`, shown(p.effect), shown(p.interaction), q.toPrecision(2)],
+        replication?.replicated ? `${fixed(replication.ratio, 2)} ± ${fixed(replication.error, 2)}` : 'no',
+        against(heldOut?.explained),
+        moved === null && heldOut?.swap ? 'nothing to move' : against(moved),
+      ]
+    }),
+  )
+  printLine(
+    'explains, moves: on prompts that did not fit the subspace, beside the 95th percentile of subspaces of exchanged prompts (* not above it)',
+  )
+}

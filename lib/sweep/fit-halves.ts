@@ -1,0 +1,96 @@
+/**
+ * Subspaces of discovered heads fitted on either half of the units, so that they can be measured on the other half
+ * (design: "Rank", where it is used), with the controls of each.
+ */
+
+import type { Sums } from '../covariance/accumulate.js'
+import type { HeadGroup } from '../covariance/site-plan.js'
+import { headName, type ResolvedSite } from '../model/sites/site.js'
+import { type NullsOptions, nullSubspaces, plainDirections } from '../spectrum/nulls/controls.js'
+import type { Hypothesis } from '../spectrum/rank/exchange/null-source.js'
+import { halfOf } from '../spectrum/rank/exchange/signs.js'
+import { SumsNullData } from '../spectrum/rank/null-data.js'
+import { svd } from '../spectrum/svd.js'
+import type { NullSubspaces, PlainDirections } from '../store/controls.js'
+import type { Result } from '../store/result.js'
+
+/** What one half of the units gives. */
+export interface Fit {
+  /** Bases [d, rank], orthonormal columns. */
+  u: Float64Array
+  v: Float64Array
+  nulls: NullSubspaces
+  directions: PlainDirections
+}
+
+/** A discovered head and contrast. */
+export interface FittedHead {
+  name: string
+  site: ResolvedSite
+  /** Index among the query heads of its site. */
+  head: number
+  contrast: string
+  /** The rank that all units give. */
+  rank: number
+  /** By half of the units. */
+  halves: [Fit, Fit]
+}
+
+export interface FitOptions extends NullsOptions {
+  hypothesis: Hypothesis
+}
+
+/** Errors: ERR_FILE, ERR_ABORTED, those of backends. */
+export async function fitHalves(sums: Sums, result: Result, options: FitOptions): Promise<FittedHead[]> {
+  const nullData = new SumsNullData(sums, options.seed)
+  const found: FittedHead[] = []
+  for (const { site, groups } of sums.sites) {
+    for (const group of groups) {
+      for (const [c, contrast] of sums.contrasts.entries()) {
+        const heads = group.heads.flatMap((head, place) => {
+          const { rank } = result.head(headName(site, head)).contrast(contrast)
+          return rank > 0 ? [{ name: headName(site, head), head: place, rank }] : []
+        })
+        if (heads.length === 0) continue
+        const fits = [
+          await fitHalf(nullData, group, c, 0, heads, options),
+          await fitHalf(nullData, group, c, 1, heads, options),
+        ]
+        heads.forEach(({ name, head, rank }, i) => {
+          const halves: [Fit, Fit] = [fits[0][i], fits[1][i]]
+          found.push({ name, site, head: group.heads[head], contrast, rank, halves })
+        })
+      }
+    }
+  }
+  return found
+}
+
+async function fitHalf(
+  nullData: SumsNullData,
+  group: HeadGroup,
+  contrast: number,
+  half: 0 | 1,
+  heads: readonly { head: number; rank: number }[],
+  options: FitOptions,
+): Promise<Fit[]> {
+  const { hypothesis, seed, backend, signal } = options
+  const { data } = nullData.of(group, group.kept!, contrast)
+  const source = await data.source(hypothesis, (unit) => halfOf(seed, unit) === half)
+  try {
+    const nulls = await nullSubspaces(source, heads, options)
+    const directions = await plainDirections(source, heads, options)
+    const d = source.headDim
+    const fits: Fit[] = []
+    for (const [i, { head, rank }] of heads.entries()) {
+      const observed = await source.observed([head], signal)
+      const { u, v, maxRank } = await svd(observed, { n: 1, rows: d, cols: d, rank, backend, seed, signal })
+      // A half of exchangeable sequences of too few lengths has nothing to fit.
+      const columns = (basis: Float64Array) => (maxRank === rank ? basis : new Float64Array(d * rank))
+      fits.push({ u: columns(u), v: columns(v), nulls: nulls[i], directions: directions[i] })
+    }
+    return fits
+  } finally {
+    source.release()
+  }
+}

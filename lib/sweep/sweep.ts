@@ -1,0 +1,238 @@
+/**
+ * Every head of every layer, all contrasts of a prompt set, in one pass: which heads do something, with false discoveries
+ * under control, and, for those, how much their subspaces explain and move on units that did not fit them.
+ */
+
+import type { Estimator } from '../backend/backend.js'
+import type { BackendChoice } from '../backend/select.js'
+import { type PromptSet, type Prompts, promptSet } from '../contrast/prompt-set.js'
+import { FEW_UNITS } from '../contrast/unit-limits.js'
+import { accumulate, disposeSums, type Sums } from '../covariance/accumulate.js'
+import { QkError, throwIfAborted } from '../errors.js'
+import { checkModel, type Model } from '../model/model.js'
+import { type HeadSpec, parseHeads } from '../model/sites/heads.js'
+import { headName } from '../model/sites/site.js'
+import { decompose } from '../spectrum/decompose.js'
+import { NULL_SUBSPACES } from '../spectrum/nulls/controls.js'
+import type { Result } from '../store/result.js'
+import { checkFlag, checkInteger, checkNumber, checkOptions } from '../validate.js'
+import { fitHalves } from './fit-halves.js'
+import { measureHeldOut } from './held-out.js'
+import type { HeldOut } from './held-out-tally.js'
+import { randomSequences } from './roles/random-sequences.js'
+import { withRoles } from './roles/role-set.js'
+import { ROLES, type Role } from './roles/role-terms.js'
+import { ROLE_RULE } from './roles/verdict.js'
+import { rowKey, sweepRows } from './rows.js'
+import { SweepResult } from './sweep-result.js'
+
+export interface SweepOptions {
+  /** 'all' (default), or names as in `L0H1,L2H3`. */
+  heads?: 'all' | string | readonly HeadSpec[]
+  /**
+   * Adds contrasts made of the prompts' own tokens, all of `ROLES` or those named; on random sequences where no prompts are
+   * given. Heads of self attention only.
+   */
+  roles?: boolean | readonly Role[]
+  /** Level of the test, and of the false discovery rate over heads and contrasts; default 0.05. */
+  alpha?: number
+  /** Decompose and test the interaction: queries and keys centred first. Default false: any effect. */
+  center?: boolean
+  /** Draws of the test that every head has, default 199; and that a head may have at most, default 99,999. */
+  draws?: number
+  mostDraws?: number
+  /** Default 'per-query'. */
+  estimator?: Estimator
+  backend?: BackendChoice
+  /** Null subspaces beside every subspace; default 20. */
+  nulls?: number
+  /** Units of a contrast, about, that go through the model again to be measured with the other half's subspaces; default 128, 0 none. */
+  heldOut?: number
+  /**
+   * A head has a role where its attention on a positive key is at least `roleFactor` (4) times that on a negative one, and
+   * that on all positive keys of a query at least `roleAttention` (0.25).
+   */
+  roleFactor?: number
+  roleAttention?: number
+  /** Random sequences, and tokens in each, where no prompts are given; default 256 and 48. */
+  sequences?: number
+  length?: number
+  /** Of signs, halves, samples, sequences and the decomposition; default 0. */
+  seed?: number
+  batchSize?: number
+  threads?: number
+  memoryLimit?: number
+  nullBytes?: number
+  signal?: AbortSignal
+  /** `stage`: 'capture' (prompts), 'tests' (steps), 'held out' (prompts). */
+  onProgress?: (progress: { stage: SweepStage; done: number; total: number }) => void
+}
+
+export type SweepStage = 'capture' | 'tests' | 'held out'
+
+const OPTIONS = {
+  heads: true,
+  roles: true,
+  alpha: true,
+  center: true,
+  draws: true,
+  mostDraws: true,
+  estimator: true,
+  backend: true,
+  nulls: true,
+  heldOut: true,
+  roleFactor: true,
+  roleAttention: true,
+  sequences: true,
+  length: true,
+  seed: true,
+  batchSize: true,
+  threads: true,
+  memoryLimit: true,
+  nullBytes: true,
+  signal: true,
+  onProgress: true,
+} satisfies Record<keyof SweepOptions, true>
+
+/** Terms of a role in a prompt at most. */
+const TERMS_OF_ROLE = 4
+
+/**
+ * Sweeps a model over prompts, or with `roles` over random token sequences.
+ *
+ * Errors: those of `accumulate` and `decompose`; ERR_ARGUMENT where neither prompts nor roles are given, or roles of a model
+ * that takes no tokens.
+ */
+export async function sweep(
+  model: Model,
+  prompts: Prompts | undefined,
+  options: SweepOptions = {},
+): Promise<SweepResult> {
+  checkModel(model, 'sweep')
+  checkOptions(options, OPTIONS, 'sweep')
+  const settings = settingsOf(options)
+  const { alpha, center, seed, signal, onProgress } = settings
+  const { estimator, backend, batchSize, threads, memoryLimit, nullBytes } = settings
+  throwIfAborted(signal)
+  const { set, heads, warnings } = await preparedSet(model, prompts, settings)
+  const sums = await accumulate(model, set, {
+    ...{ heads, estimator, backend, batchSize, threads, memoryLimit, nullBytes, signal },
+    onProgress: ({ prompts: done, total }) => onProgress?.({ stage: 'capture', done, total }),
+  })
+  try {
+    const { draws, mostDraws } = settings
+    const result = await decompose(sums, {
+      rank: { rule: 'permutation', alpha, ...(draws && { draws }), ...(mostDraws && { mostDraws }) },
+      ...{ center, seed, nulls: settings.nulls, signal },
+      onProgress: ({ done, total }) => onProgress?.({ stage: 'tests', done, total }),
+    })
+    const heldOut = await heldOutOf(model, set, sums, result, settings)
+    const roleRule = { factor: settings.roleFactor, attention: settings.roleAttention }
+    return new SweepResult(sweepRows(result, heldOut, roleRule), result, {
+      ...{ hypothesis: center ? 'interaction' : 'effect', alpha, roleRule },
+      warnings: [...warnings, ...(result.info.warnings ?? [])],
+    })
+  } finally {
+    disposeSums(sums)
+  }
+}
+
+type Settings = ReturnType<typeof settingsOf>
+
+const DEFAULTS = {
+  heads: 'all' as NonNullable<SweepOptions['heads']>,
+  roles: false as NonNullable<SweepOptions['roles']>,
+  alpha: 0.05,
+  center: false,
+  nulls: NULL_SUBSPACES,
+  heldOut: 128,
+  roleFactor: ROLE_RULE.factor,
+  roleAttention: ROLE_RULE.attention,
+  sequences: 256,
+  length: 48,
+  seed: 0,
+  batchSize: 16,
+}
+
+function settingsOf(options: SweepOptions) {
+  const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
+  const settings = { ...DEFAULTS, ...given } as typeof DEFAULTS & Omit<SweepOptions, keyof typeof DEFAULTS>
+  for (const name of ['seed', 'heldOut'] as const) checkInteger(settings[name], name, 0)
+  checkInteger(settings.nulls, 'nulls', 0, 10_000)
+  checkInteger(settings.sequences, 'sequences', 1)
+  checkInteger(settings.length, 'length', 1)
+  checkFlag(settings.center, 'center')
+  checkNumber(settings.roleFactor, 'roleFactor')
+  checkNumber(settings.roleAttention, 'roleAttention')
+  return { ...settings, roles: rolesOf(settings.roles) }
+}
+
+/** Errors: ERR_ARGUMENT. */
+function rolesOf(roles: unknown): readonly Role[] {
+  if (roles === false) return []
+  if (roles === true) return ROLES
+  if (Array.isArray(roles) && roles.length > 0 && roles.every((role) => ROLES.includes(role))) return roles
+  throw new QkError('ERR_ARGUMENT', `roles is ${JSON.stringify(roles)}, expected true, false or names`, {
+    hint: `The roles are ${ROLES.join(', ')}.`,
+  })
+}
+
+/** The prompts with the contrasts of roles; those that too few prompts have are left out, and named. */
+async function preparedSet(
+  model: Model,
+  prompts: Prompts | undefined,
+  { roles, heads, sequences, length, seed, signal }: Settings,
+): Promise<{ set: PromptSet; heads: Settings['heads']; warnings: string[] }> {
+  if (roles.length === 0) {
+    if (prompts === undefined) {
+      throw new QkError('ERR_ARGUMENT', 'a sweep needs prompts, or roles: true for those of its tokens')
+    }
+    return { set: promptSet(prompts), heads, warnings: [] }
+  }
+  const given = prompts ?? (await randomSequences(model, { sequences, length, seed }))
+  const own = promptSet(given, { bare: true })
+  const self = parseHeads(heads, model.sites).filter(({ site }) => !model.sites[site].cross)
+  const warnings: string[] = []
+  if (self.length === 0)
+    throw new QkError('ERR_ARGUMENT', 'roles are those of self attention, and no such head is chosen')
+  if (model.sites.some(({ cross }) => cross))
+    warnings.push('heads of cross attention have no roles, and were left out')
+  const all = withRoles(model, own, { roles, each: TERMS_OF_ROLE, seed })
+  const { contrasts, definitions } = await all.summary(signal)
+  const names: readonly string[] = roles
+  const rare = contrasts.filter((name) => names.includes(name) && definitions[name].prompts < FEW_UNITS)
+  for (const role of rare)
+    warnings.push(`${role}: only ${definitions[role].prompts} prompts have it; left out`)
+  const missing = roles.filter((role) => !contrasts.includes(role))
+  if (missing.length > 0) warnings.push(`${missing.join(', ')}: no prompt has such keys`)
+  const kept = roles.filter((role) => contrasts.includes(role) && !rare.includes(role))
+  return {
+    set: withRoles(model, own, { roles: kept, each: TERMS_OF_ROLE, seed }),
+    heads: self.map(({ site, head }) => headName(model.sites[site], head)).join(','),
+    warnings,
+  }
+}
+
+/** By head and contrast; empty where nothing was discovered, or nothing is to be measured. */
+async function heldOutOf(
+  model: Model,
+  set: PromptSet,
+  sums: Sums,
+  result: Result,
+  { heldOut: units, nulls: count, center, seed, batchSize, memoryLimit, signal, onProgress }: Settings,
+): Promise<Map<string, HeldOut | undefined>> {
+  if (units === 0) return new Map()
+  const fitted = await fitHalves(sums, result, {
+    ...{ count, seed, signal, backend: sums.backend.name, hypothesis: center ? 'interaction' : 'effect' },
+  })
+  if (fitted.length === 0) return new Map()
+  const of = (name: string) =>
+    Math.max(...result.headNames.map((head) => result.head(head).contrast(name).test!.units))
+  const unitsOf = new Map(sums.contrasts.map((name) => [name, of(name)]))
+  const total = Math.min(sums.prompts.prompts, units * sums.contrasts.length)
+  const measured = await measureHeldOut(model, set, fitted, sums.contrasts, unitsOf, {
+    ...{ units, seed, batchSize, memoryLimit, signal },
+    onProgress: (done) => onProgress?.({ stage: 'held out', done: Math.min(done, total), total }),
+  })
+  return new Map(fitted.map(({ name, contrast }, i) => [rowKey(name, contrast), measured[i]]))
+}
