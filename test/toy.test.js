@@ -18,7 +18,7 @@ import { textbookLogits } from './helpers/toy-forward.js'
 import { latentDecoder } from './helpers/toy-latents.js'
 
 const CLI = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url))
-const BUNDLED = fileURLToPath(new URL('../lib/bundled/', import.meta.url))
+const BUNDLED = fileURLToPath(new URL('../lib/bundled/toys/', import.meta.url))
 const SHORT = { ...QUICK_TRAINING, steps: 50 }
 
 const toyConfig = (changes) => ({ ...TOY_DEFAULTS, task: 1, r1: 3, r2: 5, dHead: 16, seed: 7, ...changes })

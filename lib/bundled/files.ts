@@ -3,9 +3,10 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 
-/** Path of a bundled file. */
+/** Path of a bundled file; the toys, `toy-*.onnx`, lie in a folder of their own. */
 export function bundledFile(name: string): string {
-  return fileURLToPath(new URL(`../../lib/bundled/${name}`, import.meta.url))
+  const place = name.startsWith('toy-') ? `toys/${name}` : name
+  return fileURLToPath(new URL(`../../lib/bundled/${place}`, import.meta.url))
 }
 
 export interface Words {
@@ -21,7 +22,7 @@ export function bundledWords(): Words {
 
 /** File names of the bundled toy models, in order. */
 export function bundledToys(): string[] {
-  return readdirSync(bundledFile('.'))
+  return readdirSync(bundledFile('toys'))
     .filter((name) => /^toy-.*\.onnx$/.test(name))
     .sort()
 }

@@ -14,7 +14,7 @@ const MODELS = [
 
 for (const task of [1, 2]) {
   for (const { r1, r2, dHead } of MODELS) {
-    const out = file(`lib/bundled/toy-task${task}-r${r1}-r${r2}-d${dHead}.onnx`)
+    const out = file(`lib/bundled/toys/toy-task${task}-r${r1}-r${r2}-d${dHead}.onnx`)
     const flags = { task, r1, r2, 'd-head': dHead, seed: SEED, out }
     const args = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, `${value}`])
     execFileSync(process.execPath, [file('dist/cli/main.js'), 'toy', 'train', ...args], {
