@@ -16,7 +16,14 @@ export type { AttributionPoints, PointCloud, PointRole } from './attribution/poi
 export type { SplitMethod } from './attribution/split.js'
 export type { CovarianceMoments, Estimator, SideMoments, SvdResult } from './backend/backend.js'
 export { type BackendChoice, type BackendReport, backends } from './backend/select.js'
-export { bundledFile, bundledWords, type Words } from './bundled/files.js'
+export {
+  bundledFile,
+  bundledInduction,
+  bundledWords,
+  type Induction,
+  type InductionAttention,
+  type Words,
+} from './bundled/files.js'
 export { type CaptureOptions, capture } from './capture/one-prompt/capture.js'
 export type { Capture, CapturedSite } from './capture/one-prompt/capture-run.js'
 export type { CapturedTensor } from './capture/one-prompt/captured-steps.js'

@@ -27,6 +27,41 @@ export function bundledToys(): string[] {
     .sort()
 }
 
+/** How the bundled induction model was trained, and what its heads were measured to attend to. */
+export interface Induction {
+  seed: number
+  steps: number
+  /** Of the second copy, from its second token on, on fresh sequences. */
+  accuracy: number
+  /** Sequences that were measured. */
+  sequences: number
+  /** Token ids are below this. */
+  vocabulary: number
+  /** Tokens a sequence, and the most that the model takes. */
+  length: number
+  /** Shortest and longest segment, and fewest and most tokens between its two copies. */
+  segment: [number, number]
+  gap: [number, number]
+  /** By head, as in `L1H0`. */
+  attention: Record<string, InductionAttention>
+}
+
+/** Means over queries of the total attention on some of their keys. */
+export interface InductionAttention {
+  /** On the token before; queries from position 1 on. */
+  previous: number
+  /** On earlier copies of the query's token; queries that have any. */
+  same: number
+  /** On the tokens that follow earlier copies of the query's token; queries in the second copy. */
+  induction: number
+  /** On position 0; queries from position 4 on. */
+  first: number
+}
+
+export function bundledInduction(): Induction {
+  return JSON.parse(readFileSync(bundledFile('induction.json'), 'utf8'))
+}
+
 /** Power of the test of `effect` of one head, by the strength of the effect: [strength, power at each level][]. */
 export interface PowerCurve {
   headDim: number
