@@ -125,16 +125,24 @@ export {
 } from './spectrum/rank/power/power-of.js'
 export { type RankTests, type TestRankOptions, testRank } from './spectrum/rank/test-rank.js'
 export { type SvdOptions, svd } from './spectrum/svd.js'
+export type { NullSubspaces, PlainDirections } from './store/controls.js'
 export type { RankTest } from './store/rank-test.js'
 export {
   type ContrastSubspace,
   type HeadResult,
   loadResult,
+  type MeanAttention,
   type RankRule,
   type Result,
   type ResultInfo,
   type SavedSite,
 } from './store/result.js'
+export type { Controlled, HeldOut } from './sweep/held-out-tally.js'
+export { ROLES, type Role } from './sweep/roles/role-terms.js'
+export type { RoleRule } from './sweep/roles/verdict.js'
+export type { SweepRow } from './sweep/rows.js'
+export { type SweepOptions, type SweepStage, sweep } from './sweep/sweep.js'
+export type { SweepDocument, SweepResult } from './sweep/sweep-result.js'
 export { readToyConfig } from './toy/export.js'
 export { type PayloadOptions, payloadPrompts } from './toy/prompts.js'
 export type { ToyConfig } from './toy/task.js'

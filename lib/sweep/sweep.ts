@@ -5,13 +5,11 @@
 
 import type { Estimator } from '../backend/backend.js'
 import type { BackendChoice } from '../backend/select.js'
-import { type PromptSet, type Prompts, promptSet } from '../contrast/prompt-set.js'
-import { FEW_UNITS } from '../contrast/unit-limits.js'
+import type { PromptSet, Prompts } from '../contrast/prompt-set.js'
 import { accumulate, disposeSums, type Sums } from '../covariance/accumulate.js'
 import { QkError, throwIfAborted } from '../errors.js'
 import { checkModel, type Model } from '../model/model.js'
-import { type HeadSpec, parseHeads } from '../model/sites/heads.js'
-import { headName } from '../model/sites/site.js'
+import type { HeadSpec } from '../model/sites/heads.js'
 import { decompose } from '../spectrum/decompose.js'
 import { NULL_SUBSPACES } from '../spectrum/nulls/controls.js'
 import type { Result } from '../store/result.js'
@@ -19,8 +17,7 @@ import { checkFlag, checkInteger, checkNumber, checkOptions } from '../validate.
 import { fitHalves } from './fit-halves.js'
 import { measureHeldOut } from './held-out.js'
 import type { HeldOut } from './held-out-tally.js'
-import { randomSequences } from './roles/random-sequences.js'
-import { withRoles } from './roles/role-set.js'
+import { preparedSet } from './prepared-set.js'
 import { ROLES, type Role } from './roles/role-terms.js'
 import { ROLE_RULE } from './roles/verdict.js'
 import { rowKey, sweepRows } from './rows.js'
@@ -94,9 +91,6 @@ const OPTIONS = {
   onProgress: true,
 } satisfies Record<keyof SweepOptions, true>
 
-/** Terms of a role in a prompt at most. */
-const TERMS_OF_ROLE = 4
-
 /**
  * Sweeps a model over prompts, or with `roles` over random token sequences.
  *
@@ -114,10 +108,12 @@ export async function sweep(
   const { alpha, center, seed, signal, onProgress } = settings
   const { estimator, backend, batchSize, threads, memoryLimit, nullBytes } = settings
   throwIfAborted(signal)
-  const { set, heads, warnings } = await preparedSet(model, prompts, settings)
+  const { set, heads, warnings, random } = await preparedSet(model, prompts, settings)
   const sums = await accumulate(model, set, {
     ...{ heads, estimator, backend, batchSize, threads, memoryLimit, nullBytes, signal },
     onProgress: ({ prompts: done, total }) => onProgress?.({ stage: 'capture', done, total }),
+  }).catch((error) => {
+    throw random ? withLength(error) : error
   })
   try {
     const { draws, mostDraws } = settings
@@ -135,6 +131,15 @@ export async function sweep(
   } finally {
     disposeSums(sums)
   }
+}
+
+/** Nobody chose the length of a random sequence: a model that fails on it may have fewer positions. */
+function withLength(error: unknown): unknown {
+  if (!(error instanceof QkError) || error.code !== 'ERR_INFERENCE') return error
+  return new QkError(error.code, error.message, {
+    hint: 'Has the model fewer positions than the random sequences have tokens? Give a smaller length.',
+    cause: error,
+  })
 }
 
 type Settings = ReturnType<typeof settingsOf>
@@ -175,42 +180,6 @@ function rolesOf(roles: unknown): readonly Role[] {
   throw new QkError('ERR_ARGUMENT', `roles is ${JSON.stringify(roles)}, expected true, false or names`, {
     hint: `The roles are ${ROLES.join(', ')}.`,
   })
-}
-
-/** The prompts with the contrasts of roles; those that too few prompts have are left out, and named. */
-async function preparedSet(
-  model: Model,
-  prompts: Prompts | undefined,
-  { roles, heads, sequences, length, seed, signal }: Settings,
-): Promise<{ set: PromptSet; heads: Settings['heads']; warnings: string[] }> {
-  if (roles.length === 0) {
-    if (prompts === undefined) {
-      throw new QkError('ERR_ARGUMENT', 'a sweep needs prompts, or roles: true for those of its tokens')
-    }
-    return { set: promptSet(prompts), heads, warnings: [] }
-  }
-  const given = prompts ?? (await randomSequences(model, { sequences, length, seed }))
-  const own = promptSet(given, { bare: true })
-  const self = parseHeads(heads, model.sites).filter(({ site }) => !model.sites[site].cross)
-  const warnings: string[] = []
-  if (self.length === 0)
-    throw new QkError('ERR_ARGUMENT', 'roles are those of self attention, and no such head is chosen')
-  if (model.sites.some(({ cross }) => cross))
-    warnings.push('heads of cross attention have no roles, and were left out')
-  const all = withRoles(model, own, { roles, each: TERMS_OF_ROLE, seed })
-  const { contrasts, definitions } = await all.summary(signal)
-  const names: readonly string[] = roles
-  const rare = contrasts.filter((name) => names.includes(name) && definitions[name].prompts < FEW_UNITS)
-  for (const role of rare)
-    warnings.push(`${role}: only ${definitions[role].prompts} prompts have it; left out`)
-  const missing = roles.filter((role) => !contrasts.includes(role))
-  if (missing.length > 0) warnings.push(`${missing.join(', ')}: no prompt has such keys`)
-  const kept = roles.filter((role) => contrasts.includes(role) && !rare.includes(role))
-  return {
-    set: withRoles(model, own, { roles: kept, each: TERMS_OF_ROLE, seed }),
-    heads: self.map(({ site, head }) => headName(model.sites[site], head)).join(','),
-    warnings,
-  }
 }
 
 /** By head and contrast; empty where nothing was discovered, or nothing is to be measured. */

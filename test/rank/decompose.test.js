@@ -21,29 +21,13 @@ import { testSums } from '../../dist/spectrum/rank/test-sums.js'
 import { temporaryFolder } from '../helpers/files.js'
 import { relativeDifference } from '../helpers/linear-algebra.js'
 import { ENERGY } from '../helpers/rank-rules.js'
+import { shuffledAnswers } from '../helpers/shuffled-answers.js'
 
 const folder = temporaryFolder(test)
 const words = bundledWords()
 const openBoxes = () =>
   openModel(bundledFile('boxes.onnx'), { tokenizer: bundledFile('boxes.tokenizer.json') })
 const order = (prompts, seed = 1) => boxesOrder({ ...words, prompts, seed })
-
-/** Which of a prompt's boxes is the answer is drawn anew: what is left is no feature. */
-function shuffled(prompts, seed) {
-  let state = seed
-  const below = (n) => {
-    state = (Math.imul(state, 1103515245) + 12345) >>> 0
-    return Math.floor((state / 2 ** 32) * n)
-  }
-  return prompts.map(({ terms, ...prompt }) => ({
-    ...prompt,
-    terms: terms.map(({ query, positive, negative }) => {
-      const keys = [...positive, ...negative]
-      const [answer] = keys.splice(below(keys.length), 1)
-      return { query, positive: [answer], negative: keys }
-    }),
-  }))
-}
 
 test('real answers are discovered and replicated in the heads that bind; shuffled ones in none', async (t) => {
   const model = await openBoxes()
@@ -65,7 +49,7 @@ test('real answers are discovered and replicated in the heads that bind; shuffle
     ['L0H0', 'L0H1', 'L0H2', 'L0H3'].every((head) => real[head].rank === 0),
     'rows of layer 0 are noise',
   )
-  const none = await tests(shuffled(prompts, 5))
+  const none = await tests(shuffledAnswers(prompts, 5))
   t.is(Object.values(none).filter(({ discovered }) => discovered).length, 0)
 })
 
