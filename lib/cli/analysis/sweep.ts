@@ -10,7 +10,7 @@ import { checkReportPath, writeReport } from '../../report/report.js'
 import { makeFolder, writeFileAtomically } from '../../store/atomic-file.js'
 import { checkJsonPath } from '../../store/json-file.js'
 import { checkResultPath } from '../../store/result.js'
-import type { Controlled } from '../../sweep/held-out-tally.js'
+import { type Controlled, LEAST_ATTENTION } from '../../sweep/held-out-tally.js'
 import { ROLES, type Role } from '../../sweep/roles/role-terms.js'
 import type { SweepRow } from '../../sweep/rows.js'
 import { type SweepStage, sweep } from '../../sweep/sweep.js'
@@ -134,7 +134,7 @@ class StageBars {
   }
 }
 
-/** Rows of the table at most. */
+/** Rows of the table at most; of those that get too little attention to matter, only their number is told. */
 const SHOWN = 40
 
 export function printSweep(found: SweepResult): void {
@@ -148,9 +148,15 @@ export function printSweep(found: SweepResult): void {
       `estimator ${estimator}, backend ${backend.name} (${backend.instructionSet})`,
   )
   printLine()
-  if (discovered.length > 0) printRows(discovered.slice(0, SHOWN))
-  const more = discovered.length - SHOWN
-  if (more > 0) printLine(`… and ${more} more discovered`)
+  const seen = discovered.filter(({ attention }) => !attention || attention.positive >= LEAST_ATTENTION)
+  if (seen.length > 0) printRows(seen.slice(0, SHOWN))
+  if (seen.length > SHOWN) printLine(`… and ${seen.length - SHOWN} more`)
+  const faint = discovered.length - seen.length
+  if (faint > 0) {
+    printLine(
+      `${faint} more are discovered where the positive keys get less than ${percent(LEAST_ATTENTION)} of the attention`,
+    )
+  }
   const tests = `${rows.length} tests of ${hypothesis === 'effect' ? 'an effect' : 'an interaction'}`
   printLine(
     `${discovered.length} of ${tests} discovered at a false discovery rate of ${alpha}, ${replicated.length} of them ` +
@@ -166,19 +172,19 @@ function printRoles(
   roles: SweepResult['roles'],
   { factor, attention }: { factor: number; attention: number },
 ): void {
+  const rule =
+    `a discovery, ${fixed(100 * attention, 0)}% of the attention on the positive keys, and ${factor} times as much on one of ` +
+    'them as on a negative key'
   const heads = Object.entries(roles)
-  if (heads.length > 0) {
-    printLine('what heads do')
-    for (const [head, own] of heads) {
-      printLine(
-        `  ${head}  ${own.map((r) => `${r.role} (${fixed(100 * r.attention, 0)}% of its attention)`).join(', ')}`,
-      )
-    }
+  if (heads.length === 0) {
+    printLine(`no head does what a contrast names: that takes ${rule}`)
+    return
   }
-  printLine(
-    `${heads.length === 0 ? 'no head does what a contrast names' : ''}${heads.length === 0 ? ': that takes' : 'that takes'} a discovery, ${fixed(100 * attention, 0)}% of the attention on ` +
-      `the positive keys, and ${factor} times as much on one of them as on a negative key`,
-  )
+  printLine(`what heads do (${rule})`)
+  for (const [head, own] of heads) {
+    const list = own.map(({ role, attention: part }) => `${role} (${fixed(100 * part, 0)}% of its attention)`)
+    printLine(`  ${head}  ${list.join(', ')}`)
+  }
 }
 
 const percent = (x: number | undefined) => (x === undefined ? '' : `${fixed(100 * x, 1)}%`)

@@ -10,8 +10,11 @@ import { type Model, openModel } from '../../model/model.js'
 import { decompose } from '../../spectrum/decompose.js'
 import { makeFolder } from '../../store/atomic-file.js'
 import type { Result } from '../../store/result.js'
+import { sweep } from '../../sweep/sweep.js'
+import type { SweepResult } from '../../sweep/sweep-result.js'
 import { decomposeToy } from '../../toy/decompose.js'
 import { readToyConfig } from '../../toy/export.js'
+import { printSweep } from '../analysis/sweep.js'
 import { fixed, printJson, printLine, printTable, progressBar } from '../common/output.js'
 import { writeDemoReport } from './demo-report.js'
 
@@ -25,17 +28,22 @@ interface ToyRow {
 
 interface BoxesRow {
   head: string
+  /** Attention of the last token on the answer's box. */
+  attention: number
+  /** Ranks are 0 where exchanged prompts show as much. */
   order: { scoreGap: number; rank: number }
   match: { scoreGap: number; rank: number }
   lexical: { scoreGap: number; rank: number; norm: number }
   /** Words in descending order of the score that a key gains by carrying the word that is asked about. */
-  words: { word: string; scoreGap: number }[]
+  words: { word: string; scoreGap: number; discovered: boolean }[]
 }
 
 export function registerDemo(program: Command): void {
   program
     .command('demo')
-    .description('decompose the bundled models: toys with known subspaces, and a transformer that binds')
+    .description(
+      'decompose the bundled models: toys with known subspaces, a transformer that binds, and one that nobody guided',
+    )
     .option('--out <folder>', 'where results are saved', 'results')
     .option('--json', 'print one JSON document')
     .action(async ({ out, json }: { out: string; json?: boolean }) => {
@@ -47,13 +55,30 @@ export function registerDemo(program: Command): void {
       const { result, file, words } = await decomposeBoxes(out)
       const boxes = boxesRows(result, words)
       if (!json) printBoxes(boxes, result, file)
+      if (!json) printLine(`\n${INDUCTION}\n`)
+      const induction = await sweepInduction(out)
+      if (!json) printSweep(induction)
       const report = await writeDemoReport(out, result, boxes)
-      if (json) printJson({ toys, boxes, saved: out, report })
+      if (json) printJson({ toys, boxes, induction: induction.toJSON(), saved: out, report })
       else
         printLine(
           `saved ${report}: open it in a browser to see the heads, and what was tested on new prompts`,
         )
     })
+}
+
+const INDUCTION =
+  'A model nobody guided: two layers of attention that learned to go on with random tokens which come again. What do its heads do?'
+
+/** Every head of the bundled induction model, on random tokens. */
+async function sweepInduction(out: string): Promise<SweepResult> {
+  const bar = progressBar('induction.onnx')
+  const found = await sweep(await openModel(bundledFile('induction.onnx')), undefined, {
+    roles: ['previous token', 'same token', 'induction', 'first token'],
+    onProgress: ({ done, total }) => bar.update(done, total),
+  }).finally(() => bar.stop())
+  await found.save(path.join(out, 'induction.sweep.json'))
+  return found
 }
 
 /** Prompts a toy, of four terms a contrast. */
@@ -144,11 +169,15 @@ function boxesRows(result: Result, words: readonly string[]): BoxesRow[] {
       const pick = ({ scoreGap, rank }: { scoreGap: number; rank: number }) => ({ scoreGap, rank })
       return {
         head,
+        attention: of('order').attention?.positive ?? Number.NaN,
         order: pick(of('order')),
         match: pick(of('match')),
         lexical: { ...pick(lexical), norm: Math.sqrt(lexical.totalEnergy) },
         words: words
-          .map((word) => ({ word, scoreGap: of(`match ${word}`).scoreGap }))
+          .map((word) => {
+            const { scoreGap, test } = of(`match ${word}`)
+            return { word, scoreGap, discovered: test?.discovered ?? false }
+          })
           .sort((a, b) => b.scoreGap - a.scoreGap),
       }
     })
@@ -160,14 +189,16 @@ function printBoxes(rows: readonly BoxesRow[], result: Result, file: string): vo
     '\nA transformer that binds: "The apple is in Box O, the pear is in Box A, … Which box is the pear in? Box"',
   )
   printLine('seen from the last token; score gap = mean score of positive keys less that of negative ones\n')
+  printLine('  attention of the last token on the answer’s box')
   printLine('  order    the answer’s box against the other boxes')
   printLine('  match    the same box, asked for by its own object against an object of no box')
   printLine('  lexical  the asked object against another in its place, in text and question')
   printLine('  rank     components that exchanged prompts do not show as well; 0: not discovered\n')
   printTable(
-    ['head', 'order gap', 'rank', 'match gap', 'rank', 'lexical gap', 'rank', 'lexical ‖ΔC‖'],
-    rows.map(({ head, order, match, lexical }) => [
+    ['head', 'attention', 'order gap', 'rank', 'match gap', 'rank', 'lexical gap', 'rank', 'lexical ‖ΔC‖'],
+    rows.map(({ head, attention, order, match, lexical }) => [
       head,
+      `${fixed(100 * attention, 0)}%`,
       fixed(order.scoreGap, 2),
       `${order.rank}`,
       fixed(match.scoreGap, 2),
@@ -177,18 +208,34 @@ function printBoxes(rows: readonly BoxesRow[], result: Result, file: string): vo
       fixed(lexical.norm, 2),
     ]),
   )
-  const [best] = rows
-  const named = best.words.map(({ word, scoreGap }) => `${word} ${fixed(scoreGap, 1)}`).join(', ')
   printLine()
-  printLine(
-    `${best.head} attends to the answer: its box scores ${fixed(best.order.scoreGap, 1)} above the other boxes, ` +
-      `within a subspace of rank ${best.order.rank} (its head dimension is ${result.info.sites[0].headDim}).`,
-  )
-  printLine(`It binds by the word that is asked about; score gained by each: ${named}.`)
-  const byLexical = [...rows].sort((a, b) => b.lexical.norm - a.lexical.norm).slice(0, 3)
-  printLine(
-    `The word itself is read most by ${byLexical.map((r) => r.head).join(', ')} (largest lexical ‖ΔC‖).`,
-  )
+  for (const sentence of boxesSentences(rows, result.info.sites[0].headDim)) printLine(sentence)
   printLine()
   printLine(`saved ${file} (and one file a toy beside it)`)
+}
+
+/** What may be said of the heads: of those that the test discovered. */
+function boxesSentences(rows: readonly BoxesRow[], headDim: number): string[] {
+  const [best] = rows.filter(({ order }) => order.rank > 0).sort((a, b) => b.attention - a.attention)
+  if (!best) return ['No head attends by the order of the boxes: exchanged prompts show as much.']
+  const found = best.words.filter(({ discovered }) => discovered)
+  const named = found.map(({ word, scoreGap }) => `${word} ${fixed(scoreGap, 1)}`).join(', ')
+  const byLexical = rows
+    .filter(({ lexical }) => lexical.rank > 0)
+    .sort((a, b) => b.lexical.norm - a.lexical.norm)
+  return [
+    `${best.head} attends to the answer: its box gets ${fixed(100 * best.attention, 0)}% of the attention, and scores ` +
+      `${fixed(best.order.scoreGap, 1)} above the other boxes, within a subspace of rank ${best.order.rank} (its head ` +
+      `dimension is ${headDim}).`,
+    `It binds by the word that is asked about: of ${best.words.length} words ${found.length} are discovered` +
+      `${found.length > 0 ? `; score gained by each: ${named}` : ''}.`,
+    ...(byLexical.length > 0
+      ? [
+          `The word itself is read most by ${byLexical
+            .slice(0, 3)
+            .map((r) => r.head)
+            .join(', ')} (largest lexical ‖ΔC‖ of the ${byLexical.length} heads that are discovered).`,
+        ]
+      : []),
+  ]
 }

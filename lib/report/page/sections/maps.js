@@ -3,11 +3,24 @@
 import * as Plot from '@observablehq/plot'
 import { readableCells } from '../drawing/cells.js'
 import { figure, frame } from '../drawing/figure.js'
-import { el, menu, number, plural } from '../shared/dom.js'
+import { el, menu, number, percent, plural } from '../shared/dom.js'
+import { bestHead } from '../shared/evidence.js'
 import { onSelect, place, select, selection } from '../shared/selection.js'
 import { colour, diverging, inkOn, sequential } from '../shared/theme.js'
 
 const MEASURES = {
+  attention: {
+    text: 'attention on the positive keys',
+    of: ({ attention }) => attention?.positive ?? 0,
+    words: 'Colour: attention on the positive keys.',
+    there: ({ attention }) => attention !== undefined,
+  },
+  evidence: {
+    text: '−log₁₀ p',
+    of: ({ test }) => (test ? -Math.log10(test.p[test.hypothesis]) : 0),
+    words: 'Colour: −log₁₀ p of the test, which ends at the number of draws.',
+    there: ({ test }) => test !== undefined,
+  },
   scoreGap: {
     text: 'score gap',
     of: (found) => found.scoreGap,
@@ -22,11 +35,17 @@ const MEASURES = {
   rank: { text: 'rank', of: (found) => found.rank, words: 'Colour: rank.' },
 }
 
+/** Those that a result has, of its first head. */
+function measures() {
+  const [[first]] = Object.values(selection.result.heads).map((all) => Object.values(all))
+  return Object.keys(MEASURES).filter((name) => MEASURES[name].there?.(first) ?? true)
+}
+
 /** Contrasts whose maps are seen at once; the others are a step away. */
 const FIRST = 8
 
 export function maps() {
-  let measure = 'scoreGap'
+  let measure = measures()[0]
   let figures = []
   const grid = el('div', { class: 'maps' })
   const others = el('div', { class: 'maps' })
@@ -49,13 +68,13 @@ export function maps() {
     else for (const { node } of figures) for (const svg of node.querySelectorAll('svg')) markSelected(svg)
   })
   fill()
-  const options = Object.entries(MEASURES).map(([value, { text }]) => ({ value, text }))
+  const options = measures().map((value) => ({ value, text: MEASURES[value].text }))
   return el('section', { id: 'heads', 'aria-labelledby': 'heads-title' }, [
     el('h2', { id: 'heads-title' }, 'Layers and heads'),
     el(
       'p',
       {},
-      'The score gap is the mean scaled score of positive keys less that of negative keys; ‖ΔC‖ is the Frobenius norm, in units of q·k. Choose a cell, with the mouse or with arrow keys and Enter, to see its head in every part of this page.',
+      'Attention is the part of each query’s attention that its positive keys get, a mean over terms. The score gap is the mean scaled score of positive keys less that of negative keys; ‖ΔC‖ is the Frobenius norm, in units of q·k. Choose a cell, with the mouse or with arrow keys and Enter, to see its head in every part of this page.',
     ),
     el(
       'div',
@@ -100,8 +119,11 @@ function mapOf(contrast, measure, ramp) {
     id: () => `map-${contrast.replace(/\W+/g, '-')}`,
     title: () => contrast,
     caption: () => {
-      const best = cells.reduce((a, b) => (b.scoreGap > a.scoreGap ? b : a))
-      return `${MEASURES[measure()].words} Numbers: ranks. Largest gap: ${best.name}, ${number(best.scoreGap, 2)}.`
+      const best = bestHead(result, contrast)
+      const found = best
+        ? `Most evidence: ${best.head}${best.attention ? `, with ${percent(best.attention.positive)} of its attention on the positive keys` : ''}; score gap ${number(best.scoreGap, 2)}.`
+        : 'No head is discovered: exchanged prompts show as much.'
+      return `${MEASURES[measure()].words} Numbers: ranks. ${found}`
     },
     fileKey: () => {
       const { signed, text } = MEASURES[measure()]
@@ -152,16 +174,23 @@ function mapOf(contrast, measure, ramp) {
       return svg
     },
     rows: () =>
-      cells.map(({ name, scoreGap, totalEnergy, rank, terms, skipped }) => ({
+      cells.map(({ name, scoreGap, totalEnergy, rank, terms, skipped, attention, test }) => ({
         ...{ head: name, contrast, scoreGap, norm: Math.sqrt(totalEnergy), rank, terms, skipped },
+        ...(attention && { attention: attention.positive, attentionOnNegatives: attention.negative }),
+        ...(test && { p: test.p[test.hypothesis], q: test.q, discovered: test.discovered }),
       })),
   })
 }
 
 /** Makes every cell a button that selects its head. */
 function operate(svg, cells, contrast, result, columns) {
-  const words = ({ name, rank, scoreGap, totalEnergy }) =>
-    `${name}, ${contrast}: score gap ${number(scoreGap)}, rank ${rank}, ‖ΔC‖ ${number(Math.sqrt(totalEnergy), 2)}`
+  const words = ({ name, rank, scoreGap, totalEnergy, attention, test }) =>
+    [
+      `${name}, ${contrast}: `,
+      attention ? `attention ${percent(attention.positive)}, ` : '',
+      test ? `p ${test.p[test.hypothesis].toPrecision(2)}, ` : '',
+      `score gap ${number(scoreGap)}, rank ${rank}, ‖ΔC‖ ${number(Math.sqrt(totalEnergy), 2)}`,
+    ].join('')
   const rects = [...svg.querySelectorAll('g[aria-label="cell"] rect')]
   rects.forEach((rect, i) => {
     const { name } = cells[i]

@@ -1,6 +1,7 @@
 /** What was analysed: model, prompts, contrasts, capture check, backend and seeds. */
 
-import { absent, el, fileName, number, plural, table } from '../shared/dom.js'
+import { absent, el, fileName, number, percent, plural, table } from '../shared/dom.js'
+import { bestHead } from '../shared/evidence.js'
 import { onSelect, report, selection } from '../shared/selection.js'
 
 const RULES = {
@@ -72,20 +73,27 @@ const hash = (sha256) => el('span', { class: 'hash', title: `SHA-256 ${sha256}` 
 
 function contrastRows(result) {
   return result.prompts.contrasts.map((name) => {
-    const heads = Object.entries(result.heads).map(([head, all]) => ({ head, ...all[name] }))
-    const best = heads.reduce((a, b) => (b.scoreGap > a.scoreGap ? b : a))
+    const [first] = Object.values(result.heads)
+    const best = bestHead(result, name)
     const { rule, prompts } = result.prompts.definitions[name] ?? {}
+    const row = { contrast: name, rule: rule ?? '', prompts: prompts ?? '' }
+    const { terms, skipped, test } = first[name]
+    const tested = test ? { discovered: discoveries(result, name) } : {}
+    if (!best)
+      return { ...row, terms, skipped, ...tested, 'best head': 'none discovered', 'score gap': '', rank: '' }
+    const { head, attention, scoreGap, rank } = best
     return {
-      contrast: name,
-      rule: rule ?? '',
-      prompts: prompts ?? '',
-      terms: best.terms,
-      skipped: best.skipped,
-      'strongest head': best.head,
-      'score gap': number(best.scoreGap, 2),
-      rank: best.rank,
+      ...{ ...row, terms, skipped, ...tested, 'best head': head },
+      ...(attention && { 'attention on positives': percent(attention.positive) }),
+      ...{ 'score gap': number(scoreGap, 2), rank },
     }
   })
+}
+
+/** How many heads the test of a contrast discovered, of how many. */
+function discoveries(result, name) {
+  const all = Object.values(result.heads)
+  return `${all.filter((own) => own[name].test?.discovered).length} of ${all.length}`
 }
 
 /** Says once, near the top, what could be added. */

@@ -1,24 +1,21 @@
 /** What the reader looks at: a result, one of its contrasts, one of its heads; everything follows it. */
 
+import { byEvidence } from './evidence.js'
+
 export const report = JSON.parse(document.getElementById('data').textContent)
 
 const listeners = new Set()
 
-const strongest = (result, contrast) =>
-  Object.keys(result.heads).reduce((best, head) =>
-    result.heads[head][contrast].scoreGap > result.heads[best][contrast].scoreGap ? head : best,
-  )
-
 function start(result) {
   const contrast = result.prompts.contrasts[0]
-  return { result, contrast, head: strongest(result, contrast) }
+  return { result, contrast, head: byEvidence(result, contrast)[0].head }
 }
 
 /** Empty in a report without results. */
 export const selection = report.results.length > 0 ? start(report.results[0]) : {}
 
 /**
- * Changes the selection; another result starts at its own strongest head. Listeners get what has changed, a
+ * Changes the selection; another result starts at the head with most evidence. Listeners get what has changed, a
  * result only where it is another one.
  */
 export function select({ result = selection.result, ...change }) {
