@@ -5,6 +5,7 @@
 
 import type { Sums } from '../covariance/accumulate.js'
 import type { HeadGroup } from '../covariance/site-plan.js'
+import { firstColumns } from '../math/columns.js'
 import { headName, type ResolvedSite } from '../model/sites/site.js'
 import { type NullsOptions, nullSubspaces, plainDirections } from '../spectrum/nulls/controls.js'
 import type { Hypothesis } from '../spectrum/rank/exchange/null-source.js'
@@ -81,15 +82,21 @@ async function fitHalf(
     const nulls = await nullSubspaces(source, heads, options)
     const directions = await plainDirections(source, heads, options)
     const d = source.headDim
-    const fits: Fit[] = []
-    for (const [i, { head, rank }] of heads.entries()) {
-      const observed = await source.observed([head], signal)
-      const { u, v, maxRank } = await svd(observed, { n: 1, rows: d, cols: d, rank, backend, seed, signal })
-      // A half of exchangeable sequences of too few lengths has nothing to fit.
-      const columns = (basis: Float64Array) => (maxRank === rank ? basis : new Float64Array(d * rank))
-      fits.push({ u: columns(u), v: columns(v), nulls: nulls[i], directions: directions[i] })
-    }
-    return fits
+    const observed = await source.observed(
+      heads.map(({ head }) => head),
+      signal,
+    )
+    const most = Math.max(...heads.map(({ rank }) => rank))
+    const sizes = { n: heads.length, rows: d, cols: d, rank: most }
+    const { u, v, maxRank } = await svd(observed, { ...sizes, backend, seed, signal })
+    return heads.map(({ rank }, i): Fit => {
+      const columns = (basis: Float64Array) => {
+        // A half of exchangeable sequences of too few lengths has nothing to fit.
+        if (maxRank < rank) return new Float64Array(d * rank)
+        return firstColumns(basis.subarray(i * d * maxRank, (i + 1) * d * maxRank), maxRank, rank)
+      }
+      return { u: columns(u), v: columns(v), nulls: nulls[i], directions: directions[i] }
+    })
   } finally {
     source.release()
   }

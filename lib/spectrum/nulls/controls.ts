@@ -24,6 +24,9 @@ export interface NullsOptions {
   signal?: AbortSignal
 }
 
+/** Bytes that the null matrices of heads in work take at most. */
+const ROOM = 64 * 2 ** 20
+
 /**
  * Of each head, the first `rank` components of its null matrices D_1, D_2, ...: the same signs, or the same exchanged
  * labels, for every head and contrast on the same units.
@@ -34,23 +37,58 @@ export async function nullSubspaces(
   { count, backend, seed, signal }: NullsOptions,
 ): Promise<NullSubspaces[]> {
   const d = source.headDim
-  const size = d * d
   const found: NullSubspaces[] = []
-  for (const { head, rank } of heads) {
+  const together = Math.max(1, Math.floor(ROOM / (8 * (count + 1) * d * d)))
+  for (let from = 0; from < heads.length; from += together) {
+    const own = heads.slice(from, from + together)
+    const all = await source.matrices(
+      own.map(({ head }) => head),
+      0,
+      count + 1,
+      signal,
+    )
     // Draw 0 is what was observed.
-    const matrices = (await source.matrices([head], 0, count + 1, signal)).subarray(size)
-    const { u, v, maxRank } = await svd(matrices, { n: count, rows: d, cols: d, rank, backend, seed, signal })
-    const wide = (columns: Float64Array) => padded(columns, maxRank, rank, count * d)
-    found.push({ count, u: wide(u), v: wide(v) })
+    const matrices = all.subarray(own.length * d * d)
+    const rank = Math.max(...own.map((head) => head.rank))
+    const n = count * own.length
+    const { u, v, maxRank } = await svd(matrices, { n, rows: d, cols: d, rank, backend, seed, signal })
+    own.forEach((head, h) => {
+      const of = (columns: Float64Array) => {
+        return columnsOfHead(columns, {
+          count,
+          heads: own.length,
+          head: h,
+          d,
+          width: maxRank,
+          rank: head.rank,
+        })
+      }
+      found.push({ count, u: of(u), v: of(v) })
+    })
   }
   return found
 }
 
-/** Rows of `from` numbers as rows of `to`, with zeros where null matrices have fewer components. */
-function padded(columns: Float64Array, from: number, to: number, rows: number): Float64Array {
-  if (from === to) return columns
-  const out = new Float64Array(rows * to)
-  for (let row = 0; row < rows; row++) out.set(columns.subarray(row * from, (row + 1) * from), row * to)
+interface ColumnSizes {
+  count: number
+  heads: number
+  head: number
+  d: number
+  width: number
+  rank: number
+}
+
+/** [count, heads, d, width] -> the first columns of one head, [count, d, rank]; zeros where there are fewer. */
+function columnsOfHead(columns: Float64Array, sizes: ColumnSizes): Float64Array {
+  const { count, heads, head, d, width, rank } = sizes
+  const out = new Float64Array(count * d * rank)
+  const kept = Math.min(width, rank)
+  for (let b = 0; b < count; b++) {
+    for (let i = 0; i < d; i++) {
+      const from = ((b * heads + head) * d + i) * width
+      out.set(columns.subarray(from, from + kept), (b * d + i) * rank)
+    }
+  }
   return out
 }
 
@@ -61,16 +99,19 @@ export async function plainDirections(
   { backend, seed, signal }: Omit<NullsOptions, 'count'>,
 ): Promise<PlainDirections[]> {
   const d = source.headDim
-  const found: PlainDirections[] = []
-  for (const { head } of heads) {
-    const { meanQuery, keyMoment } = source.sides(head)
+  const moments = heads.map(({ head }) => source.sides(head))
+  const keys = new Float64Array(heads.length * d * d)
+  moments.forEach(({ keyMoment }, i) => {
+    keys.set(keyMoment, i * d * d)
+  })
+  const { u, maxRank } = await svd(keys, { n: heads.length, rows: d, cols: d, backend, seed, signal })
+  const width = Math.min(maxRank, MOST_COMPONENTS)
+  return moments.map(({ meanQuery }, i) => {
     const length = Math.hypot(...meanQuery)
-    const { u, maxRank } = await svd(keyMoment, { n: 1, rows: d, cols: d, backend, seed, signal })
-    const width = Math.min(d, MOST_COMPONENTS)
-    found.push({
+    const columns = u.subarray(i * d * maxRank, (i + 1) * d * maxRank)
+    return {
       meanQuery: meanQuery.map((x) => (length > 0 ? x / length : 0)),
-      keyComponents: firstColumns(u, maxRank, Math.min(width, maxRank)),
-    })
-  }
-  return found
+      keyComponents: firstColumns(columns, maxRank, width),
+    }
+  })
 }
