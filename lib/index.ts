@@ -11,9 +11,17 @@ export {
   type TableAttribution,
 } from './attribution/attribute-arrays.js'
 export type { AttributedPrompt, AttributedRow } from './attribution/examples.js'
-export type { HeadExplained } from './attribution/explained.js'
+export type {
+  ContrastExplained,
+  Explained,
+  ExplainedControls,
+  HeadExplained,
+  NullFigures,
+  Share,
+} from './attribution/explained.js'
 export type { AttributionPoints, PointCloud, PointRole } from './attribution/points.js'
 export type { SplitMethod } from './attribution/split.js'
+export type { RowKeys } from './attribution/term-rows.js'
 export type { CovarianceMoments, Estimator, SideMoments, SvdResult } from './backend/backend.js'
 export { type BackendChoice, type BackendReport, backends } from './backend/select.js'
 export {

@@ -1,5 +1,5 @@
 import test from 'ava'
-import { attributeArrays } from '../dist/index.js'
+import { attributeArrays as withDefaults } from '../dist/index.js'
 import { orthonormal } from './helpers/arithmetic-random.js'
 import {
   fromColumns,
@@ -71,6 +71,9 @@ function scoresOf(pair, input = { q, k }, s = scale) {
     }
   return out
 }
+
+/** The paper's split, of rows as they are, unless a test names another. */
+const attributeArrays = (options) => withDefaults({ method: 'residualize', centered: false, ...options })
 
 /** How far parts and rest are from adding up to the total, relative to the row's largest score. */
 function additivityError({ total, rest }, parts) {
@@ -370,6 +373,18 @@ test('neither very large nor very small scores lose their explained fraction', (
     t.true(largestGap(attributeArrays({ q, k, features, scale: size }).explained, explained) < 1e-12)
 })
 
+test('by default rows are centred, and the order of the features changes nothing', (t) => {
+  const options = { q, k, scale, features }
+  const result = withDefaults(options)
+  t.deepEqual(result, withDefaults({ ...options, method: 'shapley', centered: true }))
+  for (let row = 0; row < n; row++) {
+    const sum = result.total.subarray(row * keys, (row + 1) * keys).reduce((a, b) => a + b, 0)
+    t.true(Math.abs(sum) < 1e-12)
+  }
+  const { parts } = withDefaults({ ...options, features: [...features].reverse() })
+  for (const { name } of features) t.true(largestGap(parts[name], result.parts[name]) < 1e-12)
+})
+
 test('f32 input is computed with in f64', (t) => {
   const [q32, k32] = [gaussian([n, d], 1, Float32Array), gaussian([n, keys, d], 2, Float32Array)]
   const wide = (x) => ({ data: Float64Array.from(x.data), shape: x.shape })
@@ -399,7 +414,7 @@ test('no rows, and no keys', (t) => {
 test('wrong input is refused with what was expected', (t) => {
   const refused = (change, code, message) =>
     t.throws(() => attributeArrays({ q, k, features, ...change }), { name: 'QkError', code, message })
-  t.throws(() => attributeArrays(), { code: 'ERR_TYPE' })
+  t.throws(() => withDefaults(), { code: 'ERR_TYPE' })
   refused({ featurs: [] }, 'ERR_ARGUMENT', /no "featurs"/)
   refused({ q: undefined }, 'ERR_TYPE', /q must be \{ data, shape: \[n, d\] \}/)
   refused({ q: { ...q, shape: [n * d] } }, 'ERR_SHAPE', /q\.shape/)

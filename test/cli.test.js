@@ -276,7 +276,18 @@ test('attribute and intervene: tables, one JSON document, files that are not ove
   t.deepEqual(JSON.parse(json.stdout).variants, variants)
   const split = await run(['attribute', ...common, '--sides', 'both', '--json'])
   t.deepEqual(JSON.parse(split.stdout).examples[0].rows[0].table.names, ['order', 'rest'])
-  t.regex((await run(['attribute', ...common, '--centered'])).stdout, /explained/)
+  const printed = await run([
+    'attribute',
+    ...common,
+    '--method',
+    'residualize',
+    '--keys',
+    'all',
+    '--no-centered',
+  ])
+  t.regex(printed.stdout, /12 rows of scores, all keys; query side; residualize; /)
+  t.regex(printed.stdout, /null 95%.*keys.*mean query.*random/)
+  t.regex(printed.stdout, /no null: the result was made without null subspaces/)
   const onto = await run(['attribute', ...common, '--out', train])
   t.is(onto.status, 1)
   t.regex(onto.stderr, /not such a document/)

@@ -110,7 +110,8 @@ test('features that span a whole head make the random control vacuous', async (t
 
 test('attribution adds up, and is that of the rows captured alone', async (t) => {
   const { model, result, held } = await boxes()
-  const report = await attribute(model, held, { result, heads: 'L3H0,L1H2', examples: 3 })
+  const plain = { method: 'residualize', keys: 'all', centered: false }
+  const report = await attribute(model, held, { result, heads: 'L3H0,L1H2', examples: 3, ...plain })
   t.is(report.rows, 48)
   t.is(report.examples.length, 3)
   for (const { tokens, words, rows } of report.examples) {
@@ -129,6 +130,8 @@ test('attribution adds up, and is that of the rows captured alone', async (t) =>
         q: { data: Float64Array.from(q), shape: [1, d] },
         k: { data: Float64Array.from(k.flat()), shape: [1, k.length, d] },
         scale: model.sites[layer].scale,
+        method: 'residualize',
+        centered: false,
         features: ['order', 'unused'].map((name) => {
           const { u, rank } = result.head(head).contrast(name)
           return { name, u: { data: u, shape: [d, rank] } }
@@ -138,7 +141,9 @@ test('attribution adds up, and is that of the rows captured alone', async (t) =>
       t.true(relativeDifference(parts.order, alone.parts.order) < 1e-4)
     }
   }
-  const { mean, energy, share } = report.heads.L3H0
+  t.is(report.examples[0].rows[0].contrast, 'order')
+  t.deepEqual(Object.keys(report.heads.L3H0.contrasts), ['order'])
+  const { mean, energy, share } = report.heads.L3H0.contrasts.order
   t.true(mean.low <= mean.mean && mean.mean <= mean.high && energy.mean <= 1)
   t.deepEqual(Object.keys(share), ['order', 'unused'])
 })

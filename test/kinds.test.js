@@ -61,7 +61,7 @@ for (const [name, { scale = HALF_ROOT, causal = true, masked = MASKED, otherRows
     const expected = JSON.parse(readFileSync(path.join(folder, `${name}.json`), 'utf8'))
     const { activations } = await capture(model, { tokens: TOKENS }, { scores: true })
     const result = await decompose(await accumulate(model, [PROMPT]), { rank: { rule: 'fixed', rank: 2 } })
-    const { examples } = await attribute(model, [PROMPT], { result })
+    const { examples } = await attribute(model, [PROMPT], { result, keys: 'all', centered: false })
     for (const [layer, site] of model.sites.entries()) {
       t.like(site, { layer, kind: undefined, causal, cross: false, uncovered: undefined })
       t.deepEqual(site.otherRows, otherRows)

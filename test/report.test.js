@@ -49,7 +49,7 @@ test.before(async () => {
   disposeSums(sums)
   const held = boxesOrder({ ...base, prompts: 12, seed: 2 })
   const { result } = made
-  made.attribution = await attribute(model, held, { result, heads: 'L3H0,L2H0', centered: true })
+  made.attribution = await attribute(model, held, { result, heads: 'L3H0,L2H0' })
   made.interventions = await intervene(model, held, { result, heads: 'L3H0,L2H0', randoms: 2 })
   const results = [{ name: 'boxes', value: result }]
   await writeReport(file, {

@@ -36,12 +36,13 @@ async function open() {
     await page.goto(pathToFileURL(file).href, { waitUntil: 'commit' })
     const drawn = await page.waitForFunction(drawnAfter)
     const { ms, figures } = await drawn.jsonValue()
-    const [heads, tokens] = [
+    // Two contrasts, each with a bar of its own feature and one of both.
+    const [bars, tokens] = [
       await page.locator('[id^="figure-explained"] g[aria-label="bar"] rect').count(),
       await page.locator('[data-token]').count(),
     ]
-    if (heads !== HEADS || tokens !== TOKENS)
-      throw new Error(`the page shows ${heads} heads, ${tokens} tokens`)
+    if (bars !== 4 * HEADS || tokens !== TOKENS)
+      throw new Error(`the page shows ${bars} bars, ${tokens} tokens`)
     return { value: ms / 1000, unit: 's', note: `${figures} figures, ${(bytes / 2 ** 20).toFixed(1)} MiB` }
   } finally {
     await browser?.close()
@@ -61,9 +62,9 @@ function drawnAfter() {
 async function parts() {
   const model = await openModel(bundledFile('boxes.onnx'), { tokenizer: bundledFile('boxes.tokenizer.json') })
   const sums = await accumulate(model, prompts(200, 1))
-  const found = await decompose(sums, { spectrum: true })
+  const found = await decompose(sums, { spectrum: true, rank: { rule: 'fixed', rank: 4 }, nulls: 20 })
   disposeSums(sums)
-  const explained = await attribute(model, prompts(64, 2), { result: found, centered: true })
+  const explained = await attribute(model, prompts(64, 2), { result: found })
   const own = found.headNames
   const names = Array.from({ length: HEADS }, (_, i) => [
     `L${Math.floor(i / 8)}H${i % 8}`,

@@ -47,11 +47,11 @@ export interface AttributeArraysOptions<S extends AttributionSides = Attribution
   /** Scores are scale * q . k (default 1). */
   scale?: number
   features: readonly AttributionFeature[]
-  /** How overlap is settled (default 'residualize', in the order of `features`, as in the paper). */
+  /** How overlap is settled (default 'shapley'; 'residualize' in the order of `features` is the paper's). */
   method?: SplitMethod
   /** What is split: the queries by `u` (default), the keys by `v`, or both. */
   sides?: S
-  /** Subtract from every row its mean over the unmasked keys, which softmax ignores (default false). */
+  /** Subtract from every row its mean over the unmasked keys, which softmax ignores (default true). */
   centered?: boolean
   /** [n, keys], 1 = visible (default: all). Masked keys count neither in means nor in `explained`. */
   mask?: Uint8Array
@@ -124,8 +124,8 @@ export function attributeArrays(options: AttributeArraysOptions): Attribution | 
 export function attributeArrays(options: AttributeArraysOptions): Attribution | TableAttribution {
   checkOptions(options, OPTIONS, 'attributeArrays()')
   const sides = checkChoice(options.sides ?? 'query', 'sides', ['query', 'key', 'both'])
-  const method = checkChoice(options.method ?? 'residualize', 'method', SPLIT_METHODS)
-  const centered = checkFlag(options.centered ?? false, 'centered')
+  const method = checkChoice(options.method ?? 'shapley', 'method', SPLIT_METHODS)
+  const centered = checkFlag(options.centered ?? true, 'centered')
   const scale = checkNumber(options.scale ?? 1, 'scale')
   const seed = checkInteger(options.seed ?? 0, 'seed', 0)
   const samples = checkInteger(options.samples ?? 64, 'samples', 2)

@@ -1,9 +1,10 @@
 /**
  * Attribution over a prompt set: the scores of chosen heads, on the queries of the terms, split additively over
- * named features, with the explained fraction and an interval over prompts (design: "Attribution"; paper,
- * figure 10).
+ * named features, with the explained fraction, an interval over prompts and controls beside it (design: "Attribution";
+ * paper, figure 10).
  */
 
+import { cooperator } from '../backend/cooperate.js'
 import { captureTermRuns } from '../capture/terms/capture-term-runs.js'
 import { checkAnalysis } from '../capture/terms/check-analysis.js'
 import { type ChosenHead, chosenHeads, requestsBySite } from '../capture/terms/chosen-heads.js'
@@ -13,14 +14,16 @@ import { type PromptSetSummary, type Prompts, promptSet } from '../contrast/prom
 import { QkError, throwIfAborted } from '../errors.js'
 import type { Model } from '../model/model.js'
 import type { HeadSpec } from '../model/sites/heads.js'
+import { NO_NULL } from '../spectrum/nulls/control-bases.js'
 import type { Result } from '../store/result.js'
-import { checkInteger } from '../validate.js'
-import type { AttributionFeature, AttributionSides } from './attribute-arrays.js'
-import { attributeRows } from './attribute-rows.js'
-import { type AttributedPrompt, keepExamples } from './examples.js'
-import { ExplainedColumns, type HeadExplained } from './explained.js'
+import { checkChoice, checkFlag, checkInteger } from '../validate.js'
+import type { AttributionSides } from './attribute-arrays.js'
+import { type AttributedPrompt, addExample, exampleRow } from './examples.js'
+import type { HeadExplained } from './explained.js'
+import { HeadColumns } from './head-columns.js'
 import { type AttributionPoints, PointSamples } from './points.js'
-import type { SplitMethod } from './split.js'
+import { SPLIT_METHODS, type SplitMethod } from './split.js'
+import { ROW_KEYS, type RowKeys, RowReader, siteRows } from './term-rows.js'
 
 export interface AttributeOptions {
   /** The subspaces. */
@@ -29,14 +32,21 @@ export interface AttributeOptions {
   heads?: 'all' | string | readonly HeadSpec[]
   /** Contrasts whose subspaces are the features, in the order of `residualize`; default all of the result. */
   features?: readonly string[]
-  /** Contrast of the prompts whose terms name the queries; default every contrast's. */
+  /** Contrast of the prompts whose terms name the queries; default the contrasts of the features. */
   contrast?: string
-  /** How overlap is settled; default 'residualize', the paper's. */
+  /**
+   * How overlap is settled; default 'shapley'. Under 'residualize', the paper's, and 'orthogonalize' the order of the
+   * features decides what each of them gets.
+   */
   method?: SplitMethod
   /** Split queries by U (default), keys by V, or both: the table of query feature against key feature. */
   sides?: AttributionSides
-  /** Subtract each row's mean, which softmax ignores. */
+  /** Keys that count: those of the term, its positives and negatives (default), or all that the query attends to. */
+  keys?: RowKeys
+  /** Subtract each row's mean over the keys that count, which softmax ignores; default true. */
   centered?: boolean
+  /** Random (Haar) subspaces of the features' ranks, as a control; default 10. */
+  randoms?: number
   /** Prompts of which the rows themselves are returned; default 4. */
   examples?: number
   /**
@@ -58,7 +68,9 @@ const OPTIONS = {
   contrast: true,
   method: true,
   sides: true,
+  keys: true,
   centered: true,
+  randoms: true,
   examples: true,
   points: true,
   seed: true,
@@ -73,11 +85,16 @@ export interface AttributionReport {
   rows: number
   features: string[]
   method: SplitMethod
+  /** Order in which the features took their parts, where the method depends on one. */
+  order?: string[]
   sides: AttributionSides
+  keys: RowKeys
   centered: boolean
   seed: number
   heads: Record<string, HeadExplained>
   examples: AttributedPrompt[]
+  /** Said where null subspaces are missing for some of the figures. */
+  noNull?: string
   /** By feature; where points were asked for. */
   points?: AttributionPoints
   /** What may be wrong without being an error, where there is such: see `Sums`. */
@@ -85,8 +102,7 @@ export interface AttributionReport {
 }
 
 /**
- * Splits the scores of every term's query. Causal heads are attributed over the keys up to the query, others over
- * all keys of the prompt.
+ * Splits the scores of every term's query.
  *
  * Errors: those of prompts and of `Result.head`, ERR_ARGUMENT, ERR_INFERENCE, ERR_ABORTED.
  */
@@ -96,48 +112,78 @@ export async function attribute(
   options: AttributeOptions,
 ): Promise<AttributionReport> {
   const settings = settingsOf(model, options)
-  const { result, signal, seed, batchSize, method, sides, centered, points } = settings
+  const { result, signal, seed, batchSize, method, sides, keys, centered, points, features } = settings
   const set = promptSet(prompts)
   const summary = await set.summary(signal)
   const words = new UnknownWords()
+  const turn = cooperator(signal)
   const heads = chosenHeads(model, result, settings.heads)
-  const features = heads.map((head) => featuresOf(result, head, settings.features, sides))
+  const columns: HeadColumns[] = []
+  for (const { name, headDim } of heads) {
+    const subspaces = features.map((feature) => result.head(name).contrast(feature))
+    columns.push(await HeadColumns.of(subspaces, headDim, settings, turn))
+  }
   const requests = requestsBySite(heads)
-  const columns = heads.map(() => new ExplainedColumns(settings.features))
   const examples: AttributedPrompt[] = []
-  const samples = points > 0 ? new PointSamples(heads, settings.features, points, seed) : undefined
+  const samples = points > 0 ? new PointSamples(heads, features, points, seed) : undefined
   let rows = 0
-  const terms = termRuns(model, words.of(set), settings)
-  const capturing = { batchSize, donors: points > 0, signal }
+  const contrasts = settings.contrast === undefined ? features : [settings.contrast]
+  const terms = termRuns(model, words.of(set), { contrasts, seed })
+  const capturing = { batchSize, donors: points > 0 || keys === 'term', signal }
   await settleSharing(model, set)
   for await (const { items, sites } of captureTermRuns(model, requests, terms, capturing)) {
     rows += items.length
     samples?.add(items, sites)
+    let donors = items.length
+    const donorOf = items.map(({ donor }) => (donor && capturing.donors ? donors++ : undefined))
     let h = 0
-    requests.forEach(({ heads: own }, r) => {
-      own.forEach((_, place) => {
+    for (const [r, { heads: own }] of requests.entries()) {
+      const captured = siteRows(sites[r])
+      for (const place of own.keys()) {
         const head = heads[h]
-        const found = attributeRows(head, features[h], items, sites[r], place, settings)
-        columns[h].add(items, found)
-        keepExamples(model, examples, items, head.name, found, settings.examples)
-        h += 1
-      })
-    })
+        const column = columns[h++]
+        const reader = new RowReader(head, captured, place)
+        for (const [i, item] of items.entries()) {
+          const row = reader.row(item, i, donorOf[i], keys)
+          column.add(item, row)
+          if (item.prompt < settings.examples) {
+            const both = { row, whole: reader.whole(item, i) }
+            const split = { spans: column.spans, features, centered }
+            addExample(model, examples, item, exampleRow(head.name, item, both, split))
+          }
+          await turn()
+        }
+      }
+    }
     settings.onProgress?.({ prompts: items.at(-1)!.prompt + 1, total: summary.prompts })
   }
-  if (rows === 0)
-    throw new QkError('ERR_ARGUMENT', `no prompt has terms of the contrast "${settings.contrast}"`)
+  if (rows === 0) {
+    throw new QkError('ERR_ARGUMENT', `no prompt has terms of ${contrasts.map((c) => `"${c}"`).join(', ')}`, {
+      hint: `The prompts' contrasts are ${summary.contrasts.join(', ')}: name one as \`contrast\` to measure features on its terms.`,
+    })
+  }
   const warnings = [...model.warnings, ...words.warnings()]
+  const ordered = features.length > 1 && method !== 'shapley'
   return {
     model: model.path,
     prompts: summary,
     rows,
-    ...{ features: [...settings.features], method, sides, centered, seed },
-    heads: Object.fromEntries(heads.map(({ name }, i) => [name, columns[i].explained(seed)])),
+    ...{ features: [...features], method, ...(ordered && { order: [...features] }) },
+    ...{ sides, keys, centered, seed },
+    heads: explainedByHead(heads, columns, seed),
     examples,
+    ...(columns.some(({ lacksNull }) => lacksNull) && { noNull: NO_NULL }),
     ...(samples && { points: await samples.clouds(result, signal) }),
     ...(warnings.length > 0 && { warnings }),
   }
+}
+
+function explainedByHead(
+  heads: readonly ChosenHead[],
+  columns: readonly HeadColumns[],
+  seed: number,
+): Record<string, HeadExplained> {
+  return Object.fromEntries(heads.map(({ name }, h) => [name, columns[h].report(seed)]))
 }
 
 function settingsOf(model: Model, options: AttributeOptions) {
@@ -145,15 +191,23 @@ function settingsOf(model: Model, options: AttributeOptions) {
   const defaults = {
     heads: 'all' as NonNullable<AttributeOptions['heads']>,
     features: options.result.contrastNames as readonly string[],
-    method: 'residualize' as SplitMethod,
+    method: 'shapley' as SplitMethod,
     sides: 'query' as AttributionSides,
-    centered: false,
+    keys: 'term' as RowKeys,
+    centered: true,
+    randoms: 10,
     examples: 4,
     points: 200,
     seed: 0,
     batchSize: 16,
+    samples: SAMPLED_ORDERS,
   }
   const settings = { ...defaults, ...options } as AttributeOptions & typeof defaults
+  checkChoice(settings.method, 'method', SPLIT_METHODS)
+  checkChoice(settings.sides, 'sides', ['query', 'key', 'both'])
+  checkChoice(settings.keys, 'keys', ROW_KEYS)
+  checkFlag(settings.centered, 'centered')
+  checkInteger(settings.randoms, 'randoms', 0)
   checkInteger(settings.examples, 'examples', 0)
   checkInteger(settings.points, 'points', 0)
   checkInteger(settings.seed, 'seed', 0)
@@ -162,19 +216,5 @@ function settingsOf(model: Model, options: AttributeOptions) {
   return settings
 }
 
-function featuresOf(
-  result: Result,
-  { name, headDim }: ChosenHead,
-  names: readonly string[],
-  sides: AttributionSides,
-): AttributionFeature[] {
-  return names.map((contrast) => {
-    const { u, v, rank } = result.head(name).contrast(contrast)
-    const shape = [headDim, rank]
-    return {
-      name: contrast,
-      ...(sides !== 'key' && { u: { data: u, shape } }),
-      ...(sides !== 'query' && { v: { data: v, shape } }),
-    }
-  })
-}
+/** Orders that 'shapley' samples above six features. */
+const SAMPLED_ORDERS = 64

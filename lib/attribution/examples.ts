@@ -2,19 +2,23 @@
 
 import type { TermRun } from '../capture/terms/term-runs.js'
 import type { Model } from '../model/model.js'
-import type { AttributedRows } from './attribute-rows.js'
+import { explainedBy, totalOf } from './explained.js'
+import { cellQuery, minus, partQuery, type Spans } from './spans.js'
+import { meanOf, type RowSegment, rowScores, type TermRow } from './term-rows.js'
 
 /** One row of scores, scaled, before softcap and mask; keys in order. */
 export interface AttributedRow {
   head: string
+  contrast: string
   query: number
-  /** [keys] */
+  /** Every key that the query may attend to, [keys]; centred rows are less their mean over the keys that count. */
   total: number[]
   parts: Record<string, number[]>
   /** With `sides: 'both'`, by query feature and key feature; 'rest' is the last of both. */
   table?: { names: string[]; parts: number[][][] }
   rest: number[]
-  explained: number
+  /** Fraction explained of the scores of the keys that count; null where those are all alike. */
+  explained: number | null
 }
 
 export interface AttributedPrompt {
@@ -26,42 +30,44 @@ export interface AttributedPrompt {
   rows: AttributedRow[]
 }
 
-/** Adds the rows of the first `most` prompts to their examples. */
-export function keepExamples(
-  model: Model,
-  examples: AttributedPrompt[],
-  items: readonly TermRun[],
+/** Adds the row of a term to its prompt's example. */
+export function addExample(model: Model, examples: AttributedPrompt[], item: TermRun, row: AttributedRow) {
+  const { where, run } = item
+  let example = examples.find((e) => e.where === where)
+  if (!example) {
+    const tokens = run.kind === 'tokens' ? [...run.ids] : undefined
+    const words = model.tokenizer && tokens?.map((id) => model.tokenizer!.token(id))
+    example = { where, tokens, words, rows: [] }
+    examples.push(example)
+  }
+  example.rows.push(row)
+}
+
+/** Splits the row of a term: all its keys, `whole`, and those that count, `row`. */
+export function exampleRow(
   head: string,
-  { total, rest, parts, table, explained, mask, keys }: AttributedRows,
-  most: number,
-): void {
-  items.forEach(({ where, run, query, prompt }, r) => {
-    if (prompt >= most) return
-    let example = examples.find((e) => e.where === where)
-    if (!example) {
-      const tokens = run.kind === 'tokens' ? [...run.ids] : undefined
-      const words = model.tokenizer && tokens?.map((id) => model.tokenizer!.token(id))
-      example = { where, tokens, words, rows: [] }
-      examples.push(example)
-    }
-    const visible = mask.subarray(r * keys, (r + 1) * keys).lastIndexOf(1) + 1
-    const row = (values: Float64Array, from = 0) =>
-      Array.from(values.subarray(from + r * keys, from + r * keys + visible))
-    example.rows.push({
-      head,
-      query,
-      total: row(total),
-      parts: Object.fromEntries(Object.entries(parts).map(([feature, values]) => [feature, row(values)])),
-      ...(table && {
-        table: {
-          names: table.names,
-          parts: table.names.map((_, f) =>
-            table.names.map((__, g) => row(table.parts, (f * table.names.length + g) * total.length)),
-          ),
-        },
-      }),
-      rest: row(rest),
-      explained: explained[r],
-    })
-  })
+  { contrast, query }: TermRun,
+  { whole, row }: { whole: RowSegment; row: TermRow },
+  { spans, features, centered }: { spans: Spans; features: readonly string[]; centered: boolean },
+): AttributedRow {
+  const split = (replace: (q: Float64Array) => Float64Array) => {
+    const scores = rowScores([whole], replace)
+    const shift = centered ? meanOf(rowScores(row, replace)) : 0
+    return Array.from(scores, (x) => x - shift)
+  }
+  const { total, energy } = totalOf(row, centered)
+  const parts = features.map((_, f) => split((q) => partQuery(spans, f, q)))
+  const { query: left, key: right } = spans
+  const cell = (f: number, g: number) =>
+    split((q) => cellQuery({ query: left!, key: right! }, [f, g], features.length, q))
+  const names = [...features, 'rest']
+  const table = left && right && names.map((_, f) => names.map((__, g) => cell(f, g)))
+  const taken = (q: Float64Array) => (left ? left.of(q) : right!.adjointOf(q))
+  return {
+    ...{ head, contrast, query, total: split((q) => q) },
+    parts: Object.fromEntries(features.map((name, f) => [name, parts[f]])),
+    ...(table && { table: { names, parts: table } }),
+    rest: table ? table[features.length][features.length] : split((q) => minus(q, taken(q))),
+    explained: energy === 0 ? null : explainedBy(spans, row, total, energy, centered),
+  }
 }

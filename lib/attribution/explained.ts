@@ -1,60 +1,224 @@
-/** How much of a head's scores its features explain: collected row by row, reported with intervals over prompts. */
+/**
+ * How much of a head's scores its features explain, by the contrast of the terms: collected row by row, reported with
+ * intervals over prompts and beside controls.
+ */
 
-import type { TermRun } from '../capture/terms/term-runs.js'
-import { bootstrapMean, bootstrapRatio, type Estimate } from '../math/bootstrap.js'
-import type { AttributedRows } from './attribute-rows.js'
+import { bootstrapMean, bootstrapRatio, type Estimate, percentile } from '../math/bootstrap.js'
+import type { ControlledSpans } from './control-spans.js'
+import { namedQuery, partProduct, type Spans } from './spans.js'
+import { meanOf, rowScores, type TermRow, weightedKeys } from './term-rows.js'
 
-/** How much of one head's scores the features explain. */
-export interface HeadExplained {
+/** What null subspaces explain: over their draws. */
+export interface NullFigures {
+  count: number
+  mean: number
+  /** 95th percentile, linear between neighbours. */
+  p95: number
+}
+
+/** What explains the same rows without the features: fractions of all energy. */
+export interface ExplainedControls {
+  /** Null where the result has no null subspaces. */
+  nulls: NullFigures | null
+  /** As many key principal components as the features have dimensions; null where the result keeps none. */
+  keys: number | null
+  /** The direction of the mean query alone; null where the result keeps none. */
+  meanQuery: number | null
+  /** Random (Haar) subspaces of the features' ranks, their mean; null where none were asked for. */
+  random: { count: number; mean: number } | null
+}
+
+export interface Explained {
+  /** Dimensions of the union of the subspaces. */
+  rank: number
   /** Mean over rows of 1 - ||K q_rest||^2 / ||K q||^2. */
   mean: Estimate
   /** The same of all rows together: 1 less the ratio of the sums. */
   energy: Estimate
-  /** Mean over rows of each feature's share of the energy of the parts, <part, total> / ||total||^2. */
-  share: Record<string, Estimate>
+  /** Of `energy`. */
+  controls: ExplainedControls
+  /** Whether `energy` is above the null subspaces' 95th percentile; null without null subspaces. */
+  exceedsNull: boolean | null
 }
 
-/** Figures of one head, row by row. */
-export class ExplainedColumns {
-  private readonly prompts: number[] = []
-  private readonly explainedRows: number[] = []
-  private readonly energies: { total: number; rest: number }[] = []
-  private readonly shares: Record<string, number[]>
+/** A feature's share: the mean over rows of <part, total> / ||total||^2. */
+export interface Share extends Estimate {
+  nulls: NullFigures | null
+  exceedsNull: boolean | null
+}
 
-  constructor(features: readonly string[]) {
-    this.shares = Object.fromEntries(features.map((name) => [name, []]))
+/** One head on the terms of one contrast; `rank` to `exceedsNull` are those of all features together. */
+export interface ContrastExplained extends Explained {
+  /** Rows that have any energy. */
+  rows: number
+  /** The feature of that contrast alone; null where it is not among the features. */
+  own: Explained | null
+  /** Of all features, by name. */
+  share: Record<string, Share>
+}
+
+/** How much of one head's scores the features explain. */
+export interface HeadExplained {
+  /** By contrast of the terms. */
+  contrasts: Record<string, ContrastExplained>
+}
+
+/** A centred row below this fraction of the scores it came from is zero. */
+const ROUND_OFF = 8 * Number.EPSILON
+
+const NOTHING: Estimate = { mean: Number.NaN, low: Number.NaN, high: Number.NaN }
+
+/** Total scores of a row, centred or not, and their energy; 0 where it is round-off. */
+export function totalOf(row: TermRow, centered: boolean): { total: Float64Array; energy: number } {
+  const raw = rowScores(row)
+  const total = centered ? centre(raw) : raw
+  const largest = raw.reduce((most, x) => Math.max(most, Math.abs(x)), 0)
+  const energy = energyOf(total)
+  return { total, energy: energy <= total.length * (ROUND_OFF * largest) ** 2 ? 0 : energy }
+}
+
+/** 1 - ||rest||^2 / ||total||^2 */
+export function explainedBy(
+  spans: Spans,
+  row: TermRow,
+  total: Float64Array,
+  energy: number,
+  centered: boolean,
+): number {
+  const named = rowScores(row, (q) => namedQuery(spans, q))
+  if (centered) centre(named)
+  let rest = 0
+  for (let i = 0; i < total.length; i++) rest += (total[i] - named[i]) ** 2
+  return 1 - rest / energy
+}
+
+/** One head on the terms of one contrast. */
+export class ContrastColumns {
+  private readonly prompts: number[] = []
+  private readonly energies: number[] = []
+  private readonly all: Column
+  private readonly own: Column | undefined
+  private readonly shares: { rows: number[]; nulls: Float64Array }[]
+
+  constructor(
+    private readonly features: readonly string[],
+    private readonly spans: ControlledSpans,
+    own: ControlledSpans | undefined,
+    private readonly centered: boolean,
+  ) {
+    this.all = new Column(spans)
+    this.own = own && (own === spans ? this.all : new Column(own))
+    this.shares = features.map(() => ({ rows: [], nulls: new Float64Array(spans.nulls.length) }))
   }
 
-  add(items: readonly TermRun[], { total, parts, explained, mask, keys }: AttributedRows): void {
-    items.forEach(({ prompt }, r) => {
-      // A row without any energy has nothing to explain.
-      if (Number.isNaN(explained[r])) return
-      const along = (values: Float64Array) => {
-        let sum = 0
-        for (let at = r * keys; at < (r + 1) * keys; at++) if (mask[at]) sum += values[at] * total[at]
-        return sum
-      }
-      const energy = along(total)
-      this.prompts.push(prompt)
-      this.explainedRows.push(explained[r])
-      this.energies.push({ total: energy, rest: (1 - explained[r]) * energy })
-      for (const [name, list] of Object.entries(this.shares)) list.push(along(parts[name]) / energy)
+  add(prompt: number, row: TermRow): void {
+    const { total, energy } = totalOf(row, this.centered)
+    // A row without any energy has nothing to explain.
+    if (energy === 0) return
+    this.prompts.push(prompt)
+    this.energies.push(energy)
+    const explained = (spans: Spans) => explainedBy(spans, row, total, energy, this.centered)
+    this.all.add(explained, energy)
+    if (this.own !== this.all) this.own?.add(explained, energy)
+    const along = weightedKeys(row, total)
+    const share = (spans: Spans, f: number) =>
+      row.reduce((sum, { q }, s) => sum + partProduct(spans, f, q, along[s]), 0) / energy
+    this.shares.forEach(({ rows, nulls }, f) => {
+      rows.push(share(this.spans.real, f))
+      this.spans.nulls.forEach((spans, draw) => {
+        nulls[draw] += share(spans, f)
+      })
     })
   }
 
-  explained(seed: number): HeadExplained {
+  report(seed: number): ContrastExplained {
+    const rows = this.prompts.length
     const over = { groups: this.prompts, seed }
-    const left = bootstrapRatio(
-      this.energies.map(({ rest }) => rest),
-      this.energies.map(({ total }) => total),
-      over,
-    )
+    const explained = this.all.report(this.energies, over)
+    const share = (f: number): Share => {
+      const { rows: values, nulls } = this.shares[f]
+      const estimate = rows === 0 ? NOTHING : bootstrapMean(values, over)
+      const figures = nullFigures(nulls.map((sum) => sum / rows))
+      return { ...estimate, nulls: figures, exceedsNull: exceeds(estimate.mean, figures) }
+    }
     return {
-      mean: bootstrapMean(this.explainedRows, over),
-      energy: { mean: 1 - left.ratio, low: 1 - left.high, high: 1 - left.low },
-      share: Object.fromEntries(
-        Object.entries(this.shares).map(([name, list]) => [name, bootstrapMean(list, over)]),
-      ),
+      rows,
+      ...explained,
+      own: this.own === this.all ? explained : (this.own?.report(this.energies, over) ?? null),
+      share: Object.fromEntries(this.features.map((name, f) => [name, share(f)])),
     }
   }
+}
+
+/** What some features and their controls explain, row by row; of controls the sums alone are kept. */
+class Column {
+  private readonly explained: number[] = []
+  private readonly nulls: Float64Array
+  private readonly randoms: Float64Array
+  private keys = 0
+  private meanQuery = 0
+
+  constructor(private readonly spans: ControlledSpans) {
+    this.nulls = new Float64Array(spans.nulls.length)
+    this.randoms = new Float64Array(spans.randoms.length)
+  }
+
+  add(explained: (spans: Spans) => number, energy: number): void {
+    const { real, nulls, randoms, keys, meanQuery } = this.spans
+    this.explained.push(explained(real))
+    nulls.forEach((spans, draw) => {
+      this.nulls[draw] += energy * explained(spans)
+    })
+    randoms.forEach((spans, draw) => {
+      this.randoms[draw] += energy * explained(spans)
+    })
+    if (keys) this.keys += energy * explained(keys)
+    if (meanQuery) this.meanQuery += energy * explained(meanQuery)
+  }
+
+  report(energies: readonly number[], over: { groups: readonly number[]; seed: number }): Explained {
+    const { rank, keys, meanQuery } = this.spans
+    const all = energies.reduce((sum, x) => sum + x, 0)
+    const nulls = nullFigures(this.nulls.map((sum) => sum / all))
+    const drawn = this.randoms.map((sum) => sum / all)
+    const controls = {
+      nulls,
+      keys: keys ? this.keys / all : null,
+      meanQuery: meanQuery ? this.meanQuery / all : null,
+      random: drawn.length > 0 ? { count: drawn.length, mean: meanOf(drawn) } : null,
+    }
+    if (energies.length === 0) {
+      return { rank, mean: NOTHING, energy: NOTHING, controls, exceedsNull: null }
+    }
+    const left = bootstrapRatio(
+      this.explained.map((x, row) => (1 - x) * energies[row]),
+      energies,
+      over,
+    )
+    const energy = { mean: 1 - left.ratio, low: 1 - left.high, high: 1 - left.low }
+    return {
+      ...{ rank, mean: bootstrapMean(this.explained, over), energy, controls },
+      exceedsNull: exceeds(energy.mean, nulls),
+    }
+  }
+}
+
+function nullFigures(draws: Float64Array): NullFigures | null {
+  if (draws.length === 0) return null
+  return { count: draws.length, mean: meanOf(draws), p95: percentile(Float64Array.from(draws).sort(), 0.95) }
+}
+
+function exceeds(value: number, nulls: NullFigures | null): boolean | null {
+  return nulls === null || Number.isNaN(value) ? null : value > nulls.p95
+}
+
+/** Less their mean, in place. */
+function centre(scores: Float64Array): Float64Array {
+  const mean = meanOf(scores)
+  for (let i = 0; i < scores.length; i++) scores[i] -= mean
+  return scores
+}
+
+function energyOf(scores: Float64Array): number {
+  return scores.reduce((sum, x) => sum + x * x, 0)
 }

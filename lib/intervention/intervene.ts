@@ -128,7 +128,9 @@ export async function intervene(
   const tables = variants.map(() => new EditTable(requests.map((r) => r.heads.length)))
   let terms = 0
   try {
-    for await (const items of termRunBatches(model, termRuns(model, words.of(set), settings), batchSize)) {
+    const contrasts = settings.contrast === undefined ? undefined : [settings.contrast]
+    const runs = termRuns(model, words.of(set), { ...(contrasts && { contrasts }), seed })
+    for await (const items of termRunBatches(model, runs, batchSize)) {
       checkItems(items, settings)
       terms += items.length
       const { feeds, slots } = layEdits(

@@ -122,7 +122,7 @@ function sumByGroup(
 }
 
 /** Linear between the order statistics: 0 is the smallest, 1 the largest. NaN of nothing. */
-function percentile(sorted: Float64Array, fraction: number): number {
+export function percentile(sorted: Float64Array, fraction: number): number {
   const place = fraction * (sorted.length - 1)
   const below = Math.floor(place)
   const above = Math.min(below + 1, sorted.length - 1)

@@ -99,7 +99,8 @@ export function directionLike(
 ): Result {
   const replaced = contrasts.map((name, i): [string, ContrastSubspace] => {
     const basis = i === 0 ? direction : new Float64Array(0)
-    return [name, { ...result.head(head).contrast(name), u: basis, v: basis, rank: i === 0 ? 1 : 0 }]
+    const { nulls: _, ...own } = result.head(head).contrast(name)
+    return [name, { ...own, u: basis, v: basis, rank: i === 0 ? 1 : 0 }]
   })
   return new Result(result.info, new Map([[head, new Map(replaced)]]))
 }
@@ -108,7 +109,7 @@ export function directionLike(
 export function randomLike(result: Result, head: string, contrasts: readonly string[], seed: number): Result {
   const random = seededRandom(seed)
   const replaced = contrasts.map((name): [string, ContrastSubspace] => {
-    const own = result.head(head).contrast(name)
+    const { nulls: _, ...own } = result.head(head).contrast(name)
     const draw = () => randomBasis(own.headDim, own.rank, random).data
     return [name, { ...own, u: draw(), v: draw() }]
   })

@@ -34,7 +34,10 @@ export async function captureRows(
   const q: number[] = []
   const k: number[] = []
   const from: number[] = []
-  const terms = termRuns(model, promptSet(prompts), { contrast, seed: 0 })
+  const terms = termRuns(model, promptSet(prompts), {
+    ...(contrast !== undefined && { contrasts: [contrast] }),
+    seed: 0,
+  })
   const requests = [{ site, heads: [head] }]
   for await (const { items, sites } of captureTermRuns(model, requests, terms, {
     batchSize: BATCH,

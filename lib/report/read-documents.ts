@@ -44,12 +44,23 @@ async function readDocument(file: string, wanted: Kind): Promise<unknown> {
     })
   }
   const kind = kindOf(value)
-  if (kind === wanted) return value
+  if (kind === wanted) return checkVersion(file, wanted, value)
   throw new QkError('ERR_FORMAT', `${file} was not written by \`qkspace ${command}\``, {
     hint: kind
       ? `It was written by \`qkspace ${KINDS[kind].command}\`: give it with ${KINDS[kind].option}.`
       : `${option} takes what \`qkspace ${command}\` writes.`,
   })
+}
+
+/** Documents of before features were measured on their own terms cannot be shown beside a null. Errors: ERR_FORMAT. */
+function checkVersion(file: string, kind: Kind, value: unknown): unknown {
+  const { heads } = value as { heads: Record<string, object> }
+  if (kind === 'attribution' && Object.values(heads).some((head) => !('contrasts' in head))) {
+    throw new QkError('ERR_FORMAT', `${file} was written by an earlier version of qkspace`, {
+      hint: 'Run `qkspace attribute` again: figures now stand by contrast, beside their controls.',
+    })
+  }
+  return value
 }
 
 function kindOf(value: unknown): Kind | undefined {

@@ -38,6 +38,7 @@ async function scoreRow(tokens) {
     q: { data: activations[site.hooks.q].data.subarray(-d), shape: [1, d] },
     k: { data: activations[site.hooks.k].data, shape: [1, tokens.length, d] },
     scale: site.scale,
+    centered: false,
     features: [{ name: 'match', u: { data: u, shape: [d, rank] } }],
   })
   return tokens.map((_, j) => ({ total: total[j], inside: parts.match[j] }))

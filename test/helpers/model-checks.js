@@ -63,6 +63,7 @@ export function attributionGap(captured) {
         k: { data: repeated, shape: [q.length, k.length, d] },
         scale,
         features: [{ name: 'some', u: basis }],
+        centered: false,
       })
       q.forEach((row, i) => {
         const scores = k.map((key) => scale * key.reduce((sum, x, c) => sum + x * row[c], 0))

@@ -1,6 +1,4 @@
-/** Prompts whose answers mean nothing. */
-
-/** Which of a prompt's boxes is the answer is drawn anew: what is left is no feature. */
+/** Prompts whose positive key is drawn anew among all keys of the term: there is nothing to find. */
 export function shuffledAnswers(prompts, seed) {
   let state = seed
   const below = (n) => {

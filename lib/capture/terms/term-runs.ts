@@ -37,8 +37,8 @@ export interface TermRun {
 }
 
 export interface TermRunOptions {
-  /** Contrast whose terms name origin and target; by default every contrast's do. */
-  contrast?: string
+  /** Contrasts whose terms name origin and target; by default every contrast's do. */
+  contrasts?: readonly string[]
   /** Seed of the choice among several negative keys. */
   seed: number
 }
@@ -51,14 +51,14 @@ export interface TermRunOptions {
 export async function* termRuns(
   model: Model,
   set: AsyncIterable<PlacedPrompt>,
-  { contrast, seed }: TermRunOptions,
+  { contrasts, seed }: TermRunOptions,
 ): AsyncGenerator<TermRun> {
   const random = seededRandom(seed)
   let prompt = 0
   for await (const placed of set) {
     const encoded = await encodePrompt(model, placed)
     for (const rule of encoded.rules) {
-      if (contrast !== undefined && rule.contrast !== contrast) continue
+      if (contrasts && !contrasts.includes(rule.contrast)) continue
       if (!rule.terms) {
         throw new QkError(
           'ERR_PROMPT',

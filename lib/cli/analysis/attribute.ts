@@ -3,7 +3,9 @@
 import type { Command } from 'commander'
 import { type AttributionReport, attribute } from '../../attribution/attribute.js'
 import type { AttributionSides } from '../../attribution/attribute-arrays.js'
+import type { Explained } from '../../attribution/explained.js'
 import type { SplitMethod } from '../../attribution/split.js'
+import type { RowKeys } from '../../attribution/term-rows.js'
 import { type AnalysisOptions, addAnalysisOptions, runAnalysis } from '../common/analysis-options.js'
 import { parseChoice, parseNames, parseWhole } from '../common/options.js'
 import { estimate, fixed, printLine, printTable } from '../common/output.js'
@@ -12,7 +14,9 @@ interface Options extends AnalysisOptions {
   features?: string[]
   method: SplitMethod
   sides: AttributionSides
-  centered?: boolean
+  keys: RowKeys
+  centered: boolean
+  randoms: number
   examples: number
   points: number
 }
@@ -20,14 +24,14 @@ interface Options extends AnalysisOptions {
 export function registerAttribute(program: Command): void {
   const command = program
     .command('attribute')
-    .description('split attention scores additively over the subspaces of a result')
+    .description('split attention scores additively over the subspaces of a result, beside controls')
   addAnalysisOptions(command)
     .option('--features <names>', 'contrasts, in this order; all by default', parseNames)
     .option(
       '--method <name>',
-      'residualize, orthogonalize or shapley',
-      parseChoice('method', ['residualize', 'orthogonalize', 'shapley'] as const),
-      'residualize' as const,
+      'shapley, residualize (in the order of the features) or orthogonalize',
+      parseChoice('method', ['shapley', 'residualize', 'orthogonalize'] as const),
+      'shapley' as const,
     )
     .option(
       '--sides <name>',
@@ -35,7 +39,15 @@ export function registerAttribute(program: Command): void {
       parseChoice('side', ['query', 'key', 'both'] as const),
       'query' as const,
     )
-    .option('--centered', 'subtract the mean of each row, which softmax ignores')
+    .option(
+      '--keys <name>',
+      'keys that count: those of the term, or all',
+      parseChoice('choice of keys', ['term', 'all'] as const),
+      'term' as const,
+    )
+    .option('--centered', 'subtract the mean of each row, which softmax ignores', true)
+    .option('--no-centered', 'leave the mean of each row in')
+    .option('--randoms <n>', 'random subspaces of the same ranks, as a control', parseWhole(0), 10)
     .option('--examples <n>', 'prompts whose rows are kept in --out and --json', parseWhole(0), 4)
     .option(
       '--points <n>',
@@ -47,34 +59,67 @@ export function registerAttribute(program: Command): void {
 }
 
 async function run(options: Options): Promise<void> {
-  const { heads, contrast, method, sides, centered, examples, points, seed, batchSize, features } = options
+  const { heads, contrast, method, sides, keys, centered, randoms, examples, points } = options
+  const { seed, batchSize, features } = options
   await runAnalysis(
     options,
     (model, prompts, result, update) =>
       attribute(model, prompts, {
-        ...{ result, heads, contrast, method, sides, centered, examples, points, seed, batchSize },
-        ...(features && { features }),
+        ...{ result, heads, contrast, method, sides, keys, centered, randoms, examples, points },
+        ...{ seed, batchSize, ...(features && { features }) },
         onProgress: ({ prompts: done, total }) => update(done, total),
       }),
     printReport,
   )
 }
 
-function printReport({ rows, features, method, sides, centered, heads }: AttributionReport): void {
+function printReport(report: AttributionReport): void {
+  const { rows, features, method, order, sides, keys, centered, heads, noNull } = report
   printLine(
-    `${rows} rows of scores, ${sides} side${sides === 'both' ? 's' : ''}, ${method}${centered ? ', centred' : ''}; ` +
+    `${rows} rows of scores, ${keys === 'term' ? 'keys of the term' : 'all keys'}${centered ? ', centred' : ''}; ` +
+      `${sides} side${sides === 'both' ? 's' : ''}; ${method}${order ? ` in the order ${order.join(', ')}` : ''}; ` +
       'with 95% intervals over prompts',
   )
-  printLine()
+  const ranked = Object.entries(heads).sort(([, a], [, b]) => largest(b) - largest(a))
+  printLine('\nexplained, of all energy, and by what stands beside it')
   printTable(
-    ['head', 'explained, of all energy', 'mean of rows', ...features],
-    Object.entries(heads)
-      .sort(([, a], [, b]) => b.energy.mean - a.energy.mean)
-      .map(([head, { energy, mean, share }]) => [
-        head,
-        estimate(energy),
-        estimate(mean),
-        ...features.map((name) => fixed(share[name].mean, 3)),
+    ['head', 'terms', 'by', 'rank', 'explained', 'null 95%', 'keys', 'mean query', 'random', ''],
+    ranked.flatMap(([head, { contrasts }]) =>
+      Object.entries(contrasts).flatMap(([name, found]) => [
+        ...(found.own ? [explainedRow(head, name, name, found.own)] : []),
+        ...(features.length > 1 || !found.own ? [explainedRow(head, name, 'all features', found)] : []),
       ]),
+    ),
   )
+  if (features.length > 1) {
+    printLine('\nshares of the features, each with the null’s 95th percentile')
+    printTable(
+      ['head', 'terms', ...features],
+      ranked.flatMap(([head, { contrasts }]) =>
+        Object.entries(contrasts).map(([name, { share }]) => [
+          head,
+          name,
+          ...features.map((feature) => {
+            const { mean, nulls } = share[feature]
+            return `${fixed(mean, 3)}${nulls ? ` (${fixed(nulls.p95, 3)})` : ''}`
+          }),
+        ]),
+      ),
+    )
+  }
+  if (noNull) printLine(`\n${noNull}`)
+}
+
+function explainedRow(head: string, terms: string, by: string, explained: Explained): string[] {
+  const { rank, energy, controls, exceedsNull } = explained
+  const { nulls, keys, meanQuery, random } = controls
+  const known = (x: number | null | undefined) => (typeof x === 'number' ? fixed(x, 3) : '-')
+  return [
+    ...[head, terms, by, `${rank}`, estimate(energy), rank > 0 && !nulls ? 'no null' : known(nulls?.p95)],
+    ...[known(keys), known(meanQuery), known(random?.mean), exceedsNull === false ? 'within null' : ''],
+  ]
+}
+
+function largest({ contrasts }: AttributionReport['heads'][string]): number {
+  return Math.max(...Object.values(contrasts).map(({ energy }) => energy.mean))
 }

@@ -1,13 +1,15 @@
 /** Figure 10: the scores of a prompt as the sum of order, lexical and what is left. */
 
 import { attribute } from '../../attribution/attribute.js'
-import type { HeadExplained } from '../../attribution/explained.js'
+import type { ContrastExplained } from '../../attribution/explained.js'
 import type { Result } from '../../store/result.js'
 import { type BoxesExperiment, boxesExperiment, directionLike, randomLike } from '../binding.js'
 import { captureRows } from '../capture-rows.js'
 import { type Cell, derivedSeed, type FigureContext, type PaperFigure, percent } from '../figure.js'
 
 const FEATURES = ['order', 'lexical']
+/** Whose terms name the queries. */
+const TERMS = 'order'
 /** Bar: part of the score energy of held-out prompts that order and lexical explain. */
 const BAR = 0.8
 
@@ -15,7 +17,7 @@ export async function figure10(context: FigureContext): Promise<PaperFigure> {
   const experiment = await boxesExperiment(context)
   const { head, bindings } = experiment
   const rows: Cell[][] = []
-  const main: HeadExplained[] = []
+  const main: ContrastExplained[] = []
   const shared = await meanQuery(experiment, context)
   for (const { word, plain, centred } of bindings) {
     for (const [name, result] of [
@@ -27,8 +29,9 @@ export async function figure10(context: FigureContext): Promise<PaperFigure> {
       // Softmax ignores a row's mean: what remains without it is what attention is made of.
       for (const rowsCentred of [false, true]) {
         const { heads } = await explain(experiment, result, rowsCentred, context)
-        const { energy, mean, share } = heads[head]
-        if (result === plain && !rowsCentred) main.push(heads[head])
+        const found = heads[head].contrasts[TERMS]
+        const { energy, mean, share } = found
+        if (result === plain && !rowsCentred) main.push(found)
         rows.push([
           ...[word, name, rowsCentred, energy.mean, energy.low, energy.high],
           ...[mean.mean, mean.low, mean.high, share.order.mean, share.lexical.mean],
@@ -96,6 +99,8 @@ function explain(
 ) {
   const prompts = examples > 0 ? heldOut.slice(0, examples) : heldOut
   return attribute(model, prompts, {
-    ...{ result, heads: head, features: FEATURES, centered, examples, batchSize: 64, seed, signal },
+    ...{ result, heads: head, features: FEATURES, contrast: TERMS, centered, examples },
+    // The paper's split, of whole rows; its controls are subspaces of their own.
+    ...{ method: 'residualize' as const, keys: 'all' as const, randoms: 0, batchSize: 64, seed, signal },
   })
 }

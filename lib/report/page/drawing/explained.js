@@ -1,42 +1,49 @@
-/** How much of each head's scores the features explain together. */
+/** How much of each head's scores the features explain: each on the terms of its own contrast, and all together. */
 
-import * as Plot from '@observablehq/plot'
-import { colour } from '../shared/theme.js'
-import { figure, frame } from './figure.js'
+import { controlKey, controlledBars, NO_NULL } from './controlled-bars.js'
+import { figure } from './figure.js'
+
+const ALL = 'all features'
 
 export function explained(own, index) {
-  const rows = () =>
-    Object.entries(own.heads)
-      .map(([head, { energy, share }]) => ({
-        head,
-        ...energy,
-        ...Object.fromEntries(Object.entries(share).map(([name, value]) => [`share of ${name}`, value.mean])),
-      }))
-      .sort((a, b) => b.mean - a.mean)
+  const rows = () => rowsOf(own)
   return figure({
     id: () => `explained-${index + 1}`,
     title: () => 'Energy of the scores explained',
     caption: () =>
-      `1 less the energy of the rest over that of the scores, all ${own.rows} rows together, with 95% bootstrap intervals over prompts.`,
+      `1 less the energy of the rest over that of the scores, all rows of a contrast’s terms together, with 95% bootstrap intervals over prompts. Each bar is the contrast’s own feature, or all features, on its terms; empty subspaces have none.${own.noNull ? ` ${capital(NO_NULL)}.` : ''}`,
+    key: () => controlKey('features', rows()),
     draw: (width) =>
-      frame({
-        width,
-        height: 46 + 26 * Object.keys(own.heads).length,
-        ...{ marginLeft: 64, marginRight: 24, marginBottom: 36, marginTop: 6 },
-        x: {
-          ...{ domain: [Math.min(0, ...rows().map((r) => r.low ?? 0)), 1], grid: true, tickFormat: '.0%' },
-          ...{ label: 'explained', labelAnchor: 'center', labelArrow: 'none', ticks: 5 },
-        },
-        y: { domain: rows().map((r) => r.head), label: null, tickSize: 0, padding: 0.25 },
-        marks: [
-          Plot.barX(rows(), { y: 'head', x: 'mean', fill: colour('accent') }),
-          Plot.ruleY(
-            rows().filter((r) => r.low !== null),
-            { y: 'head', x1: 'low', x2: 'high', stroke: colour('ink'), strokeWidth: 2 },
-          ),
-          Plot.ruleX([0], { stroke: colour('ink') }),
-        ],
-      }),
+      rows().length === 0
+        ? 'Nothing to draw: the subspaces of these heads are empty.'
+        : controlledBars(width, rows(), { domain: [0, 1], tickFormat: '.0%', label: 'explained' }),
     rows,
   })
 }
+
+/** Heads of most energy explained first. */
+function rowsOf(own) {
+  const several = own.features.length > 1
+  const row = (head, terms, by, { rank, energy, controls, exceedsNull }) => ({
+    ...{ label: by === ALL ? `${head} ${terms}, all` : `${head} ${terms}`, head, terms, by, rank, ...energy },
+    ...{ nullMean: controls.nulls?.mean ?? null, nullTop: controls.nulls?.p95 ?? null },
+    ...{ keys: controls.keys, meanQuery: controls.meanQuery, random: controls.random?.mean ?? null },
+    within: exceedsNull === false,
+  })
+  return Object.entries(own.heads)
+    .map(([head, { contrasts }]) =>
+      Object.entries(contrasts).flatMap(([terms, found]) => [
+        ...(found.own ? [{ ...row(head, terms, terms, found.own), ...shares(found.share) }] : []),
+        ...(several || !found.own ? [{ ...row(head, terms, ALL, found), ...shares(found.share) }] : []),
+      ]),
+    )
+    .map((rows) => rows.filter(({ rank, mean }) => rank > 0 && typeof mean === 'number'))
+    .filter((rows) => rows.length > 0)
+    .sort((a, b) => b[0].mean - a[0].mean)
+    .flat()
+}
+
+const shares = (share) =>
+  Object.fromEntries(Object.entries(share).map(([name, value]) => [`share of ${name}`, value.mean]))
+
+const capital = (text) => text[0].toUpperCase() + text.slice(1)

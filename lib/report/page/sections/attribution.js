@@ -22,7 +22,9 @@ export function attribution() {
 }
 
 function block(own, index) {
-  const words = `Method ${own.method}, ${own.sides} side${own.sides === 'both' ? 's' : ''}${own.centered ? ', each row less its mean' : ''}, seed ${own.seed}.`
+  const order = own.order ? ` in the order ${own.order.join(', ')}` : ''
+  const keys = own.keys === 'term' ? 'keys of the terms' : 'all keys'
+  const words = `Method ${own.method}${order}, ${own.sides} side${own.sides === 'both' ? 's' : ''}, ${keys}${own.centered ? ', each row less its mean over them' : ''}, seed ${own.seed}.`
   const parts = [el('h3', {}, own.name), el('p', {}, words), explained(own, index).node]
   if (own.examples.some((e) => e.rows.length > 0)) parts.push(...example(own, index))
   else
@@ -61,7 +63,7 @@ function example(own, index) {
     id: () => `scores-${index + 1}-${row().head}-${state.prompt + 1}`,
     title: () => `Scores of ${row().head}, token by token`,
     caption: () =>
-      `Scaled attention scores of the query at token ${row().query} (“${readable(textOf(prompt())[row().query] ?? '')}”) with every key${own.centered ? ', less the row’s mean' : ''}: parts stacked, negative ones below zero; the line is their sum, the full score. The features explain ${percent(row().explained)} of this row’s energy.`,
+      `Scaled attention scores of the query at token ${row().query} (“${readable(textOf(prompt())[row().query] ?? '')}”) with every key${own.centered ? `, less the mean over ${own.keys === 'term' ? 'the term’s keys' : 'all'}` : ''}: parts stacked, negative ones below zero; the line is their sum, the full score.${ofRow(row(), own)}`,
     key: () => stackKey(own.features),
     draw: (width) => stackedScores(width, rowsLong(), row().total, textOf(prompt()), own.features),
     rows: () =>
@@ -168,6 +170,16 @@ function example(own, index) {
   fillText()
   redrawText.push(fillText)
   return [el('h4', {}, 'One prompt'), menus, text, bars.node]
+}
+
+/** What the features explain of one row, beside what they and null subspaces explain of all rows. */
+function ofRow({ explained: own, head, contrast }, { heads }) {
+  if (own === null) return ''
+  const { controls } = heads[head].contrasts[contrast]
+  const nulls = controls.nulls
+    ? `null subspaces ${percent(controls.nulls.mean)} of all rows’, 95th percentile ${percent(controls.nulls.p95)}`
+    : 'no null'
+  return ` The features explain ${percent(own)} of the energy of this row’s keys that count (${nulls}).`
 }
 
 const redrawText = []

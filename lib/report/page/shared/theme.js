@@ -7,6 +7,9 @@ const root = document.documentElement
 
 export const colour = (name) => getComputedStyle(root).getPropertyValue(`--${name}`).trim()
 
+/** Half way to the ground: of what claims less. */
+export const paler = (name) => d3.interpolateLab(colour(name), colour('surface'))(0.6)
+
 const FEATURE_COLOURS = 7
 
 /**

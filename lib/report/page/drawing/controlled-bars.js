@@ -1,0 +1,99 @@
+/** Horizontal bars, each beside what it has to beat: null subspaces as a band, other controls as marks. */
+
+import * as Plot from '@observablehq/plot'
+import { number } from '../shared/dom.js'
+import { colour, paler } from '../shared/theme.js'
+import { frame } from './figure.js'
+
+const MARKS = [
+  { field: 'keys', text: 'key principal components', fill: 'feature-1' },
+  { field: 'meanQuery', text: 'mean query', fill: 'feature-3' },
+  { field: 'random', text: 'random (Haar) subspaces', fill: 'feature-2' },
+]
+
+const isNumber = (x) => typeof x === 'number'
+
+/** What the colours mean; `own` names the bars. */
+export function controlKey(own, rows) {
+  return [
+    { text: own, fill: colour('accent') },
+    { text: `${own}, within null`, fill: paler('accent') },
+    ...(rows.some((r) => isNumber(r.nullTop))
+      ? [{ text: 'null subspaces, mean to 95th percentile', fill: colour('shade') }]
+      : []),
+    ...MARKS.filter(({ field }) => rows.some((r) => isNumber(r[field]))).map(({ text, fill }) => ({
+      text,
+      fill: colour(fill),
+      shape: 'dot',
+    })),
+  ]
+}
+
+/** What is said of bars that have no null. */
+export const NO_NULL = 'no null: the result was made without null subspaces'
+
+/**
+ * Of rows with `label`, `mean` and an interval `low` to `high`; `nullMean` and `nullTop`, `keys`, `meanQuery` and
+ * `random` where they were measured; `within` says that the mean does not exceed `nullTop`.
+ */
+export function controlledBars(width, rows, x) {
+  const narrow = width < 560
+  const values = rows.flatMap((r) => [r.mean, r.low, r.nullTop, r.nullMean, r.keys, r.meanQuery, r.random])
+  const least = Math.min(0, ...values.filter(isNumber))
+  const fill = (r) => (r.within ? paler('accent') : colour('accent'))
+  return frame({
+    width,
+    height: 46 + 28 * rows.length,
+    ...{ marginLeft: narrow ? 104 : 200, marginRight: narrow ? 72 : 90, marginBottom: 36, marginTop: 6 },
+    y: { domain: rows.map((r) => r.label), label: null, axis: null, padding: 0.3 },
+    x: {
+      ...{ grid: true, labelAnchor: 'center', labelArrow: 'none', ticks: narrow ? 3 : 5, nice: !x.domain },
+      ...x,
+      ...(x.domain && { domain: [Math.min(least, x.domain[0]), x.domain[1]] }),
+    },
+    marks: [
+      Plot.axisY({
+        ...{ anchor: 'left', tickSize: 0, lineWidth: narrow ? 10 : 17, fontSize: narrow ? 11 : 12 },
+      }),
+      Plot.barX(rows, { y: 'label', x: 'mean', fill: { value: fill, scale: null } }),
+      Plot.rect(
+        rows.filter((r) => isNumber(r.nullTop)),
+        {
+          ...{ y: 'label', x1: 'nullMean', x2: 'nullTop', insetTop: -3, insetBottom: -3 },
+          ...{ fill: colour('shade'), stroke: colour('ink'), strokeWidth: 0.75, className: 'null-band' },
+        },
+      ),
+      Plot.ruleY(
+        rows.filter((r) => isNumber(r.low) && isNumber(r.high)),
+        { y: 'label', x1: 'low', x2: 'high', stroke: colour('ink'), strokeWidth: 2 },
+      ),
+      ...MARKS.map(({ field, fill: name }) =>
+        Plot.dot(
+          rows.filter((r) => isNumber(r[field])),
+          { y: 'label', x: field, r: 4, fill: colour(name), stroke: colour('surface') },
+        ),
+      ),
+      Plot.text(
+        rows.filter((r) => r.within || !isNumber(r.nullTop)),
+        {
+          ...{ y: 'label', frameAnchor: 'right', textAnchor: 'start', dx: 8 },
+          ...{ text: (r) => (r.within ? 'within null' : 'no null'), fill: colour('ink'), fontSize: 11 },
+        },
+      ),
+      Plot.ruleX([0], { stroke: colour('ink') }),
+      Plot.tip(rows, Plot.pointer({ y: 'label', x: 'mean', title: tipText, fill: colour('surface') })),
+    ],
+  })
+}
+
+function tipText(row) {
+  const told = (name, value) => (isNumber(value) ? [`${name} ${number(value)}`] : [])
+  return [
+    `${row.label}: ${number(row.mean)}`,
+    ...(isNumber(row.low) ? [`95%: ${number(row.low)} to ${number(row.high)}`] : []),
+    ...(isNumber(row.nullTop)
+      ? [`null subspaces ${number(row.nullMean)}, 95th percentile ${number(row.nullTop)}`]
+      : ['no null']),
+    ...MARKS.flatMap(({ field, text }) => told(text, row[field])),
+  ].join('\n')
+}
