@@ -92,7 +92,7 @@ test('other edits: ablation to zero and to the mean, scaling, patching from a co
   const more = await run(some, { edit: 'scale', factor: 1.5 })
   t.true(more.heads.L3H0.origin.after.mean > more.heads.L3H0.origin.before.mean)
   const counterfactual = boxesUnused({ ...base, prompts: 12, seed: 5 })
-  const patched = await run(counterfactual, { edit: 'patch', side: 'query' })
+  const patched = await run(counterfactual, { edit: 'patch', side: 'query', contrast: 'unused' })
   t.is(patched.heads.L3H0.target, undefined)
   t.true(patched.heads.L3H0.origin.after.mean < patched.heads.L3H0.origin.before.mean - 0.1)
 })

@@ -1,8 +1,8 @@
-/** The figures of an intervention: collected term by term, reported as means with intervals over prompts. */
+/** The figures of an intervention, reported as means with intervals over prompts, beside those of null subspaces. */
 
-import type { TermRun } from '../capture/terms/term-runs.js'
 import { bootstrapMean, bootstrapRatio, type Estimate } from '../math/bootstrap.js'
-import { changeOf, movesOf, type RowChange, type RowMove } from './edit-measure.js'
+import type { RowChange, RowMove } from './edit-measure.js'
+import { type EditTable, exceeding, type MoveEffects, type OutputEffects, p95Of } from './edit-table.js'
 import type { Variant, VariantKind } from './edit-variants.js'
 
 /** Means over terms with bootstrap intervals over prompts, before and after. */
@@ -11,17 +11,30 @@ export interface BeforeAfter {
   after: Estimate
 }
 
+/** 95th percentiles, over draws, of the sizes of mean effects; null of what is not known. */
+export type Percentiles<T> = { [K in keyof T]: number | null }
+
+/** Whether a feature's effects are above those of its null subspaces; null of what is not known. */
+export type Exceeds<T> = { [K in keyof T]: boolean | null }
+
 /** What an edit did to the attention of one head on the terms' queries. */
 export interface HeadMove {
   /** Attention on the origin and, where there is one, on the target. */
   origin: BeforeAfter
   target?: BeforeAfter
-  /** Fraction of the origin's attention that went to the target: of all terms together. */
-  moved?: Estimate
+  /**
+   * Fraction of the origin's attention that went to the target: of all terms together. Null where the origin has less
+   * than 0.05 of the attention on average: there is nothing to move.
+   */
+  moved?: Estimate | null
   /** Change of p = a_target / (a_target + a_origin). */
   deltaP?: Estimate
   /** Fraction of terms where the most attended key was the origin and became the target. */
   flipRate?: Estimate
+  /** Of null and random subspaces. */
+  p95?: Percentiles<MoveEffects>
+  /** Of features; null where there are no null subspaces. */
+  exceedsNull?: Exceeds<MoveEffects> | null
 }
 
 /** What an edit did to the model's output at the terms' queries. */
@@ -34,15 +47,22 @@ export interface OutputChange {
   targetRate?: BeforeAfter
   /** KL divergence of the output after from that before, nats. */
   kl: Estimate
+  /** Of null and random subspaces; the figures of log-probabilities and rates are sizes of their changes. */
+  p95?: Percentiles<OutputEffects>
+  /** Of features; null where there are no null subspaces. */
+  exceedsNull?: Exceeds<OutputEffects> | null
 }
 
 export interface InterventionVariant {
   name: string
   kind: VariantKind
   features: string[]
+  /** Contrasts whose terms it was edited on, and how many terms there were: 0 where the prompts have none. */
+  contrasts: string[]
+  terms: number
   /** Rank of what was edited, by head. */
   ranks: Record<string, number>
-  /** Random subspaces over which each term's figures are means. */
+  /** Subspaces over which each term's figures are means. */
   draws: number
   /** The features span whole heads, so that this control is no control; it is not measured. */
   vacuous: boolean
@@ -50,92 +70,39 @@ export interface InterventionVariant {
   output?: OutputChange
 }
 
-/** The patterns and outputs of one run of a batch. */
-interface Measured {
-  patterns: readonly Float32Array[]
-  output?: readonly Float32Array[]
-}
-
-/** The figures of one variant, term by term; those of random subspaces are means over the draws. */
-export class EditTable {
-  readonly prompts: number[] = []
-  /** [heads][terms] */
-  readonly moves: RowMove[][]
-  readonly changes: RowChange[] = []
-  targets = true
-
-  /** `heads`: how many each site has. */
-  constructor(private readonly heads: readonly number[]) {
-    this.moves = heads.flatMap((count) => Array.from({ length: count }, () => []))
-  }
-
-  add(items: readonly TermRun[], before: Measured, after: readonly Measured[]): void {
-    let first = 0
-    this.heads.forEach((count, site) => {
-      const pattern = before.patterns[site]
-      const keys = pattern.length / (items.length * count)
-      const draws = after.map(({ patterns }) => movesOf(items, pattern, patterns[site], count, keys))
-      for (let h = 0; h < count; h++) {
-        items.forEach((_, r) => {
-          this.moves[first + h].push(meanOf(draws.map((draw) => draw[h][r])))
-        })
-      }
-      first += count
-    })
-    items.forEach((item, r) => {
-      this.prompts.push(item.prompt)
-      if (item.target === undefined) this.targets = false
-      const { output } = before
-      if (output) this.changes.push(meanOf(after.map((m) => changeOf(item, output[r], m.output![r]))))
-    })
-  }
-}
-
-/** The mean of records of numbers, or of records of such, field by field. */
-function meanOf<T extends object>(records: readonly T[]): T {
-  return Object.fromEntries(
-    Object.entries(records[0]).map(([key, value]) => {
-      const own = records.map((record) => record[key as keyof T] as number)
-      return [
-        key,
-        typeof value === 'number'
-          ? own.reduce((a, b) => a + b, 0) / own.length
-          : meanOf(own as unknown as object[]),
-      ]
-    }),
-  ) as T
-}
-
+/** `nulls` is the table of the feature's null subspaces. */
 export function reportVariant(
   variant: Variant,
   table: EditTable,
+  nulls: EditTable | undefined,
   names: readonly string[],
   seed: number,
 ): InterventionVariant {
-  const { name, kind, features, vacuous, projections } = variant
+  const { name, kind, features, contrasts, vacuous, draws } = variant
   const over = { groups: table.prompts, seed }
   const interval = (values: readonly number[]) => bootstrapMean(values, over)
   const beforeAfter = (rows: readonly { before: number; after: number }[]): BeforeAfter => ({
     before: interval(rows.map((r) => r.before)),
     after: interval(rows.map((r) => r.after)),
   })
-  const head = (moves: readonly RowMove[]): HeadMove => {
+  /** Percentiles of controls that are drawn, and how features compare with those of their nulls. */
+  const beside = <T extends object>(effects: (of: EditTable) => T[]) => ({
+    ...((kind === 'null' || kind === 'random') && { p95: p95Of(effects(table)) }),
+    ...(kind === 'features' && {
+      exceedsNull: nulls ? exceeding(effects(table)[0], p95Of(effects(nulls))) : null,
+    }),
+  })
+  const head = (moves: readonly RowMove[], h: number): HeadMove => {
     const origin = beforeAfter(moves.map((m) => m.origin))
-    if (!table.targets) return { origin }
-    const weights = moves.map((m) => m.origin.before)
-    const moved = weights.some((w) => w > 0)
-      ? bootstrapRatio(
-          moves.map((m) => m.moved * m.origin.before),
-          weights,
-          over,
-        )
-      : { ratio: 0, low: 0, high: 0 }
+    const compared = beside((of) => of.moveEffects(h))
+    if (!table.targets) return { origin, ...compared }
     return {
       origin,
       target: beforeAfter(moves.map((m) => m.target)),
-      moved: { mean: moved.ratio, low: moved.low, high: moved.high },
+      moved: table.hasAttention(h) ? movedOf(moves, over) : null,
       deltaP: interval(moves.map((m) => m.deltaP)),
       flipRate: interval(moves.map((m) => m.flipped)),
+      ...compared,
     }
   }
   const output = (): OutputChange => {
@@ -151,17 +118,26 @@ export function reportVariant(
       accuracy: of(answered, (c) => c.right),
       targetRate: of(other, (c) => c.turned),
       kl: interval(table.changes.map((c) => c.kl)),
+      ...beside((from) => from.outputEffects()),
     }
   }
   const measured = table.prompts.length > 0
   return {
-    name,
-    kind,
-    features,
+    ...{ name, kind, features, contrasts, terms: table.prompts.length },
     ranks: Object.fromEntries(names.map((n, h) => [n, variant.ranks[h]])),
-    draws: projections.length,
+    draws: draws.length,
     vacuous,
-    heads: measured ? Object.fromEntries(names.map((n, h) => [n, head(table.moves[h])])) : {},
+    heads: measured ? Object.fromEntries(names.map((n, h) => [n, head(table.moves[h], h)])) : {},
     output: measured && table.changes.length > 0 ? output() : undefined,
   }
+}
+
+/** All terms together: weighted by the attention that the origin had. */
+function movedOf(moves: readonly RowMove[], over: { groups: number[]; seed: number }): Estimate {
+  const { ratio, low, high } = bootstrapRatio(
+    moves.map((m) => m.moved * m.origin.before),
+    moves.map((m) => m.origin.before),
+    over,
+  )
+  return { mean: ratio, low, high }
 }

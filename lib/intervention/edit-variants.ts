@@ -3,21 +3,30 @@
 import { QkError } from '../errors.js'
 import { type Basis, randomBasis, unionBasis } from '../math/basis.js'
 import { seededRandom } from '../math/random.js'
-import type { Result } from '../store/result.js'
+import { keyBasis, meanQueryBasis, nullBasis, nullCount } from '../spectrum/nulls/control-bases.js'
+import type { ContrastSubspace, Result } from '../store/result.js'
 
-export type VariantKind = 'features' | 'random' | 'complement' | 'whole'
+/**
+ * `features` stand beside `null` subspaces (those of exchanged prompts), as many principal components of the `keys`, the
+ * direction of the `mean query`, `random` (Haar) subspaces, and the `complement`; once, `whole` rows are edited.
+ */
+export type VariantKind = 'features' | 'null' | 'keys' | 'mean query' | 'random' | 'complement' | 'whole'
 
-/** What is edited in every head, as symmetric projections. */
+/** What is edited in every head. */
 export interface Variant {
   name: string
   kind: VariantKind
   /** Names of the contrasts; none for the whole rows. */
   features: string[]
+  /** Contrasts whose terms it is edited on. */
+  contrasts: string[]
   /** By head, in the order asked for. */
   ranks: number[]
-  /** One for a feature; as many as there are draws for the random control. [draws][heads], each [d, d]. */
-  projections: Float32Array[][]
-  /** The features span whole heads: a random subspace of their rank is the same, and says nothing. */
+  /** Spans, [draws][heads]: several draws of null and random subspaces, otherwise one. */
+  draws: Basis[][]
+  /** Everything but the spans is edited. */
+  outside: boolean
+  /** The features span whole heads: another subspace of their rank is the same, and says nothing. */
   vacuous: boolean
 }
 
@@ -25,84 +34,138 @@ export interface VariantOptions {
   side: 'key' | 'query'
   /** Each the name of a contrast, or names whose subspaces are joined. */
   features: readonly (string | readonly string[])[]
+  /** Contrast whose terms are used for all; by default each feature's own. */
+  contrast?: string
+  /** Null subspaces a feature, at most. */
+  nulls: number
   /** Random subspaces a feature. */
   randoms: number
   seed: number
 }
 
+interface EditedHead {
+  name: string
+  headDim: number
+}
+
 /**
- * For every feature the edit in it, in as many random (Haar) subspaces of its rank as asked for, and in its
- * complement; once, the edit of whole rows. Errors: ERR_UNKNOWN_HEAD, ERR_UNKNOWN_CONTRAST, ERR_ARGUMENT.
+ * For every feature the edit in it, beside its controls; once, the edit of whole rows. Errors: ERR_UNKNOWN_HEAD,
+ * ERR_UNKNOWN_CONTRAST, ERR_ARGUMENT.
  */
 export function editVariants(
   result: Result,
-  heads: readonly { name: string; headDim: number }[],
-  { side, features, randoms, seed }: VariantOptions,
+  heads: readonly EditedHead[],
+  options: VariantOptions,
 ): Variant[] {
-  const variants = features.flatMap((entry): Variant[] => {
-    const names = typeof entry === 'string' ? [entry] : [...entry]
-    if (names.length === 0) throw new QkError('ERR_ARGUMENT', 'a union of features names none')
-    const bases = heads.map(({ name, headDim }) => {
-      const sets = names.map((contrast) => {
-        const found = result.head(name).contrast(contrast)
-        if (found.headDim !== headDim) {
-          throw new QkError(
-            'ERR_ARGUMENT',
-            `the result's head ${name} has dimension ${found.headDim}, the model's ${headDim}`,
-            { hint: 'Was the result made from this model?' },
-          )
-        }
-        return { data: side === 'key' ? found.v : found.u, shape: [headDim, found.rank] as [number, number] }
-      })
-      return unionBasis(sets)
-    })
-    const ranks = bases.map((basis) => basis.shape[1])
-    const name = names.join(' + ')
-    if (heads.length > 0 && ranks.every((rank) => rank === 0)) {
-      throw new QkError(
-        'ERR_ARGUMENT',
-        `the subspaces of ${name} have rank 0 in ${heads.map((head) => head.name).join(', ')}`,
-        {
-          hint: 'There is nothing to edit: the test of rank found no more than noise. Take a head that is discovered, or decompose with the rule fixed or energy to look anyway.',
-        },
-      )
-    }
-    const vacuous = ranks.every((rank, i) => rank === heads[i].headDim)
-    const random = seededRandom(seed)
-    const draws = Array.from({ length: vacuous ? 0 : randoms }, () =>
-      bases.map(({ shape: [d, rank] }) => projection(randomBasis(d, rank, random))),
-    )
-    const own = bases.map(projection)
-    return [
-      { name, kind: 'features', features: names, ranks, projections: [own], vacuous: false },
-      {
-        name: `random, rank of ${name}`,
-        kind: 'random',
-        features: names,
-        ranks,
-        projections: draws,
-        vacuous,
-      },
-      {
-        name: `all but ${name}`,
-        kind: 'complement',
-        features: names,
-        ranks: ranks.map((rank, i) => heads[i].headDim - rank),
-        projections: [own.map((p, i) => complement(p, heads[i].headDim))],
-        vacuous,
-      },
-    ]
-  })
+  const entries = options.features.map((entry) => (typeof entry === 'string' ? [entry] : [...entry]))
+  const variants = entries.flatMap((names) => featureVariants(result, heads, names, options))
   const whole: Variant = {
-    name: side === 'key' ? 'whole keys' : 'whole queries',
+    name: options.side === 'key' ? 'whole keys' : 'whole queries',
     kind: 'whole',
     features: [],
+    contrasts: options.contrast === undefined ? [...new Set(entries.flat())] : [options.contrast],
     ranks: heads.map(({ headDim }) => headDim),
-    projections: [heads.map(({ headDim }) => complement(new Float32Array(headDim ** 2), headDim))],
+    draws: [heads.map(({ headDim }) => empty(headDim))],
+    outside: true,
     vacuous: false,
   }
   return [...variants, whole]
 }
+
+function featureVariants(
+  result: Result,
+  heads: readonly EditedHead[],
+  names: string[],
+  { side, contrast, nulls, randoms, seed }: VariantOptions,
+): Variant[] {
+  if (names.length === 0) throw new QkError('ERR_ARGUMENT', 'a union of features names none')
+  const which = side === 'key' ? 'v' : 'u'
+  const subspaces = heads.map((head) => names.map((name) => subspaceOf(result, head, name)))
+  const bases = subspaces.map((own, h) =>
+    unionBasis(own.map(({ [which]: data, rank }) => ({ data, shape: [heads[h].headDim, rank] }))),
+  )
+  const ranks = ranksOf(bases)
+  const name = names.join(' + ')
+  if (heads.length > 0 && ranks.every((rank) => rank === 0)) {
+    throw new QkError(
+      'ERR_ARGUMENT',
+      `the subspaces of ${name} have rank 0 in ${heads.map((head) => head.name).join(', ')}`,
+      {
+        hint: 'There is nothing to edit: the test of rank found no more than noise. Take a head that is discovered, or decompose with the rule fixed or energy to look anyway.',
+      },
+    )
+  }
+  const vacuous = ranks.every((rank, h) => rank === heads[h].headDim)
+  const common = {
+    features: names,
+    contrasts: contrast === undefined ? names : [contrast],
+    outside: false,
+    vacuous: false,
+  }
+  /** Left out where no head has it. */
+  const control = (title: string, kind: VariantKind, draws: Basis[][]): Variant[] => {
+    const own = draws.length > 0 ? ranksOf(draws[0]) : ranks
+    const nothing = draws.length > 0 && own.every((rank) => rank === 0)
+    return nothing ? [] : [{ ...common, name: title, kind, ranks: own, draws }]
+  }
+  /** A subspace of the same rank as a whole head is the head. */
+  const sameRank = (variants: Variant[]): Variant[] =>
+    variants.map((v) => ({ ...v, ranks: vacuous ? ranks : v.ranks, draws: vacuous ? [] : v.draws, vacuous }))
+  const perHead = (make: (own: ContrastSubspace[], rank: number) => Basis | undefined) =>
+    subspaces.map((own, h) => (ranks[h] > 0 ? make(own, ranks[h]) : undefined) ?? empty(heads[h].headDim))
+  const random = seededRandom(seed)
+  const count = Math.min(nulls, ...subspaces.filter((_, h) => ranks[h] > 0).map(nullCount))
+  const several = (draws: number, make: (draw: number) => Basis[]) =>
+    Array.from({ length: draws }, (_, b) => make(b))
+  const drawnNulls = several(count, (b) =>
+    subspaces.map((own) => unionBasis(own.map((s) => nullBasis(s, which, b)))),
+  )
+  return [
+    { ...common, name, kind: 'features', ranks, draws: [bases] },
+    ...(count > 0 ? sameRank(control(`null subspaces of ${name}`, 'null', drawnNulls)) : []),
+    ...sameRank(control(`key components, rank of ${name}`, 'keys', [perHead(keyBasis)])),
+    ...control(`mean query of ${name}`, 'mean query', [perHead(meanQueryBasis)]),
+    ...sameRank(
+      control(
+        `random, rank of ${name}`,
+        'random',
+        several(vacuous ? 0 : randoms, () =>
+          bases.map(({ shape: [d, rank] }) => randomBasis(d, rank, random)),
+        ),
+      ),
+    ),
+    {
+      ...common,
+      name: `all but ${name}`,
+      kind: 'complement',
+      ranks: ranks.map((rank, h) => heads[h].headDim - rank),
+      draws: [bases],
+      outside: true,
+      vacuous,
+    },
+  ]
+}
+
+function subspaceOf(result: Result, { name, headDim }: EditedHead, contrast: string): ContrastSubspace {
+  const found = result.head(name).contrast(contrast)
+  if (found.headDim === headDim) return found
+  throw new QkError(
+    'ERR_ARGUMENT',
+    `the result's head ${name} has dimension ${found.headDim}, the model's ${headDim}`,
+    { hint: 'Was the result made from this model?' },
+  )
+}
+
+/** The projections [d, d] of one draw, by head; made when they are needed, as those of all draws take much memory. */
+export function projectionsOf({ draws, outside }: Variant, draw: number): Float32Array[] {
+  return draws[draw].map((basis) =>
+    outside ? complement(projection(basis), basis.shape[0]) : projection(basis),
+  )
+}
+
+const ranksOf = (bases: readonly Basis[]): number[] => bases.map(({ shape }) => shape[1])
+
+const empty = (d: number): Basis => ({ data: new Float64Array(0), shape: [d, 0] })
 
 /** B B^T, [d, d]. */
 function projection({ data, shape: [d, rank] }: Basis): Float32Array {

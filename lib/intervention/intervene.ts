@@ -15,14 +15,16 @@ import { type EditGraph, editGraph } from '../model/graphs/edit-graph.js'
 import { InferenceSession, type WireTensor } from '../model/inference/session.js'
 import type { Model } from '../model/model.js'
 import type { HeadSpec } from '../model/sites/heads.js'
+import { NO_NULL } from '../spectrum/nulls/control-bases.js'
 import type { Result } from '../store/result.js'
 import { checkChoice, checkInteger } from '../validate.js'
 import { EDITS, type Edit } from './edit.js'
 import { siteFeeds } from './edit-feeds.js'
 import { layEdits } from './edit-layout.js'
 import { outputsOf } from './edit-measure.js'
-import { EditTable, type InterventionVariant, reportVariant } from './edit-report.js'
-import { editVariants } from './edit-variants.js'
+import { type InterventionVariant, reportVariant } from './edit-report.js'
+import { EditTable, type Measured } from './edit-table.js'
+import { editVariants, projectionsOf, type Variant } from './edit-variants.js'
 import { meanRows } from './mean-rows.js'
 
 export interface InterveneOptions {
@@ -35,7 +37,10 @@ export interface InterveneOptions {
    * contrast of the result alone and, where there are several, all together.
    */
   features?: readonly (string | readonly string[])[]
-  /** Contrast of the prompts whose terms name origin and target; default: every contrast's terms. */
+  /**
+   * Contrast of the prompts whose terms name origin and target. Default: every feature is edited on the terms of its
+   * own contrast, a union on those of all its contrasts.
+   */
   contrast?: string
   /**
    * `swap` (default) exchanges the coordinates of origin and target; `patch` gives the origin those of the
@@ -53,7 +58,9 @@ export interface InterveneOptions {
   to?: 'zero' | 'mean'
   /** Part of the edit that is made; 0 changes nothing, default 1. */
   strength?: number
-  /** Random subspaces a feature, as a control; default 10. */
+  /** Null subspaces a feature, as a control: at most as many as the result holds; default 20. */
+  nulls?: number
+  /** Random (Haar) subspaces a feature, as a control; default 10. */
   randoms?: number
   /** Seed of random subspaces, targets and intervals; default 0. */
   seed?: number
@@ -62,7 +69,8 @@ export interface InterveneOptions {
   /** Prompts in a batch; default 16. */
   batchSize?: number
   signal?: AbortSignal
-  onProgress?: (progress: { prompts: number; total: number }) => void
+  /** `fraction` counts the runs of the present batch too. */
+  onProgress?: (progress: { prompts: number; total: number; fraction: number }) => void
 }
 
 const OPTIONS = {
@@ -76,6 +84,7 @@ const OPTIONS = {
   factor: true,
   to: true,
   strength: true,
+  nulls: true,
   randoms: true,
   seed: true,
   output: true,
@@ -95,12 +104,15 @@ export interface InterventionReport {
   strength: number
   seed: number
   variants: InterventionVariant[]
+  /** Said where null subspaces are missing for some of the features. */
+  noNull?: string
   /** What may be wrong without being an error, where there is such: see `Sums`. */
   warnings?: string[]
 }
 
 /**
- * Runs the prompts once as they are and once for every edit and control.
+ * Runs the prompts once as they are and once for every edit and every draw of its controls, each on the terms that
+ * concern it.
  *
  * Errors: those of prompts and of `Result.head`, ERR_ARGUMENT, ERR_UNSUPPORTED_MODEL, ERR_INFERENCE, ERR_ABORTED.
  */
@@ -126,40 +138,53 @@ export async function intervene(
   const { weightsFolder } = model.graph.model
   const session = await InferenceSession.open({ bytes: graph.bytes, weightsFolder, threads: model.threads })
   const tables = variants.map(() => new EditTable(requests.map((r) => r.heads.length)))
+  const contrasts = variants.at(-1)!.contrasts
   let terms = 0
+  let reached = 0
   try {
-    const contrasts = settings.contrast === undefined ? undefined : [settings.contrast]
-    const runs = termRuns(model, words.of(set), { ...(contrasts && { contrasts }), seed })
-    for await (const items of termRunBatches(model, runs, batchSize)) {
-      checkItems(items, settings)
-      terms += items.length
+    const items = termRuns(model, words.of(set), { contrasts, seed })
+    for await (const batch of termRunBatches(model, items, batchSize, ({ contrast }) => contrast)) {
+      checkItems(batch, settings)
+      terms += batch.length
       const { feeds, slots } = layEdits(
-        items,
+        batch,
         { edit, side, rows, factor },
         model.inputs,
         model.tokenizer?.padId ?? 0,
         batchingFor(model, batchSize).fixedRuns,
       )
+      const concerned = [...variants.keys()].filter((v) =>
+        variants[v].contrasts.includes(settings.contrast ?? batch[0].contrast),
+      )
+      const runs = concerned.reduce((sum, v) => sum + variants[v].draws.length, 1)
+      const upTo = batch.at(-1)!.prompt + 1
+      let done = 0
       const run = async (projections: readonly Float32Array[] | undefined) => {
         throwIfAborted(signal)
         const own = siteFeeds(graph, requests, slots, { side, strength, projections, means })
         const wanted = Object.entries({ ...feeds, ...own }).filter(([name]) => graph.inputs.includes(name))
-        return measured(await session.run(Object.fromEntries(wanted), { signal }), graph, items.length)
+        const outputs = await session.run(Object.fromEntries(wanted), { signal })
+        done += 1
+        const fraction = (reached + (Math.max(0, upTo - reached) * done) / runs) / summary.prompts
+        const whole = done === runs ? upTo : reached
+        settings.onProgress?.({ prompts: whole, total: summary.prompts, fraction })
+        return measured(outputs, graph, batch.length)
       }
       const before = await run(undefined)
-      for (const [v, variant] of variants.entries()) {
-        const after = []
-        for (const projections of variant.projections) after.push(await run(projections))
-        if (after.length > 0) tables[v].add(items, before, after)
+      for (const v of concerned) {
+        const draws = variants[v].draws.length
+        for (let draw = 0; draw < draws; draw++) {
+          tables[v].add(batch, before, await run(projectionsOf(variants[v], draw)), { draw, draws })
+        }
       }
-      settings.onProgress?.({ prompts: items.at(-1)!.prompt + 1, total: summary.prompts })
+      reached = Math.max(reached, upTo)
     }
   } finally {
     await session.close()
   }
   if (terms === 0) {
-    throw new QkError('ERR_ARGUMENT', `no prompt has terms of the contrast "${settings.contrast}"`, {
-      hint: `The contrasts are ${summary.contrasts.join(', ')}.`,
+    throw new QkError('ERR_ARGUMENT', `no prompt has terms of ${contrasts.map((c) => `"${c}"`).join(', ')}`, {
+      hint: `The prompts' contrasts are ${summary.contrasts.join(', ')}: name one as \`contrast\` to edit features on its terms.`,
     })
   }
   const names = heads.map(({ name }) => name)
@@ -170,9 +195,29 @@ export async function intervene(
     terms,
     heads: names,
     ...{ edit, side, rows, strength, seed },
-    variants: variants.map((variant, v) => reportVariant(variant, tables[v], names, seed)),
+    variants: variants.map((variant, v) =>
+      reportVariant(variant, tables[v], nullTable(variants, tables, variant), names, seed),
+    ),
+    ...(variants.some((variant) => lacksNull(variants, variant)) && {
+      noNull: settings.nulls > 0 ? NO_NULL : 'no null: null subspaces were left out',
+    }),
     ...(warnings.length > 0 && { warnings }),
   }
+}
+
+/** The null subspaces of a feature, or of a union. */
+function nullsOf(variants: readonly Variant[], { features }: Variant): number {
+  return variants.findIndex((v) => v.kind === 'null' && v.features.join('\n') === features.join('\n'))
+}
+
+/** Their figures, where they were measured. */
+function nullTable(variants: readonly Variant[], tables: readonly EditTable[], variant: Variant) {
+  const at = nullsOf(variants, variant)
+  return at >= 0 && tables[at].prompts.length > 0 ? tables[at] : undefined
+}
+
+function lacksNull(variants: readonly Variant[], variant: Variant): boolean {
+  return variant.kind === 'features' && nullsOf(variants, variant) < 0
 }
 
 type Settings = ReturnType<typeof settingsOf>
@@ -183,7 +228,15 @@ function settingsOf(model: Model, options: InterveneOptions) {
   const all = result.contrastNames
   const settings = {
     ...{ heads: 'all' as InterveneOptions['heads'], edit: 'swap' as Edit, side: 'key' as const },
-    ...{ rows: 'query' as const, factor: 2, to: 'zero' as const, strength: 1, randoms: 10, seed: 0 },
+    ...{
+      rows: 'query' as const,
+      factor: 2,
+      to: 'zero' as const,
+      strength: 1,
+      nulls: 20,
+      randoms: 10,
+      seed: 0,
+    },
     ...{ batchSize: 16, features: all.length > 1 ? [...all, all] : all },
     ...options,
   } as InterveneOptions & Required<Omit<InterveneOptions, 'contrast' | 'output' | 'signal' | 'onProgress'>>
@@ -198,6 +251,7 @@ function settingsOf(model: Model, options: InterveneOptions) {
   if (settings.to === 'mean' && settings.edit !== 'ablate') {
     throw new QkError('ERR_ARGUMENT', `to: 'mean' belongs to edit: 'ablate', not to '${settings.edit}'`)
   }
+  checkInteger(settings.nulls, 'nulls', 0)
   checkInteger(settings.randoms, 'randoms', 0)
   checkInteger(settings.seed, 'seed', 0)
   checkInteger(settings.batchSize, 'batchSize', 1)
@@ -227,14 +281,6 @@ function checkItems(items: readonly TermRun[], { edit, side }: Settings): void {
       throw new QkError('ERR_PROMPT', `${where}: the positive key ${origin} is also the negative one`)
     }
   }
-}
-
-/** What one run of a batch gives. */
-interface Measured {
-  /** By site, [items, heads, keys]. */
-  patterns: Float32Array[]
-  /** Log-probabilities by item. */
-  output?: Float32Array[]
 }
 
 function measured(outputs: Record<string, WireTensor>, graph: EditGraph, items: number): Measured {

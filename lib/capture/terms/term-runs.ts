@@ -105,11 +105,15 @@ export async function settleSharing(model: Model, set: PromptSet): Promise<void>
   }
 }
 
-/** Items that can run together: of one length, where they cannot be padded, and as many as the model was exported for. */
+/**
+ * Items that can run together: of one length, where they cannot be padded, and as many as the model was exported for;
+ * `apart` names what else keeps items apart.
+ */
 export async function* termRunBatches(
   model: Model,
   items: AsyncIterable<TermRun>,
   size: number,
+  apart: (item: TermRun) => string = () => '',
 ): AsyncGenerator<TermRun[]> {
   const memory = runSize(model)
   const batching = batchingFor(model, size, memory)
@@ -123,7 +127,8 @@ export async function* termRunBatches(
     const { padded, fixedRuns, mostRuns } = batching
     const key = (item: TermRun) => {
       const donor = item.donor ? length(item.donor) : ''
-      return item.run.kind === 'tokens' && padded ? `${donor !== ''}` : `${length(item)} ${donor}`
+      const shape = item.run.kind === 'tokens' && padded ? `${donor !== ''}` : `${length(item)} ${donor}`
+      return `${shape} ${apart(item)}`
     }
     for (const group of groupBy(waiting, key).values()) {
       if (!padded && group[0].donor && length(group[0]) !== length(group[0].donor)) {

@@ -2,7 +2,9 @@
 
 import type { Command } from 'commander'
 import type { Edit } from '../../intervention/edit.js'
+import type { InterventionVariant } from '../../intervention/edit-report.js'
 import { type InterventionReport, intervene } from '../../intervention/intervene.js'
+import type { Estimate } from '../../math/bootstrap.js'
 import { type AnalysisOptions, addAnalysisOptions, runAnalysis } from '../common/analysis-options.js'
 import { parseChoice, parseNumber, parseUnions, parseWhole } from '../common/options.js'
 import { estimate, fixed, printLine, printTable } from '../common/output.js'
@@ -15,6 +17,7 @@ interface Options extends AnalysisOptions {
   factor: number
   to: 'zero' | 'mean'
   strength: number
+  nulls: number
   randoms: number
   output?: string
 }
@@ -50,85 +53,103 @@ export function registerIntervene(program: Command): void {
       'zero' as const,
     )
     .option('--strength <x>', 'part of the edit that is made', parseNumber, 1)
-    .option('--randoms <n>', 'random subspaces of each rank, as a control', parseWhole(0), 10)
+    .option('--nulls <n>', 'null subspaces a feature, as a control; each is a run', parseWhole(0), 20)
+    .option('--randoms <n>', 'random subspaces of each rank, as a control; each is a run', parseWhole(0), 10)
     .option('--output <name>', 'the output of the model that is reported')
     .action(run)
 }
 
 async function run(options: Options): Promise<void> {
-  const { heads, contrast, edit, side, rows, factor, to, strength, randoms, seed, output, batchSize } =
-    options
+  const { heads, contrast, edit, side, rows, factor, to, strength, nulls, randoms } = options
+  const { seed, output, batchSize, features } = options
   await runAnalysis(
     options,
     (model, prompts, result, update) =>
       intervene(model, prompts, {
-        ...{
-          result,
-          heads,
-          contrast,
-          edit,
-          side,
-          rows,
-          factor,
-          to,
-          strength,
-          randoms,
-          seed,
-          output,
-          batchSize,
-        },
-        ...(options.features && { features: options.features }),
-        onProgress: ({ prompts: done, total }) => update(done, total),
+        ...{ result, heads, contrast, edit, side, rows, factor, to, strength, nulls, randoms },
+        ...{ seed, output, batchSize, ...(features && { features }) },
+        // Prompts of a batch count as its runs go.
+        onProgress: ({ fraction, total }) => update(Math.floor(fraction * total), total),
       }),
     printReport,
   )
 }
 
 function printReport(report: InterventionReport): void {
-  const { terms, edit, side, strength, heads, variants } = report
+  const { terms, edit, side, strength, heads, variants, noNull } = report
   printLine(
     `${edit} of ${side === 'key' ? 'keys' : 'queries'}${strength === 1 ? '' : `, strength ${strength}`}, ` +
       `${terms} terms, ${heads.length} head${heads.length === 1 ? '' : 's'} edited together; ` +
       'with 95% intervals over prompts',
   )
   const looked = [...heads].sort((a, b) => attentionBefore(report, b) - attentionBefore(report, a))
-  for (const head of looked.slice(0, SHOWN_HEADS)) {
-    printLine(`\n${head}`)
-    const measured = variants.filter((v) => !v.vacuous && v.heads[head])
-    const [{ heads: first }] = measured
-    const targeted = first[head].target !== undefined
-    const before = first[head]
-    printLine(
-      `attention before: origin ${fixed(before.origin.before.mean, 3)}` +
-        (before.target ? `, target ${fixed(before.target.before.mean, 3)}` : ''),
-    )
-    printTable(
-      ['edited', 'rank', 'origin after', ...(targeted ? ['target after', 'moved', 'Δp', 'flipped'] : [])],
-      measured.map((v) => {
-        const { origin, target, moved, deltaP, flipRate } = v.heads[head]
-        return [
-          v.name,
-          `${v.ranks[head]}`,
-          fixed(origin.after.mean, 3),
-          ...(target
-            ? [
-                fixed(target.after.mean, 3),
-                estimate(moved!),
-                fixed(deltaP!.mean, 3),
-                fixed(flipRate!.mean, 3),
-              ]
-            : []),
-        ]
-      }),
-    )
-  }
+  for (const head of looked.slice(0, SHOWN_HEADS)) printHead(report, head)
   if (heads.length > SHOWN_HEADS) {
     printLine(`\n… and ${heads.length - SHOWN_HEADS} heads that look at the origin less; --json has them all`)
   }
   printOutput(report)
-  for (const { name } of variants.filter((v) => v.vacuous && v.kind === 'random')) {
-    printLine(`\n${name}: not measured; the features span whole heads, so it would be the edit itself`)
+  if (noNull) printLine(`\n${noNull}`)
+  for (const { name, kind, vacuous, draws } of variants) {
+    if (vacuous && kind === 'random')
+      printLine(`\n${name}: not measured; the features span whole heads, so it would be the edit itself`)
+    if (kind === 'features' && draws > 0 && !measured(variants, name))
+      printLine(`\n${name}: not measured; the prompts have no terms of its own, and --contrast names others`)
   }
+}
+
+function measured(variants: readonly InterventionVariant[], name: string): boolean {
+  return variants.some((v) => v.kind === 'features' && v.name === name && v.terms > 0)
+}
+
+function printHead({ variants }: InterventionReport, head: string): void {
+  printLine(`\n${head}`)
+  const shown = variants.filter((v) => !v.vacuous && v.heads[head])
+  const targeted = shown[0].heads[head].target !== undefined
+  printTable(
+    [
+      ...['edited', 'terms', 'rank', 'origin before', 'after'],
+      ...(targeted ? ['target before', 'after', 'moved', 'Δp', 'flipped'] : []),
+      '',
+    ],
+    shown.map((v) => {
+      const { origin, target, moved, deltaP, flipRate, p95, exceedsNull } = v.heads[head]
+      const top = (name: 'moved' | 'deltaP' | 'flipRate') => percentile(p95?.[name])
+      return [
+        ...[v.name, `${v.terms}`, `${v.ranks[head]}`],
+        ...[fixed(origin.before.mean, 3), fixed(origin.after.mean, 3)],
+        ...(target
+          ? [
+              ...[fixed(target.before.mean, 3), fixed(target.after.mean, 3)],
+              movedCell(moved, origin.before.mean) + top('moved'),
+              ...[fixed(deltaP!.mean, 3) + top('deltaP'), fixed(flipRate!.mean, 3) + top('flipRate')],
+            ]
+          : []),
+        withinNull(
+          exceedsNull,
+          targeted ? { moved: 'moved', deltaP: 'Δp', flipRate: 'flipped' } : { origin: 'origin' },
+        ),
+      ]
+    }),
+  )
+}
+
+function movedCell(moved: Estimate | null | undefined, origin: number): string {
+  return moved ? estimate(moved) : `nothing to move (origin ${fixed(100 * origin, 1)}%)`
+}
+
+/** Of null and random subspaces, beside their mean. */
+function percentile(p95: number | null | undefined): string {
+  return typeof p95 === 'number' ? ` (95%: ${fixed(p95, 3)})` : ''
+}
+
+/** Names the figures of a feature that null subspaces reach as well. */
+function withinNull(
+  exceeds: Partial<Record<string, boolean | null>> | null | undefined,
+  names: Readonly<Record<string, string>>,
+): string {
+  if (!exceeds) return ''
+  const within = Object.entries(names).filter(([key]) => exceeds[key] === false)
+  return within.length === 0 ? '' : `within null: ${within.map(([, name]) => name).join(', ')}`
 }
 
 const SHOWN_HEADS = 6
@@ -143,22 +164,26 @@ function printOutput({ variants }: InterventionReport): void {
   const answered = measured.every((v) => v.output!.accuracy)
   const other = measured.every((v) => v.output!.targetRate)
   printLine('\nthe model’s output')
-  const [{ output: first }] = measured
-  if (answered) printLine(`answer likeliest before: ${fixed(first!.accuracy!.before.mean, 3)}`)
   printTable(
     [
       'edited',
-      ...(answered ? ['answer likeliest', 'Δ log p(answer)'] : []),
+      ...(answered ? ['answer likeliest before', 'after', 'Δ log p(answer)'] : []),
       ...(other ? ['target’s token likeliest'] : []),
-      'KL, nats',
+      ...['KL, nats', ''],
     ],
     measured.map(({ name, output }) => {
-      const { answerLogProb: p, accuracy, targetRate, kl } = output!
+      const { answerLogProb: p, accuracy, targetRate, kl, p95, exceedsNull } = output!
       return [
         name,
-        ...(answered ? [fixed(accuracy!.after.mean, 3), fixed(p!.after.mean - p!.before.mean, 2)] : []),
+        ...(answered
+          ? [
+              ...[fixed(accuracy!.before.mean, 3), fixed(accuracy!.after.mean, 3)],
+              fixed(p!.after.mean - p!.before.mean, 2) + percentile(p95?.answerLogProb),
+            ]
+          : []),
         ...(other ? [fixed(targetRate!.after.mean, 3)] : []),
-        estimate(kl),
+        estimate(kl) + percentile(p95?.kl),
+        withinNull(exceedsNull, { kl: 'KL', ...(answered && { answerLogProb: 'Δ log p' }) }),
       ]
     }),
   )

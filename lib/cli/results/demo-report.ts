@@ -35,14 +35,15 @@ export async function writeDemoReport(
   const onProgress = ({ prompts: done, total }: { prompts: number; total: number }) => bar.update(done, total)
   try {
     const attribution = await attribute(model, prompts, {
-      ...{ result, centered: true, features: ['order', 'match', 'lexical'], onProgress },
+      ...{ result, features: ['order', 'match', 'lexical'], onProgress },
       heads: ranked
         .slice(0, HEADS)
         .map(({ head }) => head)
         .join(','),
     })
     const interventions = await intervene(model, prompts, {
-      ...{ result, heads: ranked[0].head, randoms: 5, onProgress },
+      // Order and match stand together in the same prompts: both are edited on the terms of one.
+      ...{ result, heads: ranked[0].head, contrast: 'order', randoms: 5, onProgress },
       features: ['order', 'match', ['order', 'match']],
     })
     const paper = await runPaper({ quick: true, only: FIGURES })

@@ -28,6 +28,7 @@ export async function figure4({ sizes, seed, signal }: FigureContext): Promise<P
   const report = await intervene(model, prompts, {
     result,
     features: ['z1', 'z2', ['z1', 'z2']],
+    contrast: 'retrieval',
     randoms: sizes.randoms,
     batchSize: 128,
     seed,

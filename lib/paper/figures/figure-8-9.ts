@@ -96,8 +96,8 @@ function swap(
   { sizes, seed, signal }: FigureContext,
 ) {
   return intervene(model, heldOut, {
-    ...{ result, heads: head, features: ['order', 'lexical', BOTH], randoms: sizes.randoms },
-    ...{ batchSize: 64, seed, signal },
+    ...{ result, heads: head, features: ['order', 'lexical', BOTH], contrast: 'order' },
+    ...{ randoms: sizes.randoms, batchSize: 64, seed, signal },
   })
 }
 
