@@ -30,6 +30,7 @@ const folder = temporaryFolder(test)
 const open = browserFor(test)
 const file = path.join(folder, 'report.html')
 const bare = path.join(folder, 'bare.html')
+const withoutNulls = path.join(folder, 'without-nulls.html')
 const onlyPaper = path.join(folder, 'only-paper.html')
 const SIZES = {
   ...{ toyPrompts: 600, clusters: 120, retrieval: 100, categories: 160, boxes: 120, heldOut: 40, randoms: 2 },
@@ -44,7 +45,7 @@ test.before(async () => {
     ...boxesOrder(base),
     ...boxesLexical(base, 'text and question', 'lexical'),
   ])
-  made.result = await decompose(sums, { rank: ENERGY, spectrum: true })
+  made.result = await decompose(sums, { rank: ENERGY, spectrum: true, nulls: 20 })
   made.cut = await decompose(sums, { rank: ENERGY })
   disposeSums(sums)
   const held = boxesOrder({ ...base, prompts: 12, seed: 2 })
@@ -57,6 +58,12 @@ test.before(async () => {
     // What a name or a prompt says must never end the script that holds it, nor become markup.
     attributions: [{ name: '</script><b>held out', value: made.attribution }],
     interventions: [{ name: 'held out', value: made.interventions }],
+  })
+  const old = { result: made.cut, heads: 'L3H0', randoms: 1 }
+  await writeReport(withoutNulls, {
+    results: [{ name: 'boxes', value: made.cut }],
+    attributions: [{ name: 'held out', value: await attribute(model, held, old) }],
+    interventions: [{ name: 'held out', value: await intervene(model, held, old) }],
   })
   await writeReport(bare, { results: [{ name: 'boxes', value: made.cut }] })
   made.paper = await runPaper({ sizes: SIZES })
@@ -226,6 +233,40 @@ browserTest('files hold what the documents hold', async (t) => {
   const png = readFileSync(await download(page, button('#figure-energy', 'png')))
   t.is(png.subarray(1, 4).toString('latin1'), 'PNG')
   t.deepEqual(seen, { errors: [], requests: [] })
+})
+
+browserTest('every bar stands beside its null subspaces, and what they reach is marked', async (t) => {
+  const { page, seen } = await open(file)
+  const rowsOf = async (figure) => {
+    const rows = await csvOf(page, page.locator(`${figure} button[data-kind="csv"]`))
+    const bands = await page.locator(`${figure} g.null-band rect`).count()
+    const marks = await page.locator(`${figure} svg text`, { hasText: 'within null' }).count()
+    t.is(bands, rows.length)
+    t.is(marks, rows.filter((r) => r.within === 'true').length)
+    t.regex(await page.locator(`${figure} .legend`).textContent(), /null subspaces.*key.*mean query.*Haar/)
+    return rows
+  }
+  const explained = await rowsOf('[id^="figure-explained-"]')
+  const { order } = made.attribution.heads.L3H0.contrasts
+  const own = explained.find((r) => r.head === 'L3H0' && r.by === 'order')
+  t.is(Number(own.mean), order.own.energy.mean)
+  t.is(Number(own.nullTop), order.own.controls.nulls.p95)
+  t.is(Number(own.keys), order.own.controls.keys)
+  t.is(Number(own.meanQuery), order.own.controls.meanQuery)
+  t.is(Number(own.random), order.own.controls.random.mean)
+  await page.locator('#interventions select').selectOption('L3H0')
+  const effects = await rowsOf('[id^="figure-effects-"]')
+  const nulls = made.interventions.variants.find((v) => v.kind === 'null' && v.name.endsWith(' order'))
+  const flips = effects.find((r) => r.edited === 'order' && r.measure === 'flipped')
+  t.is(Number(flips.nullMean), nulls.heads.L3H0.flipRate.mean)
+  t.is(Number(flips.nullTop), nulls.heads.L3H0.p95.flipRate)
+  await rowsOf('[id^="figure-kl-"]')
+  t.deepEqual(seen, { errors: [], requests: [] })
+  const { page: old } = await open(withoutNulls)
+  for (const section of ['#attribution', '#interventions']) {
+    t.regex(await old.locator(section).textContent(), /No null: the result was made without null subspaces/)
+    t.true((await old.locator(`${section} svg text`, { hasText: 'no null' }).count()) > 0)
+  }
 })
 
 browserTest('singular values that were cut off are told from those that were kept', async (t) => {

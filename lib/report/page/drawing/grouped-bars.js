@@ -10,7 +10,9 @@ const BAR = 13
 /** Below this, numbers on the axis are in powers of ten: their zeros would run into each other. */
 const SMALL = 0.01
 
-const isControl = (kind) => kind === 'random' || kind === 'complement'
+const CONTROLS = ['null', 'keys', 'mean query', 'random', 'complement']
+
+const isControl = (kind) => CONTROLS.includes(kind)
 
 /**
  * Of rows with `edited`, the group's name, `mean`, and an interval `low` to `high` where there is one; `truth`

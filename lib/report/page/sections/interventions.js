@@ -1,5 +1,6 @@
 /** What edits in the subspaces did to attention and output, beside their controls. */
 
+import { effects, outputEffects } from '../drawing/effects.js'
 import { figure } from '../drawing/figure.js'
 import { groupedBars } from '../drawing/grouped-bars.js'
 import { absent, el, menu, plural } from '../shared/dom.js'
@@ -22,10 +23,11 @@ export function interventions() {
 
 function block(own, index) {
   let head = own.heads.includes(selection.head) ? selection.head : own.heads[0]
-  const figures = [attention(own, () => head, index), ...outputs(own, index)]
+  const figures = [attention(own, () => head, index), effects(own, () => head, index), ...outputs(own, index)]
   const choose = (name) => {
     head = name
     figures[0].redraw()
+    figures[1].redraw()
   }
   const choice = menu(
     'Head',
@@ -46,7 +48,8 @@ function block(own, index) {
       'p',
       {},
       `${own.name}: ${plural(own.terms, 'term')} of ${plural(own.prompts.prompts, 'prompt')}, seed ${own.seed}. ` +
-        'Whiskers are 95% bootstrap intervals over prompts. Paler bars are controls: random subspaces of the same rank, and all but the subspace.',
+        'Whiskers are 95% bootstrap intervals over prompts. Paler bars of attention and answers are controls: null subspaces of exchanged prompts, key principal components, random subspaces, all of the same rank, the mean query, and all but the subspace.' +
+        (own.noNull ? ` ${own.noNull[0].toUpperCase()}${own.noNull.slice(1)}.` : ''),
     ),
     own.heads.length > 1 ? el('div', { class: 'choices' }, choice) : undefined,
     el(
@@ -67,11 +70,21 @@ function attentionRows(own, head) {
   const keys = ['origin', 'target'].filter((key) => variants[0]?.heads[head]?.[key])
   const row = (edited, kind, rank, key, value) => ({ edited, kind, rank, head, key, ...value })
   return [
-    ...keys.map((key) => row(BEFORE, 'before', '', key, variants[0].heads[head][key].before)),
+    ...beforeOf(variants).flatMap(([name, v]) =>
+      keys.map((key) => row(name, 'before', '', key, v.heads[head][key].before)),
+    ),
     ...variants.flatMap((v) =>
       keys.map((key) => row(v.name, v.kind, v.ranks[head], key, v.heads[head][key].after)),
     ),
   ]
+}
+
+/** The state before edits differs where features are edited on terms of their own: one variant of each choice of terms. */
+function beforeOf(variants) {
+  const features = variants.filter((v) => v.kind === 'features')
+  const byTerms = new Map(features.map((v) => [v.contrasts.join(' + '), v]))
+  if (byTerms.size < 2) return [[BEFORE, features[0] ?? variants[0]]]
+  return [...byTerms].map(([terms, v]) => [`${BEFORE}, terms of ${terms}`, v])
 }
 
 function attention(own, head, index) {
@@ -106,23 +119,14 @@ function outputs(own, index) {
   const fills = () => ({ 'the answer': colour('feature-0'), 'the target’s token': colour('feature-1') })
   const row = (v, key, value) => ({ edited: v.name, kind: v.kind, likeliest: words[key], ...value })
   const rateRows = () => [
-    ...rates.map((key) => row({ name: BEFORE, kind: 'before' }, key, variants[0].output[key].before)),
+    ...beforeOf(variants).flatMap(([name, v]) =>
+      rates.map((key) => row({ name, kind: 'before' }, key, v.output[key].before)),
+    ),
     ...variants.flatMap((v) => rates.map((key) => row(v, key, v.output[key].after))),
   ]
   const never = () => rateRows().every(({ mean }) => mean === 0)
   const either = rates.map((key) => words[key]).join(' or ')
-  const klRows = () => variants.map((v) => ({ edited: v.name, kind: v.kind, measure: 'KL', ...v.output.kl }))
-  const list = [
-    figure({
-      id: () => `kl-${index + 1}`,
-      title: () => 'How far the output moved',
-      caption: () =>
-        'KL divergence of the next token’s distribution after the edit from that before, in nats.',
-      draw: (width) =>
-        groupedBars(width, klRows(), 'measure', { KL: colour('accent') }, { label: 'KL, nats' }),
-      rows: klRows,
-    }),
-  ]
+  const list = [outputEffects(own, index)]
   if (rates.length > 0) {
     list.unshift(
       figure({
