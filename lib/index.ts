@@ -120,6 +120,14 @@ export { type PaperOptions, type PaperReport, runPaper } from './paper/index.js'
 export type { Named, ReportParts } from './report/document.js'
 export { readAttribution, readInterventions, readPaper } from './report/read-documents.js'
 export { writeReport } from './report/report.js'
+export {
+  type ComparedContrast,
+  type CompareOptions,
+  type Comparison,
+  compareResults,
+} from './spectrum/compare/compare-results.js'
+export type { Change, MeasureOfBoth } from './spectrum/compare/measures.js'
+export type { SideOverlap } from './spectrum/compare/overlap.js'
 export { type DecomposeOptions, decompose } from './spectrum/decompose.js'
 export type { Hypothesis } from './spectrum/rank/exchange/null-source.js'
 export {

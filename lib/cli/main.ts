@@ -13,6 +13,7 @@ import { registerDoctor } from './environment/doctor.js'
 import { registerInspect } from './inputs/inspect.js'
 import { registerPower } from './inputs/power.js'
 import { registerPrompts } from './inputs/prompts.js'
+import { registerCompare } from './results/compare.js'
 import { registerDemo } from './results/demo.js'
 import { registerPaper } from './results/paper.js'
 import { registerReport } from './results/report.js'
@@ -43,6 +44,7 @@ for (const register of [
   registerDecompose,
   registerAttribute,
   registerIntervene,
+  registerCompare,
   registerReport,
   registerDoctor,
   registerToy,

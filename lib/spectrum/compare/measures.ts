@@ -1,0 +1,48 @@
+/** Numbers that two results carry of the same head and contrast, side by side. */
+
+import type { HeadInfo, Result } from '../../store/result.js'
+
+/** The same of two results. */
+export interface Change<T> {
+  a: T
+  b: T
+}
+
+/** What a result may carry beyond `HeadInfo`: mean attention on a term's positive and negative keys, and an effect. */
+type Measured = HeadInfo & {
+  attention?: { positive: number; negative: number }
+  effect?: number
+}
+
+/** By name, how to find a number in what a result says of a head and contrast; a new measure is one more line. */
+const MEASURES = {
+  scoreGap: ({ scoreGap }) => scoreGap,
+  q: ({ test }) => test?.q,
+  attentionPositive: ({ attention }) => attention?.positive,
+  attentionNegative: ({ attention }) => attention?.negative,
+  effect: ({ effect }) => effect,
+} satisfies Record<string, (info: Measured) => number | undefined>
+
+export type MeasureOfBoth = keyof typeof MEASURES
+
+/** Those that both results have. */
+export function measuresOfBoth(
+  a: Result,
+  b: Result,
+  head: string,
+  contrast: string,
+): Partial<Record<MeasureOfBoth, Change<number>>> {
+  const [infoA, infoB] = [a, b].map(({ info }) => info.heads[head][contrast] as Measured)
+  const found: Partial<Record<MeasureOfBoth, Change<number>>> = {}
+  for (const name of Object.keys(MEASURES) as MeasureOfBoth[]) {
+    const read: (info: Measured) => number | undefined = MEASURES[name]
+    const pair = { a: read(infoA), b: read(infoB) }
+    if (isKnown(pair.a) && isKnown(pair.b)) found[name] = { a: pair.a, b: pair.b }
+  }
+  return found
+}
+
+/** A score gap that is not a number comes back from a file as null. */
+function isKnown(value: number | undefined): value is number {
+  return typeof value === 'number' && Number.isFinite(value)
+}
