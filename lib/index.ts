@@ -142,6 +142,7 @@ export {
 export { type RankTests, type TestRankOptions, testRank } from './spectrum/rank/test-rank.js'
 export { type SvdOptions, svd } from './spectrum/svd.js'
 export type { NullSubspaces, PlainDirections } from './store/controls.js'
+export type { Controlled, HeldOut } from './store/held-out.js'
 export type { RankTest } from './store/rank-test.js'
 export {
   type ContrastSubspace,
@@ -153,7 +154,6 @@ export {
   type ResultInfo,
   type SavedSite,
 } from './store/result.js'
-export type { Controlled, HeldOut } from './sweep/held-out-tally.js'
 export { ROLES, type Role } from './sweep/roles/role-terms.js'
 export type { RoleRule } from './sweep/roles/verdict.js'
 export type { SweepRow } from './sweep/rows.js'

@@ -11,29 +11,26 @@ import {
   decompose,
   openModel,
 } from '../dist/index.js'
-import { seededRandom } from '../dist/math/random.js'
 import { Result } from '../dist/store/result.js'
 import { runCommand } from './helpers/command.js'
-import { decomposeWithNulls } from './helpers/exchanged-prompts.js'
 import { sharedModel, temporaryFolder, withSharedModels } from './helpers/files.js'
+import { shuffledAnswers } from './helpers/shuffled-answers.js'
 
 const folder = temporaryFolder(test)
 const shared = withSharedModels(test)
 const open = () => openModel(bundledFile('boxes.onnx'), { tokenizer: bundledFile('boxes.tokenizer.json') })
 const order = (seed, prompts = 200) => boxesOrder({ ...bundledWords(), prompts, seed })
 
-/** The same prompts, with a random key of each list in the place of the answer's. */
-function shuffledAnswers(prompts, seed) {
-  const random = seededRandom(seed)
-  return prompts.map(({ terms: [{ query, positive, negative }], ...prompt }) => {
-    const keys = random.sample([...positive, ...negative], negative.length + 1)
-    return { ...prompt, terms: [{ query, positive: [keys[0]], negative: keys.slice(1) }] }
-  })
+/** Two components of every head, with null subspaces. */
+async function withNulls(prompts, seed) {
+  const sums = await accumulate(await open(), prompts)
+  return decompose(sums, { rank: { rule: 'fixed', rank: 2 }, nulls: 20, seed })
 }
 
 /** A result without null subspaces. */
 async function decomposed(prompts, options = {}) {
-  const result = await decompose(await accumulate(await open(), prompts), options)
+  const sums = await accumulate(await open(), prompts, { attention: false })
+  const result = await decompose(sums, options)
   for (const head of result.headNames) delete result.head(head).contrast('order').nulls
   return result
 }
@@ -56,11 +53,9 @@ function changed(result, { head = 'L3H0', contrast = 'order', subspace = {}, inf
 const tested = Promise.all([1, 2].map((seed) => decomposed(order(seed))))
 
 test('other prompts give the same subspaces, shuffled answers no more than null subspaces', async (t) => {
-  const model = await open()
-  const options = { rank: 2, heads: 'all' }
-  const a = await decomposeWithNulls(model, order(1), { ...options, seed: 1 })
-  const b = await decomposeWithNulls(model, order(2), { ...options, seed: 2 })
-  const other = await decomposeWithNulls(model, shuffledAnswers(order(3), 3), { ...options, seed: 3 })
+  const a = await withNulls(order(1), 1)
+  const b = await withNulls(order(2), 2)
+  const other = await withNulls(shuffledAnswers(order(3), 3), 3)
   const real = compareResults(a, b)
   t.true(real.sameModel)
   t.deepEqual(real.warnings, [])
@@ -135,15 +130,20 @@ test('heads discovered in both come first, and rank 0 is a row without overlap',
   t.true(rows.some(({ rank }) => rank.a === 0 && rank.b === 0))
 })
 
-test('attention and effect are compared where both results carry them', async (t) => {
+test('attention and what was measured on held-out prompts are compared where both results carry them', async (t) => {
   const [a, b] = await tested
-  const withA = changed(a, { info: { attention: { positive: 0.9, negative: 0.1 }, effect: 0.5 } })
+  const heldOut = { explained: { value: 0.5, null: { p95: 0.4 } }, swap: { moved: null } }
+  const withA = changed(a, { info: { attention: { positive: 0.9, negative: 0.1 }, heldOut } })
   const withB = changed(b, { info: { attention: { positive: 0.7, negative: 0.2 } } })
   const { measures } = compareResults(withA, withB, { heads: 'L3H0' }).rows[0]
   t.deepEqual(measures.attentionPositive, { a: 0.9, b: 0.7 })
   t.deepEqual(measures.attentionNegative, { a: 0.1, b: 0.2 })
-  t.false('effect' in measures)
+  t.false('explained' in measures)
   t.false('attentionPositive' in compareResults(withA, b, { heads: 'L3H0' }).rows[0].measures)
+  const both = compareResults(withA, changed(b, { info: { heldOut } }), { heads: 'L3H0' }).rows[0]
+  t.deepEqual(both.measures.explained, { a: 0.5, b: 0.5 })
+  t.deepEqual(both.measures.explainedNull, { a: 0.4, b: 0.4 })
+  t.false('moved' in both.measures)
 })
 
 test('what cannot be compared is refused by name', async (t) => {

@@ -4,6 +4,7 @@ import { QkError } from '../errors.js'
 import { checkChoice, checkOptions } from '../validate.js'
 import { checkReplaceable, fileStart } from './atomic-file.js'
 import type { NullSubspaces, PlainDirections } from './controls.js'
+import type { HeldOut } from './held-out.js'
 import type { RankTest } from './rank-test.js'
 import { readSafetensors, type StoredTensor, writeSafetensors } from './safetensors.js'
 
@@ -31,6 +32,8 @@ export interface ContrastSubspace {
   skipped: number
   /** Absent where it was not measured, or could not be followed in the graph. */
   attention?: MeanAttention
+  /** Of a sweep, on units that did not fit the subspace; of discovered heads. */
+  heldOut?: HeldOut
   /** Under the rule `permutation`: p-values, draws, ranks, replication. */
   test?: RankTest
   /** Subspaces that exchanged prompts give, and directions without any contrast; where rows were kept and the rank is not 0. */
@@ -118,6 +121,7 @@ export type HeadInfo = Pick<
   | 'terms'
   | 'skipped'
   | 'attention'
+  | 'heldOut'
   | 'test'
 >
 

@@ -6,46 +6,8 @@
 import { randomBasis } from '../math/basis.js'
 import { firstColumns } from '../math/columns.js'
 import type { Random } from '../math/random.js'
+import type { Controlled, HeldOut } from '../store/held-out.js'
 import type { Fit } from './fit-halves.js'
-
-/** A figure of the subspace beside the same of every control. */
-export interface Controlled {
-  value: number
-  /** Of null subspaces: mean and 95th percentile over draws. */
-  null: { mean: number; p95: number; draws: number }
-  /** Of as many principal components of the keys, of the mean query's direction, of random (Haar) subspaces. */
-  keyComponents: number
-  meanQuery: number
-  random: number
-  /** Of the whole head. */
-  whole: number
-  /** Whether the value is above the null's 95th percentile: otherwise random labels do as well. */
-  exceedsNull: boolean
-}
-
-export interface HeldOut {
-  /** Units and terms that were measured. */
-  units: number
-  terms: number
-  /**
-   * Part of the scores' energy over a term's keys, less their mean, that the query's part in the subspace gives:
-   * 1 - sum ||rest||^2 / sum ||scores||^2.
-   */
-  explained: Controlled | null
-  /**
-   * Attention of the origin (the first positive key) that goes to the target (a negative one) where the two exchange their
-   * coordinates in the key-side subspace, as a part of the origin's; of a counterfactual, what the origin loses with the
-   * coordinates of the other run's key. Null where the attention could not be measured, or the scores are no factor times q·k.
-   */
-  swap: {
-    /** Mean attention on the origin before. */
-    origin: number
-    /** Null where the origin has less than 0.05 of the attention: there is nothing to move. */
-    moved: Controlled | null
-    /** Change of p = a_target / (a_target + a_origin), or of the origin's attention with the other sign. */
-    deltaP: Controlled
-  } | null
-}
 
 /** Less of the attention than this is nothing to move (design: "Intervention"). */
 export const LEAST_ATTENTION = 0.05

@@ -13,8 +13,9 @@ import { tensorValues } from '../model/inference/values.js'
 import type { Model } from '../model/model.js'
 import { keyHeadOf, type ResolvedSite } from '../model/sites/site.js'
 import { halfOf } from '../spectrum/rank/exchange/signs.js'
+import type { HeldOut } from '../store/held-out.js'
 import type { FittedHead } from './fit-halves.js'
-import { type HeldOut, HeldOutTally, type HeldOutTerm } from './held-out-tally.js'
+import { HeldOutTally, type HeldOutTerm } from './held-out-tally.js'
 
 export interface HeldOutOptions {
   /** Units of each contrast that are measured, about. */

@@ -1,7 +1,7 @@
 /** What a sweep found, one row a head and contrast. */
 
+import type { HeldOut } from '../store/held-out.js'
 import type { MeanAttention, Result } from '../store/result.js'
-import type { HeldOut } from './held-out-tally.js'
 import { hasRole, type RoleRule } from './roles/verdict.js'
 
 export interface SweepRow {

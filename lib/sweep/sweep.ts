@@ -12,11 +12,11 @@ import { checkModel, type Model } from '../model/model.js'
 import type { HeadSpec } from '../model/sites/heads.js'
 import { decompose } from '../spectrum/decompose.js'
 import { NULL_SUBSPACES } from '../spectrum/nulls/controls.js'
+import type { HeldOut } from '../store/held-out.js'
 import type { Result } from '../store/result.js'
 import { checkFlag, checkInteger, checkNumber, checkOptions } from '../validate.js'
 import { fitHalves } from './fit-halves.js'
 import { measureHeldOut } from './held-out.js'
-import type { HeldOut } from './held-out-tally.js'
 import { preparedSet } from './prepared-set.js'
 import { ROLES, type Role } from './roles/role-terms.js'
 import { ROLE_RULE } from './roles/verdict.js'
@@ -202,6 +202,13 @@ async function heldOutOf(
   const measured = await measureHeldOut(model, set, fitted, sums.contrasts, unitsOf, {
     ...{ units, seed, batchSize, memoryLimit, signal },
     onProgress: (done) => onProgress?.({ stage: 'held out', done: Math.min(done, total), total }),
+  })
+  fitted.forEach(({ name, contrast }, i) => {
+    const heldOut = measured[i]
+    if (!heldOut) return
+    // The file of the subspaces says it too.
+    result.head(name).contrast(contrast).heldOut = heldOut
+    result.info.heads[name][contrast].heldOut = heldOut
   })
   return new Map(fitted.map(({ name, contrast }, i) => [rowKey(name, contrast), measured[i]]))
 }

@@ -65,7 +65,10 @@ const MEASURES = {
   q: { title: 'q', text: (x) => x.toPrecision(2) },
   attentionPositive: { title: 'attention on positives', text: (x) => fixed(x, 3) },
   attentionNegative: { title: 'on negatives', text: (x) => fixed(x, 3) },
-  effect: { title: 'effect', text: (x) => fixed(x, 3) },
+  explained: { title: 'explains', text: (x) => fixed(x, 3) },
+  explainedNull: { title: 'null explains', text: (x) => fixed(x, 3) },
+  moved: { title: 'moves', text: (x) => fixed(x, 3) },
+  movedNull: { title: 'null moves', text: (x) => fixed(x, 3) },
 } satisfies Record<MeasureOfBoth, { title: string; text: (x: number) => string }>
 
 function printComparison({ rows, sameModel }: Comparison): void {

@@ -8,20 +8,17 @@ export interface Change<T> {
   b: T
 }
 
-/** What a result may carry beyond `HeadInfo`: mean attention on a term's positive and negative keys, and an effect. */
-type Measured = HeadInfo & {
-  attention?: { positive: number; negative: number }
-  effect?: number
-}
-
 /** By name, how to find a number in what a result says of a head and contrast; a new measure is one more line. */
 const MEASURES = {
   scoreGap: ({ scoreGap }) => scoreGap,
   q: ({ test }) => test?.q,
   attentionPositive: ({ attention }) => attention?.positive,
   attentionNegative: ({ attention }) => attention?.negative,
-  effect: ({ effect }) => effect,
-} satisfies Record<string, (info: Measured) => number | undefined>
+  explained: ({ heldOut }) => heldOut?.explained?.value,
+  explainedNull: ({ heldOut }) => heldOut?.explained?.null.p95,
+  moved: ({ heldOut }) => heldOut?.swap?.moved?.value,
+  movedNull: ({ heldOut }) => heldOut?.swap?.moved?.null.p95,
+} satisfies Record<string, (info: HeadInfo) => number | undefined>
 
 export type MeasureOfBoth = keyof typeof MEASURES
 
@@ -32,10 +29,10 @@ export function measuresOfBoth(
   head: string,
   contrast: string,
 ): Partial<Record<MeasureOfBoth, Change<number>>> {
-  const [infoA, infoB] = [a, b].map(({ info }) => info.heads[head][contrast] as Measured)
+  const [infoA, infoB] = [a, b].map(({ info }) => info.heads[head][contrast])
   const found: Partial<Record<MeasureOfBoth, Change<number>>> = {}
   for (const name of Object.keys(MEASURES) as MeasureOfBoth[]) {
-    const read: (info: Measured) => number | undefined = MEASURES[name]
+    const read: (info: HeadInfo) => number | undefined = MEASURES[name]
     const pair = { a: read(infoA), b: read(infoB) }
     if (isKnown(pair.a) && isKnown(pair.b)) found[name] = { a: pair.a, b: pair.b }
   }
