@@ -8,6 +8,7 @@ import pairs from './pairs.mjs'
 import report from './report.mjs'
 import start from './start.mjs'
 import svd from './svd.mjs'
+import sweep from './sweep.mjs'
 
 export const cases = {
   pairs,
@@ -16,6 +17,7 @@ export const cases = {
   svd,
   flips,
   capture,
+  sweep,
   'event-loop': eventLoop,
   memory,
   report,

@@ -144,8 +144,9 @@ export function printSweep(found: SweepResult): void {
   const discovered = rows.filter((row) => row.discovered)
   const replicated = discovered.filter(({ replication }) => replication?.replicated)
   const { alpha, roleRule, hypothesis } = found.toJSON()
+  const contrasts = result.contrastNames.length
   printLine(
-    `${prompts.prompts} prompts, ${result.headNames.length} heads, ${result.contrastNames.length} contrasts, ` +
+    `${prompts.prompts} prompts, ${result.headNames.length} heads, ${contrasts} contrast${contrasts === 1 ? '' : 's'}, ` +
       `estimator ${estimator}, backend ${backend.name} (${backend.instructionSet})`,
   )
   printLine()
