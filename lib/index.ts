@@ -90,10 +90,14 @@ export { QkError, type QkErrorCode } from './errors.js'
 export type { Edit } from './intervention/edit.js'
 export type {
   BeforeAfter,
+  Exceeds,
   HeadMove,
   InterventionVariant,
   OutputChange,
+  Percentiles,
 } from './intervention/edit-report.js'
+export type { MoveEffects, OutputEffects } from './intervention/edit-table.js'
+export type { VariantKind } from './intervention/edit-variants.js'
 export { type InterveneOptions, type InterventionReport, intervene } from './intervention/intervene.js'
 export {
   type Attention,

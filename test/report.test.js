@@ -17,6 +17,7 @@ import {
   openModel,
   QkError,
   readAttribution,
+  readInterventions,
   runPaper,
   writeReport,
 } from '../dist/index.js'
@@ -638,4 +639,19 @@ test('a document of the other kind is named', async (t) => {
   const error = await t.throwsAsync(readAttribution(document), { instanceOf: QkError })
   t.is(error.code, 'ERR_FORMAT')
   t.regex(error.hint, /--interventions/)
+})
+
+test('documents of before figures stood beside their controls are refused, with what to run', async (t) => {
+  const document = path.join(folder, 'before.json')
+  const { energy, share } = made.attribution.heads.L3H0.contrasts.order
+  await writeJsonFile(document, { ...made.attribution, heads: { L3H0: { energy, share } } })
+  const split = await t.throwsAsync(readAttribution(document), {
+    code: 'ERR_FORMAT',
+    message: /earlier version/,
+  })
+  t.regex(split.hint, /qkspace attribute --out/)
+  const variants = made.interventions.variants.map(({ contrasts, terms, ...v }) => v)
+  const edits = path.join(folder, 'edits-before.json')
+  await writeJsonFile(edits, { ...made.interventions, variants })
+  await t.throwsAsync(readInterventions(edits), { code: 'ERR_FORMAT', message: /earlier version/ })
 })

@@ -52,12 +52,13 @@ async function readDocument(file: string, wanted: Kind): Promise<unknown> {
   })
 }
 
-/** Documents of before features were measured on their own terms cannot be shown beside a null. Errors: ERR_FORMAT. */
+/** Documents of before features were measured and edited on their own terms have no nulls to be shown beside. Errors: ERR_FORMAT. */
 function checkVersion(file: string, kind: Kind, value: unknown): unknown {
-  const { heads } = value as { heads: Record<string, object> }
-  if (kind === 'attribution' && Object.values(heads).some((head) => !('contrasts' in head))) {
+  const { heads, variants } = value as { heads: Record<string, object>; variants: object[] }
+  const parts = kind === 'attribution' ? Object.values(heads) : kind === 'interventions' ? variants : []
+  if (parts.some((part) => !('contrasts' in part))) {
     throw new QkError('ERR_FORMAT', `${file} was written by an earlier version of qkspace`, {
-      hint: 'Run `qkspace attribute` again: figures now stand by contrast, beside their controls.',
+      hint: `Run \`qkspace ${KINDS[kind].command}\` again: figures now stand by contrast, beside their controls.`,
     })
   }
   return value

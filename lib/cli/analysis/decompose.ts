@@ -31,6 +31,7 @@ interface Options {
   rank: RankRule
   backend: BackendChoice
   nullMemory: number
+  nulls?: number
   seed: number
   batchSize: number
   covariances?: boolean
@@ -63,6 +64,11 @@ export function registerDecompose(program: Command): void {
         .argParser(parseWhole(0))
         .default(1024),
     )
+    .option(
+      '--nulls <n>',
+      'null subspaces beside every subspace; by default 20 with permutation, 0 with other rules',
+      parseWhole(0),
+    )
     .option('--backend <name>', 'auto, cpu, cuda or js; cuda:1 for a device', parseBackend, 'auto' as const)
     .option('--seed <n>', 'seed of the decomposition and of the test', parseWhole(0), 0)
     .option('--batch-size <n>', 'prompts that go through the model together', parseWhole(1), 16)
@@ -89,7 +95,9 @@ async function run(options: Options): Promise<void> {
     estimator: options.estimator,
     backend: options.backend,
     batchSize: options.batchSize,
-    nullBytes: options.rank.rule === 'permutation' ? options.nullMemory * 2 ** 20 : 0,
+    // Without a test or null subspaces nobody asks for the rows.
+    nullBytes:
+      options.rank.rule === 'permutation' || (options.nulls ?? 0) > 0 ? options.nullMemory * 2 ** 20 : 0,
     onProgress: ({ prompts: done, total }) => bar.update(done, total),
   }).finally(() => bar.stop())
   printWarnings(sums.warnings)
@@ -97,6 +105,7 @@ async function run(options: Options): Promise<void> {
   const result = await decompose(sums, {
     rank: options.rank,
     center: options.center,
+    ...(options.nulls !== undefined && { nulls: options.nulls }),
     seed: options.seed,
     keepCovariances: options.covariances,
     spectrum: options.spectrum,
