@@ -111,6 +111,11 @@ test('a head whose feature explains no more than null subspaces is marked so; th
   t.true(binding.controls.nulls.mean > 0.9, 'null subspaces come close')
   t.true(binding.controls.random.mean < 0.6, 'random subspaces do not')
   t.true(binding.exceedsNull)
+  // Both together explain nearly all, and so does the union of their null subspaces.
+  const union = heads.L3H0.contrasts.order
+  t.is(union.rank, 23)
+  t.true(union.energy.mean > 0.99 && union.controls.nulls.mean > 0.99)
+  t.false(union.exceedsNull)
   t.true(heads.L3H0.contrasts.match.own.energy.mean > 0.99)
   // Most of its energy is explained, and by null subspaces as well.
   const { own } = heads.L2H0.contrasts.order
