@@ -82,8 +82,11 @@ async function fitHalf(
     const nulls = await nullSubspaces(source, heads, options)
     const directions = await plainDirections(source, heads, options)
     const d = source.headDim
-    const observed = await source.observed(
+    // Draw 0 is what was observed.
+    const observed = await source.matrices(
       heads.map(({ head }) => head),
+      0,
+      1,
       signal,
     )
     const most = Math.max(...heads.map(({ rank }) => rank))

@@ -7,6 +7,7 @@ import type { BackendChoice } from '../../backend/select.js'
 import { firstColumns } from '../../math/columns.js'
 import type { NullSubspaces, PlainDirections } from '../../store/controls.js'
 import type { NullSource } from '../rank/exchange/null-source.js'
+import type { SideMoments } from '../rank/exchange/side-moments.js'
 import { svd } from '../svd.js'
 
 /** Null subspaces of every subspace, as a rule. */
@@ -99,7 +100,8 @@ export async function plainDirections(
   { backend, seed, signal }: Omit<NullsOptions, 'count'>,
 ): Promise<PlainDirections[]> {
   const d = source.headDim
-  const moments = heads.map(({ head }) => source.sides(head))
+  const moments: SideMoments[] = []
+  for (const { head } of heads) moments.push(await source.sides(head))
   const keys = new Float64Array(heads.length * d * d)
   moments.forEach(({ keyMoment }, i) => {
     keys.set(keyMoment, i * d * d)

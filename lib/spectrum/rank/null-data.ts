@@ -9,14 +9,18 @@ import { FlipData } from './exchange/flip-source.js'
 import { labelUnits } from './exchange/label-sequences.js'
 import { LabelData } from './exchange/label-source.js'
 import type { NullData } from './exchange/null-source.js'
+import { OneSidedSigns } from './exchange/signed-sums.js'
 
 export class SumsNullData {
   readonly #rows = new LastRead()
+  readonly #oneSided: OneSidedSigns
 
   constructor(
     private readonly sums: Sums,
     private readonly seed: number,
-  ) {}
+  ) {
+    this.#oneSided = new OneSidedSigns(seed)
+  }
 
   /** Errors: ERR_ARGUMENT where a contrast has both kinds of rules. */
   of(
@@ -42,7 +46,7 @@ export class SumsNullData {
       return { ...terms, unitKeys: terms.unitIds.map(unitKey), estimator, counterfactual }
     }
     const info = { ...sizes, units: unitKeys, symmetric: counterfactual }
-    return { data: new FlipData(backend, info, load, seed), labels: false }
+    return { data: new FlipData(backend, info, load, seed, this.#oneSided), labels: false }
   }
 }
 

@@ -6,9 +6,9 @@ import type { BackendChoice } from '../../../backend/select.js'
 import { type DeviceTensor, uploadTensor } from '../../../covariance/device-tensor.js'
 import type { PlainRows } from '../../../covariance/kept/term-rows.js'
 import { type BatchInput, QKCovariance } from '../../../covariance/qk-covariance.js'
+import { pickHeads } from '../../../math/pick-heads.js'
 import { svd } from '../../svd.js'
 import { type Hypothesis, ROUNDING, type ValuesRequest } from './null-source.js'
-import { pickHeads } from './pick-heads.js'
 import { removeDirections } from './remove-directions.js'
 import { type SideMoments, sideMoments } from './side-moments.js'
 
@@ -46,7 +46,7 @@ export abstract class CovarianceSource {
   }
 
   /** Rows are single keys here. */
-  sides(head: number): SideMoments {
+  sides(head: number): Promise<SideMoments> {
     return sideMoments(this.rows, head, true)
   }
 

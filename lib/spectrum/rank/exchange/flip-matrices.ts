@@ -2,8 +2,8 @@
 
 import type { BackendChoice } from '../../../backend/select.js'
 import { QKCovariance } from '../../../covariance/qk-covariance.js'
+import { pickHeads } from '../../../math/pick-heads.js'
 import type { FlipRows } from './flip-rows.js'
-import { pickHeads } from './pick-heads.js'
 
 /** Bytes that the sums of draws in work take at most. */
 const ROOM = 64 * 2 ** 20

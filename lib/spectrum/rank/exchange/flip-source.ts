@@ -7,7 +7,7 @@ import type { Backend, ResidentHandle, RowTensor } from '../../../backend/backen
 import { cooperator } from '../../../backend/cooperate.js'
 import { leastPOfSigns } from '../../../contrast/unit-limits.js'
 import { contiguousStrides } from '../../../math/tensor.js'
-import { STREAMS, type UnitKey } from '../../../math/unit-hash.js'
+import type { UnitKey } from '../../../math/unit-hash.js'
 import { flipMatrices } from './flip-matrices.js'
 import { type FlipRows, flipRows, type UnitRows } from './flip-rows.js'
 import {
@@ -18,6 +18,7 @@ import {
   type ValuesRequest,
 } from './null-source.js'
 import { type SideMoments, sideMoments } from './side-moments.js'
+import { OneSidedSigns, signedSums } from './signed-sums.js'
 import { flipBits } from './signs.js'
 
 /** What is known of rows before they are loaded. */
@@ -34,12 +35,13 @@ export class FlipData implements NullData {
   readonly assumesSymmetry: boolean
   readonly leastP: number
 
-  /** `load` gives the rows, which are not held between two sources. */
+  /** `load` gives the rows, which are not held between two sources; `oneSided` may be shared by data of the same seed. */
   constructor(
     private readonly backend: Backend,
     private readonly info: FlipInfo,
     private readonly load: () => Promise<UnitRows>,
     private readonly seed: number,
+    private readonly oneSided = new OneSidedSigns(seed),
   ) {
     this.heads = info.heads
     this.headDim = info.headDim
@@ -50,7 +52,7 @@ export class FlipData implements NullData {
 
   async source(hypothesis: Hypothesis, keep?: (unit: UnitKey) => boolean): Promise<NullSource> {
     const rows = await flipRows(await this.load(), hypothesis, keep)
-    return FlipSource.open(this.backend, rows, this.info, this.seed)
+    return FlipSource.open(this.backend, rows, this.info, this.seed, this.oneSided)
   }
 }
 
@@ -70,14 +72,13 @@ class FlipSource implements NullSource {
   readonly heads: number
   readonly headDim: number
   readonly units: readonly UnitKey[]
-  /** The signs of one-sided tests, which all heads share. */
-  #oneSided: { draws: number; bits: Uint32Array } | undefined
 
   private constructor(
     private readonly backend: Backend,
     private readonly rows: FlipRows,
     private readonly sizes: Sizes,
     private readonly seed: number,
+    private readonly oneSided: OneSidedSigns,
     private readonly tensors: { q: RowTensor; k: RowTensor } | undefined,
   ) {
     this.heads = sizes.heads
@@ -85,8 +86,14 @@ class FlipSource implements NullSource {
     this.units = rows.keys
   }
 
-  static async open(backend: Backend, rows: FlipRows, sizes: Sizes, seed: number): Promise<FlipSource> {
-    if (rows.rows === 0) return new FlipSource(backend, rows, sizes, seed, undefined)
+  static async open(
+    backend: Backend,
+    rows: FlipRows,
+    sizes: Sizes,
+    seed: number,
+    oneSided: OneSidedSigns,
+  ): Promise<FlipSource> {
+    if (rows.rows === 0) return new FlipSource(backend, rows, sizes, seed, oneSided, undefined)
     const resident = async (data: Float32Array, heads: number): Promise<RowTensor> => {
       const shape = [1, rows.rows, heads, sizes.headDim] as const
       const strides = contiguousStrides(shape) as unknown as RowTensor['strides']
@@ -96,7 +103,7 @@ class FlipSource implements NullSource {
     const q = await resident(rows.q, sizes.heads)
     try {
       const k = await resident(rows.k, sizes.kvHeads)
-      return new FlipSource(backend, rows, sizes, seed, { q, k })
+      return new FlipSource(backend, rows, sizes, seed, oneSided, { q, k })
     } catch (error) {
       backend.release(q.resident as ResidentHandle)
       throw error
@@ -134,7 +141,7 @@ class FlipSource implements NullSource {
     return flipMatrices(this.rows, this.sizes, heads, flips, to - from, this.backend.name, signal)
   }
 
-  sides(head: number): SideMoments {
+  sides(head: number): Promise<SideMoments> {
     return sideMoments({ ...this.sizes, q: this.rows.q, k: this.rows.k }, head, !this.rows.differences)
   }
 
@@ -196,10 +203,7 @@ class FlipSource implements NullSource {
     signal?: AbortSignal,
   ): Promise<Float64Array> {
     const each = await this.contributions(head, u, v, 1, signal)
-    if (this.#oneSided?.draws !== draws) {
-      this.#oneSided = { draws, bits: flipBits(this.seed, this.units, 0, draws, STREAMS.oneSided) }
-    }
-    return signedSums(each, this.#oneSided.bits, draws, signal)
+    return signedSums(each, await this.oneSided.of(this.units, draws, signal), signal)
   }
 
   release(): void {
@@ -213,27 +217,4 @@ class FlipSource implements NullSource {
     const { heads, kvHeads, headDim: d } = this.sizes
     return [(row * heads + head) * d, (row * kvHeads + Math.floor(head / (heads / kvHeads))) * d]
   }
-}
-
-/** Sums of numbers with the signs of each draw, [draws]. */
-async function signedSums(
-  values: Float64Array,
-  bits: Uint32Array,
-  draws: number,
-  signal?: AbortSignal,
-): Promise<Float64Array> {
-  const words = Math.ceil(draws / 32)
-  const out = new Float64Array(draws)
-  const pause = cooperator(signal)
-  for (let unit = 0; unit < values.length; unit++) {
-    const value = values[unit]
-    for (let w = 0; w < words; w++) {
-      const word = bits[unit * words + w]
-      const end = Math.min(draws - 32 * w, 32)
-      // Without a branch: random signs cannot be predicted.
-      for (let b = 0; b < end; b++) out[32 * w + b] += value * (1 - 2 * ((word >>> b) & 1))
-    }
-    await pause()
-  }
-  return out
 }

@@ -66,7 +66,7 @@ export interface NullSource {
   /** D of draws [from, to), [draws, heads asked for, d, d]; `from` is a multiple of 32. */
   matrices(heads: readonly number[], from: number, to: number, signal?: AbortSignal): Promise<Float64Array>
   /** What the rows of a head are without any contrast, to make controls of. */
-  sides(head: number): SideMoments
+  sides(head: number): Promise<SideMoments>
   /** Frees what is held on a device. */
   release(): void
 }

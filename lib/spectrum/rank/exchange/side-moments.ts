@@ -1,5 +1,7 @@
 /** The rows of a head without any contrast: where its queries point on average, and along what its keys vary. */
 
+import { cooperator } from '../../../backend/cooperate.js'
+
 export interface SideMoments {
   /** Mean of the queries, [d]. */
   meanQuery: Float64Array
@@ -23,12 +25,14 @@ export interface SideRows {
  * Moments of a head. Keys that are differences within a term are taken as they are, since their mean is what an exchange
  * of the two changes; others (`centre`) less their mean, which no exchange changes.
  */
-export function sideMoments(
+export async function sideMoments(
   { heads, kvHeads, headDim: d, q, k }: SideRows,
   head: number,
   centre: boolean,
-): SideMoments {
+): Promise<SideMoments> {
+  const pause = cooperator()
   const meanQuery = meanOf(q, heads, head, d)
+  await pause()
   const keyHead = Math.floor(head / (heads / kvHeads))
   const mean = centre ? meanOf(k, kvHeads, keyHead, d) : new Float64Array(d)
   const keyMoment = new Float64Array(d * d)
@@ -37,6 +41,7 @@ export function sideMoments(
     const at = (row * kvHeads + keyHead) * d
     for (let i = 0; i < d; i++) key[i] = k[at + i] - mean[i]
     for (let i = 0; i < d; i++) for (let j = 0; j < d; j++) keyMoment[i * d + j] += key[i] * key[j]
+    await pause()
   }
   return { meanQuery, keyMoment }
 }
