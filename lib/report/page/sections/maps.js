@@ -59,7 +59,7 @@ export function maps() {
     const nodes = figures.map(({ node }) => node)
     grid.replaceChildren(...nodes.slice(0, FIRST))
     others.replaceChildren(...nodes.slice(FIRST))
-    for (const own of [grid, others]) own.classList.toggle('wide', widest(selection.result) > 8)
+    for (const own of [grid, others]) own.classList.toggle('wide', widest(selection.result) > 6)
     more.hidden = nodes.length <= FIRST
     more.querySelector('summary').textContent = plural(nodes.length - FIRST, 'more contrast')
   }
@@ -121,7 +121,7 @@ function mapOf(contrast, measure, ramp) {
     caption: () => {
       const best = bestHead(result, contrast)
       const found = best
-        ? `Most evidence: ${best.head}${best.attention ? `, with ${percent(best.attention.positive)} of its attention on the positive keys` : ''}; score gap ${number(best.scoreGap, 2)}.`
+        ? `${best.test ? 'Most evidence' : 'Most attention, untested'}: ${best.head}${best.attention ? `, with ${percent(best.attention.positive)} of its attention on the positive keys` : ''}; score gap ${number(best.scoreGap, 2)}.`
         : 'No head is discovered: exchanged prompts show as much.'
       return `${MEASURES[measure()].words} Numbers: ranks. ${found}`
     },

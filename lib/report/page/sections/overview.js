@@ -83,7 +83,7 @@ function contrastRows(result) {
       return { ...row, terms, skipped, ...tested, 'best head': 'none discovered', 'score gap': '', rank: '' }
     const { head, attention, scoreGap, rank } = best
     return {
-      ...{ ...row, terms, skipped, ...tested, 'best head': head },
+      ...{ ...row, terms, skipped, ...tested, 'best head': test ? head : `${head} (untested)` },
       ...(attention && { 'attention on positives': percent(attention.positive) }),
       ...{ 'score gap': number(scoreGap, 2), rank },
     }
