@@ -34,7 +34,7 @@ interface Subspace {
   width: number
 }
 
-/** Subspaces of one half, in the order of `KINDS`. */
+/** Of one half: its own subspace, null ones, key components, the mean query, random ones. */
 function subspacesOf(fit: Fit, d: number, rank: number, random: Random): Subspace[] {
   const { u, v, nulls, directions } = fit
   const size = d * rank

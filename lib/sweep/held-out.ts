@@ -53,6 +53,7 @@ export async function measureHeldOut(
   for await (const batch of captureBatches(model, prompts, requests, {
     ...{ contrasts, batchSize, memoryLimit, signal },
     attention: true,
+    verified: true,
   })) {
     const rows = batch.sites.map((site, i) => new SiteRows(site, sites[i]))
     for (const term of termsOf(batch)) {
