@@ -6,8 +6,12 @@ import path from 'node:path'
 import test from 'ava'
 import { principalComponents, principalCosines } from '../dist/attribution/geometry.js'
 import { centroids, cornerFit, separation } from '../dist/paper/clusters.js'
+import { nullFigures } from '../dist/paper/controls.js'
 import { FIGURE_NUMBERS, runPaper } from '../dist/paper/index.js'
+import { exchangeLabels } from '../dist/paper/random-labels.js'
+import { VERDICTS, verdictOf } from '../dist/paper/verdict.js'
 import { csvText, writePaper } from '../dist/paper/write.js'
+import { readPaper } from '../dist/report/read-documents.js'
 import { retrievalPrompts } from '../dist/toy/retrieval.js'
 import { ToyTask } from '../dist/toy/task.js'
 import { runCommand } from './helpers/command.js'
@@ -63,11 +67,20 @@ test('every experiment is plain data: claim, verdict, tables of full rows', (t) 
   )
   t.deepEqual(FIGURE_NUMBERS, [2, 3, 4, 5, 6, 7, 8, 9, 10])
   t.deepEqual(JSON.parse(JSON.stringify(report)), report, 'no NaN, no undefined, no typed arrays')
-  for (const { figure: name, title, claim, held, why, tables } of report.figures) {
+  for (const { figure: name, title, claim, why, tables, ...own } of report.figures) {
     t.deepEqual(
-      [typeof title, typeof claim, typeof held, typeof why],
-      [...'ssbs'].map((c) => ({ s: 'string', b: 'boolean' })[c]),
+      [title, claim, why].map((text) => typeof text),
+      ['string', 'string', 'string'],
     )
+    for (const judged of [{ claim, why, ...own }, ...(own.further ?? [])]) {
+      t.true(VERDICTS.includes(judged.verdict), judged.claim)
+      t.true(judged.decisive.length > 0)
+      for (const { value, nulls } of judged.decisive) {
+        t.true(nulls.count >= 20, judged.claim)
+        t.true(Number.isFinite(value) && Number.isFinite(nulls.mean) && nulls.p95 >= nulls.mean - 0.5)
+        t.true(judged.why.includes(`${(100 * nulls.p95).toFixed(1)}%`), 'the null is in the sentence')
+      }
+    }
     t.true(tables.length > 0)
     for (const { name: table, columns, rows } of tables) {
       t.true(rows.length > 0, `${name} ${table}`)
@@ -80,24 +93,74 @@ test('every experiment is plain data: claim, verdict, tables of full rows', (t) 
   }
 })
 
-test('figure 2: ranks are exact where the latents fit, and too small in superposition', (t) => {
-  const rows = records('2', 'ranks')
-  t.is(rows.length, 16)
-  for (const row of rows.filter(({ fits }) => fits)) t.is(row.rank, row['true rank'], row.model)
-  t.true(rows.some(({ fits, recovered }) => !fits && !recovered))
-  t.true(figure('2').held)
+test('a claim is held where its figures are above their nulls, and only there', (t) => {
+  const nulls = { count: 20, mean: 0.5, p95: 0.7 }
+  const one = (value, met = true) => ({ value, met, nulls })
+  t.is(verdictOf([one(0.8), one(0.71)]), 'held')
+  t.is(verdictOf([one(0.8), one(0.7)]), 'held, and random labels do as well')
+  t.is(verdictOf([one(0.8, false)]), 'not held')
+  t.is(verdictOf([one(0.8)], [{ met: false }]), 'not held')
+  t.is(verdictOf([one(0.8), { value: 1, met: true, nulls: null }]), 'not held', 'no null decides nothing')
+  const { mean, p95, count } = nullFigures(Array.from({ length: 21 }, (_, i) => i / 20))
+  t.true(Math.abs(mean - 0.5) < 1e-12 && Math.abs(p95 - 0.95) < 1e-12 && count === 21)
 })
 
-test('figure 3: every held-out row is nearest to its own corner', (t) => {
-  for (const row of records('3', 'clusters')) {
-    t.is(row.corners, 8)
-    t.true(row['nearest corner right'] > 0.98)
-    t.true(row['between / total'] > 0.85)
-    t.true(row['additive in the signs'] > 0.98)
+test('every figure that could be claimed has null subspaces and other controls beside it', (t) => {
+  const tables = [
+    ['3', 'clusters', 12, []],
+    ['4', 'effects', 14, []],
+    ['6-7', 'separation', 2, ['whole keys']],
+    ['6-7', 'effects', 12, []],
+    ['8-9', 'places', 12, ['whole keys']],
+    ['8-9', 'effects', 36, []],
+    ['10', 'explained', 18, []],
+  ]
+  for (const [name, table, least, without] of tables) {
+    const rows = records(name, table).filter((row) => !without.includes(row.subspace))
+    t.true(rows.length >= least, `${name} ${table}: ${rows.length}`)
+    for (const row of rows) {
+      const where = `${name} ${table} ${JSON.stringify(row)}`
+      t.is(row['null draws'], 20, where)
+      t.true(Number.isFinite(row['null mean']) && Number.isFinite(row['null p95']), where)
+      t.is(row['above null'], row.value > row['null p95'], where)
+      if (table === 'explained' && row.figure !== 'energy') continue
+      for (const control of ['key components', 'mean query', 'random'])
+        t.true(Number.isFinite(row[control]), where)
+    }
   }
 })
 
-test('figure 4: the swap in both subspaces moves all, either a part, random ones less', (t) => {
+test('figure 2: energy ranks are exact where the latents fit, also for random labels; those of the test are 0 there', (t) => {
+  const rows = records('2', 'ranks')
+  t.is(rows.length, 16)
+  const fitting = rows.filter(({ fits }) => fits)
+  for (const row of fitting) t.is(row.rank, row['true rank'], row.model)
+  t.true(rows.some(({ fits, recovered }) => !fits && !recovered))
+  const draws = fitting.reduce((sum, row) => sum + row['null draws'], 0)
+  const same = fitting.reduce((sum, row) => sum + row['null draws of that rank'], 0)
+  t.is(draws, 20 * fitting.length)
+  t.true(same > 0.8 * draws, `the energy rule answers the same for ${same} of ${draws} random labels`)
+  t.true(fitting.filter((row) => row['permutation recovered']).length >= 0.8 * fitting.length)
+  const exchanged = rows.flatMap((row) => row['permutation rank, exchanged labels'].split(' ').map(Number))
+  t.is(exchanged.length, 32)
+  t.true(exchanged.filter((rank) => rank === 0).length >= 28)
+  const { verdict, further } = figure('2')
+  t.is(verdict, 'held, and random labels do as well')
+  t.is(further.length, 1)
+})
+
+test('figure 3: every held-out row is nearest to its own corner', (t) => {
+  const rows = records('3', 'clusters')
+  t.is(rows.length, 12)
+  const least = { 'nearest corner right': 0.98, 'between / total': 0.85, 'additive in the signs': 0.98 }
+  for (const row of rows) {
+    t.is(row.corners, 8)
+    t.true(row.value > least[row.measure], row.measure)
+  }
+  t.is(figure('3').verdict, 'held, and random labels do as well', 'keys differ in nothing but the latent')
+})
+
+test('figure 4: the swap in both subspaces moves all, either a part, random ones less, null ones as much', (t) => {
   const rows = records('4', 'swaps')
   const moved = (edited) => rows.find((row) => row.edited === edited).moved
   t.true(moved('z1 + z2') > 0.95)
@@ -110,47 +173,134 @@ test('figure 4: the swap in both subspaces moves all, either a part, random ones
   const both = rows.find((row) => row.edited === 'z1 + z2')
   t.is(both['answer likeliest before'], 1)
   t.true(both['answer likeliest after'] < 0.3)
+  const effects = records('4', 'effects')
+  for (const { edited, value, ...row } of effects.filter(({ effect }) => effect === 'moved')) {
+    t.is(value, moved(edited))
+    t.is(row['null mean'], moved(`null subspaces of ${edited}`))
+    t.is(row.random, moved(`random, rank of ${edited}`))
+  }
+  t.true(moved('null subspaces of z1 + z2') > 0.95)
+  t.is(figure('4').verdict, 'held, and random labels do as well')
 })
 
-test('figure 5: latents interact within their blocks', (t) => {
+test('figure 5: latents interact within their blocks, and not in another order', (t) => {
   for (const row of records('5', 'blocks')) {
     if (row.fits) t.true(row['within blocks'] > 0.97)
     else t.true(row['within blocks'] < 0.95)
+    // Of 3 + 3 latents, one order in twenty keeps both blocks.
+    t.true(row.p <= (row.r1 + row.r2 === 6 ? 0.08 : 0.05), `${row.model} ${row.p}`)
+    t.true(Math.abs(row['permuted mean'] - row['evenly spread']) < 0.1)
   }
   t.is(records('5', 'interaction').length, 2 * (6 ** 2 + 8 ** 2 + 2 * 10 ** 2))
+  t.is(figure('5').verdict, 'held')
 })
 
 test('figures 6 and 7: categories of words held out separate, and carry the attention', (t) => {
-  const [own, random, whole] = records('6-7', 'separation')
-  t.true(own['nearest centroid right'] > 0.95)
-  t.true(own['between / total'] > random['between / total'])
+  const [between, nearest, , whole] = records('6-7', 'separation')
+  t.is(nearest.measure, 'nearest centroid right')
+  t.true(nearest.value > 0.95)
+  t.true(between.value > between.random)
   t.is(whole.rank, 32)
-  const both = records('6-7', 'swaps').filter((row) => row.edited.includes('fruit + '))
-  const [swap, control] = both
-  t.true(swap.flipped > 0.9)
-  t.true(control.kind === 'random' && control.flipped < 0.3)
+  const both = records('6-7', 'effects').find(
+    (row) => row.edited.includes('fruit + ') && row.effect === 'flipped',
+  )
+  t.true(both.value > 0.9)
+  t.true(both.random < 0.3)
+  t.true(both['null mean'] > 0.7, 'null subspaces flip nearly as much')
+  t.not(figure('6-7').verdict, 'held')
 })
 
 test('figures 8 and 9: order and lexical each move attention partly, together most', (t) => {
-  const rows = records('8-9', 'swaps').filter((row) => !row.centred)
-  const flipped = (edited) => rows.find((row) => row.edited === edited).flipped
-  t.true(flipped('order + lexical') > 0.7)
-  t.true(flipped('order') < 0.6 && flipped('lexical') < 0.6)
-  t.true(flipped('random, rank of order + lexical') < 0.25)
+  const rows = records('8-9', 'effects').filter(({ centred, effect }) => !centred && effect === 'flipped')
+  const flipped = (edited) => rows.find((row) => row.edited === edited)
+  t.true(flipped('order + lexical').value > 0.7)
+  t.true(flipped('order').value < 0.6 && flipped('lexical').value < 0.6)
+  t.true(flipped('order + lexical').random < 0.25)
+  t.true(flipped('order + lexical')['null mean'] > 0.5)
   t.is(records('8-9', 'heads')[0].head, 'L3H0')
-  const places = records('8-9', 'places').find((row) => row.subspace === 'order' && row.centred)
-  t.true(places['between / total'] > 0.8)
+  const place = records('8-9', 'places').find(
+    (row) => row.subspace === 'order' && row.centred && row.measure === 'between / total',
+  )
+  t.true(place.value > 0.8)
+  t.true(place['null mean'] < place.value)
 })
 
-test('figure 10: parts add up to the scores, and explain most of their energy', (t) => {
-  for (const row of records('10', 'scores')) {
+test('figure 10: parts add up to the scores, and explain most of their energy; so do those of the boxes', (t) => {
+  for (const row of [...records('10', 'scores'), ...records('10', 'candidates')]) {
     t.true(Math.abs(row.order + row.lexical + row.residual - row.total) < 1e-4)
   }
-  const named = records('10', 'explained').find((row) => row.subspaces === 'order + lexical')
-  t.true(named.energy > 0.85)
-  t.true(named['energy low'] <= named.energy && named.energy <= named['energy high'])
-  const random = records('10', 'explained').find((row) => row.subspaces.startsWith('random'))
-  t.true(random.energy < 0.5)
+  const explained = records('10', 'explained').filter(({ figure: one }) => one === 'energy')
+  const named = explained[0]
+  t.like(named, { covariances: 'plain', rows: 'all keys' })
+  t.true(named.value > 0.85)
+  t.true(named.low <= named.value && named.value <= named.high)
+  t.true(named.random < named['null mean'])
+  for (const covariances of ['plain', 'centred']) {
+    const boxes = records('10', 'candidates').filter((row) => row.covariances === covariances)
+    t.is(boxes.length, 5)
+    t.is(boxes.filter(({ role }) => role === 'answer').length, 1)
+    t.true(boxes.every(({ token }) => /^[A-Z]$/.test(token.trim())))
+    // Less their mean: rows of scores sum to nothing.
+    t.true(Math.abs(boxes.reduce((sum, { total }) => sum + total, 0)) < 1e-4)
+    t.true(boxes.every((row) => Number.isFinite(row['order, null mean'])))
+  }
+  const rows = 'candidate boxes, less their mean'
+  t.true(explained.find((row) => row.covariances === 'centred' && row.rows === rows).value > 0.9)
+  t.is(figure('10').further.length, 2)
+})
+
+test('the loss that taught heads where to look is said beside the figures about them', (t) => {
+  for (const name of ['6-7', '8-9', '10']) t.regex(figure(name).notes.join(' '), /auxiliary loss/)
+  for (const name of ['2', '3', '4', '5']) t.is(figure(name).notes, undefined)
+})
+
+test('with random labels nothing about the transformer is held', async (t) => {
+  const options = { quick: true, sizes: SIZES, randomLabels: true }
+  const { figures, randomLabels } = await runPaper({ ...options, only: [8, 9, 10] })
+  t.true(randomLabels)
+  t.deepEqual(
+    figures.map((f) => f.figure),
+    ['8-9', '10'],
+  )
+  for (const { further, ...own } of figures) {
+    for (const { claim, verdict, why } of [own, ...further]) t.not(verdict, 'held', `${claim} ${why}`)
+  }
+})
+
+test('exchanging labels swaps whole halves of prompts, by the seed', (t) => {
+  const terms = [{ query: 0, positive: [1], negative: [2, 3], label: 'a', negativeLabels: ['b', 'c'] }]
+  const plain = { id: 'p', contrast: 'x', tokens: [1, 2, 3, 4], terms }
+  const counterfactual = {
+    ...{ id: 'c', text: 'this', contrasts: { x: { terms: [{ query: -1, positive: [1] }] } } },
+    counterfactual: { text: 'that', contrasts: { x: { terms: [{ query: -1, negative: [2] }] } } },
+  }
+  const prompts = Array.from({ length: 400 }, (_, i) => (i % 2 ? plain : counterfactual))
+  const exchanged = exchangeLabels(prompts, 7)
+  t.deepEqual(exchanged, exchangeLabels(prompts, 7))
+  const changed = exchanged.filter((own, i) => own !== prompts[i])
+  t.true(changed.length > 150 && changed.length < 250)
+  t.deepEqual(
+    changed.find(({ id }) => id === 'p'),
+    { ...plain, terms: [{ query: 0, positive: [2, 3], negative: [1] }] },
+  )
+  t.deepEqual(
+    changed.find(({ id }) => id === 'c'),
+    {
+      ...{ id: 'c', text: 'that', contrasts: { x: { terms: [{ query: -1, positive: [2] }] } } },
+      counterfactual: { text: 'this', contrasts: { x: { terms: [{ query: -1, negative: [1] }] } } },
+    },
+  )
+})
+
+test('a document of before there were verdicts is refused, and says what to do', async (t) => {
+  const file = path.join(fresh(), 'paper.json')
+  const figures = report.figures.map(({ verdict: _, decisive: __, ...own }) => ({ ...own, held: true }))
+  writeFileSync(file, JSON.stringify({ ...report, figures }))
+  const error = await t.throwsAsync(readPaper(file), { code: 'ERR_FORMAT' })
+  t.regex(error.message, /written by an earlier version/)
+  t.regex(error.hint, /qkspace paper/)
+  writeFileSync(file, JSON.stringify(report))
+  t.deepEqual(await readPaper(file), report)
 })
 
 test('CSV reads back equal to the document', async (t) => {
@@ -217,10 +367,10 @@ test('the command writes a document and a CSV a table, and prints one document',
   t.is(status, 0)
   const printed = JSON.parse(stdout)
   t.deepEqual(
-    printed.figures.map((f) => [f.figure, f.held]),
+    printed.figures.map((f) => [f.figure, f.verdict, f.decisive.length]),
     [
-      ['3', true],
-      ['5', true],
+      ['3', 'held, and random labels do as well', 3],
+      ['5', 'held', 1],
     ],
   )
   t.deepEqual(readdirSync(out).sort(), [
@@ -229,7 +379,7 @@ test('the command writes a document and a CSV a table, and prints one document',
   ])
   writeFileSync(path.join(out, 'figure-of-mine.csv'), 'a')
   const table = await qkspace('paper', '--quick', '--only', '5', '--out', out)
-  t.regex(table.stdout, /figure {2}held {2}claim\n/)
+  t.regex(table.stdout, /figure +verdict +decided by +null, 95th percentile +key components +claim\n/)
   t.regex(table.stdout, /saved .*paper\.json, and 2 tables/)
   // Tables of a figure that is not in this run would pass for its own; files of others are let be.
   t.deepEqual(readdirSync(out).sort(), [

@@ -436,9 +436,23 @@ browserTest('a report of the paper alone: claims, verdicts, and a drawing of eac
   const { page, seen } = await open(onlyPaper)
   t.is(await page.locator('h1').textContent(), 'The paper’s figures')
   t.deepEqual(await page.locator('nav a').allTextContents(), ['The paper’s figures'])
-  for (const { figure, claim, held } of made.paper.figures) {
+  const claims = made.paper.figures.flatMap(({ further = [], ...own }) => [own, ...further])
+  const rows = page.locator('table.claims tbody tr')
+  t.is(await rows.count(), claims.flatMap(({ decisive }) => decisive).length)
+  t.deepEqual(
+    await page.locator('table.claims td.verdict').allTextContents(),
+    claims.map(({ verdict }) => verdict),
+  )
+  for (const { figure, claim, verdict, further = [], notes = [] } of made.paper.figures) {
     const part = page.locator(`#paper-1-figure-${figure}`)
-    t.is(await part.locator('.verdict').textContent(), `${held ? 'held' : 'did not hold'} ${claim}`)
+    t.deepEqual(
+      await part.locator('p.verdict').allTextContents(),
+      [{ claim, verdict }, ...further].map((own) => `${own.verdict} ${own.claim}`),
+    )
+    t.deepEqual(
+      await part.locator('p.note').allTextContents(),
+      notes.map((note) => `Mind: ${note}`),
+    )
     const svgs = await part.locator('figure').evaluateAll((all) =>
       all.map((f) => ({
         id: f.id,
@@ -503,18 +517,26 @@ browserTest('the map of G tells its values, to the mouse and to keys; blocks are
 
 browserTest('swaps of the paper stand beside their controls, with intervals; its points turn', async (t) => {
   const { page, seen } = await open(onlyPaper)
-  const rows = paperTable('4', 'swaps').filter((row) => !row.vacuous)
+  const rows = paperTable('4', 'effects').filter(({ effect }) =>
+    ['moved', 'flipped', 'answer lost'].includes(effect),
+  )
   const figure = page.locator('#figure-paper-1-figure-4-moved')
-  const bars = await figure
-    .locator('g[aria-label="bar"] rect')
-    .evaluateAll((all) => all.map((r) => Number(r.getAttribute('width'))))
-  t.is(bars.length, 2 * rows.length)
+  t.is(await figure.locator('g[aria-label="bar"] rect').count(), rows.length)
+  t.is(await figure.locator('g.null-band rect').count(), rows.length)
+  const within = rows.filter((row) => row['above null'] === false).length
+  t.is(
+    await figure
+      .locator('svg text')
+      .filter({ hasText: /^within null$/ })
+      .count(),
+    within,
+  )
   const whiskers = await figure.locator('g[aria-label="rule"] line').count()
-  t.true(whiskers >= rows.length)
+  t.true(whiskers >= rows.filter(({ low }) => low !== null).length)
   const file4 = await csvOf(page, figure.locator('button[data-kind="csv"]'))
   t.deepEqual(
-    file4.map((r) => [r.edited, Number(r.moved), Number(r['moved low'])]),
-    rows.map((r) => [r.edited, r.moved, r['moved low']]),
+    file4.map((r) => [r.edited, r.effect, Number(r.value), Number(r['null p95'])]),
+    rows.map((r) => [r.edited, r.effect, r.value, r['null p95']]),
   )
   const cube = '#figure-paper-1-figure-3-points-keys-z1'
   const points = paperTable('3', 'points')

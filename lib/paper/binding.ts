@@ -4,12 +4,13 @@ import { bundledFile, bundledWords } from '../bundled/files.js'
 import { boxesLexical, boxesOrder, boxesUnused } from '../contrast/families/boxes.js'
 import type { Prompt } from '../contrast/prompt.js'
 import { accumulate, disposeSums } from '../covariance/accumulate.js'
-import { type Basis, randomBasis } from '../math/basis.js'
-import { seededRandom } from '../math/random.js'
+import type { Basis } from '../math/basis.js'
 import { type Model, openModel } from '../model/model.js'
 import { decompose } from '../spectrum/decompose.js'
+import { nullBasis } from '../spectrum/nulls/control-bases.js'
 import { type ContrastSubspace, Result } from '../store/result.js'
-import { derivedSeed, type FigureContext, PAPER_RULE } from './figure.js'
+import { derivedSeed, type FigureContext, NULLS, PAPER_RULE } from './figure.js'
+import { labelled } from './random-labels.js'
 
 /** Objects in a prompt. */
 export const PAIRS = 5
@@ -30,8 +31,6 @@ export interface BoxesExperiment {
   head: string
   /** Prompts that ask for any word, of other lists. */
   heldOut: Prompt[]
-  /** More of the same kind, to take means from. */
-  others: Prompt[]
 }
 
 const made = new WeakMap<FigureContext, Promise<BoxesExperiment>>()
@@ -43,40 +42,45 @@ export function boxesExperiment(context: FigureContext): Promise<BoxesExperiment
   return found
 }
 
-async function decomposeBoxes({ sizes, seed, signal }: FigureContext): Promise<BoxesExperiment> {
+async function decomposeBoxes(context: FigureContext): Promise<BoxesExperiment> {
+  const { sizes, seed, signal } = context
   const { objects, boxes } = bundledWords()
   const model = await openModel(bundledFile('boxes.onnx'), {
     tokenizer: bundledFile('boxes.tokenizer.json'),
   })
   const common = { objects, boxes, pairs: PAIRS }
   const bindings: Binding[] = []
+  let head: string | undefined
   for (const word of objects.slice(0, sizes.boxesWords)) {
     const base = { ...common, prompts: sizes.boxes, asked: [word] }
+    const order = boxesOrder({ ...base, seed: derivedSeed(seed, 500) })
     const prompts = [
-      ...boxesOrder({ ...base, seed: derivedSeed(seed, 500) }),
+      ...order,
       ...boxesLexical({ ...base, seed: derivedSeed(seed, 501) }),
       ...boxesUnused({ ...base, seed: derivedSeed(seed, 502) }),
     ]
+    const own = labelled(prompts, context)
     // The first word says which head it is; the others look at that one.
-    const heads = bindings.length === 0 ? 'all' : strongest(bindings[0].plain)
-    const sums = await accumulate(model, prompts, { heads, batchSize: 64, nullBytes: 0, signal })
+    const sums = await accumulate(model, own, { heads: head ?? 'all', batchSize: 64, signal })
     try {
-      const plain = await decompose(sums, { rank: PAPER_RULE, signal })
-      const centred = await decompose(sums, { rank: PAPER_RULE, center: true, signal })
+      const options = { rank: PAPER_RULE, nulls: NULLS, signal }
+      const plain = await decompose(sums, options)
+      const centred = await decompose(sums, { ...options, center: true })
       bindings.push({ word, plain, centred })
+      // Random labels say nothing of heads either: those of the prompts choose it.
+      head ??= strongest(context.randomLabels ? await decomposeOnly(model, order, signal) : plain)
     } finally {
       disposeSums(sums)
     }
   }
-  const more = (prompts: number, which: number) =>
-    boxesOrder({ ...common, prompts, seed: derivedSeed(seed, which) })
-  return {
-    model,
-    bindings,
-    head: strongest(bindings[0].plain),
-    heldOut: more(sizes.heldOut, 503),
-    others: more(sizes.heldOut, 504),
-  }
+  const heldOut = boxesOrder({ ...common, prompts: sizes.heldOut, seed: derivedSeed(seed, 503) })
+  return { model, bindings, head: head!, heldOut }
+}
+
+/** All heads, without controls. */
+async function decomposeOnly(model: Model, prompts: Prompt[], signal?: AbortSignal): Promise<Result> {
+  const sums = await accumulate(model, prompts, { batchSize: 64, nullBytes: 0, signal })
+  return decompose(sums, { rank: PAPER_RULE, signal }).finally(() => disposeSums(sums))
 }
 
 function strongest(result: Result): string {
@@ -90,28 +94,13 @@ export function basisOf(result: Result, head: string, contrast: string, side: 'u
   return { data: found[side], shape: [found.headDim, found.rank] }
 }
 
-/** One direction in place of the first contrast's subspaces, and nothing in place of the others': a control. */
-export function directionLike(
-  result: Result,
-  head: string,
-  contrasts: readonly string[],
-  direction: Float64Array,
-): Result {
-  const replaced = contrasts.map((name, i): [string, ContrastSubspace] => {
-    const basis = i === 0 ? direction : new Float64Array(0)
-    const { nulls: _, ...own } = result.head(head).contrast(name)
-    return [name, { ...own, u: basis, v: basis, rank: i === 0 ? 1 : 0 }]
-  })
-  return new Result(result.info, new Map([[head, new Map(replaced)]]))
-}
-
-/** The same head and contrasts with random (Haar) subspaces of the same ranks in their place: a control. */
-export function randomLike(result: Result, head: string, contrasts: readonly string[], seed: number): Result {
-  const random = seededRandom(seed)
+/** The same head and contrasts with null subspaces `draw` in place of their own. */
+export function nullLike(result: Result, head: string, contrasts: readonly string[], draw: number): Result {
   const replaced = contrasts.map((name): [string, ContrastSubspace] => {
-    const { nulls: _, ...own } = result.head(head).contrast(name)
-    const draw = () => randomBasis(own.headDim, own.rank, random).data
-    return [name, { ...own, u: draw(), v: draw() }]
+    const own = result.head(head).contrast(name)
+    const [u, v] = (['u', 'v'] as const).map((side) => nullBasis(own, side, draw))
+    const { nulls: _, directions: __, ...kept } = own
+    return [name, { ...kept, rank: u.shape[1], u: u.data, v: v.data }]
   })
   return new Result(result.info, new Map([[head, new Map(replaced)]]))
 }

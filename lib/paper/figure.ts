@@ -1,7 +1,12 @@
 /** What every experiment of the paper (arXiv 2602.04752) takes and gives. */
 
+import type { PaperClaim } from './verdict.js'
+
 /** The paper's rule of rank: it describes ΔC, and says nothing about noise. */
 export const PAPER_RULE = { rule: 'energy', threshold: 0.99 } as const
+
+/** Null subspaces beside every subspace: the fewest that have a 95th percentile. */
+export const NULLS = 20
 
 /** Plain data: `null` stands where there is no number. */
 export type Cell = string | number | boolean | null
@@ -12,16 +17,15 @@ export interface PaperTable {
   rows: Cell[][]
 }
 
-export interface PaperFigure {
+/** An experiment; `claim` to `decisive` are of the paper's own claim. */
+export interface PaperFigure extends PaperClaim {
   /** Number in the paper, or a range as in `6-7`. */
   figure: string
   title: string
-  /** What the paper says, in a sentence. */
-  claim: string
-  /** Whether it held here, by the bars that `why` names. */
-  held: boolean
-  /** The figures that decide it, beside their bars. */
-  why: string
+  /** What the paper does not claim, measured on the same data. */
+  further?: PaperClaim[]
+  /** What must be known before the figures are taken for findings. */
+  notes?: string[]
   tables: PaperTable[]
 }
 
@@ -75,10 +79,10 @@ export interface FigureContext {
   sizes: PaperSizes
   /** Every prompt, split and control follows from it. */
   seed: number
+  /** Exchange positives and negatives at random before anything is decomposed: nothing is there to be found. */
+  randomLabels: boolean
   signal?: AbortSignal
 }
 
 /** One of several seeds that follow from the one asked for, of 32 bits. */
 export const derivedSeed = (seed: number, which: number): number => (seed + which) >>> 0
-
-export const percent = (fraction: number): string => `${(100 * fraction).toFixed(1)}%`

@@ -1,4 +1,4 @@
-/** The paper's figures 2 to 10 again, on the bundled models: claims, figures, and whether the claims held here. */
+/** The paper's figures 2 to 10 again, on the bundled models: claims, the figures that decide them, and their nulls. */
 
 import { throwIfAborted } from '../errors.js'
 import { versions } from '../versions.js'
@@ -37,6 +37,11 @@ export interface PaperOptions {
   sizes?: Partial<PaperSizes>
   /** Default 1. */
   seed?: number
+  /**
+   * A control of everything: exchange positives and negatives at random before anything is decomposed. What is still
+   * claimed then is no evidence elsewhere.
+   */
+  randomLabels?: boolean
   signal?: AbortSignal
   /** Called before each experiment and after the last. */
   onProgress?: (progress: { figure: string; done: number; total: number }) => void
@@ -47,15 +52,16 @@ export interface PaperReport {
   version: string
   quick: boolean
   seed: number
+  randomLabels: boolean
   sizes: PaperSizes
   figures: PaperFigure[]
 }
 
 /** Errors: those of the analyses, ERR_ABORTED. The same options give the same report. */
 export async function runPaper(options: PaperOptions = {}): Promise<PaperReport> {
-  const { only = FIGURE_NUMBERS, quick = false, seed = 1, signal, onProgress } = options
+  const { only = FIGURE_NUMBERS, quick = false, seed = 1, randomLabels = false, signal, onProgress } = options
   const sizes = { ...(quick ? QUICK_SIZES : FULL_SIZES), ...options.sizes }
-  const context: FigureContext = { sizes, seed, signal }
+  const context: FigureContext = { sizes, seed, randomLabels, signal }
   const chosen = EXPERIMENTS.filter(({ figures }) => figures.some((number) => only.includes(number)))
   const figures: PaperFigure[] = []
   for (const [done, { figures: numbers, run }] of chosen.entries()) {
@@ -64,5 +70,6 @@ export async function runPaper(options: PaperOptions = {}): Promise<PaperReport>
     figures.push(await run(context))
   }
   onProgress?.({ figure: '', done: chosen.length, total: chosen.length })
-  return { paper: 'arXiv 2602.04752', version: versions().qkspace, quick, seed, sizes, figures }
+  const { qkspace: version } = versions()
+  return { paper: 'arXiv 2602.04752', version, quick, seed, randomLabels, sizes, figures }
 }

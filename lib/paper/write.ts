@@ -11,11 +11,11 @@ import type { PaperReport } from './index.js'
 const TABLES: Record<string, readonly string[]> = {
   2: ['ranks', 'spectrum'],
   3: ['clusters', 'points'],
-  4: ['swaps'],
+  4: ['effects', 'swaps'],
   5: ['blocks', 'interaction'],
-  '6-7': ['categories', 'separation', 'cosines', 'points', 'swaps'],
-  '8-9': ['heads', 'subspaces', 'cosines', 'places', 'points', 'swaps'],
-  10: ['explained', 'scores'],
+  '6-7': ['categories', 'separation', 'cosines', 'points', 'effects', 'swaps'],
+  '8-9': ['heads', 'subspaces', 'cosines', 'places', 'points', 'effects', 'swaps'],
+  10: ['explained', 'candidates', 'scores'],
 }
 
 const tableFile = (figure: string, table: string): string => `figure-${figure}-${table}.csv`

@@ -52,14 +52,27 @@ async function readDocument(file: string, wanted: Kind): Promise<unknown> {
   })
 }
 
-/** Documents of before features were measured and edited on their own terms have no nulls to be shown beside. Errors: ERR_FORMAT. */
+/** Documents of before figures stood beside their nulls cannot be shown as such. Errors: ERR_FORMAT. */
 function checkVersion(file: string, kind: Kind, value: unknown): unknown {
-  const { heads, variants } = value as { heads: Record<string, object>; variants: object[] }
+  const { heads, variants, figures } = value as {
+    heads: Record<string, object>
+    variants: object[]
+    figures: unknown
+  }
+  const earlier = (hint: string) =>
+    new QkError('ERR_FORMAT', `${file} was written by an earlier version of qkspace`, { hint })
   const parts = kind === 'attribution' ? Object.values(heads) : kind === 'interventions' ? variants : []
   if (parts.some((part) => !('contrasts' in part))) {
-    throw new QkError('ERR_FORMAT', `${file} was written by an earlier version of qkspace`, {
-      hint: `Run \`qkspace ${KINDS[kind].command}\` again: figures now stand by contrast, beside their controls.`,
-    })
+    throw earlier(
+      `Run \`qkspace ${KINDS[kind].command}\` again: figures now stand by contrast, beside their controls.`,
+    )
+  }
+  const isJudged = (one: unknown) =>
+    typeof one === 'object' && one !== null && 'verdict' in one && 'decisive' in one
+  if (kind === 'paper' && !(Array.isArray(figures) && figures.every(isJudged))) {
+    throw earlier(
+      'Run `qkspace paper` again: every claim now has a verdict, from figures that stand beside their nulls.',
+    )
   }
   return value
 }

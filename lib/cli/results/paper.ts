@@ -2,7 +2,10 @@
 
 import path from 'node:path'
 import { type Command, InvalidArgumentError } from 'commander'
+import type { PaperFigure } from '../../paper/figure.js'
 import { FIGURE_NUMBERS, runPaper } from '../../paper/index.js'
+import { percent } from '../../paper/percent.js'
+import { weakest } from '../../paper/verdict.js'
 import { preparePaperFolder, writePaper } from '../../paper/write.js'
 import { checkReportPath, writeReport } from '../../report/report.js'
 import { parseNames, parseSeed } from '../common/options.js'
@@ -13,17 +16,24 @@ interface Options {
   quick?: boolean
   only?: number[]
   seed: number
+  randomLabels?: boolean
   json?: boolean
 }
 
 export function registerPaper(program: Command): void {
   program
     .command('paper')
-    .description('figures 2 to 10 of arXiv 2602.04752 on the bundled models, and which of its claims held')
+    .description(
+      'figures 2 to 10 of arXiv 2602.04752 on the bundled models, and which of its claims are evidence',
+    )
     .option('--out <folder>', 'where tables, JSON and CSV, and report.html are saved', 'results/paper')
     .option('--quick', 'fewer prompts, and no toys trained')
     .option('--only <figures>', 'figures with commas, as in 2,4 (default: all)', parseFigures)
     .option('--seed <n>', 'seed of prompts, controls and intervals', parseSeed, 1)
+    .option(
+      '--random-labels',
+      'a control: exchange positives and negatives at random before anything is decomposed',
+    )
     .option('--json', 'print one JSON document: the claims, without the tables')
     .action(run)
 }
@@ -36,13 +46,13 @@ function parseFigures(value: string): number[] {
   })
 }
 
-async function run({ out, quick = false, only, seed, json }: Options): Promise<void> {
+async function run({ out, quick = false, only, seed, randomLabels = false, json }: Options): Promise<void> {
   await preparePaperFolder(out)
   const page = path.join(out, 'report.html')
   await checkReportPath(page)
   const bar = progressBar('experiments')
   const report = await runPaper({
-    ...{ quick, seed, ...(only && { only }) },
+    ...{ quick, seed, randomLabels, ...(only && { only }) },
     onProgress: ({ done, total }) => bar.update(done, total),
   }).finally(() => bar.stop())
   const files = await writePaper(out, report)
@@ -56,9 +66,31 @@ async function run({ out, quick = false, only, seed, json }: Options): Promise<v
     return
   }
   printTable(
-    ['figure', 'held', 'claim'],
-    report.figures.map(({ figure, held, claim }) => [figure, held ? 'yes' : 'no', claim]),
+    ['figure', 'verdict', 'decided by', 'null, 95th percentile', 'key components', 'claim'],
+    claimRows(report.figures),
   )
-  for (const { figure, title, why } of report.figures) printLine(`\n${figure}  ${title}\n   ${why}`)
+  for (const { figure, title, why, further = [], notes = [] } of report.figures) {
+    printLine(`\n${figure}  ${title}\n   ${why}`)
+    for (const { claim, why: own } of further) printLine(`   ${claim} ${own}`)
+    for (const note of notes) printLine(`   Note: ${note}`)
+  }
   printLine(`\nsaved ${files[0]}, and ${files.length - 1} tables as CSV beside it; open ${page} in a browser`)
+}
+
+/** A row each claim, by the figure that beats its null least. */
+function claimRows(figures: readonly PaperFigure[]): string[][] {
+  return figures.flatMap(({ figure, further = [], ...own }) =>
+    [own, ...further].map(({ verdict, claim, decisive }) => {
+      const { name, value, nulls, keys } = weakest(decisive)
+      const beside = nulls ? `${percent(nulls.mean)}, ${percent(nulls.p95)}` : 'none'
+      return [
+        figure,
+        verdict,
+        `${name} ${percent(value)}`,
+        beside,
+        typeof keys === 'number' ? percent(keys) : '',
+        claim,
+      ]
+    }),
+  )
 }

@@ -3,23 +3,23 @@
 import { bundledFile } from '../../bundled/files.js'
 import { intervene } from '../../intervention/intervene.js'
 import { openModel } from '../../model/model.js'
-import { decomposeToy } from '../../toy/decompose.js'
 import { readToyConfig } from '../../toy/export.js'
 import { retrievalPrompts } from '../../toy/retrieval.js'
 import { ToyTask } from '../../toy/task.js'
-import { derivedSeed, type FigureContext, type PaperFigure, percent } from '../figure.js'
-import { SWAP_COLUMNS, swapRows, variantOf } from '../swap-table.js'
+import { derivedSeed, type FigureContext, NULLS, type PaperFigure } from '../figure.js'
+import { percent } from '../percent.js'
+import { EFFECT_COLUMNS, effectOf, effectRows, SWAP_COLUMNS, swapRows, variantOf } from '../swap-table.js'
+import { decomposeToy } from '../toys.js'
+import { atLeast, claimOf, type DecisiveFigure, figureOf } from '../verdict.js'
 
 /** Bars: the whole swap moves nearly all of the origin's attention, either part about a third of it. */
 const BARS = { both: 0.95, one: [0.2, 0.5] } as const
+const BOTH = ['z1', 'z2']
 
-export async function figure4({ sizes, seed, signal }: FigureContext): Promise<PaperFigure> {
+export async function figure4(context: FigureContext): Promise<PaperFigure> {
+  const { sizes, seed, signal } = context
   const model = await openModel(bundledFile('toy-task1-r5-r5-d16.onnx'))
-  const result = await decomposeToy(model, {
-    prompts: sizes.toyPrompts,
-    seed: derivedSeed(seed, 100),
-    signal,
-  })
+  const result = await decomposeToy(model, context)
   const { prompts } = retrievalPrompts(
     new ToyTask(readToyConfig(model)),
     sizes.retrieval,
@@ -27,27 +27,52 @@ export async function figure4({ sizes, seed, signal }: FigureContext): Promise<P
   )
   const report = await intervene(model, prompts, {
     result,
-    features: ['z1', 'z2', ['z1', 'z2']],
+    features: ['z1', 'z2', BOTH],
+    // Prompts of the task itself: the token that matches the query, against those that match it in neither latent.
     contrast: 'retrieval',
+    nulls: NULLS,
     randoms: sizes.randoms,
     batchSize: 128,
     seed,
     signal,
   })
-  const moved = (features: string[], kind?: 'random') => variantOf(report, features, kind).heads.L0H0.moved!
-  const both = moved(['z1', 'z2'])
-  const one = [moved(['z1']), moved(['z2'])]
-  const random = [moved(['z1'], 'random'), moved(['z2'], 'random'), moved(['z1', 'z2'], 'random')]
+  const moved = (features: readonly string[]) => {
+    const found = effectOf(report, features, 'moved')
+    const { mean: value = Number.NaN, low = Number.NaN } = found?.value ?? {}
+    return { value, low, controls: found?.controls ?? { nulls: null, random: null } }
+  }
+  const random = (features: readonly string[]) =>
+    variantOf(report, features, 'random')?.heads.L0H0.moved?.high ?? Number.NaN
   const [low, high] = BARS.one
-  // Clearly less: the intervals are apart.
-  const apart = [...one, both].every((own, i) => random[i].high < own.low)
+  const part = (latent: string): DecisiveFigure => {
+    const { value, controls } = moved([latent])
+    const bar = `about a third, ${percent(low)} to ${percent(high)}`
+    return figureOf(`moved by ${latent}:`, value, { bar, met: value >= low && value <= high }, controls)
+  }
+  const both = moved(BOTH)
+  const haar = [['z1'], ['z2'], BOTH].map((features) => moved(features).controls.random ?? Number.NaN)
   return {
     figure: '4',
     title: 'Swaps of key coordinates (task 1, r1 = r2 = 5, d_head 16)',
-    claim:
+    ...claimOf(
       'Attention moves fully only when both latents are swapped, partly with either; random subspaces of equal rank move less.',
-    held: both.mean >= BARS.both && one.every(({ mean }) => mean >= low && mean <= high) && apart,
-    why: `of the origin's attention, z1 + z2 moves ${percent(both.mean)} (bar ${percent(BARS.both)}), z1 ${percent(one[0].mean)} and z2 ${percent(one[1].mean)} (bar: about a third, ${percent(low)} to ${percent(high)}); random subspaces of their ranks ${random.map(({ mean }) => percent(mean)).join(', ')} for z1, z2, both (bar: intervals below the recovered ones')`,
-    tables: [{ name: 'swaps', columns: SWAP_COLUMNS, rows: swapRows(report, 'L0H0') }],
+      [
+        atLeast('of the origin’s attention, moved by z1 + z2:', both.value, BARS.both, both.controls),
+        part('z1'),
+        part('z2'),
+      ],
+      [
+        {
+          text: `random (Haar) subspaces of the ranks of z1, z2, z1 + z2 move ${haar.map(percent).join(', ')}`,
+          bar: 'intervals below the recovered ones’',
+          // Clearly less: the intervals are apart.
+          met: [['z1'], ['z2'], BOTH].every((features) => random(features) < moved(features).low),
+        },
+      ],
+    ),
+    tables: [
+      { name: 'effects', columns: EFFECT_COLUMNS, rows: effectRows(report) },
+      { name: 'swaps', columns: SWAP_COLUMNS, rows: swapRows(report, 'L0H0') },
+    ],
   }
 }

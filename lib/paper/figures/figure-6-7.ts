@@ -5,23 +5,20 @@ import { bundledFile, bundledWords } from '../../bundled/files.js'
 import { type CategoriesOptions, categoryPrompts } from '../../contrast/families/categories.js'
 import { accumulate, disposeSums } from '../../covariance/accumulate.js'
 import { intervene } from '../../intervention/intervene.js'
-import { type Basis, randomBasis, unionBasis } from '../../math/basis.js'
-import { seededRandom } from '../../math/random.js'
+import type { Basis } from '../../math/basis.js'
 import { openModel } from '../../model/model.js'
 import { decompose } from '../../spectrum/decompose.js'
 import type { Result } from '../../store/result.js'
 import { basisOf } from '../binding.js'
 import { type CapturedRows, captureRows } from '../capture-rows.js'
 import { separation } from '../clusters.js'
-import {
-  type Cell,
-  derivedSeed,
-  type FigureContext,
-  PAPER_RULE,
-  type PaperFigure,
-  percent,
-} from '../figure.js'
-import { SWAP_COLUMNS, swapRows, variantOf } from '../swap-table.js'
+import { CONTROL_COLUMNS, controlCells, measuredInside, NO_CONTROLS, unionOfFeatures } from '../controls.js'
+import { type Cell, derivedSeed, type FigureContext, NULLS, PAPER_RULE, type PaperFigure } from '../figure.js'
+import { guidanceNote } from '../guidance.js'
+import { percent } from '../percent.js'
+import { labelled } from '../random-labels.js'
+import { EFFECT_COLUMNS, effectOf, effectRows, SWAP_COLUMNS, swapRows, variantOf } from '../swap-table.js'
+import { atLeast, claimOf, figureOf } from '../verdict.js'
 
 /** The bundled transformer's filter head (lib/bundled/README.md). */
 const HEAD = 'L3H2'
@@ -29,7 +26,8 @@ const HEAD = 'L3H2'
 const FITTED_WORDS = 7
 const BARS = { accuracy: 0.9, flipped: 0.5, random: 0.1 }
 
-export async function figures6And7({ sizes, seed, signal }: FigureContext): Promise<PaperFigure> {
+export async function figures6And7(context: FigureContext): Promise<PaperFigure> {
+  const { sizes, seed, signal } = context
   const model = await openModel(bundledFile('boxes.onnx'), {
     tokenizer: bundledFile('boxes.tokenizer.json'),
   })
@@ -47,10 +45,13 @@ export async function figures6And7({ sizes, seed, signal }: FigureContext): Prom
     prompts: sizes.heldOut,
     seed: derivedSeed(seed, 401),
   })
-  const sums = await accumulate(model, fitted, { heads: HEAD, batchSize: 64, nullBytes: 0, signal })
-  const result = await decompose(sums, { rank: PAPER_RULE, signal }).finally(() => disposeSums(sums))
+  const sums = await accumulate(model, labelled(fitted, context), { heads: HEAD, batchSize: 64, signal })
+  const result = await decompose(sums, { rank: PAPER_RULE, nulls: NULLS, signal }).finally(() =>
+    disposeSums(sums),
+  )
 
-  const union = unionOfKeys(result, names)
+  const subspaces = names.map((name) => result.head(HEAD).contrast(name))
+  const union = unionOfFeatures(subspaces, 'v')
   const labels = (rows: CapturedRows) => rows.prompts.map((p) => names[p % names.length])
   const here = await captureRows(model, fitted, HEAD, { contrast: 'category', signal })
   const there = await captureRows(model, held, HEAD, { contrast: 'category', signal })
@@ -63,11 +64,20 @@ export async function figures6And7({ sizes, seed, signal }: FigureContext): Prom
     return separation(inside(here), inside(there))
   }
   const [d, rank] = union.shape
-  const own = apart(union)
-  const random = seededRandom(derivedSeed(seed, 402))
-  const drawn = Array.from({ length: sizes.randoms }, () => apart(randomBasis(d, rank, random)))
-  const mean = (of: 'between' | 'accuracy') => drawn.reduce((sum, x) => sum + x[of], 0) / drawn.length
-  const whole = apart(randomBasis(d, d, random))
+  const inside = measuredInside(
+    subspaces,
+    'v',
+    { randoms: sizes.randoms, seed: derivedSeed(seed, 402) },
+    apart,
+  )
+  const whole = separation(
+    { rows: here.k, d, labels: labels(here) },
+    { rows: there.k, d, labels: labels(there) },
+  )
+  const MEASURES = [
+    ['between / total', 'between'],
+    ['nearest centroid right', 'accuracy'],
+  ] as const
 
   const report = await intervene(model, held, {
     result,
@@ -75,27 +85,55 @@ export async function figures6And7({ sizes, seed, signal }: FigureContext): Prom
     features: ['category', names],
     // Every prompt has two contrasts with the same term; one of them is enough.
     contrast: 'category',
+    nulls: NULLS,
     randoms: sizes.randoms,
     batchSize: 64,
     seed,
     signal,
   })
-  const flip = (kind?: 'random') => variantOf(report, names, kind).heads[HEAD]?.flipRate
-  const flipped = flip()!.mean
-  const output = variantOf(report, names).output!
-  const control = flip('random')?.mean
+  const flipped = effectOf(report, names, 'flipped')!
+  const output = variantOf(report, names)!.output!
+  const { random } = flipped.controls
   return {
     figure: '6-7',
     title: `Categories in the filter head ${HEAD} of the bundled transformer`,
-    claim:
+    ...claimOf(
       'Categories separate in the subspaces of their contrasts, and swapping two items’ coordinates there moves attention from one to the other.',
-    held:
-      own.accuracy >= BARS.accuracy &&
-      own.between > mean('between') &&
-      flipped >= BARS.flipped &&
-      control !== undefined &&
-      control < BARS.random,
-    why: `in the joint subspace (rank ${rank} of ${d}) the nearest centroid is right for ${percent(own.accuracy)} of words held out (bar ${percent(BARS.accuracy)}) and ${percent(own.between)} of the variance lies between categories (random subspaces of that rank ${percent(mean('between'))}; bar: less); swapping there flips attention on ${percent(flipped)} of the prompts (bar ${percent(BARS.flipped)}), in random subspaces of that rank on ${control === undefined ? 'none measured, as the features span the whole head' : percent(control)} (bar: under ${percent(BARS.random)}); the output follows only in part: after the swap the answer is the likeliest on ${percent(output.accuracy!.after.mean)}, the other item on ${percent(output.targetRate!.after.mean)}`,
+      [
+        atLeast(
+          `nearest centroid right for words held out, in the joint subspace of rank ${rank} of ${d}:`,
+          inside.accuracy.value,
+          BARS.accuracy,
+          inside.accuracy.controls,
+        ),
+        figureOf(
+          'variance between categories there:',
+          inside.between.value,
+          {
+            bar: 'more than in random (Haar) subspaces',
+            met: inside.between.value > (inside.between.controls.random ?? Number.NaN),
+          },
+          inside.between.controls,
+        ),
+        atLeast(
+          'prompts whose attention a swap there flips:',
+          flipped.value.mean,
+          BARS.flipped,
+          flipped.controls,
+        ),
+      ],
+      [
+        {
+          text: `random (Haar) subspaces of that rank flip ${random === null ? 'none measured, as the features span the whole head' : percent(random)}`,
+          bar: `under ${percent(BARS.random)}`,
+          met: random !== null && random < BARS.random,
+        },
+      ],
+      [
+        `the output follows only in part: after the swap the answer is the likeliest on ${percent(output.accuracy!.after.mean)}, the other item on ${percent(output.targetRate!.after.mean)}`,
+      ],
+    ),
+    notes: [guidanceNote(HEAD)],
     tables: [
       {
         name: 'categories',
@@ -114,11 +152,13 @@ export async function figures6And7({ sizes, seed, signal }: FigureContext): Prom
       },
       {
         name: 'separation',
-        columns: ['subspace', 'rank', 'between / total', 'nearest centroid right'],
+        columns: ['subspace', 'rank', 'measure', 'value', ...CONTROL_COLUMNS],
         rows: [
-          ['all categories', rank, own.between, own.accuracy],
-          [`random, mean of ${drawn.length}`, rank, mean('between'), mean('accuracy')],
-          ['whole keys', d, whole.between, whole.accuracy],
+          ...MEASURES.map(([name, measure]) => {
+            const { value, controls } = inside[measure]
+            return ['all categories', rank, name, value, ...controlCells(value, controls)]
+          }),
+          ...MEASURES.map(([name, measure]) => ['whole keys', d, name, whole[measure], ...NO_CONTROLS]),
         ],
       },
       {
@@ -131,13 +171,11 @@ export async function figures6And7({ sizes, seed, signal }: FigureContext): Prom
         columns: ['category', 'pc1', 'pc2', 'pc3'],
         rows: await points(there, union, labels(there), signal),
       },
+      { name: 'effects', columns: EFFECT_COLUMNS, rows: effectRows(report) },
       { name: 'swaps', columns: SWAP_COLUMNS, rows: swapRows(report, HEAD) },
     ],
   }
 }
-
-const unionOfKeys = (result: Result, names: readonly string[]) =>
-  unionBasis(names.map((name) => basisOf(result, HEAD, name)))
 
 async function pairCosines(
   result: Result,

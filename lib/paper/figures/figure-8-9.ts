@@ -1,18 +1,38 @@
 /** Figures 8 and 9: a head binds by order and by word, in two subspaces; only both together carry its attention. */
 
 import { coordinates, principalComponents, principalCosines } from '../../attribution/geometry.js'
-import { intervene } from '../../intervention/intervene.js'
-import { unionBasis } from '../../math/basis.js'
+import { type InterventionReport, intervene } from '../../intervention/intervene.js'
+import { nullBasis } from '../../spectrum/nulls/control-bases.js'
 import type { Result } from '../../store/result.js'
 import { type BoxesExperiment, basisOf, boxesExperiment, PAIRS } from '../binding.js'
 import { captureRows } from '../capture-rows.js'
 import { halves, separation } from '../clusters.js'
-import { type Cell, type FigureContext, type PaperFigure, percent } from '../figure.js'
-import { SWAP_COLUMNS, swapRows, variantOf } from '../swap-table.js'
+import {
+  CONTROL_COLUMNS,
+  controlCells,
+  measuredInside,
+  NO_CONTROLS,
+  nullFigures,
+  unionOfFeatures,
+} from '../controls.js'
+import { type Cell, derivedSeed, type FigureContext, NULLS, type PaperFigure } from '../figure.js'
+import { guidanceNote } from '../guidance.js'
+import { percent } from '../percent.js'
+import { EFFECT_COLUMNS, effectOf, effectRows, SWAP_COLUMNS, swapRows, variantOf } from '../swap-table.js'
+import { atLeast, claimOf, type DecisiveFigure, figureOf, type PaperClaim, weakest } from '../verdict.js'
 
-/** Bars: flips of the joint swap and of random subspaces of its rank. */
-const BARS = { both: 0.5, random: 0.1 }
+/** Bars: flips of the joint swap and of random subspaces of its rank; how well places are told. */
+const BARS = { both: 0.5, random: 0.1, place: 0.8 }
 const BOTH = ['order', 'lexical']
+
+const EDITS = [BOTH, ['order'], ['lexical']]
+
+/** One set of subspaces, and what swaps in it did. */
+interface Swapped {
+  word: string
+  center: boolean
+  report: InterventionReport
+}
 
 export async function figures8And9(context: FigureContext): Promise<PaperFigure> {
   const experiment = await boxesExperiment(context)
@@ -23,49 +43,25 @@ export async function figures8And9(context: FigureContext): Promise<PaperFigure>
   ])
   const subspaces: Cell[][] = []
   const cosines: Cell[][] = []
-  const swaps: Cell[][] = []
-  const flips: { center: boolean; order: number; lexical: number; both: number; random: number }[] = []
+  const swapped: Swapped[] = []
   for (const { word, center, result } of variants) {
     for (const contrast of ['order', 'lexical', 'unused']) {
       const { rank, totalEnergy, scoreGap, s, terms } = result.head(head).contrast(contrast)
       const values = [...s].map((x) => x.toPrecision(4)).join(' ')
       subspaces.push([word, center, contrast, rank, totalEnergy, scoreGap, values, terms])
     }
-    for (const side of ['u', 'v'] as const) {
-      const [a, b] = BOTH.map((contrast) => basisOf(result, head, contrast, side))
-      const found = await principalCosines(a, b, context.signal)
-      found.forEach((cosine, i) => {
-        cosines.push([word, center, side === 'u' ? 'query' : 'key', i + 1, cosine])
-      })
-    }
-    const report = await swap(experiment, result, context)
-    swaps.push(...swapRows(report, head).map((row) => [word, center, ...row]))
-    const flip = (features: string[], kind?: 'random') =>
-      variantOf(report, features, kind).heads[head]?.flipRate?.mean ?? Number.NaN
-    flips.push({
-      center,
-      ...{ order: flip(['order']), lexical: flip(['lexical']), both: flip(BOTH) },
-      random: flip(BOTH, 'random'),
-    })
+    cosines.push(...(await cosineRows(result, head, word, center, context.signal)))
+    swapped.push({ word, center, report: await swap(experiment, result, context) })
   }
-  const plain = flips.filter(({ center }) => !center)
-  const centred = flips.filter(({ center }) => center)
-  const range = (of: (f: (typeof flips)[number]) => number, among = plain) => {
-    const all = among.map(of)
-    const [low, high] = [percent(Math.min(...all)), percent(Math.max(...all))]
-    return low === high ? low : `${low} to ${high}`
-  }
-  const answer = (column: string) => SWAP_COLUMNS.indexOf(column) + 2
-  const bothRow = swaps.find((row) => row[1] === false && row[2] === BOTH.join(' + '))!
+  const places = await placeTables(experiment, context)
+  const rowsOf = (make: (report: InterventionReport) => Cell[][]) =>
+    swapped.flatMap(({ word, center, report }) => make(report).map((row) => [word, center, ...row]))
   return {
     figure: '8-9',
     title: `Binding in the head ${head} of the bundled transformer`,
-    claim:
-      'The head attends by an order and a lexical subspace: swapping either moves attention partly, both together most.',
-    held: plain.every(
-      (f) => f.both >= BARS.both && f.random < BARS.random && f.order < f.both && f.lexical < f.both,
-    ),
-    why: `ΔC of prompts that ask for one word (${bindings.map(({ word }) => word).join(', ')} in turn), on prompts that ask for any: the joint swap flips attention on ${range((f) => f.both)} of them (bar ${percent(BARS.both)}), order alone on ${range((f) => f.order)}, lexical alone on ${range((f) => f.lexical)} (bar: less than both), random subspaces of the joint rank on ${range((f) => f.random)} (bar: under ${percent(BARS.random)}); the answer is the likeliest on ${percent(bothRow[answer('answer likeliest before')] as number)} before and ${percent(bothRow[answer('answer likeliest after')] as number)} after the joint swap (${bothRow[0]}); of centred covariances: joint ${range((f) => f.both, centred)}, order ${range((f) => f.order, centred)}, lexical ${range((f) => f.lexical, centred)}, random ${range((f) => f.random, centred)}`,
+    ...claimAbout(swapped, false),
+    further: [claimAbout(swapped, true), places.claim],
+    notes: [guidanceNote(head)],
     tables: [
       {
         name: 'heads',
@@ -81,13 +77,87 @@ export async function figures8And9(context: FigureContext): Promise<PaperFigure>
       },
       {
         name: 'cosines',
-        columns: ['word', 'centred', 'side', 'index', 'cosine of order and lexical'],
+        columns: ['word', 'centred', 'side', 'index', 'cosine of order and lexical', 'null mean', 'null p95'],
         rows: cosines,
       },
-      ...(await places(experiment, context)),
-      { name: 'swaps', columns: ['word', 'centred', ...SWAP_COLUMNS], rows: swaps },
+      ...places.tables,
+      { name: 'effects', columns: ['word', 'centred', ...EFFECT_COLUMNS], rows: rowsOf(effectRows) },
+      {
+        name: 'swaps',
+        columns: ['word', 'centred', ...SWAP_COLUMNS],
+        rows: rowsOf((report) => swapRows(report, head)),
+      },
     ],
   }
+}
+
+/** The paper's claim, of subspaces of plain or of centred covariances. */
+function claimAbout(swapped: readonly Swapped[], center: boolean): PaperClaim {
+  const own = swapped.filter((one) => one.center === center)
+  const flips = ({ report }: Swapped, features: readonly string[]) => effectOf(report, features, 'flipped')
+  const flip = (one: Swapped, features: readonly string[]) => flips(one, features)?.value.mean ?? Number.NaN
+  const random = own.map((one) => flips(one, BOTH)?.controls.random ?? Number.NaN)
+  const decisive = EDITS.map((features) =>
+    weakest(
+      own.map((one) => {
+        const name = `flips by ${features.join(' + ')} (${one.word}):`
+        const value = flip(one, features)
+        const beside = flips(one, features)?.controls ?? { nulls: null }
+        if (features === BOTH) return atLeast(name, value, BARS.both, beside)
+        const met = value < flip(one, BOTH)
+        return figureOf(name, value, { bar: 'less than both', met }, beside)
+      }),
+    ),
+  )
+  const output = variantOf(own[0].report, BOTH)?.output
+  const words = own.length > 1 ? ' ΔC of prompts that ask for one word, on prompts that ask for any' : ''
+  return claimOf(
+    center
+      ? 'The same of centred covariances: order and lexical carry the attention of the head together, and each a part.'
+      : 'The head attends by an order and a lexical subspace: swapping either moves attention partly, both together most.',
+    decisive,
+    [
+      {
+        text: `random (Haar) subspaces of the joint rank flip at most ${percent(Math.max(...random))}`,
+        // Subspaces of centred covariances have a higher rank, of which random ones move more.
+        ...(center
+          ? { bar: 'less than the joint swap', met: own.every((one, i) => random[i] < flip(one, BOTH)) }
+          : { bar: `under ${percent(BARS.random)}`, met: random.every((x) => x < BARS.random) }),
+      },
+    ],
+    [
+      ...(words ? [`each figure is that of the word where it beats its null least:${words}`] : []),
+      ...(output?.accuracy
+        ? [
+            `the answer is the likeliest on ${percent(output.accuracy.before.mean)} before and ${percent(output.accuracy.after.mean)} after the joint swap (${own[0].word})`,
+          ]
+        : []),
+    ],
+  )
+}
+
+async function cosineRows(
+  result: Result,
+  head: string,
+  word: string,
+  center: boolean,
+  signal?: AbortSignal,
+): Promise<Cell[][]> {
+  const rows: Cell[][] = []
+  for (const side of ['u', 'v'] as const) {
+    const [a, b] = BOTH.map((contrast) => basisOf(result, head, contrast, side))
+    const found = await principalCosines(a, b, signal)
+    const nulls: number[][] = []
+    for (let draw = 0; draw < NULLS; draw++) {
+      const [c, e] = BOTH.map((contrast) => nullBasis(result.head(head).contrast(contrast), side, draw))
+      nulls.push(await principalCosines(c, e, signal))
+    }
+    found.forEach((cosine, i) => {
+      const drawn = nullFigures(nulls.map((own) => own[i] ?? 0))!
+      rows.push([word, center, side === 'u' ? 'query' : 'key', i + 1, cosine, drawn.mean, drawn.p95])
+    })
+  }
+  return rows
 }
 
 function swap(
@@ -96,8 +166,10 @@ function swap(
   { sizes, seed, signal }: FigureContext,
 ) {
   return intervene(model, heldOut, {
-    ...{ result, heads: head, features: ['order', 'lexical', BOTH], contrast: 'order' },
-    ...{ randoms: sizes.randoms, batchSize: 64, seed, signal },
+    ...{ result, heads: head, features: ['order', 'lexical', BOTH] },
+    // As in the paper, both are edited on the order prompts: a swap needs two keys of one run, and the lexical contrast has one.
+    contrast: 'order',
+    ...{ nulls: NULLS, randoms: sizes.randoms, batchSize: 64, seed, signal },
   })
 }
 
@@ -112,45 +184,58 @@ function heads(result: Result): Cell[][] {
 }
 
 /** Whether the answer's place in the order can be read off its key, in each subspace; and the keys themselves. */
-async function places(
+async function placeTables(
   { model, bindings, head, heldOut }: BoxesExperiment,
-  { signal }: FigureContext,
-): Promise<PaperFigure['tables']> {
+  { sizes, seed, signal }: FigureContext,
+): Promise<{ tables: PaperFigure['tables']; claim: PaperClaim }> {
   const [{ plain, centred }] = bindings
   const { k, prompts, d } = await captureRows(model, heldOut, head, { signal })
   const labels = prompts.map((p) => `${p % PAIRS}`)
-  const measures: Cell[][] = []
+  const rows: Cell[][] = []
   const whole = separation(...halves({ rows: k, d, labels }))
-  measures.push(['whole keys', null, d, whole.between, whole.accuracy])
+  rows.push(['whole keys', null, d, 'between / total', whole.between, ...NO_CONTROLS])
+  rows.push(['whole keys', null, d, 'nearest place right', whole.accuracy, ...NO_CONTROLS])
   const points: Cell[][] = []
+  const decisive: DecisiveFigure[] = []
   for (const [center, result] of [
     [false, plain],
     [true, centred],
   ] as const) {
-    const [order, lexical] = BOTH.map((contrast) => basisOf(result, head, contrast))
-    for (const [name, basis] of [
-      ['order', order],
-      ['lexical', lexical],
-      ['order + lexical', unionBasis([order, lexical])],
-    ] as const) {
-      const rank = basis.shape[1]
-      const inside = coordinates(k, basis)
-      const { between, accuracy } = separation(...halves({ rows: inside, d: rank, labels }))
-      measures.push([name, center, rank, between, accuracy])
-      if (name === 'order + lexical' || rank === 0) continue
-      const { scores, count } = await principalComponents(inside, rank, 3, signal)
+    for (const contrasts of [['order'], ['lexical'], BOTH]) {
+      const name = contrasts.join(' + ')
+      const features = contrasts.map((contrast) => result.head(head).contrast(contrast))
+      const basis = unionOfFeatures(features, 'v')
+      const [, rank] = basis.shape
+      const random = { randoms: sizes.randoms, seed: derivedSeed(seed, 510) }
+      const inside = measuredInside(features, 'v', random, (own) =>
+        separation(...halves({ rows: coordinates(k, own), d: own.shape[1], labels })),
+      )
+      for (const [measure, { value, controls }] of [
+        ['between / total', inside.between],
+        ['nearest place right', inside.accuracy],
+      ] as const) {
+        rows.push([name, center, rank, measure, value, ...controlCells(value, controls)])
+        if (center && name === 'order') {
+          decisive.push(atLeast(`${measure}, keys in the order subspace:`, value, BARS.place, controls))
+        }
+      }
+      if (contrasts === BOTH || rank === 0) continue
+      const { scores, count } = await principalComponents(coordinates(k, basis), rank, 3, signal)
       labels.forEach((label, i) => {
         const at = (c: number) => (c < count ? scores[i * count + c] : null)
         points.push([name, center, label, at(0), at(1), at(2)])
       })
     }
   }
-  return [
-    {
-      name: 'places',
-      columns: ['subspace', 'centred', 'rank', 'between / total', 'nearest place right'],
-      rows: measures,
-    },
-    { name: 'points', columns: ['subspace', 'centred', 'place', 'pc1', 'pc2', 'pc3'], rows: points },
-  ]
+  const columns = ['subspace', 'centred', 'rank', 'measure', 'value', ...CONTROL_COLUMNS]
+  return {
+    claim: claimOf(
+      'The place of the answer can be read off its key in the order subspace of centred covariances.',
+      decisive,
+    ),
+    tables: [
+      { name: 'places', columns, rows },
+      { name: 'points', columns: ['subspace', 'centred', 'place', 'pc1', 'pc2', 'pc3'], rows: points },
+    ],
+  }
 }

@@ -1,10 +1,13 @@
-/** The paper’s figures on the bundled models: each claim, whether it held, and a drawing of its tables. */
+/** The paper’s figures on the bundled models: each claim, its verdict, and its tables drawn beside their nulls. */
 
 import { el, table } from '../shared/dom.js'
 import { report } from '../shared/selection.js'
-import { explainedBars, fractionBars, rankBars } from './paper-figures/bars.js'
+import { controlled } from './paper-figures/beside-nulls.js'
+import { candidateBars } from './paper-figures/candidates.js'
+import { claimParts, claimTable } from './paper-figures/claims.js'
 import { clouds } from './paper-figures/clouds.js'
-import { interactionMaps } from './paper-figures/interaction.js'
+import { blockBars, interactionMaps } from './paper-figures/interaction.js'
+import { rankBars } from './paper-figures/ranks.js'
 import { scoreBars } from './paper-figures/scores.js'
 import { swapFigures } from './paper-figures/swaps.js'
 import { plainOrCentred } from './paper-figures/wording.js'
@@ -17,18 +20,12 @@ export function paper() {
 }
 
 function block(own, index) {
-  const words = `The experiments of ${own.paper} on the toys and the transformer that come with qkspace${own.quick ? ', at quick sizes' : ''}; seed ${own.seed}. Intervals are 95% bootstrap intervals over prompts.`
+  const words = `The experiments of ${own.paper} on the toys and the transformer that come with qkspace${own.quick ? ', at quick sizes' : ''}; seed ${own.seed}. A claim held where its figures meet their bars; it is evidence where they are also above the 95th percentile of their nulls. Intervals are 95% bootstrap intervals over prompts.${own.randomLabels ? ' Positives and negatives were exchanged at random: there is nothing to be found.' : ''}`
   const anchor = ({ figure: name }) => `paper-${index + 1}-figure-${name}`
   return el('div', { class: 'document' }, [
     el('h3', {}, own.name),
     el('p', {}, words),
-    el(
-      'ul',
-      { class: 'verdicts' },
-      own.figures.map((one) =>
-        el('li', {}, el('a', { href: `#${anchor(one)}` }, nameOf(one)), one.held ? ' held' : ' did not hold'),
-      ),
-    ),
+    claimTable(own.figures, anchor, nameOf),
     ...own.figures.map((one) => part(one, anchor(one))),
   ])
 }
@@ -42,11 +39,8 @@ function part(one, anchor) {
   return el('article', { id: anchor, class: 'document' }, [
     el('h4', {}, `${nameOf(one)}: ${one.title}`),
     el('div', {}, [
-      el('p', { class: 'verdict' }, [
-        el('b', { class: one.held ? 'held' : 'failed' }, one.held ? 'held' : 'did not hold'),
-        ` ${one.claim}`,
-      ]),
-      el('p', { class: 'absent' }, `${one.why[0].toUpperCase()}${one.why.slice(1)}.`),
+      ...claimParts(one),
+      ...(one.notes ?? []).map((text) => el('p', { class: 'note' }, [el('b', {}, 'Mind: '), text])),
     ]),
     ...drawn,
     el('details', { class: 'more' }, [
@@ -70,6 +64,11 @@ const forReading = (row) =>
     ]),
   )
 
+const APART =
+  'Between: variance between clusters over the total. Nearest: held-out rows whose nearest centroid is that of their label.'
+
+const sideOf = ({ latent, side }) => `${latent}, ${side === 'key' ? 'keys' : 'queries'}`
+
 /** What is drawn of each figure's tables. */
 const DRAWINGS = {
   2: ({ ranks }, anchor) => [rankBars(ranks, anchor)],
@@ -80,34 +79,66 @@ const DRAWINGS = {
       'signs',
       ({ latent, side }) => `${side === 'key' ? 'Keys' : 'Queries'}, ${latent}`,
     ),
-    fractionBars(clusters, anchor, 'How well the corners tell rows apart', {
-      edited: ({ latent, side }) => `${latent}, ${side === 'key' ? 'keys' : 'queries'}`,
-      fields: ['between / total', 'nearest corner right', 'additive in the signs'],
+    controlled(clusters, anchor, {
+      title: 'How well the corners tell rows apart',
+      words: `${APART} Additive: part of the centroids’ variance that is a sum of one effect a sign.`,
+      label: (row) => `${sideOf(row)}: ${SHORT[row.measure]}`,
     }),
   ],
-  4: ({ swaps }, anchor) => swapFigures(swaps, anchor),
-  5: ({ interaction }, anchor) => [interactionMaps(interaction, anchor)],
-  '6-7': ({ points, separation, swaps }, anchor) => [
+  4: (tables, anchor) => swapFigures(tables, anchor),
+  5: ({ interaction, blocks }, anchor) => [interactionMaps(interaction, anchor), blockBars(blocks, anchor)],
+  '6-7': ({ points, separation, ...swaps }, anchor) => [
     clouds(points, anchor, 'category', () => 'Keys of held-out words in the joint subspace'),
-    fractionBars(separation, anchor, 'How well categories are told apart', {
-      edited: ({ subspace, rank }) => `${subspace}, rank ${rank}`,
-      fields: ['between / total', 'nearest centroid right'],
+    controlled(separation, anchor, {
+      title: 'How well categories are told apart',
+      words: APART,
+      label: (row) => `${row.subspace}: ${SHORT[row.measure]}`,
     }),
     ...swapFigures(swaps, anchor),
   ],
-  '8-9': ({ points, places, swaps }, anchor) => [
+  '8-9': ({ points, places, ...swaps }, anchor) => [
     clouds(
       points,
       anchor,
       'place',
       ({ subspace, centred }) => `Keys, ${subspace}, ${plainOrCentred(centred)}`,
     ),
-    fractionBars(places, anchor, 'How well the place is told from the key', {
-      edited: ({ subspace, centred, rank }) =>
-        `${subspace}${centred === null ? '' : `, ${plainOrCentred(centred)}`}, rank ${rank}`,
-      fields: ['between / total', 'nearest place right'],
+    controlled(places, anchor, {
+      title: 'How well the place is told from the key',
+      words: APART,
+      label: ({ subspace, centred, measure }) =>
+        `${subspace}${centred === null ? '' : `, ${plainOrCentred(centred)}`}: ${SHORT[measure]}`,
     }),
     ...swapFigures(swaps, anchor),
   ],
-  10: ({ scores, explained }, anchor) => [scoreBars(scores, anchor), explainedBars(explained, anchor)],
+  10: ({ scores, candidates, explained }, anchor) => [
+    scoreBars(scores, anchor),
+    candidateBars(candidates, anchor),
+    explainedOf(explained, anchor),
+  ],
+}
+
+/** Labels that fit beside bars. */
+const SHORT = {
+  'between / total': 'between',
+  'nearest corner right': 'nearest',
+  'nearest centroid right': 'nearest',
+  'nearest place right': 'nearest',
+  'additive in the signs': 'additive',
+  'all keys': 'all keys',
+  'all keys, less their mean': 'all keys less mean',
+  'candidate boxes, less their mean': 'boxes less mean',
+}
+
+function explainedOf(explained, anchor) {
+  const several = new Set(explained.map(({ word }) => word)).size > 1
+  return controlled(
+    explained.filter(({ figure }) => figure === 'energy'),
+    anchor,
+    {
+      title: 'Energy of the scores explained',
+      words: '1 less the energy of the rest over that of the scores, of held-out prompts.',
+      label: ({ word, covariances, rows }) => `${several ? `${word}, ` : ''}${covariances}: ${SHORT[rows]}`,
+    },
+  )
 }

@@ -1,15 +1,17 @@
 /** What swaps of keys moved, for the paper’s figures 4, 7 and 9. */
 
+import { controlKey, controlledBars } from '../../drawing/controlled-bars.js'
 import { figure } from '../../drawing/figure.js'
 import { groupedBars } from '../../drawing/grouped-bars.js'
 import { el, menu } from '../../shared/dom.js'
 import { colour } from '../../shared/theme.js'
+import { besideNulls } from './beside-nulls.js'
 import { plainOrCentred } from './wording.js'
 
 const BEFORE = 'no edit'
 
 /** Attention moved, and where it is afterwards; one set of edits at a time where the table has several. */
-export function swapFigures(swaps, anchor) {
+export function swapFigures({ swaps, effects }, anchor) {
   const setOf = ({ word, centred }) => (word === undefined ? '' : `${word}, ${plainOrCentred(centred)}`)
   const sets = [...new Set(swaps.map(setOf))]
   let chosen = sets[0]
@@ -37,26 +39,10 @@ export function swapFigures(swaps, anchor) {
       }),
     ]
   }
-  /** Bars below zero are round-off, or worth their room. */
-  const lowest = () => {
-    const least = Math.min(...swaps.map((row) => row['moved low'] ?? 0))
-    return least < -0.02 ? least : 0
-  }
   const before = (measures) =>
     measures.map(([name, value]) => ({ edited: BEFORE, kind: 'before', measure: name, mean: value }))
   const figures = [
-    ...make(
-      'moved',
-      'Attention moved by each swap',
-      'The part of the origin’s attention that went to the target, and the part of prompts where the most attended key changed from one to the other. Whiskers are 95% intervals; paler bars are controls.',
-      ['moved', 'flipped'],
-      () =>
-        rows().flatMap((row) => [
-          bar(row, 'moved', row.moved, row['moved low'], row['moved high']),
-          bar(row, 'flipped', row.flipped, row['flipped low'], row['flipped high']),
-        ]),
-      { label: 'fraction', domain: [lowest(), 1] },
-    ),
+    moved(effects, () => chosen, setOf, anchor),
     ...make(
       'attention',
       'Attention after each swap',
@@ -102,4 +88,27 @@ export function swapFigures(swaps, anchor) {
     ...(sets.length > 1 ? [el('div', { class: 'choices' }, choice)] : []),
     ...figures.map(({ node }) => node),
   ]
+}
+
+const SHOWN = ['moved', 'flipped', 'answer lost']
+
+/** What each swap did, beside the same swap in its controls. */
+function moved(effects, chosen, setOf, anchor) {
+  const own = () => effects.filter((row) => setOf(row) === chosen() && SHOWN.includes(row.effect))
+  const rows = () => own().map((row) => besideNulls(row, `${shortened(row.edited)}: ${row.effect}`))
+  return figure({
+    id: () => `${anchor}-moved`,
+    title: () => `What each swap did${chosen() === '' ? '' : `, ${chosen()}`}`,
+    caption: () =>
+      'Moved: the part of the origin’s attention that went to the target; flipped: the part of prompts where the most attended key changed from one to the other; answer lost: how many fewer prompts are answered right. Whiskers are 95% intervals. A swap within its null subspaces is no evidence for its labels.',
+    key: () => controlKey('swaps', rows()),
+    draw: (width) => controlledBars(width, rows(), { label: 'fraction', domain: [0, 1] }),
+    rows: own,
+  })
+}
+
+/** Unions of many subspaces by their number. */
+function shortened(name) {
+  const { length } = name.split(' + ')
+  return length > 4 ? `${length} joined` : name
 }
