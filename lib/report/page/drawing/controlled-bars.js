@@ -44,7 +44,7 @@ export function controlledBars(width, rows, x) {
   return frame({
     width,
     height: 46 + 28 * rows.length,
-    ...{ marginLeft: narrow ? 104 : 200, marginRight: narrow ? 72 : 90, marginBottom: 36, marginTop: 6 },
+    ...{ marginLeft: narrow ? 118 : 200, marginRight: narrow ? 72 : 90, marginBottom: 36, marginTop: 6 },
     y: { domain: rows.map((r) => r.label), label: null, axis: null, padding: 0.3 },
     x: {
       ...{ grid: true, labelAnchor: 'center', labelArrow: 'none', ticks: narrow ? 3 : 5, nice: !x.domain },
@@ -53,7 +53,7 @@ export function controlledBars(width, rows, x) {
     },
     marks: [
       Plot.axisY({
-        ...{ anchor: 'left', tickSize: 0, lineWidth: narrow ? 10 : 17, fontSize: narrow ? 11 : 12 },
+        ...{ anchor: 'left', tickSize: 0, lineWidth: narrow ? 9 : 17, fontSize: narrow ? 11 : 12 },
       }),
       Plot.barX(rows, { y: 'label', x: 'mean', fill: { value: fill, scale: null } }),
       Plot.rect(
