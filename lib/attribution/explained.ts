@@ -3,7 +3,8 @@
  * intervals over prompts and beside controls.
  */
 
-import { bootstrapMean, bootstrapRatio, type Estimate, percentile } from '../math/bootstrap.js'
+import { bootstrapMean, bootstrapRatio, type Estimate } from '../math/bootstrap.js'
+import { exceedsNull, nullP95 } from '../math/null-limit.js'
 import type { ControlledSpans } from './control-spans.js'
 import { namedQuery, partProduct, type Spans } from './spans.js'
 import { meanOf, rowScores, type TermRow, weightedKeys } from './term-rows.js'
@@ -205,11 +206,11 @@ class Column {
 
 function nullFigures(draws: Float64Array): NullFigures | null {
   if (draws.length === 0) return null
-  return { count: draws.length, mean: meanOf(draws), p95: percentile(Float64Array.from(draws).sort(), 0.95) }
+  return { count: draws.length, mean: meanOf(draws), p95: nullP95(draws) }
 }
 
 function exceeds(value: number, nulls: NullFigures | null): boolean | null {
-  return nulls === null || Number.isNaN(value) ? null : value > nulls.p95
+  return nulls === null ? null : exceedsNull(value, nulls.p95, nulls.count)
 }
 
 /** Less their mean, in place. */

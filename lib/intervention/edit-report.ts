@@ -2,7 +2,7 @@
 
 import { bootstrapMean, bootstrapRatio, type Estimate } from '../math/bootstrap.js'
 import type { RowChange, RowMove } from './edit-measure.js'
-import { type EditTable, exceeding, type MoveEffects, type OutputEffects, p95Of } from './edit-table.js'
+import { type EditTable, exceedingNulls, type MoveEffects, type OutputEffects, p95Of } from './edit-table.js'
 import type { Variant, VariantKind } from './edit-variants.js'
 
 /** Means over terms with bootstrap intervals over prompts, before and after. */
@@ -89,7 +89,7 @@ export function reportVariant(
   const beside = <T extends object>(effects: (of: EditTable) => T[]) => ({
     ...((kind === 'null' || kind === 'random') && { p95: p95Of(effects(table)) }),
     ...(kind === 'features' && {
-      exceedsNull: nulls ? exceeding(effects(table)[0], p95Of(effects(nulls))) : null,
+      exceedsNull: nulls ? exceedingNulls(effects(table)[0], effects(nulls)) : null,
     }),
   })
   const head = (moves: readonly RowMove[], h: number): HeadMove => {

@@ -1,7 +1,7 @@
 /** The figures of one variant, term by term: means over its draws, and the mean effect of every draw. */
 
 import type { TermRun } from '../capture/terms/term-runs.js'
-import { percentile } from '../math/bootstrap.js'
+import { exceedsNull, nullP95 } from '../math/null-limit.js'
 import { changeOf, movesOf, type RowChange, type RowMove } from './edit-measure.js'
 
 /** The patterns and outputs of one run of a batch. */
@@ -120,21 +120,21 @@ export function p95Of<T extends object>(draws: readonly T[]): { [K in keyof T]: 
   const of = (name: keyof T) => {
     const values = draws.map((draw) => draw[name] as number | null)
     const known = values.every((x) => x !== null && !Number.isNaN(x))
-    return known ? percentile(Float64Array.from(values as number[]).sort(), 0.95) : null
+    return known ? nullP95(values as number[]) : null
   }
   return Object.fromEntries(Object.keys(draws[0]).map((name) => [name, of(name as keyof T)])) as {
     [K in keyof T]: number | null
   }
 }
 
-/** Whether each effect is above the 95th percentile of the nulls; null of what is not known. */
-export function exceeding<T extends object>(
+/** Whether each effect is above the 95th percentile of the nulls; null of what is not known, or of too few nulls. */
+export function exceedingNulls<T extends object>(
   effects: T,
-  p95: { [K in keyof T]: number | null },
+  nulls: readonly T[],
 ): { [K in keyof T]: boolean | null } {
+  const p95 = p95Of(nulls)
   const of = (name: keyof T) => {
-    const [own, top] = [effects[name] as number | null, p95[name]]
-    return own === null || top === null || Number.isNaN(own) ? null : own > top
+    return exceedsNull(effects[name] as number | null, p95[name], nulls.length)
   }
   return Object.fromEntries(Object.keys(effects).map((name) => [name, of(name as keyof T)])) as {
     [K in keyof T]: boolean | null

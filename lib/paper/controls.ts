@@ -1,7 +1,7 @@
 /** What stands beside every figure of the tables, and the same measures inside subspaces and their controls. */
 
 import { type Basis, randomBasis, unionBasis } from '../math/basis.js'
-import { percentile } from '../math/bootstrap.js'
+import { exceedsNull, nullP95 } from '../math/null-limit.js'
 import { seededRandom } from '../math/random.js'
 import { keyBasis, meanQueryBasis, nullBasis, nullCount, type Side } from '../spectrum/nulls/control-bases.js'
 import type { ContrastSubspace } from '../store/result.js'
@@ -25,7 +25,7 @@ export const CONTROL_COLUMNS = [
 export function controlCells(value: number | null, { nulls, keys, meanQuery, random }: Controls): Cell[] {
   return [
     ...[nulls?.mean ?? null, nulls?.p95 ?? null, nulls?.count ?? 0, keys, meanQuery, random],
-    nulls === null || value === null ? null : value > nulls.p95,
+    nulls === null ? null : exceedsNull(value, nulls.p95, nulls.count),
   ]
 }
 
@@ -36,7 +36,7 @@ export const NO_CONTROLS: Cell[] = CONTROL_COLUMNS.map(() => null)
 export function nullFigures(draws: readonly number[]): NullFigures | null {
   if (draws.length === 0) return null
   const mean = draws.reduce((sum, x) => sum + x, 0) / draws.length
-  return { count: draws.length, mean, p95: percentile(Float64Array.from(draws).sort(), 0.95) }
+  return { count: draws.length, mean, p95: nullP95(draws) }
 }
 
 export interface Inside {

@@ -11,8 +11,8 @@ export interface Controlled {
   random: number
   /** Of the whole head. */
   whole: number
-  /** Whether the value is above the null's 95th percentile: otherwise random labels do as well. */
-  exceedsNull: boolean
+  /** Whether the value is above the null's 95th percentile: otherwise random labels do as well. Null of fewer than 19 draws. */
+  exceedsNull: boolean | null
 }
 
 export interface HeldOut {
@@ -32,7 +32,10 @@ export interface HeldOut {
   swap: {
     /** Mean attention on the origin before. */
     origin: number
-    /** Null where the origin has less than 0.05 of the attention: there is nothing to move. */
+    /**
+     * Null where there is nothing to move: the origin has less than 0.05 of the attention, or the other key is the same (as
+     * that of a causal model's counterfactual which changes what comes later).
+     */
     moved: Controlled | null
     /** Change of p = a_target / (a_target + a_origin), or of the origin's attention with the other sign. */
     deltaP: Controlled

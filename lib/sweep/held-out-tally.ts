@@ -5,12 +5,15 @@
 
 import { randomBasis } from '../math/basis.js'
 import { firstColumns } from '../math/columns.js'
+import { exceedsNull, nullP95 } from '../math/null-limit.js'
 import type { Random } from '../math/random.js'
 import type { Controlled, HeldOut } from '../store/held-out.js'
 import type { Fit } from './fit-halves.js'
 
 /** Less of the attention than this is nothing to move (design: "Intervention"). */
 export const LEAST_ATTENTION = 0.05
+/** Whole keys that move no more of the attention than this are the same keys. */
+const NOTHING = 1e-6
 /** Haar subspaces beside every subspace. */
 const RANDOMS = 10
 
@@ -127,6 +130,9 @@ export class HeldOutTally {
     const explained =
       this.#energy > 0 ? this.#controlled(this.#rest.map((rest) => 1 - rest / this.#energy)) : null
     const origin = this.#origin / this.#swapped
+    // Keys that are the same in both runs, as those before what a counterfactual changes, exchange nothing.
+    const whole = this.#moved[this.#moved.length - 1] / this.#origin
+    const able = origin >= LEAST_ATTENTION && Math.abs(whole) > NOTHING
     return {
       units: this.#units.size,
       terms: this.#terms,
@@ -136,8 +142,7 @@ export class HeldOutTally {
           ? null
           : {
               origin,
-              moved:
-                origin < LEAST_ATTENTION ? null : this.#controlled(this.#moved.map((x) => x / this.#origin)),
+              moved: able ? this.#controlled(this.#moved.map((x) => x / this.#origin)) : null,
               deltaP: this.#controlled(this.#deltaP.map((x) => x / this.#swapped)),
             },
     }
@@ -145,9 +150,9 @@ export class HeldOutTally {
 
   #controlled(values: Float64Array): Controlled {
     const draws = this.#nulls
-    const nulls = values.slice(1, 1 + draws).sort()
+    const nulls = values.subarray(1, 1 + draws)
     const mean = (list: Float64Array) => list.reduce((sum, x) => sum + x, 0) / list.length
-    const p95 = draws > 0 ? nulls[Math.ceil(0.95 * draws) - 1] : Number.NaN
+    const p95 = nullP95(nulls)
     return {
       value: values[0],
       null: { mean: mean(nulls), p95, draws },
@@ -155,7 +160,7 @@ export class HeldOutTally {
       meanQuery: values[2 + draws],
       random: mean(values.slice(3 + draws, 3 + draws + RANDOMS)),
       whole: values[values.length - 1],
-      exceedsNull: values[0] > p95,
+      exceedsNull: exceedsNull(values[0], p95, draws),
     }
   }
 }

@@ -90,8 +90,6 @@ async function* sampled(
 interface RowTerm {
   contrast: number
   unit: string
-  /** Place among the batch's terms. */
-  index: number
   query: number
   queryNeg: number
   positive: readonly number[]
@@ -113,7 +111,6 @@ function* termsOf({
     yield {
       contrast: contrast[t],
       unit: termUnits[t],
-      index: t,
       query: query[t],
       queryNeg: queryNeg[t],
       positive: [...pos.subarray(posOffsets[t], posOffsets[t + 1])],
@@ -129,7 +126,6 @@ function* termsOf({
     yield {
       contrast,
       unit: labelUnits[positive.sequence!],
-      index: g / 2,
       query,
       queryNeg: query,
       positive: rowsOf(positive),
@@ -165,8 +161,9 @@ class SiteRows {
     const { positive, negative, groups } = term
     const own = query(term.query)
     const other = term.queryNeg === term.query ? own : query(term.queryNeg)
-    const pick = unitWord(seed, unitKey(term.unit), TARGET, term.index) % negative.length
+    // By what the term is, not by its place in a batch.
     const at = (group: MeasuredGroup, i: number) => this.#attention![(group.from + i) * heads + head]
+    const pick = unitWord(seed, unitKey(term.unit), TARGET, groups?.[0].query ?? 0) % negative.length
     const measured = this.#attention !== undefined && groups !== undefined
     return {
       keys: [...positive.map(key), ...negative.map(key)],

@@ -103,6 +103,11 @@ const COLUMNS: [string, (row: SweepRow) => string | number | boolean | null | un
   ['moved_whole', (r) => r.heldOut?.swap?.moved?.whole],
 ]
 
+/** How a file of rows begins. */
+export const CSV_START = COLUMNS.slice(0, 3)
+  .map(([name]) => name)
+  .join(',')
+
 /** RFC 4180, with a header; numbers in full, nothing where there is none. */
 export function csvOf(rows: readonly SweepRow[]): string {
   const cell = (value: string | number | boolean | null | undefined): string => {

@@ -12,6 +12,7 @@ import { checkModel, type Model } from '../model/model.js'
 import type { HeadSpec } from '../model/sites/heads.js'
 import { decompose } from '../spectrum/decompose.js'
 import { NULL_SUBSPACES } from '../spectrum/nulls/controls.js'
+import { checkLevel } from '../spectrum/rank/rules.js'
 import type { HeldOut } from '../store/held-out.js'
 import type { Result } from '../store/result.js'
 import { checkFlag, checkInteger, checkNumber, checkOptions } from '../validate.js'
@@ -159,16 +160,31 @@ const DEFAULTS = {
   batchSize: 16,
 }
 
+/** Of random sequences, which are all in memory. */
+const MOST_SEQUENCES = 100_000
+const MOST_TOKENS = 16_384
+
 function settingsOf(options: SweepOptions) {
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
   const settings = { ...DEFAULTS, ...given } as typeof DEFAULTS & Omit<SweepOptions, keyof typeof DEFAULTS>
   for (const name of ['seed', 'heldOut'] as const) checkInteger(settings[name], name, 0)
   checkInteger(settings.nulls, 'nulls', 0, 10_000)
-  checkInteger(settings.sequences, 'sequences', 1)
-  checkInteger(settings.length, 'length', 1)
+  checkInteger(settings.sequences, 'sequences', 1, MOST_SEQUENCES)
+  checkInteger(settings.length, 'length', 1, MOST_TOKENS)
   checkFlag(settings.center, 'center')
-  checkNumber(settings.roleFactor, 'roleFactor')
-  checkNumber(settings.roleAttention, 'roleAttention')
+  checkLevel(settings.alpha)
+  if (settings.draws !== undefined) checkInteger(settings.draws, 'draws', 1)
+  if (settings.mostDraws !== undefined) checkInteger(settings.mostDraws, 'mostDraws', settings.draws ?? 1)
+  const { roleFactor, roleAttention } = settings
+  if (!(checkNumber(roleFactor, 'roleFactor') >= 1)) {
+    throw new QkError('ERR_ARGUMENT', `roleFactor is ${roleFactor}, expected at least 1`)
+  }
+  if (!(checkNumber(roleAttention, 'roleAttention') >= 0 && roleAttention <= 1)) {
+    throw new QkError(
+      'ERR_ARGUMENT',
+      `roleAttention is ${roleAttention}, expected a part of the attention, 0 to 1`,
+    )
+  }
   return { ...settings, roles: rolesOf(settings.roles) }
 }
 

@@ -7,13 +7,13 @@ import { readPrompts } from '../../contrast/prompt-set.js'
 import { QkError } from '../../errors.js'
 import { openModel } from '../../model/model.js'
 import { checkReportPath, writeReport } from '../../report/report.js'
-import { makeFolder, writeFileAtomically } from '../../store/atomic-file.js'
+import { checkReplaceable, fileStart, makeFolder, writeFileAtomically } from '../../store/atomic-file.js'
 import type { Controlled } from '../../store/held-out.js'
 import { checkJsonPath } from '../../store/json-file.js'
 import { checkResultPath } from '../../store/result.js'
 import { LEAST_ATTENTION } from '../../sweep/held-out-tally.js'
 import { ROLES, type Role } from '../../sweep/roles/role-terms.js'
-import type { SweepRow } from '../../sweep/rows.js'
+import { CSV_START, type SweepRow } from '../../sweep/rows.js'
 import { type SweepStage, sweep } from '../../sweep/sweep.js'
 import type { SweepResult } from '../../sweep/sweep-result.js'
 import {
@@ -31,7 +31,9 @@ interface Options {
   tokenizer?: string
   size?: Record<string, number>
   prompts?: string
-  roles?: boolean | string
+  roles?: boolean | string[]
+  roleFactor?: number
+  roleAttention?: number
   heads: string
   alpha: number
   center?: boolean
@@ -55,7 +57,13 @@ export function registerSweep(program: Command): void {
     .option('--tokenizer <file>', 'tokenizer.json, for prompts given as text, and to know delimiters')
     .option(...AXIS_SIZE)
     .option('--prompts <file>', 'prompt set, JSONL; with --roles also plain texts, or none: random tokens')
-    .option('--roles [names]', `contrasts made of the prompts' own tokens: ${ROLES.join(', ')}`)
+    .option('--roles [names]', `contrasts made of the prompts' own tokens: ${ROLES.join(', ')}`, parseNames)
+    .option(
+      '--role-factor <x>',
+      'attention on a positive key over that on a negative one, at least (4)',
+      parseNumber,
+    )
+    .option('--role-attention <x>', 'attention on all positive keys of a query, at least (0.25)', parseNumber)
     .option('--heads <heads>', 'all, or names as in L0H1,L2H3', parseHeadNames, 'all')
     .option('--alpha <level>', 'false discovery rate over all heads and contrasts', parseNumber, 0.05)
     .option('--center', 'test the interaction: what depends on the query and on the key')
@@ -74,7 +82,7 @@ export function registerSweep(program: Command): void {
 
 async function run(options: Options): Promise<void> {
   const { roles: asked, prompts: file, out } = options
-  const roles = typeof asked === 'string' ? (parseNames(asked) as Role[]) : (asked ?? false)
+  const roles = Array.isArray(asked) ? (asked as Role[]) : (asked ?? false)
   if (file === undefined && roles === false) {
     throw new QkError('ERR_USAGE', 'sweep needs --prompts, or --roles for what heads do with any tokens')
   }
@@ -83,9 +91,11 @@ async function run(options: Options): Promise<void> {
   const model = await openModel(options.model, { tokenizer: options.tokenizer, sizes: options.size })
   printWarnings(model.warnings)
   const { heads, alpha, center, nulls, heldOut, sequences, length, backend, seed, batchSize } = options
+  const { roleFactor, roleAttention } = options
   const bars = new StageBars()
   const found = await sweep(model, prompts, {
     ...{ roles, heads, alpha, center, nulls, heldOut, sequences, length, backend, seed, batchSize },
+    ...{ roleFactor, roleAttention },
     nullBytes: options.nullMemory * 2 ** 20,
     onProgress: ({ stage, done, total }) => bars.update(stage, done, total),
   }).finally(() => bars.stop())
@@ -112,6 +122,10 @@ async function outputFiles(out: string) {
   await checkJsonPath(files.json, 'format')
   await checkResultPath(files.result)
   await checkReportPath(files.report)
+  await checkReplaceable(files.csv, 'rows of a sweep', async () => {
+    const start = (await fileStart(files.csv, CSV_START.length)).toString('latin1')
+    return start === '' || start === CSV_START
+  })
   return files
 }
 
@@ -196,7 +210,7 @@ function against(controlled: Controlled | null | undefined): string {
   if (!controlled) return ''
   const { value, null: none, exceedsNull } = controlled
   if (none.draws === 0) return `${percent(value)} (no null)`
-  return `${percent(value)} (${percent(none.p95)})${exceedsNull ? '' : ' *'}`
+  return `${percent(value)} (${percent(none.p95)})${exceedsNull === false ? ' *' : ''}`
 }
 
 function printRows(rows: readonly SweepRow[]): void {

@@ -8,6 +8,8 @@
  * that: what counts is the overlap with the other's null subspaces.
  */
 
+import { exceedsNull, nullP95 } from '../../math/null-limit.js'
+
 /** Of one side, query or key: a basis [d, rank], and the null subspaces that its result carries. */
 export interface Side {
   d: number
@@ -43,12 +45,9 @@ export function sideOverlap(a: Side, b: Side): SideOverlap | null {
   if (nulls.length === 0) return { overlap, null: null, withinNull: null }
   const all = nulls.flat()
   const mean = all.reduce((sum, x) => sum + x, 0) / all.length
-  const p95 = Math.max(...nulls.map(percentile95))
-  return { overlap, null: { count: all.length, mean, p95 }, withinNull: overlap <= p95 }
-}
-
-function percentile95(values: readonly number[]): number {
-  return [...values].sort((x, y) => x - y)[Math.ceil(0.95 * values.length) - 1]
+  const p95 = Math.max(...nulls.map(nullP95))
+  const beyond = exceedsNull(overlap, p95, Math.min(...nulls.map(({ length }) => length)))
+  return { overlap, null: { count: all.length, mean, p95 }, withinNull: beyond === null ? null : !beyond }
 }
 
 /** Overlaps of one side with each of the other's null subspaces. */

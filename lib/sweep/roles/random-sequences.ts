@@ -17,6 +17,8 @@ export interface SequenceOptions {
 
 /** Shorter sequences hold no segment, gap and copy. */
 const LEAST_LENGTH = 24
+/** Of fewer tokens, a head that attends to one kind of token does what every role says. */
+const LEAST_VOCABULARY = 16
 /** One token in so many parts blocks, where a tokenizer says which tokens do. */
 const BLOCK_LENGTH = 9
 
@@ -25,7 +27,7 @@ const BLOCK_LENGTH = 9
  * gap of its own, so that no fixed distance leads from a token to its copy. They begin and end as the tokenizer lets texts
  * begin and end. Prompts without contrasts.
  *
- * Errors: ERR_ARGUMENT where the model takes no tokens, or its vocabulary is not known; ERR_TOKENIZER.
+ * Errors: ERR_ARGUMENT where the model takes no tokens, or its vocabulary is not known, or too small; ERR_TOKENIZER.
  */
 export async function randomSequences(model: Model, options: SequenceOptions): Promise<Prompt[]> {
   const { sequences, length: wanted, seed } = options
@@ -39,6 +41,15 @@ export async function randomSequences(model: Model, options: SequenceOptions): P
     })
   }
   const { plain, delimiters, before, after } = await vocabularyOf(model)
+  if (plain.length < LEAST_VOCABULARY) {
+    throw new QkError(
+      'ERR_ARGUMENT',
+      `a vocabulary of ${plain.length} tokens is too small to tell roles apart`,
+      {
+        hint: `It takes ${LEAST_VOCABULARY}; sweep prompts with contrasts of your own.`,
+      },
+    )
+  }
   const random = seededRandom(seed)
   return Array.from({ length: sequences }, (_, i) => {
     const inner = repeating(length - before.length - after.length, plain, random)
