@@ -97,6 +97,9 @@ export function verdictOf(
     : 'held, and random labels do as well'
 }
 
+const COMPONENTS_DO =
+  'key principal components, which need no labels, do as well: the labels beat random ones, but are not needed for this'
+
 /** `more` ends the sentence that says why. */
 export function claimOf(
   claim: string,
@@ -104,16 +107,30 @@ export function claimOf(
   conditions: readonly Condition[] = [],
   more: readonly string[] = [],
 ): PaperClaim {
-  const why = [...decisive.map(inWords), ...conditions.map(conditionInWords), ...more].join('; ')
-  return { claim, verdict: verdictOf(decisive, conditions), why, decisive }
+  const verdict = verdictOf(decisive, conditions)
+  const unneeded =
+    verdict === 'held' && decisive.some(({ keys, value }) => typeof keys === 'number' && keys >= value)
+  const why = [
+    ...decisive.map(inWords),
+    ...conditions.map(conditionInWords),
+    ...more,
+    ...(unneeded ? [COMPONENTS_DO] : []),
+  ].join('; ')
+  return { claim, verdict, why, decisive }
 }
 
 function inWords({ name, value, bar, met, against, nulls, keys }: DecisiveFigure): string {
   const beside = nulls
-    ? `${against} ${percent(nulls.mean)}, 95th percentile ${percent(nulls.p95)}: ${value > nulls.p95 ? 'above' : 'not above'}`
+    ? `${against} ${percent(nulls.mean)}, 95th percentile ${percent(nulls.p95)}: ${comparison(value, nulls.p95)}`
     : `${against}: none, so this decides nothing`
   const components = typeof keys === 'number' ? `; as many key principal components ${percent(keys)}` : ''
   return `${name} ${percent(value)} (bar: ${bar}, ${met ? 'met' : 'missed'}; ${beside}${components})`
+}
+
+/** Figures near 100% may differ in digits that are not shown. */
+function comparison(value: number, p95: number): string {
+  if (value <= p95) return 'not above'
+  return percent(value) === percent(p95) ? `above by ${(100 * (value - p95)).toPrecision(1)} points` : 'above'
 }
 
 const conditionInWords = ({ text, bar, met }: Condition): string =>
