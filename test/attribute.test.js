@@ -36,7 +36,7 @@ function boxes() {
     const sums = await accumulate(model, bothContrasts(400, 1))
     const result = await decompose(sums)
     disposeSums(sums)
-    return { model, result, held: bothContrasts(64, 11) }
+    return { model, result, held: bothContrasts(96, 11) }
   })()
   return made
 }
@@ -96,8 +96,8 @@ test('rows are the keys of the term, of a counterfactual its two pairs; own feat
     const { controls } = contrasts[contrast].own
     t.is(controls.nulls.count, 20)
     t.true(Math.abs(controls.nulls.mean - drawn.reduce((a, b) => a + b, 0) / 20) < 1e-5)
-    const sorted = drawn.sort((a, b) => a - b)
-    t.true(Math.abs(controls.nulls.p95 - (sorted[18] + 0.05 * (sorted[19] - sorted[18]))) < 1e-5)
+    // Of 20 draws the largest.
+    t.true(Math.abs(controls.nulls.p95 - Math.max(...drawn)) < 1e-5)
     t.is(contrasts[contrast].own.exceedsNull, own > controls.nulls.p95)
   }
 })

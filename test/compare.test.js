@@ -103,10 +103,12 @@ test('overlap is 1 where one subspace lies inside the other, whichever is larger
 test('null subspaces of one result alone are a null too', async (t) => {
   const [a, b] = await tested
   const { u, v, rank } = b.head('L3H0').contrast('order')
-  const nulls = { count: 2, u: Float64Array.of(...u, ...u), v: Float64Array.of(...v, ...v) }
+  const copies = (basis) =>
+    Float64Array.from({ length: 20 * basis.length }, (_, i) => basis[i % basis.length])
+  const nulls = { count: 20, u: copies(u), v: copies(v) }
   const { rows } = compareResults(a, changed(b, { subspace: { nulls } }), { heads: ['L3H0'] })
   t.true(rank > 0)
-  t.is(rows[0].query.null.count, 2)
+  t.is(rows[0].query.null.count, 20)
   // They are b's own subspaces here: what b overlaps by is what they do.
   t.is(rows[0].query.null.p95, rows[0].query.overlap)
   t.true(rows[0].query.withinNull)

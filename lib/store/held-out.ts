@@ -37,7 +37,10 @@ export interface HeldOut {
      * that of a causal model's counterfactual which changes what comes later).
      */
     moved: Controlled | null
-    /** Change of p = a_target / (a_target + a_origin), or of the origin's attention with the other sign. */
-    deltaP: Controlled
+    /**
+     * Change of p = a_target / (a_target + a_origin), or of the origin's attention with the other sign. Null where the
+     * other key is the same.
+     */
+    deltaP: Controlled | null
   } | null
 }

@@ -132,7 +132,8 @@ export class HeldOutTally {
     const origin = this.#origin / this.#swapped
     // Keys that are the same in both runs, as those before what a counterfactual changes, exchange nothing.
     const whole = this.#moved[this.#moved.length - 1] / this.#origin
-    const able = origin >= LEAST_ATTENTION && Math.abs(whole) > NOTHING
+    const differs = Math.abs(whole) > NOTHING
+    const able = origin >= LEAST_ATTENTION && differs
     return {
       units: this.#units.size,
       terms: this.#terms,
@@ -143,7 +144,7 @@ export class HeldOutTally {
           : {
               origin,
               moved: able ? this.#controlled(this.#moved.map((x) => x / this.#origin)) : null,
-              deltaP: this.#controlled(this.#deltaP.map((x) => x / this.#swapped)),
+              deltaP: differs ? this.#controlled(this.#deltaP.map((x) => x / this.#swapped)) : null,
             },
     }
   }

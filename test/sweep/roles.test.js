@@ -58,6 +58,11 @@ test('a model with random weights gets no role', async (t) => {
   }
 })
 
+test('a vocabulary in which every preference is a role is refused', async (t) => {
+  const model = await openModel(writeTinyModel(folder, { seed: 1, vocabulary: 4 }))
+  await t.throwsAsync(sweep(model, undefined, { roles: true }), { code: 'ERR_ARGUMENT', message: /4 tokens/ })
+})
+
 test('roles follow their definitions on a sequence that can be read', (t) => {
   //            0  1  2  3  4   5  6  7  8  9  10 11 12 13 14  15
   const ids = [90, 1, 2, 3, 4, 99, 5, 6, 7, 8, 1, 2, 9, 5, 11, 12]

@@ -1,11 +1,12 @@
 /** A sweep over prompts: what is discovered, on what it is measured, what is written; from the command line too. */
 
-import { readFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import test from 'ava'
 import {
   boxesLexical,
   boxesOrder,
+  boxesUnused,
   bundledFile,
   bundledWords,
   loadResult,
@@ -80,6 +81,16 @@ test('counterfactuals and labels are measured as well', async (t) => {
   }
 })
 
+test('where both runs have the same key there is nothing to move', async (t) => {
+  // What a counterfactual changes comes behind the key, which a causal model computed before.
+  const prompts = boxesUnused({ ...words, prompts: 300, seed: 3 })
+  const found = await sweep(await openBoxes(), prompts, { heads: 'L3H0', heldOut: 60 })
+  const { discovered, heldOut } = found.rows.find(({ contrast }) => contrast === 'unused')
+  t.true(discovered)
+  t.deepEqual([heldOut.swap.moved, heldOut.swap.deltaP], [null, null])
+  t.true(heldOut.swap.origin > 0.5)
+})
+
 test('the same seed gives the same rows, whatever the batches', async (t) => {
   const model = await openBoxes()
   const of = async (options) =>
@@ -92,6 +103,10 @@ test('the same seed gives the same rows, whatever the batches', async (t) => {
   )
   const near = (x, y) => Math.abs(x - y) < 1e-4
   t.true(near(a[0].heldOut.explained.value, b[0].heldOut.explained.value))
+  // The target of each swap is the same one, too.
+  t.true(near(a[0].heldOut.swap.moved.value, b[0].heldOut.swap.moved.value))
+  const few = await sweep(model, order(120), { heads: 'L3H0', nulls: 5 })
+  t.is(few.rows[0].heldOut.explained.exceedsNull, null)
 })
 
 test('wrong options are refused by name, and an abort ends it', async (t) => {
@@ -102,6 +117,11 @@ test('wrong options are refused by name, and an abort ends it', async (t) => {
   await fails({ roles: ['sink'] }, { code: 'ERR_ARGUMENT', message: /sink/ })
   await fails({ heldOut: -1 }, { code: 'ERR_ARGUMENT', message: /heldOut/ })
   await fails({ alpha: 2 }, { code: 'ERR_ARGUMENT' })
+  await fails({ draws: Number.NaN }, { code: 'ERR_ARGUMENT', message: /draws/ })
+  await fails({ mostDraws: 0 }, { code: 'ERR_ARGUMENT', message: /mostDraws/ })
+  await fails({ roleFactor: -5 }, { code: 'ERR_ARGUMENT', message: /roleFactor/ })
+  await fails({ roleAttention: 7 }, { code: 'ERR_ARGUMENT', message: /roleAttention/ })
+  await fails({ roles: true, sequences: 1e9 }, { code: 'ERR_ARGUMENT', message: /sequences/ }, undefined)
   await t.throwsAsync(sweep(model, undefined), { code: 'ERR_ARGUMENT', message: /prompts, or roles/ })
   await fails({ signal: AbortSignal.abort() }, { code: 'ERR_ABORTED' })
   for (const stage of ['capture', 'tests', 'held out']) {
@@ -146,6 +166,16 @@ test('the command writes a table, JSON, CSV, subspaces and a map', async (t) => 
   t.true(readFileSync(path.join(out, 'sweep.html'), 'utf8').startsWith('<!doctype html>'))
   const again = await runCommand(folder, [...base, '--json', '--heads', 'L3H0'])
   t.is(JSON.parse(again.stdout).rows.length, 1)
+  const foreign = path.join(folder, 'foreign')
+  mkdirSync(foreign)
+  writeFileSync(path.join(foreign, 'sweep.csv'), 'name,price\n')
+  const refused = await runCommand(folder, [...base, '--out', foreign])
+  t.is(refused.status, 1)
+  t.regex(refused.stderr, /sweep\.csv: it exists, and is not rows of a sweep/)
+  t.is((await runCommand(folder, [...base, '--out', out, '--heads', 'L3H0', '--held-out', '0'])).status, 0)
+  const empty = await runCommand(folder, ['sweep', '--model', boxes.model, '--roles', ''])
+  t.is(empty.status, 2)
+  t.regex(empty.stderr, /names/)
   const usage = await runCommand(folder, ['sweep', '--model', boxes.model])
   t.is(usage.status, 2)
   t.regex(usage.stderr, /--prompts, or --roles/)
