@@ -53,7 +53,7 @@ export function controlledBars(width, rows, x) {
     },
     marks: [
       Plot.axisY({
-        ...{ anchor: 'left', tickSize: 0, lineWidth: narrow ? 9 : 17, fontSize: narrow ? 11 : 12 },
+        ...{ anchor: 'left', tickSize: 0, lineWidth: narrow ? 9 : 15, fontSize: narrow ? 11 : 12 },
       }),
       Plot.barX(rows, { y: 'label', x: 'mean', fill: { value: fill, scale: null } }),
       Plot.rect(
