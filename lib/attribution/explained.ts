@@ -13,7 +13,7 @@ import { meanOf, rowScores, type TermRow, weightedKeys } from './term-rows.js'
 export interface NullFigures {
   count: number
   mean: number
-  /** 95th percentile, linear between neighbours. */
+  /** 95th percentile, as `nullP95` takes it: of 20 draws the largest. */
   p95: number
 }
 

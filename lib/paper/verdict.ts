@@ -17,7 +17,7 @@ export type Verdict = (typeof VERDICTS)[number]
 export interface NullFigures {
   count: number
   mean: number
-  /** 95th percentile, linear between neighbours. */
+  /** 95th percentile, as `nullP95` takes it: of 20 draws the largest. */
   p95: number
 }
 
