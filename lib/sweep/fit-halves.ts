@@ -6,6 +6,7 @@
 import type { Sums } from '../covariance/accumulate.js'
 import type { HeadGroup } from '../covariance/site-plan.js'
 import { firstColumns } from '../math/columns.js'
+import { mapInPairs } from '../math/pairs.js'
 import { headName, type ResolvedSite } from '../model/sites/site.js'
 import { type NullsOptions, nullSubspaces, plainDirections } from '../spectrum/nulls/controls.js'
 import type { Hypothesis } from '../spectrum/rank/exchange/null-source.js'
@@ -53,10 +54,9 @@ export async function fitHalves(sums: Sums, result: Result, options: FitOptions)
           return rank > 0 ? [{ name: headName(site, head), head: place, rank }] : []
         })
         if (heads.length === 0) continue
-        const fits = [
-          await fitHalf(nullData, group, c, 0, heads, options),
-          await fitHalf(nullData, group, c, 1, heads, options),
-        ]
+        const fits = await mapInPairs([0, 1] as const, (half) => {
+          return fitHalf(nullData, group, c, half, heads, options)
+        })
         heads.forEach(({ name, head, rank }, i) => {
           const halves: [Fit, Fit] = [fits[0][i], fits[1][i]]
           found.push({ name, site, head: group.heads[head], contrast, rank, halves })

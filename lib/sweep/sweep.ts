@@ -44,7 +44,7 @@ export interface SweepOptions {
   backend?: BackendChoice
   /** Null subspaces beside every subspace; default 20. */
   nulls?: number
-  /** Units of a contrast, about, that go through the model again to be measured with the other half's subspaces; default 128, 0 none. */
+  /** Units of a contrast, about, that go through the model again to be measured with the other half's subspaces; default 96, 0 none. */
   heldOut?: number
   /**
    * A head has a role where its attention on a positive key is at least `roleFactor` (4) times that on a negative one, and
@@ -151,7 +151,7 @@ const DEFAULTS = {
   alpha: 0.05,
   center: false,
   nulls: NULL_SUBSPACES,
-  heldOut: 128,
+  heldOut: 96,
   roleFactor: ROLE_RULE.factor,
   roleAttention: ROLE_RULE.attention,
   sequences: 256,

@@ -30,7 +30,7 @@ test('the heads that bind are found, measured on prompts that did not fit them, 
   t.true(row.discovered && row.replication.replicated && row.role)
   t.true(row.attention.positive > 0.8)
   const { explained, swap, units } = row.heldOut
-  t.true(units > 80 && units < 180)
+  t.true(units > 60 && units < 140)
   t.true(explained.exceedsNull && explained.value > explained.random)
   t.true(explained.null.mean <= explained.null.p95)
   t.is(explained.null.draws, 20)

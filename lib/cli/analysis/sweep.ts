@@ -68,7 +68,7 @@ export function registerSweep(program: Command): void {
     .option('--alpha <level>', 'false discovery rate over all heads and contrasts', parseNumber, 0.05)
     .option('--center', 'test the interaction: what depends on the query and on the key')
     .option('--nulls <n>', 'subspaces of exchanged prompts beside every subspace', parseWhole(0), 20)
-    .option('--held-out <n>', 'units of a contrast that are measured again; 0 for none', parseWhole(0), 128)
+    .option('--held-out <n>', 'units of a contrast that are measured again; 0 for none', parseWhole(0), 96)
     .option('--sequences <n>', 'random sequences, without --prompts', parseWhole(1), 256)
     .option('--length <n>', 'tokens in each', parseWhole(1), 48)
     .option('--backend <name>', 'auto, cpu, cuda or js; cuda:1 for a device', parseBackend, 'auto' as const)

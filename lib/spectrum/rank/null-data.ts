@@ -66,14 +66,17 @@ function mixed(name: string): QkError {
   )
 }
 
+/** Rows that are kept: of the two groups of heads that are tested at once. */
+const AT_ONCE = 2
+
 /** The rows that were read last, since a test reads the same ones several times. */
 class LastRead {
-  #of: { kept: KeptRows; contrast: number; rows: Promise<KeptTerms | KeptLabels> } | undefined
+  #last: { kept: KeptRows; contrast: number; rows: Promise<KeptTerms | KeptLabels> }[] = []
 
   read(kept: KeptRows, contrast: number): Promise<KeptTerms | KeptLabels> {
-    if (this.#of?.kept !== kept || this.#of.contrast !== contrast) {
-      this.#of = { kept, contrast, rows: kept.read(contrast) }
-    }
-    return this.#of.rows
+    const known = this.#last.find((read) => read.kept === kept && read.contrast === contrast)
+    const read = known ?? { kept, contrast, rows: kept.read(contrast) }
+    this.#last = [read, ...this.#last.filter((other) => other !== read)].slice(0, AT_ONCE)
+    return read.rows
   }
 }

@@ -7,6 +7,7 @@ import type { BackendChoice } from '../../backend/select.js'
 import { FEW_UNITS, SYMMETRIC_UNITS } from '../../contrast/unit-limits.js'
 import { QkError, throwIfAborted } from '../../errors.js'
 import { meanAndDeviation } from '../../math/moments.js'
+import { mapInPairs } from '../../math/pairs.js'
 import type { RankTest } from '../../store/rank-test.js'
 import { type HeadComponents, testComponents } from './components.js'
 import type { Hypothesis, NullData } from './exchange/null-source.js'
@@ -81,10 +82,14 @@ export async function testHeads(
   const entries: Entry[] = []
   // Screening, then whatever decides ranks, is one step a subject.
   const total = 2 * subjects.length
-  for (const [i, subject] of subjects.entries()) {
-    entries.push(...(await screenSubject(subject, settings)))
-    settings.onProgress?.({ done: i + 1, total })
-  }
+  let screened = 0
+  const found = await mapInPairs(subjects, async (subject) => {
+    const own = await screenSubject(subject, settings)
+    screened += 1
+    settings.onProgress?.({ done: screened, total })
+    return own
+  })
+  entries.push(...found.flat())
   const { unresolved } = await continueDraws(entries, settings)
   const verdict = discoveries(entries, settings.alpha, unresolved)
   const tests: RankTest[][] = []
