@@ -143,7 +143,7 @@ test('a feature is edited on the terms of its own contrast, a union on those of 
 test('where the origin has less than 0.05 of the attention there is nothing to move', async (t) => {
   const { model, result, held } = await boxes()
   const report = await intervene(model, swapped(held), {
-    ...{ result, heads: 'L3H0', features: [RENAMED], nulls: 4, randoms: 0 },
+    ...{ result, heads: 'L3H0', features: [RENAMED], nulls: 19, randoms: 0 },
   })
   const { origin, moved, deltaP, exceedsNull } = variant(report, 'features', [RENAMED]).heads.L3H0
   t.true(origin.before.mean < 0.05)
