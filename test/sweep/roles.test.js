@@ -1,18 +1,15 @@
 /** What heads do: told by `sweep --roles`, against attention that is plainly measured. */
 
-import { existsSync } from 'node:fs'
-import path from 'node:path'
 import test from 'ava'
 import { bundledInduction } from '../../dist/bundled/files.js'
 import { bundledFile, openModel, sweep } from '../../dist/index.js'
 import { seededRandom } from '../../dist/math/random.js'
 import { randomSequences } from '../../dist/sweep/roles/random-sequences.js'
 import { roleTerms } from '../../dist/sweep/roles/role-terms.js'
-import { temporaryFolder } from '../helpers/files.js'
+import { sharedModel, temporaryFolder, withSharedModels } from '../helpers/files.js'
 import { writeTinyModel } from '../helpers/tiny-model.js'
 
 const folder = temporaryFolder(test)
-const shared = new URL('../../../shared/models/', import.meta.url).pathname
 
 test('the heads of the model that nobody guided are named as plain attention names them', async (t) => {
   const model = await openModel(bundledFile('induction.onnx'))
@@ -119,10 +116,11 @@ test('random sequences repeat a segment at a distance of their own, between what
   await t.throwsAsync(sweep(toy, undefined, { roles: true }), { code: 'ERR_ARGUMENT', message: /takes none/ })
 })
 
-const stories = path.join(shared, 'tinystories-260k', 'eager.onnx')
-const storyTest = existsSync(stories) ? test : test.skip
-storyTest('L3H6 of the story model is a previous-token head', async (t) => {
-  const tokenizer = path.join(shared, 'tinystories-260k', 'tokenizer.json')
+const sharedTest = withSharedModels(test)
+
+sharedTest('L3H6 of the story model is a previous-token head', async (t) => {
+  const stories = sharedModel('tinystories-260k/eager.onnx')
+  const tokenizer = sharedModel('tinystories-260k/tokenizer.json')
   for (const options of [{}, { tokenizer }]) {
     const found = await sweep(await openModel(stories, options), undefined, { roles: true, heldOut: 0 })
     const [[head, [first]]] = Object.entries(found.roles)
