@@ -16,7 +16,6 @@ export type {
   Explained,
   ExplainedControls,
   HeadExplained,
-  NullFigures,
   Share,
 } from './attribution/explained.js'
 export type { AttributionPoints, PointCloud, PointRole } from './attribution/points.js'
@@ -115,6 +114,7 @@ export {
   type Estimate,
   type Interval,
 } from './math/bootstrap.js'
+export type { NullFigures } from './math/null-limit.js'
 export type { Dtype } from './math/tensor.js'
 export type { UnsupportedSite } from './model/candidate.js'
 export { Model, type OpenOptions, openModel } from './model/model.js'

@@ -4,18 +4,10 @@
  */
 
 import { bootstrapMean, bootstrapRatio, type Estimate } from '../math/bootstrap.js'
-import { exceedsNull, nullP95 } from '../math/null-limit.js'
+import { exceedsNull, type NullFigures, nullFigures } from '../math/null-limit.js'
 import type { ControlledSpans } from './control-spans.js'
 import { namedQuery, partProduct, type Spans } from './spans.js'
 import { meanOf, rowScores, type TermRow, weightedKeys } from './term-rows.js'
-
-/** What null subspaces explain: over their draws. */
-export interface NullFigures {
-  count: number
-  mean: number
-  /** 95th percentile, as `nullP95` takes it: of 20 draws the largest. */
-  p95: number
-}
 
 /** What explains the same rows without the features: fractions of all energy. */
 export interface ExplainedControls {
@@ -202,11 +194,6 @@ class Column {
       exceedsNull: exceeds(energy.mean, nulls),
     }
   }
-}
-
-function nullFigures(draws: Float64Array): NullFigures | null {
-  if (draws.length === 0) return null
-  return { count: draws.length, mean: meanOf(draws), p95: nullP95(draws) }
 }
 
 function exceeds(value: number, nulls: NullFigures | null): boolean | null {

@@ -1,5 +1,22 @@
 /** The limit that a figure has to beat, from the same figure of null draws. */
 
+/** A figure of null draws. */
+export interface NullFigures {
+  count: number
+  mean: number
+  /** 95th percentile, as `nullP95` takes it: of 20 draws the largest. */
+  p95: number
+}
+
+/** Null where there is no draw. */
+export function nullFigures(draws: ArrayLike<number>): NullFigures | null {
+  const count = draws.length
+  if (count === 0) return null
+  let sum = 0
+  for (let i = 0; i < count; i++) sum += draws[i]
+  return { count, mean: sum / count, p95: nullP95(draws) }
+}
+
 /** With fewer draws, more than one figure in twenty is above all of them by chance. */
 export const LEAST_NULL_DRAWS = 19
 

@@ -1,12 +1,11 @@
 /** What stands beside every figure of the tables, and the same measures inside subspaces and their controls. */
 
 import { type Basis, randomBasis, unionBasis } from '../math/basis.js'
-import { exceedsNull, nullP95 } from '../math/null-limit.js'
+import { exceedsNull, type NullFigures, nullFigures } from '../math/null-limit.js'
 import { seededRandom } from '../math/random.js'
 import { keyBasis, meanQueryBasis, nullBasis, nullCount, type Side } from '../spectrum/nulls/control-bases.js'
 import type { ContrastSubspace } from '../store/result.js'
 import type { Cell } from './figure.js'
-import type { NullFigures } from './verdict.js'
 
 /** Of one figure; null of what does not apply or was not measured. */
 export interface Controls {
@@ -31,13 +30,6 @@ export function controlCells(value: number | null, { nulls, keys, meanQuery, ran
 
 /** Of rows that are controls themselves. */
 export const NO_CONTROLS: Cell[] = CONTROL_COLUMNS.map(() => null)
-
-/** Null where there is no draw. */
-export function nullFigures(draws: readonly number[]): NullFigures | null {
-  if (draws.length === 0) return null
-  const mean = draws.reduce((sum, x) => sum + x, 0) / draws.length
-  return { count: draws.length, mean, p95: nullP95(draws) }
-}
 
 export interface Inside {
   value: number

@@ -3,6 +3,7 @@
  * what the same experiment gives where there is nothing to find (design: "Rank", where it is used; contract 11).
  */
 
+import type { NullFigures } from '../math/null-limit.js'
 import { percent } from './percent.js'
 
 export const VERDICTS = ['held', 'held, and random labels do as well', 'not held'] as const
@@ -12,14 +13,6 @@ export const VERDICTS = ['held', 'held, and random labels do as well', 'not held
  * is met, but the null reaches one of the figures too. `not held`: a bar is missed, or there is no null.
  */
 export type Verdict = (typeof VERDICTS)[number]
-
-/** What a figure is without what is claimed, over draws. */
-export interface NullFigures {
-  count: number
-  mean: number
-  /** 95th percentile, as `nullP95` takes it: of 20 draws the largest. */
-  p95: number
-}
 
 /** A fraction that decides a claim. */
 export interface DecisiveFigure {

@@ -3,6 +3,7 @@
  * terms for one head and contrast.
  */
 
+import { LEAST_ATTENTION } from '../intervention/edit-table.js'
 import { randomBasis } from '../math/basis.js'
 import { firstColumns } from '../math/columns.js'
 import { exceedsNull, nullP95 } from '../math/null-limit.js'
@@ -10,8 +11,6 @@ import type { Random } from '../math/random.js'
 import type { Controlled, HeldOut } from '../store/held-out.js'
 import type { Fit } from './fit-halves.js'
 
-/** Less of the attention than this is nothing to move (design: "Intervention"). */
-export const LEAST_ATTENTION = 0.05
 /** Whole keys that move no more of the attention than this are the same keys. */
 const NOTHING = 1e-6
 /** Haar subspaces beside every subspace. */

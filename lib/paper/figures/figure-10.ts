@@ -1,8 +1,8 @@
 /** Figure 10: the scores of a prompt as the sum of order, lexical and what is left. */
 
 import { attribute } from '../../attribution/attribute.js'
-import type { NullFigures } from '../../attribution/explained.js'
 import type { Estimate } from '../../math/bootstrap.js'
+import type { NullFigures } from '../../math/null-limit.js'
 import type { Result } from '../../store/result.js'
 import { type BoxesExperiment, boxesExperiment } from '../binding.js'
 import { candidateRows } from '../candidates.js'

@@ -2,11 +2,11 @@
 
 import { bundledFile, bundledToys } from '../../bundled/files.js'
 import { QkError, throwIfAborted } from '../../errors.js'
+import { nullFigures } from '../../math/null-limit.js'
 import { seededRandom } from '../../math/random.js'
 import { type Model, openModel } from '../../model/model.js'
 import { readToyConfig } from '../../toy/export.js'
 import { toyEncoders } from '../../toy/task.js'
-import { nullFigures } from '../controls.js'
 import { type Cell, derivedSeed, type FigureContext, type PaperFigure } from '../figure.js'
 import { percent } from '../percent.js'
 import { atLeast, claimOf } from '../verdict.js'

@@ -2,19 +2,13 @@
 
 import { coordinates, principalComponents, principalCosines } from '../../attribution/geometry.js'
 import { type InterventionReport, intervene } from '../../intervention/intervene.js'
+import { nullFigures } from '../../math/null-limit.js'
 import { nullBasis } from '../../spectrum/nulls/control-bases.js'
 import type { Result } from '../../store/result.js'
 import { type BoxesExperiment, basisOf, boxesExperiment, PAIRS } from '../binding.js'
 import { captureRows } from '../capture-rows.js'
 import { halves, separation } from '../clusters.js'
-import {
-  CONTROL_COLUMNS,
-  controlCells,
-  measuredInside,
-  NO_CONTROLS,
-  nullFigures,
-  unionOfFeatures,
-} from '../controls.js'
+import { CONTROL_COLUMNS, controlCells, measuredInside, NO_CONTROLS, unionOfFeatures } from '../controls.js'
 import { type Cell, derivedSeed, type FigureContext, NULLS, type PaperFigure } from '../figure.js'
 import { guidanceNote } from '../guidance.js'
 import { percent } from '../percent.js'

@@ -17,7 +17,7 @@ export interface RoleSetOptions {
   seed: number
 }
 
-/** Stream of the hash that queries are drawn by. */
+/** Keeps the choice of queries apart from other uses of the same seed. */
 const QUERIES = 101
 
 /**

@@ -1,5 +1,5 @@
 /**
- * Sums of one number a unit with the signs of many draws. Eight units have 256 patterns of signs, whose sums are a table; a
+ * Sums of one number per unit, with the signs of many draws. Eight units have 256 patterns of signs, whose sums are a table; a
  * draw adds one entry of each table (the method of four Russians), in place of one number a unit.
  */
 
