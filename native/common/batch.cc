@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <tuple>
 
 #include "common/blocks.h"
 #include "common/status.h"
@@ -300,8 +301,10 @@ void prepareBatch(const qks_spec& spec, const qks_batch& in, Pool& pool, Batch& 
   out.labelTerms.clear();
   out.keyLabels.clear();
   for (int64_t i = 0; i < in.label_count; i++) prepareRun(spec, in.labels[i], i, pool, out);
-  std::stable_sort(out.runs.begin(), out.runs.end(),
-                   [](const LabelRun& a, const LabelRun& b) { return a.contrast < b.contrast; });
+  // The places grow from run to run, so that runs of a contrast stay in the order given; only empty ones may tie.
+  std::sort(out.runs.begin(), out.runs.end(), [](const LabelRun& a, const LabelRun& b) {
+    return std::tie(a.contrast, a.keysAt, a.termsAt) < std::tie(b.contrast, b.keysAt, b.termsAt);
+  });
   out.runStart.assign(contrasts + 1, 0);
   out.labelStart.assign(contrasts + 1, 0);
   int64_t labelled = 0;
