@@ -15,6 +15,7 @@ export type QkErrorCode =
   | 'ERR_NO_CONVERGENCE'
   | 'ERR_BACKEND'
   | 'ERR_ADDON_LOAD'
+  | 'ERR_BUILD'
   | 'ERR_NOT_BUILT_YET'
   | 'ERR_FILE'
   | 'ERR_FORMAT'

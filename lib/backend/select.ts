@@ -1,9 +1,10 @@
 /** Knows the backends, chooses one, and explains every rejection. */
 
 import { QkError } from '../errors.js'
+import { cudaLibrary } from './addon/cuda-library.js'
+import { fixForAddon, loadAddon } from './addon/load.js'
 import type { Backend, BackendDescription, BackendName } from './backend.js'
 import { JsBackend } from './js.js'
-import { cudaLibrary, loadAddon } from './load.js'
 import { NativeBackend } from './native.js'
 
 /** `cuda:1` and `cuda:GPU-...` name a device by index or UUID, `cuda` the first. */
@@ -67,7 +68,8 @@ export function isBackendChoice(name: string): name is BackendChoice {
 }
 
 /**
- * The backend of that name; 'auto' takes cpu, and js where cpu cannot be used (`backends()` says why). A GPU is used
+ * The backend of that name; 'auto' takes cpu, and js where cpu cannot be used (`backends()` says why, and one line on
+ * standard error says so once). A GPU is used
  * where it is asked for: other bits than the processor's, and work has to be large to be worth the way there.
  *
  * In the environment, QKSPACE_BACKEND overrides 'auto'; QKSPACE_ISA forces cpu's instruction set, in which case
@@ -84,6 +86,21 @@ export function selectBackend(choice: BackendChoice = 'auto'): Backend {
     return open('cpu')
   } catch (error) {
     if (process.env.QKSPACE_ISA) throw error
+    tellOfJs(error as QkError)
     return open('js')
   }
+}
+
+/** Of 200,000 pairs at d = 128: docs/benchmarks.md. */
+const TIMES_AS_LONG = 100
+let told = false
+
+/** One line for the user who asked for no backend, and got the slow one. */
+function tellOfJs({ code }: QkError): void {
+  if (told) return
+  told = true
+  const fix = code === 'ERR_ADDON_LOAD' ? fixForAddon() : "'qkspace doctor' says why"
+  process.stderr.write(
+    `qkspace: JavaScript computes, some ${TIMES_AS_LONG} times as long as the native addon, which is not available. ${fix}; QKSPACE_BACKEND=js silences this line.\n`,
+  )
 }

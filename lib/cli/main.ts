@@ -9,6 +9,7 @@ import { registerDecompose } from './analysis/decompose.js'
 import { registerIntervene } from './analysis/intervene.js'
 import { registerSweep } from './analysis/sweep.js'
 import { endAtOnceOnSignals } from './common/interrupt.js'
+import { registerBuild } from './environment/build.js'
 import { registerDoctor } from './environment/doctor.js'
 import { registerInspect } from './inputs/inspect.js'
 import { registerPower } from './inputs/power.js'
@@ -46,6 +47,7 @@ for (const register of [
   registerIntervene,
   registerCompare,
   registerReport,
+  registerBuild,
   registerDoctor,
   registerToy,
   registerDemo,

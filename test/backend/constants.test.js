@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import test from 'ava'
+import { constantThatDiffers, loadAddon } from '../../dist/backend/addon/load.js'
 import { CONSTANTS } from '../../dist/backend/addon-types.js'
-import { constantThatDiffers, loadAddon } from '../../dist/backend/load.js'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 
@@ -28,7 +28,7 @@ test('a package with another number refuses the addon, and names the constant an
   t.true(source.includes('bf16: 2'))
   await writeFile(file, source.replace('bf16: 2', 'bf16: 7'))
 
-  const elsewhere = await import(join(folder, 'dist', 'backend', 'load.js'))
+  const elsewhere = await import(join(folder, 'dist', 'backend', 'addon', 'load.js'))
   const error = t.throws(() => elsewhere.loadAddon())
   t.is(error.code, 'ERR_ADDON_LOAD')
   t.regex(error.message, /its constant dtype\.bf16 is 2, expected 7/)

@@ -1,6 +1,6 @@
 /** Calls of the raw addon (lib/backend/addon-types.ts) that are right, to be made wrong by the tests of its boundary. */
 
-import { loadAddon } from '../../dist/backend/load.js'
+import { loadAddon } from '../../dist/backend/addon/load.js'
 import { sequence, tensor, terms } from './arithmetic-batches.js'
 
 export const addon = loadAddon()

@@ -45,7 +45,7 @@ export const LAYERS = [
   ['lib/report'],
   ['lib/cli/common'],
   ['lib/cli'],
-  ['lib/index'],
+  ['lib/index', 'lib/arrays'],
   ['native/abi'],
   ['native/common'],
   ['native/cpu', 'native/cuda/runtime'],

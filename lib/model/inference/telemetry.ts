@@ -4,7 +4,7 @@
  */
 
 import { isMainThread } from 'node:worker_threads'
-import { loadAddon } from '../../backend/load.js'
+import { loadAddon } from '../../backend/addon/load.js'
 import { QkError } from '../../errors.js'
 
 const VARIABLE = 'ORT_DISABLE_TELEMETRY'

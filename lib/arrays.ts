@@ -1,0 +1,41 @@
+/**
+ * The arithmetic alone, as a backend for other tools: plain arrays in, plain arrays out. Loads neither onnxruntime nor
+ * a tokenizer.
+ */
+
+export {
+  type AttributeArraysOptions,
+  type Attribution,
+  type AttributionFeature,
+  type AttributionSides,
+  type AttributionTable,
+  attributeArrays,
+  type TableAttribution,
+} from './attribution/attribute-arrays.js'
+export type { SplitMethod } from './attribution/split.js'
+export type { CovarianceMoments, Estimator, SideMoments, SvdResult } from './backend/backend.js'
+export { type BackendChoice, type BackendReport, backends } from './backend/select.js'
+export { DeviceTensor, type UploadOptions, uploadTensor } from './covariance/device-tensor.js'
+export {
+  type BatchInput,
+  type Covariances,
+  QKCovariance,
+  type QKCovarianceOptions,
+} from './covariance/qk-covariance.js'
+export type { TensorInput } from './covariance/row-tensor.js'
+export type { LabelsInput, TermsInput } from './covariance/terms-input.js'
+export { QkError, type QkErrorCode } from './errors.js'
+export type { Edit } from './intervention/edit.js'
+export {
+  type Attention,
+  type InterveneArraysOptions,
+  type Intervention,
+  interveneArrays,
+} from './intervention/intervene-arrays.js'
+export { type MeasureMoveOptions, type Move, measureMove } from './intervention/measure-move.js'
+export type { ArrayInput } from './math/arrays.js'
+export { type Basis, orthonormalBasis, randomBasis, unionBasis } from './math/basis.js'
+export type { Dtype } from './math/tensor.js'
+export type { Hypothesis } from './spectrum/rank/exchange/null-source.js'
+export { type RankTests, type TestRankOptions, testRank } from './spectrum/rank/test-rank.js'
+export { type SvdOptions, svd } from './spectrum/svd.js'

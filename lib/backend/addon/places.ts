@@ -1,0 +1,61 @@
+/**
+ * Where native code may lie: in a build of this folder (a checkout's, or one that `qkspace build` made), or in the
+ * package for this platform. What is found is checked to belong to this version.
+ */
+
+import { existsSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const require = createRequire(import.meta.url)
+
+/** The folder of the package, or of the checkout: that of dist/. */
+export const root = fileURLToPath(new URL('../../../', import.meta.url))
+
+/** A checkout has the sources of the facade and its own way to build; the published package has neither. */
+export const isCheckout = existsSync(path.join(root, 'scripts', 'prepare.mjs'))
+
+export const version: string = require('../../../package.json').version
+
+/** Platforms that a package with the addon is published for; Linux with glibc. */
+export const PLATFORMS = ['linux-x64', 'linux-arm64']
+/** Platforms that a package with the CUDA backend is published for. */
+export const CUDA_PLATFORMS = ['linux-x64']
+
+/** A file of this folder's own build. */
+export const builtFile = (name: string) => path.join(root, 'build', 'Release', name)
+
+export const platform = `${process.platform}-${process.arch}`
+
+/** Whether a package is published for this platform; on Linux they are for glibc. */
+export function isPublished(platforms: readonly string[]): boolean {
+  return platforms.includes(platform) && !(process.platform === 'linux' && isMusl())
+}
+
+function isMusl(): boolean {
+  // Node 20's types lack it. Network interfaces take seconds on some machines, and say nothing about the C library.
+  const report = process.report as typeof process.report & { excludeNetwork: boolean }
+  report.excludeNetwork = true
+  const { header } = report.getReport() as unknown as { header: { glibcVersionRuntime?: string } }
+  return header.glibcVersionRuntime === undefined
+}
+
+/** A file that is there, or why it is not. */
+export type Place = { file: string } | { reason: string }
+
+/** A file of an installed package of this version. */
+export function packagedFile(name: string, file: string): Place {
+  let manifest: string
+  try {
+    manifest = require.resolve(`${name}/package.json`)
+  } catch {
+    return { reason: 'not installed' }
+  }
+  const found = (require(manifest) as { version: string }).version
+  if (found !== version) {
+    return { reason: `version ${found} in ${path.dirname(manifest)}, expected ${version}` }
+  }
+  const place = path.join(path.dirname(manifest), file)
+  return existsSync(place) ? { file: place } : { reason: `${place} is not there` }
+}
