@@ -32,7 +32,7 @@ test('a package with another number refuses the addon, and names the constant an
   const error = t.throws(() => elsewhere.loadAddon())
   t.is(error.code, 'ERR_ADDON_LOAD')
   t.regex(error.message, /its constant dtype\.bf16 is 2, expected 7/)
-  t.regex(error.hint, /npm run build/)
+  t.regex(error.hint, /npx qkspace build/)
 })
 
 test('constants that one side lacks differ too, and so does an addon that has none', (t) => {

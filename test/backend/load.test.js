@@ -22,6 +22,6 @@ test('a missing binary', async (t) => {
   t.true(cpu.reason.includes(join(folder, 'build', 'Release', 'qkspace.node')))
   const error = t.throws(() => selectBackend('cpu'))
   t.is(error.code, 'ERR_ADDON_LOAD')
-  t.regex(error.hint, /npm run build/)
+  t.regex(error.hint, /npx qkspace build/)
   t.is(selectBackend('auto').name, 'js')
 })

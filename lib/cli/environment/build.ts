@@ -6,7 +6,7 @@ import { availableParallelism } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
-import { builtFile, root } from '../../backend/addon/places.js'
+import { root } from '../../backend/addon/places.js'
 import type { BackendReport } from '../../backend/select.js'
 import { QkError } from '../../errors.js'
 import { parseWhole } from '../common/options.js'
@@ -37,7 +37,7 @@ export function registerBuild(program: Command): void {
 async function build({ cuda, jobs, verbose, json }: Options): Promise<void> {
   checkPlace()
   const binaries = path.join(root, 'build', 'cmake')
-  const output = path.dirname(builtFile(''))
+  const output = path.join(root, 'build', 'Release')
   const say = (line: string) => void process.stderr.write(`${line}\n`)
 
   say('configuring ...')
