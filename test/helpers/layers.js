@@ -46,7 +46,7 @@ export const LAYERS = [
   ['lib/cli/common'],
   ['lib/cli'],
   ['lib/index', 'lib/arrays'],
-  ['native/abi'],
+  ['native/abi', 'native/portable'],
   ['native/common'],
   ['native/cpu', 'native/cuda/runtime'],
   ['native/cuda/rows'],

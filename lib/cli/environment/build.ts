@@ -4,7 +4,6 @@ import { spawn, spawnSync } from 'node:child_process'
 import { accessSync, constants, existsSync, mkdirSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import path from 'node:path'
-import { fileURLToPath } from 'node:url'
 import type { Command } from 'commander'
 import { root } from '../../backend/addon/places.js'
 import type { BackendReport } from '../../backend/select.js'
@@ -121,7 +120,7 @@ function cmake(args: readonly string[], verbose = false): Promise<void> {
 
 /** The backends as a fresh process finds them: this one may have looked for the addon already. */
 function builtBackends(): BackendReport[] {
-  const main = fileURLToPath(new URL('../main.js', import.meta.url))
+  const main = path.join(root, 'dist', 'cli', 'main.js')
   const { stdout, stderr } = spawnSync(process.execPath, [main, 'doctor', '--json'], { encoding: 'utf8' })
   if (!stdout) {
     throw new QkError('ERR_ADDON_LOAD', `the addon was compiled, and does not load: ${stderr}`)
