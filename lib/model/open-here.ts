@@ -5,19 +5,18 @@ import { QkError } from '../errors.js'
 import type { UnsupportedSite } from './candidate.js'
 import { lowerAttention } from './fused/lower.js'
 import { verifySites } from './graphs/verify.js'
-import { modelInputs } from './inference/inputs.js'
+import { modelInputs, takesTokens } from './inference/inputs.js'
 import { givenSizes, settledInputs } from './inference/sizes/given.js'
 import { openGraph } from './open-graph.js'
 import { Model } from './opened-model.js'
 import { findSites } from './sites/search/find.js'
 import { surveySites } from './sites/survey.js'
+import type { HubOrigin } from './source/hub-model.js'
 import { locateTokens } from './token-rows.js'
-import { loadTokenizer } from './tokenizer/tokenizer.js'
+import { loadTokenizer, type PromptTokenizer } from './tokenizer/tokenizer.js'
 import { refuseUnrunnable, withMissingKernel } from './unrunnable.js'
 
 export interface OpenHereOptions {
-  /** Path of a Hugging Face `tokenizer.json`. */
-  tokenizer?: string
   /** Threads of one inference; all cores by default. */
   threads?: number
   /**
@@ -27,23 +26,33 @@ export interface OpenHereOptions {
   sizes?: Readonly<Record<string, number>>
 }
 
+/** What is known of a model before its file is read. */
+export interface Beside {
+  /** Path of the tokenizer that the caller names. */
+  tokenizer?: string
+  /** Path of a tokenizer that was found, and is taken where the model has token ids. */
+  foundTokenizer?: string
+  /** Where the file was downloaded from. */
+  hub?: HubOrigin
+}
+
 /**
  * Opens a model in this process. Errors: ERR_FILE, ERR_NOT_ONNX, ERR_NO_ATTENTION, ERR_INFERENCE, ERR_TOKENIZER,
  * ERR_UNSUPPORTED_MODEL.
  */
-export async function openHere(path: string, options: OpenHereOptions): Promise<Model> {
+export async function openHere(path: string, options: OpenHereOptions, beside: Beside = {}): Promise<Model> {
   const threads = options.threads ?? availableParallelism()
   const lowered = lowerAttention(openGraph(path))
   const { graph } = lowered
-  const tokenizer = options.tokenizer === undefined ? undefined : await loadTokenizer(options.tokenizer)
-  const found = findSites(graph, lowered.fused)
-  const unreached = [...lowered.unsupported, ...found.unsupported]
-  if (found.candidates.length === 0) throw noAttention(path, unreached)
+  const named = beside.tokenizer === undefined ? undefined : await loadTokenizer(beside.tokenizer)
+  const searched = findSites(graph, lowered.fused)
+  const unreached = [...lowered.unsupported, ...searched.unsupported]
+  if (searched.candidates.length === 0) throw noAttention(path, unreached)
   refuseUnrunnable(path, graph)
   const taken = modelInputs(graph)
   const given = givenSizes(taken, options.sizes ?? {})
   const context = { graph, inputs: settledInputs(graph, taken, given), threads, given }
-  const survey = await surveySites(context, found.candidates, unreached).catch((error) => {
+  const survey = await surveySites(context, searched.candidates, unreached).catch((error) => {
     throw withMissingKernel(path, graph, error)
   })
   const { inputs } = survey
@@ -58,7 +67,26 @@ export async function openHere(path: string, options: OpenHereOptions): Promise<
     site.keyStride = verified[i].keyStride
     site.kvHeads /= verified[i].keyStride
   })
-  return new Model(path, sites, unsupported, inputs, graph, threads, tokenizer)
+  const found = takesTokens(inputs) ? await tryTokenizer(beside.foundTokenizer) : {}
+  const tokenizer = named ?? found.tokenizer
+  const { hub } = beside
+  return new Model(path, sites, unsupported, inputs, graph, threads, tokenizer, {
+    hub,
+    warnings: found.warnings,
+  })
+}
+
+/** A tokenizer that nobody asked for is no reason not to open a model. */
+async function tryTokenizer(
+  file: string | undefined,
+): Promise<{ tokenizer?: PromptTokenizer; warnings?: string[] }> {
+  if (file === undefined) return {}
+  try {
+    return { tokenizer: await loadTokenizer(file) }
+  } catch (error) {
+    if (!(error instanceof QkError)) throw error
+    return { warnings: [`the tokenizer beside the model is not used: ${error.message}`] }
+  }
 }
 
 function noAttention(path: string, unsupported: readonly UnsupportedSite[]): QkError {

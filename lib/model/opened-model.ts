@@ -5,6 +5,7 @@ import type { UnsupportedSite } from './candidate.js'
 import { type ModelInput, tableRows, takesTokens } from './inference/inputs.js'
 import type { Graph } from './onnx/graph.js'
 import type { ResolvedSite } from './sites/site.js'
+import type { HubOrigin } from './source/hub-model.js'
 import type { PromptTokenizer } from './tokenizer/tokenizer.js'
 import { vocabularyWarnings } from './tokenizer/vocabulary.js'
 
@@ -16,15 +17,22 @@ export function toleranceOf({ queryType }: ResolvedSite): number {
   return queryType === 'float16' ? TOLERANCE.f16 : TOLERANCE.f32
 }
 
+interface MoreOfModel {
+  hub?: HubOrigin
+  warnings?: readonly string[]
+}
+
 export class Model {
   /** Rows of the table that token ids select from; undefined where it is not stored in the file as such. */
   readonly vocabulary: number | undefined
   /** What may be wrong without being an error: a tokenizer whose ids are odd, or do not fit the model's table. */
   readonly warnings: readonly string[]
+  /** The repository and commit that the file was downloaded from; undefined for files of one's own. */
+  readonly hub: HubOrigin | undefined
 
   /** @internal */
   constructor(
-    /** Path as given. */
+    /** Path of the `.onnx` file: as given, or that in the given folder, or in the cache of downloads. */
     readonly path: string,
     readonly sites: readonly ResolvedSite[],
     /** Attention that was seen in the graph but cannot be captured, with the reason. */
@@ -33,10 +41,16 @@ export class Model {
     readonly graph: Graph,
     readonly threads: number,
     readonly tokenizer: PromptTokenizer | undefined,
+    { hub, warnings = [] }: MoreOfModel = {},
   ) {
+    this.hub = hub
     const ids = inputs.find(({ role }) => role === 'ids')
     this.vocabulary = ids && tableRows(graph, ids.name)
-    this.warnings = [...(tokenizer?.warnings ?? []), ...vocabularyWarnings(tokenizer, this.vocabulary)]
+    this.warnings = [
+      ...warnings,
+      ...(tokenizer?.warnings ?? []),
+      ...vocabularyWarnings(tokenizer, this.vocabulary),
+    ]
   }
 
   /** What was decided about the graph: of which If which branch is taken, and why. */

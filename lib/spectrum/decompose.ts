@@ -232,5 +232,6 @@ function headInfo(contrasts: ReadonlyMap<string, ContrastSubspace>): Result['inf
 
 async function hashModel(model: Model): Promise<Result['info']['model']> {
   const files = await Promise.all(model.graph.model.files.map(fileHash))
-  return { path: model.path, sha256: files[0].sha256, files }
+  const { path, hub } = model
+  return { path, sha256: files[0].sha256, files, ...(hub && { hub }) }
 }

@@ -77,8 +77,14 @@ export function makeFolder(folder: string): void {
   }
 }
 
-/** Writes the chunks as one file, replacing what was there. Errors: ERR_FILE, with the system's reason. */
-export async function writeFileAtomically(file: string, chunks: Iterable<Uint8Array>): Promise<void> {
+/**
+ * Writes the chunks as one file, replacing what was there. Errors: ERR_FILE, with the system's reason, and QkErrors of
+ * whoever gives the chunks.
+ */
+export async function writeFileAtomically(
+  file: string,
+  chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+): Promise<void> {
   await checkWritable(file)
   const folder = path.dirname(path.resolve(file))
   const temporary = path.join(folder, `.${path.basename(file)}.${randomBytes(6).toString('hex')}.part`)
@@ -87,7 +93,7 @@ export async function writeFileAtomically(file: string, chunks: Iterable<Uint8Ar
   try {
     const handle = await open(temporary, 'wx')
     try {
-      for (const chunk of chunks) await handle.writeFile(chunk)
+      for await (const chunk of chunks) await handle.writeFile(chunk)
       await handle.sync()
     } finally {
       await handle.close()
@@ -95,6 +101,7 @@ export async function writeFileAtomically(file: string, chunks: Iterable<Uint8Ar
     await rename(temporary, file)
   } catch (error) {
     await rm(temporary, { force: true }).catch(() => {})
+    if (error instanceof QkError) throw error
     const full = (error as NodeJS.ErrnoException).code === 'ENOSPC'
     throw new QkError(
       'ERR_FILE',

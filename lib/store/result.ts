@@ -60,7 +60,13 @@ export interface MeanAttention {
 export interface ResultInfo {
   format: 'qkspace-result'
   formatVersion: 1
-  model: { path: string; sha256: string; files: { name: string; sha256: string }[] }
+  model: {
+    path: string
+    sha256: string
+    files: { name: string; sha256: string }[]
+    /** Of a model that was downloaded from the Hugging Face Hub; absent in results of earlier versions. */
+    hub?: { repo: string; revision: string; commit: string; file: string }
+  }
   prompts: {
     source: string
     sha256: string

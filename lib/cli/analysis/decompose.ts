@@ -6,24 +6,15 @@ import type { BackendChoice } from '../../backend/select.js'
 import { readPrompts } from '../../contrast/prompt-set.js'
 import { accumulate, disposeSums } from '../../covariance/accumulate.js'
 import { QkError } from '../../errors.js'
-import { openModel } from '../../model/model.js'
 import { decompose } from '../../spectrum/decompose.js'
 import type { RankRule } from '../../store/result.js'
 import { checkResultPath, type Result } from '../../store/result.js'
-import {
-  AXIS_SIZE,
-  parseBackend,
-  parseEstimator,
-  parseHeadNames,
-  parseRank,
-  parseWhole,
-} from '../common/options.js'
+import { addModelOptions, type ModelOptions, openNamed } from '../common/model-options.js'
+import { parseBackend, parseEstimator, parseHeadNames, parseRank, parseWhole } from '../common/options.js'
 import { fixed, printJson, printLine, printTable, printWarnings, progressBar } from '../common/output.js'
 
-interface Options {
+interface Options extends ModelOptions {
   model: string
-  tokenizer?: string
-  size?: Record<string, number>
   prompts: string
   heads: string
   estimator: Estimator
@@ -41,12 +32,8 @@ interface Options {
 }
 
 export function registerDecompose(program: Command): void {
-  program
-    .command('decompose')
-    .description('find the query-key subspaces of named contrasts')
-    .requiredOption('--model <file>', 'ONNX file')
-    .option('--tokenizer <file>', 'tokenizer.json, for prompts given as text')
-    .option(...AXIS_SIZE)
+  const command = program.command('decompose').description('find the query-key subspaces of named contrasts')
+  addModelOptions(command)
     .requiredOption('--prompts <file>', 'prompt set, JSONL')
     .option('--heads <heads>', 'all, or names as in L0H1,L2H3', parseHeadNames, 'all')
     .option('--estimator <name>', 'per-query, per-pair or sum', parseEstimator, 'per-query' as const)
@@ -87,8 +74,7 @@ async function run(options: Options): Promise<void> {
   }
   await checkResultPath(options.out)
   const prompts = readPrompts(options.prompts)
-  const model = await openModel(options.model, { tokenizer: options.tokenizer, sizes: options.size })
-  printWarnings(model.warnings)
+  const model = await openNamed(options.model, options)
   const bar = progressBar('prompts')
   const sums = await accumulate(model, prompts, {
     heads: options.heads,

@@ -6,7 +6,6 @@ import type { BackendChoice } from '../../backend/select.js'
 import { readPrompts } from '../../contrast/prompt-set.js'
 import { QkError } from '../../errors.js'
 import { LEAST_ATTENTION } from '../../intervention/edit-table.js'
-import { openModel } from '../../model/model.js'
 import { checkReportPath, writeReport } from '../../report/report.js'
 import { checkReplaceable, fileStart, makeFolder, writeFileAtomically } from '../../store/atomic-file.js'
 import type { Controlled } from '../../store/held-out.js'
@@ -16,20 +15,12 @@ import { ROLES, type Role } from '../../sweep/roles/role-terms.js'
 import { CSV_START, type SweepRow } from '../../sweep/rows.js'
 import { type SweepStage, sweep } from '../../sweep/sweep.js'
 import type { SweepResult } from '../../sweep/sweep-result.js'
-import {
-  AXIS_SIZE,
-  parseBackend,
-  parseHeadNames,
-  parseNames,
-  parseNumber,
-  parseWhole,
-} from '../common/options.js'
+import { addModelOptions, type ModelOptions, openNamed } from '../common/model-options.js'
+import { parseBackend, parseHeadNames, parseNames, parseNumber, parseWhole } from '../common/options.js'
 import { fixed, printJson, printLine, printTable, printWarnings, progressBar } from '../common/output.js'
 
-interface Options {
+interface Options extends ModelOptions {
   model: string
-  tokenizer?: string
-  size?: Record<string, number>
   prompts?: string
   roles?: boolean | string[]
   roleFactor?: number
@@ -50,12 +41,10 @@ interface Options {
 }
 
 export function registerSweep(program: Command): void {
-  program
-    .command('sweep')
-    .description('test every head, and say what the discovered ones do')
-    .requiredOption('--model <file>', 'ONNX file')
-    .option('--tokenizer <file>', 'tokenizer.json, for prompts given as text, and to know delimiters')
-    .option(...AXIS_SIZE)
+  const command = program.command('sweep').description('test every head, and say what the discovered ones do')
+  addModelOptions(command, {
+    tokenizer: 'tokenizer.json, for text and to know delimiters (default: that beside the model)',
+  })
     .option('--prompts <file>', 'prompt set, JSONL; with --roles also plain texts, or none: random tokens')
     .option('--roles [names]', `contrasts made of the prompts' own tokens: ${ROLES.join(', ')}`, parseNames)
     .option(
@@ -88,8 +77,7 @@ async function run(options: Options): Promise<void> {
   }
   const files = out === undefined ? undefined : await outputFiles(out)
   const prompts = file === undefined ? undefined : readPrompts(file, { bare: roles !== false })
-  const model = await openModel(options.model, { tokenizer: options.tokenizer, sizes: options.size })
-  printWarnings(model.warnings)
+  const model = await openNamed(options.model, options)
   const { heads, alpha, center, nulls, heldOut, sequences, length, backend, seed, batchSize } = options
   const { roleFactor, roleAttention } = options
   const bars = new StageBars()

@@ -2,16 +2,15 @@
 
 import type { Command } from 'commander'
 import { type PromptSet, readPrompts } from '../../contrast/prompt-set.js'
-import { type Model, openModel } from '../../model/model.js'
+import type { Model } from '../../model/model.js'
 import { checkJsonPath, writeJsonFile } from '../../store/json-file.js'
 import { loadResult, type Result } from '../../store/result.js'
-import { AXIS_SIZE, parseHeadNames, parseWhole } from './options.js'
+import { addModelOptions, type ModelOptions, openNamed } from './model-options.js'
+import { parseHeadNames, parseWhole } from './options.js'
 import { type Progress, printJson, printLine, printWarnings, progressBar } from './output.js'
 
-export interface AnalysisOptions {
+export interface AnalysisOptions extends ModelOptions {
   model: string
-  tokenizer?: string
-  size?: Record<string, number>
   prompts: string
   result: string
   heads: string
@@ -23,10 +22,7 @@ export interface AnalysisOptions {
 }
 
 export function addAnalysisOptions(command: Command): Command {
-  return command
-    .requiredOption('--model <file>', 'ONNX file')
-    .option('--tokenizer <file>', 'tokenizer.json, for prompts given as text')
-    .option(...AXIS_SIZE)
+  return addModelOptions(command)
     .requiredOption('--prompts <file>', 'prompt set, JSONL; best one that the result was not made from')
     .requiredOption('--result <file>', 'result of `decompose`, .safetensors')
     .option('--heads <heads>', 'all of the result, or names as in L0H1,L2H3', parseHeadNames, 'all')
@@ -46,8 +42,7 @@ export async function runAnalysis<T extends { warnings?: string[] }>(
   if (options.out) await checkJsonPath(options.out, 'model')
   const prompts = readPrompts(options.prompts)
   const result = await loadResult(options.result)
-  const model = await openModel(options.model, { tokenizer: options.tokenizer, sizes: options.size })
-  printWarnings(model.warnings)
+  const model = await openNamed(options.model, options)
   const bar = progressBar('prompts')
   const report = await analyse(model, prompts, result, bar.update).finally(() => bar.stop())
   printWarnings(report.warnings)

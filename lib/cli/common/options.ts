@@ -105,12 +105,6 @@ export function parseAxisSize(value: string, before: Record<string, number> = {}
   return { ...before, [value.slice(0, at)]: parseWhole(1)(value.slice(at + 1)) }
 }
 
-export const AXIS_SIZE = [
-  '--size <name=n>',
-  'size of a free axis that the graph does not tell, as in hidden=24; may be given several times',
-  parseAxisSize,
-] as const
-
 /** Size of a toy's latent or head. */
 const LARGEST_SIZE = 1024
 

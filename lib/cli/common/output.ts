@@ -11,6 +11,11 @@ export function printLine(text = ''): void {
   process.stdout.write(`${text}\n`)
 }
 
+/** What was taken without being named, on standard error. */
+export function printNote(note: string): void {
+  process.stderr.write(`qkspace: ${note}\n`)
+}
+
 const warned = new Set<string>()
 
 /** On standard error, each once however often it comes up. */
@@ -68,7 +73,9 @@ export function progressBar(what: string): Progress {
   return {
     update: (done, total) => {
       if (!started) bar.start(total, done)
-      else bar.update(done)
+      // The weights of a model that is downloaded are known only when its graph is there.
+      if (bar.getTotal() !== total) bar.setTotal(total)
+      bar.update(done)
       started = true
     },
     stop: () => {

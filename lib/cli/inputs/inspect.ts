@@ -1,30 +1,30 @@
 /** `qkspace inspect`: the attention sites of a model. */
 
 import type { Command } from 'commander'
-import { describeSite, describeUnsupported, type Model, openModel } from '../../model/model.js'
+import { describeSite, describeUnsupported, type Model } from '../../model/model.js'
 import type { AttentionSite } from '../../model/sites/site.js'
-import { AXIS_SIZE } from '../common/options.js'
+import { addFileOptions, MODEL_HELP, type ModelOptions, openNamed } from '../common/model-options.js'
 import { printJson, printLine, printTable } from '../common/output.js'
 
-interface Options {
+interface Options extends ModelOptions {
   json?: boolean
-  size?: Record<string, number>
   isolate: boolean
 }
 
 export function registerInspect(program: Command): void {
-  program
+  const command = program
     .command('inspect')
     .description('list the attention sites of a model, each verified on a synthetic batch')
-    .argument('<model>', 'ONNX file')
-    .option(...AXIS_SIZE)
+    .argument('<model>', MODEL_HELP)
+  addFileOptions(command)
     .option('--no-isolate', 'open the file in this process alone: faster, but it may crash')
     .option('--json', 'print one JSON document')
-    .action(async (file: string, { json, size, isolate }: Options) => {
-      const model = await openModel(file, { sizes: size, isolate })
+    .action(async (named: string, { json, isolate, ...options }: Options) => {
+      const model = await openNamed(named, options, { isolate })
       if (json) {
-        const { sites, unsupported, notes } = model
-        printJson({ model: file, sites: sites.map(describeSite), unsupported, notes })
+        const { path, hub, tokenizer, sites, unsupported, notes } = model
+        const found = { ...(hub && { hub }), ...(tokenizer && { tokenizer: tokenizer.path }) }
+        printJson({ model: path, ...found, sites: sites.map(describeSite), unsupported, notes })
       } else {
         printSites(model)
       }

@@ -4,27 +4,28 @@ import type { Command } from 'commander'
 import { checkPromptSet } from '../../contrast/check/check-set.js'
 import type { ContrastCheck, Finding, Measure, PromptSetCheck } from '../../contrast/check/report.js'
 import { readPrompts } from '../../contrast/prompt-set.js'
-import { openModel } from '../../model/model.js'
 import { loadTokenizer, type PromptTokenizer } from '../../model/tokenizer/tokenizer.js'
-import { AXIS_SIZE, parseSeed } from '../common/options.js'
-import { fixed, printJson, printLine, printTable, printWarnings, progressBar } from '../common/output.js'
+import { addModelOptions, MODEL_HELP, type ModelOptions, openNamed } from '../common/model-options.js'
+import { parseSeed } from '../common/options.js'
+import { fixed, printJson, printLine, printTable, progressBar } from '../common/output.js'
 
-interface Options {
+interface Options extends ModelOptions {
   model?: string
-  tokenizer?: string
-  size?: Record<string, number>
   seed: number
   json?: boolean
 }
 
 export function registerPromptsCheck(prompts: Command): void {
-  prompts
+  const command = prompts
     .command('check')
     .description('look for what a prompt set contrasts besides the feature: position, tokens, length, units')
     .argument('<set>', 'prompt set, JSONL')
-    .option('--model <file>', 'ONNX file; prompts are encoded as it takes them')
-    .option('--tokenizer <file>', 'tokenizer.json; without one, text is judged by characters and words')
-    .option(...AXIS_SIZE)
+  addModelOptions(command, {
+    required: false,
+    model: `${MODEL_HELP}; prompts are encoded as it takes them`,
+    tokenizer:
+      'tokenizer.json (default: that beside the model); without one, text is judged by characters and words',
+  })
     .option('--seed <n>', 'seed of the null draws and of the sample of units', parseSeed, 0)
     .option('--json', 'print one JSON document')
     .action(run)
@@ -43,13 +44,12 @@ async function run(file: string, options: Options): Promise<void> {
   print(check)
 }
 
-async function tokenizerOf({ model, tokenizer, size }: Options): Promise<PromptTokenizer | undefined> {
+async function tokenizerOf(options: Options): Promise<PromptTokenizer | undefined> {
+  const { model, tokenizer } = options
   if (model !== undefined) {
-    const opened = await openModel(model, { tokenizer, sizes: size })
-    printWarnings(opened.warnings)
-    return opened.tokenizer
+    return (await openNamed(model, options)).tokenizer
   }
-  return tokenizer === undefined ? undefined : loadTokenizer(tokenizer)
+  return tokenizer ? loadTokenizer(tokenizer) : undefined
 }
 
 function print(check: PromptSetCheck): void {

@@ -18,10 +18,10 @@ import { withChatTemplate } from '../../contrast/templated-prompts.js'
 import { checkTokenPositions } from '../../contrast/token-positions.js'
 import { checkPromptSetPath, promptLine, writePrompts } from '../../contrast/write-prompts.js'
 import { QkError } from '../../errors.js'
-import { openModel } from '../../model/model.js'
 import { loadTokenizer } from '../../model/tokenizer/tokenizer.js'
 import { readToyConfig } from '../../toy/export.js'
 import { type PayloadOptions, payloadPrompts } from '../../toy/prompts.js'
+import { openNamed } from '../common/model-options.js'
 import { parseNames, parseSeed, parseSize, parseTask, parseWhole } from '../common/options.js'
 import { printJson, printLine, printTable } from '../common/output.js'
 import { registerPromptsCheck } from './prompts-check.js'
@@ -81,7 +81,10 @@ export function registerPrompts(program: Command): void {
   const payload = prompts
     .command('payload')
     .description('payload retrieval: inputs of a toy model whose two latents are contrasted')
-    .option('--model <file>', 'toy model, whose configuration is in its file; or:')
+    .option(
+      '--model <model>',
+      'toy model (.onnx file, folder or hf: id) whose configuration is in its file; or:',
+    )
     .option('--task <n>', '1: latents of -1 and +1; 2: standard normal latents', parseTask)
     .option('--r1 <n>', 'size of the first latent', parseSize)
     .option('--r2 <n>', 'size of the second latent', parseSize)
@@ -159,7 +162,7 @@ async function runPayload(options: PayloadCommand): Promise<void> {
   let toy: PayloadOptions
   if (model === undefined) toy = { task: task!, r1: r1!, r2: r2!, toySeed, ...common }
   else {
-    const { seed: modelSeed, ...config } = readToyConfig(await openModel(model))
+    const { seed: modelSeed, ...config } = readToyConfig(await openNamed(model, {}))
     toy = { ...config, toySeed: modelSeed, ...common }
   }
   await deliver('payload', await make(() => payloadPrompts(toy)), options)

@@ -49,6 +49,24 @@ interface Found {
 
 /** Reads the graph of `file`. Errors: ERR_FILE (cannot be opened), ERR_NOT_ONNX (not ONNX, or truncated). */
 export function readModel(file: string): OnnxModel {
+  const { realFile, proto, embedded } = readProto(file)
+  return { path: file, proto, ...relocateWeights(file, realFile, proto, embedded), notes: [] }
+}
+
+/**
+ * What `file` says of where its weights lie: paths relative to its folder, each once, whether there is such a file or
+ * not. Errors: as of `readModel`.
+ */
+export function externalLocations(file: string): string[] {
+  const { proto, embedded } = readProto(file)
+  const inside = new Set(proto.graph!.initializer.filter((_, index) => embedded.has(index)))
+  const external = [...allTensors(proto)].filter(
+    (tensor) => tensor.dataLocation === TensorProto_DataLocation.EXTERNAL && !inside.has(tensor),
+  )
+  return [...new Set(external.map(locationOf).filter((location) => location !== undefined))]
+}
+
+function readProto(file: string): { realFile: string; proto: ModelProto; embedded: Map<number, Embedded> } {
   const realFile = resolveFile(file, file)
   const fd = openSync(realFile, 'r')
   try {
@@ -56,11 +74,14 @@ export function readModel(file: string): OnnxModel {
     if (size === 0) throw new QkError('ERR_NOT_ONNX', `${file} is empty`)
     const cursor = new FileCursor(fd, size, file)
     const { bytes, embedded } = readSkeleton(cursor)
-    const proto = decode(bytes, cursor)
-    return { path: file, proto, ...relocateWeights(file, realFile, proto, embedded), notes: [] }
+    return { realFile, proto: decode(bytes, cursor), embedded }
   } finally {
     closeSync(fd)
   }
+}
+
+function locationOf({ externalData }: TensorProto): string | undefined {
+  return externalData.find(({ key }) => key === 'location')?.value
 }
 
 function resolveFile(file: string, shown: string): string {
@@ -189,7 +210,7 @@ function relocateWeights(
   for (const tensor of allTensors(proto)) {
     if (tensor.dataLocation !== TensorProto_DataLocation.EXTERNAL) continue
     const entry = (key: string) => tensor.externalData.find((e) => e.key === key)?.value
-    const location = entry('location')
+    const location = locationOf(tensor)
     if (!location) {
       throw new QkError('ERR_NOT_ONNX', `${file}: the external tensor "${tensor.name}" names no file`)
     }

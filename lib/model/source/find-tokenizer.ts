@@ -1,0 +1,17 @@
+/** The tokenizer that lies where models have theirs. */
+
+import path from 'node:path'
+import { isFile, ONNX_FOLDER } from './model-folder.js'
+
+const NAME = 'tokenizer.json'
+
+/**
+ * Path of the `tokenizer.json` beside a model, in the folder around a folder `onnx`, or in the folder that the user
+ * named; undefined where there is none.
+ */
+export function findTokenizer(model: string, folder?: string): string | undefined {
+  const own = path.dirname(model)
+  const around = path.basename(path.resolve(own)) === ONNX_FOLDER ? [path.join(own, '..')] : []
+  const places = [own, ...around, ...(folder === undefined ? [] : [folder])]
+  return places.map((place) => path.join(place, NAME)).find(isFile)
+}
