@@ -18,6 +18,7 @@ import { withChatTemplate } from '../../contrast/templated-prompts.js'
 import { checkTokenPositions } from '../../contrast/token-positions.js'
 import { checkPromptSetPath, promptLine, writePrompts } from '../../contrast/write-prompts.js'
 import { QkError } from '../../errors.js'
+import { resolveTokenizerConfig } from '../../model/source/resolve-source.js'
 import { loadTokenizer } from '../../model/tokenizer/tokenizer.js'
 import { readToyConfig } from '../../toy/export.js'
 import { type PayloadOptions, payloadPrompts } from '../../toy/prompts.js'
@@ -140,7 +141,10 @@ function textOptions(command: Command, asked: string): Command {
   return outputOptions(
     command
       .option('--asked <words>', `${asked}, with commas (default: all)`, parseNames)
-      .option('--chat-template <file>', 'tokenizer_config.json; puts every text into a chat')
+      .option(
+        '--chat-template <file>',
+        'tokenizer_config.json, or a folder or hf: id with one; puts every text into a chat',
+      )
       .option('--tokenizer <file>', 'tokenizer.json; checks that every position is a token of its own')
       .option('--system <text>', "the system's message of the chat")
       .option('--prefill <text>', 'end of every text that begins the answer, as in Box'),
@@ -223,10 +227,11 @@ async function checkText(options: TextOptions): Promise<void> {
 
 /** Puts the prompts into a chat when that is asked for, and checks their positions where a tokenizer is given. */
 async function inChat(set: Prompt[], options: TextOptions): Promise<Prompt[]> {
-  const { chatTemplate, system, prefill } = options
+  const { system, prefill } = options
   let { tokenizer } = options
   let prompts = set
-  if (chatTemplate !== undefined) {
+  if (options.chatTemplate !== undefined) {
+    const chatTemplate = await resolveTokenizerConfig(options.chatTemplate)
     const beside = path.join(path.dirname(chatTemplate), 'tokenizer.json')
     if (tokenizer === undefined && existsSync(beside)) tokenizer = beside
     const config = readTokenizerConfig(chatTemplate)

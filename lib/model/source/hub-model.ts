@@ -68,6 +68,15 @@ export async function hubModel(id: string, choice: ModelChoice, options: Downloa
   }
 }
 
+/** Folder in the cache with the small files of a repository, its tokenizer's among them. Errors: as of `hubModel`. */
+export async function hubCompanions(id: string, options: DownloadOptions): Promise<string> {
+  const { repo, revision, path: folder = '' } = parseHubId(id)
+  const repository = await openRepository({ repo, revision }, hubSettings(), options)
+  await needCompanions(repository, [folder])
+  await repository.settle()
+  return path.join(repository.folder, folder)
+}
+
 /** `open` where no file is named. Errors: ERR_HUB where it has no model. */
 function folderOfHub(id: string, root: string, repository: HubRepository, open: boolean): ModelFolder {
   const prefix = root === '' ? '' : `${root}/`

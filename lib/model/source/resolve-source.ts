@@ -8,7 +8,7 @@ import type { DownloadOptions } from '../hub/repository.js'
 import { chooseModel, type ModelChoice } from './choose-model.js'
 import { MODEL_DTYPES } from './dtypes.js'
 import { findTokenizer } from './find-tokenizer.js'
-import { type HubOrigin, hubModel } from './hub-model.js'
+import { type HubOrigin, hubCompanions, hubModel } from './hub-model.js'
 import { folderOnDisk, isFolder } from './model-folder.js'
 
 export interface ModelSource {
@@ -55,4 +55,15 @@ export async function resolveSource(
     })
   }
   return { path: given, tokenizer: findTokenizer(given) }
+}
+
+const TOKENIZER_CONFIG = 'tokenizer_config.json'
+
+/**
+ * Path of a `tokenizer_config.json`: that path, or a folder or an id of the Hub that has the file. Whether it is there
+ * is seen when it is read. Errors: those of `resolveSource`.
+ */
+export async function resolveTokenizerConfig(given: string, options: DownloadOptions = {}): Promise<string> {
+  const folder = isHubId(given) ? await hubCompanions(given, options) : isFolder(given) ? given : undefined
+  return folder === undefined ? given : path.join(folder, TOKENIZER_CONFIG)
 }
