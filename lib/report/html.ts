@@ -1,6 +1,7 @@
 /** The report's page: one HTML file that holds everything it needs. */
 
 import { jsonText } from '../store/json-file.js'
+import { modelName } from '../store/result.js'
 import type { ReportDocument } from './document.js'
 import { pageScript, pageStyle } from './page-files.js'
 
@@ -36,7 +37,7 @@ ${pageStyle()}</style>
 }
 
 function title({ results }: ReportDocument): string {
-  const models = new Set(results.map(({ model }) => model.path.split(/[\\/]/).at(-1)))
+  const models = new Set(results.map(({ model }) => modelName(model)))
   return models.size > 0
     ? `${[...models].join(', ')}: query-key subspaces`
     : 'The paper’s figures: query-key subspaces'

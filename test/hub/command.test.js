@@ -67,6 +67,14 @@ test('decompose, attribute, sweep and prompts check take such a model; results k
   t.deepEqual(JSON.parse(made.stdout).model.hub, origin)
   const { info } = await loadResult(result)
   t.deepEqual(info.model.hub, origin)
+  const page = path.join(folder, 'hub.html')
+  const written = await runCommand(folder, ['report', result, '--out', page])
+  t.is(written.status, 0, written.stderr)
+  t.regex(readFileSync(page, 'utf8'), /<title>org\/decompose\/onnx\/model\.onnx: /)
+  t.regex(
+    (await runCommand(folder, ['compare', result, result])).stdout,
+    /: org\/decompose\/onnx\/model\.onnx, 24/,
+  )
   const offline = { ...env, HF_HUB_OFFLINE: '1' }
   for (const args of [
     ['attribute', ...common, '--result', result],
@@ -119,31 +127,34 @@ test('what fails is one message and status 1, what is written wrong is status 2'
   }
 })
 
-test.serial('interrupted in the middle of a download, it ends at once and leaves nothing that looks whole', async (t) => {
-  hub.add('org/interrupted', FILES)
-  const env = environment()
-  const half = new Promise((resolve) => {
-    hub.fault = ({ host, response, bytes }) => {
-      if (host !== 'cdn' || bytes?.length !== model.length) return false
-      response.writeHead(200, { 'Content-Length': bytes.length })
-      response.write(bytes.subarray(0, bytes.length / 2), resolve)
-      return true
+test.serial(
+  'interrupted in the middle of a download, it ends at once and leaves nothing that looks whole',
+  async (t) => {
+    hub.add('org/interrupted', FILES)
+    const env = environment()
+    const half = new Promise((resolve) => {
+      hub.fault = ({ host, response, bytes }) => {
+        if (host !== 'cdn' || bytes?.length !== model.length) return false
+        response.writeHead(200, { 'Content-Length': bytes.length })
+        response.write(bytes.subarray(0, bytes.length / 2), resolve)
+        return true
+      }
+    })
+    const child = spawn(process.execPath, [cli, 'inspect', 'hf:org/interrupted'], {
+      env: { ...process.env, ...env },
+      stdio: 'ignore',
+    })
+    const ended = new Promise((resolve) => child.on('close', (_, signal) => resolve(signal)))
+    await half
+    const blobs = path.join(env.HF_HOME, 'hub/models--org--interrupted/blobs')
+    // It has begun to write when its temporary file is there.
+    while (!readdirSync(blobs).some((name) => name.endsWith('.part'))) {
+      await new Promise((resolve) => setImmediate(resolve))
     }
-  })
-  const child = spawn(process.execPath, [cli, 'inspect', 'hf:org/interrupted'], {
-    env: { ...process.env, ...env },
-    stdio: 'ignore',
-  })
-  const ended = new Promise((resolve) => child.on('close', (_, signal) => resolve(signal)))
-  await half
-  const blobs = path.join(env.HF_HOME, 'hub/models--org--interrupted/blobs')
-  // It has begun to write when its temporary file is there.
-  while (!readdirSync(blobs).some((name) => name.endsWith('.part'))) {
-    await new Promise((resolve) => setImmediate(resolve))
-  }
-  child.kill('SIGINT')
-  t.is(await ended, 'SIGINT')
-  hub.fault = undefined
-  t.false(readdirSync(blobs, { recursive: true }).some((name) => name.endsWith('.part')))
-  t.false(readdirSync(path.join(blobs, '..')).includes('refs'))
-})
+    child.kill('SIGINT')
+    t.is(await ended, 'SIGINT')
+    hub.fault = undefined
+    t.false(readdirSync(blobs, { recursive: true }).some((name) => name.endsWith('.part')))
+    t.false(readdirSync(path.join(blobs, '..')).includes('refs'))
+  },
+)

@@ -1,6 +1,5 @@
 /** `qkspace compare`: two results of one model family, head by head. */
 
-import path from 'node:path'
 import type { Command } from 'commander'
 import {
   type ComparedContrast,
@@ -9,7 +8,7 @@ import {
 } from '../../spectrum/compare/compare-results.js'
 import type { Change, MeasureOfBoth } from '../../spectrum/compare/measures.js'
 import type { SideOverlap } from '../../spectrum/compare/overlap.js'
-import { loadResult, type Result } from '../../store/result.js'
+import { loadResult, modelName, type Result } from '../../store/result.js'
 import { parseHeadNames, parseNames } from '../common/options.js'
 import { fixed, printJson, printLine, printTable, printWarnings } from '../common/output.js'
 
@@ -44,7 +43,7 @@ async function run(fileA: string, fileB: string, { heads, contrast, json }: Opti
     ['B', fileB, b],
   ] as const) {
     const { model, prompts } = result.info
-    printLine(`${name}  ${file}: ${path.basename(model.path)}, ${prompts.prompts} prompts`)
+    printLine(`${name}  ${file}: ${modelName(model)}, ${prompts.prompts} prompts`)
   }
   printComparison(comparison)
 }

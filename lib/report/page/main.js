@@ -8,7 +8,7 @@ import { maps } from './sections/maps.js'
 import { overview } from './sections/overview.js'
 import { paper } from './sections/paper.js'
 import { spectrum } from './sections/spectrum.js'
-import { el, fileName, menu } from './shared/dom.js'
+import { el, menu, modelName } from './shared/dom.js'
 import { onSelect, report, select, selection } from './shared/selection.js'
 import { themeSwitch } from './shared/theme.js'
 
@@ -61,7 +61,7 @@ function redraw() {
 }
 
 function title() {
-  const models = new Set(report.results.map(({ model }) => fileName(model.path)))
+  const models = new Set(report.results.map(({ model }) => modelName(model)))
   return [...models].join(', ') || 'The paper’s figures'
 }
 

@@ -1,6 +1,6 @@
 /** What was analysed: model, prompts, contrasts, capture check, backend and seeds. */
 
-import { absent, el, fileName, number, percent, plural, table } from '../shared/dom.js'
+import { absent, el, fileName, modelName, number, percent, plural, table } from '../shared/dom.js'
 import { bestHead } from '../shared/evidence.js'
 import { onSelect, report, selection } from '../shared/selection.js'
 
@@ -31,7 +31,12 @@ function parts(result) {
     el(
       'dl',
       { class: 'facts' },
-      fact('Model', fileName(model.path), hash(model.sha256)),
+      fact(
+        'Model',
+        modelName(model),
+        ...(model.hub ? [` at ${model.hub.commit.slice(0, 12)}`] : []),
+        hash(model.sha256),
+      ),
       fact('Prompts', `${prompts.prompts} from ${fileName(prompts.source)}`, hash(prompts.sha256)),
       fact('Heads', `${heads} in ${plural(new Set(sites.map((s) => s.layer)).size, 'layer')}`),
       fact('Capture', `verified; largest relative error ${worst.toExponential(1)}`),
@@ -98,7 +103,8 @@ function discoveries(result, name) {
 
 /** Says once, near the top, what could be added. */
 function missing() {
-  const name = fileName(selection.result.model.path)
+  const { path, hub } = selection.result.model
+  const name = hub ? `hf:${hub.repo}@${hub.commit}/${hub.file}` : fileName(path)
   const common = `--model ${name} --prompts SET.jsonl --result RESULT.safetensors`
   const list = []
   if (report.interventions.length === 0) {

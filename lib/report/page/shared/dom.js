@@ -23,6 +23,9 @@ export const percent = (value, digits = 1) => `${number(value * 100, digits)}%`
 
 export const fileName = (path) => path.split(/[\\/]/).at(-1)
 
+/** A model as a reader knows it: most of the Hub's are called model.onnx. */
+export const modelName = ({ path, hub }) => (hub ? `${hub.repo}/${hub.file}` : fileName(path))
+
 export const plural = (count, one, many = `${one}s`) => `${count} ${count === 1 ? one : many}`
 
 /** A labelled native menu; `choose` gets the value. */
