@@ -1,6 +1,14 @@
 /** Capture: attention is found in its many spellings, and what is captured is what enters the product. */
 
-import { copyFileSync, mkdirSync, readFileSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { createRequire } from 'node:module'
 import path from 'node:path'
 import test from 'ava'
@@ -209,7 +217,7 @@ test('several attention layers are numbered in topological order', async (t) => 
 
 const broken = {
   'a missing file': { code: 'ERR_FILE', make: () => path.join(folder, 'nowhere.onnx') },
-  'a folder': { code: 'ERR_FILE', make: () => folder },
+  'a folder without a model': { code: 'ERR_FILE', make: () => mkdtempSync(path.join(folder, 'empty-')) },
   'an empty file': { code: 'ERR_NOT_ONNX', bytes: '' },
   text: {
     code: 'ERR_NOT_ONNX',

@@ -1,8 +1,9 @@
 /** The command line on models of a Hugging Face Hub on the loopback, end to end. */
 
 import { spawn } from 'node:child_process'
-import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import { fileURLToPath } from 'node:url'
 import test from 'ava'
 import { boxesOrder } from '../../dist/contrast/families/boxes.js'
 import { bundledFile, bundledWords, loadResult } from '../../dist/index.js'
@@ -105,6 +106,32 @@ test('a chat template of the Hub, or of a folder', async (t) => {
     writeFileSync(path.join(own, name), FILES[name])
   }
   t.is((await runCommand(folder, [...args, '--chat-template', own])).stdout, stdout)
+})
+
+test('the snippets of docs/model-sources.md run', async (t) => {
+  hub.add('org/name', { ...FILES, 'onnx/model_q4.onnx': model })
+  const root = fileURLToPath(new URL('../..', import.meta.url))
+  const cwd = mkdtempSync(path.join(folder, 'docs-'))
+  mkdirSync(path.join(cwd, 'node_modules'))
+  for (const [name, target] of Object.entries({ lib: 'lib', dist: 'dist', 'node_modules/qkspace': '.' })) {
+    symlinkSync(path.join(root, target), path.join(cwd, name))
+  }
+  const text = readFileSync(path.join(root, 'docs/model-sources.md'), 'utf8')
+  const snippets = [...text.matchAll(/^```(sh|js)\n(.*?)^```/gms)]
+  t.is(snippets.length, 4)
+  const env = { ...process.env, ...environment() }
+  for (const [, language, code] of snippets) {
+    const [program, args] =
+      language === 'sh' ? ['sh', ['-ec', code]] : [process.execPath, ['--input-type=module', '-e', code]]
+    const child = spawn(program, args, { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] })
+    let said = ''
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding('utf8').on('data', (chunk) => {
+        said += chunk
+      })
+    }
+    t.is(await new Promise((resolve) => child.on('close', resolve)), 0, `${code}\n${said}`)
+  }
 })
 
 test('what fails is one message and status 1, what is written wrong is status 2', async (t) => {
