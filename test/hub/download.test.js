@@ -363,7 +363,12 @@ const faults = [
     'ERR_CHECKSUM',
     /more than the/,
   ],
-  ['has no such file', (_, response) => response.writeHead(404).end(), 'ERR_HUB', /404|repository/],
+  [
+    'has no such file',
+    (_, response) => response.writeHead(404).end(),
+    'ERR_HUB',
+    /answers with status 404 for a file of/,
+  ],
   ['is out of order', (_, response) => response.writeHead(500).end(), 'ERR_HUB', /status 500/],
 ]
 

@@ -60,7 +60,7 @@ export async function openNamed(
   { tokenizer, dtype, file, size }: ModelOptions,
   more: Pick<OpenOptions, 'isolate'> = {},
 ): Promise<Model> {
-  const bar = progressBar('kB')
+  const bar = progressBar('download, kB')
   const kilobytes = (bytes: number) => Math.ceil(bytes / 1000)
   const opened = await openModel(model, {
     ...{ tokenizer, dtype, file, sizes: size, ...more },

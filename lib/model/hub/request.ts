@@ -53,6 +53,11 @@ function refusal(response: Response, settings: HubSettings, { repo, revision }: 
   const said = response.headers.get('X-Error-Code')
   const { origin } = new URL(settings.endpoint)
   const error = (message: string, hint?: string) => new QkError('ERR_HUB', message, { hint })
+  const answered = new URL(response.url)
+  if (answered.origin !== origin) {
+    // The Hub refers large files to another host, by addresses that hold for a while.
+    return error(`${answered.origin} answers with status ${status} for a file of ${repo}`, 'Try again later.')
+  }
   if (status === 403 || said === 'GatedRepo') {
     return error(
       `no permission to read ${repo} on ${origin} (status ${status})`,
@@ -76,7 +81,7 @@ function refusal(response: Response, settings: HubSettings, { repo, revision }: 
       return error(`${repo} has no revision '${revision}'`, 'Give a branch, a tag or a commit of it.')
     }
     if (said === 'EntryNotFound') {
-      return error(`${repo} does not have ${new URL(response.url).pathname} any more`, 'Try again.')
+      return error(`${repo} does not have ${answered.pathname} any more`, 'Try again.')
     }
     const or = said === 'RepoNotFound' || revision === 'main' ? '' : `, or it has no revision '${revision}'`
     return error(
