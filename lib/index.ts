@@ -159,9 +159,11 @@ export {
   type MeanAttention,
   type RankRule,
   type Result,
+  type ResultDocument,
   type ResultInfo,
   type SavedSite,
 } from './store/result.js'
+export type { ResultRow } from './store/result-rows.js'
 export { ROLES, type Role } from './sweep/roles/role-terms.js'
 export type { RoleRule } from './sweep/roles/verdict.js'
 export type { SweepRow } from './sweep/rows.js'

@@ -127,18 +127,24 @@ export function isNpy(file: string): boolean {
   }
 }
 
-/** Writes an array as `.npy`, version 1. */
-export function writeNpy(
-  file: string,
-  data: Float32Array | Float64Array,
-  shape: readonly number[],
-): Promise<void> {
-  const descr = data instanceof Float32Array ? '<f4' : '<f8'
+/** The head of an array's `.npy` file, version 1, padded so that the data begins at a multiple of 64 bytes. */
+export function npyHeader(type: Float32Array | Float64Array | string, shape: readonly number[]): Buffer {
+  const descr = typeof type === 'string' ? type : type instanceof Float32Array ? '<f4' : '<f8'
   const dims = shape.length === 1 ? `${shape[0]},` : shape.join(', ')
   const dictionary = `{'descr': '${descr}', 'fortran_order': False, 'shape': (${dims}), }`
   const padding = 63 - ((10 + dictionary.length) % 64)
   const header = Buffer.from(`${dictionary}${' '.repeat(padding)}\n`, 'latin1')
   const head = Buffer.from([0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59, 1, 0, 0, 0])
   head.writeUInt16LE(header.length, 8)
-  return writeFileAtomically(file, [head, header, Buffer.from(data.buffer, data.byteOffset, data.byteLength)])
+  return Buffer.concat([head, header])
+}
+
+/** Writes an array as `.npy`, version 1. */
+export function writeNpy(
+  file: string,
+  data: Float32Array | Float64Array,
+  shape: readonly number[],
+): Promise<void> {
+  const bytes = Buffer.from(data.buffer, data.byteOffset, data.byteLength)
+  return writeFileAtomically(file, [npyHeader(data, shape), bytes])
 }

@@ -2,134 +2,24 @@
 
 import { QkError } from '../errors.js'
 import { checkChoice, checkOptions } from '../validate.js'
-import { checkReplaceable, fileStart } from './atomic-file.js'
-import type { NullSubspaces, PlainDirections } from './controls.js'
-import type { HeldOut } from './held-out.js'
-import type { RankTest } from './rank-test.js'
-import { readSafetensors, type StoredTensor, writeSafetensors } from './safetensors.js'
+import { knownFormat, SAVE_FORMATS } from './formats.js'
+import type { ResultInfo } from './result-info.js'
+import { type ResultRow, resultRow } from './result-rows.js'
+import { loadedSubspace, resultTensors } from './result-tensors.js'
+import { readSafetensors } from './safetensors.js'
+import {
+  checkSavePath,
+  type FileKind,
+  refuseWithoutTensors,
+  type SavedParts,
+  saveParts,
+} from './saved-file.js'
+import type { ContrastSubspace } from './subspace.js'
+import { RESULT_COLUMNS } from './tables/result-columns.js'
+import { tableOf } from './tables/table.js'
 
-/** One contrast of one head: ΔC ≈ U diag(s) V^T (design: "Subspaces"). */
-export interface ContrastSubspace {
-  /** Query-side basis, [d, rank], row-major, orthonormal columns. */
-  u: Float64Array
-  /** Singular values, [rank], descending. */
-  s: Float64Array
-  /** Key-side basis, [d, rank], row-major, orthonormal columns; v itself, not its transpose. */
-  v: Float64Array
-  headDim: number
-  rank: number
-  /** ||ΔC||_F^2 */
-  totalEnergy: number
-  /** Mean scaled score of the positive keys less that of the negative ones: scale * trace(ΔC). */
-  scoreGap: number
-  /** Upper bound of ||ΔC - U diag(s) V^T||_F / ||ΔC||_F. */
-  errorBound: number
-  /** Whether the decomposition met its accuracy contract. */
-  converged: boolean
-  /** Terms that went in. */
-  terms: number
-  /** Label-matched queries that were left out because one of their sets was empty. */
-  skipped: number
-  /** Absent where it was not measured, or could not be followed in the graph. */
-  attention?: MeanAttention
-  /** Of a sweep, on units that did not fit the subspace; of discovered heads. */
-  heldOut?: HeldOut
-  /** Under the rule `permutation`: p-values, draws, ranks, replication. */
-  test?: RankTest
-  /** Subspaces that exchanged prompts give, and directions without any contrast; where rows were kept and the rank is not 0. */
-  nulls?: NullSubspaces
-  directions?: PlainDirections
-  /** All singular values of ΔC, [d], descending, where they were asked for; the first of them are `s`. */
-  spectrum?: Float64Array
-  /** C+ and C-, [d, d], where they were asked for. */
-  cPos?: Float64Array
-  cNeg?: Float64Array
-}
-
-/** Attention of the terms' queries on their keys: fractions, means over terms. */
-export interface MeanAttention {
-  /** On all positive keys of a term together, and on all negative ones. */
-  positive: number
-  negative: number
-  /** On one positive and on one negative key, which can be compared where the sets have different sizes. */
-  perPositive: number
-  perNegative: number
-}
-
-/** What a result was made from; stored as JSON in the file's metadata. */
-export interface ResultInfo {
-  format: 'qkspace-result'
-  formatVersion: 1
-  model: {
-    path: string
-    sha256: string
-    files: { name: string; sha256: string }[]
-    /** Of a model that was downloaded from the Hugging Face Hub; absent in results of earlier versions. */
-    hub?: { repo: string; revision: string; commit: string; file: string }
-  }
-  prompts: {
-    source: string
-    sha256: string
-    prompts: number
-    contrasts: string[]
-    /** How each contrast is defined, with its first prompt as an example. */
-    definitions: Record<string, { rule: string; prompts: number; example: unknown }>
-  }
-  estimator: string
-  /** How prompts shared batches: 'padded', 'equal length' or 'alone'; absent in results of earlier versions. */
-  sharing?: string
-  center: boolean
-  rank: RankRule
-  seed: number
-  backend: { name: string; instructionSet: string }
-  versions: Record<string, string>
-  sites: SavedSite[]
-  /** What may be wrong without being an error, where there was such. */
-  warnings?: string[]
-  /** By head and contrast, what is not a tensor. */
-  heads: Record<string, Record<string, HeadInfo>>
-}
-
-export type RankRule =
-  | {
-      rule: 'permutation'
-      /** Level of the test, and of the false discovery rate over heads and contrasts; default 0.05. */
-      alpha?: number
-      /** Draws that every head has, default 199; and that a head may have at most, default 99,999. */
-      draws?: number
-      mostDraws?: number
-    }
-  | { rule: 'energy'; threshold: number }
-  | { rule: 'fixed'; rank: number }
-
-export interface SavedSite {
-  layer: number
-  kind?: string
-  heads: number
-  kvHeads: number
-  headDim: number
-  /** Or what kind of numbers: 'per head', 'per query', 'computed'. */
-  scale: number | string
-  /** Names of the hooks whose queries and keys were captured. */
-  hooks: { q: string; k: string }
-  /** ||S - S'||_F / ||S||_F of the capture check, on the first prompt. */
-  relativeError: number
-  [more: string]: unknown
-}
-
-export type HeadInfo = Pick<
-  ContrastSubspace,
-  | 'rank'
-  | 'totalEnergy'
-  | 'scoreGap'
-  | 'errorBound'
-  | 'converged'
-  | 'terms'
-  | 'skipped'
-  | 'attention'
-  | 'heldOut'
-  | 'test'
->
+export type { HeadInfo, RankRule, ResultInfo, SavedSite } from './result-info.js'
+export type { ContrastSubspace, MeanAttention } from './subspace.js'
 
 /** A model as a reader knows it: the name of its file, and of the Hub's files, most of which are called alike, all of it. */
 export function modelName({ path, hub }: ResultInfo['model']): string {
@@ -160,11 +50,23 @@ export class HeadResult {
 }
 
 export interface SaveOptions {
-  /** Element type of the stored tensors; default f64. */
+  /** Element type of the stored tensors, of `.safetensors` and `.npz`; default f64. */
   dtype?: 'f32' | 'f64'
 }
 
 const SAVE_OPTIONS = { dtype: true } satisfies Record<keyof SaveOptions, true>
+
+/** The document of a `.json` file: what the result was made from, and its rows. */
+export type ResultDocument = Omit<ResultInfo, 'heads'> & { rows: ResultRow[] }
+
+const RESULT_FILE: FileKind = {
+  name: 'a result',
+  formats: SAVE_FORMATS,
+  format: 'qkspace-result',
+  csvStart: RESULT_COLUMNS.slice(0, 3)
+    .map(({ name }) => name)
+    .join(','),
+}
 
 export class Result {
   constructor(
@@ -193,104 +95,76 @@ export class Result {
     return new HeadResult(canonical, contrasts)
   }
 
+  /** One a head and contrast: heads in the order of the model, contrasts in that of the prompt set. */
+  toRows(): ResultRow[] {
+    return [...this.heads].flatMap(([head, contrasts]) =>
+      [...contrasts].map(([contrast, subspace]) => resultRow(head, contrast, subspace, this.info.rank)),
+    )
+  }
+
+  /** What a `.json` file holds. */
+  toJSON(): ResultDocument {
+    const { heads: _, ...info } = this.info
+    return { ...info, rows: this.toRows() }
+  }
+
+  /** What `.safetensors` and `.npz` hold. */
+  tensorParts(dtype: 'f32' | 'f64' = 'f64'): Pick<SavedParts, 'tensors' | 'metadata'> {
+    return {
+      tensors: () => resultTensors(this.heads, dtype),
+      metadata: () => ({ format: this.info.format, qkspace: JSON.stringify(this.info) }),
+    }
+  }
+
   /**
-   * Writes `L16H1.order.u`, `.s`, `.v` (and `.spectrum`, `.c_pos`, `.c_neg`, `.null_u`, `.null_v`, `.mean_query`,
-   * `.key_components` where kept; the last four in f32), with `info` as JSON in the metadata. Errors: ERR_FILE; nothing is left behind.
+   * Writes the format that the file's ending names; a name without an ending is `.safetensors`.
+   *
+   * `.safetensors` holds everything, and `loadResult` reads it: tensors `L16H1.order.u`, `.s`, `.v` (and `.spectrum`,
+   * `.c_pos`, `.c_neg`, `.null_u`, `.null_v`, `.mean_query`, `.key_components` where kept; the last four in f32), with
+   * `info` as JSON in the metadata. `.npz` holds the same tensors by the same names, and `info` as JSON in the array
+   * `qkspace`. `.json` holds `toJSON()`, `.csv` and `.parquet` the rows of `toRows()`.
+   *
+   * Errors: ERR_ARGUMENT for another ending, or a `dtype` where no tensors are stored; ERR_FILE; nothing is left behind.
    */
   async save(file: string, options: SaveOptions = {}): Promise<void> {
     checkOptions(options, SAVE_OPTIONS, 'save')
     checkChoice(options.dtype ?? 'f64', 'dtype', ['f32', 'f64'])
     await checkResultPath(file)
-    const as = (data: Float64Array) => (options.dtype === 'f32' ? Float32Array.from(data) : data)
-    const tensors: [string, StoredTensor][] = []
-    for (const [head, contrasts] of this.heads) {
-      for (const [contrast, subspace] of contrasts) {
-        const { u, s, v, rank, headDim: d, spectrum, cPos, cNeg, nulls, directions } = subspace
-        const name = `${head}.${contrast}`
-        tensors.push([`${name}.u`, { data: as(u), shape: [d, rank] }])
-        tensors.push([`${name}.s`, { data: as(s), shape: [rank] }])
-        tensors.push([`${name}.v`, { data: as(v), shape: [d, rank] }])
-        if (spectrum) tensors.push([`${name}.spectrum`, { data: as(spectrum), shape: [spectrum.length] }])
-        if (cPos) tensors.push([`${name}.c_pos`, { data: as(cPos), shape: [d, d] }])
-        // Controls are random draws: 24 bits of them are enough.
-        if (nulls) {
-          const shape = [nulls.count, d, rank]
-          tensors.push([`${name}.null_u`, { data: Float32Array.from(nulls.u), shape }])
-          tensors.push([`${name}.null_v`, { data: Float32Array.from(nulls.v), shape }])
-        }
-        if (directions) {
-          const { meanQuery, keyComponents } = directions
-          const width = keyComponents.length / d
-          tensors.push([`${name}.mean_query`, { data: Float32Array.from(meanQuery), shape: [d] }])
-          tensors.push([
-            `${name}.key_components`,
-            { data: Float32Array.from(keyComponents), shape: [d, width] },
-          ])
-        }
-        if (cNeg) tensors.push([`${name}.c_neg`, { data: as(cNeg), shape: [d, d] }])
-      }
-    }
-    await writeSafetensors(file, tensors, { format: this.info.format, qkspace: JSON.stringify(this.info) })
+    refuseWithoutTensors(file, 'dtype', options.dtype, RESULT_FILE)
+    await saveParts(file, RESULT_FILE, {
+      ...this.tensorParts(options.dtype),
+      document: () => this.toJSON(),
+      table: () => tableOf(RESULT_COLUMNS, this.toRows()),
+    })
   }
 }
 
 /**
- * Checks that a result may be written here: the folder exists, and what is there already, if anything, is
- * such a result, so that a slip of the hand does not overwrite a model's weights or a prompt set. Errors: ERR_FILE.
+ * Checks that a result may be written here: the folder exists, and what is there already, if anything, is such a result.
+ * Errors: ERR_FILE; ERR_ARGUMENT for an ending that is no format.
  */
 export async function checkResultPath(file: string): Promise<void> {
-  await checkReplaceable(file, 'a result', async () =>
-    (await fileStart(file, 64)).toString('latin1').includes('qkspace-result'),
-  )
+  await checkSavePath(file, RESULT_FILE)
 }
 
-/** Loads what `Result.save` wrote. Errors: ERR_FILE, ERR_FORMAT. */
+/** Loads what `Result.save` wrote as `.safetensors`. Errors: ERR_FILE, ERR_FORMAT. */
 export async function loadResult(file: string): Promise<Result> {
+  const format = knownFormat(file, SAVE_FORMATS) ?? 'safetensors'
+  if (format !== 'safetensors') {
+    throw new QkError('ERR_FORMAT', `${file} is a .${format} file; results are loaded from .safetensors`, {
+      hint: 'Decompose again and save as .safetensors, which carries everything.',
+    })
+  }
   const { tensors, metadata } = await readSafetensors(file)
   const info = parseInfo(file, metadata.qkspace)
   const heads = new Map<string, Map<string, ContrastSubspace>>()
   for (const [head, contrasts] of Object.entries(info.heads)) {
-    const loaded = new Map<string, ContrastSubspace>()
-    for (const [contrast, rest] of Object.entries(contrasts)) {
-      const read = (part: string): StoredTensor | undefined => tensors.get(`${head}.${contrast}.${part}`)
-      const need = (part: string): StoredTensor => {
-        const tensor = read(part)
-        if (!tensor) throw new QkError('ERR_FORMAT', `${file} lacks the tensor ${head}.${contrast}.${part}`)
-        return tensor
-      }
-      const u = need('u')
-      const kept = (part: string) => {
-        const tensor = read(part)
-        return tensor && Float64Array.from(tensor.data)
-      }
-      loaded.set(contrast, {
-        ...rest,
-        u: Float64Array.from(u.data),
-        s: Float64Array.from(need('s').data),
-        v: Float64Array.from(need('v').data),
-        headDim: u.shape[0],
-        ...(read('spectrum') && { spectrum: kept('spectrum') }),
-        ...controls(kept, read('null_u')?.shape[0]),
-        cPos: kept('c_pos'),
-        cNeg: kept('c_neg'),
-      })
-    }
-    heads.set(head, loaded)
+    const loaded = Object.entries(contrasts).map(([contrast, rest]): [string, ContrastSubspace] => {
+      return [contrast, loadedSubspace(file, tensors, `${head}.${contrast}`, rest)]
+    })
+    heads.set(head, new Map(loaded))
   }
   return new Result(info, heads)
-}
-
-/** Controls of a subspace, in files that have them. */
-function controls(
-  kept: (part: string) => Float64Array | undefined,
-  count: number | undefined,
-): Pick<ContrastSubspace, 'nulls' | 'directions'> {
-  const [u, v] = [kept('null_u'), kept('null_v')]
-  const [meanQuery, keyComponents] = [kept('mean_query'), kept('key_components')]
-  return {
-    ...(count !== undefined && u && v && { nulls: { count, u, v } }),
-    ...(meanQuery && keyComponents && { directions: { meanQuery, keyComponents } }),
-  }
 }
 
 function parseInfo(file: string, json: string | undefined): ResultInfo {

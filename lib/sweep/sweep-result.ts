@@ -1,9 +1,12 @@
 /** The outcome of a sweep: rows, and the subspaces of the heads that were discovered. */
 
-import { checkJsonPath, writeJsonFile } from '../store/json-file.js'
+import { SAVE_FORMATS } from '../store/formats.js'
 import type { Result, ResultInfo } from '../store/result.js'
+import { checkSavePath, type FileKind, saveParts } from '../store/saved-file.js'
+import { csvText } from '../store/tables/csv.js'
+import { tableOf } from '../store/tables/table.js'
 import type { RoleRule } from './roles/verdict.js'
-import { csvOf, rolesByHead, type SweepRow } from './rows.js'
+import { rolesByHead, SWEEP_COLUMNS, type SweepRow } from './rows.js'
 
 /** What `SweepResult.save` writes. */
 export interface SweepDocument {
@@ -26,6 +29,17 @@ export interface SweepDocument {
   backend: ResultInfo['backend']
   versions: Record<string, string>
   warnings?: string[]
+}
+
+const SWEEP_FILE: FileKind = {
+  name: 'a sweep',
+  formats: SAVE_FORMATS,
+  format: 'qkspace-sweep',
+  // They are the tensors of its result, which `loadResult` reads.
+  tensorFormat: 'qkspace-result',
+  csvStart: SWEEP_COLUMNS.slice(0, 3)
+    .map(({ name }) => name)
+    .join(','),
 }
 
 export class SweepResult {
@@ -60,14 +74,37 @@ export class SweepResult {
     }
   }
 
-  /** The rows as CSV with a header. */
-  toCsv(): string {
-    return csvOf(this.rows)
+  /** One a head and contrast, by evidence: as `Result.toRows`, with `role`. */
+  toRows(): SweepRow[] {
+    return [...this.rows]
   }
 
-  /** Writes `toJSON()`. Errors: ERR_FILE; nothing is left behind. */
-  async save(file: string): Promise<void> {
-    await checkJsonPath(file, 'format')
-    await writeJsonFile(file, this.toJSON())
+  /** The rows as CSV with a header. */
+  toCsv(): string {
+    return csvText(tableOf(SWEEP_COLUMNS, this.rows))
   }
+
+  /**
+   * Writes the format that the file's ending names; a name without an ending is `.safetensors`. `.json` holds `toJSON()`,
+   * `.csv` and `.parquet` the rows; `.safetensors` and `.npz` hold what those of `result` do, and `toJSON()` without rows
+   * as JSON under `sweep`. `loadResult` reads the first. Errors: ERR_ARGUMENT for another ending; ERR_FILE; nothing is
+   * left behind.
+   */
+  async save(file: string): Promise<void> {
+    const { tensors, metadata } = this.result.tensorParts()
+    await saveParts(file, SWEEP_FILE, {
+      tensors,
+      metadata: () => {
+        const { rows: _, ...about } = this.toJSON()
+        return { ...metadata(), sweep: JSON.stringify(about) }
+      },
+      document: () => this.toJSON(),
+      table: () => tableOf(SWEEP_COLUMNS, this.rows),
+    })
+  }
+}
+
+/** Checks that a sweep may be saved here. Errors: ERR_FILE; ERR_ARGUMENT for an ending that is no format. */
+export async function checkSweepPath(file: string): Promise<void> {
+  await checkSavePath(file, SWEEP_FILE)
 }

@@ -13,7 +13,6 @@ import type { HeadSpec } from '../model/sites/heads.js'
 import { decompose } from '../spectrum/decompose.js'
 import { NULL_SUBSPACES } from '../spectrum/nulls/controls.js'
 import { checkLevel } from '../spectrum/rank/rules.js'
-import type { HeldOut } from '../store/held-out.js'
 import type { Result } from '../store/result.js'
 import { checkFlag, checkInteger, checkNumber, checkOptions } from '../validate.js'
 import { fitHalves } from './fit-halves.js'
@@ -21,7 +20,7 @@ import { measureHeldOut } from './held-out.js'
 import { preparedSet } from './prepared-set.js'
 import { ROLES, type Role } from './roles/role-terms.js'
 import { ROLE_RULE } from './roles/verdict.js'
-import { rowKey, sweepRows } from './rows.js'
+import { sweepRows } from './rows.js'
 import { SweepResult } from './sweep-result.js'
 
 export interface SweepOptions {
@@ -123,9 +122,9 @@ export async function sweep(
       ...{ center, seed, nulls: settings.nulls, signal },
       onProgress: ({ done, total }) => onProgress?.({ stage: 'tests', done, total }),
     })
-    const heldOut = await heldOutOf(model, set, sums, result, settings)
+    await addHeldOut(model, set, sums, result, settings)
     const roleRule = { factor: settings.roleFactor, attention: settings.roleAttention }
-    return new SweepResult(sweepRows(result, heldOut, roleRule), result, {
+    return new SweepResult(sweepRows(result, roleRule), result, {
       ...{ hypothesis: center ? 'interaction' : 'effect', alpha, roleRule },
       warnings: [...warnings, ...(result.info.warnings ?? [])],
     })
@@ -198,19 +197,19 @@ function rolesOf(roles: unknown): readonly Role[] {
   })
 }
 
-/** By head and contrast; empty where nothing was discovered, or nothing is to be measured. */
-async function heldOutOf(
+/** Measures the discovered subspaces and puts the figures into the result. */
+async function addHeldOut(
   model: Model,
   set: PromptSet,
   sums: Sums,
   result: Result,
   { heldOut: units, nulls: count, center, seed, batchSize, memoryLimit, signal, onProgress }: Settings,
-): Promise<Map<string, HeldOut | undefined>> {
-  if (units === 0) return new Map()
+): Promise<void> {
+  if (units === 0) return
   const fitted = await fitHalves(sums, result, {
     ...{ count, seed, signal, backend: sums.backend.name, hypothesis: center ? 'interaction' : 'effect' },
   })
-  if (fitted.length === 0) return new Map()
+  if (fitted.length === 0) return
   const of = (name: string) =>
     Math.max(...result.headNames.map((head) => result.head(head).contrast(name).test!.units))
   const unitsOf = new Map(sums.contrasts.map((name) => [name, of(name)]))
@@ -226,5 +225,4 @@ async function heldOutOf(
     result.head(name).contrast(contrast).heldOut = heldOut
     result.info.heads[name][contrast].heldOut = heldOut
   })
-  return new Map(fitted.map(({ name, contrast }, i) => [rowKey(name, contrast), measured[i]]))
 }

@@ -7,11 +7,13 @@ import { readPrompts } from '../../contrast/prompt-set.js'
 import { accumulate, disposeSums } from '../../covariance/accumulate.js'
 import { QkError } from '../../errors.js'
 import { decompose } from '../../spectrum/decompose.js'
+import { SAVE_FORMATS } from '../../store/formats.js'
 import type { RankRule } from '../../store/result.js'
 import { checkResultPath, type Result } from '../../store/result.js'
 import { addModelOptions, type ModelOptions, openNamed } from '../common/model-options.js'
 import { parseBackend, parseEstimator, parseHeadNames, parseRank, parseWhole } from '../common/options.js'
 import { fixed, printJson, printLine, printTable, printWarnings, progressBar } from '../common/output.js'
+import { asUsage } from '../common/usage.js'
 
 interface Options extends ModelOptions {
   model: string
@@ -61,8 +63,17 @@ export function registerDecompose(program: Command): void {
     .option('--batch-size <n>', 'prompts that go through the model together', parseWhole(1), 16)
     .option('--covariances', 'keep C+ and C- in the result')
     .option('--no-spectrum', 'leave out the singular values that the rank rule cuts off')
-    .requiredOption('--out <file>', 'result, .safetensors')
+    .requiredOption('--out <file>', `result, by its ending ${SAVE_FORMATS.map((f) => `.${f}`).join(', ')}`)
     .option('--json', 'print one JSON document')
+    .addHelpText(
+      'after',
+      `
+.safetensors carries everything and is read again; .npz holds the same tensors for NumPy; .json, .csv and .parquet hold
+one row a head and contrast.
+
+Example:
+  qkspace decompose --model boxes.onnx --tokenizer tokenizer.json --prompts boxes.jsonl --out boxes.safetensors`,
+    )
     .action(run)
 }
 
@@ -72,7 +83,7 @@ async function run(options: Options): Promise<void> {
       hint: 'Use per-query or per-pair.',
     })
   }
-  await checkResultPath(options.out)
+  await asUsage(checkResultPath(options.out))
   const prompts = readPrompts(options.prompts)
   const model = await openNamed(options.model, options)
   const bar = progressBar('prompts')

@@ -1,5 +1,6 @@
 /** `qkspace sweep`: every head, all contrasts, and what each head does. */
 
+import { stat } from 'node:fs/promises'
 import path from 'node:path'
 import type { Command } from 'commander'
 import type { BackendChoice } from '../../backend/select.js'
@@ -7,17 +8,17 @@ import { readPrompts } from '../../contrast/prompt-set.js'
 import { QkError } from '../../errors.js'
 import { LEAST_ATTENTION } from '../../intervention/edit-table.js'
 import { checkReportPath, writeReport } from '../../report/report.js'
-import { checkReplaceable, fileStart, makeFolder, writeFileAtomically } from '../../store/atomic-file.js'
+import { makeFolder } from '../../store/atomic-file.js'
+import { SAVE_FORMATS } from '../../store/formats.js'
 import type { Controlled } from '../../store/held-out.js'
-import { checkJsonPath } from '../../store/json-file.js'
-import { checkResultPath } from '../../store/result.js'
 import { ROLES, type Role } from '../../sweep/roles/role-terms.js'
-import { CSV_START, type SweepRow } from '../../sweep/rows.js'
+import type { SweepRow } from '../../sweep/rows.js'
 import { type SweepStage, sweep } from '../../sweep/sweep.js'
-import type { SweepResult } from '../../sweep/sweep-result.js'
+import { checkSweepPath, type SweepResult } from '../../sweep/sweep-result.js'
 import { addModelOptions, type ModelOptions, openNamed } from '../common/model-options.js'
 import { parseBackend, parseHeadNames, parseNames, parseNumber, parseWhole } from '../common/options.js'
 import { fixed, printJson, printLine, printTable, printWarnings, progressBar } from '../common/output.js'
+import { asUsage } from '../common/usage.js'
 
 interface Options extends ModelOptions {
   model: string
@@ -64,8 +65,20 @@ export function registerSweep(program: Command): void {
     .option('--null-memory <MiB>', 'memory for the rows that the test needs', parseWhole(0), 1024)
     .option('--seed <n>', 'seed of whatever is drawn', parseWhole(0), 0)
     .option('--batch-size <n>', 'prompts that go through the model together', parseWhole(1), 16)
-    .option('--out <folder>', 'write sweep.json, sweep.csv, sweep.safetensors and sweep.html there')
+    .option(
+      '--out <path>',
+      'a folder for sweep.json, sweep.csv, sweep.safetensors and sweep.html, or one file, by its ending',
+    )
     .option('--json', 'print one JSON document')
+    .addHelpText(
+      'after',
+      `
+Endings of a file: ${SAVE_FORMATS.map((format) => `.${format}`).join(', ')}.
+
+Examples:
+  qkspace sweep --model model.onnx --tokenizer tokenizer.json --prompts boxes.jsonl --out found
+  qkspace sweep --model model.onnx --roles --out roles.parquet`,
+    )
     .action(run)
 }
 
@@ -75,7 +88,7 @@ async function run(options: Options): Promise<void> {
   if (file === undefined && roles === false) {
     throw new QkError('ERR_USAGE', 'sweep needs --prompts, or --roles for what heads do with any tokens')
   }
-  const files = out === undefined ? undefined : await outputFiles(out)
+  const save = out === undefined ? undefined : await asUsage(outputOf(out))
   const prompts = file === undefined ? undefined : readPrompts(file, { bare: roles !== false })
   const model = await openNamed(options.model, options)
   const { heads, alpha, center, nulls, heldOut, sequences, length, backend, seed, batchSize } = options
@@ -88,33 +101,47 @@ async function run(options: Options): Promise<void> {
     onProgress: ({ stage, done, total }) => bars.update(stage, done, total),
   }).finally(() => bars.stop())
   printWarnings(found.warnings)
-  if (files) {
-    await found.save(files.json)
-    await writeFileAtomically(files.csv, [Buffer.from(found.toCsv())])
-    await found.result.save(files.result)
-    await writeReport(files.report, { results: [{ name: 'sweep', value: found.result }] })
-  }
+  const saved = await save?.(found)
   if (options.json) {
     printJson(found.toJSON())
     return
   }
   printSweep(found)
-  if (files) printLine(`\nsaved ${Object.values(files).join(', ')}`)
+  if (saved) printLine(`\nsaved ${saved.join(', ')}`)
 }
 
-/** Errors: ERR_FILE where one of them is something else. */
-async function outputFiles(out: string) {
+/** Saves what was found and gives the names of the files. */
+type Save = (found: SweepResult) => Promise<string[]>
+
+/**
+ * A file where the path ends as one of a format, otherwise a folder. Errors: ERR_FILE where one of the files is something
+ * else; ERR_ARGUMENT for an ending that is no format, unless it is that of a folder.
+ */
+async function outputOf(out: string): Promise<Save> {
+  if (path.extname(out) === '' || (await isFolder(out))) return outputFolder(out)
+  await checkSweepPath(out)
+  return async (found) => {
+    await found.save(out)
+    return [out]
+  }
+}
+
+const isFolder = async (out: string) => {
+  return out.endsWith(path.sep) || ((await stat(out).catch(() => undefined))?.isDirectory() ?? false)
+}
+
+async function outputFolder(out: string): Promise<Save> {
   makeFolder(out)
   const at = (ending: string) => path.join(out, `sweep.${ending}`)
-  const files = { json: at('json'), csv: at('csv'), result: at('safetensors'), report: at('html') }
-  await checkJsonPath(files.json, 'format')
-  await checkResultPath(files.result)
-  await checkReportPath(files.report)
-  await checkReplaceable(files.csv, 'rows of a sweep', async () => {
-    const start = (await fileStart(files.csv, CSV_START.length)).toString('latin1')
-    return start === '' || start === CSV_START
-  })
-  return files
+  const saved = [at('json'), at('csv'), at('safetensors')]
+  const report = at('html')
+  for (const file of saved) await checkSweepPath(file)
+  await checkReportPath(report)
+  return async (found) => {
+    for (const file of saved) await found.save(file)
+    await writeReport(report, { results: [{ name: 'sweep', value: found.result }] })
+    return [...saved, report]
+  }
 }
 
 /** A bar a stage, one after another. */

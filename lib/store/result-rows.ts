@@ -1,0 +1,96 @@
+/** A result as rows: what every head and contrast shows, each figure beside its null where the result has one. */
+
+import type { HeldOut } from './held-out.js'
+import type { RankTest } from './rank-test.js'
+import type { RankRule } from './result-info.js'
+import type { ContrastSubspace, MeanAttention } from './subspace.js'
+
+/** One head and contrast. Null where the result does not have the figure. */
+export interface ResultRow {
+  /** As in `L3H0`, with `enc.`, `dec.` or `cross.` before it in a model with several kinds of layers. */
+  head: string
+  /** Zero-based, among the layers of its kind. */
+  layer: number
+  contrast: string
+  /** Components of the subspace, by the rank rule. */
+  rank: number
+  /** The rule, as on the command line: permutation:0.05, energy:0.99 or fixed:8. */
+  rankRule: string
+  /** Components at the plain level of the test, without the correction over heads and contrasts. */
+  unadjustedRank: number | null
+  hypothesis: RankTest['hypothesis'] | null
+  /** P-values of the first component under both hypotheses. */
+  p: RankTest['p']
+  /** False discovery rate over all heads and contrasts: Benjamini-Hochberg, and Benjamini-Yekutieli. */
+  q: number | null
+  qAnyDependence: number | null
+  /** p adjusted for the largest of all heads and contrasts (step-down max-T). */
+  pMaximum: number | null
+  discovered: boolean | null
+  /** Draws that would decide, where the limit came first. */
+  unresolvedNeeds?: number
+  /** Draws of the null, and units that were exchanged. */
+  draws: number | null
+  units: number | null
+  /** From one half of the units to the other; null where the first half did not show it, or nothing was tested. */
+  replication: RankTest['replication']
+  /** ||ΔC||_F, in units of q times k, and its square. */
+  norm: number
+  totalEnergy: number
+  /** Largest singular value of ΔC; null where none was kept. */
+  s1: number | null
+  /** Largest singular value that was tested, and those of the null: mean, standard deviation, 95th percentile. */
+  statistic: number | null
+  statisticNull: RankTest['null'] | null
+  /** Mean scaled score of positive keys less that of negative ones (NaN where scores have no common factor). */
+  scoreGap: number
+  /** Fractions of a query's attention; null where the pattern could not be followed in the graph. */
+  attention: MeanAttention | null
+  /** Upper bound of ||ΔC - U diag(s) V^T||_F / ||ΔC||_F, and whether the decomposition met its accuracy contract. */
+  errorBound: number
+  converged: boolean
+  /** Terms that went in, and label-matched queries that were left out for an empty set. */
+  terms: number
+  skipped: number
+  /** On units that did not fit the subspace, beside null subspaces; of heads that a sweep discovered. */
+  heldOut?: HeldOut
+}
+
+export function resultRow(
+  head: string,
+  contrast: string,
+  subspace: ContrastSubspace,
+  rule: RankRule,
+): ResultRow {
+  const { rank, totalEnergy, scoreGap, attention = null, test, heldOut } = subspace
+  const { errorBound, converged, terms, skipped } = subspace
+  return {
+    ...{ head, layer: layerOf(head), contrast, rank, rankRule: ruleText(rule) },
+    unadjustedRank: test?.unadjustedRank ?? null,
+    hypothesis: test?.hypothesis ?? null,
+    p: test?.p ?? { effect: null, interaction: null },
+    q: test?.q ?? null,
+    qAnyDependence: test?.qAnyDependence ?? null,
+    pMaximum: test?.pMaximum ?? null,
+    discovered: test?.discovered ?? null,
+    ...(test?.unresolvedNeeds !== undefined && { unresolvedNeeds: test.unresolvedNeeds }),
+    draws: test?.draws ?? null,
+    units: test?.units ?? null,
+    replication: test?.replication ?? null,
+    norm: Math.sqrt(totalEnergy),
+    totalEnergy,
+    s1: totalEnergy === 0 ? 0 : (subspace.s[0] ?? subspace.spectrum?.[0] ?? null),
+    statistic: test?.statistic ?? null,
+    statisticNull: test?.null ?? null,
+    ...{ scoreGap, attention, errorBound, converged, terms, skipped },
+    ...(heldOut && { heldOut }),
+  }
+}
+
+const layerOf = (head: string): number => Number(/L(\d+)H\d+$/.exec(head)?.[1])
+
+/** A rank rule as it is written on the command line. */
+export function ruleText(rule: RankRule): string {
+  if (rule.rule === 'permutation') return `permutation:${rule.alpha ?? 0.05}`
+  return rule.rule === 'energy' ? `energy:${rule.threshold}` : `fixed:${rule.rank}`
+}

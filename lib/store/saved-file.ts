@@ -1,0 +1,110 @@
+/** Writes a document, its rows and its tensors in the format that the name of a file asks for. */
+
+import { open } from 'node:fs/promises'
+import { QkError } from '../errors.js'
+import { checkReplaceable, fileStart, writeFileAtomically } from './atomic-file.js'
+import { formatOf, knownFormat, type SaveFormat } from './formats.js'
+import { jsonText } from './json-file.js'
+import { type StoredTensor, writeSafetensors } from './safetensors.js'
+import { csvText } from './tables/csv.js'
+import { parquetBytes } from './tables/parquet.js'
+import type { Table } from './tables/table.js'
+import { writeNpz } from './zip/write-npz.js'
+
+/** What a kind of file is called, and how its files are known again. */
+export interface FileKind {
+  /** As in "it exists, and is not a result". */
+  name: string
+  /** Formats it has. */
+  formats: readonly SaveFormat[]
+  /** The `format` of its documents, which all files carry but CSV. */
+  format: string
+  /** The `format` of the metadata of its tensors, where that is another. */
+  tensorFormat?: string
+  /** How its CSV begins. */
+  csvStart?: string
+}
+
+/** What is saved: each format takes of it what it can hold. Functions, so that only that is made. */
+export interface SavedParts {
+  tensors: () => Iterable<[string, StoredTensor]>
+  /** What goes with the tensors. */
+  metadata: () => Record<string, string>
+  /** What `.json` holds; without its rows, the metadata of a table. */
+  document?: () => object
+  table?: () => Table
+}
+
+/**
+ * The format by the name of the file, where it may be written: the folder exists, and what is there already, if anything,
+ * is of that kind and format, so that a slip of the hand does not overwrite a model's weights or a prompt set.
+ * Errors: ERR_FILE; ERR_ARGUMENT for an ending that is none of the kind's.
+ */
+export async function checkSavePath(file: string, kind: FileKind): Promise<SaveFormat> {
+  await checkReplaceable(file, kind.name, () =>
+    isOfKind(file, kind, knownFormat(file, kind.formats) ?? 'safetensors'),
+  )
+  return formatOf(file, kind.formats)
+}
+
+/** Errors: those of `checkSavePath`; nothing is left behind. */
+export async function saveParts(file: string, kind: FileKind, parts: SavedParts): Promise<void> {
+  const format = await checkSavePath(file, kind)
+  if (format === 'safetensors') return writeSafetensors(file, parts.tensors(), parts.metadata())
+  if (format === 'npz') return writeNpz(file, parts.tensors(), parts.metadata())
+  if (format === 'json') return writeFileAtomically(file, [Buffer.from(`${jsonText(parts.document!())}\n`)])
+  if (format === 'csv') return writeFileAtomically(file, [Buffer.from(csvText(parts.table!()))])
+  const { rows: _, ...about } = parts.document!() as { rows?: unknown }
+  const metadata = { format: kind.format, qkspace: JSON.stringify(about) }
+  return writeFileAtomically(file, [await parquetBytes(parts.table!(), metadata)])
+}
+
+async function isOfKind(file: string, kind: FileKind, format: SaveFormat): Promise<boolean> {
+  const tensorFormat = kind.tensorFormat ?? kind.format
+  const start = async (length: number) => (await fileStart(file, length)).toString('latin1')
+  switch (format) {
+    case 'safetensors':
+      return (await start(64)).includes(tensorFormat)
+    case 'npz':
+      // Its first array is the document, four bytes a character.
+      return (await start(1024)).replaceAll('\0', '').includes(`"format":"${tensorFormat}"`)
+    case 'json': {
+      const text = await start(128)
+      return text.trim() === '' || text.startsWith(`{\n  "format": "${kind.format}"`)
+    }
+    case 'csv': {
+      const text = await start(kind.csvStart!.length)
+      return text === '' || text === kind.csvStart
+    }
+    case 'parquet':
+      return (await parquetFooter(file)).includes(kind.format)
+  }
+}
+
+const MOST_FOOTER = 2 ** 28
+
+/** The last part of a Parquet file, which holds its metadata; empty where it is no such file. */
+async function parquetFooter(file: string): Promise<Buffer> {
+  const handle = await open(file)
+  try {
+    const { size } = await handle.stat()
+    const end = Buffer.alloc(8)
+    if (size < 12 || (await handle.read(end, 0, 8, size - 8)).bytesRead < 8) return Buffer.alloc(0)
+    const length = end.readUInt32LE(0)
+    if (end.toString('latin1', 4) !== 'PAR1' || length > Math.min(size - 12, MOST_FOOTER))
+      return Buffer.alloc(0)
+    const { buffer, bytesRead } = await handle.read(Buffer.alloc(length), 0, length, size - 8 - length)
+    return buffer.subarray(0, bytesRead)
+  } finally {
+    await handle.close()
+  }
+}
+
+/** Refuses an option that only tensors have where the file holds none. Errors: ERR_ARGUMENT. */
+export function refuseWithoutTensors(file: string, name: string, given: unknown, kind: FileKind): void {
+  const format = formatOf(file, kind.formats)
+  if (given === undefined || format === 'safetensors' || format === 'npz') return
+  throw new QkError('ERR_ARGUMENT', `${name} is the type of stored tensors, and .${format} files hold none`, {
+    hint: 'Leave it out, or save as .safetensors or .npz.',
+  })
+}
