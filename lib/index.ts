@@ -34,6 +34,8 @@ export {
 export { type CaptureOptions, capture } from './capture/one-prompt/capture.js'
 export type { Capture, CapturedSite } from './capture/one-prompt/capture-run.js'
 export type { CapturedTensor } from './capture/one-prompt/captured-steps.js'
+export { type Citation, cite } from './citation/cite.js'
+export type { CitedSettings, CitedTest } from './citation/settings.js'
 export {
   applyChatTemplate,
   type ChatMessage,
@@ -86,6 +88,19 @@ export type { TensorInput } from './covariance/row-tensor.js'
 export type { HeadGroup, SiteSums } from './covariance/site-plan.js'
 export type { LabelsInput, TermsInput } from './covariance/terms-input.js'
 export { QkError, type QkErrorCode } from './errors.js'
+export {
+  type ExportedSubspaces,
+  type ExportInfo,
+  type ExportOptions,
+  type ExportTarget,
+  exportSubspaces,
+  writeSubspaces,
+} from './interchange/export-subspaces.js'
+export {
+  type LayerActivations,
+  type ReadActivationsOptions,
+  readActivations,
+} from './interchange/read-activations.js'
 export type { Edit } from './intervention/edit.js'
 export type {
   BeforeAfter,

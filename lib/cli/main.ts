@@ -14,8 +14,10 @@ import { registerDoctor } from './environment/doctor.js'
 import { registerInspect } from './inputs/inspect.js'
 import { registerPower } from './inputs/power.js'
 import { registerPrompts } from './inputs/prompts.js'
+import { registerCite } from './results/cite.js'
 import { registerCompare } from './results/compare.js'
 import { registerDemo } from './results/demo.js'
+import { registerExport } from './results/export.js'
 import { registerPaper } from './results/paper.js'
 import { registerReport } from './results/report.js'
 import { registerToy } from './results/toy.js'
@@ -47,6 +49,8 @@ for (const register of [
   registerIntervene,
   registerCompare,
   registerReport,
+  registerExport,
+  registerCite,
   registerBuild,
   registerDoctor,
   registerToy,

@@ -13,6 +13,13 @@ export interface Npy {
   data: NpyArray
 }
 
+interface NpyHeader {
+  descr: string
+  shape: number[]
+  /** Where the data begins. */
+  offset: number
+}
+
 const MAGIC = '\x93NUMPY'
 
 const READERS: Record<string, { bytes: number; view: (buffer: ArrayBuffer) => NpyArray }> = {
@@ -39,13 +46,7 @@ export function readNpy(file: string, row?: number): Npy {
   }
   try {
     const { descr, shape, offset } = readHeader(fd, file)
-    const reader = READERS[descr]
-    if (!reader) {
-      throw new QkError('ERR_FORMAT', `${file} has the type ${descr}`, {
-        hint: `Types that can be read: ${Object.keys(READERS).join(', ')}.`,
-      })
-    }
-    const size = (dims: readonly number[]) => dims.reduce((a, b) => a * b, 1)
+    const reader = readerOf(descr, file)
     const expected = offset + size(shape) * reader.bytes
     if (fstatSync(fd).size < expected) {
       throw new QkError('ERR_FORMAT', `${file} is cut short: its shape [${shape}] takes ${expected} bytes`)
@@ -64,6 +65,45 @@ export function readNpy(file: string, row?: number): Npy {
   }
 }
 
+/** Errors: ERR_FORMAT. */
+function readerOf(descr: string, file: string): (typeof READERS)[string] {
+  const reader = READERS[descr]
+  if (reader) return reader
+  if (descr.endsWith('O')) {
+    throw new QkError('ERR_FORMAT', `${file} holds Python objects, not numbers`, {
+      hint: 'Objects are pickles, which can run code when they are read: save arrays of numbers.',
+    })
+  }
+  throw new QkError('ERR_FORMAT', `${file} has the type ${descr}`, {
+    hint: `Types that can be read: ${Object.keys(READERS).join(', ')}.`,
+  })
+}
+
+const size = (dims: readonly number[]) => dims.reduce((a, b) => a * b, 1)
+
+/** Header and data of the bytes of a whole `.npy` file; the data is a view. Errors: ERR_FORMAT. */
+export function splitNpy(bytes: Uint8Array, file: string): NpyHeader & { data: Uint8Array } {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+  const { start, length } = headerSpan(buffer.subarray(0, 12), file)
+  if (start + length > bytes.length) throw new QkError('ERR_FORMAT', `${file} is cut short`)
+  const header = parseHeader(buffer.subarray(start, start + length), start, file)
+  return { ...header, data: bytes.subarray(header.offset) }
+}
+
+/** The array that the bytes of a whole `.npy` file hold. Errors: ERR_FORMAT. */
+export function parseNpy(bytes: Uint8Array, file: string): Npy {
+  const { descr, shape, data } = splitNpy(bytes, file)
+  const reader = readerOf(descr, file)
+  const expected = size(shape) * reader.bytes
+  if (data.length !== expected) {
+    throw new QkError(
+      'ERR_FORMAT',
+      `${file} holds ${data.length} bytes, and its shape [${shape}] takes ${expected} bytes`,
+    )
+  }
+  return { descr, shape, data: reader.view(data.slice().buffer) }
+}
+
 /** Node reads no more bytes than an int32 counts in one call. */
 const MOST_AT_ONCE = 2 ** 30
 
@@ -77,16 +117,23 @@ function readBytes(fd: number, offset: number, length: number): ArrayBuffer {
   return bytes.buffer
 }
 
-function readHeader(fd: number, file: string): { descr: string; shape: number[]; offset: number } {
-  const head = Buffer.from(readBytes(fd, 0, 12))
-  if (head.toString('latin1', 0, 6) !== MAGIC) {
+function readHeader(fd: number, file: string): NpyHeader {
+  const { start, length } = headerSpan(Buffer.from(readBytes(fd, 0, 12)), file)
+  if (start + length > fstatSync(fd).size) throw new QkError('ERR_FORMAT', `${file} is cut short`)
+  return parseHeader(Buffer.from(readBytes(fd, start, length)), start, file)
+}
+
+/** Where the dictionary of a header lies, by the first bytes of a file. Errors: ERR_FORMAT. */
+function headerSpan(head: Buffer, file: string): { start: number; length: number } {
+  if (head.toString('latin1', 0, 6) !== MAGIC || head.length < 12) {
     throw new QkError('ERR_FORMAT', `${file} is not a .npy file`)
   }
   const wide = head[6] > 1
-  const start = wide ? 12 : 10
-  const length = wide ? head.readUInt32LE(8) : head.readUInt16LE(8)
-  if (start + length > fstatSync(fd).size) throw new QkError('ERR_FORMAT', `${file} is cut short`)
-  const text = Buffer.from(readBytes(fd, start, length)).toString('latin1')
+  return wide ? { start: 12, length: head.readUInt32LE(8) } : { start: 10, length: head.readUInt16LE(8) }
+}
+
+function parseHeader(dictionary: Buffer, start: number, file: string): NpyHeader {
+  const text = dictionary.toString('latin1')
   const descr = /'descr'\s*:\s*'([^']+)'/.exec(text)?.[1]
   const shape = /'shape'\s*:\s*\(([^)]*)\)/.exec(text)?.[1]
   if (descr === undefined || shape === undefined) {
@@ -97,7 +144,7 @@ function readHeader(fd: number, file: string): { descr: string; shape: number[];
       hint: 'Save numpy.ascontiguousarray(x).',
     })
   }
-  return { descr, shape: dimensions(shape, file), offset: start + length }
+  return { descr, shape: dimensions(shape, file), offset: start + dictionary.length }
 }
 
 /** Of a Python tuple, whose last comma may have nothing behind it; Python 2 wrote `3L`. Errors: ERR_FORMAT. */

@@ -18,9 +18,12 @@ export interface SafetensorsFile {
 }
 
 const TYPES = {
-  F32: { bytes: 4, make: (buffer: ArrayBuffer) => new Float32Array(buffer) },
-  F64: { bytes: 8, make: (buffer: ArrayBuffer) => new Float64Array(buffer) },
+  F32: { make: (buffer: ArrayBuffer) => new Float32Array(buffer) },
+  F64: { make: (buffer: ArrayBuffer) => new Float64Array(buffer) },
 } as const
+
+/** Of the types that anything here reads; those of others are not checked. */
+const ELEMENT_BYTES: Record<string, number | undefined> = { F64: 8, F32: 4, F16: 2, BF16: 2 }
 
 /** Larger headers are not read: a corrupt length would otherwise allocate without limit. */
 const MAX_HEADER = 100_000_000
@@ -59,10 +62,43 @@ export async function writeSafetensors(
   await writeFileAtomically(file, [length, Buffer.from(json), ...chunks])
 }
 
-/** Reads a whole file, checking every length first. Errors: ERR_FILE, ERR_FORMAT. */
+/** A tensor of a file, not read yet. */
+export interface TensorEntry {
+  name: string
+  /** As in F32 or BF16. */
+  dtype: string
+  shape: readonly number[]
+  /** Bytes, and where they begin in the file. */
+  bytes: number
+  at: number
+}
+
+export interface OpenSafetensors {
+  metadata: Record<string, string>
+  entries: TensorEntry[]
+  read: (entry: TensorEntry) => Promise<ArrayBuffer>
+}
+
+/** Reads a whole file of f32 and f64 tensors, checking every length first. Errors: ERR_FILE, ERR_FORMAT. */
 export async function readSafetensors(file: string): Promise<SafetensorsFile> {
-  const bad = (why: string): QkError =>
-    new QkError('ERR_FORMAT', `${file} is not a whole safetensors file: ${why}`)
+  return withSafetensors(file, async ({ metadata, entries, read }) => {
+    const wrong = entries.find(({ dtype }) => !(dtype in TYPES))
+    if (wrong) throw badFile(file, `tensor ${wrong.name} has the type ${wrong.dtype}`)
+    const tensors = new Map<string, StoredTensor>()
+    for (const entry of entries) {
+      const { make } = TYPES[entry.dtype as keyof typeof TYPES]
+      tensors.set(entry.name, { data: make(await read(entry)), shape: entry.shape })
+    }
+    return { tensors, metadata }
+  })
+}
+
+/** Opens a file, reads its header and checks it; closes the file when `use` is done. Errors: ERR_FILE, ERR_FORMAT. */
+export async function withSafetensors<T>(
+  file: string,
+  use: (opened: OpenSafetensors) => Promise<T>,
+): Promise<T> {
+  const bad = (why: string): QkError => badFile(file, why)
   const handle = await open(file, 'r').catch((error: Error) => {
     throw new QkError('ERR_FILE', `cannot open ${file}: ${error.message}`, { cause: error })
   })
@@ -84,27 +120,43 @@ export async function readSafetensors(file: string): Promise<SafetensorsFile> {
     const headerLength = Number(Buffer.from(await read(0, 8)).readBigUInt64LE())
     if (headerLength > Math.min(size - 8, MAX_HEADER)) throw bad(`its header claims ${headerLength} bytes`)
     const header = parseHeader(Buffer.from(await read(8, headerLength)).toString('utf8'), bad)
-    const { __metadata__: metadata = {}, ...entries } = header
-    const tensors = new Map<string, StoredTensor>()
-    for (const [name, entry] of Object.entries(entries)) {
-      const { dtype, shape, data_offsets: offsets } = entry as Record<string, unknown>
-      const type = TYPES[dtype as keyof typeof TYPES]
-      if (!type) throw bad(`tensor ${name} has the type ${dtype}`)
-      if (!isNaturals(shape) || !isNaturals(offsets) || offsets.length !== 2)
-        throw bad(`tensor ${name} is malformed`)
-      const [start, end] = offsets
-      const expected = shape.reduce((a, b) => a * b, 1) * type.bytes
-      if (end - start !== expected || 8 + headerLength + end > size) {
-        throw bad(
-          `tensor ${name} lies at bytes ${start} to ${end}, expected ${expected} bytes inside the file`,
-        )
-      }
-      tensors.set(name, { data: type.make(await read(8 + headerLength + start, expected)), shape })
-    }
-    return { tensors, metadata: metadata as Record<string, string> }
+    const { __metadata__: metadata = {}, ...tensors } = header
+    const entries = Object.entries(tensors).map(([name, tensor]) => {
+      return checkedEntry(name, tensor, 8 + headerLength, size, bad)
+    })
+    return await use({
+      metadata: metadata as Record<string, string>,
+      entries,
+      read: ({ at, bytes }) => read(at, bytes),
+    })
   } finally {
     await handle.close()
   }
+}
+
+function badFile(file: string, why: string): QkError {
+  return new QkError('ERR_FORMAT', `${file} is not a whole safetensors file: ${why}`)
+}
+
+/** A tensor that lies inside the file and has the bytes that its shape takes. Errors: ERR_FORMAT. */
+function checkedEntry(
+  name: string,
+  tensor: unknown,
+  start: number,
+  size: number,
+  bad: (why: string) => QkError,
+): TensorEntry {
+  const { dtype, shape, data_offsets: offsets } = (tensor ?? {}) as Record<string, unknown>
+  if (!isNaturals(shape) || !isNaturals(offsets) || offsets.length !== 2 || typeof dtype !== 'string') {
+    throw bad(`tensor ${name} is malformed`)
+  }
+  const [from, to] = offsets
+  const width = ELEMENT_BYTES[dtype]
+  const expected = width === undefined ? to - from : shape.reduce((a, b) => a * b, 1) * width
+  if (to - from !== expected || expected < 0 || start + to > size) {
+    throw bad(`tensor ${name} lies at bytes ${from} to ${to}, expected ${expected} bytes inside the file`)
+  }
+  return { name, dtype, shape, bytes: expected, at: start + from }
 }
 
 function parseHeader(text: string, bad: (why: string) => QkError): Record<string, unknown> {

@@ -15,6 +15,10 @@ export interface SweepDocument {
   model: ResultInfo['model']
   prompts: ResultInfo['prompts']
   estimator: string
+  sharing?: string
+  center: boolean
+  /** Level and draws of the test. */
+  rank: ResultInfo['rank']
   sites: ResultInfo['sites']
   hypothesis: 'effect' | 'interaction'
   /** False discovery rate over heads and contrasts. */
@@ -61,13 +65,14 @@ export class SweepResult {
   }
 
   toJSON(): SweepDocument {
-    const { model, prompts, estimator, sites, seed, backend, versions } = this.result.info
+    const { model, prompts, estimator, sharing, center, rank, sites, seed, backend, versions } =
+      this.result.info
     const { hypothesis, alpha, roleRule, warnings } = this.more
     const found = this.rows.filter(({ discovered }) => discovered)
     const replicated = found.filter(({ replication }) => replication?.replicated)
     return {
       ...{ format: 'qkspace-sweep' as const, formatVersion: 1 as const },
-      ...{ model, prompts, estimator, sites, hypothesis, alpha },
+      ...{ model, prompts, estimator, sharing, center, rank, sites, hypothesis, alpha },
       counts: { tested: this.rows.length, discovered: found.length, replicated: replicated.length },
       ...{ roleRule, roles: this.roles, rows: [...this.rows], seed, backend, versions },
       ...(warnings.length > 0 && { warnings }),

@@ -37,6 +37,7 @@ export const LAYERS = [
   ['lib/intervention'],
   ['lib/sweep/roles'],
   ['lib/sweep'],
+  ['lib/interchange', 'lib/citation'],
   ['lib/toy'],
   ['lib/paper'],
   ['lib/report/page/shared'],

@@ -1,0 +1,213 @@
+/** The settings of a result or a sweep, as its file says them. Nothing is filled in: what a file lacks is named. */
+
+import path from 'node:path'
+import type { RankRule } from '../store/result.js'
+import type { CitedSource } from './read-source.js'
+
+/** Null where the file does not say it. */
+export interface CitedSettings {
+  kind: 'result' | 'sweep'
+  model: { name: string | null; sha256: string | null }
+  prompts: {
+    name: string | null
+    sha256: string | null
+    prompts: number | null
+    contrasts: { name: string; rule: string | null }[]
+  }
+  estimator: string | null
+  center: boolean | null
+  rank: RankRule | null
+  /** Of the test of rank; null where there was none. */
+  test: CitedTest | null
+  /** When a head of a sweep has a role. */
+  roleRule: { factor: number; attention: number } | null
+  seed: number | null
+  backend: { name: string | null; instructionSet: string | null }
+  versions: { qkspace: string | null; node: string | null; onnxruntime: string | null }
+  /** What of the above the file does not say, in words. */
+  missing: string[]
+}
+
+export interface CitedTest {
+  hypothesis: string | null
+  /** Draws that heads and contrasts had: the fewest and the most. */
+  draws: { fewest: number; most: number } | null
+  /** Units that were exchanged, by contrast. */
+  units: Record<string, number>
+  tested: number
+  discovered: number
+  /** Of the discovered; null where the file has no replication. */
+  replicated: number | null
+  /** Whether q-values over heads and contrasts are in the file. */
+  corrected: boolean
+}
+
+type Json = Record<string, unknown>
+
+const object = (value: unknown): Json => (typeof value === 'object' && value !== null ? (value as Json) : {})
+const list = (value: unknown): unknown[] => (Array.isArray(value) ? value : [])
+
+/** Values of a document by their type; those that are not there are noted under their names. */
+class Reader {
+  readonly missing: string[] = []
+
+  text(value: unknown, what: string): string | null {
+    return typeof value === 'string' && value !== '' ? value : this.#lacks(what)
+  }
+
+  number(value: unknown, what: string): number | null {
+    return typeof value === 'number' && Number.isFinite(value) ? value : this.#lacks(what)
+  }
+
+  flag(value: unknown, what: string): boolean | null {
+    return typeof value === 'boolean' ? value : this.#lacks(what)
+  }
+
+  #lacks(what: string): null {
+    this.missing.push(what)
+    return null
+  }
+}
+
+export function citedSettings({ kind, document, sweep }: CitedSource): CitedSettings {
+  const read = new Reader()
+  const model = object(document.model)
+  const prompts = object(document.prompts)
+  const backend = object(document.backend)
+  const versions = object(document.versions)
+  const definitions = object(prompts.definitions)
+  const source = read.text(prompts.source, 'the name of the prompt set')
+  const rank = rankOf(document, sweep, read)
+  return {
+    kind,
+    model: {
+      name: read.text(modelName(model), 'the name of the model'),
+      sha256: read.text(model.sha256, 'the SHA-256 of the model'),
+    },
+    prompts: {
+      name: source === null ? null : path.basename(source),
+      sha256: read.text(prompts.sha256, 'the SHA-256 of the prompt set'),
+      prompts: read.number(prompts.prompts, 'the number of prompts'),
+      contrasts: list(prompts.contrasts)
+        .filter((name) => typeof name === 'string')
+        .map((name) => ({ name, rule: read.text(object(definitions[name]).rule, `the rule of "${name}"`) })),
+    },
+    estimator: read.text(document.estimator, 'the estimator'),
+    center: read.flag(document.center, 'whether covariances were centred'),
+    rank,
+    test: testOf(document, sweep, rank, read),
+    roleRule: sweep ? roleRuleOf(sweep, read) : null,
+    seed: read.number(document.seed, 'the seed'),
+    backend: {
+      name: read.text(backend.name, 'the backend'),
+      instructionSet: read.text(backend.instructionSet, 'the instruction set'),
+    },
+    versions: {
+      qkspace: read.text(versions.qkspace, 'the version of qkspace'),
+      node: read.text(versions.node, 'the version of Node'),
+      onnxruntime: read.text(versions['onnxruntime-node'], 'the version of onnxruntime'),
+    },
+    missing: read.missing,
+  }
+}
+
+function modelName(model: Json): unknown {
+  const { name } = object(list(model.files)[0])
+  return name ?? (typeof model.path === 'string' ? path.basename(model.path) : undefined)
+}
+
+/** Sweeps of earlier versions say the level alone. */
+function rankOf(document: Json, sweep: Json | undefined, read: Reader): RankRule | null {
+  const rank = object(document.rank)
+  if (rank.rule === 'permutation') {
+    const level = read.number(rank.alpha ?? sweep?.alpha, 'the level of the test')
+    const draws = optionalNumber(rank.draws)
+    const mostDraws = optionalNumber(rank.mostDraws)
+    return {
+      rule: 'permutation',
+      ...(level !== null && { alpha: level }),
+      ...(draws !== undefined && { draws }),
+      ...(mostDraws !== undefined && { mostDraws }),
+    }
+  }
+  if (rank.rule === 'energy' && typeof rank.threshold === 'number') {
+    return { rule: 'energy', threshold: rank.threshold }
+  }
+  if (rank.rule === 'fixed' && typeof rank.rank === 'number') return { rule: 'fixed', rank: rank.rank }
+  if (typeof sweep?.alpha === 'number') return { rule: 'permutation', alpha: sweep.alpha }
+  read.text(undefined, 'the rank rule')
+  return null
+}
+
+const optionalNumber = (value: unknown) => (typeof value === 'number' ? value : undefined)
+
+/** What one head and contrast was tested by, from either form of a document. */
+interface HeadTest {
+  contrast: string
+  test: Json
+}
+
+/** Documents have `heads` with a test each, or rows, which have the fields of the test among their own. */
+function headTests(document: Json): HeadTest[] {
+  const rows = list(document.rows).map(object)
+  if (rows.length > 0) {
+    return rows
+      .filter(({ discovered }) => typeof discovered === 'boolean')
+      .map((row) => ({ contrast: `${row.contrast}`, test: row }))
+  }
+  return Object.values(object(document.heads)).flatMap((contrasts) =>
+    Object.entries(object(contrasts)).flatMap(([contrast, own]) => {
+      const { test } = object(own)
+      return test ? [{ contrast, test: object(test) }] : []
+    }),
+  )
+}
+
+function testOf(
+  document: Json,
+  sweep: Json | undefined,
+  rank: RankRule | null,
+  read: Reader,
+): CitedTest | null {
+  if (rank !== null && rank.rule !== 'permutation') return null
+  const tests = headTests(document)
+  if (tests.length === 0) {
+    if (rank !== null) read.text(undefined, 'the tests of heads')
+    return null
+  }
+  const numbers = (of: (test: Json) => unknown) =>
+    tests.map(({ test }) => of(test)).filter((value): value is number => typeof value === 'number')
+  const draws = numbers(({ draws }) => draws)
+  if (draws.length === 0) read.number(undefined, 'the draws of the test')
+  const units: Record<string, number> = {}
+  for (const { contrast, test } of tests) {
+    if (typeof test.units === 'number') units[contrast] = Math.max(units[contrast] ?? 0, test.units)
+  }
+  if (Object.keys(units).length === 0) read.number(undefined, 'the units of the test')
+  const found = tests.filter(({ test }) => test.discovered === true)
+  const replicates = tests.some(({ test }) => 'replication' in test)
+  if (!replicates) read.text(undefined, 'replication between halves of the units')
+  const corrected = numbers(({ q }) => q).length > 0
+  if (!corrected) read.text(undefined, 'the correction over heads and contrasts')
+  return {
+    hypothesis: read.text(tests[0].test.hypothesis ?? sweep?.hypothesis, 'the hypothesis of the test'),
+    draws: draws.length === 0 ? null : { fewest: least(draws), most: most(draws) },
+    units,
+    tested: tests.length,
+    discovered: found.length,
+    replicated: replicates
+      ? found.filter(({ test }) => object(test.replication).replicated === true).length
+      : null,
+    corrected,
+  }
+}
+
+const least = (values: readonly number[]) => values.reduce((a, b) => Math.min(a, b))
+const most = (values: readonly number[]) => values.reduce((a, b) => Math.max(a, b))
+
+function roleRuleOf(sweep: Json, read: Reader): CitedSettings['roleRule'] {
+  const { factor, attention } = object(sweep.roleRule)
+  if (typeof factor === 'number' && typeof attention === 'number') return { factor, attention }
+  read.text(undefined, 'the rule of roles')
+  return null
+}

@@ -1,0 +1,15 @@
+/** What the arrays of a file may take in memory. */
+
+import { QkError } from '../errors.js'
+import { mebibytes } from '../math/bytes.js'
+
+/** Checks the bytes of the arrays that are about to be read. Errors: ERR_MEMORY_LIMIT. */
+export function checkArrayMemory(file: string, sizes: readonly number[], limit: number): void {
+  const total = sizes.reduce((sum, bytes) => sum + bytes, 0)
+  if (total <= limit) return
+  throw new QkError(
+    'ERR_MEMORY_LIMIT',
+    `the arrays of ${file} take ${mebibytes(total)}, the limit is ${mebibytes(limit)}`,
+    { hint: 'Read fewer layers at a time, or raise memoryLimit.' },
+  )
+}
