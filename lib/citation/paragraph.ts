@@ -27,7 +27,9 @@ function origin({ model, prompts }: CitedSettings): string[] {
   const named = model.name === null ? 'the model' : `the model ${model.name}`
   const contrasts = prompts.contrasts.map(({ name, rule }) => `"${name}"${rule === null ? '' : ` (${rule})`}`)
   const size = prompts.prompts === null ? '' : `, ${plural(prompts.prompts, 'prompt')}`
-  const set = prompts.name === null ? 'The prompt set' : `The prompt set ${prompts.name}`
+  // Prompts that a program made have no file.
+  const unnamed = prompts.name === null || prompts.name === 'memory'
+  const set = unnamed ? 'The prompt set' : `The prompt set ${prompts.name}`
   return [
     `Query-key subspaces of ${named}${hash(model.sha256)} were found by contrastive covariances of queries and keys ` +
       '(Lee et al., 2026), computed with qkspace.',

@@ -41,9 +41,9 @@ export interface SavedParts {
  * Errors: ERR_FILE; ERR_ARGUMENT for an ending that is none of the kind's.
  */
 export async function checkSavePath(file: string, kind: FileKind): Promise<SaveFormat> {
-  await checkReplaceable(file, kind.name, () =>
-    isOfKind(file, kind, knownFormat(file, kind.formats) ?? 'safetensors'),
-  )
+  const format = knownFormat(file, kind.formats) ?? 'safetensors'
+  const name = format === 'csv' || format === 'parquet' ? `rows of ${kind.name}` : kind.name
+  await checkReplaceable(file, name, () => isOfKind(file, kind, format))
   return formatOf(file, kind.formats)
 }
 
