@@ -12,6 +12,11 @@ export function withPython(test, module) {
   return (title, ...rest) => test.skip(`${title} (needs Python with ${module})`, ...rest)
 }
 
+/** Standard output of a script that runs in a folder. */
+export function pythonText(cwd, ...args) {
+  return execFileSync(python, args, { cwd, encoding: 'utf8' })
+}
+
 /** Standard output of a script as JSON; `script` is a file, or a text with `-c`. */
 export function pythonJson(...args) {
   return JSON.parse(execFileSync(python, args, { encoding: 'utf8', maxBuffer: 2 ** 28 }))
