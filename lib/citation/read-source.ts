@@ -2,8 +2,8 @@
 
 import { readFile } from 'node:fs/promises'
 import { QkError } from '../errors.js'
-import { knownFormat, SAVE_FORMATS } from '../store/formats.js'
 import { withSafetensors } from '../store/safetensors.js'
+import { knownFormat, SAVE_FORMATS } from '../store/saving/formats.js'
 import { readNpzText } from '../store/zip/read-npz.js'
 
 /** The parts of a file, as JSON gave them: nothing of them is certain. */

@@ -3,7 +3,7 @@
 import { QkError } from '../errors.js'
 import type { Result, SavedSite } from '../store/result.js'
 import type { StoredTensor } from '../store/safetensors.js'
-import { checkSavePath, type FileKind, saveParts } from '../store/saved-file.js'
+import { checkSavePath, type FileKind, saveParts } from '../store/saving/saved-file.js'
 import { checkChoice, checkOptions } from '../validate.js'
 import {
   headArrays,

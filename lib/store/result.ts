@@ -2,18 +2,18 @@
 
 import { QkError } from '../errors.js'
 import { checkChoice, checkOptions } from '../validate.js'
-import { knownFormat, SAVE_FORMATS } from './formats.js'
 import type { ResultInfo } from './result-info.js'
 import { type ResultRow, resultRow } from './result-rows.js'
 import { loadedSubspace, resultTensors } from './result-tensors.js'
 import { readSafetensors } from './safetensors.js'
+import { knownFormat, SAVE_FORMATS } from './saving/formats.js'
 import {
   checkSavePath,
   type FileKind,
   refuseWithoutTensors,
   type SavedParts,
   saveParts,
-} from './saved-file.js'
+} from './saving/saved-file.js'
 import type { ContrastSubspace } from './subspace.js'
 import { RESULT_COLUMNS } from './tables/result-columns.js'
 import { tableOf } from './tables/table.js'

@@ -1,8 +1,8 @@
 /** The outcome of a sweep: rows, and the subspaces of the heads that were discovered. */
 
-import { SAVE_FORMATS } from '../store/formats.js'
 import type { Result, ResultInfo } from '../store/result.js'
-import { checkSavePath, type FileKind, saveParts } from '../store/saved-file.js'
+import { SAVE_FORMATS } from '../store/saving/formats.js'
+import { checkSavePath, type FileKind, saveParts } from '../store/saving/saved-file.js'
 import { csvText } from '../store/tables/csv.js'
 import { tableOf } from '../store/tables/table.js'
 import type { RoleRule } from './roles/verdict.js'

@@ -1,7 +1,7 @@
 /** The formats that files are saved in, told by the ending of the name. */
 
 import path from 'node:path'
-import { QkError } from '../errors.js'
+import { QkError } from '../../errors.js'
 
 export type SaveFormat = 'safetensors' | 'npz' | 'json' | 'csv' | 'parquet'
 

@@ -1,15 +1,15 @@
 /** Writes a document, its rows and its tensors in the format that the name of a file asks for. */
 
 import { open } from 'node:fs/promises'
-import { QkError } from '../errors.js'
-import { checkReplaceable, fileStart, writeFileAtomically } from './atomic-file.js'
+import { QkError } from '../../errors.js'
+import { checkReplaceable, fileStart, writeFileAtomically } from '../atomic-file.js'
+import { jsonText } from '../json-file.js'
+import { type StoredTensor, writeSafetensors } from '../safetensors.js'
+import { csvText } from '../tables/csv.js'
+import { parquetBytes } from '../tables/parquet.js'
+import type { Table } from '../tables/table.js'
+import { writeNpz } from '../zip/write-npz.js'
 import { formatOf, knownFormat, type SaveFormat } from './formats.js'
-import { jsonText } from './json-file.js'
-import { type StoredTensor, writeSafetensors } from './safetensors.js'
-import { csvText } from './tables/csv.js'
-import { parquetBytes } from './tables/parquet.js'
-import type { Table } from './tables/table.js'
-import { writeNpz } from './zip/write-npz.js'
 
 /** What a kind of file is called, and how its files are known again. */
 export interface FileKind {
