@@ -1,7 +1,7 @@
 /** Subspaces of a result, in the shapes that hooks of TransformerLens, nnsight and pyvene take. */
 
 import { QkError } from '../errors.js'
-import type { Result, SavedSite } from '../store/result.js'
+import { Result, type SavedSite } from '../store/result.js'
 import type { StoredTensor } from '../store/safetensors.js'
 import { checkSavePath, type FileKind, saveParts } from '../store/saving/saved-file.js'
 import { checkChoice, checkOptions } from '../validate.js'
@@ -70,7 +70,13 @@ const LAYOUTS: Record<ExportTarget, (side: SideBases) => [string, StoredTensor][
  * Errors: ERR_ARGUMENT, ERR_TYPE, ERR_UNKNOWN_HEAD, ERR_UNKNOWN_CONTRAST.
  */
 export function exportSubspaces(result: Result, options: ExportOptions = {}): ExportedSubspaces {
+  if (!(result instanceof Result)) {
+    throw new QkError('ERR_TYPE', 'exportSubspaces takes what `decompose` or `loadResult` returns')
+  }
   checkOptions(options, OPTIONS, 'exportSubspaces')
+  if (options.heads !== undefined && !Array.isArray(options.heads)) {
+    throw new QkError('ERR_TYPE', "heads must be an array of names, as in ['L3H0']")
+  }
   const target = checkChoice(options.for ?? 'transformer-lens', 'for', EXPORT_TARGETS)
   const contrast = contrastOf(result, options.contrast)
   const chosen = headsOf(result, contrast, options.heads)

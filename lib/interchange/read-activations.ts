@@ -8,7 +8,7 @@ import { checkArrayMemory } from '../store/array-memory.js'
 import { withSafetensors } from '../store/safetensors.js'
 import { formatOf } from '../store/saving/formats.js'
 import { readNpz } from '../store/zip/read-npz.js'
-import { checkInteger, checkNumber, checkOptions } from '../validate.js'
+import { checkInteger, checkOptions } from '../validate.js'
 import { parseHookName } from './hook-names.js'
 
 export interface ReadActivationsOptions {
@@ -42,7 +42,7 @@ const OPTIONS = { layers: true, memoryLimit: true } satisfies Record<keyof ReadA
  *
  * Types are f32, f16 and, in safetensors, bf16. Layers come in order.
  *
- * Errors: ERR_ARGUMENT, ERR_FILE, ERR_FORMAT (a damaged file, another type, a pickle), ERR_SHAPE, ERR_MEMORY_LIMIT.
+ * Errors: ERR_ARGUMENT, ERR_TYPE, ERR_FILE, ERR_FORMAT (a damaged file, another type, a pickle), ERR_SHAPE, ERR_MEMORY_LIMIT.
  */
 export async function readActivations(
   file: string,
@@ -50,8 +50,13 @@ export async function readActivations(
 ): Promise<LayerActivations[]> {
   checkOptions(options, OPTIONS, 'readActivations')
   const { layers, memoryLimit = totalmem() / 2 } = options
-  checkNumber(memoryLimit, 'memoryLimit')
-  for (const layer of layers ?? []) checkInteger(layer, 'layers[]', 0)
+  if (!(memoryLimit >= 0)) {
+    throw new QkError('ERR_ARGUMENT', `memoryLimit is ${memoryLimit}, expected a number of bytes`)
+  }
+  if (layers !== undefined && !Array.isArray(layers)) {
+    throw new QkError('ERR_TYPE', 'layers must be an array of numbers, as in [0, 3]')
+  }
+  for (const layer of layers ?? []) checkInteger(layer, 'a layer', 0)
   const format = formatOf(file, ['safetensors', 'npz'])
   const isAsked = (name: string) => {
     const hook = parseHookName(name)

@@ -142,7 +142,13 @@ test('layers come in order, rotated hooks before plain ones, and only those aske
   await t.throwsAsync(readActivations(file, { layers: [3] }), { code: 'ERR_FORMAT', message: /layer 3/ })
   await t.throwsAsync(readActivations(file, { memoryLimit: 100 }), { code: 'ERR_MEMORY_LIMIT' })
   await t.throwsAsync(readActivations(file, { layer: 2 }), { code: 'ERR_ARGUMENT', message: /"layer"/ })
-  await t.throwsAsync(readActivations(file, { layers: [-1] }), { code: 'ERR_ARGUMENT' })
+  await t.throwsAsync(readActivations(file, { layers: [-1] }), {
+    code: 'ERR_ARGUMENT',
+    message: /a layer is -1/,
+  })
+  await t.throwsAsync(readActivations(file, { layers: 2 }), { code: 'ERR_TYPE', message: /array of numbers/ })
+  await t.throwsAsync(readActivations(file, { memoryLimit: Number.NaN }), { code: 'ERR_ARGUMENT' })
+  t.is((await readActivations(file, { memoryLimit: Number.POSITIVE_INFINITY })).length, 2)
 })
 
 test('they go into covariances, the decomposition and the test as they are', async (t) => {

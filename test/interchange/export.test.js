@@ -125,6 +125,8 @@ test('wrong names are refused', (t) => {
   fails({ for: 'baukit' }, { code: 'ERR_ARGUMENT', message: /baukit/ })
   fails({ contrast: 'colour' }, { code: 'ERR_UNKNOWN_CONTRAST' })
   fails({ heads: ['L9H9'] }, { code: 'ERR_UNKNOWN_HEAD' })
+  fails({ heads: 'L3H0' }, { code: 'ERR_TYPE', message: /array of names/ })
+  t.throws(() => exportSubspaces({ info: {} }), { code: 'ERR_TYPE' })
   fails({ head: 'L3H0' }, { code: 'ERR_ARGUMENT', message: /"head"/ })
   const flat = made.boxes.headNames.find((head) => made.boxes.head(head).contrast('order').rank === 0)
   fails({ heads: [flat] }, { code: 'ERR_ARGUMENT', message: new RegExp(`${flat} has no subspace`) })
