@@ -19,6 +19,8 @@ const PARTS = [
   'README.md',
   'CHANGELOG.md',
   'LICENSE',
+  'CITATION.cff',
+  'examples',
 ]
 
 /** Made by, or for, whoever works on the package. */
