@@ -3,6 +3,8 @@
  * a tokenizer.
  */
 
+import type { RankTests, TestRankOptions } from './spectrum/rank/test-rank.js'
+
 export {
   type AttributeArraysOptions,
   type Attribution,
@@ -37,5 +39,14 @@ export type { ArrayInput } from './math/arrays.js'
 export { type Basis, orthonormalBasis, randomBasis, unionBasis } from './math/basis.js'
 export type { Dtype } from './math/tensor.js'
 export type { Hypothesis } from './spectrum/rank/exchange/null-source.js'
-export { type RankTests, type TestRankOptions, testRank } from './spectrum/rank/test-rank.js'
+export type { RankTests, TestRankOptions } from './spectrum/rank/test-rank.js'
 export { type SvdOptions, svd } from './spectrum/svd.js'
+
+/**
+ * How many components of ΔC are more than exchanged units show, of every head and contrast: `testRank` of `qkspace`. Its
+ * modules are half of all that this entry would load, and are loaded by the first call.
+ */
+export async function testRank(options: TestRankOptions): Promise<RankTests> {
+  const { testRank: run } = await import('./spectrum/rank/test-rank.js')
+  return run(options)
+}

@@ -4,8 +4,10 @@ import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 
 const entry = fileURLToPath(new URL('../../dist/index.js', import.meta.url))
+const arrays = fileURLToPath(new URL('../../dist/arrays.js', import.meta.url))
 const PROGRAMS = {
   'node alone': '0',
+  'import qkspace/arrays': `import(${JSON.stringify(arrays)})`,
   'import qkspace': `import(${JSON.stringify(entry)})`,
   'first svd': `import(${JSON.stringify(entry)}).then(({ svd }) => svd(new Float64Array([3, 0, 0, 4]), { n: 1, rows: 2, cols: 2 }))`,
 }
