@@ -12,8 +12,10 @@ import { fileURLToPath } from 'node:url'
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)))
 const at = (...parts) => path.join(root, ...parts)
 
-const [major] = process.versions.node.split('.').map(Number)
-if (major < 20) fail(`qkspace needs Node 20 or later, this is ${process.version}.`)
+const [major, minor] = process.versions.node.split('.').map(Number)
+if (major < 20 || (major === 20 && minor < 19)) {
+  fail(`qkspace needs Node 20.19 or later, this is ${process.version}.`)
+}
 
 step('node_modules', 'installing dependencies', ['package.json', 'package-lock.json', '.npmrc'], [], () => {
   const npm = process.env.npm_execpath
