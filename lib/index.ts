@@ -1,4 +1,8 @@
-/** The public surface of qkspace. */
+/**
+ * Everything: models, prompt sets, covariances, subspaces with their rank, attribution, interventions, sweeps, reports.
+ *
+ * @module qkspace
+ */
 
 export { type AttributeOptions, type AttributionReport, attribute } from './attribution/attribute.js'
 export {

@@ -21,6 +21,7 @@ export interface PointCloud {
   labels: (string | null)[]
   /** [n] */
   roles: PointRole[]
+  /** By head, the coordinates of the sampled rows inside each subspace. */
   heads: Record<
     string,
     {
