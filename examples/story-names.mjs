@@ -2,8 +2,8 @@
  * Writes a prompt set about names in stories: a name that is mentioned again, looking back at its own first
  * mention rather than at another character's.
  *
- *   node docs/examples/story-names.mjs 300 1 > train.jsonl
- *   node docs/examples/story-names.mjs 100 2 > held-out.jsonl
+ *   node examples/story-names.mjs 300 1 > train.jsonl
+ *   node examples/story-names.mjs 100 2 > held-out.jsonl
  */
 
 const [count = '200', seed = '1'] = process.argv.slice(2)
