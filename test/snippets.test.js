@@ -1,10 +1,10 @@
 /** Every block of code in README and docs/ runs as it is written, or is named here with the reason why not. */
 
 import { spawnSync } from 'node:child_process'
-import { mkdirSync } from 'node:fs'
+import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import test from 'ava'
-import { temporaryFolder } from './helpers/files.js'
+import { sharedModel, temporaryFolder, withSharedModels } from './helpers/files.js'
 import { blocksOf, pages, prepareFolder, runBlock } from './helpers/snippets.js'
 
 /** By a piece of the block's code. */
@@ -20,6 +20,7 @@ const ELSEWHERE = [
 const PAGES_ELSEWHERE = {
   'docs/interchange.md': 'test/interchange/docs.test.js',
   'docs/model-sources.md': 'test/hub/command.test.js',
+  'docs/transformer-lens.md': 'the test of the walk-through',
   'docs/story.md': 'needs a model that knows stories, which is not part of the package',
 }
 
@@ -102,6 +103,31 @@ function hasModules(code) {
   const modules = [...code.matchAll(/^(?:import|from) (\w+)/gm)].map(([, name]) => name)
   return spawnSync('/usr/bin/python3', ['-c', `import ${modules.join(', ')}`]).status === 0
 }
+
+withSharedModels(test.serial)(
+  'docs/transformer-lens.md: the walk-through, on a model of stories',
+  async (t) => {
+    t.timeout(300_000)
+    const model = path.join(folder, 'my-model')
+    mkdirSync(model)
+    copyFileSync(sharedModel('tinystories-260k/eager.onnx'), path.join(model, 'model.onnx'))
+    copyFileSync(sharedModel('tinystories-260k/tokenizer.json'), path.join(model, 'tokenizer.json'))
+    const [script, ...commands] = blocksOf('docs/transformer-lens.md')
+    writeFileSync(path.join(folder, 'make-prompts.mjs'), script.code)
+    const printed = []
+    for (const block of commands) {
+      const { status, stdout, stderr } = await runBlock(folder, block)
+      t.is(status, 0, stderr)
+      printed.push(stdout)
+    }
+    // The row of the page, column by column.
+    t.regex(
+      printed[0],
+      /^L0H7 +same name +5\.6% +0\.2% +2 +0\.00010 +0\.0010 +0\.00012 .* 72\.9% \(38\.8%\)$/m,
+    )
+    t.regex(printed[1], /^same name +264 +2 .* 0\.81\d/m)
+  },
+)
 
 test.serial('a block that is wrong is found', async (t) => {
   const wrong = {
