@@ -7,6 +7,7 @@ import type { Explained } from '../../attribution/explained.js'
 import type { SplitMethod } from '../../attribution/split.js'
 import type { RowKeys } from '../../attribution/term-rows.js'
 import { type AnalysisOptions, addAnalysisOptions, runAnalysis } from '../common/analysis-options.js'
+import { examples } from '../common/examples.js'
 import { parseChoice, parseNames, parseWhole } from '../common/options.js'
 import { estimate, fixed, printLine, printTable } from '../common/output.js'
 
@@ -54,6 +55,12 @@ export function registerAttribute(program: Command): void {
       'queries and keys a feature that are kept as points in its subspace',
       parseWhole(0),
       200,
+    )
+    .addHelpText(
+      'after',
+      examples(
+        'qkspace attribute --model model.onnx --prompts held-out.jsonl --result boxes.safetensors --heads L3H0 --out parts.json',
+      ),
     )
     .action(run)
 }

@@ -6,6 +6,7 @@ import type { InterventionVariant } from '../../intervention/edit-report.js'
 import { type InterventionReport, intervene } from '../../intervention/intervene.js'
 import type { Estimate } from '../../math/bootstrap.js'
 import { type AnalysisOptions, addAnalysisOptions, runAnalysis } from '../common/analysis-options.js'
+import { examples } from '../common/examples.js'
 import { parseChoice, parseNumber, parseUnions, parseWhole } from '../common/options.js'
 import { estimate, fixed, printLine, printTable } from '../common/output.js'
 
@@ -56,6 +57,12 @@ export function registerIntervene(program: Command): void {
     .option('--nulls <n>', 'null subspaces a feature, as a control; each is a run', parseWhole(0), 20)
     .option('--randoms <n>', 'random subspaces of each rank, as a control; each is a run', parseWhole(0), 10)
     .option('--output <name>', 'the output of the model that is reported')
+    .addHelpText(
+      'after',
+      examples(
+        'qkspace intervene --model model.onnx --prompts held-out.jsonl --result boxes.safetensors --heads L3H0 --out moves.json',
+      ),
+    )
     .action(run)
 }
 

@@ -8,6 +8,7 @@ import type { Command } from 'commander'
 import { root } from '../../backend/addon/places.js'
 import type { BackendReport } from '../../backend/select.js'
 import { QkError } from '../../errors.js'
+import { examples } from '../common/examples.js'
 import { parseWhole } from '../common/options.js'
 import { printJson, printLine } from '../common/output.js'
 
@@ -29,7 +30,7 @@ export function registerBuild(program: Command): void {
     .option('--jobs <n>', 'files compiled at once', parseWhole(1), availableParallelism())
     .option('--verbose', "print the compiler's output")
     .option('--json', 'print one JSON document')
-    .addHelpText('after', '\nExample:\n  npx qkspace build && npx qkspace doctor')
+    .addHelpText('after', examples('npx qkspace build && npx qkspace doctor'))
     .action(build)
 }
 

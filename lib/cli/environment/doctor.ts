@@ -5,6 +5,7 @@ import type { DeviceDescription } from '../../backend/backend.js'
 import { backends } from '../../backend/select.js'
 import { gibibytes } from '../../math/bytes.js'
 import { versions } from '../../versions.js'
+import { examples } from '../common/examples.js'
 import { printJson, printLine, printTable } from '../common/output.js'
 
 function printDevice(device: DeviceDescription): void {
@@ -26,6 +27,7 @@ export function registerDoctor(program: Command): void {
     .command('doctor')
     .description('say which backends work here, and why others do not')
     .option('--json', 'print one JSON document')
+    .addHelpText('after', examples('qkspace doctor --json'))
     .action(({ json }: { json?: boolean }) => {
       const found = backends()
       const platform = `${process.platform}-${process.arch}`

@@ -3,6 +3,7 @@
 import type { Command } from 'commander'
 import { describeSite, describeUnsupported, type Model } from '../../model/model.js'
 import type { AttentionSite } from '../../model/sites/site.js'
+import { examples } from '../common/examples.js'
 import { addFileOptions, MODEL_HELP, type ModelOptions, openNamed } from '../common/model-options.js'
 import { printJson, printLine, printTable } from '../common/output.js'
 
@@ -19,6 +20,10 @@ export function registerInspect(program: Command): void {
   addFileOptions(command)
     .option('--no-isolate', 'open the file in this process alone: faster, but it may crash')
     .option('--json', 'print one JSON document')
+    .addHelpText(
+      'after',
+      examples('qkspace inspect model.onnx', 'qkspace inspect my-model --dtype fp32 --json'),
+    )
     .action(async (named: string, { json, isolate, ...options }: Options) => {
       const model = await openNamed(named, options, { isolate })
       if (json) {

@@ -3,6 +3,7 @@
 import type { Command } from 'commander'
 import { QkError } from '../../errors.js'
 import { type EffectOptions, powerOf, unitsFor } from '../../spectrum/rank/power/power-of.js'
+import { examples } from '../common/examples.js'
 import { parseNumber, parseWhole } from '../common/options.js'
 import { fixed, printJson, printLine } from '../common/output.js'
 
@@ -27,6 +28,7 @@ export function registerPower(program: Command): void {
     .option('--heads <m>', 'heads and contrasts tested together', parseWhole(1), 1)
     .option('--effects <r>', 'how many of them have an effect', parseWhole(1), 1)
     .option('--json', 'print one JSON document')
+    .addHelpText('after', examples('qkspace power --strength 2 --units 200'))
     .action(run)
 }
 

@@ -5,6 +5,7 @@ import { checkPromptSet } from '../../contrast/check/check-set.js'
 import type { ContrastCheck, Finding, Measure, PromptSetCheck } from '../../contrast/check/report.js'
 import { readPrompts } from '../../contrast/prompt-set.js'
 import { loadTokenizer, type PromptTokenizer } from '../../model/tokenizer/tokenizer.js'
+import { examples } from '../common/examples.js'
 import { addModelOptions, MODEL_HELP, type ModelOptions, openNamed } from '../common/model-options.js'
 import { parseSeed } from '../common/options.js'
 import { fixed, printJson, printLine, printTable, progressBar } from '../common/output.js'
@@ -28,6 +29,7 @@ export function registerPromptsCheck(prompts: Command): void {
   })
     .option('--seed <n>', 'seed of the null draws and of the sample of units', parseSeed, 0)
     .option('--json', 'print one JSON document')
+    .addHelpText('after', examples('qkspace prompts check boxes.jsonl --tokenizer tokenizer.json'))
     .action(run)
 }
 

@@ -22,6 +22,7 @@ import { resolveTokenizerConfig } from '../../model/source/resolve-source.js'
 import { loadTokenizer } from '../../model/tokenizer/tokenizer.js'
 import { readToyConfig } from '../../toy/export.js'
 import { type PayloadOptions, payloadPrompts } from '../../toy/prompts.js'
+import { examples } from '../common/examples.js'
 import { openNamed } from '../common/model-options.js'
 import { parseNames, parseSeed, parseSize, parseTask, parseWhole } from '../common/options.js'
 import { printJson, printLine, printTable } from '../common/output.js'
@@ -91,7 +92,14 @@ export function registerPrompts(program: Command): void {
     .option('--r2 <n>', 'size of the second latent', parseSize)
     .option('--toy-seed <n>', 'seed of the toy model, which fixes its encoders (default: 1)', parseSeed)
     .option('--pairs <n>', 'pairs of keys a contrast, a quarter of the tokens', parseWhole(1), 4)
-  outputOptions(payload).action(runPayload)
+  outputOptions(payload)
+    .addHelpText(
+      'after',
+      examples(
+        'qkspace prompts payload --model lib/bundled/toys/toy-task1-r3-r3-d16.onnx --prompts 50 --out payload.jsonl',
+      ),
+    )
+    .action(runPayload)
 
   const categories = prompts
     .command('categories')
@@ -107,7 +115,9 @@ export function registerPrompts(program: Command): void {
       parseWhole(1),
     )
     .option('--template <text>', 'wording, with {items}, {category} and {article}; \\n is a new line')
-  textOptions(categories, 'categories that are asked for').action(runCategories)
+  textOptions(categories, 'categories that are asked for')
+    .addHelpText('after', examples('qkspace prompts categories --prompts 200 --out categories.jsonl'))
+    .action(runCategories)
 
   const boxes = prompts
     .command('boxes')
@@ -125,7 +135,9 @@ export function registerPrompts(program: Command): void {
         .choices(['box-of-object', 'object-of-box'])
         .default('box-of-object'),
     )
-  textOptions(boxes, 'words that are asked about').action(runBoxes)
+  textOptions(boxes, 'words that are asked about')
+    .addHelpText('after', examples('qkspace prompts boxes --variant order --prompts 200 --out boxes.jsonl'))
+    .action(runBoxes)
   registerPromptsCheck(prompts)
 }
 

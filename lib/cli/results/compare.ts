@@ -9,6 +9,7 @@ import {
 import type { Change, MeasureOfBoth } from '../../spectrum/compare/measures.js'
 import type { SideOverlap } from '../../spectrum/compare/overlap.js'
 import { loadResult, modelName, type Result } from '../../store/result.js'
+import { examples } from '../common/examples.js'
 import { parseHeadNames, parseNames } from '../common/options.js'
 import { fixed, printJson, printLine, printTable, printWarnings } from '../common/output.js'
 
@@ -27,6 +28,7 @@ export function registerCompare(program: Command): void {
     .option('--heads <heads>', 'all that both have, or names as in L0H1,L2H3', parseHeadNames, 'all')
     .option('--contrast <names>', 'contrasts, with commas; all that both have by default', parseNames)
     .option('--json', 'print one JSON document')
+    .addHelpText('after', examples('qkspace compare a.safetensors b.safetensors --heads L3H0'))
     .action(run)
 }
 

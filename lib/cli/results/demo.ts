@@ -15,6 +15,7 @@ import type { SweepResult } from '../../sweep/sweep-result.js'
 import { decomposeToy } from '../../toy/decompose.js'
 import { readToyConfig } from '../../toy/export.js'
 import { printSweep } from '../analysis/sweep.js'
+import { examples } from '../common/examples.js'
 import { fixed, printJson, printLine, printTable, progressBar } from '../common/output.js'
 import { writeDemoReport } from './demo-report.js'
 
@@ -46,6 +47,7 @@ export function registerDemo(program: Command): void {
     )
     .option('--out <folder>', 'where results are saved', 'results')
     .option('--json', 'print one JSON document')
+    .addHelpText('after', examples('qkspace demo --out results'))
     .action(async ({ out, json }: { out: string; json?: boolean }) => {
       makeFolder(out)
       if (!json) printLine('Toy payload retrieval: are the ranks of two known latents recovered?\n')

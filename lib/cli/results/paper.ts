@@ -8,6 +8,7 @@ import { percent } from '../../paper/percent.js'
 import { weakest } from '../../paper/verdict.js'
 import { preparePaperFolder, writePaper } from '../../paper/write.js'
 import { checkReportPath, writeReport } from '../../report/report.js'
+import { examples } from '../common/examples.js'
 import { parseNames, parseSeed } from '../common/options.js'
 import { printJson, printLine, printTable, progressBar } from '../common/output.js'
 
@@ -35,6 +36,7 @@ export function registerPaper(program: Command): void {
       'a control: exchange positives and negatives at random before anything is decomposed',
     )
     .option('--json', 'print one JSON document: the claims, without the tables')
+    .addHelpText('after', examples('qkspace paper --quick --only 5 --out results/paper'))
     .action(run)
 }
 

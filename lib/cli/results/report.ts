@@ -6,6 +6,7 @@ import { QkError } from '../../errors.js'
 import { readAttribution, readInterventions, readPaper } from '../../report/read-documents.js'
 import { checkReportPath, writeReport } from '../../report/report.js'
 import { loadResult } from '../../store/result.js'
+import { examples } from '../common/examples.js'
 import { printJson, printLine } from '../common/output.js'
 
 interface Options {
@@ -30,6 +31,7 @@ export function registerReport(program: Command): void {
     .option('--paper <file>', 'paper.json of `paper`; may be repeated', collect, [])
     .requiredOption('--out <file>', 'report, .html')
     .option('--json', 'print one JSON document')
+    .addHelpText('after', examples('qkspace report boxes.safetensors --out boxes.html'))
     .action(run)
 }
 

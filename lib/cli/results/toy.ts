@@ -5,6 +5,7 @@ import { checkReplaceable, fileStart } from '../../store/atomic-file.js'
 import { exportToy } from '../../toy/export.js'
 import { TOY_DEFAULTS, type ToyConfig } from '../../toy/task.js'
 import { QUICK_TRAINING, TOY_TRAINING, trainToy } from '../../toy/train.js'
+import { examples } from '../common/examples.js'
 import { parseSeed, parseSize, parseTask } from '../common/options.js'
 import { printJson, printLine, progressBar } from '../common/output.js'
 
@@ -35,6 +36,7 @@ export function registerToy(program: Command): void {
     .option('--quick', 'a sixth of the steps')
     .requiredOption('--out <file>', 'model, .onnx')
     .option('--json', 'print one JSON document')
+    .addHelpText('after', examples('qkspace toy train --r1 3 --r2 3 --steps 20 --out toy.onnx'))
     .action(train)
 }
 
