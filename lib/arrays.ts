@@ -1,8 +1,6 @@
 /**
  * The arithmetic alone, as a backend for other tools: plain arrays in, plain arrays out. Loads neither onnxruntime nor
  * a tokenizer.
- *
- * @module qkspace/arrays
  */
 
 import type { RankTests, TestRankOptions } from './spectrum/rank/test-rank.js'

@@ -43,13 +43,9 @@ export interface QkErrorOptions {
   cause?: unknown
 }
 
-/** Every error that qkspace raises on purpose. */
 export class QkError extends Error {
-  /** Always `QkError`. */
   override readonly name = 'QkError'
-  /** Stable; scripts may switch on it. */
   readonly code: QkErrorCode
-  /** What to do about it, as one sentence. */
   readonly hint: string | undefined
 
   constructor(code: QkErrorCode, message: string, options: QkErrorOptions = {}) {

@@ -1,8 +1,4 @@
-/**
- * Everything: models, prompt sets, covariances, subspaces with their rank, attribution, interventions, sweeps, reports.
- *
- * @module qkspace
- */
+/** The public surface of qkspace. */
 
 export { type AttributeOptions, type AttributionReport, attribute } from './attribution/attribute.js'
 export {

@@ -27,10 +27,6 @@ import {
   splitBetween,
 } from './split.js'
 
-/**
- * Which side is split: queries by `U`, keys by `V`, or both, which gives a table of query features against key
- * features.
- */
 export type AttributionSides = 'query' | 'key' | 'both'
 
 /** A named feature. Only the spans of its columns count: they need not be orthonormal, nor independent. */
@@ -43,7 +39,6 @@ export interface AttributionFeature {
   v?: ArrayInput
 }
 
-/** What `attributeArrays` takes. Arrays are row-major; rows are independent of each other. */
 export interface AttributeArraysOptions<S extends AttributionSides = AttributionSides> {
   /** One query row for each score row, [n, d]. */
   q: ArrayInput
@@ -51,7 +46,6 @@ export interface AttributeArraysOptions<S extends AttributionSides = Attribution
   k: ArrayInput
   /** Scores are scale * q . k (default 1). */
   scale?: number
-  /** Subspaces that the scores are split over, in order; their names are keys of the result. */
   features: readonly AttributionFeature[]
   /** How overlap is settled (default 'shapley'; 'residualize' in the order of `features` is the paper's). */
   method?: SplitMethod
@@ -73,33 +67,28 @@ export interface Attribution {
   total: Float64Array
   /** By feature; they and `rest` add up to `total`. */
   parts: Record<string, Float64Array>
-  /** `[n, keys]`: the part of the scores that no feature accounts for. */
   rest: Float64Array
   /**
-   * `[n]`: 1 - ||rest||^2 / ||total||^2 over the unmasked keys. NaN in a row whose unmasked total is zero (once
+   * [n]: 1 - ||rest||^2 / ||total||^2 over the unmasked keys. NaN in a row whose unmasked total is zero (once
    * centred). Below 0 where the parts make the rest larger than the total.
    */
   explained: Float64Array
 }
 
-/** The cells of a split of both sides. */
 export interface AttributionTable {
   /** The F features in the order given, then 'rest'. */
   names: string[]
-  /** `[F + 1, F + 1, n, keys]`: query feature by key feature; all cells add up to `total`. */
+  /** [F + 1, F + 1, n, keys]: query feature by key feature; all cells add up to `total`. */
   parts: Float64Array
 }
 
-/** What `sides: 'both'` gives. */
 export interface TableAttribution {
-  /** `[n, keys]`: the scores that were split. */
   total: Float64Array
-  /** The cells; they add up to `total`. */
   table: AttributionTable
   /** The cell rest by rest. */
   rest: Float64Array
   /**
-   * `[n]`: 1 - ||R||^2 / ||total||^2 over the unmasked keys, R the sum of the cells with 'rest' on either side: what
+   * [n]: 1 - ||R||^2 / ||total||^2 over the unmasked keys, R the sum of the cells with 'rest' on either side: what
    * the named features explain between them. NaN in a row whose unmasked total is zero (once centred).
    */
   explained: Float64Array

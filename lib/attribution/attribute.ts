@@ -25,7 +25,6 @@ import { type AttributionPoints, PointSamples } from './points.js'
 import { SPLIT_METHODS, type SplitMethod } from './split.js'
 import { ROW_KEYS, type RowKeys, RowReader, siteRows } from './term-rows.js'
 
-/** Which subspaces the scores are split over, how, and beside which controls. */
 export interface AttributeOptions {
   /** The subspaces. */
   result: Result
@@ -57,11 +56,8 @@ export interface AttributeOptions {
   points?: number
   /** Seed of sampled Shapley orders, of intervals, and of the choice of points; default 0. */
   seed?: number
-  /** Prompts a run of the model; default 16. */
   batchSize?: number
-  /** Aborts the work: ERR_ABORTED. */
   signal?: AbortSignal
-  /** Called after each batch with the prompts done and their number. */
   onProgress?: (progress: { prompts: number; total: number }) => void
 }
 
@@ -83,31 +79,19 @@ const OPTIONS = {
   onProgress: true,
 } satisfies Record<keyof AttributeOptions, true>
 
-/** What `attribute` found: how much of the scores each feature accounts for, beside null subspaces. */
 export interface AttributionReport {
-  /** Path or Hub name of the model. */
   model: string
-  /** What the prompt set held. */
   prompts: PromptSetSummary
-  /** Query rows that were split, over all heads. */
   rows: number
-  /** Names of the features, in order. */
   features: string[]
-  /** How overlap between features was settled. */
   method: SplitMethod
   /** Order in which the features took their parts, where the method depends on one. */
   order?: string[]
-  /** Which side was split. */
   sides: AttributionSides
-  /** Which keys counted. */
   keys: RowKeys
-  /** Whether each row’s mean over those keys was subtracted. */
   centered: boolean
-  /** Seed of sampled orders, intervals and points. */
   seed: number
-  /** By head: what features account for, contrast by contrast. */
   heads: Record<string, HeadExplained>
-  /** Prompts of which the rows themselves were kept. */
   examples: AttributedPrompt[]
   /** Said where null subspaces are missing for some of the figures. */
   noNull?: string

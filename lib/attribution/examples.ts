@@ -8,33 +8,25 @@ import { meanOf, type RowSegment, rowScores, type TermRow } from './term-rows.js
 
 /** One row of scores, scaled, before softcap and mask; keys in order. */
 export interface AttributedRow {
-  /** As in `L3H0`. */
   head: string
-  /** Contrast of the term. */
   contrast: string
-  /** Token position of the query. */
   query: number
   /** Every key that the query may attend to, [keys]; centred rows are less their mean over the keys that count. */
   total: number[]
-  /** By feature, the part of each key’s score: `[keys]`. */
   parts: Record<string, number[]>
   /** With `sides: 'both'`, by query feature and key feature; 'rest' is the last of both. */
   table?: { names: string[]; parts: number[][][] }
-  /** The part that no feature accounts for: `[keys]`. */
   rest: number[]
   /** Fraction explained of the scores of the keys that count; null where those are all alike. */
   explained: number | null
 }
 
-/** A prompt that was kept as an example, with its split rows. */
 export interface AttributedPrompt {
-  /** File and line, or number, of the prompt. */
   where: string
   /** Token ids, of a prompt of tokens. */
   tokens?: number[]
   /** The tokens' own text, where the model has a tokenizer. */
   words?: string[]
-  /** Split score rows, one a head and term. */
   rows: AttributedRow[]
 }
 

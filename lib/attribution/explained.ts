@@ -21,7 +21,6 @@ export interface ExplainedControls {
   random: { count: number; mean: number } | null
 }
 
-/** A fraction of score energy that a feature accounts for, over rows: `1 - ||rest||^2 / ||total||^2`. */
 export interface Explained {
   /** Dimensions of the union of the subspaces. */
   rank: number
@@ -35,11 +34,9 @@ export interface Explained {
   exceedsNull: boolean | null
 }
 
-/** A feature's share: the mean over rows of `<part, total> / ||total||^2`. */
+/** A feature's share: the mean over rows of <part, total> / ||total||^2. */
 export interface Share extends Estimate {
-  /** The same figure of null subspaces of the same rank; null where the result has none. */
   nulls: NullFigures | null
-  /** Whether the figure is above the 95th percentile of the null subspaces; null with fewer than 19 of them. */
   exceedsNull: boolean | null
 }
 

@@ -21,7 +21,6 @@ export interface PointCloud {
   labels: (string | null)[]
   /** [n] */
   roles: PointRole[]
-  /** By head, the coordinates of the sampled rows inside each subspace. */
   heads: Record<
     string,
     {

@@ -14,10 +14,6 @@
 import { type Basis, project, unionOf, withoutSpan } from '../math/basis.js'
 import { seededRandom } from '../math/random.js'
 
-/**
- * How overlap between features is settled. `residualize` projects what is left, in the order given (the paper's);
- * `orthogonalize` removes earlier spans from later bases; `shapley` is the mean of `residualize` over all orders.
- */
 export type SplitMethod = 'residualize' | 'orthogonalize' | 'shapley'
 
 export const SPLIT_METHODS: readonly SplitMethod[] = ['residualize', 'orthogonalize', 'shapley']

@@ -107,15 +107,12 @@ export interface SideMoments {
   qk: Float64Array
 }
 
-/** Weighted moments of both sides, enough to merge shards exactly and to centre afterwards. */
 export interface CovarianceMoments {
   /** Terms accumulated, [contrasts]. */
   terms: Float64Array
   /** Label-matched queries that were skipped because one of their sets was empty, [contrasts]. */
   skipped: Float64Array
-  /** Of pairs with the feature. */
   positive: SideMoments
-  /** Of pairs without it. */
   negative: SideMoments
 }
 
@@ -159,7 +156,6 @@ export interface SvdRequest {
   threads?: number
 }
 
-/** Truncated decompositions `U diag(s) V^T` of a batch of matrices. */
 export interface SvdResult {
   /** Largest rank in the batch; narrower results are zero-padded. */
   maxRank: number

@@ -10,17 +10,12 @@ import { NativeBackend } from './native.js'
 /** `cuda:1` and `cuda:GPU-...` name a device by index or UUID, `cuda` the first. */
 export type BackendChoice = 'auto' | BackendName | `cuda:${string}`
 
-/** Whether a backend can be used on this machine, and why not. */
 export interface BackendReport {
-  /** `cpu`, `js` or `cuda`. */
   name: BackendName
-  /** Whether it can be used. */
   available: boolean
   /** Why it is not available, and what to do about it. */
   reason: string | undefined
-  /** What to do about it. */
   hint?: string
-  /** Instruction set, threads and device; undefined where it cannot be used. */
   description: BackendDescription | undefined
 }
 

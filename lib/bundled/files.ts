@@ -9,13 +9,9 @@ export function bundledFile(name: string): string {
   return fileURLToPath(new URL(`../../lib/bundled/${place}`, import.meta.url))
 }
 
-/** Words that the bundled transformer was trained on. */
 export interface Words {
-  /** Objects that lie in boxes. */
   objects: string[]
-  /** Names of boxes, single letters. */
   boxes: string[]
-  /** By category, its words. */
   categories: Record<string, string[]>
 }
 
@@ -33,9 +29,7 @@ export function bundledToys(): string[] {
 
 /** How the bundled induction model was trained, and what its heads were measured to attend to. */
 export interface Induction {
-  /** Seed of the training. */
   seed: number
-  /** Steps of the training. */
   steps: number
   /** Of the second copy, from its second token on, on fresh sequences. */
   accuracy: number
@@ -45,9 +39,8 @@ export interface Induction {
   vocabulary: number
   /** Tokens a sequence, and the most that the model takes. */
   length: number
-  /** Shortest and longest segment that comes twice, in tokens. */
+  /** Shortest and longest segment, and fewest and most tokens between its two copies. */
   segment: [number, number]
-  /** Fewest and most tokens between the two copies. */
   gap: [number, number]
   /** By head, as in `L1H0`. */
   attention: Record<string, InductionAttention>
@@ -65,7 +58,6 @@ export interface InductionAttention {
   first: number
 }
 
-/** How the bundled induction model was trained, and what its heads attend to. */
 export function bundledInduction(): Induction {
   return JSON.parse(readFileSync(bundledFile('induction.json'), 'utf8'))
 }

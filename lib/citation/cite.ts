@@ -5,9 +5,7 @@ import { readCitedSource } from './read-source.js'
 import { PAPER_BIBTEX, softwareBibtex } from './references.js'
 import { type CitedSettings, citedSettings } from './settings.js'
 
-/** A methods paragraph and what to cite. */
 export interface Citation {
-  /** The settings that the paragraph says; null where the file lacks them. */
   settings: CitedSettings
   /** For a methods section; every figure is the file's, and what the file lacks is named. */
   paragraph: string

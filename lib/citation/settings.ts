@@ -6,48 +6,35 @@ import type { CitedSource } from './read-source.js'
 
 /** Null where the file does not say it. */
 export interface CitedSettings {
-  /** Whether the file holds a result or a sweep. */
   kind: 'result' | 'sweep'
-  /** File name and SHA-256 of the model. */
   model: { name: string | null; sha256: string | null }
-  /** File name, SHA-256, size and contrasts of the prompt set. */
   prompts: {
     name: string | null
     sha256: string | null
     prompts: number | null
     contrasts: { name: string; rule: string | null }[]
   }
-  /** Estimator of the covariances. */
   estimator: string | null
-  /** Whether queries and keys were centred. */
   center: boolean | null
-  /** Rule by which ranks were chosen. */
   rank: RankRule | null
   /** Of the test of rank; null where there was none. */
   test: CitedTest | null
   /** When a head of a sweep has a role. */
   roleRule: { factor: number; attention: number } | null
-  /** Seed of all random draws. */
   seed: number | null
-  /** Backend and instruction set that computed. */
   backend: { name: string | null; instructionSet: string | null }
-  /** Versions of what computed. */
   versions: { qkspace: string | null; node: string | null; onnxruntime: string | null }
   /** What of the above the file does not say, in words. */
   missing: string[]
 }
 
-/** The test of rank, over all heads and contrasts of the file. */
 export interface CitedTest {
-  /** 'effect' or 'interaction'. */
   hypothesis: string | null
   /** Draws that heads and contrasts had: the fewest and the most. */
   draws: { fewest: number; most: number } | null
   /** Units that were exchanged, by contrast. */
   units: Record<string, number>
-  /** Heads and contrasts that were tested. */
   tested: number
-  /** Heads and contrasts discovered under the false discovery rate. */
   discovered: number
   /** Of the discovered; null where the file has no replication. */
   replicated: number | null

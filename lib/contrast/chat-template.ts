@@ -11,11 +11,8 @@ import { loadTokenizer, type PromptTokenizer } from '../model/tokenizer/tokenize
 import { checkOptions } from '../validate.js'
 import { formatTime } from './format-time.js'
 
-/** One message of a chat. */
 export interface ChatMessage {
-  /** As the template knows it: 'system', 'user', 'assistant'. */
   role: string
-  /** Its text. */
   content: string
 }
 
@@ -29,7 +26,6 @@ export interface TokenizerConfig {
   [key: string]: unknown
 }
 
-/** What a chat template is given besides the messages. */
 export interface ChatTemplateOptions {
   /** Whether the text ends with what opens the assistant's answer; default true. */
   addGenerationPrompt?: boolean

@@ -37,27 +37,22 @@ export interface ContrastDefinition {
   example: Pick<Prompt, 'id' | 'text' | 'pair'> & { tokens?: readonly number[]; rule: TermRule }
 }
 
-/** What a prompt set held, once it has been read. */
 export interface PromptSetSummary {
   /** Path as given, or `memory`. */
   source: string
   /** Of the file, or of the prompts as JSON lines. */
   sha256: string
-  /** Prompts that were read. */
   prompts: number
   /** Names, in order of first appearance. */
   contrasts: string[]
-  /** By contrast, its rule and its first prompt. */
   definitions: Record<string, ContrastDefinition>
 }
 
-/** Prompts that are read once, one after another, and checked as they come. */
 export interface PromptSet extends AsyncIterable<PlacedPrompt> {
   /** Reads and checks the whole set once. Errors: ERR_PROMPT with the line's number, ERR_EMPTY_SET. */
   summary(signal?: AbortSignal): Promise<PromptSetSummary>
 }
 
-/** A prompt set that was read from a file, or prompts as objects. */
 export type Prompts = PromptSet | Iterable<Prompt>
 
 export interface PromptSetOptions {

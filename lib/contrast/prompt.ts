@@ -12,13 +12,9 @@ export interface TokenOfSpan {
   in?: 'text' | 'pair'
 }
 
-/** One query with the keys that carry the feature and those that do not. */
 export interface Term {
-  /** Position of the query. */
   query: Position
-  /** Keys that carry the feature as the query does. */
   positive?: Position[]
-  /** Keys without the feature, everything else held constant. */
   negative?: Position[]
   /**
    * What the query and its positive keys are, for the legend of pictures. In a counterfactual: what its query and
@@ -29,19 +25,13 @@ export interface Term {
   negativeLabels?: string[]
 }
 
-/** Label of a position: equal ones match; null is neither query nor key. */
 export type Label = string | number | null
 
-/**
- * Labels of a prompt’s positions: every labelled position is a query, its positives have the same label (design:
- * label-matched contrasts).
- */
 export interface Labels {
   /** One label a position along the query axis; null takes no part. */
   query: Label[]
   /** One label a position along the key axis; the same as `query` when absent. */
   key?: Label[]
-  /** Keys with the query’s label are positives, with another one negatives. */
   rule?: 'same-label'
   /** Keys before the query only. */
   causal?: boolean
@@ -57,37 +47,28 @@ export type TokenIds = readonly number[] | Int32Array | BigInt64Array
 
 /** What a model reads: text, token ids, or tensors. */
 export interface PromptSource {
-  /** The text, which the tokenizer turns into tokens. */
   text?: string
   /** A second text, put behind the first by the tokenizer's own template, as sentence pairs are. */
   pair?: string
-  /** Token ids, in place of `text`. */
   tokens?: TokenIds
-  /** Tensors by the names of the model’s inputs, in place of `text`, for models without token ids. */
   inputs?: Record<string, TensorSource>
 }
 
 /** One contrast's rule for one prompt. */
 export interface ContrastRule {
-  /** One query each, with its positive and negative keys. */
   terms?: Term[]
-  /** Labels of all positions, in place of `terms`. */
   labels?: Labels
 }
 
 /** The prompt with its feature changed, and where the negative half of every term lies in it. */
 export interface Counterfactual extends PromptSource, ContrastRule {
-  /** By contrast, where there are several. */
   contrasts?: Record<string, ContrastRule>
 }
 
-/** One prompt: its text, tokens or inputs, and the terms or labels of one contrast or several. */
 export interface Prompt extends PromptSource, ContrastRule {
-  /** Name of the prompt, for messages, and its unit of exchange where there is no `group`. */
   id?: string
   /** Name of the only contrast of this prompt; or `contrasts` for several. */
   contrast?: string
-  /** Terms or labels by contrast, in place of `contrast`. */
   contrasts?: Record<string, ContrastRule>
   /** The run that gives the negative half of every term. */
   counterfactual?: Counterfactual

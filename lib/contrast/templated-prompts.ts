@@ -12,7 +12,6 @@ import { textSpan } from './positions.js'
 import type { ContrastRule, Position, Prompt, Term } from './prompt.js'
 import { promptRules } from './prompt-rules.js'
 
-/** How prompts are put into a chat. */
 export interface ChatPromptOptions extends Omit<ChatTemplateOptions, 'addGenerationPrompt'> {
   /** The system's message; none by default. */
   system?: string

@@ -17,13 +17,11 @@ import { KeptRows } from './kept/kept-rows.js'
 import { RowIndex } from './kept/row-index.js'
 import { planSites, type SiteSums } from './site-plan.js'
 
-/** What of a prompt set is accumulated, and how. */
 export interface AccumulateOptions {
   /** 'all' (default), or names as in `L0H1,L2H3`. */
   heads?: 'all' | string | readonly HeadSpec[]
   /** Default 'per-query'. */
   estimator?: Estimator
-  /** Which arithmetic computes; default 'auto'. */
   backend?: BackendChoice
   /** Prompts in a batch (default 16). Changes results only within rounding, 1e-5 relative. */
   batchSize?: number
@@ -43,9 +41,7 @@ export interface AccumulateOptions {
   nullBytes?: number
   /** Also measure how much each head attends to the positive and to the negative keys; default true. */
   attention?: boolean
-  /** Aborts the work: ERR_ABORTED. */
   signal?: AbortSignal
-  /** Called after each batch with the prompts done and their number. */
   onProgress?: (progress: { prompts: number; total: number }) => void
 }
 
@@ -65,19 +61,13 @@ const OPTIONS = {
 
 /** Accumulated covariances; `decompose` turns them into subspaces. */
 export interface Sums {
-  /** The model that was run. */
   model: Model
-  /** What the prompt set held. */
   prompts: PromptSetSummary
-  /** Names of the contrasts. */
   contrasts: string[]
-  /** Estimator of the covariances. */
   estimator: Estimator
-  /** Backend and instruction set that computed. */
   backend: BackendDescription
   /** How prompts shared batches: a model whose rows depend on padding, or on the other prompts, allows less. */
   sharing: Sharing
-  /** Sums by attention site. */
   sites: SiteSums[]
   /** What may be wrong without being an error: the model's warnings, and words that its tokenizer does not know. */
   warnings: string[]

@@ -6,17 +6,13 @@ import { QkError } from '../errors.js'
 import { type Dtype, spannedElements } from '../math/tensor.js'
 import { rowTensor, type TensorInput } from './row-tensor.js'
 
-/** Where a tensor is kept. */
 export interface UploadOptions {
-  /** Backend that keeps it; default 'auto'. */
   backend?: BackendChoice
-  /** Aborts the copy: ERR_ABORTED. */
   signal?: AbortSignal
 }
 
 /** Stands for `q` or `k` in `QKCovariance.add`, of the backend that it was uploaded to. */
 export class DeviceTensor {
-  /** Type of its numbers. */
   readonly dtype: Dtype
   /** [batch, pos, heads, d] */
   readonly shape: readonly [number, number, number, number]
@@ -24,7 +20,6 @@ export class DeviceTensor {
 
   /** @internal Use `uploadTensor`. */
   constructor(
-    /** Backend that keeps it. */
     readonly backend: Backend,
     private readonly tensor: RowTensor,
     handle: ResidentHandle,

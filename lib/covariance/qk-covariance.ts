@@ -18,7 +18,6 @@ import { DeviceTensor } from './device-tensor.js'
 import { rowTensor, type TensorInput } from './row-tensor.js'
 import { type LabelsInput, labelSequence, type TermsInput, termBatch } from './terms-input.js'
 
-/** Shape of the heads, and how pairs are weighted. */
 export interface QKCovarianceOptions {
   /** Query heads. */
   heads: number
@@ -30,7 +29,6 @@ export interface QKCovarianceOptions {
   contrasts: readonly string[]
   /** Default 'per-query'. */
   estimator?: Estimator
-  /** Which arithmetic computes; default 'auto'. */
   backend?: BackendChoice
   /** Accumulate NaN and infinity instead of refusing the batch. */
   allowNonFinite?: boolean
@@ -40,26 +38,19 @@ export interface QKCovarianceOptions {
   memoryLimit?: number
 }
 
-/** A batch of rows with the terms or labels that read them. */
 export interface BatchInput {
-  /** Queries, `[batch, pos, heads, d]`. */
   q: TensorInput | DeviceTensor
-  /** Keys, `[batch, pos, kvHeads, d]`. */
   k: TensorInput | DeviceTensor
-  /** Explicit terms. */
   terms?: TermsInput
-  /** Label-matched sequences. */
   labels?: LabelsInput | readonly LabelsInput[]
   /**
    * Detach the buffers of q and k from the caller and read them where they lie, without a copy. A batch that is refused
    * before its arithmetic starts leaves them with the caller, and what cannot be detached is copied.
    */
   transfer?: boolean
-  /** Aborts the batch: ERR_ABORTED. */
   signal?: AbortSignal
 }
 
-/** C+ and C- of the heads asked for. */
 export interface Covariances<T = Float64Array> {
   /** E[q k^T | positive], [contrasts, heads, d, d], rows on the query side. Zero where there are no terms. */
   cPos: T
@@ -99,15 +90,11 @@ const MOST_HEADS = 2 ** 31 - 1
 const MOST_DIMENSIONS = 4096
 const MOST_THREADS = 1024
 
-/** Accumulates contrastive query-key covariances of plain arrays (design: "Covariances"; paper, section 3). */
 export class QKCovariance {
-  /** Names of the contrasts, in order. */
   readonly contrasts: readonly string[]
-  /** Shape of the heads, number of contrasts and estimator, as given. */
   readonly spec: Readonly<CovarianceSpec>
   /** Bytes that the sums of all heads and contrasts take at most, a batch's included; known beforehand. */
   readonly bytes: number
-  /** The arithmetic that computes. */
   readonly backend: Backend
   readonly #sums: BackendCovariance
 

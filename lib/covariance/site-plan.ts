@@ -14,7 +14,6 @@ import { QKCovariance, type QKCovarianceOptions } from './qk-covariance.js'
 export interface HeadGroup {
   /** Query heads of the site, in the order of the accumulation's heads. */
   heads: number[]
-  /** The sums of these heads. */
   covariance: QKCovariance
   /** The same with queries times the factors of their scores, for score gaps; where these are no constants. */
   scaled?: QKCovariance
@@ -24,11 +23,8 @@ export interface HeadGroup {
   kept?: KeptRows
 }
 
-/** Sums of one attention site. */
 export interface SiteSums {
-  /** The site. */
   site: ResolvedSite
-  /** Groups of heads that are accumulated together. */
   groups: HeadGroup[]
   /** Verification on the first prompt of the set. */
   relativeError: number

@@ -11,23 +11,17 @@ export type Weights = Float32Array | readonly number[]
 export interface TermsInput {
   /** A name for all terms, or an index (or name) for each. */
   contrast: string | Indices | readonly string[]
-  /** Row of `q` of each term. */
   query: Indices
   /** Queries of the negative half (default `query`). */
   queryNeg?: Indices
-  /** `[terms + 1]`: where each term’s positives start in `pos`. */
   posOffsets: Indices
-  /** Rows of `k`, the positives of all terms one after another. */
   pos: Indices
-  /** `[terms + 1]`: where each term’s negatives start in `neg`. */
   negOffsets: Indices
-  /** Rows of `k`, the negatives of all terms one after another. */
   neg: Indices
   /** Per term, default 1. */
   weights?: Weights
   /** Per key within its set, default 1. */
   posWeights?: Weights
-  /** One a negative key; default all alike. */
   negWeights?: Weights
   /** Per term: terms of a group share material. Carried for the caller; the covariances do not depend on it. */
   group?: Indices
@@ -35,21 +29,15 @@ export interface TermsInput {
 
 /** One label-matched sequence (see LabelSequence of the backend interface). A null label is -1 or null. */
 export interface LabelsInput {
-  /** Name of the contrast, or its index. */
   contrast: string | number
   /** Default 'others'. */
   keyScope?: KeyScope
-  /** Rows of `q`. */
   queryRows: Indices
   /** Default 0, 1, 2, ... */
   queryPositions?: Indices
-  /** One a query row; null for none. */
   queryLabels: Int32Array | readonly (number | null)[]
-  /** Rows of `k`. */
   keyRows: Indices
-  /** Positions of the key rows, ascending; default their order. */
   keyPositions?: Indices
-  /** One a key row; null for none. */
   keyLabels: Int32Array | readonly (number | null)[]
 }
 

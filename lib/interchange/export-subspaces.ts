@@ -14,10 +14,8 @@ import {
   sideBases,
 } from './subspace-arrays.js'
 
-/** Tools whose hooks take the arrays. */
 export type ExportTarget = 'transformer-lens' | 'nnsight' | 'pyvene'
 
-/** Which subspaces to export, and for whom. */
 export interface ExportOptions {
   /** Whose names and shapes the arrays have; default 'transformer-lens'. */
   for?: ExportTarget
@@ -29,29 +27,20 @@ export interface ExportOptions {
 
 /** What the arrays are; stored as JSON beside them. */
 export interface ExportInfo {
-  /** What kind of file this is. */
   format: 'qkspace-subspaces'
-  /** Version of that kind. */
   formatVersion: 1
-  /** Whose names and shapes the arrays have. */
   for: ExportTarget
-  /** The contrast whose subspaces these are. */
   contrast: string
   /** Ranks of the exported heads. */
   ranks: Record<string, number>
   /** Null subspaces beside each subspace; 0 where the result has none. */
   nulls: number
-  /** The model that the result was made with. */
   model: Result['info']['model']
-  /** The prompt set that the result was made from. */
   prompts: Pick<Result['info']['prompts'], 'source' | 'sha256' | 'prompts'>
-  /** Versions of what computed the result. */
   versions: Record<string, string>
 }
 
-/** What `exportSubspaces` gives, and `writeSubspaces` writes. */
 export interface ExportedSubspaces {
-  /** What the arrays are. */
   info: ExportInfo
   /** By name, row-major: bases in float64, null subspaces in float32. */
   arrays: Map<string, StoredTensor>

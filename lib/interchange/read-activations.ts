@@ -11,7 +11,6 @@ import { readNpz } from '../store/zip/read-npz.js'
 import { checkInteger, checkOptions } from '../validate.js'
 import { parseHookName } from './hook-names.js'
 
-/** Which layers to read, and how much they may take. */
 export interface ReadActivationsOptions {
   /** Layers to read, by number; default all that the file has. */
   layers?: readonly number[]
@@ -21,7 +20,6 @@ export interface ReadActivationsOptions {
 
 /** Queries and keys of one layer. */
 export interface LayerActivations {
-  /** Number of the layer, as in the names of the arrays. */
   layer: number
   /** `enc`, `dec` or `cross`, where the names carry it. */
   kind?: string
@@ -31,7 +29,7 @@ export interface LayerActivations {
   rotary: boolean
   /** [batch, pos, head, d]; row b * pos + t, as terms count rows. */
   q: TensorInput
-  /** `[batch, pos, key head, d]`: as many heads, or a divisor of them where keys are grouped. */
+  /** [batch, pos, key head, d]: as many heads, or a divisor of them where keys are grouped. */
   k: TensorInput
 }
 

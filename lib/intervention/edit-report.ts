@@ -7,9 +7,7 @@ import type { Variant, VariantKind } from './edit-variants.js'
 
 /** Means over terms with bootstrap intervals over prompts, before and after. */
 export interface BeforeAfter {
-  /** Without it. */
   before: Estimate
-  /** With the edit. */
   after: Estimate
 }
 
@@ -23,7 +21,6 @@ export type Exceeds<T> = { [K in keyof T]: boolean | null }
 export interface HeadMove {
   /** Attention on the origin and, where there is one, on the target. */
   origin: BeforeAfter
-  /** Attention on the target, where the edit has one. */
   target?: BeforeAfter
   /**
    * Fraction of the origin's attention that went to the target: of all terms together. Null where the origin has less
@@ -44,11 +41,9 @@ export interface HeadMove {
 export interface OutputChange {
   /** Natural logarithms of the probabilities of the answer and of the token at the target. */
   answerLogProb?: BeforeAfter
-  /** Natural logarithm of the probability of the target’s answer, where one was given. */
   targetLogProb?: BeforeAfter
   /** Fraction of terms where the answer, or the token at the target, is the likeliest. */
   accuracy?: BeforeAfter
-  /** Fraction of terms whose most probable token is the target’s answer. */
   targetRate?: BeforeAfter
   /** KL divergence of the output after from that before, nats. */
   kl: Estimate
@@ -58,17 +53,12 @@ export interface OutputChange {
   exceedsNull?: Exceeds<OutputEffects> | null
 }
 
-/** One edit: of a feature, of a union of features, or of a control of the same rank. */
 export interface InterventionVariant {
-  /** As the tables print it. */
   name: string
-  /** A feature or a kind of control. */
   kind: VariantKind
-  /** Features whose subspaces were edited, or whose rank a control has. */
   features: string[]
   /** Contrasts whose terms it was edited on, and how many terms there were: 0 where the prompts have none. */
   contrasts: string[]
-  /** Terms that were edited. */
   terms: number
   /** Rank of what was edited, by head. */
   ranks: Record<string, number>
@@ -76,9 +66,7 @@ export interface InterventionVariant {
   draws: number
   /** The features span whole heads, so that this control is no control; it is not measured. */
   vacuous: boolean
-  /** By head, what happened to the attention. */
   heads: Record<string, HeadMove>
-  /** What happened to the model’s output; where it was measured. */
   output?: OutputChange
 }
 

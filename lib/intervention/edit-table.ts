@@ -19,25 +19,17 @@ export const LEAST_ATTENTION = 0.05
 export interface MoveEffects {
   /** Change of the attention on the origin. */
   origin: number
-  /** Fraction of the origin’s attention that went to the target; null below 0.05 of attention on the origin. */
   moved: number | null
-  /** Change of `p = a_target / (a_target + a_origin)`. */
   deltaP: number
-  /** Fraction of rows whose greatest attention went from origin to target. */
   flipRate: number
 }
 
 /** Sizes of mean effects on the output; NaN where no answer or no other token is known. */
 export interface OutputEffects {
-  /** Kullback-Leibler divergence of the output with the edit from that without, in nats. */
   kl: number
-  /** Change of the answer’s log-probability, in nats. */
   answerLogProb: number
-  /** Change of the target answer’s log-probability, in nats. */
   targetLogProb: number
-  /** Change of the fraction of terms answered right. */
   accuracy: number
-  /** Change of the fraction of terms that give the target’s answer. */
   targetRate: number
 }
 

@@ -16,7 +16,6 @@ import type { FloatArray } from '../math/tensor.js'
 import { checkChoice, checkFlag, checkNumber, checkOptions } from '../validate.js'
 import { EDITS, type Edit } from './edit.js'
 
-/** What `interveneArrays` takes. Arrays are row-major. */
 export interface InterveneArraysOptions {
   /** One query row for each score row, [n, d]. */
   q: ArrayInput

@@ -27,7 +27,6 @@ import { EditTable, type Measured } from './edit-table.js'
 import { editVariants, projectionsOf, type Variant } from './edit-variants.js'
 import { meanRows } from './mean-rows.js'
 
-/** Which subspaces are edited, how, and beside which controls. */
 export interface InterveneOptions {
   /** The subspaces. */
   result: Result
@@ -69,7 +68,6 @@ export interface InterveneOptions {
   output?: string
   /** Prompts in a batch; default 16. */
   batchSize?: number
-  /** Aborts the work: ERR_ABORTED. */
   signal?: AbortSignal
   /** `fraction` counts the runs of the present batch too. */
   onProgress?: (progress: { prompts: number; total: number; fraction: number }) => void
@@ -95,27 +93,16 @@ const OPTIONS = {
   onProgress: true,
 } satisfies Record<keyof InterveneOptions, true>
 
-/** What `intervene` measured. */
 export interface InterventionReport {
-  /** Path or Hub name of the model. */
   model: string
-  /** What the prompt set held. */
   prompts: PromptSetSummary
-  /** Terms that were edited. */
   terms: number
-  /** Heads that were edited. */
   heads: string[]
-  /** What was done to the coordinates. */
   edit: Edit
-  /** Whether keys or queries were edited. */
   side: 'key' | 'query'
-  /** Whether the term’s query row was edited, or all rows. */
   rows: 'query' | 'all'
-  /** Fraction of the edit that was applied: 1 is all of it. */
   strength: number
-  /** Seed of the random controls. */
   seed: number
-  /** One a feature, union or control. */
   variants: InterventionVariant[]
   /** Said where null subspaces are missing for some of the features. */
   noNull?: string

@@ -5,11 +5,9 @@ import { readPositions } from '../math/arrays.js'
 import type { FloatArray } from '../math/tensor.js'
 import { checkOptions } from '../validate.js'
 
-/** Patterns before and after an edit, and the two positions. `n` rows of `keys` keys, row-major. */
 export interface MeasureMoveOptions {
   /** Attention patterns [n, keys] without and with the edit; the number of keys follows from the length. */
   before: Float32Array | Float64Array
-  /** `[n, keys]`: attention with the edit. */
   after: Float32Array | Float64Array
   /** The key that attention should leave, by row [n]. */
   origin: Int32Array | readonly number[]
@@ -28,11 +26,8 @@ const OPTIONS = {
 export interface Move {
   /** Attention on the key at origin and on that at target. */
   originBefore: Float64Array
-  /** `[n]`: attention on the origin with the edit. */
   originAfter: Float64Array
-  /** `[n]`: attention on the target without it. */
   targetBefore: Float64Array
-  /** `[n]`: attention on the target with the edit. */
   targetAfter: Float64Array
   /** The change of p = a_target / (a_target + a_origin); NaN where either p has no attention to divide. */
   deltaP: Float64Array

@@ -6,9 +6,7 @@ import { elementCount, type FloatArray } from './tensor.js'
 
 /** A dense row-major array; a view with an offset is fine. */
 export interface ArrayInput {
-  /** The numbers, row-major. */
   data: Float32Array | Float64Array
-  /** Sizes of its axes. */
   shape: readonly number[]
 }
 

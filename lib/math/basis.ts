@@ -16,7 +16,6 @@ import { elementCount, type FloatArray } from './tensor.js'
 export interface Basis {
   /** [d, rank], row-major: column j is data[i * rank + j] over i. */
   data: Float64Array
-  /** Dimensions of the space, and directions. */
   shape: [d: number, rank: number]
 }
 

@@ -7,7 +7,6 @@ import { QkError } from '../errors.js'
 import { checkInteger, checkNumber, checkOptions } from '../validate.js'
 import { seededRandom } from './random.js'
 
-/** How the interval is drawn. */
 export interface BootstrapOptions {
   /** The unit of each row, by number or name (default: each row is its own). */
   groups?: ArrayLike<number> | readonly string[]
@@ -21,9 +20,7 @@ export interface BootstrapOptions {
 
 /** Percentiles of the resampled statistic, linear between neighbours. NaN both with fewer than two units. */
 export interface Interval {
-  /** Lower end. */
   low: number
-  /** Upper end. */
   high: number
 }
 

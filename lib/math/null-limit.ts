@@ -2,9 +2,7 @@
 
 /** A figure of null draws. */
 export interface NullFigures {
-  /** How many draws. */
   count: number
-  /** Their mean. */
   mean: number
   /** 95th percentile, as `nullP95` takes it: of 20 draws the largest. */
   p95: number

@@ -38,17 +38,13 @@ export interface SiteCandidate {
 
 /** Attention that exists in the graph but that cannot be captured, and why. */
 export interface UnsupportedSite {
-  /** Name of the node in the graph. */
   node: string
-  /** Operator, or what the attention is written as. */
   op: string
-  /** Why it is not followed. */
   reason: string
   /** What it would take to capture it, where that is known. */
   needs?: string
   /** Its place among all attention of the graph, captured or not, as in the names of heads. */
   layer?: number
-  /** Encoder, decoder or cross attention, where the model has several. */
   kind?: SiteKind
 }
 

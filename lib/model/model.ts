@@ -13,7 +13,6 @@ import { resolveSource } from './source/resolve-source.js'
 export { describeUnsupported } from './open-here.js'
 export { checkModel, Model, toleranceOf } from './opened-model.js'
 
-/** What to open of a file, a folder or a repository, and how. */
 export interface OpenOptions extends OpenHereOptions, ModelChoice {
   /**
    * Path of a Hugging Face `tokenizer.json`; false for none. By default that which lies beside the model, in the folder

@@ -22,7 +22,6 @@ interface MoreOfModel {
   warnings?: readonly string[]
 }
 
-/** An opened model: its attention sites, each verified, and its tokenizer. */
 export class Model {
   /** Rows of the table that token ids select from; undefined where it is not stored in the file as such. */
   readonly vocabulary: number | undefined
@@ -35,17 +34,12 @@ export class Model {
   constructor(
     /** Path of the `.onnx` file: as given, or that in the given folder, or in the cache of downloads. */
     readonly path: string,
-    /** Attention sites that can be captured, in topological order. */
     readonly sites: readonly ResolvedSite[],
     /** Attention that was seen in the graph but cannot be captured, with the reason. */
     readonly unsupported: readonly UnsupportedSite[],
-    /** Names, types and axes of the inputs. */
     readonly inputs: readonly ModelInput[],
-    /** The graph, as it was read. */
     readonly graph: Graph,
-    /** Threads of onnxruntime. */
     readonly threads: number,
-    /** Undefined where there is none. */
     readonly tokenizer: PromptTokenizer | undefined,
     { hub, warnings = [] }: MoreOfModel = {},
   ) {

@@ -11,13 +11,9 @@ export const NULLS = 20
 /** Plain data: `null` stands where there is no number. */
 export type Cell = string | number | boolean | null
 
-/** One table of a figure. */
 export interface PaperTable {
-  /** Its name, which its file has too. */
   name: string
-  /** Names of its columns. */
   columns: string[]
-  /** Its rows, a cell a column. */
   rows: Cell[][]
 }
 
@@ -25,13 +21,11 @@ export interface PaperTable {
 export interface PaperFigure extends PaperClaim {
   /** Number in the paper, or a range as in `6-7`. */
   figure: string
-  /** What it shows. */
   title: string
   /** What the paper does not claim, measured on the same data. */
   further?: PaperClaim[]
   /** What must be known before the figures are taken for findings. */
   notes?: string[]
-  /** Its numbers. */
   tables: PaperTable[]
 }
 
@@ -49,7 +43,6 @@ export interface PaperSizes {
   categories: number
   /** Figures 8 to 10: prompts a contrast, and the fixed words that they ask for. */
   boxes: number
-  /** Words a contrast of figures 8 and 9. */
   boxesWords: number
   /** Held-out prompts about categories and boxes. */
   heldOut: number

@@ -29,13 +29,11 @@ const EXPERIMENTS: readonly Experiment[] = [
 /** Numbers that can be asked for. */
 export const FIGURE_NUMBERS: readonly number[] = EXPERIMENTS.flatMap(({ figures }) => figures)
 
-/** Which figures to make, and how large. */
 export interface PaperOptions {
   /** Figures that are wanted; those that share an experiment come together. Default all. */
   only?: readonly number[]
   /** Smaller sizes: a first look. */
   quick?: boolean
-  /** Numbers of prompts and draws; the rest has its defaults. */
   sizes?: Partial<PaperSizes>
   /** Default 1. */
   seed?: number
@@ -44,27 +42,18 @@ export interface PaperOptions {
    * claimed then is no evidence elsewhere.
    */
   randomLabels?: boolean
-  /** Aborts the work: ERR_ABORTED. */
   signal?: AbortSignal
   /** Called before each experiment and after the last. */
   onProgress?: (progress: { figure: string; done: number; total: number }) => void
 }
 
-/** What came out of the paper’s experiments. */
 export interface PaperReport {
-  /** The paper. */
   paper: 'arXiv 2602.04752'
-  /** Of qkspace. */
   version: string
-  /** Whether sizes were small. */
   quick: boolean
-  /** Seed of all draws. */
   seed: number
-  /** Whether labels were exchanged at random: every claim should then fail. */
   randomLabels: boolean
-  /** Numbers of prompts and draws. */
   sizes: PaperSizes
-  /** One a figure of the paper. */
   figures: PaperFigure[]
 }
 

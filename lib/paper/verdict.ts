@@ -16,13 +16,9 @@ export type Verdict = (typeof VERDICTS)[number]
 
 /** A fraction that decides a claim. */
 export interface DecisiveFigure {
-  /** What was measured. */
   name: string
-  /** What came out. */
   value: number
-  /** What it is compared with. */
   bar: string
-  /** Whether it is on the right side of the bar. */
   met: boolean
   /** What the null is made of, as in `null subspaces`. */
   against: string
@@ -42,15 +38,12 @@ export interface Condition {
   met: boolean
 }
 
-/** One claim of the paper, or one of ours beside it, and what came out. */
 export interface PaperClaim {
   /** In a sentence. */
   claim: string
-  /** What they say. */
   verdict: Verdict
   /** The figures that decide it, beside their bars and nulls, and what else belongs to them; in words. */
   why: string
-  /** The figures that decide. */
   decisive: DecisiveFigure[]
 }
 

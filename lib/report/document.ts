@@ -8,19 +8,14 @@ import { versions } from '../versions.js'
 
 /** Something with the name that the page shows it under, as a rule that of its file. */
 export interface Named<T> {
-  /** As the page calls it, the name of its file. */
   name: string
-  /** The document. */
   value: T
 }
 
-/** What a report shows. */
 export interface ReportParts {
   /** At least one, or a paper. */
   results?: readonly Named<Result>[]
-  /** What `attribute` gave. */
   attributions?: readonly Named<AttributionReport>[]
-  /** What `intervene` gave. */
   interventions?: readonly Named<InterventionReport>[]
   /** What `runPaper` returns. */
   papers?: readonly Named<PaperReport>[]

@@ -18,7 +18,6 @@ import { type GroupTest, testSums } from './rank/test-sums.js'
 import { testedMatrices } from './rank/tested-matrices.js'
 import { svd } from './svd.js'
 
-/** How sums become subspaces. */
 export interface DecomposeOptions {
   /** Default `{ rule: 'permutation', alpha: 0.05 }`, the calibrated test. */
   rank?: RankRule
@@ -38,7 +37,6 @@ export interface DecomposeOptions {
   nulls?: number
   /** Seed of the randomised start of the decomposition, and of the test of rank; default 0. */
   seed?: number
-  /** Aborts the work: ERR_ABORTED. */
   signal?: AbortSignal
   /** Of the test of rank: steps, two for each group of heads and contrast. */
   onProgress?: (progress: { done: number; total: number }) => void

@@ -6,13 +6,10 @@ import { QkError } from '../errors.js'
 import { elementCount } from '../math/tensor.js'
 import { checkFraction, checkInteger, checkOptions } from '../validate.js'
 
-/** Shape of the matrices, and what of them is wanted. */
 export interface SvdOptions {
   /** Number of matrices, and the shape of each. */
   n: number
-  /** Rows of each matrix. */
   rows: number
-  /** Columns of each matrix. */
   cols: number
   /** Stop at this fraction of ||A||_F^2, above 0 and at most 1: the smallest rank that reaches it. */
   energy?: number
@@ -20,13 +17,11 @@ export interface SvdOptions {
   rank?: number
   /** Upper limit of the rank under `energy`. */
   maxRank?: number
-  /** Which arithmetic computes; default 'auto'. */
   backend?: BackendChoice
   /** Seed of the randomised start; the same seed gives the same bits. */
   seed?: number
   /** Threads at most, 0 = all. */
   threads?: number
-  /** Aborts the work: ERR_ABORTED. */
   signal?: AbortSignal
 }
 

@@ -2,15 +2,12 @@
 
 /** A figure of the subspace beside the same of every control. */
 export interface Controlled {
-  /** The figure of the subspace itself. */
   value: number
   /** Of null subspaces: mean and 95th percentile over draws. */
   null: { mean: number; p95: number; draws: number }
   /** Of as many principal components of the keys, of the mean query's direction, of random (Haar) subspaces. */
   keyComponents: number
-  /** The same figure of the mean query. */
   meanQuery: number
-  /** The mean over random subspaces of the same rank (Haar). */
   random: number
   /** Of the whole head. */
   whole: number
@@ -18,11 +15,9 @@ export interface Controlled {
   exceedsNull: boolean | null
 }
 
-/** Figures on units that did not fit the subspace, both ways round. */
 export interface HeldOut {
   /** Units and terms that were measured. */
   units: number
-  /** Terms that were measured. */
   terms: number
   /**
    * Part of the scores' energy over a term's keys, less their mean, that the query's part in the subspace gives:

@@ -11,19 +11,15 @@ export interface RankTest {
   qAnyDependence: number
   /** p adjusted for the largest of all heads and contrasts (step-down max-T of the shared draws). */
   pMaximum: number
-  /** Whether the first component passes the false discovery rate (Benjamini and Hochberg 1995). */
   discovered: boolean
   /** Draws that would be needed to decide, where the limit of draws came first. */
   unresolvedNeeds?: number
   /** Largest singular value, and what those of the null are: mean, standard deviation, 95th percentile. */
   statistic: number
-  /** Mean, standard deviation and 95th percentile of the statistic under exchange. */
   null: { mean: number; sd: number; p95: number }
   /** p extrapolated by a gamma distribution; never decides. Null where there is none. */
   extrapolatedP: number | null
-  /** Draws of the null that the head had. */
   draws: number
-  /** Units of exchange, as a rule prompts. */
   units: number
   /** Components at the level of discovered heads, alpha R / m; 0 where the head is not discovered. */
   rank: number

@@ -4,11 +4,8 @@ import type { ContrastSubspace } from './subspace.js'
 
 /** What a result was made from; stored as JSON in the file's metadata. */
 export interface ResultInfo {
-  /** What kind of file this is. */
   format: 'qkspace-result'
-  /** Version of that kind. */
   formatVersion: 1
-  /** Path and SHA-256 of the model, and of the files with its weights. */
   model: {
     path: string
     sha256: string
@@ -16,7 +13,6 @@ export interface ResultInfo {
     /** Of a model that was downloaded from the Hugging Face Hub; absent in results of earlier versions. */
     hub?: { repo: string; revision: string; commit: string; file: string }
   }
-  /** Source, SHA-256, size and contrasts of the prompt set. */
   prompts: {
     source: string
     sha256: string
@@ -25,21 +21,14 @@ export interface ResultInfo {
     /** How each contrast is defined, with its first prompt as an example. */
     definitions: Record<string, { rule: string; prompts: number; example: unknown }>
   }
-  /** Estimator of the covariances. */
   estimator: string
   /** How prompts shared batches: 'padded', 'equal length' or 'alone'; absent in results of earlier versions. */
   sharing?: string
-  /** Whether queries and keys were centred. */
   center: boolean
-  /** Rule by which ranks were chosen. */
   rank: RankRule
-  /** Seed of all draws. */
   seed: number
-  /** Backend and instruction set that computed. */
   backend: { name: string; instructionSet: string }
-  /** Versions of what computed. */
   versions: Record<string, string>
-  /** Attention sites, with their capture checks. */
   sites: SavedSite[]
   /** What may be wrong without being an error, where there was such. */
   warnings?: string[]
@@ -47,7 +36,6 @@ export interface ResultInfo {
   heads: Record<string, Record<string, HeadInfo>>
 }
 
-/** How the rank is chosen (design: "Rank"). */
 export type RankRule =
   | {
       rule: 'permutation'
@@ -60,17 +48,11 @@ export type RankRule =
   | { rule: 'energy'; threshold: number }
   | { rule: 'fixed'; rank: number }
 
-/** An attention site as a result keeps it. */
 export interface SavedSite {
-  /** Number of the layer, from 0. */
   layer: number
-  /** Encoder, decoder or cross attention, where the model has several. */
   kind?: string
-  /** Query heads. */
   heads: number
-  /** Key heads; fewer where keys are grouped. */
   kvHeads: number
-  /** d, the length of a query. */
   headDim: number
   /** Or what kind of numbers: 'per head', 'per query', 'computed'. */
   scale: number | string

@@ -29,12 +29,10 @@ export function modelName({ path, hub }: ResultInfo['model']): string {
 /** One head of a result. */
 export class HeadResult {
   constructor(
-    /** As in `L3H0`. */
     readonly name: string,
     private readonly contrasts: ReadonlyMap<string, ContrastSubspace>,
   ) {}
 
-  /** Names of its contrasts. */
   get contrastNames(): string[] {
     return [...this.contrasts.keys()]
   }
@@ -70,20 +68,16 @@ const RESULT_FILE: FileKind = {
     .join(','),
 }
 
-/** Subspaces of every head and contrast, with what they were made from. */
 export class Result {
   constructor(
-    /** What it was made from, and by which settings. */
     readonly info: ResultInfo,
     private readonly heads: ReadonlyMap<string, ReadonlyMap<string, ContrastSubspace>>,
   ) {}
 
-  /** Names of the heads, in order. */
   get headNames(): string[] {
     return [...this.heads.keys()]
   }
 
-  /** Names of the contrasts. */
   get contrastNames(): string[] {
     return this.info.prompts.contrasts
   }

@@ -10,9 +10,7 @@ import { hasRole, type RoleRule } from './roles/verdict.js'
 export interface SweepRow extends ResultRow {
   /** False discovery rate over all heads and contrasts of the sweep. */
   q: number
-  /** Whether the false discovery rate let it pass. */
   discovered: boolean
-  /** Units of exchange. */
   units: number
   /** Discovered, and its attention is there. */
   role: boolean

@@ -10,43 +10,28 @@ import { rolesByHead, SWEEP_COLUMNS, type SweepRow } from './rows.js'
 
 /** What `SweepResult.save` writes. */
 export interface SweepDocument {
-  /** What kind of file this is. */
   format: 'qkspace-sweep'
-  /** Version of that kind. */
   formatVersion: 1
-  /** Path and SHA-256 of the model. */
   model: ResultInfo['model']
-  /** Source, SHA-256 and size of the prompt set. */
   prompts: ResultInfo['prompts']
-  /** Estimator of the covariances. */
   estimator: string
-  /** How prompts shared batches: 'padded', 'equal length' or 'alone'. */
   sharing?: string
-  /** Whether queries and keys were centred. */
   center: boolean
   /** Level and draws of the test. */
   rank: ResultInfo['rank']
-  /** Attention sites, with their capture checks. */
   sites: ResultInfo['sites']
-  /** What was tested. */
   hypothesis: 'effect' | 'interaction'
   /** False discovery rate over heads and contrasts. */
   alpha: number
   /** Heads and contrasts, and how many of them were discovered, and replicated between halves of the units. */
   counts: { tested: number; discovered: number; replicated: number }
-  /** What it takes to have a role. */
   roleRule: RoleRule
   /** By head. */
   roles: Record<string, { role: string; attention: number }[]>
-  /** One a head and contrast. */
   rows: SweepRow[]
-  /** Seed of all draws. */
   seed: number
-  /** Backend and instruction set that computed. */
   backend: ResultInfo['backend']
-  /** Versions of what computed. */
   versions: Record<string, string>
-  /** What may be wrong without being an error. */
   warnings?: string[]
 }
 
@@ -61,7 +46,6 @@ const SWEEP_FILE: FileKind = {
     .join(','),
 }
 
-/** What `sweep` found, in every head and contrast. */
 export class SweepResult {
   constructor(
     /** One a head and contrast, by evidence. */
@@ -76,12 +60,10 @@ export class SweepResult {
     return rolesByHead(this.rows)
   }
 
-  /** What may be wrong without being an error. */
   get warnings(): readonly string[] {
     return this.more.warnings
   }
 
-  /** The document that `.json` files hold. */
   toJSON(): SweepDocument {
     const { model, prompts, estimator, sharing, center, rank, sites, seed, backend, versions } =
       this.result.info

@@ -23,7 +23,6 @@ import { ROLE_RULE } from './roles/verdict.js'
 import { sweepRows } from './rows.js'
 import { SweepResult } from './sweep-result.js'
 
-/** Which heads and contrasts to look at, and how. */
 export interface SweepOptions {
   /** 'all' (default), or names as in `L0H1,L2H3`. */
   heads?: 'all' | string | readonly HeadSpec[]
@@ -38,11 +37,9 @@ export interface SweepOptions {
   center?: boolean
   /** Draws of the test that every head has, default 199; and that a head may have at most, default 99,999. */
   draws?: number
-  /** Draws that a head may have at most; default 99,999. */
   mostDraws?: number
   /** Default 'per-query'. */
   estimator?: Estimator
-  /** Which arithmetic computes; default 'auto'. */
   backend?: BackendChoice
   /** Null subspaces beside every subspace; default 20. */
   nulls?: number
@@ -53,29 +50,21 @@ export interface SweepOptions {
    * that on all positive keys of a query at least `roleAttention` (0.25).
    */
   roleFactor?: number
-  /** Fraction of attention on the positive keys that a role takes. */
   roleAttention?: number
   /** Random sequences, and tokens in each, where no prompts are given; default 256 and 48. */
   sequences?: number
-  /** Tokens of a random sequence, where roles are measured without prompts. */
   length?: number
   /** Of signs, halves, samples, sequences and the decomposition; default 0. */
   seed?: number
-  /** Prompts a run of the model. */
   batchSize?: number
-  /** Threads of onnxruntime. */
   threads?: number
-  /** Bytes that the sums may take; ERR_MEMORY_LIMIT above it. */
   memoryLimit?: number
-  /** Bytes of kept rows that may lie in memory; what exceeds them goes to a temporary file. */
   nullBytes?: number
-  /** Aborts the work: ERR_ABORTED. */
   signal?: AbortSignal
   /** `stage`: 'capture' (prompts), 'tests' (steps), 'held out' (prompts). */
   onProgress?: (progress: { stage: SweepStage; done: number; total: number }) => void
 }
 
-/** What a sweep is at. */
 export type SweepStage = 'capture' | 'tests' | 'held out'
 
 const OPTIONS = {

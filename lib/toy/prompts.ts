@@ -5,19 +5,15 @@ import { QkError } from '../errors.js'
 import { checkInteger, checkOptions, checkSeed } from '../validate.js'
 import { TOY_DEFAULTS, type ToyConfig, ToyTask } from './task.js'
 
-/** Sizes of payload-retrieval prompts (paper, figure 2). */
 export interface PayloadOptions extends Partial<Omit<ToyConfig, 'seed' | 'task' | 'r1' | 'r2'>> {
   /** 1: latents of -1 and +1; 2: standard normal latents. */
   task: 1 | 2
   /** Sizes of the latents z1 and z2. */
   r1: number
-  /** Dimensions of the second latent. */
   r2: number
   /** The seed of the toy model, which fixes its encoders: `readToyConfig(model).seed`; default 1. */
   toySeed?: number
-  /** How many prompts to make. */
   prompts: number
-  /** Seed of the draws. */
   seed: number
   /** Pairs of keys a contrast; a prompt has four tokens a pair. Default 4. */
   pairs?: number

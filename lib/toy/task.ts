@@ -8,23 +8,16 @@
 import type { Prompt } from '../contrast/prompt.js'
 import { type Random, seededRandom } from '../math/random.js'
 
-/** The payload-retrieval task (paper, figure 2). */
 export interface ToyConfig {
   /** 1: latents in {-1, +1}; 2: standard normal latents. */
   task: 1 | 2
-  /** Dimensions of the first latent. */
   r1: number
-  /** Dimensions of the second latent. */
   r2: number
-  /** Head dimension. */
   dHead: number
-  /** Model dimension. */
   dModel: number
   /** Tokens in a context. */
   context: number
-  /** Number of payloads. */
   payloads: number
-  /** Standard deviation of the noise. */
   noise: number
   /** Fixes encoders, initial weights and training data. */
   seed: number

@@ -18,6 +18,7 @@ const PARTS = [
   'docs',
   'README.md',
   'CHANGELOG.md',
+  'CONTRIBUTING.md',
   'LICENSE',
   'CITATION.cff',
   'examples',

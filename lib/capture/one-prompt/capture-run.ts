@@ -16,7 +16,6 @@ import { CapturedSteps, type CapturedTensor, type Hooks } from './captured-steps
 
 /** Where the captured tensors of one site are. */
 export interface CapturedSite {
-  /** The site that it was captured from. */
   site: AttentionSite
   /** Names of the query heads, in the order of the head axis. */
   heads: string[]
@@ -28,13 +27,11 @@ export interface CapturedSite {
   hooks: Hooks
 }
 
-/** Activations of one prompt. */
 export interface Capture {
   /** Token ids, those that were written included; absent where the model takes tensors. */
   tokens?: number[]
   /** How many of the tokens the model wrote. */
   newTokens: number
-  /** One an attention site, in topological order. */
   sites: CapturedSite[]
   /**
    * By hook name: `blocks.0.attn.hook_rot_q` [batch, pos, head, d], `hook_rot_k` [batch, pos, kvHead, d],

@@ -17,7 +17,6 @@ import { encodeSource, type TokenRun } from '../encode.js'
 import { checkValues, readTensor } from '../encode-inputs.js'
 import { type Capture, type CaptureRequest, CaptureRun } from './capture-run.js'
 
-/** What to capture of one prompt. */
 export interface CaptureOptions {
   /** 'all' (default), or names as in `L0H1,L2H3`. */
   heads?: 'all' | string | readonly HeadSpec[]
@@ -34,7 +33,6 @@ export interface CaptureOptions {
   output?: string
   /** Folder that `npy` files of inputs are relative to; default the current one. */
   folder?: string
-  /** Aborts the capture: ERR_ABORTED. */
   signal?: AbortSignal
 }
 

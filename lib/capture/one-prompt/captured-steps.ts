@@ -2,13 +2,10 @@
 
 import type { WireTensor } from '../../model/inference/session.js'
 
-/** A captured tensor, row-major. */
 export interface CapturedTensor {
   /** Row-major; the bits of float16 in a Uint16Array. */
   data: Float32Array | Uint16Array
-  /** Type of the numbers; `f16` as bits in a Uint16Array. */
   dtype: 'f32' | 'f16'
-  /** `[batch, pos, head, d]` for queries and keys, `[batch, head, query, key]` for scores and patterns. */
   shape: number[]
 }
 

@@ -26,7 +26,6 @@ import {
 import { termFindings } from './term-findings.js'
 import { unitFindings } from './unit-findings.js'
 
-/** How a prompt set is checked. */
 export interface CheckPromptSetOptions {
   /**
    * Path of a `tokenizer.json`, or `model.tokenizer`. Without one, prompts given as text are judged by characters
@@ -35,7 +34,6 @@ export interface CheckPromptSetOptions {
   tokenizer?: string | PromptTokenizer
   /** Of the null draws, and of the sample of units; default 0. */
   seed?: number
-  /** Aborts the check: ERR_ABORTED. */
   signal?: AbortSignal
   /** Told of every hundredth prompt, and of the last. */
   onProgress?: (done: number, total: number) => void

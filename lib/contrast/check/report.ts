@@ -27,7 +27,6 @@ export const MINIMAL = {
   skippedQueries: 0.1,
 } as const
 
-/** What positives and negatives are compared by. */
 export type MeasureName =
   | 'position'
   | 'position spread'
@@ -44,7 +43,6 @@ export type MeasureName =
 
 /** One imbalance beside what swapping the sides of whole units at random gives. */
 export interface Measure {
-  /** What differs. */
   name: MeasureName
   /**
    * `auc`: how often a positive key's value is larger than a negative key's, ties counted half; balanced is 0.5.
@@ -52,7 +50,6 @@ export interface Measure {
    * `rate`: observed minus expected share of neighbours with the same label; balanced is 0.
    */
   scale: 'auc' | 'totalVariation' | 'rate'
-  /** Size of the difference, as `scale` says. */
   size: number
   /** Over units; of `auc` and `rate`. */
   standardError?: number
@@ -66,7 +63,6 @@ export interface Measure {
   units: number
 }
 
-/** Kinds of findings. */
 export type FindingKind =
   | 'position'
   | 'distance'
@@ -83,9 +79,7 @@ export type FindingKind =
   | 'sequence lengths'
   | 'skipped queries'
 
-/** Something about a contrast that its result may show in place of the feature. */
 export interface Finding {
-  /** What was found. */
   kind: FindingKind
   /** A note states what a contrast of this form usually has, or what matters for some options only. */
   level: 'warning' | 'note'
@@ -97,13 +91,9 @@ export interface Finding {
   where?: string[]
 }
 
-/** What one contrast would hold besides its feature. */
 export interface ContrastCheck {
-  /** Its name. */
   contrast: string
-  /** How its terms are given. */
   rule: 'terms' | 'counterfactual' | 'labels'
-  /** Prompts that have it. */
   prompts: number
   /** Terms, or label queries that have positive and negative keys. */
   terms: number
@@ -117,25 +107,20 @@ export interface ContrastCheck {
   unplacedTerms: number
   /** LEVEL divided by the number of measures. */
   level: number
-  /** Differences between positives and negatives, each beside what swapped sides give. */
   measures: Measure[]
-  /** What should be looked at. */
   findings: Finding[]
 }
 
-/** What `checkPromptSet` gives. */
 export interface PromptSetCheck {
   /** Path as given, or `memory`. */
   source: string
   /** Of the file, or of the prompts as JSON lines. */
   sha256: string
-  /** Prompts of the set. */
   prompts: number
   /** Number of warnings, notes not counted. */
   warnings: number
   /** Of the null draws and of the sample of units. */
   seed: number
-  /** Random swaps of the sides that sizes are compared with. */
   draws: number
   /** Chance of a false warning in a balanced contrast. */
   level: number
@@ -143,6 +128,5 @@ export interface PromptSetCheck {
   minimal: typeof MINIMAL
   /** About the whole set: duplicates and ids. */
   findings: Finding[]
-  /** One a contrast. */
   contrasts: ContrastCheck[]
 }

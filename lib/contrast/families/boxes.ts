@@ -17,17 +17,12 @@ import { checkAsked, checkWords, lastTokenOf } from './checks.js'
 /** Which box an object is in, or which object is in a box. */
 export type BoxesQuestion = 'box-of-object' | 'object-of-box'
 
-/** Words and sizes of the binding prompts (paper, figures 8 and 9). */
 export interface BoxesOptions {
-  /** Objects that lie in them. */
   objects: readonly string[]
-  /** Names of boxes. */
   boxes: readonly string[]
   /** Objects in a prompt, each in a box of its own; at least 2, default 5. */
   pairs?: number
-  /** How many prompts to make. */
   prompts: number
-  /** Seed of the draws. */
   seed: number
   /** Direction of the question; default `box-of-object`. */
   question?: BoxesQuestion

@@ -22,7 +22,6 @@ import { checkAsked, checkWords, lastTokenOf } from './checks.js'
 /** What the question wants: all items of a category, or the first or the last of them. */
 export type CategorySelect = 'all' | 'first' | 'last'
 
-/** Words and sizes of the category prompts (paper, figures 6 and 7). */
 export interface CategoriesOptions {
   /** Words by category; a category's name is the noun of the question, and the name of its contrast. */
   categories: Readonly<Record<string, readonly string[]>>
@@ -35,9 +34,7 @@ export interface CategoriesOptions {
    * transformer knows, and 2 for `first` and `last`.
    */
   matching?: number
-  /** How many prompts to make. */
   prompts: number
-  /** Seed of the draws. */
   seed: number
   /** Categories that are asked for; default all of them. */
   asked?: readonly string[]

@@ -23,18 +23,15 @@ export interface AttentionSite {
   heads: number
   /** Key heads; query head h reads key head floor(h / (heads / kvHeads)). */
   kvHeads: number
-  /** d, the length of a query. */
   headDim: number
   /**
    * What q·k is multiplied by on its way to the softmax, softcaps left out: a number, or what kind of numbers. 'computed'
    * ones depend on the length or on the input.
    */
   scale: number | 'per head' | 'per query' | 'computed'
-  /** Whether queries see earlier keys alone. */
   causal: boolean
   /** Whether queries and keys are rotated by position (RoPE). */
   rotary: boolean
-  /** Whether keys come from another sequence than queries. */
   cross: boolean
   /**
    * Nodes that add to the scores what depends on queries or keys and is not their product, as attention to relative

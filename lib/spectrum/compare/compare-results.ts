@@ -10,7 +10,6 @@ import { comparisonWarnings, inCommon } from './common.js'
 import { type Change, type MeasureOfBoth, measuresOfBoth } from './measures.js'
 import { type Side, type SideOverlap, sideOverlap } from './overlap.js'
 
-/** What of two results is compared. */
 export interface CompareOptions {
   /** 'all' that both have (default), or names as in `L0H1,L2H3`. */
   heads?: 'all' | string | readonly string[]
@@ -22,35 +21,27 @@ const OPTIONS = { heads: true, contrasts: true } satisfies Record<keyof CompareO
 
 /** One head and contrast that both results have. */
 export interface ComparedContrast {
-  /** As in `L3H0`. */
   head: string
-  /** Its name. */
   contrast: string
-  /** d. */
   headDim: number
-  /** In both results. */
   rank: Change<number>
   /** Overlap of the query- and of the key-side subspaces; null where one of them has rank 0. */
   query: SideOverlap | null
-  /** Overlap of the key sides; null where one has rank 0. */
   key: SideOverlap | null
   /** Mean overlap with a random subspace (Haar), the larger rank over d; null where one side has rank 0. */
   random: number | null
   /** Whether the test of rank discovered and replicated the head; null where a result has no test. */
   discovered: Change<boolean | null>
-  /** In both results; null where it was not tested. */
   replicated: Change<boolean | null>
   /** Numbers that both results carry. */
   measures: Partial<Record<MeasureOfBoth, Change<number>>>
 }
 
-/** Two results, head by head. */
 export interface Comparison {
   /** Whether both results are of the same model file. */
   sameModel: boolean
   /** By evidence: discovered in both first, then those whose overlap exceeds the null on more sides, by more. */
   rows: ComparedContrast[]
-  /** Why they may not be comparable. */
   warnings: string[]
 }
 

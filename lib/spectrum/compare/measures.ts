@@ -4,9 +4,7 @@ import type { HeadInfo, Result } from '../../store/result.js'
 
 /** The same of two results. */
 export interface Change<T> {
-  /** In the first result. */
   a: T
-  /** In the second one. */
   b: T
 }
 
@@ -22,7 +20,6 @@ const MEASURES = {
   movedNull: ({ heldOut }) => heldOut?.swap?.moved?.null.p95,
 } satisfies Record<string, (info: HeadInfo) => number | undefined>
 
-/** Figures that both results may have. */
 export type MeasureOfBoth = keyof typeof MEASURES
 
 /** Those that both results have. */

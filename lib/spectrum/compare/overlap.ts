@@ -19,7 +19,6 @@ export interface Side {
   nulls?: { count: number; bases: Float64Array }
 }
 
-/** How much of one side’s subspaces is common to both results, beside null subspaces. */
 export interface SideOverlap {
   /** ||U_A^T U_B||_F^2 / min(rank_A, rank_B) */
   overlap: number

@@ -26,7 +26,6 @@ export interface SubjectOptions {
    * until the promise settles.
    */
   q: TensorInput
-  /** Keys, `[batch, pos, kvHeads, d]`. */
   k: TensorInput
   /** Explicit terms; `contrast` may be left out where there is one. Or: */
   terms?: Omit<TermsInput, 'contrast'> & Partial<Pick<TermsInput, 'contrast'>>
@@ -48,9 +47,7 @@ export interface SubjectOptions {
    * (signs of whole sequences are turned). Refused where terms share keys.
    */
   exchangeable?: boolean
-  /** Which arithmetic computes; default 'auto'. */
   backend?: BackendChoice
-  /** Aborts the work: ERR_ABORTED. */
   signal?: AbortSignal
 }
 

@@ -8,7 +8,6 @@ import { checkLevel, DEFAULT_ALPHA, DEFAULT_DRAWS, MOST_DRAWS } from './rules.js
 import { type SubjectOptions, subjectsOf } from './subjects.js'
 import { testHeads, unitWarnings } from './test-heads.js'
 
-/** Rows, terms or labels, units, and how they are tested (design: "Rank"). */
 export interface TestRankOptions extends SubjectOptions {
   /** What ranks are given for; default 'effect'. Both have a p of the first component. */
   hypothesis?: Hypothesis
@@ -16,9 +15,7 @@ export interface TestRankOptions extends SubjectOptions {
   alpha?: number
   /** Draws that every head has; default 199. Heads with few exceedances have up to `mostDraws`, default 99,999. */
   draws?: number
-  /** Draws that a head may have at most; default 99,999. */
   mostDraws?: number
-  /** Called as draws are done. */
   onProgress?: (progress: { done: number; total: number }) => void
 }
 
@@ -41,11 +38,8 @@ const OPTIONS = {
   onProgress: true,
 } satisfies Record<keyof TestRankOptions, true>
 
-/** What `testRank` gives. */
 export interface RankTests {
-  /** Names of the contrasts, in order. */
   contrasts: string[]
-  /** Heads that were tested. */
   heads: number
   /** Of the first component under the hypothesis asked for, [contrasts, heads]. */
   p: Float64Array

@@ -29,7 +29,6 @@ export const ROLES = [
   'block',
 ] as const
 
-/** What a head may do, by name. */
 export type Role = (typeof ROLES)[number]
 
 /** A prompt's tokens, and what is known of them. */

@@ -2,7 +2,6 @@
 
 import type { MeanAttention } from '../../store/result.js'
 
-/** What it takes to have a role, besides a discovery. */
 export interface RoleRule {
   /** Attention on a positive key over that on a negative one, at least. */
   factor: number

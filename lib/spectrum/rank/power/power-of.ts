@@ -5,7 +5,6 @@ import { checkInteger, checkNumber, checkOptions } from '../../../validate.js'
 import { DEFAULT_ALPHA } from '../rules.js'
 import { type Power, tablePower, tableRange } from './power-table.js'
 
-/** The effect to be found, and the head. */
 export interface EffectOptions {
   /**
    * Correlation between the query's coordinate along the effect's query direction and the difference of a positive and a
@@ -20,21 +19,17 @@ export interface EffectOptions {
   effects?: number
 }
 
-/** The effect, and how many units there are. */
 export interface PowerOptions extends EffectOptions {
   /** Units of exchange with a term each. */
   units: number
 }
 
-/** The effect, and the power asked for. */
 export interface UnitsOptions extends EffectOptions {
   /** Power that is wanted, default 0.8. */
   power?: number
 }
 
-/** How probable it is that the effect is found. */
 export interface PowerAnswer {
-  /** Probability, 0 to 1. */
   power: number
   /** The effect is stronger than any simulated one; the power is this or more. */
   atLeast: boolean
@@ -42,13 +37,10 @@ export interface PowerAnswer {
   level: number
 }
 
-/** How many units find the effect. */
 export interface UnitsAnswer {
-  /** Units that reach the power asked for. */
   units: number
   /** Already the fewest simulated units have the power. */
   atMost: boolean
-  /** Level of the test. */
   level: number
 }
 
