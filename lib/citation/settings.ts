@@ -10,7 +10,7 @@ export interface CitedSettings {
   kind: 'result' | 'sweep'
   /** The model's file. */
   model: {
-    /** Name of the file, or the repository that it was downloaded from. */
+    /** Name of the first file of the model. */
     name: string | null
     /** SHA-256 of the file, in hexadecimal digits. */
     sha256: string | null
