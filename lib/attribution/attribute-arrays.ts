@@ -76,7 +76,7 @@ export interface Attribution {
   /** What no feature accounts for, [n, keys]: `total` less all `parts`. */
   rest: Float64Array
   /**
-   * [n]: 1 - ||rest||^2 / ||total||^2 over the unmasked keys. NaN in a row whose unmasked total is zero (once
+   * Of each row, [n]: 1 - ||rest||^2 / ||total||^2 over the unmasked keys. NaN in a row whose unmasked total is zero (once
    * centred). Below 0 where the parts make the rest larger than the total.
    */
   explained: Float64Array
@@ -86,7 +86,7 @@ export interface Attribution {
 export interface AttributionTable {
   /** The F features in the order given, then 'rest'. */
   names: string[]
-  /** [F + 1, F + 1, n, keys]: query feature by key feature; all cells add up to `total`. */
+  /** Shape [F + 1, F + 1, n, keys], query feature by key feature; all cells add up to `total`. */
   parts: Float64Array
 }
 
@@ -101,7 +101,7 @@ export interface TableAttribution {
   /** The cell rest by rest. */
   rest: Float64Array
   /**
-   * [n]: 1 - ||R||^2 / ||total||^2 over the unmasked keys, R the sum of the cells with 'rest' on either side: what
+   * Of each row, [n]: 1 - ||R||^2 / ||total||^2 over the unmasked keys, R the sum of the cells with 'rest' on either side: what
    * the named features explain between them. NaN in a row whose unmasked total is zero (once centred).
    */
   explained: Float64Array

@@ -41,7 +41,12 @@ export interface ContrastDefinition {
     keys: number
   }
   /** What the first of them says of it: its text or tokens, and its rule. */
-  example: Pick<Prompt, 'id' | 'text' | 'pair'> & { tokens?: readonly number[]; rule: TermRule }
+  example: Pick<Prompt, 'id' | 'text' | 'pair'> & {
+    /** Token ids, of a prompt of tokens. */
+    tokens?: readonly number[]
+    /** Its rule, with both halves of every term. */
+    rule: TermRule
+  }
 }
 
 /** What a prompt set holds, after it has been read and checked once. */

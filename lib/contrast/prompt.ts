@@ -122,9 +122,13 @@ export interface Prompt extends PromptSource, ContrastRule {
 
 /** The two halves of a term, side by side. */
 export interface PairedTerm {
+  /** The query of the positive half. */
   query: Position
+  /** Keys of the positive half. */
   positive: Position[]
+  /** The query of the negative half; in a counterfactual, of the second run. */
   queryNeg: Position
+  /** Keys of the negative half; in a counterfactual, of the second run. */
   negative: Position[]
   /** Of the query and the positive keys. */
   label?: string
@@ -136,8 +140,12 @@ export interface PairedTerm {
 
 /** A rule whose two halves are side by side; `counterfactual` says that the negative half is of the second run. */
 export interface TermRule {
+  /** Name of the contrast. */
   contrast: string
+  /** Explicit terms; or `labels`. */
   terms?: PairedTerm[]
+  /** Labels of all positions. */
   labels?: Labels
+  /** Whether the negative half is of the second run. */
   counterfactual: boolean
 }

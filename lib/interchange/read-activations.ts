@@ -36,7 +36,7 @@ export interface LayerActivations {
   rotary: boolean
   /** [batch, pos, head, d]; row b * pos + t, as terms count rows. */
   q: TensorInput
-  /** [batch, pos, key head, d]: as many heads, or a divisor of them where keys are grouped. */
+  /** Shape [batch, pos, key head, d]; as many heads, or a divisor of them where keys are grouped. */
   k: TensorInput
 }
 

@@ -22,6 +22,7 @@ export interface RankTest {
   unresolvedNeeds?: number
   /** Largest singular value, and what those of the null are: mean, standard deviation, 95th percentile. */
   statistic: number
+  /** Largest singular values of the draws. */
   null: {
     /** Mean of the null's largest singular values. */
     mean: number
@@ -48,11 +49,11 @@ export interface RankTest {
   blocks: number[][]
   /** Of the first component, from one half of the units to the other; null where it did not pass on either half. */
   replication: {
-    /** Whether the component of one half was found in the other half. */
+    /** Whether the component of either half passed the test on the other half. */
     replicated: boolean
     /** P-value in the other half. */
     p: number
-    /** Strength in the other half over that in the first; 1 is the same. */
+    /** Strength of the component in the other half over that in its own half, signed; near 1 where both show the same. */
     ratio: number
     /** 1.96 standard errors of the ratio. */
     error: number

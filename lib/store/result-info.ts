@@ -100,11 +100,13 @@ export type RankRule =
       mostDraws?: number
     }
   | {
+      /** Name of the rule. */
       rule: 'energy'
       /** Fraction of ||ΔC||_F^2 that is kept, above 0 and at most 1. */
       threshold: number
     }
   | {
+      /** Name of the rule. */
       rule: 'fixed'
       /** Components that are kept, at most d. */
       rank: number
@@ -136,6 +138,9 @@ export interface SavedSite {
   [more: string]: unknown
 }
 
+/**
+ * What a result's metadata holds of one head and contrast: all of its subspace that is not a tensor.
+ */
 export type HeadInfo = Pick<
   ContrastSubspace,
   | 'rank'

@@ -51,6 +51,7 @@ export class HeadResult {
   }
 }
 
+/** How tensors are stored. */
 export interface SaveOptions {
   /** Element type of the stored tensors, of `.safetensors` and `.npz`; default f64. */
   dtype?: 'f32' | 'f64'
