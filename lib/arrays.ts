@@ -5,7 +5,7 @@
  * {@link QKCovariance} sums contrastive covariances, {@link svd} decomposes them and {@link testRank} tests their rank.
  * {@link attributeArrays} splits scores, {@link interveneArrays} edits queries or keys. Arrays are row-major.
  *
- * @module arrays
+ * @module qkspace/arrays
  */
 
 export {

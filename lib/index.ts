@@ -9,7 +9,7 @@
  * The method is that of Lee, Belinkov, Viégas and Wattenberg, "Decomposing Query-Key Feature Interactions Using
  * Contrastive Covariances" (arXiv 2602.04752).
  *
- * @module index
+ * @module qkspace
  */
 
 export { type AttributeOptions, type AttributionReport, attribute } from './attribution/attribute.js'

@@ -22,7 +22,6 @@ const NAMES_ONLY = ['MEASURES', 'SUFFIXES', 'VERDICTS']
 export default {
   name: 'qkspace',
   entryPoints: ['../../lib/index.ts', '../../lib/arrays.ts'],
-  tsconfig: 'tsconfig.json',
   out: '../../build/reference',
   readme: 'none',
   sort: ['source-order'],
