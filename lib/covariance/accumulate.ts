@@ -23,7 +23,7 @@ export interface AccumulateOptions {
   heads?: 'all' | string | readonly HeadSpec[]
   /** Default 'per-query'. */
   estimator?: Estimator
-  /** What sums the covariances; default 'auto', the fastest that is available. */
+  /** What sums the covariances; default 'auto': `cpu`, or `js` where that cannot be used. */
   backend?: BackendChoice
   /** Prompts in a batch (default 16). Changes results only within rounding, 1e-5 relative. */
   batchSize?: number

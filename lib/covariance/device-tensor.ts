@@ -8,7 +8,7 @@ import { rowTensor, type TensorInput } from './row-tensor.js'
 
 /** Where a tensor goes. */
 export interface UploadOptions {
-  /** Default 'auto', the fastest backend that is available. */
+  /** Default 'auto': `cpu`, or `js` where that cannot be used. */
   backend?: BackendChoice
   /** Ends the copy with ERR_ABORTED. */
   signal?: AbortSignal

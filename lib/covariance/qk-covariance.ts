@@ -30,7 +30,7 @@ export interface QKCovarianceOptions {
   contrasts: readonly string[]
   /** Default 'per-query'. */
   estimator?: Estimator
-  /** What sums the covariances; default 'auto', the fastest that is available. */
+  /** What sums the covariances; default 'auto': `cpu`, or `js` where that cannot be used. */
   backend?: BackendChoice
   /** Accumulate NaN and infinity instead of refusing the batch. */
   allowNonFinite?: boolean
@@ -115,9 +115,9 @@ export class QKCovariance {
   readonly #sums: BackendCovariance
 
   /**
-   * Errors: ERR_ARGUMENT for unknown options and for contrasts or heads that do not fit; ERR_TYPE,
-   * ERR_RANGE; ERR_MEMORY_LIMIT where the sums need more than `memoryLimit`; ERR_BACKEND where the
-   * backend is not available.
+   * Errors: ERR_ARGUMENT for unknown options, names that are there twice, and numbers that do not fit; ERR_TYPE;
+   * ERR_MEMORY_LIMIT where the sums need more than `memoryLimit`; ERR_ADDON_LOAD and ERR_BACKEND where the backend cannot
+   * be used.
    */
   constructor(options: QKCovarianceOptions) {
     checkOptions(options, OPTIONS, 'QKCovariance')

@@ -64,7 +64,7 @@ export interface InterventionVariant {
   name: string
   /** Whether a feature was edited, or which control. */
   kind: VariantKind
-  /** Contrasts whose subspaces were edited together, or that the control stands beside. */
+  /** Contrasts whose subspaces were edited together, or that the control stands beside; none for whole heads. */
   features: string[]
   /** Contrasts whose terms it was edited on, and how many terms there were: 0 where the prompts have none. */
   contrasts: string[]

@@ -118,7 +118,7 @@ export interface InterventionReport {
   strength: number
   /** Seed of random subspaces, targets and intervals. */
   seed: number
-  /** Every edit that was made: features first, each beside its controls. */
+  /** Every edit that was made: of each feature, then of its controls, and last of the whole heads. */
   variants: InterventionVariant[]
   /** Said where null subspaces are missing for some of the features. */
   noNull?: string

@@ -38,7 +38,7 @@ export interface SiteCandidate {
 
 /** Attention that exists in the graph but that cannot be captured, and why. */
 export interface UnsupportedSite {
-  /** Name of the node that would be captured. */
+  /** Name of the softmax, of the fused operator, or of the node in the way. */
   node: string
   /** How attention is written there: the operator, or the operation in the way. */
   op: string

@@ -11,7 +11,7 @@ export const NULLS = 20
 /** Plain data: `null` stands where there is no number. */
 export type Cell = string | number | boolean | null
 
-/** Figures of an experiment; the command writes each as CSV and JSON. */
+/** Figures of an experiment; `qkspace paper` writes each as CSV, and all of them in one JSON document. */
 export interface PaperTable {
   /** Name of the table, and of its files. */
   name: string

@@ -20,7 +20,7 @@ export interface SvdOptions {
   rank?: number
   /** Upper limit of the rank under `energy`. */
   maxRank?: number
-  /** What decomposes; default 'auto', the fastest that is available. */
+  /** What decomposes; default 'auto': `cpu`, or `js` where that cannot be used. */
   backend?: BackendChoice
   /** Seed of the randomised start; the same seed gives the same bits. */
   seed?: number

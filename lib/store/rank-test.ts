@@ -16,7 +16,10 @@ export interface RankTest {
   qAnyDependence: number
   /** p adjusted for the largest of all heads and contrasts (step-down max-T of the shared draws). */
   pMaximum: number
-  /** Whether `q` is at most the level that was asked for. */
+  /**
+   * Whether `q` is at most the level that was asked for. Where the limit of draws came first, `pMaximum` at most that
+   * level is enough.
+   */
   discovered: boolean
   /** Draws that would be needed to decide, where the limit of draws came first. */
   unresolvedNeeds?: number

@@ -29,7 +29,10 @@ export interface ResultRow {
   qAnyDependence: number | null
   /** p adjusted for the largest of all heads and contrasts (step-down max-T). */
   pMaximum: number | null
-  /** Whether `q` is at most the level of the test. */
+  /**
+   * Whether `q` is at most the level of the test. Where the limit of draws came first, `pMaximum` at most that level is
+   * enough. Null where nothing was tested.
+   */
   discovered: boolean | null
   /** Draws that would decide, where the limit came first. */
   unresolvedNeeds?: number

@@ -42,7 +42,7 @@ export interface SweepOptions {
   mostDraws?: number
   /** Default 'per-query'. */
   estimator?: Estimator
-  /** What computes; default 'auto', the fastest that is available. */
+  /** What computes; default 'auto': `cpu`, or `js` where that cannot be used. */
   backend?: BackendChoice
   /** Null subspaces beside every subspace; default 20. */
   nulls?: number

@@ -48,7 +48,7 @@ export interface SubjectOptions {
    * (signs of whole sequences are turned). Refused where terms share keys.
    */
   exchangeable?: boolean
-  /** What computes the draws; default 'auto', the fastest that is available. */
+  /** What computes the draws; default 'auto': `cpu`, or `js` where that cannot be used. */
   backend?: BackendChoice
   /** Ends the test with ERR_ABORTED. */
   signal?: AbortSignal
