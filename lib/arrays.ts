@@ -1,6 +1,11 @@
 /**
  * The arithmetic alone, as a backend for other tools: plain arrays in, plain arrays out. Loads neither onnxruntime nor
- * a tokenizer.
+ * a tokenizer. The package exports it as `qkspace/arrays`.
+ *
+ * {@link QKCovariance} sums contrastive covariances, {@link svd} decomposes them and {@link testRank} tests their rank.
+ * {@link attributeArrays} splits scores, {@link interveneArrays} edits queries or keys. Arrays are row-major.
+ *
+ * @module qkspace/arrays
  */
 
 import type { RankTests, TestRankOptions } from './spectrum/rank/test-rank.js'
@@ -15,7 +20,17 @@ export {
   type TableAttribution,
 } from './attribution/attribute-arrays.js'
 export type { SplitMethod } from './attribution/split.js'
-export type { CovarianceMoments, Estimator, SideMoments, SvdResult } from './backend/backend.js'
+export type {
+  BackendDescription,
+  BackendName,
+  CovarianceMoments,
+  CovarianceSpec,
+  DeviceDescription,
+  Estimator,
+  KeyScope,
+  SideMoments,
+  SvdResult,
+} from './backend/backend.js'
 export { type BackendChoice, type BackendReport, backends } from './backend/select.js'
 export { DeviceTensor, type UploadOptions, uploadTensor } from './covariance/device-tensor.js'
 export {
@@ -25,8 +40,8 @@ export {
   type QKCovarianceOptions,
 } from './covariance/qk-covariance.js'
 export type { TensorInput } from './covariance/row-tensor.js'
-export type { LabelsInput, TermsInput } from './covariance/terms-input.js'
-export { QkError, type QkErrorCode } from './errors.js'
+export type { Indices, LabelsInput, TermsInput, Weights } from './covariance/terms-input.js'
+export { QkError, type QkErrorCode, type QkErrorOptions } from './errors.js'
 export type { Edit } from './intervention/edit.js'
 export {
   type Attention,

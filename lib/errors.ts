@@ -37,17 +37,24 @@ export type QkErrorCode =
   | 'ERR_USAGE'
   | 'ERR_INTERNAL'
 
+/** What an error carries besides its code and message. */
 export interface QkErrorOptions {
   /** What the reader can do about it, as one sentence. */
   hint?: string
+  /** The error that led to this one. */
   cause?: unknown
 }
 
+/** Every error that qkspace raises on purpose. Its message says what was wrong and where. */
 export class QkError extends Error {
+  /** Tells it apart from other errors where `instanceof` cannot, as between realms. */
   override readonly name = 'QkError'
+  /** What kind of error it is; scripts may switch on it. */
   readonly code: QkErrorCode
+  /** What the reader can do about it, as one sentence; undefined where nothing is known to help. */
   readonly hint: string | undefined
 
+  /** `message` says what was wrong, where, and what was expected. */
   constructor(code: QkErrorCode, message: string, options: QkErrorOptions = {}) {
     super(message, options.cause === undefined ? undefined : { cause: options.cause })
     this.code = code

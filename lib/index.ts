@@ -1,4 +1,16 @@
-/** The public surface of qkspace. */
+/**
+ * The public surface of qkspace: from an ONNX model and a prompt set to named low-rank subspaces of the query-key space,
+ * what they explain of every attention score, and what edits of them do.
+ *
+ * {@link openModel} reads a model, {@link readPrompts} a prompt set. {@link accumulate} sums their contrastive
+ * covariances, {@link decompose} turns these into a {@link Result}. {@link attribute} and {@link intervene} take the
+ * result and prompts again; {@link sweep} examines every head in one pass. All errors are a {@link QkError}.
+ *
+ * The method is that of Lee, Belinkov, Viégas and Wattenberg, "Decomposing Query-Key Feature Interactions Using
+ * Contrastive Covariances" (arXiv 2602.04752).
+ *
+ * @module qkspace
+ */
 
 export { type AttributeOptions, type AttributionReport, attribute } from './attribution/attribute.js'
 export {
@@ -21,7 +33,17 @@ export type {
 export type { AttributionPoints, PointCloud, PointRole } from './attribution/points.js'
 export type { SplitMethod } from './attribution/split.js'
 export type { RowKeys } from './attribution/term-rows.js'
-export type { CovarianceMoments, Estimator, SideMoments, SvdResult } from './backend/backend.js'
+export type {
+  BackendDescription,
+  BackendName,
+  CovarianceMoments,
+  CovarianceSpec,
+  DeviceDescription,
+  Estimator,
+  KeyScope,
+  SideMoments,
+  SvdResult,
+} from './backend/backend.js'
 export { type BackendChoice, type BackendReport, backends } from './backend/select.js'
 export {
   bundledFile,
@@ -31,9 +53,10 @@ export {
   type InductionAttention,
   type Words,
 } from './bundled/files.js'
+export type { Sharing } from './capture/batch-dependence.js'
 export { type CaptureOptions, capture } from './capture/one-prompt/capture.js'
 export type { Capture, CapturedSite } from './capture/one-prompt/capture-run.js'
-export type { CapturedTensor } from './capture/one-prompt/captured-steps.js'
+export type { CapturedTensor, Hooks } from './capture/one-prompt/captured-steps.js'
 export { type Citation, cite } from './citation/cite.js'
 export type { CitedSettings, CitedTest } from './citation/settings.js'
 export {
@@ -67,8 +90,29 @@ export {
   categoryPrompts,
   categoryTemplate,
 } from './contrast/families/categories.js'
-export type { Label, Labels, Position, Prompt, Term } from './contrast/prompt.js'
-export { type PromptSet, type PromptSetSummary, type Prompts, readPrompts } from './contrast/prompt-set.js'
+export type {
+  ContrastRule,
+  Counterfactual,
+  Label,
+  Labels,
+  PairedTerm,
+  Position,
+  Prompt,
+  PromptSource,
+  TensorSource,
+  Term,
+  TermRule,
+  TokenIds,
+  TokenOfSpan,
+} from './contrast/prompt.js'
+export {
+  type ContrastDefinition,
+  type PromptSet,
+  type PromptSetOptions,
+  type PromptSetSummary,
+  type Prompts,
+  readPrompts,
+} from './contrast/prompt-set.js'
 export { type ChatPromptOptions, withChatTemplate } from './contrast/templated-prompts.js'
 export { promptLine, writePrompts } from './contrast/write-prompts.js'
 export {
@@ -86,8 +130,8 @@ export {
 } from './covariance/qk-covariance.js'
 export type { TensorInput } from './covariance/row-tensor.js'
 export type { HeadGroup, SiteSums } from './covariance/site-plan.js'
-export type { LabelsInput, TermsInput } from './covariance/terms-input.js'
-export { QkError, type QkErrorCode } from './errors.js'
+export type { Indices, LabelsInput, TermsInput, Weights } from './covariance/terms-input.js'
+export { QkError, type QkErrorCode, type QkErrorOptions } from './errors.js'
 export {
   type ExportedSubspaces,
   type ExportInfo,
@@ -131,12 +175,15 @@ export {
 } from './math/bootstrap.js'
 export type { NullFigures } from './math/null-limit.js'
 export type { Dtype } from './math/tensor.js'
-export type { UnsupportedSite } from './model/candidate.js'
+export type { SiteKind, UnsupportedSite } from './model/candidate.js'
 export type { DownloadProgress } from './model/hub/repository.js'
+export type { InputRole, ModelInput } from './model/inference/inputs.js'
 export { Model, type OpenOptions, openModel } from './model/model.js'
-export type { AttentionSite } from './model/sites/site.js'
+export type { HeadSpec } from './model/sites/heads.js'
+export type { AttentionSite, OtherRows } from './model/sites/site.js'
 export type { ModelDtype } from './model/source/dtypes.js'
 export type { HubOrigin } from './model/source/hub-model.js'
+export type { PromptTokenizer, TokenizedText } from './model/tokenizer/tokenizer.js'
 export type { Cell, PaperFigure, PaperSizes, PaperTable } from './paper/figure.js'
 export { type PaperOptions, type PaperReport, runPaper } from './paper/index.js'
 export type { DecisiveFigure, PaperClaim, Verdict } from './paper/verdict.js'
@@ -177,8 +224,11 @@ export {
   type ResultDocument,
   type ResultInfo,
   type SavedSite,
+  type SaveOptions,
 } from './store/result.js'
+export type { HeadInfo } from './store/result-info.js'
 export type { ResultRow } from './store/result-rows.js'
+export type { StoredTensor } from './store/safetensors.js'
 export { ROLES, type Role } from './sweep/roles/role-terms.js'
 export type { RoleRule } from './sweep/roles/verdict.js'
 export type { SweepRow } from './sweep/rows.js'

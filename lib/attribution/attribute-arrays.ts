@@ -27,6 +27,7 @@ import {
   splitBetween,
 } from './split.js'
 
+/** Which side of a score is split: the query, the key, or both at once. */
 export type AttributionSides = 'query' | 'key' | 'both'
 
 /** A named feature. Only the spans of its columns count: they need not be orthonormal, nor independent. */
@@ -39,6 +40,7 @@ export interface AttributionFeature {
   v?: ArrayInput
 }
 
+/** What `attributeArrays` splits, and how. Arrays are row-major. */
 export interface AttributeArraysOptions<S extends AttributionSides = AttributionSides> {
   /** One query row for each score row, [n, d]. */
   q: ArrayInput
@@ -46,6 +48,10 @@ export interface AttributeArraysOptions<S extends AttributionSides = Attribution
   k: ArrayInput
   /** Scores are scale * q . k (default 1). */
   scale?: number
+  /**
+   * The features that take a part each, with distinct names. `residualize` and `orthogonalize` follow
+   * their order.
+   */
   features: readonly AttributionFeature[]
   /** How overlap is settled (default 'shapley'; 'residualize' in the order of `features` is the paper's). */
   method?: SplitMethod
@@ -67,28 +73,35 @@ export interface Attribution {
   total: Float64Array
   /** By feature; they and `rest` add up to `total`. */
   parts: Record<string, Float64Array>
+  /** What no feature accounts for, [n, keys]: `total` less all `parts`. */
   rest: Float64Array
   /**
-   * [n]: 1 - ||rest||^2 / ||total||^2 over the unmasked keys. NaN in a row whose unmasked total is zero (once
+   * Of each row, [n]: 1 - ||rest||^2 / ||total||^2 over the unmasked keys. NaN in a row whose unmasked total is zero (once
    * centred). Below 0 where the parts make the rest larger than the total.
    */
   explained: Float64Array
 }
 
+/** The scores split on both sides: one cell for each query feature and key feature. */
 export interface AttributionTable {
   /** The F features in the order given, then 'rest'. */
   names: string[]
-  /** [F + 1, F + 1, n, keys]: query feature by key feature; all cells add up to `total`. */
+  /** Shape [F + 1, F + 1, n, keys], query feature by key feature; all cells add up to `total`. */
   parts: Float64Array
 }
 
+/**
+ * What `attributeArrays` returns with `sides: 'both'`. Rows are [n, keys], in the units of the scores.
+ */
 export interface TableAttribution {
+  /** The scores themselves, [n, keys]; less each row's mean where `centered`. */
   total: Float64Array
+  /** The parts of the scores by query feature and key feature. */
   table: AttributionTable
   /** The cell rest by rest. */
   rest: Float64Array
   /**
-   * [n]: 1 - ||R||^2 / ||total||^2 over the unmasked keys, R the sum of the cells with 'rest' on either side: what
+   * Of each row, [n]: 1 - ||R||^2 / ||total||^2 over the unmasked keys, R the sum of the cells with 'rest' on either side: what
    * the named features explain between them. NaN in a row whose unmasked total is zero (once centred).
    */
   explained: Float64Array

@@ -25,6 +25,7 @@ import { type AttributionPoints, PointSamples } from './points.js'
 import { SPLIT_METHODS, type SplitMethod } from './split.js'
 import { ROW_KEYS, type RowKeys, RowReader, siteRows } from './term-rows.js'
 
+/** What `attribute` takes besides the model and the prompts. */
 export interface AttributeOptions {
   /** The subspaces. */
   result: Result
@@ -56,8 +57,11 @@ export interface AttributeOptions {
   points?: number
   /** Seed of sampled Shapley orders, of intervals, and of the choice of points; default 0. */
   seed?: number
+  /** Prompts in a batch; default 16. Figures change only within rounding. */
   batchSize?: number
+  /** Ends the run with ERR_ABORTED. */
   signal?: AbortSignal
+  /** Told after each batch how many of the `total` prompts are done. */
   onProgress?: (progress: { prompts: number; total: number }) => void
 }
 
@@ -79,19 +83,34 @@ const OPTIONS = {
   onProgress: true,
 } satisfies Record<keyof AttributeOptions, true>
 
+/**
+ * How much of the scores the features explain, head by head. It is plain data and can be written as
+ * JSON.
+ */
 export interface AttributionReport {
+  /** Path of the model's file. */
   model: string
+  /** The prompt set that was read. */
   prompts: PromptSetSummary
+  /** Rows of scores that were read: one for each query of a term. */
   rows: number
+  /** The contrasts whose subspaces are the features, in their order. */
   features: string[]
+  /** How overlap between the features was settled. */
   method: SplitMethod
   /** Order in which the features took their parts, where the method depends on one. */
   order?: string[]
+  /** Which side of the scores was split. */
   sides: AttributionSides
+  /** Which keys of a row counted. */
   keys: RowKeys
+  /** Whether each row was less its mean over the keys that count. */
   centered: boolean
+  /** Seed of sampled orders, of intervals and of the choice of points. */
   seed: number
+  /** What the features explain, by the name of the head, as in `L0H1`. */
   heads: Record<string, HeadExplained>
+  /** The first prompts with their rows of scores, as many as `examples` asked for. */
   examples: AttributedPrompt[]
   /** Said where null subspaces are missing for some of the figures. */
   noNull?: string

@@ -8,25 +8,38 @@ import { meanOf, type RowSegment, rowScores, type TermRow } from './term-rows.js
 
 /** One row of scores, scaled, before softcap and mask; keys in order. */
 export interface AttributedRow {
+  /** Name of the head, as in `L0H1`. */
   head: string
+  /** Contrast of the term that the query belongs to. */
   contrast: string
+  /** Position of the query in the prompt, from 0. */
   query: number
   /** Every key that the query may attend to, [keys]; centred rows are less their mean over the keys that count. */
   total: number[]
+  /** The part of each feature in every score, by the feature's name, each [keys]. */
   parts: Record<string, number[]>
   /** With `sides: 'both'`, by query feature and key feature; 'rest' is the last of both. */
-  table?: { names: string[]; parts: number[][][] }
+  table?: {
+    /** The features in their order, then 'rest'. */
+    names: string[]
+    /** Scores by query feature, key feature and key. */
+    parts: number[][][]
+  }
+  /** What no feature accounts for, [keys]. */
   rest: number[]
   /** Fraction explained of the scores of the keys that count; null where those are all alike. */
   explained: number | null
 }
 
+/** A prompt of the report with the split of its scores. */
 export interface AttributedPrompt {
+  /** Where the prompt stands in its set: file and line, or its id or index. */
   where: string
   /** Token ids, of a prompt of tokens. */
   tokens?: number[]
   /** The tokens' own text, where the model has a tokenizer. */
   words?: string[]
+  /** The rows of scores of the prompt's terms, head by head. */
   rows: AttributedRow[]
 }
 

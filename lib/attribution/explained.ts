@@ -18,9 +18,17 @@ export interface ExplainedControls {
   /** The direction of the mean query alone; null where the result keeps none. */
   meanQuery: number | null
   /** Random (Haar) subspaces of the features' ranks, their mean; null where none were asked for. */
-  random: { count: number; mean: number } | null
+  random: {
+    /** How many random subspaces were drawn. */
+    count: number
+    /** The mean of their fractions. */
+    mean: number
+  } | null
 }
 
+/**
+ * How much of the energy of scores some features explain, beside controls. All figures are fractions.
+ */
 export interface Explained {
   /** Dimensions of the union of the subspaces. */
   rank: number
@@ -36,7 +44,9 @@ export interface Explained {
 
 /** A feature's share: the mean over rows of <part, total> / ||total||^2. */
 export interface Share extends Estimate {
+  /** The same of null subspaces in the place of the features; null where the result has none. */
   nulls: NullFigures | null
+  /** Whether the mean is above the 95th percentile of the null subspaces; null without them. */
   exceedsNull: boolean | null
 }
 

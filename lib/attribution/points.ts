@@ -21,6 +21,7 @@ export interface PointCloud {
   labels: (string | null)[]
   /** [n] */
   roles: PointRole[]
+  /** Coordinates inside the subspace, by the name of the head. */
   heads: Record<
     string,
     {
@@ -35,7 +36,15 @@ export interface PointCloud {
 }
 
 /** By feature: queries inside its U, keys inside its V. */
-export type AttributionPoints = Record<string, { query: PointCloud; key: PointCloud }>
+export type AttributionPoints = Record<
+  string,
+  {
+    /** Queries of terms inside the feature's query-side subspace. */
+    query: PointCloud
+    /** Keys of terms inside the feature's key-side subspace. */
+    key: PointCloud
+  }
+>
 
 const COMPONENTS = 3
 /** Components that hold less than this share of the variance are round-off. */

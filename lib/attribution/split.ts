@@ -14,6 +14,12 @@
 import { type Basis, project, unionOf, withoutSpan } from '../math/basis.js'
 import { seededRandom } from '../math/random.js'
 
+/**
+ * How a vector is split between features whose subspaces overlap. `residualize` gives each feature, in
+ * order, the projection of what earlier ones left (arXiv 2602.04752). `orthogonalize` gives it what its
+ * span has outside the spans of all earlier ones. `shapley` is the mean of `residualize` over all
+ * orders (Shapley 1953).
+ */
 export type SplitMethod = 'residualize' | 'orthogonalize' | 'shapley'
 
 export const SPLIT_METHODS: readonly SplitMethod[] = ['residualize', 'orthogonalize', 'shapley']

@@ -8,6 +8,7 @@
 
 import type { Dtype } from '../math/tensor.js'
 
+/** The backends: `js` is the float64 reference, `cpu` the native addon, `cuda` an NVIDIA GPU. */
 export type BackendName = 'js' | 'cpu' | 'cuda'
 
 /** How terms are averaged (design: "Covariances"). Fixed when accumulation starts. */
@@ -74,12 +75,17 @@ export interface CovarianceBatch {
   labels?: readonly LabelSequence[]
 }
 
+/** What an accumulation of covariances is made for. */
 export interface CovarianceSpec {
+  /** Query heads. */
   heads: number
   /** Divides `heads`; query head h reads key head floor(h / (heads / kvHeads)). */
   kvHeads: number
+  /** Head dimension d. */
   headDim: number
+  /** Number of contrasts. */
   contrasts: number
+  /** How terms are averaged. */
   estimator: Estimator
   /** Accept NaN and infinity instead of refusing the batch. */
   allowNonFinite: boolean
@@ -107,12 +113,15 @@ export interface SideMoments {
   qk: Float64Array
 }
 
+/** The sums of both sides of every contrast, and how many terms are in them. */
 export interface CovarianceMoments {
   /** Terms accumulated, [contrasts]. */
   terms: Float64Array
   /** Label-matched queries that were skipped because one of their sets was empty, [contrasts]. */
   skipped: Float64Array
+  /** Sums over the positive halves of the terms. */
   positive: SideMoments
+  /** Sums over the negative halves of the terms. */
   negative: SideMoments
 }
 
@@ -156,6 +165,9 @@ export interface SvdRequest {
   threads?: number
 }
 
+/**
+ * Truncated singular value decompositions of n matrices, A ≈ U diag(s) V^T. All arrays are row-major.
+ */
 export interface SvdResult {
   /** Largest rank in the batch; narrower results are zero-padded. */
   maxRank: number
@@ -175,25 +187,35 @@ export interface SvdResult {
   converged: Uint8Array
 }
 
+/** What a backend runs on. */
 export interface BackendDescription {
+  /** The backend's name. */
   name: BackendName
   /** 'scalar' for js; 'baseline', 'avx2', ... for cpu. */
   instructionSet: string
+  /** Threads that it uses. */
   threads: number
+  /** Version of the backend itself. */
   version: string
+  /** The GPU; absent on processors. */
   device?: DeviceDescription
 }
 
+/** The GPU that a backend computes on. */
 export interface DeviceDescription {
+  /** The device's name, as its driver gives it. */
   name: string
   /** As `nvidia-smi -L` prints it. */
   uuid: string
   /** CUDA versions, as in "13.0": the newest that the driver runs, and the library's. */
   driver: string
+  /** CUDA version of the library, as in "13.0". */
   runtime: string
   /** Bytes: all, free now, and what this backend takes at most. */
   memory: number
+  /** Bytes that are free now. */
   memoryFree: number
+  /** Bytes that the backend takes at most. */
   memoryLimit: number
 }
 

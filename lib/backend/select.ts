@@ -10,12 +10,17 @@ import { NativeBackend } from './native.js'
 /** `cuda:1` and `cuda:GPU-...` name a device by index or UUID, `cuda` the first. */
 export type BackendChoice = 'auto' | BackendName | `cuda:${string}`
 
+/** Whether a backend can be used here, as `backends` finds out. */
 export interface BackendReport {
+  /** The backend's name. */
   name: BackendName
+  /** Whether the backend was loaded and can compute. */
   available: boolean
   /** Why it is not available, and what to do about it. */
   reason: string | undefined
+  /** What to do about it, where something can be done. */
   hint?: string
+  /** What it runs on; undefined where it is not available. */
   description: BackendDescription | undefined
 }
 

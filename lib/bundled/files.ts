@@ -9,9 +9,13 @@ export function bundledFile(name: string): string {
   return fileURLToPath(new URL(`../../lib/bundled/${place}`, import.meta.url))
 }
 
+/** The word lists that the bundled transformer was trained with. */
 export interface Words {
+  /** Nouns that lie in boxes. */
   objects: string[]
+  /** Names of boxes. */
   boxes: string[]
+  /** Items by the name of their category. */
   categories: Record<string, string[]>
 }
 
@@ -29,7 +33,9 @@ export function bundledToys(): string[] {
 
 /** How the bundled induction model was trained, and what its heads were measured to attend to. */
 export interface Induction {
+  /** Seed of the training. */
   seed: number
+  /** Steps of training. */
   steps: number
   /** Of the second copy, from its second token on, on fresh sequences. */
   accuracy: number
@@ -41,6 +47,7 @@ export interface Induction {
   length: number
   /** Shortest and longest segment, and fewest and most tokens between its two copies. */
   segment: [number, number]
+  /** Fewest and most tokens between the two copies. */
   gap: [number, number]
   /** By head, as in `L1H0`. */
   attention: Record<string, InductionAttention>
@@ -58,6 +65,7 @@ export interface InductionAttention {
   first: number
 }
 
+/** How the bundled `induction.onnx` was trained, and what its heads were measured to attend to. */
 export function bundledInduction(): Induction {
   return JSON.parse(readFileSync(bundledFile('induction.json'), 'utf8'))
 }

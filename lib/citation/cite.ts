@@ -5,12 +5,19 @@ import { readCitedSource } from './read-source.js'
 import { PAPER_BIBTEX, softwareBibtex } from './references.js'
 import { type CitedSettings, citedSettings } from './settings.js'
 
+/** How a saved result was made, as settings and as text, with what to cite. */
 export interface Citation {
+  /** The settings that the file tells. */
   settings: CitedSettings
   /** For a methods section; every figure is the file's, and what the file lacks is named. */
   paragraph: string
   /** The method's paper, and the software. */
-  bibtex: { paper: string; software: string }
+  bibtex: {
+    /** BibTeX of the method's paper, arXiv 2602.04752. */
+    paper: string
+    /** BibTeX of qkspace, in the version that made the file. */
+    software: string
+  }
 }
 
 /**

@@ -6,35 +6,84 @@ import type { CitedSource } from './read-source.js'
 
 /** Null where the file does not say it. */
 export interface CitedSettings {
+  /** Whether the file is of `decompose` or of `sweep`. */
   kind: 'result' | 'sweep'
-  model: { name: string | null; sha256: string | null }
-  prompts: {
+  /** The model's file. */
+  model: {
+    /** Name of the first file of the model. */
     name: string | null
+    /** SHA-256 of the file, in hexadecimal digits. */
     sha256: string | null
-    prompts: number | null
-    contrasts: { name: string; rule: string | null }[]
   }
+  /** The prompt set. */
+  prompts: {
+    /** Name of its file. */
+    name: string | null
+    /** SHA-256 of the set, in hexadecimal digits. */
+    sha256: string | null
+    /** Number of prompts. */
+    prompts: number | null
+    /** The contrasts, in the order of the result. */
+    contrasts: {
+      /** Name of the contrast. */
+      name: string
+      /** How it is defined: terms, counterfactual or labels. */
+      rule: string | null
+    }[]
+  }
+  /** How terms were averaged: `per-query`, `per-pair` or `sum`. */
   estimator: string | null
+  /** Whether queries and keys were centred. */
   center: boolean | null
+  /** The rule that chose the ranks. */
   rank: RankRule | null
   /** Of the test of rank; null where there was none. */
   test: CitedTest | null
   /** When a head of a sweep has a role. */
-  roleRule: { factor: number; attention: number } | null
+  roleRule: {
+    /** Attention on a positive key over that on a negative one, at least. */
+    factor: number
+    /** Attention on all positive keys of a query, at least; a fraction. */
+    attention: number
+  } | null
+  /** Seed of the decomposition and of the test. */
   seed: number | null
-  backend: { name: string | null; instructionSet: string | null }
-  versions: { qkspace: string | null; node: string | null; onnxruntime: string | null }
+  /** What computed the result. */
+  backend: {
+    /** Name of the backend: `js`, `cpu` or `cuda`. */
+    name: string | null
+    /** Instruction set, as in `avx2`. */
+    instructionSet: string | null
+  }
+  /** Versions of the software. */
+  versions: {
+    /** Version of qkspace. */
+    qkspace: string | null
+    /** Version of Node. */
+    node: string | null
+    /** Version of onnxruntime-node, which ran the model. */
+    onnxruntime: string | null
+  }
   /** What of the above the file does not say, in words. */
   missing: string[]
 }
 
+/** What the test of rank was, over all heads and contrasts. */
 export interface CitedTest {
+  /** `effect` or `interaction`: what was tested. */
   hypothesis: string | null
   /** Draws that heads and contrasts had: the fewest and the most. */
-  draws: { fewest: number; most: number } | null
+  draws: {
+    /** Fewest draws of any head and contrast. */
+    fewest: number
+    /** Most draws of any head and contrast. */
+    most: number
+  } | null
   /** Units that were exchanged, by contrast. */
   units: Record<string, number>
+  /** Heads and contrasts that were tested. */
   tested: number
+  /** How many of them were discovered. */
   discovered: number
   /** Of the discovered; null where the file has no replication. */
   replicated: number | null

@@ -11,21 +11,33 @@ import { loadTokenizer, type PromptTokenizer } from '../model/tokenizer/tokenize
 import { checkOptions } from '../validate.js'
 import { formatTime } from './format-time.js'
 
+/** One message of a chat. */
 export interface ChatMessage {
+  /** Who speaks: `system`, `user` or `assistant`, or what else the template knows. */
   role: string
+  /** The text of the message. */
   content: string
 }
 
 /** The part of a `tokenizer_config.json` that templates need; further fields are let be. */
 export interface TokenizerConfig {
   /** One template, or several by name, of which `default` is taken. */
-  chat_template?: string | { name: string; template: string }[] | null
+  chat_template?:
+    | string
+    | {
+        /** Name of the template, as in `default`. */
+        name: string
+        /** The template's text, in Jinja. */
+        template: string
+      }[]
+    | null
   /** Whether the tokenizer puts `bos_token` in front of every text; asked only where no tokenizer is given. */
   add_bos_token?: boolean | null
   /** `bos_token`, `eos_token` and the like: the token's text, or an object with its `content`. */
   [key: string]: unknown
 }
 
+/** How a chat becomes one text. */
 export interface ChatTemplateOptions {
   /** Whether the text ends with what opens the assistant's answer; default true. */
   addGenerationPrompt?: boolean

@@ -27,34 +27,52 @@ export interface PlacedPrompt {
 
 /** What a contrast is, as far as a result keeps it. */
 export interface ContrastDefinition {
+  /** How the contrast is defined. */
   rule: 'terms' | 'counterfactual' | 'labels'
   /** Prompts that take part. */
   prompts: number
   /** Explicit terms, and positions with a label on the query and on the key side. */
   terms: number
-  labelled: { queries: number; keys: number }
+  /** Positions with a label. */
+  labelled: {
+    /** Positions with a label on the query side. */
+    queries: number
+    /** Positions with a label on the key side. */
+    keys: number
+  }
   /** What the first of them says of it: its text or tokens, and its rule. */
-  example: Pick<Prompt, 'id' | 'text' | 'pair'> & { tokens?: readonly number[]; rule: TermRule }
+  example: Pick<Prompt, 'id' | 'text' | 'pair'> & {
+    /** Token ids, of a prompt of tokens. */
+    tokens?: readonly number[]
+    /** Its rule, with both halves of every term. */
+    rule: TermRule
+  }
 }
 
+/** What a prompt set holds, after it has been read and checked once. */
 export interface PromptSetSummary {
   /** Path as given, or `memory`. */
   source: string
   /** Of the file, or of the prompts as JSON lines. */
   sha256: string
+  /** Number of prompts. */
   prompts: number
   /** Names, in order of first appearance. */
   contrasts: string[]
+  /** How each contrast is defined, by its name. */
   definitions: Record<string, ContrastDefinition>
 }
 
+/** Prompts that are read one after another, as often as they are needed. */
 export interface PromptSet extends AsyncIterable<PlacedPrompt> {
   /** Reads and checks the whole set once. Errors: ERR_PROMPT with the line's number, ERR_EMPTY_SET. */
   summary(signal?: AbortSignal): Promise<PromptSetSummary>
 }
 
+/** A prompt set as `readPrompts` gives it, or prompts in memory. */
 export type Prompts = PromptSet | Iterable<Prompt>
 
+/** How strictly a prompt set is read. */
 export interface PromptSetOptions {
   /** Prompts may be without a contrast, as those are that only roles are told from; default false. */
   bare?: boolean

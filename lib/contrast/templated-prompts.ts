@@ -12,6 +12,7 @@ import { textSpan } from './positions.js'
 import type { ContrastRule, Position, Prompt, Term } from './prompt.js'
 import { promptRules } from './prompt-rules.js'
 
+/** How the texts of a prompt set become chats. */
 export interface ChatPromptOptions extends Omit<ChatTemplateOptions, 'addGenerationPrompt'> {
   /** The system's message; none by default. */
   system?: string

@@ -17,11 +17,13 @@ import { KeptRows } from './kept/kept-rows.js'
 import { RowIndex } from './kept/row-index.js'
 import { planSites, type SiteSums } from './site-plan.js'
 
+/** What `accumulate` takes besides the model and the prompts. */
 export interface AccumulateOptions {
   /** 'all' (default), or names as in `L0H1,L2H3`. */
   heads?: 'all' | string | readonly HeadSpec[]
   /** Default 'per-query'. */
   estimator?: Estimator
+  /** What sums the covariances; default 'auto': `cpu`, or `js` where that cannot be used. */
   backend?: BackendChoice
   /** Prompts in a batch (default 16). Changes results only within rounding, 1e-5 relative. */
   batchSize?: number
@@ -41,7 +43,9 @@ export interface AccumulateOptions {
   nullBytes?: number
   /** Also measure how much each head attends to the positive and to the negative keys; default true. */
   attention?: boolean
+  /** Ends the run with ERR_ABORTED. */
   signal?: AbortSignal
+  /** Told after each batch how many of the `total` prompts are done. */
   onProgress?: (progress: { prompts: number; total: number }) => void
 }
 
@@ -61,13 +65,19 @@ const OPTIONS = {
 
 /** Accumulated covariances; `decompose` turns them into subspaces. */
 export interface Sums {
+  /** The model that the rows came from. */
   model: Model
+  /** The prompt set that was read. */
   prompts: PromptSetSummary
+  /** Names of the contrasts, in the order of the sums. */
   contrasts: string[]
+  /** How terms were averaged. */
   estimator: Estimator
+  /** What computed the sums. */
   backend: BackendDescription
   /** How prompts shared batches: a model whose rows depend on padding, or on the other prompts, allows less. */
   sharing: Sharing
+  /** The sums of each attention site, in the order of the model. */
   sites: SiteSums[]
   /** What may be wrong without being an error: the model's warnings, and words that its tokenizer does not know. */
   warnings: string[]

@@ -6,13 +6,17 @@ import { QkError } from '../errors.js'
 import { type Dtype, spannedElements } from '../math/tensor.js'
 import { rowTensor, type TensorInput } from './row-tensor.js'
 
+/** Where a tensor goes. */
 export interface UploadOptions {
+  /** Default 'auto': `cpu`, or `js` where that cannot be used. */
   backend?: BackendChoice
+  /** Ends the copy with ERR_ABORTED. */
   signal?: AbortSignal
 }
 
 /** Stands for `q` or `k` in `QKCovariance.add`, of the backend that it was uploaded to. */
 export class DeviceTensor {
+  /** Element type of the tensor. */
   readonly dtype: Dtype
   /** [batch, pos, heads, d] */
   readonly shape: readonly [number, number, number, number]
@@ -20,6 +24,7 @@ export class DeviceTensor {
 
   /** @internal Use `uploadTensor`. */
   constructor(
+    /** The backend that keeps the tensor; only its sums can read it. */
     readonly backend: Backend,
     private readonly tensor: RowTensor,
     handle: ResidentHandle,

@@ -18,6 +18,7 @@ import { DeviceTensor } from './device-tensor.js'
 import { rowTensor, type TensorInput } from './row-tensor.js'
 import { type LabelsInput, labelSequence, type TermsInput, termBatch } from './terms-input.js'
 
+/** Heads, contrasts and arithmetic of a `QKCovariance`. */
 export interface QKCovarianceOptions {
   /** Query heads. */
   heads: number
@@ -29,6 +30,7 @@ export interface QKCovarianceOptions {
   contrasts: readonly string[]
   /** Default 'per-query'. */
   estimator?: Estimator
+  /** What sums the covariances; default 'auto': `cpu`, or `js` where that cannot be used. */
   backend?: BackendChoice
   /** Accumulate NaN and infinity instead of refusing the batch. */
   allowNonFinite?: boolean
@@ -38,19 +40,26 @@ export interface QKCovarianceOptions {
   memoryLimit?: number
 }
 
+/** Queries, keys, and which of their rows are contrasted: `terms`, `labels` or both. */
 export interface BatchInput {
+  /** Queries [batch, pos, heads, d]. */
   q: TensorInput | DeviceTensor
+  /** Keys [batch, pos, kvHeads, d]. */
   k: TensorInput | DeviceTensor
+  /** Explicit terms. */
   terms?: TermsInput
+  /** Label-matched sequences. */
   labels?: LabelsInput | readonly LabelsInput[]
   /**
    * Detach the buffers of q and k from the caller and read them where they lie, without a copy. A batch that is refused
    * before its arithmetic starts leaves them with the caller, and what cannot be detached is copied.
    */
   transfer?: boolean
+  /** Ends the call with ERR_ABORTED; nothing of the batch is added then. */
   signal?: AbortSignal
 }
 
+/** Contrastive covariances of all contrasts and heads, row-major. */
 export interface Covariances<T = Float64Array> {
   /** E[q k^T | positive], [contrasts, heads, d, d], rows on the query side. Zero where there are no terms. */
   cPos: T
@@ -90,14 +99,26 @@ const MOST_HEADS = 2 ** 31 - 1
 const MOST_DIMENSIONS = 4096
 const MOST_THREADS = 1024
 
+/**
+ * Accumulates contrastive query-key covariances C+ and C- of many heads and contrasts, batch by batch,
+ * in float64 (arXiv 2602.04752).
+ */
 export class QKCovariance {
+  /** Names of the contrasts, in the order of their indices. */
   readonly contrasts: readonly string[]
+  /** What the sums were made for, defaults filled in. */
   readonly spec: Readonly<CovarianceSpec>
   /** Bytes that the sums of all heads and contrasts take at most, a batch's included; known beforehand. */
   readonly bytes: number
+  /** The backend that keeps the sums. */
   readonly backend: Backend
   readonly #sums: BackendCovariance
 
+  /**
+   * Errors: ERR_ARGUMENT for unknown options, names that are there twice, and numbers that do not fit; ERR_TYPE;
+   * ERR_MEMORY_LIMIT where the sums need more than `memoryLimit`; ERR_ADDON_LOAD and ERR_BACKEND where the backend cannot
+   * be used.
+   */
   constructor(options: QKCovarianceOptions) {
     checkOptions(options, OPTIONS, 'QKCovariance')
     const { heads, kvHeads = heads, headDim, contrasts, estimator = 'per-query' } = options

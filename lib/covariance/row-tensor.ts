@@ -10,6 +10,7 @@ export interface TensorInput {
   data: Float32Array | Uint16Array
   /** Default 'f32'. */
   dtype?: Dtype
+  /** [batch, pos, heads, d]. */
   shape: readonly number[]
   /** In elements; default contiguous. */
   strides?: readonly number[]

@@ -14,6 +14,7 @@ import { QKCovariance, type QKCovarianceOptions } from './qk-covariance.js'
 export interface HeadGroup {
   /** Query heads of the site, in the order of the accumulation's heads. */
   heads: number[]
+  /** The sums of their covariances. */
   covariance: QKCovariance
   /** The same with queries times the factors of their scores, for score gaps; where these are no constants. */
   scaled?: QKCovariance
@@ -23,8 +24,11 @@ export interface HeadGroup {
   kept?: KeptRows
 }
 
+/** The sums of one attention site. */
 export interface SiteSums {
+  /** The site that the rows came from. */
   site: ResolvedSite
+  /** The heads of the site in groups, each with sums of its own. */
   groups: HeadGroup[]
   /** Verification on the first prompt of the set. */
   relativeError: number

@@ -4,24 +4,32 @@ import type { KeyScope, LabelSequence, TermBatch } from '../backend/backend.js'
 import { QkError } from '../errors.js'
 import { checkChoice } from '../validate.js'
 
+/** Row numbers, offsets or other indices, from 0. */
 export type Indices = Int32Array | readonly number[]
+/** Finite weights of at least 0. */
 export type Weights = Float32Array | readonly number[]
 
 /** Terms in CSR form: term t is query[t] against pos[posOffsets[t] .. posOffsets[t+1]], and so for neg. */
 export interface TermsInput {
   /** A name for all terms, or an index (or name) for each. */
   contrast: string | Indices | readonly string[]
+  /** Query row of each term, [terms]. */
   query: Indices
   /** Queries of the negative half (default `query`). */
   queryNeg?: Indices
+  /** Where each term's positive keys begin in `pos`, and at last where they end, [terms + 1]. */
   posOffsets: Indices
+  /** Key rows of all positive sets, one set after another. No set is empty. */
   pos: Indices
+  /** Where each term's negative keys begin in `neg`, and at last where they end, [terms + 1]. */
   negOffsets: Indices
+  /** Key rows of all negative sets, one set after another. No set is empty. */
   neg: Indices
   /** Per term, default 1. */
   weights?: Weights
   /** Per key within its set, default 1. */
   posWeights?: Weights
+  /** The same of negative keys. */
   negWeights?: Weights
   /** Per term: terms of a group share material. Carried for the caller; the covariances do not depend on it. */
   group?: Indices
@@ -29,15 +37,21 @@ export interface TermsInput {
 
 /** One label-matched sequence (see LabelSequence of the backend interface). A null label is -1 or null. */
 export interface LabelsInput {
+  /** Name or index of the contrast. */
   contrast: string | number
   /** Default 'others'. */
   keyScope?: KeyScope
+  /** Query row of each position. */
   queryRows: Indices
   /** Default 0, 1, 2, ... */
   queryPositions?: Indices
+  /** Label of each query: a whole number from 0, or -1 or null for none. */
   queryLabels: Int32Array | readonly (number | null)[]
+  /** Key row of each position. */
   keyRows: Indices
+  /** Positions of the keys, ascending; default 0, 1, 2, ... */
   keyPositions?: Indices
+  /** Label of each key, as of queries. */
   keyLabels: Int32Array | readonly (number | null)[]
 }
 

@@ -14,8 +14,10 @@ import {
   sideBases,
 } from './subspace-arrays.js'
 
+/** The tool whose hooks take the arrays: each has names and shapes of its own. */
 export type ExportTarget = 'transformer-lens' | 'nnsight' | 'pyvene'
 
+/** What `exportSubspaces` takes out of a result, and for which tool. */
 export interface ExportOptions {
   /** Whose names and shapes the arrays have; default 'transformer-lens'. */
   for?: ExportTarget
@@ -27,20 +29,29 @@ export interface ExportOptions {
 
 /** What the arrays are; stored as JSON beside them. */
 export interface ExportInfo {
+  /** Marks the file as exported subspaces. */
   format: 'qkspace-subspaces'
+  /** Version of the layout. */
   formatVersion: 1
+  /** The tool whose names and shapes the arrays have. */
   for: ExportTarget
+  /** Contrast of the subspaces. */
   contrast: string
   /** Ranks of the exported heads. */
   ranks: Record<string, number>
   /** Null subspaces beside each subspace; 0 where the result has none. */
   nulls: number
+  /** The model's file, as in the result. */
   model: Result['info']['model']
+  /** The prompt set, as in the result. */
   prompts: Pick<Result['info']['prompts'], 'source' | 'sha256' | 'prompts'>
+  /** Versions of the software that made the result. */
   versions: Record<string, string>
 }
 
+/** Subspaces as arrays, with what they are. */
 export interface ExportedSubspaces {
+  /** What the arrays are. */
   info: ExportInfo
   /** By name, row-major: bases in float64, null subspaces in float32. */
   arrays: Map<string, StoredTensor>

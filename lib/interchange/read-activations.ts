@@ -11,6 +11,7 @@ import { readNpz } from '../store/zip/read-npz.js'
 import { checkInteger, checkOptions } from '../validate.js'
 import { parseHookName } from './hook-names.js'
 
+/** What `readActivations` reads of a file. */
 export interface ReadActivationsOptions {
   /** Layers to read, by number; default all that the file has. */
   layers?: readonly number[]
@@ -20,16 +21,22 @@ export interface ReadActivationsOptions {
 
 /** Queries and keys of one layer. */
 export interface LayerActivations {
+  /** Number of the layer, from 0. */
   layer: number
   /** `enc`, `dec` or `cross`, where the names carry it. */
   kind?: string
   /** Names of the arrays. */
-  hooks: { q: string; k: string }
+  hooks: {
+    /** Name of the array of queries. */
+    q: string
+    /** Name of the array of keys. */
+    k: string
+  }
   /** Whether they were captured after rotation by position. */
   rotary: boolean
   /** [batch, pos, head, d]; row b * pos + t, as terms count rows. */
   q: TensorInput
-  /** [batch, pos, key head, d]: as many heads, or a divisor of them where keys are grouped. */
+  /** Shape [batch, pos, key head, d]; as many heads, or a divisor of them where keys are grouped. */
   k: TensorInput
 }
 

@@ -7,7 +7,9 @@ import type { Variant, VariantKind } from './edit-variants.js'
 
 /** Means over terms with bootstrap intervals over prompts, before and after. */
 export interface BeforeAfter {
+  /** Without the edit. */
   before: Estimate
+  /** With the edit. */
   after: Estimate
 }
 
@@ -21,6 +23,7 @@ export type Exceeds<T> = { [K in keyof T]: boolean | null }
 export interface HeadMove {
   /** Attention on the origin and, where there is one, on the target. */
   origin: BeforeAfter
+  /** Attention on the target; absent where the terms have none. */
   target?: BeforeAfter
   /**
    * Fraction of the origin's attention that went to the target: of all terms together. Null where the origin has less
@@ -41,9 +44,11 @@ export interface HeadMove {
 export interface OutputChange {
   /** Natural logarithms of the probabilities of the answer and of the token at the target. */
   answerLogProb?: BeforeAfter
+  /** Natural logarithm of the probability of the token at the target. */
   targetLogProb?: BeforeAfter
   /** Fraction of terms where the answer, or the token at the target, is the likeliest. */
   accuracy?: BeforeAfter
+  /** Fraction of terms where the token at the target is the likeliest. */
   targetRate?: BeforeAfter
   /** KL divergence of the output after from that before, nats. */
   kl: Estimate
@@ -53,12 +58,17 @@ export interface OutputChange {
   exceedsNull?: Exceeds<OutputEffects> | null
 }
 
+/** One edit that was made of every term: of a feature, or of a control. */
 export interface InterventionVariant {
+  /** Name of the edit, as tables show it. */
   name: string
+  /** Whether a feature was edited, or which control. */
   kind: VariantKind
+  /** Contrasts whose subspaces were edited together, or that the control stands beside; none for whole heads. */
   features: string[]
   /** Contrasts whose terms it was edited on, and how many terms there were: 0 where the prompts have none. */
   contrasts: string[]
+  /** Terms that were edited; 0 where the prompts have none of the contrasts. */
   terms: number
   /** Rank of what was edited, by head. */
   ranks: Record<string, number>
@@ -66,7 +76,9 @@ export interface InterventionVariant {
   draws: number
   /** The features span whole heads, so that this control is no control; it is not measured. */
   vacuous: boolean
+  /** Effects on attention, by the name of the head, as in `L0H1`. */
   heads: Record<string, HeadMove>
+  /** Effects on the model's output; absent where it has none that fits. */
   output?: OutputChange
 }
 

@@ -19,17 +19,25 @@ export const LEAST_ATTENTION = 0.05
 export interface MoveEffects {
   /** Change of the attention on the origin. */
   origin: number
+  /** Fraction of the origin's attention that went to the target. */
   moved: number | null
+  /** Change of p = a_target / (a_target + a_origin). */
   deltaP: number
+  /** Fraction of terms where the most attended key was the origin and became the target. */
   flipRate: number
 }
 
 /** Sizes of mean effects on the output; NaN where no answer or no other token is known. */
 export interface OutputEffects {
+  /** KL divergence of the output after from that before, nats. */
   kl: number
+  /** Change of the log-probability of the answer, nats. */
   answerLogProb: number
+  /** Change of the log-probability of the token at the target, nats. */
   targetLogProb: number
+  /** Change of the fraction of terms where the answer is the likeliest. */
   accuracy: number
+  /** Change of the fraction of terms where the token at the target is the likeliest. */
   targetRate: number
 }
 

@@ -16,6 +16,7 @@ import type { FloatArray } from '../math/tensor.js'
 import { checkChoice, checkFlag, checkNumber, checkOptions } from '../validate.js'
 import { EDITS, type Edit } from './edit.js'
 
+/** Queries, keys and the edit that `interveneArrays` makes. Arrays are row-major. */
 export interface InterveneArraysOptions {
   /** One query row for each score row, [n, d]. */
   q: ArrayInput

@@ -27,6 +27,7 @@ import { EditTable, type Measured } from './edit-table.js'
 import { editVariants, projectionsOf, type Variant } from './edit-variants.js'
 import { meanRows } from './mean-rows.js'
 
+/** What `intervene` takes besides the model and the prompts. */
 export interface InterveneOptions {
   /** The subspaces. */
   result: Result
@@ -68,6 +69,7 @@ export interface InterveneOptions {
   output?: string
   /** Prompts in a batch; default 16. */
   batchSize?: number
+  /** Ends the run with ERR_ABORTED. */
   signal?: AbortSignal
   /** `fraction` counts the runs of the present batch too. */
   onProgress?: (progress: { prompts: number; total: number; fraction: number }) => void
@@ -93,16 +95,30 @@ const OPTIONS = {
   onProgress: true,
 } satisfies Record<keyof InterveneOptions, true>
 
+/**
+ * What edits of queries or keys did to attention and output, beside controls. It is plain data and can
+ * be written as JSON.
+ */
 export interface InterventionReport {
+  /** Path of the model's file. */
   model: string
+  /** The prompt set that was read. */
   prompts: PromptSetSummary
+  /** Terms that were edited. */
   terms: number
+  /** Names of the heads that were edited together. */
   heads: string[]
+  /** What was done to the coordinates inside the subspace. */
   edit: Edit
+  /** Whether keys or queries were edited. */
   side: 'key' | 'query'
+  /** Whether an edited key counted for the term's own query only, or for every query. */
   rows: 'query' | 'all'
+  /** Part of the edit that was made. */
   strength: number
+  /** Seed of random subspaces, targets and intervals. */
   seed: number
+  /** Every edit that was made: of each feature, then of its controls, and last of the whole heads. */
   variants: InterventionVariant[]
   /** Said where null subspaces are missing for some of the features. */
   noNull?: string

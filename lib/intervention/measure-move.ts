@@ -5,9 +5,11 @@ import { readPositions } from '../math/arrays.js'
 import type { FloatArray } from '../math/tensor.js'
 import { checkOptions } from '../validate.js'
 
+/** Patterns before and after an edit, and where attention should move. */
 export interface MeasureMoveOptions {
   /** Attention patterns [n, keys] without and with the edit; the number of keys follows from the length. */
   before: Float32Array | Float64Array
+  /** Patterns with the edit, [n, keys]. */
   after: Float32Array | Float64Array
   /** The key that attention should leave, by row [n]. */
   origin: Int32Array | readonly number[]
@@ -26,8 +28,11 @@ const OPTIONS = {
 export interface Move {
   /** Attention on the key at origin and on that at target. */
   originBefore: Float64Array
+  /** Attention on the key at origin with the edit. */
   originAfter: Float64Array
+  /** Attention on the key at target without the edit. */
   targetBefore: Float64Array
+  /** Attention on the key at target with the edit. */
   targetAfter: Float64Array
   /** The change of p = a_target / (a_target + a_origin); NaN where either p has no attention to divide. */
   deltaP: Float64Array

@@ -6,7 +6,9 @@ import { elementCount, type FloatArray } from './tensor.js'
 
 /** A dense row-major array; a view with an offset is fine. */
 export interface ArrayInput {
+  /** The values, row-major. */
   data: Float32Array | Float64Array
+  /** Sizes of the axes, outermost first. */
   shape: readonly number[]
 }
 

@@ -16,6 +16,7 @@ import { elementCount, type FloatArray } from './tensor.js'
 export interface Basis {
   /** [d, rank], row-major: column j is data[i * rank + j] over i. */
   data: Float64Array
+  /** Dimension of the space and number of columns. */
   shape: [d: number, rank: number]
 }
 

@@ -7,6 +7,7 @@ import { QkError } from '../errors.js'
 import { checkInteger, checkNumber, checkOptions } from '../validate.js'
 import { seededRandom } from './random.js'
 
+/** How rows are resampled. */
 export interface BootstrapOptions {
   /** The unit of each row, by number or name (default: each row is its own). */
   groups?: ArrayLike<number> | readonly string[]
@@ -20,12 +21,17 @@ export interface BootstrapOptions {
 
 /** Percentiles of the resampled statistic, linear between neighbours. NaN both with fewer than two units. */
 export interface Interval {
+  /** Lower percentile. */
   low: number
+  /** Upper percentile. */
   high: number
 }
 
 /** A mean with its interval. */
-export type Estimate = Interval & { mean: number }
+export type Estimate = Interval & {
+  /** The mean of all rows. */
+  mean: number
+}
 
 const OPTIONS = {
   groups: true,
@@ -54,7 +60,10 @@ export function bootstrapRatio(
   numerators: ArrayLike<number>,
   denominators: ArrayLike<number>,
   options: BootstrapOptions = {},
-): Interval & { ratio: number } {
+): Interval & {
+  /** The ratio over all rows. */
+  ratio: number
+} {
   checkOptions(options, OPTIONS, 'bootstrapRatio()')
   const above = readValues(numerators, 'numerators')
   const below = readValues(denominators, 'denominators')

@@ -2,7 +2,9 @@
 
 /** A figure of null draws. */
 export interface NullFigures {
+  /** Number of draws. */
   count: number
+  /** Mean over the draws. */
   mean: number
   /** 95th percentile, as `nullP95` takes it: of 20 draws the largest. */
   p95: number

@@ -38,13 +38,17 @@ export interface SiteCandidate {
 
 /** Attention that exists in the graph but that cannot be captured, and why. */
 export interface UnsupportedSite {
+  /** Name of the softmax, of the fused operator, or of the node in the way. */
   node: string
+  /** How attention is written there: the operator, or the operation in the way. */
   op: string
+  /** Why it cannot be captured, in a sentence. */
   reason: string
   /** What it would take to capture it, where that is known. */
   needs?: string
   /** Its place among all attention of the graph, captured or not, as in the names of heads. */
   layer?: number
+  /** `enc`, `dec` or `cross` in a model with several kinds. */
   kind?: SiteKind
 }
 
@@ -53,6 +57,7 @@ export interface RefusedSite extends UnsupportedSite {
   at: NodeProto
 }
 
+/** Self attention of an encoder, that of a decoder, or cross attention from the one to the other. */
 export type SiteKind = 'enc' | 'dec' | 'cross'
 
 /** An operator and the subgraph that stands for it. */

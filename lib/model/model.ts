@@ -13,6 +13,7 @@ import { resolveSource } from './source/resolve-source.js'
 export { describeUnsupported } from './open-here.js'
 export { checkModel, Model, toleranceOf } from './opened-model.js'
 
+/** What `openModel` takes besides the name of the model. */
 export interface OpenOptions extends OpenHereOptions, ModelChoice {
   /**
    * Path of a Hugging Face `tokenizer.json`; false for none. By default that which lies beside the model, in the folder

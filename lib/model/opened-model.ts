@@ -22,6 +22,7 @@ interface MoreOfModel {
   warnings?: readonly string[]
 }
 
+/** An ONNX model whose attention sites were found and verified; `openModel` makes it. */
 export class Model {
   /** Rows of the table that token ids select from; undefined where it is not stored in the file as such. */
   readonly vocabulary: number | undefined
@@ -34,12 +35,17 @@ export class Model {
   constructor(
     /** Path of the `.onnx` file: as given, or that in the given folder, or in the cache of downloads. */
     readonly path: string,
+    /** Attention that can be captured, in topological order. */
     readonly sites: readonly ResolvedSite[],
     /** Attention that was seen in the graph but cannot be captured, with the reason. */
     readonly unsupported: readonly UnsupportedSite[],
+    /** Inputs of the graph, and what each is for. */
     readonly inputs: readonly ModelInput[],
+    /** The graph itself, as it was read. */
     readonly graph: Graph,
+    /** Threads that onnxruntime computes with. */
     readonly threads: number,
+    /** The tokenizer that prompts in text go through; undefined where the model has none. */
     readonly tokenizer: PromptTokenizer | undefined,
     { hub, warnings = [] }: MoreOfModel = {},
   ) {

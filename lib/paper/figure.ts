@@ -11,9 +11,13 @@ export const NULLS = 20
 /** Plain data: `null` stands where there is no number. */
 export type Cell = string | number | boolean | null
 
+/** Figures of an experiment; `qkspace paper` writes each as CSV, and all of them in one JSON document. */
 export interface PaperTable {
+  /** Name of the table, and of its files. */
   name: string
+  /** Names of the columns. */
   columns: string[]
+  /** Cells by row, in the order of the columns. */
   rows: Cell[][]
 }
 
@@ -21,11 +25,13 @@ export interface PaperTable {
 export interface PaperFigure extends PaperClaim {
   /** Number in the paper, or a range as in `6-7`. */
   figure: string
+  /** What the experiment shows, as a heading. */
   title: string
   /** What the paper does not claim, measured on the same data. */
   further?: PaperClaim[]
   /** What must be known before the figures are taken for findings. */
   notes?: string[]
+  /** All figures that were measured. */
   tables: PaperTable[]
 }
 
@@ -43,6 +49,7 @@ export interface PaperSizes {
   categories: number
   /** Figures 8 to 10: prompts a contrast, and the fixed words that they ask for. */
   boxes: number
+  /** Figures 8 to 10: fixed words that prompts ask for. */
   boxesWords: number
   /** Held-out prompts about categories and boxes. */
   heldOut: number

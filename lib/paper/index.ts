@@ -29,11 +29,13 @@ const EXPERIMENTS: readonly Experiment[] = [
 /** Numbers that can be asked for. */
 export const FIGURE_NUMBERS: readonly number[] = EXPERIMENTS.flatMap(({ figures }) => figures)
 
+/** Which experiments of the paper are run, and how large. */
 export interface PaperOptions {
   /** Figures that are wanted; those that share an experiment come together. Default all. */
   only?: readonly number[]
   /** Smaller sizes: a first look. */
   quick?: boolean
+  /** Sizes that differ from the defaults, or from the smaller ones of `quick`. */
   sizes?: Partial<PaperSizes>
   /** Default 1. */
   seed?: number
@@ -42,18 +44,27 @@ export interface PaperOptions {
    * claimed then is no evidence elsewhere.
    */
   randomLabels?: boolean
+  /** Ends the run with ERR_ABORTED. */
   signal?: AbortSignal
   /** Called before each experiment and after the last. */
   onProgress?: (progress: { figure: string; done: number; total: number }) => void
 }
 
+/** The paper's experiments on the bundled models, each claim beside what came out. */
 export interface PaperReport {
+  /** The paper whose claims are examined. */
   paper: 'arXiv 2602.04752'
+  /** Version of qkspace that ran the experiments. */
   version: string
+  /** Whether the sizes were those of a first look. */
   quick: boolean
+  /** Every prompt, split and control follows from it. */
   seed: number
+  /** Whether positives and negatives were exchanged at random before anything was decomposed. */
   randomLabels: boolean
+  /** How much was drawn and measured. */
   sizes: PaperSizes
+  /** The experiments, in the order of the paper. */
   figures: PaperFigure[]
 }
 

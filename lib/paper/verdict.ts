@@ -16,9 +16,13 @@ export type Verdict = (typeof VERDICTS)[number]
 
 /** A fraction that decides a claim. */
 export interface DecisiveFigure {
+  /** What is measured, in words. */
   name: string
+  /** The figure itself, a fraction. */
   value: number
+  /** What it has to meet, in words. */
   bar: string
+  /** Whether it meets the bar. */
   met: boolean
   /** What the null is made of, as in `null subspaces`. */
   against: string
@@ -38,12 +42,15 @@ export interface Condition {
   met: boolean
 }
 
+/** A claim, and whether what came out is evidence for it. */
 export interface PaperClaim {
   /** In a sentence. */
   claim: string
+  /** Whether the claim held against its bars and nulls. */
   verdict: Verdict
   /** The figures that decide it, beside their bars and nulls, and what else belongs to them; in words. */
   why: string
+  /** The figures that decide it. */
   decisive: DecisiveFigure[]
 }
 

@@ -8,14 +8,19 @@ import { versions } from '../versions.js'
 
 /** Something with the name that the page shows it under, as a rule that of its file. */
 export interface Named<T> {
+  /** The name that the page shows. */
   name: string
+  /** The thing itself. */
   value: T
 }
 
+/** What `writeReport` puts on a page. */
 export interface ReportParts {
   /** At least one, or a paper. */
   results?: readonly Named<Result>[]
+  /** What `attribute` returns. */
   attributions?: readonly Named<AttributionReport>[]
+  /** What `intervene` returns. */
   interventions?: readonly Named<InterventionReport>[]
   /** What `runPaper` returns. */
   papers?: readonly Named<PaperReport>[]

@@ -18,6 +18,7 @@ import { type GroupTest, testSums } from './rank/test-sums.js'
 import { testedMatrices } from './rank/tested-matrices.js'
 import { svd } from './svd.js'
 
+/** How `decompose` turns sums into subspaces. */
 export interface DecomposeOptions {
   /** Default `{ rule: 'permutation', alpha: 0.05 }`, the calibrated test. */
   rank?: RankRule
@@ -37,6 +38,7 @@ export interface DecomposeOptions {
   nulls?: number
   /** Seed of the randomised start of the decomposition, and of the test of rank; default 0. */
   seed?: number
+  /** Ends the run with ERR_ABORTED. */
   signal?: AbortSignal
   /** Of the test of rank: steps, two for each group of heads and contrast. */
   onProgress?: (progress: { done: number; total: number }) => void

@@ -6,10 +6,13 @@ import { QkError } from '../errors.js'
 import { elementCount } from '../math/tensor.js'
 import { checkFraction, checkInteger, checkOptions } from '../validate.js'
 
+/** The shape of the matrices, and when a decomposition may stop. */
 export interface SvdOptions {
   /** Number of matrices, and the shape of each. */
   n: number
+  /** Rows of each matrix. */
   rows: number
+  /** Columns of each matrix. */
   cols: number
   /** Stop at this fraction of ||A||_F^2, above 0 and at most 1: the smallest rank that reaches it. */
   energy?: number
@@ -17,11 +20,13 @@ export interface SvdOptions {
   rank?: number
   /** Upper limit of the rank under `energy`. */
   maxRank?: number
+  /** What decomposes; default 'auto': `cpu`, or `js` where that cannot be used. */
   backend?: BackendChoice
   /** Seed of the randomised start; the same seed gives the same bits. */
   seed?: number
   /** Threads at most, 0 = all. */
   threads?: number
+  /** Ends the call with ERR_ABORTED. */
   signal?: AbortSignal
 }
 

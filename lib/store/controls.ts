@@ -2,9 +2,11 @@
 
 /** Subspaces of what exchanged prompts give: the same rank, from the null matrices of the test (design: "Rank", item 3). */
 export interface NullSubspaces {
+  /** Number of null subspaces. */
   count: number
   /** Query- and key-side bases, [count, d, rank], orthonormal columns. */
   u: Float64Array
+  /** Key-side bases, [count, d, rank], orthonormal columns. */
   v: Float64Array
 }
 

@@ -2,12 +2,22 @@
 
 /** A figure of the subspace beside the same of every control. */
 export interface Controlled {
+  /** The figure of the subspace. */
   value: number
   /** Of null subspaces: mean and 95th percentile over draws. */
-  null: { mean: number; p95: number; draws: number }
+  null: {
+    /** Mean over the draws. */
+    mean: number
+    /** 95th percentile of the draws. */
+    p95: number
+    /** Number of null subspaces. */
+    draws: number
+  }
   /** Of as many principal components of the keys, of the mean query's direction, of random (Haar) subspaces. */
   keyComponents: number
+  /** The figure of the mean query's direction. */
   meanQuery: number
+  /** The figure of random (Haar) subspaces of the same rank. */
   random: number
   /** Of the whole head. */
   whole: number
@@ -15,9 +25,11 @@ export interface Controlled {
   exceedsNull: boolean | null
 }
 
+/** What a subspace explains and moves on units that did not fit it. */
 export interface HeldOut {
   /** Units and terms that were measured. */
   units: number
+  /** Terms that were measured. */
   terms: number
   /**
    * Part of the scores' energy over a term's keys, less their mean, that the query's part in the subspace gives:

@@ -4,22 +4,41 @@ export interface RankTest {
   /** Whether queries and keys were centred first: is there any ΔC (`effect`), or one that depends on both? */
   hypothesis: 'effect' | 'interaction'
   /** P-values of the first component under both hypotheses; null where one cannot be tested. */
-  p: { effect: number | null; interaction: number | null }
+  p: {
+    /** P-value of the hypothesis `effect`. */
+    effect: number | null
+    /** P-value of the hypothesis `interaction`. */
+    interaction: number | null
+  }
   /** False discovery rate at which this head is discovered, over all heads and contrasts (Benjamini-Hochberg). */
   q: number
   /** The same under any dependence between heads (Benjamini-Yekutieli). */
   qAnyDependence: number
   /** p adjusted for the largest of all heads and contrasts (step-down max-T of the shared draws). */
   pMaximum: number
+  /**
+   * Whether `q` is at most the level that was asked for. Where the limit of draws came first, `pMaximum` at most that
+   * level is enough.
+   */
   discovered: boolean
   /** Draws that would be needed to decide, where the limit of draws came first. */
   unresolvedNeeds?: number
   /** Largest singular value, and what those of the null are: mean, standard deviation, 95th percentile. */
   statistic: number
-  null: { mean: number; sd: number; p95: number }
+  /** Largest singular values of the draws. */
+  null: {
+    /** Mean of the null's largest singular values. */
+    mean: number
+    /** Their standard deviation. */
+    sd: number
+    /** Their 95th percentile. */
+    p95: number
+  }
   /** p extrapolated by a gamma distribution; never decides. Null where there is none. */
   extrapolatedP: number | null
+  /** Draws of the null that this head had. */
   draws: number
+  /** Units that were exchanged. */
   units: number
   /** Components at the level of discovered heads, alpha R / m; 0 where the head is not discovered. */
   rank: number
@@ -32,5 +51,14 @@ export interface RankTest {
   /** Components that cannot be told apart, by index; a single direction means something only in a block of one. */
   blocks: number[][]
   /** Of the first component, from one half of the units to the other; null where it did not pass on either half. */
-  replication: { replicated: boolean; p: number; ratio: number; error: number } | null
+  replication: {
+    /** Whether the component of either half passed the test on the other half. */
+    replicated: boolean
+    /** P-value in the other half. */
+    p: number
+    /** Strength of the component in the other half over that in its own half, signed; near 1 where both show the same. */
+    ratio: number
+    /** 1.96 standard errors of the ratio. */
+    error: number
+  } | null
 }

@@ -11,6 +11,7 @@ export interface ResultRow {
   head: string
   /** Zero-based, among the layers of its kind. */
   layer: number
+  /** Name of the contrast. */
   contrast: string
   /** Components of the subspace, by the rank rule. */
   rank: number
@@ -18,29 +19,38 @@ export interface ResultRow {
   rankRule: string
   /** Components at the plain level of the test, without the correction over heads and contrasts. */
   unadjustedRank: number | null
+  /** What was tested: `effect` or `interaction`. */
   hypothesis: RankTest['hypothesis'] | null
   /** P-values of the first component under both hypotheses. */
   p: RankTest['p']
   /** False discovery rate over all heads and contrasts: Benjamini-Hochberg, and Benjamini-Yekutieli. */
   q: number | null
+  /** False discovery rate under any dependence between heads (Benjamini and Yekutieli 2001). */
   qAnyDependence: number | null
   /** p adjusted for the largest of all heads and contrasts (step-down max-T). */
   pMaximum: number | null
+  /**
+   * Whether `q` is at most the level of the test. Where the limit of draws came first, `pMaximum` at most that level is
+   * enough. Null where nothing was tested.
+   */
   discovered: boolean | null
   /** Draws that would decide, where the limit came first. */
   unresolvedNeeds?: number
   /** Draws of the null, and units that were exchanged. */
   draws: number | null
+  /** Units that were exchanged. */
   units: number | null
   /** From one half of the units to the other; null where the first half did not show it, or nothing was tested. */
   replication: RankTest['replication']
   /** ||ΔC||_F, in units of q times k, and its square. */
   norm: number
+  /** ||ΔC||_F^2. */
   totalEnergy: number
   /** Largest singular value of ΔC; null where none was kept. */
   s1: number | null
   /** Largest singular value that was tested, and those of the null: mean, standard deviation, 95th percentile. */
   statistic: number | null
+  /** Largest singular values of the null: mean, standard deviation and 95th percentile. */
   statisticNull: RankTest['null'] | null
   /** Mean scaled score of positive keys less that of negative ones (NaN where scores have no common factor). */
   scoreGap: number
@@ -48,9 +58,11 @@ export interface ResultRow {
   attention: MeanAttention | null
   /** Upper bound of ||ΔC - U diag(s) V^T||_F / ||ΔC||_F, and whether the decomposition met its accuracy contract. */
   errorBound: number
+  /** Whether the decomposition met its accuracy contract. */
   converged: boolean
   /** Terms that went in, and label-matched queries that were left out for an empty set. */
   terms: number
+  /** Label-matched queries that were left out for an empty set. */
   skipped: number
   /** On units that did not fit the subspace, beside null subspaces; of heads that a sweep discovered. */
   heldOut?: HeldOut

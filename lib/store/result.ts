@@ -29,10 +29,12 @@ export function modelName({ path, hub }: ResultInfo['model']): string {
 /** One head of a result. */
 export class HeadResult {
   constructor(
+    /** Name of the head, as in `L16H1`. */
     readonly name: string,
     private readonly contrasts: ReadonlyMap<string, ContrastSubspace>,
   ) {}
 
+  /** Contrasts of the head, in the order of the result. */
   get contrastNames(): string[] {
     return [...this.contrasts.keys()]
   }
@@ -49,6 +51,7 @@ export class HeadResult {
   }
 }
 
+/** How tensors are stored. */
 export interface SaveOptions {
   /** Element type of the stored tensors, of `.safetensors` and `.npz`; default f64. */
   dtype?: 'f32' | 'f64'
@@ -57,7 +60,10 @@ export interface SaveOptions {
 const SAVE_OPTIONS = { dtype: true } satisfies Record<keyof SaveOptions, true>
 
 /** The document of a `.json` file: what the result was made from, and its rows. */
-export type ResultDocument = Omit<ResultInfo, 'heads'> & { rows: ResultRow[] }
+export type ResultDocument = Omit<ResultInfo, 'heads'> & {
+  /** One row a head and contrast. */
+  rows: ResultRow[]
+}
 
 const RESULT_FILE: FileKind = {
   name: 'a result',
@@ -68,16 +74,23 @@ const RESULT_FILE: FileKind = {
     .join(','),
 }
 
+/**
+ * Subspaces of every head and contrast, with what they were made from; `decompose` and `loadResult`
+ * return it.
+ */
 export class Result {
   constructor(
+    /** What the result was made from. */
     readonly info: ResultInfo,
     private readonly heads: ReadonlyMap<string, ReadonlyMap<string, ContrastSubspace>>,
   ) {}
 
+  /** Names of all heads, in the order of the model. */
   get headNames(): string[] {
     return [...this.heads.keys()]
   }
 
+  /** Names of all contrasts, in the order of the prompt set. */
   get contrastNames(): string[] {
     return this.info.prompts.contrasts
   }

@@ -7,8 +7,11 @@ import { open } from 'node:fs/promises'
 import { QkError } from '../errors.js'
 import { writeFileAtomically } from './atomic-file.js'
 
+/** A tensor in a file. */
 export interface StoredTensor {
+  /** The values, row-major. */
   data: Float32Array | Float64Array
+  /** Sizes of the axes, outermost first. */
   shape: readonly number[]
 }
 

@@ -12,7 +12,9 @@ export interface ContrastSubspace {
   s: Float64Array
   /** Key-side basis, [d, rank], row-major, orthonormal columns; v itself, not its transpose. */
   v: Float64Array
+  /** Head dimension d. */
   headDim: number
+  /** Components that the rank rule kept. */
   rank: number
   /** ||ΔC||_F^2 */
   totalEnergy: number
@@ -34,11 +36,13 @@ export interface ContrastSubspace {
   test?: RankTest
   /** Subspaces that exchanged prompts give, and directions without any contrast; where rows were kept and the rank is not 0. */
   nulls?: NullSubspaces
+  /** Directions that rows show without any contrast. */
   directions?: PlainDirections
   /** All singular values of ΔC, [d], descending, where they were asked for; the first of them are `s`. */
   spectrum?: Float64Array
   /** C+ and C-, [d, d], where they were asked for. */
   cPos?: Float64Array
+  /** C-, [d, d], where it was asked for. */
   cNeg?: Float64Array
 }
 
@@ -46,8 +50,10 @@ export interface ContrastSubspace {
 export interface MeanAttention {
   /** On all positive keys of a term together, and on all negative ones. */
   positive: number
+  /** On all negative keys of a term together. */
   negative: number
   /** On one positive and on one negative key, which can be compared where the sets have different sizes. */
   perPositive: number
+  /** On one negative key. */
   perNegative: number
 }

@@ -10,7 +10,12 @@ import { hasRole, type RoleRule } from './roles/verdict.js'
 export interface SweepRow extends ResultRow {
   /** False discovery rate over all heads and contrasts of the sweep. */
   q: number
+  /**
+   * Whether `q` is at most the level of the sweep. Where the limit of draws came first, `pMaximum` at most that level is
+   * enough.
+   */
   discovered: boolean
+  /** Units that were exchanged. */
   units: number
   /** Discovered, and its attention is there. */
   role: boolean

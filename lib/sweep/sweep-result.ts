@@ -10,28 +10,58 @@ import { rolesByHead, SWEEP_COLUMNS, type SweepRow } from './rows.js'
 
 /** What `SweepResult.save` writes. */
 export interface SweepDocument {
+  /** Marks the document as one of a sweep. */
   format: 'qkspace-sweep'
+  /** Version of the layout. */
   formatVersion: 1
+  /** The model's files. */
   model: ResultInfo['model']
+  /** The prompt set. */
   prompts: ResultInfo['prompts']
+  /** How terms were averaged: `per-query`, `per-pair` or `sum`. */
   estimator: string
+  /** How prompts shared batches: 'padded', 'equal length' or 'alone'. */
   sharing?: string
+  /** Whether queries and keys were centred. */
   center: boolean
   /** Level and draws of the test. */
   rank: ResultInfo['rank']
+  /** The attention sites that were captured. */
   sites: ResultInfo['sites']
+  /** What was tested: `effect` or `interaction`. */
   hypothesis: 'effect' | 'interaction'
   /** False discovery rate over heads and contrasts. */
   alpha: number
   /** Heads and contrasts, and how many of them were discovered, and replicated between halves of the units. */
-  counts: { tested: number; discovered: number; replicated: number }
+  counts: {
+    /** Heads and contrasts that were tested. */
+    tested: number
+    /** How many of them were discovered. */
+    discovered: number
+    /** How many of those were replicated between halves of the units. */
+    replicated: number
+  }
+  /** When a head has a role. */
   roleRule: RoleRule
   /** By head. */
-  roles: Record<string, { role: string; attention: number }[]>
+  roles: Record<
+    string,
+    {
+      /** Name of the contrast. */
+      role: string
+      /** Attention on all positive keys of a query, a fraction. */
+      attention: number
+    }[]
+  >
+  /** One row a head and contrast, by evidence. */
   rows: SweepRow[]
+  /** Seed of the sweep. */
   seed: number
+  /** What computed the sums. */
   backend: ResultInfo['backend']
+  /** Versions of qkspace, Node and onnxruntime, by name. */
   versions: Record<string, string>
+  /** What may be wrong without being an error, where there was such. */
   warnings?: string[]
 }
 
@@ -46,6 +76,7 @@ const SWEEP_FILE: FileKind = {
     .join(','),
 }
 
+/** What a sweep found: every head and contrast by evidence, and the subspaces. */
 export class SweepResult {
   constructor(
     /** One a head and contrast, by evidence. */
@@ -60,10 +91,12 @@ export class SweepResult {
     return rolesByHead(this.rows)
   }
 
+  /** What may be wrong without being an error. */
   get warnings(): readonly string[] {
     return this.more.warnings
   }
 
+  /** What a `.json` file holds. */
   toJSON(): SweepDocument {
     const { model, prompts, estimator, sharing, center, rank, sites, seed, backend, versions } =
       this.result.info

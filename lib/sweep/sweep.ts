@@ -23,6 +23,7 @@ import { ROLE_RULE } from './roles/verdict.js'
 import { sweepRows } from './rows.js'
 import { SweepResult } from './sweep-result.js'
 
+/** What `sweep` takes besides the model and the prompts. */
 export interface SweepOptions {
   /** 'all' (default), or names as in `L0H1,L2H3`. */
   heads?: 'all' | string | readonly HeadSpec[]
@@ -37,9 +38,11 @@ export interface SweepOptions {
   center?: boolean
   /** Draws of the test that every head has, default 199; and that a head may have at most, default 99,999. */
   draws?: number
+  /** Draws that a head may have at most; default 99,999. */
   mostDraws?: number
   /** Default 'per-query'. */
   estimator?: Estimator
+  /** What computes; default 'auto': `cpu`, or `js` where that cannot be used. */
   backend?: BackendChoice
   /** Null subspaces beside every subspace; default 20. */
   nulls?: number
@@ -50,21 +53,32 @@ export interface SweepOptions {
    * that on all positive keys of a query at least `roleAttention` (0.25).
    */
   roleFactor?: number
+  /** Attention on all positive keys of a query, at least; a fraction, default 0.25. */
   roleAttention?: number
   /** Random sequences, and tokens in each, where no prompts are given; default 256 and 48. */
   sequences?: number
+  /** Tokens in each random sequence; default 48. */
   length?: number
   /** Of signs, halves, samples, sequences and the decomposition; default 0. */
   seed?: number
+  /** Prompts in a batch, as of `accumulate`; default 16. */
   batchSize?: number
+  /** Threads of the accumulation, 0 = all. */
   threads?: number
+  /** Refuse to need more bytes than this, as of `accumulate`; default half of the machine's memory. */
   memoryLimit?: number
+  /**
+   * Bytes of memory for the rows that the test needs, as of `accumulate`; default 1 GiB. More go to a
+   * temporary file.
+   */
   nullBytes?: number
+  /** Ends the run with ERR_ABORTED. */
   signal?: AbortSignal
   /** `stage`: 'capture' (prompts), 'tests' (steps), 'held out' (prompts). */
   onProgress?: (progress: { stage: SweepStage; done: number; total: number }) => void
 }
 
+/** What a sweep is at: capturing rows, testing ranks, or measuring held-out units. */
 export type SweepStage = 'capture' | 'tests' | 'held out'
 
 const OPTIONS = {

@@ -5,15 +5,19 @@ import { QkError } from '../errors.js'
 import { checkInteger, checkOptions, checkSeed } from '../validate.js'
 import { TOY_DEFAULTS, type ToyConfig, ToyTask } from './task.js'
 
+/** What prompts for a payload-retrieval toy are made of (arXiv 2602.04752, toy models). */
 export interface PayloadOptions extends Partial<Omit<ToyConfig, 'seed' | 'task' | 'r1' | 'r2'>> {
   /** 1: latents of -1 and +1; 2: standard normal latents. */
   task: 1 | 2
   /** Sizes of the latents z1 and z2. */
   r1: number
+  /** Size of the latent z2. */
   r2: number
   /** The seed of the toy model, which fixes its encoders: `readToyConfig(model).seed`; default 1. */
   toySeed?: number
+  /** Number of prompts. */
   prompts: number
+  /** Every draw of the prompts follows from it. */
   seed: number
   /** Pairs of keys a contrast; a prompt has four tokens a pair. Default 4. */
   pairs?: number

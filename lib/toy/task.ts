@@ -8,16 +8,23 @@
 import type { Prompt } from '../contrast/prompt.js'
 import { type Random, seededRandom } from '../math/random.js'
 
+/** The task and the sizes of a payload-retrieval toy (arXiv 2602.04752, toy models). */
 export interface ToyConfig {
   /** 1: latents in {-1, +1}; 2: standard normal latents. */
   task: 1 | 2
+  /** Size of the latent z1. */
   r1: number
+  /** Size of the latent z2. */
   r2: number
+  /** Head dimension. */
   dHead: number
+  /** Size of a token's embedding. */
   dModel: number
   /** Tokens in a context. */
   context: number
+  /** Number of different payloads. */
   payloads: number
+  /** Standard deviation of the noise on every coordinate of tokens and queries. */
   noise: number
   /** Fixes encoders, initial weights and training data. */
   seed: number

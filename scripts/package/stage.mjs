@@ -18,7 +18,6 @@ const PARTS = [
   'docs',
   'README.md',
   'CHANGELOG.md',
-  'CONTRIBUTING.md',
   'LICENSE',
   'CITATION.cff',
   'examples',

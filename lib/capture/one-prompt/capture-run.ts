@@ -16,6 +16,7 @@ import { CapturedSteps, type CapturedTensor, type Hooks } from './captured-steps
 
 /** Where the captured tensors of one site are. */
 export interface CapturedSite {
+  /** The attention site that was captured. */
   site: AttentionSite
   /** Names of the query heads, in the order of the head axis. */
   heads: string[]
@@ -27,11 +28,13 @@ export interface CapturedSite {
   hooks: Hooks
 }
 
+/** Queries, keys and, where asked for, scores and patterns of one prompt. */
 export interface Capture {
   /** Token ids, those that were written included; absent where the model takes tensors. */
   tokens?: number[]
   /** How many of the tokens the model wrote. */
   newTokens: number
+  /** The captured sites, in the order of the model. */
   sites: CapturedSite[]
   /**
    * By hook name: `blocks.0.attn.hook_rot_q` [batch, pos, head, d], `hook_rot_k` [batch, pos, kvHead, d],

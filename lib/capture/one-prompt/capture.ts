@@ -17,6 +17,7 @@ import { encodeSource, type TokenRun } from '../encode.js'
 import { checkValues, readTensor } from '../encode-inputs.js'
 import { type Capture, type CaptureRequest, CaptureRun } from './capture-run.js'
 
+/** What `capture` takes besides the model and the prompt. */
 export interface CaptureOptions {
   /** 'all' (default), or names as in `L0H1,L2H3`. */
   heads?: 'all' | string | readonly HeadSpec[]
@@ -33,6 +34,7 @@ export interface CaptureOptions {
   output?: string
   /** Folder that `npy` files of inputs are relative to; default the current one. */
   folder?: string
+  /** Ends the run with ERR_ABORTED. */
   signal?: AbortSignal
 }
 

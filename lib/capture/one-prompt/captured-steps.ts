@@ -2,18 +2,25 @@
 
 import type { WireTensor } from '../../model/inference/session.js'
 
+/** One captured tensor, as the model computed it. */
 export interface CapturedTensor {
   /** Row-major; the bits of float16 in a Uint16Array. */
   data: Float32Array | Uint16Array
+  /** Element type: f32, or f16 as bits. */
   dtype: 'f32' | 'f16'
+  /** Sizes of the axes, outermost first. */
   shape: number[]
 }
 
 /** Names of the captured tensors of one site, as in TransformerLens. */
 export interface Hooks {
+  /** Queries as they enter the dot product. */
   q: string
+  /** Keys as they enter the dot product. */
   k: string
+  /** Scores as they enter the softmax. */
   scores: string
+  /** The softmax of the scores. */
   pattern: string
 }
 

@@ -26,6 +26,7 @@ import {
 import { termFindings } from './term-findings.js'
 import { unitFindings } from './unit-findings.js'
 
+/** What `checkPromptSet` takes besides the prompts. */
 export interface CheckPromptSetOptions {
   /**
    * Path of a `tokenizer.json`, or `model.tokenizer`. Without one, prompts given as text are judged by characters
@@ -34,6 +35,7 @@ export interface CheckPromptSetOptions {
   tokenizer?: string | PromptTokenizer
   /** Of the null draws, and of the sample of units; default 0. */
   seed?: number
+  /** Ends the check with ERR_ABORTED. */
   signal?: AbortSignal
   /** Told of every hundredth prompt, and of the last. */
   onProgress?: (done: number, total: number) => void

@@ -27,6 +27,10 @@ export const MINIMAL = {
   skippedQueries: 0.1,
 } as const
 
+/**
+ * What a measure compares between positive and negative keys, or along a label sequence. Spreads
+ * compare how widely positions and distances vary; `by label` compares labels with one another.
+ */
 export type MeasureName =
   | 'position'
   | 'position spread'
@@ -43,6 +47,7 @@ export type MeasureName =
 
 /** One imbalance beside what swapping the sides of whole units at random gives. */
 export interface Measure {
+  /** What was compared. */
   name: MeasureName
   /**
    * `auc`: how often a positive key's value is larger than a negative key's, ties counted half; balanced is 0.5.
@@ -50,6 +55,7 @@ export interface Measure {
    * `rate`: observed minus expected share of neighbours with the same label; balanced is 0.
    */
   scale: 'auc' | 'totalVariation' | 'rate'
+  /** How large the imbalance is, in the units of `scale`. */
   size: number
   /** Over units; of `auc` and `rate`. */
   standardError?: number
@@ -63,6 +69,10 @@ export interface Measure {
   units: number
 }
 
+/**
+ * What a finding is about: an imbalance of the contrast, or prompts that are not independent or too
+ * few.
+ */
 export type FindingKind =
   | 'position'
   | 'distance'
@@ -79,7 +89,9 @@ export type FindingKind =
   | 'sequence lengths'
   | 'skipped queries'
 
+/** One thing that a prompt set contrasts besides its feature, or that weakens the test of rank. */
 export interface Finding {
+  /** What the finding is about. */
   kind: FindingKind
   /** A note states what a contrast of this form usually has, or what matters for some options only. */
   level: 'warning' | 'note'
@@ -91,9 +103,13 @@ export interface Finding {
   where?: string[]
 }
 
+/** What was measured of one contrast. */
 export interface ContrastCheck {
+  /** Name of the contrast. */
   contrast: string
+  /** How its prompts define it. */
   rule: 'terms' | 'counterfactual' | 'labels'
+  /** Prompts that take part. */
   prompts: number
   /** Terms, or label queries that have positive and negative keys. */
   terms: number
@@ -107,20 +123,25 @@ export interface ContrastCheck {
   unplacedTerms: number
   /** LEVEL divided by the number of measures. */
   level: number
+  /** All measures that could be taken, whether or not they gave a finding. */
   measures: Measure[]
+  /** Warnings and notes about this contrast. */
   findings: Finding[]
 }
 
+/** What `checkPromptSet` found out about a prompt set. */
 export interface PromptSetCheck {
   /** Path as given, or `memory`. */
   source: string
   /** Of the file, or of the prompts as JSON lines. */
   sha256: string
+  /** Number of prompts. */
   prompts: number
   /** Number of warnings, notes not counted. */
   warnings: number
   /** Of the null draws and of the sample of units. */
   seed: number
+  /** Null draws of each measure: the sides of whole units are swapped at random. */
   draws: number
   /** Chance of a false warning in a balanced contrast. */
   level: number
@@ -128,5 +149,6 @@ export interface PromptSetCheck {
   minimal: typeof MINIMAL
   /** About the whole set: duplicates and ids. */
   findings: Finding[]
+  /** The checks of each contrast, in order of first appearance. */
   contrasts: ContrastCheck[]
 }

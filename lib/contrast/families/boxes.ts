@@ -17,12 +17,17 @@ import { checkAsked, checkWords, lastTokenOf } from './checks.js'
 /** Which box an object is in, or which object is in a box. */
 export type BoxesQuestion = 'box-of-object' | 'object-of-box'
 
+/** What prompts about objects in boxes are made of (arXiv 2602.04752, binding). */
 export interface BoxesOptions {
+  /** Objects to draw from: different words, each on one line. */
   objects: readonly string[]
+  /** Names of boxes to draw from: different words, each on one line. */
   boxes: readonly string[]
   /** Objects in a prompt, each in a box of its own; at least 2, default 5. */
   pairs?: number
+  /** Number of prompts. */
   prompts: number
+  /** Every draw follows from it. */
   seed: number
   /** Direction of the question; default `box-of-object`. */
   question?: BoxesQuestion

@@ -22,6 +22,7 @@ import { checkAsked, checkWords, lastTokenOf } from './checks.js'
 /** What the question wants: all items of a category, or the first or the last of them. */
 export type CategorySelect = 'all' | 'first' | 'last'
 
+/** What prompts about items of a category are made of (arXiv 2602.04752, filter heads). */
 export interface CategoriesOptions {
   /** Words by category; a category's name is the noun of the question, and the name of its contrast. */
   categories: Readonly<Record<string, readonly string[]>>
@@ -34,7 +35,9 @@ export interface CategoriesOptions {
    * transformer knows, and 2 for `first` and `last`.
    */
   matching?: number
+  /** Number of prompts. */
   prompts: number
+  /** Every draw follows from it. */
   seed: number
   /** Categories that are asked for; default all of them. */
   asked?: readonly string[]

@@ -8,11 +8,13 @@ import { isSafePath } from './hub-id.js'
 import { type Asked, hubFetch } from './request.js'
 import type { HubSettings } from './settings.js'
 
+/** How far a download has come. */
 export interface DownloadProgress {
   /** Path of the file that is being downloaded, in its repository. */
   file: string
   /** Bytes of all files so far, and of all files that are known to be needed. */
   done: number
+  /** Bytes of all files that are known to be needed. */
   total: number
 }
 

@@ -6,10 +6,17 @@ import type { Graph } from '../onnx/graph.js'
 import type { ValueInfoProto } from '../onnx/proto/onnx_pb.js'
 import type { WireTensor } from './session.js'
 
+/**
+ * What an input of a model is for: token ids, attention mask, positions, token types, a cache of keys
+ * and values, or something of the model's own.
+ */
 export type InputRole = 'ids' | 'mask' | 'positions' | 'segments' | 'cache' | 'custom'
 
+/** One input of a model. */
 export interface ModelInput {
+  /** Name of the input in the graph. */
   name: string
+  /** What it is for. */
   role: InputRole
   /** onnxruntime's name of the element type. */
   type: string

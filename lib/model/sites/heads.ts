@@ -4,6 +4,7 @@ import { QkError } from '../../errors.js'
 import { groupBy } from '../../math/group-by.js'
 import type { AttentionSite } from './site.js'
 
+/** A head by name, as in `L0H1`, or by layer and head, both from 0. */
 export type HeadSpec = string | readonly [layer: number, head: number]
 
 export interface HeadRef {

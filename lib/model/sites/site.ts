@@ -23,15 +23,18 @@ export interface AttentionSite {
   heads: number
   /** Key heads; query head h reads key head floor(h / (heads / kvHeads)). */
   kvHeads: number
+  /** Head dimension d of queries and keys. */
   headDim: number
   /**
    * What q·k is multiplied by on its way to the softmax, softcaps left out: a number, or what kind of numbers. 'computed'
    * ones depend on the length or on the input.
    */
   scale: number | 'per head' | 'per query' | 'computed'
+  /** Whether queries see no later keys. */
   causal: boolean
   /** Whether queries and keys are rotated by position (RoPE). */
   rotary: boolean
+  /** Whether keys come from another sequence than queries. */
   cross: boolean
   /**
    * Nodes that add to the scores what depends on queries or keys and is not their product, as attention to relative
@@ -44,9 +47,19 @@ export interface AttentionSite {
    */
   altered?: string[]
   /** Where not every captured row is a token: rows before and after those of the tokens. */
-  otherRows?: { query: OtherRows; key: OtherRows }
+  otherRows?: {
+    /** Rows of queries that are no tokens. */
+    query: OtherRows
+    /** Rows of keys that are no tokens. */
+    key: OtherRows
+  }
   /** TransformerLens names of the captured tensors. */
-  hooks: { q: string; k: string }
+  hooks: {
+    /** Name of the queries. */
+    q: string
+    /** Name of the keys. */
+    k: string
+  }
   /**
    * ||S - S'||_F / ||S||_F over unmasked entries of a probe: S the model's scores, S' those recomputed. Of a fused
    * operator also its attention output against the one that its subgraph computes, whichever is larger.
@@ -75,7 +88,9 @@ export interface Side {
 
 /** Rows that are no tokens, as learned ones of a soft prompt are: how many before those of the tokens, and after. */
 export interface OtherRows {
+  /** Rows before those of the tokens. */
   before: number
+  /** Rows after those of the tokens. */
   after: number
 }
 

@@ -5,10 +5,13 @@ import { type Encoding, Tokenizer } from 'tokenizers'
 import { QkError } from '../../errors.js'
 import { checkTokenizer, type TokenizerJson } from './check.js'
 
+/** A text, or two, as tokens. Arrays have one entry a token. */
 export interface TokenizedText {
+  /** Token ids. */
   ids: number[]
   /** [start, end) in UTF-16 units of the token's own text; empty for special tokens and added spaces. */
   spans: [start: number, end: number][]
+  /** Whether the token is one of the tokenizer's own template, as a start token is. */
   special: boolean[]
   /** Whether the token is of the second text of a pair. */
   second: boolean[]
@@ -18,8 +21,11 @@ export interface TokenizedText {
   unknown: boolean[]
 }
 
+/** A tokenizer that prompts go through. */
 export interface PromptTokenizer {
+  /** Path of its `tokenizer.json`. */
   path: string
+  /** Id of the token that fills up shorter prompts of a batch. */
   padId: number
   /** One more than the largest id that it gives. */
   size: number

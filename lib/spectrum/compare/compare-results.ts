@@ -10,6 +10,7 @@ import { comparisonWarnings, inCommon } from './common.js'
 import { type Change, type MeasureOfBoth, measuresOfBoth } from './measures.js'
 import { type Side, type SideOverlap, sideOverlap } from './overlap.js'
 
+/** Which heads and contrasts of two results are compared. */
 export interface CompareOptions {
   /** 'all' that both have (default), or names as in `L0H1,L2H3`. */
   heads?: 'all' | string | readonly string[]
@@ -21,27 +22,35 @@ const OPTIONS = { heads: true, contrasts: true } satisfies Record<keyof CompareO
 
 /** One head and contrast that both results have. */
 export interface ComparedContrast {
+  /** Name of the head, as in `L0H1`. */
   head: string
+  /** Name of the contrast. */
   contrast: string
+  /** Head dimension d, the same of both. */
   headDim: number
+  /** Rank of each subspace. */
   rank: Change<number>
   /** Overlap of the query- and of the key-side subspaces; null where one of them has rank 0. */
   query: SideOverlap | null
+  /** Overlap of the key-side subspaces. */
   key: SideOverlap | null
   /** Mean overlap with a random subspace (Haar), the larger rank over d; null where one side has rank 0. */
   random: number | null
   /** Whether the test of rank discovered and replicated the head; null where a result has no test. */
   discovered: Change<boolean | null>
+  /** Whether what the test discovered was replicated between halves of the prompts. */
   replicated: Change<boolean | null>
   /** Numbers that both results carry. */
   measures: Partial<Record<MeasureOfBoth, Change<number>>>
 }
 
+/** Two results side by side, head by head. */
 export interface Comparison {
   /** Whether both results are of the same model file. */
   sameModel: boolean
   /** By evidence: discovered in both first, then those whose overlap exceeds the null on more sides, by more. */
   rows: ComparedContrast[]
+  /** What limits the comparison without being an error. */
   warnings: string[]
 }
 

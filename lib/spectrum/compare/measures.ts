@@ -4,7 +4,9 @@ import type { HeadInfo, Result } from '../../store/result.js'
 
 /** The same of two results. */
 export interface Change<T> {
+  /** Of the first result. */
   a: T
+  /** Of the second result. */
   b: T
 }
 
@@ -20,6 +22,11 @@ const MEASURES = {
   movedNull: ({ heldOut }) => heldOut?.swap?.moved?.null.p95,
 } satisfies Record<string, (info: HeadInfo) => number | undefined>
 
+/**
+ * A number that results carry of a head and contrast: the score gap, the q-value of the test, attention
+ * on positive and negative keys, and what the subspace explains and moves on held-out units, each with
+ * the 95th percentile of its null.
+ */
 export type MeasureOfBoth = keyof typeof MEASURES
 
 /** Those that both results have. */

@@ -19,6 +19,7 @@ export interface Side {
   nulls?: { count: number; bases: Float64Array }
 }
 
+/** How far the subspaces of two results coincide on one side, query or key. */
 export interface SideOverlap {
   /** ||U_A^T U_B||_F^2 / min(rank_A, rank_B) */
   overlap: number
@@ -26,7 +27,14 @@ export interface SideOverlap {
    * Overlaps of A with the null subspaces of B, and of B with those of A: how many, their mean, and the larger of the two
    * 95th percentiles. Null where neither result has any.
    */
-  null: { count: number; mean: number; p95: number } | null
+  null: {
+    /** Number of null overlaps. */
+    count: number
+    /** Their mean. */
+    mean: number
+    /** The larger of the two 95th percentiles. */
+    p95: number
+  } | null
   /** Whether the overlap is at most `p95`; null where there is no null. */
   withinNull: boolean | null
 }

@@ -26,6 +26,7 @@ export interface SubjectOptions {
    * until the promise settles.
    */
   q: TensorInput
+  /** Keys [batch, pos, kvHeads, d]. */
   k: TensorInput
   /** Explicit terms; `contrast` may be left out where there is one. Or: */
   terms?: Omit<TermsInput, 'contrast'> & Partial<Pick<TermsInput, 'contrast'>>
@@ -47,7 +48,9 @@ export interface SubjectOptions {
    * (signs of whole sequences are turned). Refused where terms share keys.
    */
   exchangeable?: boolean
+  /** What computes the draws; default 'auto': `cpu`, or `js` where that cannot be used. */
   backend?: BackendChoice
+  /** Ends the test with ERR_ABORTED. */
   signal?: AbortSignal
 }
 

@@ -8,6 +8,7 @@ import { checkLevel, DEFAULT_ALPHA, DEFAULT_DRAWS, MOST_DRAWS } from './rules.js
 import { type SubjectOptions, subjectsOf } from './subjects.js'
 import { testHeads, unitWarnings } from './test-heads.js'
 
+/** What `testRank` tests, and by how many draws. */
 export interface TestRankOptions extends SubjectOptions {
   /** What ranks are given for; default 'effect'. Both have a p of the first component. */
   hypothesis?: Hypothesis
@@ -15,7 +16,9 @@ export interface TestRankOptions extends SubjectOptions {
   alpha?: number
   /** Draws that every head has; default 199. Heads with few exceedances have up to `mostDraws`, default 99,999. */
   draws?: number
+  /** Draws that a head with few exceedances may have at most; default 99,999. */
   mostDraws?: number
+  /** Told how many of the `total` steps of the test are done. */
   onProgress?: (progress: { done: number; total: number }) => void
 }
 
@@ -38,8 +41,11 @@ const OPTIONS = {
   onProgress: true,
 } satisfies Record<keyof TestRankOptions, true>
 
+/** What the test of rank says of every contrast and head. */
 export interface RankTests {
+  /** Names of the contrasts, in the order of the arrays. */
   contrasts: string[]
+  /** Number of query heads. */
   heads: number
   /** Of the first component under the hypothesis asked for, [contrasts, heads]. */
   p: Float64Array

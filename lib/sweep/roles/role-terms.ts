@@ -29,6 +29,7 @@ export const ROLES = [
   'block',
 ] as const
 
+/** A role that heads may have, by the name of its contrast; `ROLES` says which keys are positive. */
 export type Role = (typeof ROLES)[number]
 
 /** A prompt's tokens, and what is known of them. */

@@ -2,6 +2,7 @@
 
 import type { MeanAttention } from '../../store/result.js'
 
+/** When a head has a role: both limits are met by its attention. */
 export interface RoleRule {
   /** Attention on a positive key over that on a negative one, at least. */
   factor: number

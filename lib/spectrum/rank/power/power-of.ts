@@ -5,6 +5,7 @@ import { checkInteger, checkNumber, checkOptions } from '../../../validate.js'
 import { DEFAULT_ALPHA } from '../rules.js'
 import { type Power, tablePower, tableRange } from './power-table.js'
 
+/** The effect that a test of rank should find, and what is tested with it. */
 export interface EffectOptions {
   /**
    * Correlation between the query's coordinate along the effect's query direction and the difference of a positive and a
@@ -19,17 +20,21 @@ export interface EffectOptions {
   effects?: number
 }
 
+/** The effect, and how many units there are to find it. */
 export interface PowerOptions extends EffectOptions {
   /** Units of exchange with a term each. */
   units: number
 }
 
+/** The effect, and the power that is wanted. */
 export interface UnitsOptions extends EffectOptions {
   /** Power that is wanted, default 0.8. */
   power?: number
 }
 
+/** How likely the test of rank discovers the effect. */
 export interface PowerAnswer {
+  /** Probability that the head is discovered, interpolated between simulations. */
   power: number
   /** The effect is stronger than any simulated one; the power is this or more. */
   atLeast: boolean
@@ -37,10 +42,13 @@ export interface PowerAnswer {
   level: number
 }
 
+/** How many units the test of rank needs. */
 export interface UnitsAnswer {
+  /** Units of exchange, as a rule prompts, with a term each. */
   units: number
   /** Already the fewest simulated units have the power. */
   atMost: boolean
+  /** Level at which one head is tested. */
   level: number
 }
 
