@@ -1,7 +1,7 @@
 /** Every block of code in README and docs/ runs as it is written, or is named here with the reason why not. */
 
 import { spawnSync } from 'node:child_process'
-import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import test from 'ava'
 import { sharedModel, temporaryFolder, withSharedModels } from './helpers/files.js'
@@ -20,7 +20,7 @@ const ELSEWHERE = [
 const PAGES_ELSEWHERE = {
   'docs/interchange.md': 'test/interchange/docs.test.js',
   'docs/model-sources.md': 'test/hub/command.test.js',
-  'docs/transformer-lens.md': 'the test of the walk-through',
+  'docs/transformer-lens.md': 'test/snippets.test.js',
   'docs/story.md': 'needs a model that knows stories, which is not part of the package',
 }
 
@@ -83,7 +83,12 @@ for (const page of pages()) {
   const blocks = blocksOf(page)
   const run = blocks.filter((block) => reasonOf(page, block) === undefined)
   if (run.length === 0) {
-    test.skip(`${page} (${reasonOf(page, blocks[0])})`, () => {})
+    const reason = reasonOf(page, blocks[0])
+    const isTest = reason.startsWith('test/')
+    const elsewhere = isTest ? test : test.skip
+    elsewhere(`${page}: ${reason}`, (t) => {
+      t.true(readFileSync(new URL(`../${reason}`, import.meta.url), 'utf8').includes(page))
+    })
     continue
   }
   test.serial(`${page}: ${run.length} of ${blocks.length} blocks`, async (t) => {

@@ -28,7 +28,7 @@ export function registerPower(program: Command): void {
     .option('--heads <m>', 'heads and contrasts tested together', parseWhole(1), 1)
     .option('--effects <r>', 'how many of them have an effect', parseWhole(1), 1)
     .option('--json', 'print one JSON document')
-    .addHelpText('after', examples('qkspace power --strength 2 --units 200'))
+    .addHelpText('after', examples('qkspace power --strength 0.3 --head-dim 64 --units 200'))
     .action(run)
 }
 

@@ -36,7 +36,7 @@ export function registerToy(program: Command): void {
     .option('--quick', 'a sixth of the steps')
     .requiredOption('--out <file>', 'model, .onnx')
     .option('--json', 'print one JSON document')
-    .addHelpText('after', examples('qkspace toy train --r1 3 --r2 3 --steps 20 --out toy.onnx'))
+    .addHelpText('after', examples('qkspace toy train --r1 3 --r2 3 --quick --out toy.onnx'))
     .action(train)
 }
 

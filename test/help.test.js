@@ -1,0 +1,76 @@
+/** The help of every command ends with examples, and each runs as it is written. */
+
+import { copyFileSync, mkdirSync } from 'node:fs'
+import path from 'node:path'
+import test from 'ava'
+import { cli, temporaryFolder } from './helpers/files.js'
+import { runProgram } from './helpers/packages.js'
+import { prepareFolder, runBlock } from './helpers/snippets.js'
+
+const folder = temporaryFolder(test)
+const NOT_RUN = {
+  'npx qkspace build && npx qkspace doctor': 'test/package/build.test.js compiles',
+  'qkspace demo --out results': 'test/package/install.test.js runs it on four versions of Node',
+  'qkspace toy train --r1 3 --r2 3 --quick --out toy.onnx': 'trains for minutes',
+}
+
+test.before(async (t) => {
+  t.timeout(300_000)
+  prepareFolder(folder)
+  const model = path.join(folder, 'my-model')
+  mkdirSync(model)
+  copyFileSync(path.join(folder, 'model.onnx'), path.join(model, 'model.onnx'))
+  copyFileSync(path.join(folder, 'model.onnx'), path.join(folder, 'boxes.onnx'))
+  const { status, stderr } = await sh(`
+qkspace prompts boxes --variant order --prompts 80 --out boxes.jsonl
+qkspace prompts boxes --variant order --prompts 24 --seed 11 --out held-out.jsonl
+qkspace decompose --model model.onnx --prompts boxes.jsonl --out boxes.safetensors
+cp boxes.safetensors a.safetensors
+cp boxes.safetensors b.safetensors`)
+  if (status !== 0) throw new Error(stderr)
+})
+
+const sh = (code) => runBlock(folder, { language: 'sh', code })
+
+async function helpOf(...command) {
+  const { stdout } = await runProgram(process.execPath, [cli, ...command, '--help'])
+  return stdout
+}
+
+/** Commands that do something, by their names; those with commands of their own are taken apart. */
+async function commandsOf(...parents) {
+  const listed = (await helpOf(...parents)).split('Commands:\n')[1]
+  if (listed === undefined) return [parents]
+  const names = [...listed.matchAll(/^ {2}(\w+) .*$/gm)].map(([, name]) => name)
+  const inner = await Promise.all(
+    names.filter((name) => name !== 'help').map((name) => commandsOf(...parents, name)),
+  )
+  return inner.flat()
+}
+
+const examplesIn = (help) =>
+  (help.split(/^Examples?:\n/m)[1] ?? '')
+    .split('\n')
+    .map((line) => line.trim())
+    .filter(Boolean)
+
+test('every command has an example, and each of them runs', async (t) => {
+  t.timeout(600_000)
+  const commands = await commandsOf()
+  t.true(commands.length > 15)
+  const left = new Set(Object.keys(NOT_RUN))
+  for (const command of commands) {
+    const lines = examplesIn(await helpOf(...command))
+    t.true(lines.length > 0, command.join(' '))
+    for (const line of lines) {
+      t.true(
+        line.includes(`qkspace ${command.join(' ')} `) || line.endsWith(`qkspace ${command.join(' ')}`),
+        line,
+      )
+      if (left.delete(line)) continue
+      const { status, stderr } = await sh(line)
+      t.is(status, 0, `${line}\n${stderr}`)
+    }
+  }
+  t.deepEqual([...left], [])
+})
