@@ -1,7 +1,7 @@
 /**
  * The same arithmetic on an NVIDIA GPU, where there is one, with rows that stay there.
  *
- *   node examples/gpu.mjs
+ *   node examples/gpu.mjs [ROWS [HEADS]]
  */
 
 import { backends, QKCovariance, uploadTensor } from 'qkspace/arrays'
@@ -14,7 +14,8 @@ if (!cuda.available) {
 }
 console.log(`on ${cuda.description.device.name}`)
 
-const [rows, heads, d] = [1 << 16, 32, 128]
+const [rows = 1 << 14, heads = 32] = process.argv.slice(2).map(Number)
+const d = 128
 const random = () => Float32Array.from({ length: rows * heads * d }, () => Math.random() - 0.5)
 const shape = [1, rows, heads, d]
 const q = await uploadTensor({ data: random(), dtype: 'f32', shape }, { backend: 'cuda' })

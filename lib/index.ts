@@ -12,16 +12,8 @@
  * @module qkspace
  */
 
+export * from './arrays.js'
 export { type AttributeOptions, type AttributionReport, attribute } from './attribution/attribute.js'
-export {
-  type AttributeArraysOptions,
-  type Attribution,
-  type AttributionFeature,
-  type AttributionSides,
-  type AttributionTable,
-  attributeArrays,
-  type TableAttribution,
-} from './attribution/attribute-arrays.js'
 export type { AttributedPrompt, AttributedRow } from './attribution/examples.js'
 export type {
   ContrastExplained,
@@ -31,20 +23,7 @@ export type {
   Share,
 } from './attribution/explained.js'
 export type { AttributionPoints, PointCloud, PointRole } from './attribution/points.js'
-export type { SplitMethod } from './attribution/split.js'
 export type { RowKeys } from './attribution/term-rows.js'
-export type {
-  BackendDescription,
-  BackendName,
-  CovarianceMoments,
-  CovarianceSpec,
-  DeviceDescription,
-  Estimator,
-  KeyScope,
-  SideMoments,
-  SvdResult,
-} from './backend/backend.js'
-export { type BackendChoice, type BackendReport, backends } from './backend/select.js'
 export {
   bundledFile,
   bundledInduction,
@@ -121,17 +100,7 @@ export {
   disposeSums,
   type Sums,
 } from './covariance/accumulate.js'
-export { DeviceTensor, type UploadOptions, uploadTensor } from './covariance/device-tensor.js'
-export {
-  type BatchInput,
-  type Covariances,
-  QKCovariance,
-  type QKCovarianceOptions,
-} from './covariance/qk-covariance.js'
-export type { TensorInput } from './covariance/row-tensor.js'
 export type { HeadGroup, SiteSums } from './covariance/site-plan.js'
-export type { Indices, LabelsInput, TermsInput, Weights } from './covariance/terms-input.js'
-export { QkError, type QkErrorCode, type QkErrorOptions } from './errors.js'
 export {
   type ExportedSubspaces,
   type ExportInfo,
@@ -145,7 +114,6 @@ export {
   type ReadActivationsOptions,
   readActivations,
 } from './interchange/read-activations.js'
-export type { Edit } from './intervention/edit.js'
 export type {
   BeforeAfter,
   Exceeds,
@@ -158,15 +126,6 @@ export type { MoveEffects, OutputEffects } from './intervention/edit-table.js'
 export type { VariantKind } from './intervention/edit-variants.js'
 export { type InterveneOptions, type InterventionReport, intervene } from './intervention/intervene.js'
 export {
-  type Attention,
-  type InterveneArraysOptions,
-  type Intervention,
-  interveneArrays,
-} from './intervention/intervene-arrays.js'
-export { type MeasureMoveOptions, type Move, measureMove } from './intervention/measure-move.js'
-export type { ArrayInput } from './math/arrays.js'
-export { type Basis, orthonormalBasis, randomBasis, unionBasis } from './math/basis.js'
-export {
   type BootstrapOptions,
   bootstrapMean,
   bootstrapRatio,
@@ -174,7 +133,6 @@ export {
   type Interval,
 } from './math/bootstrap.js'
 export type { NullFigures } from './math/null-limit.js'
-export type { Dtype } from './math/tensor.js'
 export type { SiteKind, UnsupportedSite } from './model/candidate.js'
 export type { DownloadProgress } from './model/hub/repository.js'
 export type { InputRole, ModelInput } from './model/inference/inputs.js'
@@ -199,7 +157,6 @@ export {
 export type { Change, MeasureOfBoth } from './spectrum/compare/measures.js'
 export type { SideOverlap } from './spectrum/compare/overlap.js'
 export { type DecomposeOptions, decompose } from './spectrum/decompose.js'
-export type { Hypothesis } from './spectrum/rank/exchange/null-source.js'
 export {
   type EffectOptions,
   type PowerAnswer,
@@ -209,8 +166,6 @@ export {
   type UnitsOptions,
   unitsFor,
 } from './spectrum/rank/power/power-of.js'
-export { type RankTests, type TestRankOptions, testRank } from './spectrum/rank/test-rank.js'
-export { type SvdOptions, svd } from './spectrum/svd.js'
 export type { NullSubspaces, PlainDirections } from './store/controls.js'
 export type { Controlled, HeldOut } from './store/held-out.js'
 export type { RankTest } from './store/rank-test.js'

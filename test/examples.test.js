@@ -4,6 +4,7 @@ import { mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import test from 'ava'
 import { readPrompts } from '../dist/index.js'
+import { cudaOnHost, noCompiler } from './helpers/cuda-on-host.js'
 import { temporaryFolder } from './helpers/files.js'
 import { root, runProgram } from './helpers/packages.js'
 
@@ -47,7 +48,7 @@ const EXPECTED = {
     t.regex(stdout, /^head 1: rank 0, p 0\.[1-9]/m)
   },
   'gpu.mjs': (t, { stdout }) => {
-    t.regex(stdout, /^(no GPU is used: .+|on .+\nC\+ of 32 heads from 65536 pairs: \d+ numbers)/)
+    t.regex(stdout, /^(no GPU is used: .+|on .+\nC\+ of 32 heads from 16384 pairs: \d+ numbers)/)
   },
   'transformers-js-folder.mjs': (t, { stdout, left }) => {
     t.is(stdout.split('\n')[0], 'onnx/model.onnx: 4 attention sites, a tokenizer beside it')
@@ -81,3 +82,15 @@ for (const [name, check] of Object.entries(EXPECTED)) {
     await check(t, ran)
   })
 }
+
+const noEmulator = noCompiler()
+const emulatorTest = noEmulator ? test.skip : test
+const emulated = 'gpu.mjs where a GPU is emulated'
+emulatorTest(noEmulator ? `${emulated} (${noEmulator})` : emulated, async (t) => {
+  t.timeout(300_000)
+  const env = { ...process.env, QKSPACE_CUDA_LIBRARY: cudaOnHost() }
+  const program = path.join(examples, 'gpu.mjs')
+  const { status, stdout, stderr } = await runProgram(process.execPath, [program, '48', '2'], { env })
+  t.is(status, 0, stderr)
+  t.regex(stdout, /^on CUDA on the host.*\nC\+ of 2 heads from 48 pairs: 32768 numbers\n$/)
+})
