@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process'
 import {
   chmodSync,
   cpSync,
+  existsSync,
   mkdirSync,
   readFileSync,
   renameSync,
@@ -24,25 +25,27 @@ const compilerTest = hasCompiler
   ? test.serial
   : (title, ...rest) => test.serial.skip(`${title} (needs CMake and a C++ compiler)`, ...rest)
 
+const readJson = (place) => JSON.parse(readFileSync(path.join(place, 'package.json'), 'utf8'))
+
+/** The dependencies of the package, and theirs: what builds a checkout is not there. */
+function linkDependencies({ dependencies = {} }) {
+  for (const name of Object.keys(dependencies)) {
+    const place = path.join(root, 'node_modules', name)
+    const link = path.join(modules, name)
+    // One that lies inside of the package that needs it comes with it.
+    if (existsSync(link) || !existsSync(place)) continue
+    mkdirSync(path.dirname(link), { recursive: true })
+    symlinkSync(place, link)
+    linkDependencies(readJson(place))
+  }
+}
+
 test.before(async (t) => {
   t.timeout(300_000)
   const packed = (await packPackages(folder, ['qkspace'])).get('qkspace')
   mkdirSync(modules, { recursive: true })
   cpSync(path.join(packed.staged, 'qkspace'), installed, { recursive: true })
-  // The dependencies of the package alone: what builds a checkout is not there.
-  for (const name of [
-    '@bufbuild',
-    '@huggingface',
-    'bindings',
-    'file-uri-to-path',
-    'commander',
-    'cli-progress',
-  ]) {
-    symlinkSync(path.join(root, 'node_modules', name), path.join(modules, name))
-  }
-  for (const name of ['onnxruntime-node', 'onnxruntime-common', 'tokenizers']) {
-    symlinkSync(path.join(root, 'node_modules', name), path.join(modules, name))
-  }
+  linkDependencies(readJson(installed))
 })
 
 const kept = Object.entries(process.env).filter(([name]) => !name.startsWith('QKSPACE_'))
