@@ -128,9 +128,9 @@ withSharedModels(test.serial)(
     // The row of the page, column by column.
     t.regex(
       printed[0],
-      /^L0H7 +same name +5\.6% +0\.2% +2 +0\.00010 +0\.0010 +0\.00012 .* 72\.9% \(38\.8%\)$/m,
+      /^L0H7 +same name +5\.6% +0\.2% +3 +0\.00010 +0\.0010 +0\.00012 .* 89\.0% \(87\.3%\)$/m,
     )
-    t.regex(printed[1], /^same name +264 +2 .* 0\.81\d/m)
+    t.regex(printed[1], /^same name +264 +3 .* 0\.82\d .* within null: moved/m)
   },
 )
 
