@@ -8,6 +8,7 @@ import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { npmCommand } from './npm.mjs'
 
 const root = path.dirname(path.dirname(fileURLToPath(import.meta.url)))
 const at = (...parts) => path.join(root, ...parts)
@@ -18,10 +19,8 @@ if (major < 20 || (major === 20 && minor < 19)) {
 }
 
 step('node_modules', 'installing dependencies', ['package.json', 'package-lock.json', '.npmrc'], [], () => {
-  const npm = process.env.npm_execpath
-  const [command, first] = npm ? [process.execPath, [npm]] : ['npm', []]
   // No dependency needs its install script; onnxruntime-node's would download CUDA binaries.
-  return [[command, ...first, 'ci', '--ignore-scripts', '--no-audit', '--no-fund']]
+  return [npmCommand('ci', '--ignore-scripts', '--no-audit', '--no-fund')]
 })
 
 const toolchain = [process.platform, process.arch, process.env.CC ?? '', process.env.CXX ?? '']

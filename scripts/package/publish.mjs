@@ -10,6 +10,7 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
+import { npmCommand } from '../npm.mjs'
 import { root } from './compile.mjs'
 import { PLATFORMS } from './platforms.mjs'
 
@@ -48,9 +49,8 @@ for (const name of names) {
 }
 
 function npm(args, stdio) {
-  const script = process.env.npm_execpath
-  const [command, first] = script ? [process.execPath, [script]] : ['npm', []]
-  return spawnSync(command, [...first, ...args], {
+  const [command, ...given] = npmCommand(...args)
+  return spawnSync(command, given, {
     cwd: root,
     encoding: 'utf8',
     stdio: ['ignore', stdio, stdio],

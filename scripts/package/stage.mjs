@@ -2,6 +2,7 @@
 
 import { cpSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import { npmCommand } from '../npm.mjs'
 import { root, run } from './compile.mjs'
 import { PLATFORMS } from './platforms.mjs'
 
@@ -91,10 +92,14 @@ export function stagePlatform({ name, file }, library, folder) {
 /** The archive of a staged folder: its path, and what `npm pack` says of its size and files. */
 export function pack(folder, destination) {
   mkdirSync(destination, { recursive: true })
-  const npm = process.env.npm_execpath
-  const [command, first] = npm ? [process.execPath, [npm]] : ['npm', []]
-  const args = ['pack', '--json', '--ignore-scripts', '--pack-destination', destination]
-  const [said] = JSON.parse(run(command, [...first, ...args], { cwd: folder }))
+  const [command, ...args] = npmCommand(
+    'pack',
+    '--json',
+    '--ignore-scripts',
+    '--pack-destination',
+    destination,
+  )
+  const [said] = JSON.parse(run(command, args, { cwd: folder }))
   return {
     name: said.name,
     version: said.version,

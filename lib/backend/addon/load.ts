@@ -16,12 +16,6 @@ import {
 
 const require = createRequire(import.meta.url)
 
-interface Attempt {
-  /** A build of this folder, or a package. */
-  place: string
-  reason: string
-}
-
 let loaded: Addon | QkError | undefined
 
 /** The addon; throws a QkError (ERR_ADDON_LOAD), the same one each time. */
@@ -34,7 +28,7 @@ export function loadAddon(): Addon {
 }
 
 function load(): Addon | QkError {
-  const failed: Attempt[] = []
+  const failed: { place: string; error: Error }[] = []
   for (const [place, open] of [
     [builtFile('qkspace.node'), openBuilt],
     [`the package @qkspace/${platform}`, openPackaged],
@@ -45,14 +39,15 @@ function load(): Addon | QkError {
       if (difference === undefined) {
         return addon
       }
-      failed.push({ place, reason: `it does not belong to this version: ${difference}` })
+      failed.push({ place, error: new Error(`it does not belong to this version: ${difference}`) })
     } catch (error) {
-      failed.push({ place, reason: (error as Error).message })
+      failed.push({ place, error: error as Error })
     }
   }
-  const tried = failed.map(({ place, reason }) => `  ${place}: ${reason}`)
+  const tried = failed.map(({ place, error }) => `  ${place}: ${error.message}`)
   return new QkError('ERR_ADDON_LOAD', `the native addon is not available; tried:\n${tried.join('\n')}`, {
     hint: `${fixForAddon()}; the backend 'js' works without it.`,
+    cause: new AggregateError(failed.map(({ error }) => error)),
   })
 }
 

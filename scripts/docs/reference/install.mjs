@@ -5,6 +5,7 @@ import { createHash } from 'node:crypto'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { npmCommand } from '../../npm.mjs'
 
 export const tool = fileURLToPath(new URL('../../../docs/tool/', import.meta.url))
 const stamp = path.join(tool, 'node_modules', '.up-to-date')
@@ -19,13 +20,8 @@ export function installTool() {
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) {
     return { installed: true, unreachable: false, text: '' }
   }
-  const npm = process.env.npm_execpath
-  const [command, first] = npm ? [process.execPath, [npm]] : ['npm', []]
-  const { status, error, stdout, stderr } = spawnSync(
-    command,
-    [...first, 'ci', '--ignore-scripts', '--no-audit', '--no-fund'],
-    { cwd: tool, encoding: 'utf8' },
-  )
+  const [command, ...args] = npmCommand('ci', '--ignore-scripts', '--no-audit', '--no-fund')
+  const { status, error, stdout, stderr } = spawnSync(command, args, { cwd: tool, encoding: 'utf8' })
   const text = `${error?.message ?? ''}${stdout ?? ''}${stderr ?? ''}`
   if (status === 0) writeFileSync(stamp, wanted)
   return { installed: status === 0, unreachable: status !== 0 && UNREACHABLE.test(text), text }
