@@ -72,6 +72,7 @@ export {
 export type {
   ContrastRule,
   Counterfactual,
+  KeyNames,
   Label,
   Labels,
   PairedTerm,

@@ -3,7 +3,16 @@
 import { QkError } from '../errors.js'
 import type { KnownKeys } from '../validate.js'
 import { checkSource, type Fail, isObject } from './check-source.js'
-import type { ContrastRule, Counterfactual, Labels, PairedTerm, Prompt, Term, TermRule } from './prompt.js'
+import type {
+  ContrastRule,
+  Counterfactual,
+  KeyNames,
+  Labels,
+  PairedTerm,
+  Prompt,
+  Term,
+  TermRule,
+} from './prompt.js'
 
 /** Names become parts of tensor names in result files. */
 const NAME = /^[\p{L}\p{N}_][\p{L}\p{N}_ -]*$/u
@@ -52,14 +61,17 @@ export function promptRules(prompt: Prompt, where: string, bare = false): TermRu
     if ((rule.terms === undefined) === (rule.labels === undefined)) {
       fail(`contrast "${contrast}" needs either "terms" or "labels"`)
     }
+    checkKeyNames(rule.keyNames, `contrast "${contrast}"`, fail)
+    const named = rule.keyNames && { keyNames: rule.keyNames }
     if (rule.labels !== undefined) {
       if (prompt.counterfactual) fail('"labels" and "counterfactual" do not go together')
       checkLabels(rule.labels, fail)
-      return { contrast, labels: rule.labels, counterfactual: false }
+      return { contrast, ...named, labels: rule.labels, counterfactual: false }
     }
     const other = prompt.counterfactual && counterfactualRule(prompt, contrast)
     return {
       contrast,
+      ...named,
       terms: pairTerms(rule.terms!, prompt.counterfactual ? (other?.terms ?? []) : undefined, where, fail),
       counterfactual: prompt.counterfactual !== undefined,
     }
@@ -67,7 +79,7 @@ export function promptRules(prompt: Prompt, where: string, bare = false): TermRu
 }
 
 /** What a prompt without a contrast has none of. */
-const CONTRAST_KEYS = ['contrast', 'contrasts', 'terms', 'labels'] as const
+const CONTRAST_KEYS = ['contrast', 'contrasts', 'keyNames', 'terms', 'labels'] as const
 
 const PROMPT_KEYS = {
   id: true,
@@ -77,6 +89,7 @@ const PROMPT_KEYS = {
   inputs: true,
   contrast: true,
   contrasts: true,
+  keyNames: true,
   terms: true,
   labels: true,
   counterfactual: true,
@@ -91,9 +104,11 @@ const COUNTERFACTUAL_KEYS = {
   inputs: true,
   contrasts: true,
   terms: true,
-} satisfies Record<Exclude<keyof Counterfactual, 'labels'>, true>
+} satisfies Record<Exclude<keyof Counterfactual, 'labels' | 'keyNames'>, true>
 
-const RULE_KEYS = { terms: true, labels: true } satisfies Record<keyof ContrastRule, true>
+const RULE_KEYS = { keyNames: true, terms: true, labels: true } satisfies Record<keyof ContrastRule, true>
+
+const KEY_NAMES_KEYS = { positive: true, negative: true } satisfies Record<keyof KeyNames, true>
 
 const LABELS_KEYS = {
   query: true,
@@ -128,7 +143,8 @@ function rulesByName(prompt: Prompt, fail: Fail): Record<string, ContrastRule> {
     return prompt.contrasts
   }
   if (typeof prompt.contrast !== 'string') fail('give the name of the "contrast"')
-  return { [prompt.contrast!]: { terms: prompt.terms, labels: prompt.labels } }
+  const { keyNames, terms, labels } = prompt
+  return { [prompt.contrast!]: { keyNames, terms, labels } }
 }
 
 function counterfactualRule(prompt: Prompt, contrast: string): ContrastRule {
@@ -203,6 +219,18 @@ function termLabels(
     ...(other?.label !== undefined && { labelNeg: other.label }),
     ...(ofNegatives && { negativeLabels: ofNegatives }),
   }
+}
+
+function checkKeyNames(names: KeyNames | undefined, what: string, fail: Fail): void {
+  if (names === undefined) return
+  const isName = (value: unknown) => typeof value === 'string' && value.trim() !== ''
+  if (!isObject(names) || !isName(names.positive) || !isName(names.negative)) {
+    fail(
+      `${what}: "keyNames" is an object with the texts "positive" and "negative", not empty`,
+      'As in {"positive": "the answer\'s box", "negative": "another box"}.',
+    )
+  }
+  checkKeys(names, KEY_NAMES_KEYS, `"keyNames" of ${what}`, fail)
 }
 
 function checkLabels(labels: Labels, fail: Fail): void {

@@ -87,8 +87,18 @@ export interface PromptSource {
   inputs?: Record<string, TensorSource>
 }
 
+/** What the keys of a contrast are, in words that a sentence can take: "the answer's box", "another box". */
+export interface KeyNames {
+  /** The positive keys. */
+  positive: string
+  /** The negative keys. */
+  negative: string
+}
+
 /** One contrast's rule for one prompt. */
 export interface ContrastRule {
+  /** What reports call the keys of the contrast; the first prompt that says it counts. */
+  keyNames?: KeyNames
   /** Explicit terms; or `labels`. */
   terms?: Term[]
   /** Labels of all positions. */
@@ -142,6 +152,8 @@ export interface PairedTerm {
 export interface TermRule {
   /** Name of the contrast. */
   contrast: string
+  /** What reports call the keys of the contrast. */
+  keyNames?: KeyNames
   /** Explicit terms; or `labels`. */
   terms?: PairedTerm[]
   /** Labels of all positions. */

@@ -70,11 +70,13 @@ export function boxesText(
  */
 export function boxesOrder(options: BoxesOptions): Prompt[] {
   const question = directionOf(options)
+  const noun = answerNoun(question)
   return scenes(options, question).map(({ objects, boxes, asked }, i) => {
     const { text, keys } = run(objects, boxes, asked, question)
     return {
       id: `order-${i}`,
       contrast: 'order',
+      keyNames: { positive: `the answer’s ${noun}`, negative: `another ${noun}` },
       text,
       terms: [
         {
@@ -118,6 +120,8 @@ export function boxesLexical(
   const question = directionOf(options)
   const cues = cuesOf(options, question)
   const random = seededRandom(options.seed + 1)
+  const noun = answerNoun(question)
+  const keyNames = { positive: `the answer’s ${noun}`, negative: `the same ${noun} in the changed prompt` }
   const words = options.asked ?? cues
   const others = cues.filter((word) => !options.asked?.includes(word))
   return scenes(options, question, 1).map(({ objects, boxes, asked }, i) => {
@@ -131,11 +135,12 @@ export function boxesLexical(
     const positive: Term[] = [{ query: -1, positive: [here.keys[asked]], label: word }]
     const negative: Term[] = [{ query: -1, negative: [there.keys[asked]], label: replacement }]
     const names = words.length < cues.length ? [name, `${name} ${word}`] : [name]
-    const rules = (terms: Term[]) => Object.fromEntries(names.map((n) => [n, { terms }]))
+    const rules = (terms: Term[], own?: object) =>
+      Object.fromEntries(names.map((n) => [n, { ...own, terms }]))
     return {
       id: `${name}-${i}`,
       text: here.text,
-      contrasts: rules(positive),
+      contrasts: rules(positive, { keyNames }),
       counterfactual: { text: there.text, contrasts: rules(negative) },
     }
   })
@@ -192,6 +197,8 @@ function directionOf({ question = 'box-of-object' }: BoxesOptions): BoxesQuestio
     hint: 'Use box-of-object or object-of-box.',
   })
 }
+
+const answerNoun = (question: BoxesQuestion) => (question === 'box-of-object' ? 'box' : 'object')
 
 /** The words that questions can be about. */
 function cuesOf({ objects, boxes }: BoxesOptions, question: BoxesQuestion): readonly string[] {

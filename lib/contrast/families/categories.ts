@@ -93,19 +93,23 @@ export function categoryPrompts(options: CategoriesOptions): Prompt[] {
         negativeLabels: others.map((place) => categoryOf(categories, words[place])),
       },
     ]
-    const contrasts: Prompt['contrasts'] = { [category]: { terms } }
-    if (pooled) contrasts[POOLED] = { terms }
+    const contrasts: Prompt['contrasts'] = { [category]: { keyNames: OF_CATEGORY, terms } }
+    if (pooled) contrasts[POOLED] = { keyNames: OF_CATEGORY, terms }
     if (select !== 'all') {
       const wanted = select === 'first' ? places[0] : places[matching - 1]
       const rest = places.filter((place) => place !== wanted)
       const negativeLabels = rest.map(() => category)
       contrasts[select] = {
+        keyNames: OF_PLACE,
         terms: [{ query: -1, positive: at([wanted]), negative: at(rest), label: category, negativeLabels }],
       }
     }
     return { id: `category-${i}`, contrasts, text }
   })
 }
+
+const OF_CATEGORY = { positive: 'the items of the category', negative: 'another item' }
+const OF_PLACE = { positive: 'the wanted item', negative: 'another item of its category' }
 
 /** Contrast of all categories together. */
 const POOLED = 'category'
