@@ -147,7 +147,7 @@ export type { Cell, PaperFigure, PaperSizes, PaperTable } from './paper/figure.j
 export { type PaperOptions, type PaperReport, runPaper } from './paper/index.js'
 export type { DecisiveFigure, PaperClaim, Verdict } from './paper/verdict.js'
 export type { Named, ReportParts } from './report/document.js'
-export { readAttribution, readInterventions, readPaper } from './report/read-documents.js'
+export { readAttribution, readExplanation, readInterventions, readPaper } from './report/read-documents.js'
 export { writeReport } from './report/report.js'
 export {
   type ComparedContrast,

@@ -1,6 +1,7 @@
 /** The document that the report's page draws from: results without their bases, and what was tested with them. */
 
 import type { AttributionReport } from '../attribution/attribute.js'
+import type { ExplanationReport } from '../explanation/report.js'
 import type { InterventionReport } from '../intervention/intervene.js'
 import type { PaperReport } from '../paper/index.js'
 import type { HeadInfo, Result, ResultInfo } from '../store/result.js'
@@ -22,20 +23,23 @@ export interface ReportParts {
   attributions?: readonly Named<AttributionReport>[]
   /** What `intervene` returns. */
   interventions?: readonly Named<InterventionReport>[]
+  /** What `explain` returns: attention of single prompts. */
+  explanations?: readonly Named<ExplanationReport>[]
   /** What `runPaper` returns. */
   papers?: readonly Named<PaperReport>[]
 }
 
 export interface ReportDocument {
   format: 'qkspace-report'
-  formatVersion: 1
+  formatVersion: 2
   versions: Record<string, string>
   results: (Omit<ResultInfo, 'heads'> & {
     name: string
-    heads: Record<string, Record<string, HeadInfo & { s: number[]; spectrum?: number[] }>>
+    heads: Record<string, Record<string, HeadInfo & { s: number[]; spectrum?: number[]; nulls?: number }>>
   })[]
   attributions: (AttributionReport & { name: string })[]
   interventions: (InterventionReport & { name: string })[]
+  explanations: (ExplanationReport & { name: string })[]
   papers: (PaperReport & { name: string })[]
 }
 
@@ -43,15 +47,17 @@ export function reportDocument({
   results = [],
   attributions = [],
   interventions = [],
+  explanations = [],
   papers = [],
 }: ReportParts): ReportDocument {
   return {
     format: 'qkspace-report',
-    formatVersion: 1,
+    formatVersion: 2,
     versions: { ...versions() },
     results: results.map(({ name, value }) => ({ ...value.info, name, heads: spectra(value) })),
     attributions: attributions.map(({ name, value }) => ({ ...value, name })),
     interventions: interventions.map(({ name, value }) => ({ ...value, name })),
+    explanations: explanations.map(({ name, value }) => ({ ...value, name })),
     papers: papers.map(({ name, value }) => ({ ...value, name })),
   }
 }
@@ -63,13 +69,14 @@ function spectra(result: Result): ReportDocument['results'][number]['heads'] {
       head,
       Object.fromEntries(
         result.head(head).contrastNames.map((name) => {
-          const { s, spectrum } = result.head(head).contrast(name)
+          const { s, spectrum, nulls } = result.head(head).contrast(name)
           return [
             name,
             {
               ...result.info.heads[head][name],
               s: Array.from(s),
-              ...(spectrum && { spectrum: Array.from(spectrum, (x) => Number(x.toPrecision(8))) }),
+              ...(spectrum && { spectrum: Array.from(spectrum, (x) => Number(x.toPrecision(5))) }),
+              ...(nulls && { nulls: nulls.count }),
             },
           ]
         }),

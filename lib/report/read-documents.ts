@@ -1,14 +1,16 @@
-/** Reads what `qkspace attribute --out`, `qkspace intervene --out` and `qkspace paper` wrote. */
+/** Reads what `qkspace attribute --out`, `intervene --out`, `explain --out` and `qkspace paper` wrote. */
 
 import { readFile } from 'node:fs/promises'
 import type { AttributionReport } from '../attribution/attribute.js'
 import { QkError } from '../errors.js'
+import type { ExplanationReport } from '../explanation/report.js'
 import type { InterventionReport } from '../intervention/intervene.js'
 import type { PaperReport } from '../paper/index.js'
 
 const KINDS = {
   attribution: { command: 'attribute --out', option: '--attribution' },
   interventions: { command: 'intervene --out', option: '--interventions' },
+  explanation: { command: 'explain --out', option: '--explanation' },
   paper: { command: 'paper', option: '--paper' },
 } as const
 
@@ -22,6 +24,11 @@ export async function readAttribution(file: string): Promise<AttributionReport> 
 /** Errors: ERR_FILE, ERR_FORMAT. */
 export async function readInterventions(file: string): Promise<InterventionReport> {
   return (await readDocument(file, 'interventions')) as InterventionReport
+}
+
+/** Errors: ERR_FILE, ERR_FORMAT. */
+export async function readExplanation(file: string): Promise<ExplanationReport> {
+  return (await readDocument(file, 'explanation')) as ExplanationReport
 }
 
 /** Errors: ERR_FILE, ERR_FORMAT. */
@@ -84,6 +91,10 @@ function kindOf(value: unknown): Kind | undefined {
     typeof (value as Record<string, unknown>)[key] === kind &&
     (value as Record<string, unknown>)[key] !== null
   if (is('paper', 'string') && is('figures', 'object') && is('sizes', 'object')) return 'paper'
+  const { prompts } = (value ?? {}) as { prompts?: unknown }
+  if (Array.isArray(prompts) && prompts.every((p) => Array.isArray(p?.heads) && Array.isArray(p?.words))) {
+    return 'explanation'
+  }
   if (!is('heads', 'object') || !is('prompts', 'object')) return undefined
   if (is('examples', 'object') && is('features', 'object') && is('method', 'string')) return 'attribution'
   if (is('variants', 'object') && is('edit', 'string')) return 'interventions'

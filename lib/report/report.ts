@@ -1,4 +1,4 @@
-/** Writes results, attributions, interventions and the paper's figures as one self-contained HTML page. */
+/** Writes results, attributions, interventions, explanations and the paper's figures as one self-contained HTML page. */
 
 import { QkError } from '../errors.js'
 import { checkReplaceable, fileStart, writeFileAtomically } from '../store/atomic-file.js'
@@ -11,6 +11,7 @@ const PARTS = {
   results: true,
   attributions: true,
   interventions: true,
+  explanations: true,
   papers: true,
 } satisfies Record<keyof ReportParts, true>
 

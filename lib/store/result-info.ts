@@ -83,6 +83,11 @@ export interface ResultInfo {
   heads: Record<string, Record<string, HeadInfo>>
 }
 
+/** A model as a reader knows it: the name of its file, and of the Hub's files, most of which are called alike, all of it. */
+export function modelName({ path, hub }: ResultInfo['model']): string {
+  return hub ? `${hub.repo}/${hub.file}` : path.split(/[\\/]/).at(-1)!
+}
+
 /**
  * How many components of ΔC are kept. `permutation` tests how many are more than exchanged prompts
  * show. `energy` keeps the fewest that hold a fraction of ||ΔC||_F^2, the paper's rule with 0.99.

@@ -21,11 +21,6 @@ import { tableOf } from './tables/table.js'
 export type { HeadInfo, RankRule, ResultInfo, SavedSite } from './result-info.js'
 export type { ContrastSubspace, MeanAttention } from './subspace.js'
 
-/** A model as a reader knows it: the name of its file, and of the Hub's files, most of which are called alike, all of it. */
-export function modelName({ path, hub }: ResultInfo['model']): string {
-  return hub ? `${hub.repo}/${hub.file}` : path.split(/[\\/]/).at(-1)!
-}
-
 /** One head of a result. */
 export class HeadResult {
   constructor(

@@ -40,6 +40,7 @@ export const LAYERS = [
   ['lib/interchange', 'lib/citation'],
   ['lib/toy'],
   ['lib/paper'],
+  ['lib/report/finding'],
   ['lib/report/page/shared'],
   ['lib/report/page/drawing'],
   ['lib/report/page/sections'],

@@ -3,7 +3,7 @@
 import path from 'node:path'
 import type { Command } from 'commander'
 import { QkError } from '../../errors.js'
-import { readAttribution, readInterventions, readPaper } from '../../report/read-documents.js'
+import { readAttribution, readExplanation, readInterventions, readPaper } from '../../report/read-documents.js'
 import { checkReportPath, writeReport } from '../../report/report.js'
 import { loadResult } from '../../store/result.js'
 import { examples } from '../common/examples.js'
@@ -12,6 +12,7 @@ import { printJson, printLine } from '../common/output.js'
 interface Options {
   attribution: string[]
   interventions: string[]
+  explanation: string[]
   paper: string[]
   out: string
   json?: boolean
@@ -23,11 +24,12 @@ export function registerReport(program: Command): void {
   program
     .command('report')
     .description(
-      'write one self-contained HTML page of results, attributions, interventions and the paper’s figures',
+      'write one self-contained HTML page of results, attributions, interventions, explanations and the paper’s figures',
     )
     .argument('[results...]', 'results of `decompose`, .safetensors')
     .option('--attribution <file>', 'document of `attribute --out`; may be repeated', collect, [])
     .option('--interventions <file>', 'document of `intervene --out`; may be repeated', collect, [])
+    .option('--explanation <file>', 'document of `explain --out`; may be repeated', collect, [])
     .option('--paper <file>', 'paper.json of `paper`; may be repeated', collect, [])
     .requiredOption('--out <file>', 'report, .html')
     .option('--json', 'print one JSON document')
@@ -37,7 +39,7 @@ export function registerReport(program: Command): void {
 
 async function run(
   files: string[],
-  { attribution, interventions, paper, out, json }: Options,
+  { attribution, interventions, explanation, paper, out, json }: Options,
 ): Promise<void> {
   if (files.length === 0 && paper.length === 0) {
     throw new QkError('ERR_USAGE', 'a report needs at least one result of `decompose`, or a --paper')
@@ -49,6 +51,7 @@ async function run(
     results: await named(files, loadResult),
     attributions: await named(attribution, readAttribution),
     interventions: await named(interventions, readInterventions),
+    explanations: await named(explanation, readExplanation),
     papers: await named(paper, readPaper),
   }
   const bytes = await writeReport(out, parts)
@@ -61,6 +64,7 @@ async function run(
       heads,
       attributions: attribution,
       interventions,
+      explanations: explanation,
       papers: paper,
     })
   } else printLine(`saved ${out} (${(bytes / 2 ** 20).toFixed(1)} MiB); open it in a browser`)

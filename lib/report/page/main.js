@@ -1,63 +1,44 @@
 /** Puts the page together. */
 
-import { redrawAll } from './drawing/figure.js'
+import { drawEverything, redrawAll } from './drawing/figure.js'
+import { attention, reshadeAttention } from './sections/attention.js'
 import { attribution, reshadeTokens } from './sections/attribution.js'
+import { choices } from './sections/choices.js'
+import { components } from './sections/components.js'
+import { finding, reshadeFinding } from './sections/finding.js'
 import { geometry } from './sections/geometry.js'
-import { interventions } from './sections/interventions.js'
 import { maps } from './sections/maps.js'
 import { overview } from './sections/overview.js'
 import { paper } from './sections/paper.js'
 import { spectrum } from './sections/spectrum.js'
-import { el, menu, modelName } from './shared/dom.js'
-import { onSelect, report, select, selection } from './shared/selection.js'
+import { tests } from './sections/tests.js'
+import { el, modelName } from './shared/dom.js'
+import { load, report } from './shared/selection.js'
 import { themeSwitch } from './shared/theme.js'
 
 /** Names and makers of the parts that the report has; without results, only what was given beside them. */
 function sections() {
-  const { results, attributions, interventions: edits, papers } = report
-  const any = results.length > 0
+  const any = report.results.length > 0
   return [
-    any && ['overview', 'Overview', () => [overview(), el('div', { class: 'bar' }, choices())]],
-    any && ['heads', 'Layers and heads', () => [maps()]],
-    any && ['head', 'One head', () => [spectrum()]],
-    (any || attributions.length > 0) && ['geometry', 'Geometry', () => [geometry()]],
-    (any || edits.length > 0) && ['interventions', 'Interventions', () => [interventions()]],
-    (any || attributions.length > 0) && ['attribution', 'Attribution', () => [attribution()]],
-    papers.length > 0 && ['paper', 'The paper’s figures', () => [paper()]],
+    any && ['finding', 'Finding', finding],
+    any && ['attention', 'Attention', attention],
+    any && ['heads', 'All heads', maps],
+    any && ['tests', 'Tests', tests],
+    any && ['subspace', 'Subspace', spectrum],
+    any && ['tokens', 'Tokens', components],
+    any && ['geometry', 'Geometry', geometry],
+    any && ['scores', 'Scores', attribution],
+    report.papers.length > 0 && ['paper', 'The paper’s figures', paper],
+    any && ['overview', 'Sources', overview],
   ].filter(Boolean)
 }
 
-/** Menus for result, contrast and head; they follow what is chosen elsewhere. */
-function choices() {
-  const node = el('div', { class: 'choices', role: 'group', 'aria-label': 'What this page shows' })
-  const named = (names) => names.map((value) => ({ value }))
-  const fill = () => {
-    const active = [...node.querySelectorAll('select')].indexOf(document.activeElement)
-    const { result, contrast, head } = selection
-    node.replaceChildren(
-      ...(report.results.length > 1
-        ? [
-            menu(
-              'Result',
-              report.results.map(({ name }, i) => ({ value: `${i}`, text: name })),
-              `${report.results.indexOf(result)}`,
-              (value) => select({ result: report.results[Number(value)] }),
-            ),
-          ]
-        : []),
-      menu('Contrast', named(result.prompts.contrasts), contrast, (value) => select({ contrast: value })),
-      menu('Head', named(Object.keys(result.heads)), head, (value) => select({ head: value })),
-    )
-    node.querySelectorAll('select')[active]?.focus()
-  }
-  onSelect(fill)
-  fill()
-  return node
-}
-
-function redraw() {
+function redraw(forPaper) {
   redrawAll()
+  reshadeFinding()
+  reshadeAttention()
   reshadeTokens()
+  if (forPaper) drawEverything()
 }
 
 function title() {
@@ -65,24 +46,41 @@ function title() {
   return [...models].join(', ') || 'The paper’s figures'
 }
 
-const header = document.getElementById('top')
-const main = document.getElementById('main')
-header.append(
-  el('div', { class: 'masthead' }, [
-    el('div', {}, [el('p', { class: 'eyebrow' }, 'Query-key subspaces'), el('h1', {}, title())]),
-    themeSwitch(redraw),
-  ]),
-  el(
-    'nav',
-    { 'aria-label': 'Parts of the report' },
-    sections().map(([id, text]) => el('a', { href: `#${id}` }, text)),
-  ),
-)
-main.replaceChildren(...sections().flatMap(([, , make]) => make()))
+/** A link to a part: the address keeps the selection. */
+function partLink([id, text]) {
+  const go = (event) => {
+    event.preventDefault()
+    const part = document.getElementById(id)
+    part.scrollIntoView()
+    part.tabIndex = -1
+    part.focus({ preventScroll: true })
+  }
+  return el('a', { href: `#${id}`, click: go }, text)
+}
 
-let width = main.clientWidth
-new ResizeObserver(() => {
-  if (main.clientWidth === width) return
-  width = main.clientWidth
-  redraw()
-}).observe(main)
+async function start() {
+  await load()
+  const header = document.getElementById('top')
+  const main = document.getElementById('main')
+  const parts = sections()
+  header.append(
+    el('div', { class: 'masthead' }, [
+      el('div', {}, [el('p', { class: 'eyebrow' }, 'Query-key subspaces'), el('h1', {}, title())]),
+      themeSwitch(redraw),
+    ]),
+    ...(report.results.length > 0 ? [el('div', { class: 'bar' }, choices())] : []),
+    el('nav', { 'aria-label': 'Parts of the report' }, parts.map(partLink)),
+  )
+  main.replaceChildren(...parts.map(([, , make]) => make()))
+  const [, wanted] = /^#(\w+)$/.exec(location.hash) ?? []
+  if (parts.some(([id]) => id === wanted)) document.getElementById(wanted).scrollIntoView()
+  let width = main.clientWidth
+  new ResizeObserver(() => {
+    if (main.clientWidth === width) return
+    width = main.clientWidth
+    redraw(false)
+  }).observe(main)
+  document.documentElement.dataset.ready = 'true'
+}
+
+start()

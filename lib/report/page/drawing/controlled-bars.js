@@ -9,15 +9,17 @@ const MARKS = [
   { field: 'keys', text: 'key principal components', fill: 'feature-1' },
   { field: 'meanQuery', text: 'mean query', fill: 'feature-3' },
   { field: 'random', text: 'random (Haar) subspaces', fill: 'feature-2' },
+  { field: 'whole', text: 'whole keys', fill: 'ink', symbol: 'times' },
 ]
 
 const isNumber = (x) => typeof x === 'number'
 
-/** What the colours mean; `own` names the bars. */
-export function controlKey(own, rows) {
+/** What the colours mean; `own` names the bars, `control` those of controls, where they have rows of their own. */
+export function controlKey(own, rows, control) {
   return [
     { text: own, fill: colour('accent') },
-    { text: `${own}, within null`, fill: paler('accent') },
+    ...(rows.some((r) => r.within) ? [{ text: `${own}, within null`, fill: paler('accent') }] : []),
+    ...(control ? [{ text: control, fill: colour('rest') }] : []),
     ...(rows.some((r) => isNumber(r.nullTop))
       ? [{ text: 'null subspaces, mean to 95th percentile', fill: colour('shade') }]
       : []),
@@ -33,14 +35,27 @@ export function controlKey(own, rows) {
 export const NO_NULL = 'no null: the result was made without null subspaces'
 
 /**
- * Of rows with `label`, `mean` and an interval `low` to `high`; `nullMean` and `nullTop`, `keys`, `meanQuery` and
- * `random` where they were measured; `within` says that the mean does not exceed `nullTop`.
+ * Of rows with `label`, `mean` and an interval `low` to `high`; `nullMean` and `nullTop`, `keys`, `meanQuery`, `random`
+ * and `whole` where they were measured; `within` says that the mean does not exceed `nullTop`, `isControl` that the row
+ * is itself what others are compared with.
  */
 export function controlledBars(width, rows, x) {
   const narrow = width < 560
-  const values = rows.flatMap((r) => [r.mean, r.low, r.nullTop, r.nullMean, r.keys, r.meanQuery, r.random])
-  const least = Math.min(0, ...values.filter(isNumber))
-  const fill = (r) => (r.within ? paler('accent') : colour('accent'))
+  const values = rows.flatMap((r) => [
+    r.mean,
+    r.low,
+    r.nullTop,
+    r.nullMean,
+    r.keys,
+    r.meanQuery,
+    r.random,
+    r.whole,
+  ])
+  const known = values.filter(isNumber)
+  const least = Math.min(0, ...known)
+  // Fractions end at 1, but small ones have the whole width.
+  const most = x.domain && Math.min(x.domain[1], 1.1 * Math.max(...known, 0.01))
+  const fill = (r) => (r.isControl ? colour('rest') : r.within ? paler('accent') : colour('accent'))
   return frame({
     width,
     height: 46 + 28 * rows.length,
@@ -49,7 +64,7 @@ export function controlledBars(width, rows, x) {
     x: {
       ...{ grid: true, labelAnchor: 'center', labelArrow: 'none', ticks: narrow ? 3 : 5, nice: !x.domain },
       ...x,
-      ...(x.domain && { domain: [Math.min(least, x.domain[0]), x.domain[1]] }),
+      ...(x.domain && { domain: [Math.min(least, x.domain[0]), most] }),
     },
     marks: [
       Plot.axisY({
@@ -67,14 +82,16 @@ export function controlledBars(width, rows, x) {
         rows.filter((r) => isNumber(r.low) && isNumber(r.high)),
         { y: 'label', x1: 'low', x2: 'high', stroke: colour('ink'), strokeWidth: 2 },
       ),
-      ...MARKS.map(({ field, fill: name }) =>
+      ...MARKS.map(({ field, fill: name, symbol }) =>
         Plot.dot(
           rows.filter((r) => isNumber(r[field])),
-          { y: 'label', x: field, r: 4, fill: colour(name), stroke: colour('surface') },
+          symbol
+            ? { y: 'label', x: field, r: 4, symbol, stroke: colour(name), strokeWidth: 2 }
+            : { y: 'label', x: field, r: 4, fill: colour(name), stroke: colour('surface') },
         ),
       ),
       Plot.text(
-        rows.filter((r) => r.within || !isNumber(r.nullTop)),
+        rows.filter((r) => !r.isControl && (r.within || !isNumber(r.nullTop))),
         {
           ...{ y: 'label', frameAnchor: 'right', textAnchor: 'start', dx: 8 },
           ...{ text: (r) => (r.within ? 'within null' : 'no null'), fill: colour('ink'), fontSize: 11 },
@@ -93,7 +110,9 @@ function tipText(row) {
     ...(isNumber(row.low) ? [`95%: ${number(row.low)} to ${number(row.high)}`] : []),
     ...(isNumber(row.nullTop)
       ? [`null subspaces ${number(row.nullMean)}, 95th percentile ${number(row.nullTop)}`]
-      : ['no null']),
+      : row.isControl
+        ? []
+        : ['no null']),
     ...MARKS.flatMap(({ field, text }) => told(text, row[field])),
   ].join('\n')
 }

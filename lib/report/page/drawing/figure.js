@@ -6,14 +6,45 @@ import { el, table } from '../shared/dom.js'
 import { colour } from '../shared/theme.js'
 
 const figures = new Set()
+const figureOf = new WeakMap()
+
+/** How far outside the window figures are drawn ahead. */
+const AHEAD = '1200px'
+
+/**
+ * Draws what comes near the window, one figure a task: a page of a thousand heads would otherwise stand still while it
+ * draws what nobody looks at yet.
+ */
+const nearby = new IntersectionObserver(
+  (entries) => {
+    for (const { target, isIntersecting } of entries) {
+      const own = figureOf.get(target)
+      own.near = isIntersecting
+      if (isIntersecting && own.stale) setTimeout(own.drawIfStale)
+    }
+  },
+  { rootMargin: AHEAD },
+)
 
 /**
  * `draw(width)` gives an SVG, or a sentence where there is nothing to draw; `rows()` the numbers behind it, one
  * object a row; `key()` what its colours mean, `fileKey()` the same in files, where nothing else tells; `after`
- * is called with every new drawing. `redraw` follows what all of them say, `redrawPlot` the drawing alone.
+ * is called with every new drawing. `height` is about that of the drawing, in pixels, until it is drawn. `redraw`
+ * follows what all of them say, as soon as the figure is near the window; `redrawPlot` the drawing alone, at once.
  */
-export function figure({ id, title, caption, draw, rows, key = () => [], fileKey = key, after }) {
+export function figure({
+  id,
+  title,
+  caption,
+  draw,
+  rows,
+  key = () => [],
+  fileKey = key,
+  after,
+  height = 280,
+}) {
   const plot = el('div', { class: 'plot' })
+  plot.style.minHeight = `${height}px`
   const legend = el('div', { class: 'legend' })
   const words = el('p', {})
   const heading = el('span', { class: 'title' })
@@ -40,28 +71,6 @@ export function figure({ id, title, caption, draw, rows, key = () => [], fileKey
     if (all.length > 0) numbers.append(table(all, `Numbers of ${title()}`))
   }
   numbers.addEventListener('toggle', fillNumbers)
-  const redraw = () => {
-    node.id = `figure-${id()}`
-    heading.textContent = title()
-    words.textContent = caption()
-    legend.replaceChildren(
-      ...key().map(({ text, fill, shape, hollow }) =>
-        el(
-          'span',
-          {},
-          el('i', { style: `${hollow ? 'border-color' : 'background'}:${fill}`, class: shape }),
-          text,
-        ),
-      ),
-    )
-    redrawPlot()
-    for (const button of buttons) {
-      const kind = button.dataset.kind
-      button.setAttribute('aria-label', `Download “${title()}” as ${kind.toUpperCase()}`)
-      button.hidden = !plot.querySelector('svg') && kind !== 'csv'
-    }
-    fillNumbers()
-  }
   const redrawPlot = () => {
     const picture = draw(Math.max(plot.clientWidth, 200))
     const isDrawing = picture instanceof SVGElement
@@ -70,11 +79,49 @@ export function figure({ id, title, caption, draw, rows, key = () => [], fileKey
       picture.setAttribute('aria-label', `${title()}. ${caption()}`)
     }
     plot.replaceChildren(isDrawing ? picture : el('p', { class: 'absent' }, picture))
+    plot.style.minHeight = ''
     after?.(plot)
   }
-  figures.add({ node, redraw })
+  const drawAll = () => {
+    own.stale = false
+    legend.replaceChildren(...key().map(keyEntry))
+    redrawPlot()
+    for (const button of buttons) {
+      const { kind } = button.dataset
+      button.setAttribute('aria-label', `Download “${title()}” as ${kind.toUpperCase()}`)
+      button.hidden = !plot.querySelector('svg') && kind !== 'csv'
+    }
+    fillNumbers()
+  }
+  const own = {
+    node,
+    near: false,
+    stale: true,
+    drawIfStale: () => {
+      if (own.stale && node.isConnected) drawAll()
+    },
+  }
+  const redraw = () => {
+    own.stale = true
+    node.id = `figure-${id()}`
+    heading.textContent = title()
+    words.textContent = caption()
+    if (own.near) own.drawIfStale()
+  }
+  own.redraw = redraw
+  figures.add(own)
+  figureOf.set(node, own)
+  nearby.observe(node)
   queueMicrotask(redraw)
   return { node, redraw, redrawPlot }
+}
+
+/** One entry of a legend. */
+export function keyEntry({ text, fill, shape, hollow }) {
+  const sign = el('i', { class: shape })
+  sign.style[hollow ? 'borderColor' : 'background'] = fill
+  if (hollow) sign.classList.add('hollow')
+  return el('span', {}, sign, text)
 }
 
 /** Draws every figure of the page anew: the width or the colours have changed. */
@@ -83,6 +130,11 @@ export function redrawAll() {
     if (own.node.isConnected) own.redraw()
     else figures.delete(own)
   }
+}
+
+/** Draws also what is far from the window: paper has no window. */
+export function drawEverything() {
+  for (const { drawIfStale } of figures) drawIfStale()
 }
 
 const SVG = 'http://www.w3.org/2000/svg'
@@ -124,8 +176,16 @@ function standalone(svg, title, key) {
     copy.setAttribute(name, value)
   }
   for (const node of copy.querySelectorAll('[tabindex]')) node.removeAttribute('tabindex')
-  return new XMLSerializer().serializeToString(copy)
+  return wellFormed(new XMLSerializer().serializeToString(copy))
 }
+
+/** XML has no place for most control characters and for halves of pairs, whatever a label or a token holds. */
+const wellFormed = (text) => Array.from(text, (c) => (isXml(c.codePointAt(0)) ? c : '\ufffd')).join('')
+
+const isXml = (code) =>
+  code >= 0x20
+    ? !(code >= 0xd800 && code <= 0xdfff) && code !== 0xfffe && code !== 0xffff
+    : code === 0x9 || code === 0xa || code === 0xd
 
 function csv(rows) {
   return `${d3.csvFormat(rows)}\n`
@@ -152,9 +212,8 @@ async function savePng(name, text) {
 
 /** What every plot has in common. */
 export function frame(options) {
-  const plot = Plot.plot({
+  return Plot.plot({
     ...options,
     style: { fontSize: '12px', background: 'transparent', ...options.style },
   })
-  return plot
 }

@@ -2,15 +2,10 @@
 
 import * as Plot from '@observablehq/plot'
 import { number, percent } from '../shared/dom.js'
-import { colour, featureColour } from '../shared/theme.js'
+import { colour } from '../shared/theme.js'
 import { figure, frame } from './figure.js'
+import { looks, pointLegend, SYMBOLS } from './point-looks.js'
 
-/** Labels with a colour of their own, at most; the rarest of more go together. */
-const MOST_LABELS = 10
-const OTHER = 'other'
-const UNLABELLED = 'no label'
-/** Colours that are told apart; labels beyond these are squares. */
-const COLOURS = 7
 const NAMES = ['PC1', 'PC2', 'PC3']
 const MARGIN = 10
 /** Of an axis’s name, in pixels: half a letter’s width, and the room above the end of the axis. */
@@ -33,8 +28,8 @@ export function scatter({ id, title, caption, cloud, more = () => ({}) }) {
     id,
     title,
     caption: () => (points().length > 0 ? `${caption()} ${TURNING}` : caption()),
-    key: () => legend(points()),
-    fileKey: () => legend(points()),
+    key: () => pointLegend(points()),
+    fileKey: () => pointLegend(points()),
     draw: (width) => {
       if (points().length === 0) return cloud()
       view ??= firstView(points())
@@ -138,54 +133,6 @@ const within = (value, limit) => Math.min(Math.max(value, -limit), limit)
 
 const along = (axis, at) => at.reduce((sum, value, i) => sum + value * axis[i], 0)
 
-const natural = new Intl.Collator('en', { numeric: true }).compare
-
-/** The name that a point goes under, and the look of each name. */
-function looks(points) {
-  const labelled = points.some((p) => p.label !== null)
-  const nameOf = (p) => (labelled ? (p.label ?? UNLABELLED) : p.role)
-  const counts = new Map()
-  for (const p of points) counts.set(nameOf(p), (counts.get(nameOf(p)) ?? 0) + 1)
-  counts.delete(UNLABELLED)
-  const common = [...counts].sort((a, b) => b[1] - a[1]).map(([name]) => name)
-  const named = common.slice(0, common.length > MOST_LABELS ? MOST_LABELS - 1 : MOST_LABELS).sort(natural)
-  const rest = { fill: colour('rest'), symbol: 'circle' }
-  const known = new Map(
-    named.map((name, i) => [
-      name,
-      { fill: featureColour(i % COLOURS), symbol: i < COLOURS ? 'circle' : 'square' },
-    ]),
-  )
-  const short = (p) => {
-    const name = nameOf(p)
-    return known.has(name) || name === UNLABELLED ? name : OTHER
-  }
-  return { labelled, of: (p) => ({ name: short(p), ...(known.get(short(p)) ?? rest) }) }
-}
-
-function legend(points) {
-  const { labelled, of } = looks(points)
-  const names = new Map(points.map((p) => [of(p).name, of(p)]))
-  const last = [UNLABELLED, OTHER]
-  const order = [...names.values()].sort(
-    (a, b) => last.indexOf(a.name) - last.indexOf(b.name) || natural(a.name, b.name),
-  )
-  const roles = new Set(points.map((p) => p.role))
-  return [
-    ...order.map(({ name, fill, symbol }) => ({
-      text: name,
-      fill,
-      shape: symbol === 'circle' ? 'dot' : undefined,
-    })),
-    ...(labelled && roles.has('positive') && roles.has('negative')
-      ? [
-          { text: 'positive', fill: colour('muted'), shape: 'dot' },
-          { text: 'negative', fill: colour('muted'), shape: 'dot', hollow: true },
-        ]
-      : []),
-  ]
-}
-
 function draw(width, { points, shares }, [right, up, near]) {
   const height = Math.min(width, 380)
   const { labelled, of } = looks(points)
@@ -225,7 +172,7 @@ function draw(width, { points, shares }, [right, up, near]) {
     x: { domain: [-across, across] },
     y: { domain: [-reach, reach] },
     r: { type: 'identity' },
-    symbol: { domain: ['circle', 'square'], range: ['circle', 'square'] },
+    symbol: { domain: SYMBOLS, range: SYMBOLS },
     marks: [
       Plot.link(axes, {
         ...{ x1: 'x1', y1: 'y1', x2: 'x2', y2: 'y2', stroke: colour('muted'), strokeOpacity: 0.6 },

@@ -1,43 +1,47 @@
 /** Scores of one prompt and head: stacked bars a token, and the prompt's text shaded by one part. */
 
-import { explained } from '../drawing/explained.js'
 import { figure } from '../drawing/figure.js'
 import { REST, stackedScores, stackKey } from '../drawing/stacked-scores.js'
-import { readable, tokenText } from '../drawing/tokens.js'
+import { marksOf, readable, tokenText } from '../drawing/tokens.js'
+import { attributeCommand } from '../shared/commands.js'
 import { absent, el, menu, number, percent } from '../shared/dom.js'
 import { onSelect, report, selection } from '../shared/selection.js'
+import { diverging } from '../shared/theme.js'
 
 const TOTAL = 'total'
 
 export function attribution() {
-  const section = el('section', { id: 'attribution', 'aria-labelledby': 'attribution-title' })
-  section.append(el('h2', { id: 'attribution-title' }, 'Attribution'))
-  if (report.attributions.length === 0) {
-    const hint = 'qkspace attribute … --out A.json, then qkspace report … --attribution A.json'
-    section.append(absent('No attribution was given. To see here what scores are made of:', hint))
-    return section
-  }
-  section.append(...report.attributions.map((own, i) => block(own, i)))
-  return section
-}
-
-function block(own, index) {
-  const order = own.order ? ` in the order ${own.order.join(', ')}` : ''
-  const keys = own.keys === 'term' ? 'keys of the terms' : 'all keys'
-  const words = `Method ${own.method}${order}, ${own.sides} side${own.sides === 'both' ? 's' : ''}, ${keys}${own.centered ? ', each row less its mean over them' : ''}, seed ${own.seed}.`
-  const parts = [el('h3', {}, own.name), el('p', {}, words), explained(own, index).node]
-  if (own.examples.some((e) => e.rows.length > 0)) parts.push(...example(own, index))
-  else
-    parts.push(
-      absent('No prompt was kept. To see scores token by token:', 'qkspace attribute … --examples 4'),
+  const body = el('div', {})
+  const blocks = report.attributions
+    .map((own, i) => ({ own, i }))
+    .filter(({ own }) => own.examples.some((e) => e.rows.length > 0))
+    .map(({ own, i }) => example(own, i))
+  const fill = () => {
+    const shown = blocks.filter(({ has }) => has())
+    body.replaceChildren(
+      ...shown.map(({ node }) => node),
+      ...(shown.length > 0
+        ? []
+        : [
+            absent(
+              `No prompt is stored with the scores of ${selection.head} split over its features. To split them:`,
+              attributeCommand(' --examples 4'),
+            ),
+          ]),
     )
-  return el('div', { class: 'document' }, parts)
+    for (const { follow } of shown) follow()
+  }
+  onSelect(fill)
+  fill()
+  return el('section', { id: 'scores', 'aria-labelledby': 'scores-title' }, [
+    el('h2', { id: 'scores-title' }, 'What scores are made of'),
+    body,
+  ])
 }
 
-/** One prompt's scores: menus, text and bars. */
+/** One prompt's scores: menus, text and bars. `has` says whether the selected head is among what is stored. */
 function example(own, index) {
   const prompts = own.examples.filter((e) => e.rows.length > 0)
-  const headsOf = (prompt) => [...new Set(prompt.rows.map((r) => r.head))]
   const state = { prompt: 0, row: 0, feature: own.features[0], token: 0 }
   const prompt = () => prompts[state.prompt]
   const row = () => prompt().rows[state.row]
@@ -47,9 +51,10 @@ function example(own, index) {
   const menus = el('div', { class: 'choices' })
   const text = el('div', {})
 
-  const wanted = prompt().rows.findIndex((r) => r.head === selection.head)
-  if (wanted >= 0) state.row = wanted
-
+  const rowsOfHead = () =>
+    prompt()
+      .rows.map((r, i) => ({ ...r, i }))
+      .filter((r) => r.head === selection.head)
   const rowsLong = () =>
     row().total.flatMap((_, i) =>
       [...own.features, REST].map((part) => ({
@@ -97,8 +102,8 @@ function example(own, index) {
     text.replaceChildren(
       tokenText({
         words: textOf(prompt()),
-        values: valuesOf(state.feature),
-        query: row().query,
+        shade: shadeOf(valuesOf(state.feature)),
+        marks: marksOf(undefined, row().query, textOf(prompt()).length),
         describe,
         current: state.token,
         show: (i) => {
@@ -110,33 +115,30 @@ function example(own, index) {
     )
   const fillMenus = () => {
     const option = (value, name) => ({ value: `${value}`, text: name })
-    const several = (r) => prompt().rows.filter((o) => o.head === r.head).length > 1
+    const rows = rowsOfHead()
     menus.replaceChildren(
       menu(
         'Prompt',
         prompts.map((p, i) => option(i, `${i + 1}: ${opening(textOf(p))}`)),
         `${state.prompt}`,
         (value) => {
-          const { head } = row()
-          state.prompt = Number(value)
-          state.row = Math.max(
-            0,
-            prompt().rows.findIndex((r) => r.head === head),
-          )
-          state.token = 0
-          state.told = false
-          refresh()
+          Object.assign(state, { prompt: Number(value), token: 0, told: false })
+          follow()
         },
       ),
-      menu(
-        'Head',
-        prompt().rows.map((r, i) => option(i, several(r) ? `${r.head}, query ${r.query}` : r.head)),
-        `${state.row}`,
-        (value) => {
-          state.row = Number(value)
-          refresh()
-        },
-      ),
+      ...(rows.length > 1
+        ? [
+            menu(
+              'Term',
+              rows.map(({ i, contrast, query }) => option(i, `${contrast}, query ${query}`)),
+              `${state.row}`,
+              (value) => {
+                state.row = Number(value)
+                refresh()
+              },
+            ),
+          ]
+        : []),
       menu(
         'Shade by',
         [...own.features, REST, TOTAL].map((name) => option(name, name === TOTAL ? 'full score' : name)),
@@ -160,16 +162,22 @@ function example(own, index) {
     fillMenus()
     menus.querySelectorAll('select')[active]?.focus()
   }
-  onSelect(({ head }) => {
-    const at = prompt().rows.findIndex((r) => r.head === head)
-    if (at < 0 || !headsOf(prompt()).includes(head)) return
-    state.row = at
+  /** The row of the selected head, of the selected contrast where it has one; the shade of the contrast's feature. */
+  const follow = () => {
+    const rows = rowsOfHead()
+    const best = rows.find(({ contrast }) => contrast === selection.contrast) ?? rows[0]
+    if (best) state.row = best.i
+    if (own.features.includes(selection.contrast)) state.feature = selection.contrast
     refresh()
-  })
-  fillMenus()
-  fillText()
+  }
   redrawText.push(fillText)
-  return [el('h4', {}, 'One prompt'), menus, text, bars.node]
+  const node = el('div', { class: 'document' }, [
+    el('p', {}, `${own.name}: one prompt, token by token.`),
+    menus,
+    text,
+    bars.node,
+  ])
+  return { node, follow, has: () => prompts.some((p) => p.rows.some((r) => r.head === selection.head)) }
 }
 
 /** What the features explain of one row, beside what they and null subspaces explain of all rows. */
@@ -187,6 +195,12 @@ const redrawText = []
 /** The shades of tokens follow the scheme. */
 export function reshadeTokens() {
   for (const fill of redrawText) fill()
+}
+
+/** Signed values by colour, those after the query by none. */
+function shadeOf(values) {
+  const fill = diverging(Math.max(...values.map(Math.abs)))
+  return (i) => (i < values.length ? fill(values[i]) : undefined)
 }
 
 const opening = (words) => {

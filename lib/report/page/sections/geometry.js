@@ -1,97 +1,89 @@
-/** Queries and keys of terms inside the subspaces of the selected head, as points that turn. */
+/**
+ * Queries and keys of terms inside the selected subspace: a strip where it has one dimension, planes where it has more,
+ * and points that turn where three axes hold most of the variance.
+ */
 
+import { planes } from '../drawing/planes.js'
 import { scatter } from '../drawing/scatter.js'
-import { absent, el, menu, percent } from '../shared/dom.js'
+import { attributeCommand } from '../shared/commands.js'
+import { absent, el, percent } from '../shared/dom.js'
 import { onSelect, report, selection } from '../shared/selection.js'
 
+/** Three axes are turned in space only where they hold this much: otherwise distances there mislead. */
+const ENOUGH = 0.8
+
 export function geometry() {
-  const section = el('section', { id: 'geometry', 'aria-labelledby': 'geometry-title' })
-  section.append(el('h2', { id: 'geometry-title' }, 'Geometry'))
-  const given = report.attributions.filter(({ points }) => points)
-  if (given.length === 0) {
-    const hint = 'qkspace attribute … --points 200 --out A.json, then qkspace report … --attribution A.json'
-    section.append(
-      absent('No points were given. To see here how keys and queries lie in the subspaces:', hint),
+  const body = el('div', {})
+  const fill = () => {
+    const given = report.attributions
+      .map((own, index) => ({ own, index }))
+      .filter(({ own }) => own.points?.[selection.contrast]?.key.heads[selection.head])
+    body.replaceChildren(
+      ...(given.length > 0
+        ? given.map(({ own, index }) => block(own, index))
+        : [
+            absent(
+              `How queries and keys lie in the subspace of “${selection.contrast}” in ${selection.head} was not measured. To measure it:`,
+              attributeCommand(' --points 200'),
+            ),
+          ]),
     )
-    return section
   }
-  section.append(
+  onSelect(fill)
+  fill()
+  return el('section', { id: 'geometry', 'aria-labelledby': 'geometry-title' }, [
+    el('h2', { id: 'geometry-title' }, 'Geometry'),
     el(
       'p',
       {},
-      'Keys of terms inside V, and queries inside U, along the principal components of what is drawn. Their distances are those within the subspace, as far as the axes hold its variance.',
+      'Keys of terms inside V, and queries inside U, along the principal components of what is drawn. Crosses are the centroids of labels.',
     ),
-    ...given.map(block),
-  )
-  return section
+    body,
+  ])
 }
 
-function block(own, index) {
-  const features = Object.keys(own.points)
-  const heads = Object.keys(own.points[features[0]].key.heads)
-  const state = { head: heads[0], feature: features[0] }
-  const follow = ({ head, contrast }) => {
-    if (heads.includes(head)) state.head = head
-    if (features.includes(contrast)) state.feature = contrast
-  }
-  follow(selection)
-  const figures = ['key', 'query'].map((side) => cloudOf(own, state, side, index))
-  const [headMenu, featureMenu] = [
-    ['Head', heads, 'head'],
-    ['Feature', features, 'feature'],
-  ].map(([label, names, field]) =>
-    menu(
-      label,
-      names.map((value) => ({ value })),
-      state[field],
-      (value) => {
-        state[field] = value
-        for (const { redraw } of figures) redraw()
-      },
-    ),
-  )
-  onSelect((change) => {
-    follow(change)
-    headMenu.querySelector('select').value = state.head
-    featureMenu.querySelector('select').value = state.feature
-    for (const { redraw } of figures) redraw()
-  })
-  return el('div', { class: 'document' }, [
-    el('h3', {}, own.name),
-    el('div', { class: 'choices' }, headMenu, featureMenu),
+const block = (own, index) =>
+  el('div', { class: 'document' }, [
+    el('p', {}, own.name),
     el(
       'div',
       { class: 'pair' },
-      figures.map(({ node }) => node),
+      ['key', 'query'].map((side) => cloudOf(own, side, index).node),
     ),
   ])
-}
 
 const BASES = { key: 'V', query: 'U' }
 const TITLES = { key: 'Keys', query: 'Queries' }
 
-function cloudOf(own, state, side, index) {
-  const of = () => own.points[state.feature][side]
-  const here = () => of().heads[state.head]
-  const cloud = () => {
-    const { shares, coordinates } = here()
-    const wide = shares.length
-    if (wide === 0)
-      return `There is nothing to draw: the subspace of ${state.head} has rank ${here().rank}, or its points are one.`
-    const points = of().labels.map((label, i) => ({
-      ...{ label, role: of().roles[i], at: coordinates.slice(i * wide, (i + 1) * wide) },
-    }))
-    return { points, shares }
-  }
-  return scatter({
+function cloudOf(own, side, index) {
+  const { head, contrast } = selection
+  const all = own.points[contrast][side]
+  const { rank, shares, coordinates, separation } = all.heads[head]
+  const wide = shares.length
+  const points = all.labels.map((label, i) => ({
+    label,
+    role: all.roles[i],
+    token: all.tokens?.[i],
+    at: coordinates.slice(i * wide, (i + 1) * wide),
+  }))
+  const held = (count) => shares.slice(0, count).reduce((sum, share) => sum + share, 0)
+  const nothing = `There is nothing to draw: the subspace of ${head} has rank ${rank}, or its points are one.`
+  const inSpace = wide >= 3 && rank >= 3 && held(3) >= ENOUGH
+  const apart = separation
+    ? ` Labels account for ${percent(separation.value, 0)} of the variance here, and for ${percent(separation.nullMean, 0)} in subspaces of random labels (95th percentile ${percent(separation.nullP95, 0)}).`
+    : ''
+  const common = {
     id: () => `${side}-points-${index + 1}`,
-    title: () => `${TITLES[side]} in ${BASES[side]} of ${state.head}, ${state.feature}`,
-    caption: () => {
-      const { shares, rank } = here()
-      const held = shares.reduce((sum, share) => sum + share, 0)
-      return `${of().labels.length} ${TITLES[side].toLowerCase()} of terms in the subspace of rank ${rank}; the axes hold ${percent(held, 0)} of their variance there.`
-    },
-    cloud,
-    more: () => ({ head: state.head, feature: state.feature, side }),
-  })
+    title: () => `${TITLES[side]} in ${BASES[side]} of ${head}, ${contrast}`,
+    caption: () =>
+      `${points.length} ${TITLES[side].toLowerCase()} of terms in the subspace of rank ${rank}; the axes hold ${percent(held(inSpace ? 3 : 4), 0)} of their variance there.${apart}`,
+    more: () => ({ head, feature: contrast, side }),
+  }
+  if (wide === 0) return planes({ ...common, cloud: () => nothing })
+  return inSpace
+    ? scatter({
+        ...common,
+        cloud: () => ({ points: points.map((p) => ({ ...p, at: p.at.slice(0, 3) })), shares }),
+      })
+    : planes({ ...common, cloud: () => ({ points, shares }) })
 }

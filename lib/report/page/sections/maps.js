@@ -1,38 +1,32 @@
-/** Layer by head maps, one a contrast; a cell selects its head. */
+/** Layer by head maps, one a contrast, that show every head at any width; a cell selects its head. */
 
-import * as Plot from '@observablehq/plot'
-import { readableCells } from '../drawing/cells.js'
-import { figure, frame } from '../drawing/figure.js'
-import { el, menu, number, percent, plural } from '../shared/dom.js'
-import { bestHead } from '../shared/evidence.js'
-import { onSelect, place, select, selection } from '../shared/selection.js'
-import { colour, diverging, inkOn, sequential } from '../shared/theme.js'
+import { leastP, rankedFindings, standingOf } from '../../finding/evidence.ts'
+import { figure } from '../drawing/figure.js'
+import { headMap, markHead } from '../drawing/head-map.js'
+import { el, menu, number, percent, plural, pValue } from '../shared/dom.js'
+import { onSelect, place, report, select, selection } from '../shared/selection.js'
+import { diverging, sequential } from '../shared/theme.js'
 
 const MEASURES = {
   attention: {
     text: 'attention on the positive keys',
     of: ({ attention }) => attention?.positive ?? 0,
-    words: 'Colour: attention on the positive keys.',
+    print: (value) => percent(value, 0),
     there: ({ attention }) => attention !== undefined,
   },
   evidence: {
-    text: '−log₁₀ p',
-    of: ({ test }) => (test ? -Math.log10(test.p[test.hypothesis]) : 0),
-    words: 'Colour: −log₁₀ p of the test, which ends at the number of draws.',
+    text: 'evidence, −log₁₀ p',
+    of: (found) => (found.test ? -Math.log10(leastP(found)) : 0),
+    print: (value) => number(value, 1),
     there: ({ test }) => test !== undefined,
   },
+  rank: { text: 'rank', of: ({ rank }) => rank, print: (value) => `${value}` },
   scoreGap: {
     text: 'score gap',
-    of: (found) => found.scoreGap,
-    words: 'Colour: score gap.',
+    of: ({ scoreGap }) => scoreGap,
+    print: (value) => number(value, 2),
     signed: true,
   },
-  norm: {
-    text: 'size ‖ΔC‖',
-    of: (found) => Math.sqrt(found.totalEnergy),
-    words: 'Colour: ‖ΔC‖.',
-  },
-  rank: { text: 'rank', of: (found) => found.rank, words: 'Colour: rank.' },
 }
 
 /** Those that a result has, of its first head. */
@@ -42,7 +36,7 @@ function measures() {
 }
 
 /** Contrasts whose maps are seen at once; the others are a step away. */
-const FIRST = 8
+const FIRST = 4
 
 export function maps() {
   let measure = measures()[0]
@@ -53,28 +47,30 @@ export function maps() {
   more.addEventListener('toggle', () => {
     for (const { redraw } of figures.slice(FIRST)) redraw()
   })
-  const scale = el('div', { class: 'ramp', 'aria-hidden': 'true' })
   const fill = () => {
-    figures = selection.result.prompts.contrasts.map((contrast) => mapOf(contrast, () => measure, scale))
+    const contrasts = selection.result.prompts.contrasts
+    figures = contrasts.map((contrast) => mapOf(contrast, () => measure))
     const nodes = figures.map(({ node }) => node)
     grid.replaceChildren(...nodes.slice(0, FIRST))
     others.replaceChildren(...nodes.slice(FIRST))
-    for (const own of [grid, others]) own.classList.toggle('wide', widest(selection.result) > 6)
+    for (const own of [grid, others]) own.style.setProperty('--least', `${leastWidth(selection.result)}px`)
     more.hidden = nodes.length <= FIRST
     more.querySelector('summary').textContent = plural(nodes.length - FIRST, 'more contrast')
   }
   onSelect(({ result }) => {
     if (result) fill()
-    else for (const { node } of figures) for (const svg of node.querySelectorAll('svg')) markSelected(svg)
+    else
+      for (const { node } of figures)
+        for (const svg of node.querySelectorAll('.plot svg')) markHead(svg, selection.head)
   })
   fill()
   const options = measures().map((value) => ({ value, text: MEASURES[value].text }))
   return el('section', { id: 'heads', 'aria-labelledby': 'heads-title' }, [
-    el('h2', { id: 'heads-title' }, 'Layers and heads'),
+    el('h2', { id: 'heads-title' }, 'All heads'),
     el(
       'p',
       {},
-      'Attention is the part of each query’s attention that its positive keys get, a mean over terms. The score gap is the mean scaled score of positive keys less that of negative keys; ‖ΔC‖ is the Frobenius norm, in units of q·k. Choose a cell, with the mouse or with arrow keys and Enter, to see its head in every part of this page.',
+      'Every head that was analysed, one map a contrast. Full cells passed the test (bold rank: replicated between halves of the prompts), small squares did not. Choose a cell, with the mouse or with arrow keys and Enter, to see its head in every part of this page.',
     ),
     el(
       'div',
@@ -83,148 +79,147 @@ export function maps() {
         measure = value
         for (const { redraw } of figures) redraw()
       }),
-      scale,
     ),
     grid,
     more,
   ])
 }
 
-/** The largest number of heads in a layer. */
-const widest = (result) => Math.max(...Object.keys(result.heads).map((name) => place(name).head)) + 1
-
-const cellsOf = (contrast) =>
-  Object.entries(selection.result.heads).map(([name, contrasts]) => ({
-    name,
-    ...place(name),
-    ...contrasts[contrast],
-  }))
-
-/** The largest value over all contrasts: one scale, so that maps compare. */
-function largest({ of }) {
-  return Math.max(
-    ...Object.values(selection.result.heads).flatMap((all) => Object.values(all).map((c) => Math.abs(of(c)))),
-  )
+/** A map's least width: cells stay legible side by side where few heads allow it. */
+const leastWidth = ({ heads }) => {
+  const most = Math.max(...Object.keys(heads).map((name) => place(name).head)) + 1
+  return Math.min(520, Math.max(220, 60 + 11 * most))
 }
 
-const CELL = 30
-const MARGIN = 44
+/** From the least to the largest value of a contrast, and what of it a test calls significant. */
+function scaleOf(contrast, measure) {
+  const { of, signed } = MEASURES[measure]
+  const values = Object.values(selection.result.heads).flatMap((all) =>
+    all[contrast] ? [of(all[contrast])] : [],
+  )
+  const most = values.reduce((a, b) => Math.max(a, Math.abs(b)), 0)
+  return { most, low: signed ? -most : 0, fill: signed ? diverging(most) : sequential(most) }
+}
 
-function mapOf(contrast, measure, ramp) {
+/** The largest p that was discovered under this contrast; undefined where none was. */
+function threshold(contrast) {
+  const found = Object.values(selection.result.heads)
+    .map((all) => all[contrast])
+    .filter((own) => own?.test?.discovered)
+  return found.length > 0 ? Math.max(...found.map(leastP)) : undefined
+}
+
+function mapOf(contrast, measure) {
   const { result } = selection
-  const cells = cellsOf(contrast)
-  const heads = [...new Set(cells.map((c) => c.head))].sort((a, b) => a - b)
-  const rows = [...new Set(cells.map((c) => c.row))]
-  return figure({
+  const cells = () => {
+    const { of } = MEASURES[measure()]
+    const { fill } = scaleOf(contrast, measure())
+    return Object.entries(result.heads).flatMap(([name, all]) => {
+      const found = all[contrast]
+      if (!found) return []
+      return [
+        {
+          name,
+          ...place(name),
+          fill: fill(of(found)),
+          text: `${found.rank}`,
+          words: wordsOf(name, contrast, found),
+          discovered: found.test?.discovered,
+          replicated: standingOf(found) === 'replicated',
+        },
+      ]
+    })
+  }
+  const ramp = el('div', { class: 'ramp', 'aria-hidden': 'true' })
+  const made = figure({
     id: () => `map-${contrast.replace(/\W+/g, '-')}`,
     title: () => contrast,
-    caption: () => {
-      const best = bestHead(result, contrast)
-      const found = best
-        ? `${best.test ? 'Most evidence' : 'Most attention, untested'}: ${best.head}${best.attention ? `, with ${percent(best.attention.positive)} of its attention on the positive keys` : ''}; score gap ${number(best.scoreGap, 2)}.`
-        : 'No head is discovered: exchanged prompts show as much.'
-      return `${MEASURES[measure()].words} Numbers: ranks. ${found}`
-    },
+    caption: () => captionOf(result, contrast, measure()),
     fileKey: () => {
-      const { signed, text } = MEASURES[measure()]
-      const most = largest(MEASURES[measure()])
-      const fill = signed ? diverging(most) : sequential(most)
-      return [signed ? -most : 0, signed ? 0 : most / 2, most].map((value) => ({
-        text: `${text} ${number(value, most < 10 ? 1 : 0)}`,
+      const { low, most, fill } = scaleOf(contrast, measure())
+      const { text, print } = MEASURES[measure()]
+      return [low, (low + most) / 2, most].map((value) => ({
+        text: `${text} ${print(value)}`,
         fill: fill(value),
       }))
     },
     draw: (width) => {
-      const { of, signed, text } = MEASURES[measure()]
-      const most = largest(MEASURES[measure()])
-      const fill = signed ? diverging(most) : sequential(most)
-      showRamp(ramp, fill, most, signed, text)
-      const size = Math.max(CELL, Math.min(56, (width - MARGIN - 8) / heads.length))
-      const svg = frame({
-        width: MARGIN + 8 + size * heads.length,
-        height: 44 + size * 0.8 * rows.length,
-        ...{ marginLeft: MARGIN, marginRight: 8, marginTop: 8, marginBottom: 36, padding: 0 },
-        x: {
-          type: 'band',
-          domain: heads,
-          label: 'head',
-          labelAnchor: 'center',
-          labelArrow: 'none',
-          tickSize: 0,
-        },
-        y: { type: 'band', domain: rows, label: null, tickSize: 0 },
-        marks: [
-          Plot.cell(cells, {
-            x: 'head',
-            y: 'row',
-            fill: { value: (c) => fill(of(c)), scale: null },
-            inset: 1.5,
-            rx: 3,
-          }),
-          Plot.text(cells, {
-            x: 'head',
-            y: 'row',
-            text: (c) => `${c.rank}`,
-            fill: { value: (c) => inkOn(fill(of(c))), scale: null },
-            pointerEvents: 'none',
-          }),
-        ],
+      showRamp(ramp, contrast, measure())
+      return headMap(width, {
+        cells: cells(),
+        selectedHead: selection.head,
+        choose: ({ name }) => select({ result, contrast, head: name }),
       })
-      operate(svg, cells, contrast, result, heads.length)
-      return svg
     },
     rows: () =>
-      cells.map(({ name, scoreGap, totalEnergy, rank, terms, skipped, attention, test }) => ({
-        ...{ head: name, contrast, scoreGap, norm: Math.sqrt(totalEnergy), rank, terms, skipped },
-        ...(attention && { attention: attention.positive, attentionOnNegatives: attention.negative }),
-        ...(test && { p: test.p[test.hypothesis], q: test.q, discovered: test.discovered }),
-      })),
+      Object.entries(result.heads).flatMap(([head, all]) => {
+        const { scoreGap, totalEnergy, rank, terms, skipped, attention, test } = all[contrast] ?? {}
+        if (rank === undefined) return []
+        return [
+          {
+            head,
+            contrast,
+            scoreGap,
+            norm: Math.sqrt(totalEnergy),
+            rank,
+            terms,
+            skipped,
+            ...(attention && { attention: attention.positive, attentionOnNegatives: attention.negative }),
+            ...(test && {
+              p: test.p[test.hypothesis],
+              q: test.q,
+              discovered: test.discovered,
+              replicated: test.replication?.replicated ?? false,
+            }),
+          },
+        ]
+      }),
+    height: 120,
   })
+  made.node.querySelector('.plot').before(ramp)
+  return made
 }
 
-/** Makes every cell a button that selects its head. */
-function operate(svg, cells, contrast, result, columns) {
-  const words = ({ name, rank, scoreGap, totalEnergy, attention, test }) =>
-    [
-      `${name}, ${contrast}: `,
-      attention ? `attention ${percent(attention.positive)}, ` : '',
-      test ? `p ${test.p[test.hypothesis].toPrecision(2)}, ` : '',
-      `score gap ${number(scoreGap)}, rank ${rank}, ‖ΔC‖ ${number(Math.sqrt(totalEnergy), 2)}`,
-    ].join('')
-  const rects = [...svg.querySelectorAll('g[aria-label="cell"] rect')]
-  rects.forEach((rect, i) => {
-    const { name } = cells[i]
-    rect.dataset.head = name
-    rect.dataset.contrast = contrast
-    rect.setAttribute('role', 'button')
-    const choose = () => select({ result, contrast, head: name })
-    rect.addEventListener('click', choose)
-    rect.addEventListener('keydown', (event) => {
-      if (event.key !== 'Enter' && event.key !== ' ') return
-      event.preventDefault()
-      choose()
-    })
-  })
-  const selected = cells.findIndex((c) => c.name === selection.head)
-  readableCells(svg, rects, cells.map(words), columns, selected)
-  markSelected(svg)
+function captionOf(result, contrast, measure) {
+  const [best] = rankedFindings(result, report.interventions, [contrast])
+  const all = Object.values(result.heads).flatMap((own) => own[contrast] ?? [])
+  const tested = all.filter(({ test }) => test)
+  const words = `Colour: ${MEASURES[measure].text}; numbers: ranks.`
+  const attention = best.found.attention
+    ? `, with ${percent(best.found.attention.positive, 0)} of its attention on the positive keys`
+    : ''
+  if (tested.length === 0) return `${words} Nothing was tested; most attention: ${best.head}${attention}.`
+  const discovered = tested.filter(({ test }) => test.discovered).length
+  const limit =
+    measure === 'evidence' && discovered > 0
+      ? ` The threshold is ${number(-Math.log10(threshold(contrast)), 1)} (p = ${pValue(threshold(contrast))}).`
+      : ''
+  return discovered === 0
+    ? `${words} No head of ${tested.length} passes: random labels do as well.`
+    : `${words} ${discovered} of ${plural(tested.length, 'head')} ${discovered === 1 ? 'passes' : 'pass'} the test; first among them ${best.head}${attention}.${limit}`
 }
 
-function markSelected(svg) {
-  for (const rect of svg.querySelectorAll('rect[data-head]')) {
-    const chosen = rect.dataset.head === selection.head
-    rect.setAttribute('aria-pressed', `${chosen && rect.dataset.contrast === selection.contrast}`)
-    rect.setAttribute('stroke', chosen ? colour('ink') : 'none')
-    rect.setAttribute('stroke-width', rect.dataset.contrast === selection.contrast ? '3' : '1.5')
-  }
+const wordsOf = (name, contrast, found) => {
+  const { attention, test, rank, scoreGap } = found
+  return [
+    `${name}, ${contrast}: `,
+    attention ? `attention ${percent(attention.positive)} on the positive keys, ` : '',
+    test ? `${standingOf(found)}, p ${pValue(leastP(found))}, q ${pValue(test.q)}, ` : 'not tested, ',
+    `rank ${rank}, score gap ${number(scoreGap, 2)}`,
+  ].join('')
 }
 
-function showRamp(ramp, fill, most, signed, text) {
-  const low = signed ? -most : 0
+function showRamp(ramp, contrast, measure) {
+  const { low, most, fill } = scaleOf(contrast, measure)
+  const { print } = MEASURES[measure]
   const stops = Array.from({ length: 9 }, (_, i) => fill(low + ((most - low) * i) / 8))
-  ramp.replaceChildren(
-    el('span', {}, number(low, most < 10 ? 1 : 0)),
-    el('i', { style: `background:linear-gradient(to right, ${stops.join(', ')})` }),
-    el('span', {}, `${number(most, most < 10 ? 1 : 0)} ${text}`),
-  )
+  const band = el('i', {})
+  band.style.background = `linear-gradient(to right, ${stops.join(', ')})`
+  const limit = measure === 'evidence' ? threshold(contrast) : undefined
+  if (limit !== undefined && most > 0) {
+    const tick = el('b', { title: 'threshold' })
+    tick.style.left = `${Math.min(100, (100 * -Math.log10(limit)) / most)}%`
+    band.append(tick)
+  }
+  ramp.replaceChildren(el('span', {}, print(low)), band, el('span', {}, print(most)))
 }

@@ -1,7 +1,7 @@
 /** What was analysed: model, prompts, contrasts, capture check, backend and seeds. */
 
-import { absent, el, fileName, modelName, number, percent, plural, table } from '../shared/dom.js'
-import { bestHead } from '../shared/evidence.js'
+import { rankedFindings } from '../../finding/evidence.ts'
+import { el, fileName, modelName, number, percent, plural, table } from '../shared/dom.js'
 import { onSelect, report, selection } from '../shared/selection.js'
 
 const RULES = {
@@ -17,7 +17,7 @@ export function overview() {
   onSelect(({ result }) => result && fill())
   fill()
   return el('section', { id: 'overview', 'aria-labelledby': 'overview-title' }, [
-    el('h2', { id: 'overview-title' }, 'Overview'),
+    el('h2', { id: 'overview-title' }, 'Where the numbers come from'),
     body,
   ])
 }
@@ -39,7 +39,7 @@ function parts(result) {
       ),
       fact('Prompts', `${prompts.prompts} from ${fileName(prompts.source)}`, hash(prompts.sha256)),
       fact('Heads', `${heads} in ${plural(new Set(sites.map((s) => s.layer)).size, 'layer')}`),
-      fact('Capture', `verified; largest relative error ${worst.toExponential(1)}`),
+      fact('Capture', `verified; largest relative error ${errorWords(worst)}`),
       fact('Backend', `${backend.name} (${backend.instructionSet})`),
       fact('Estimator', `${estimator}${center ? ', centred' : ''}`),
       fact('Rank', RULES[rank.rule]?.(rank) ?? rank.rule),
@@ -65,28 +65,34 @@ function parts(result) {
         heads: site.heads,
         'key heads': site.kvHeads,
         'head dim': site.headDim,
-        'relative error': site.relativeError.toExponential(1),
+        'relative error': errorWords(site.relativeError),
         queries: site.hooks.q,
       })),
       'Capture verification by layer',
     ),
-    ...missing(),
+    el('h3', {}, 'Files'),
+    table(fileRows(result), 'Files that the page shows'),
   ]
 }
+
+const errorWords = (error) =>
+  error === 0 ? '0, every compared score has the same bits' : error.toExponential(1)
 
 const hash = (sha256) => el('span', { class: 'hash', title: `SHA-256 ${sha256}` }, ` ${sha256.slice(0, 10)}`)
 
 function contrastRows(result) {
   return result.prompts.contrasts.map((name) => {
     const [first] = Object.values(result.heads)
-    const best = bestHead(result, name)
+    const [ranked] = rankedFindings(result, [], [name])
+    const best = ranked.found.test && !ranked.found.test.discovered ? undefined : ranked
     const { rule, prompts } = result.prompts.definitions[name] ?? {}
     const row = { contrast: name, rule: rule ?? '', prompts: prompts ?? '' }
     const { terms, skipped, test } = first[name]
     const tested = test ? { discovered: discoveries(result, name) } : {}
     if (!best)
       return { ...row, terms, skipped, ...tested, 'best head': 'none discovered', 'score gap': '', rank: '' }
-    const { head, attention, scoreGap, rank } = best
+    const { head } = best
+    const { attention, scoreGap, rank } = best.found
     return {
       ...{ ...row, terms, skipped, ...tested, 'best head': test ? head : `${head} (untested)` },
       ...(attention && { 'attention on positives': percent(attention.positive) }),
@@ -101,17 +107,50 @@ function discoveries(result, name) {
   return `${all.filter((own) => own[name].test?.discovered).length} of ${all.length}`
 }
 
-/** Says once, near the top, what could be added. */
-function missing() {
-  const { path, hub } = selection.result.model
-  const name = hub ? `hf:${hub.repo}@${hub.commit}/${hub.file}` : fileName(path)
-  const common = `--model ${name} --prompts SET.jsonl --result RESULT.safetensors`
-  const list = []
-  if (report.interventions.length === 0) {
-    list.push(absent('No intervention was given; add one with', `qkspace intervene ${common} --out I.json`))
-  }
-  if (report.attributions.length === 0) {
-    list.push(absent('No attribution was given; add one with', `qkspace attribute ${common} --out A.json`))
-  }
-  return list
+/** Every document on the page, with the command that writes such a one. */
+function fileRows(result) {
+  const row = (file, shows, command, prompts, more) => ({
+    file,
+    shows,
+    'written by': command,
+    prompts: `${prompts.prompts} from ${fileName(prompts.source)}, SHA-256 ${prompts.sha256.slice(0, 10)}`,
+    settings: more,
+  })
+  const single = (own) =>
+    `${own.heads.join(', ')}; ${own.edit} of ${own.side === 'key' ? 'keys' : 'queries'}; seed ${own.seed}`
+  return [
+    row(
+      result.name,
+      'all heads, tests of rank, spectra',
+      'qkspace decompose',
+      result.prompts,
+      `seed ${result.seed}`,
+    ),
+    ...report.interventions.map((own) =>
+      row(own.name, 'edits', 'qkspace intervene', own.prompts, single(own)),
+    ),
+    ...report.attributions.map((own) =>
+      row(
+        own.name,
+        'explained fractions, scores, tokens, points',
+        'qkspace attribute',
+        own.prompts,
+        `${own.method}; seed ${own.seed}`,
+      ),
+    ),
+    ...report.explanations.map((own) => ({
+      file: own.name,
+      shows: 'attention of stored prompts, their edits',
+      'written by': 'qkspace explain',
+      prompts: own.prompts.map(({ where }) => where).join(', '),
+      settings: `seed ${own.seed}`,
+    })),
+    ...report.papers.map((own) => ({
+      file: own.name,
+      shows: 'the paper’s figures',
+      'written by': 'qkspace paper',
+      prompts: '',
+      settings: `seed ${own.seed}`,
+    })),
+  ]
 }

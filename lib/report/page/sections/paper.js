@@ -1,5 +1,6 @@
 /** The paper’s figures on the bundled models: each claim, its verdict, and its tables drawn beside their nulls. */
 
+import { redrawAll } from '../drawing/figure.js'
 import { el, table } from '../shared/dom.js'
 import { report } from '../shared/selection.js'
 import { controlled } from './paper-figures/beside-nulls.js'
@@ -15,8 +16,29 @@ import { plainOrCentred } from './paper-figures/wording.js'
 export function paper() {
   return el('section', { id: 'paper', 'aria-labelledby': 'paper-title' }, [
     el('h2', { id: 'paper-title' }, 'The paper’s figures'),
-    ...report.papers.map(block),
+    ...report.papers.map(report.results.length > 0 ? folded : block),
   ])
+}
+
+/** Beside results the paper's figures are a step away: the page is about the reader's own model. */
+function folded(own, index) {
+  const held = own.figures
+    .flatMap(({ further = [], ...first }) => [first, ...further])
+    .map(({ verdict }) => verdict)
+  const details = el(
+    'details',
+    { class: 'more' },
+    el('summary', {}, `${own.name}: ${counted(held)}`),
+    block(own, index),
+  )
+  details.addEventListener('toggle', redrawAll)
+  return details
+}
+
+/** How many claims have each verdict. */
+function counted(verdicts) {
+  const kinds = [...new Set(verdicts)]
+  return kinds.map((kind) => `${verdicts.filter((own) => own === kind).length} ${kind}`).join(', ')
 }
 
 function block(own, index) {

@@ -1,17 +1,17 @@
-/** The singular values of the selected head and contrast, and the energy they hold, with the rank rule's cut. */
+/** The singular values of the selected head and contrast beside those of the null, with the rank rule's cut. */
 
 import * as Plot from '@observablehq/plot'
+import { headDimOf } from '../../finding/finding.ts'
 import { figure, frame } from '../drawing/figure.js'
-import { el, number, percent, plural } from '../shared/dom.js'
-import { onSelect, selection } from '../shared/selection.js'
+import { el, number, percent, plural, pValue } from '../shared/dom.js'
+import { onSelect, selected, selection } from '../shared/selection.js'
 import { colour } from '../shared/theme.js'
 
-const found = () => selection.result.heads[selection.head][selection.contrast]
 const named = () => `${selection.head}, ${selection.contrast}`
 
 /** One row a component: all of them where the result has the whole spectrum, otherwise those that were kept. */
 function components() {
-  const { s, spectrum, rank, totalEnergy } = found()
+  const { s, spectrum, rank, totalEnergy } = selected()
   let sum = 0
   const share = (energy) => (totalEnergy > 0 ? energy / totalEnergy : 0)
   return (spectrum ?? s).map((value, i) => {
@@ -22,13 +22,21 @@ function components() {
       energy: share(value * value),
       cumulated: share(sum),
       kept: i < rank,
+      ...nullOf(i),
     }
   })
 }
 
+/** What the null's largest value is once the components before this one are taken out; of those that were tested. */
+function nullOf(i) {
+  const { test } = selected()
+  const own = test?.componentNull?.[i] ?? (i === 0 ? test?.null : undefined)
+  return own ? { nullMean: own.mean, nullTop: own.p95, p: test.componentP[i] } : {}
+}
+
 const cutKey = () => ({ text: 'the rule’s cut', fill: colour('above'), shape: 'line' })
 
-const isWhole = () => found().spectrum !== undefined
+const isWhole = () => selected().spectrum !== undefined
 const fillOf = (row) => (row.kept ? colour('accent') : colour('rest'))
 
 /** What the bars' colours mean, where both are there. */
@@ -48,46 +56,47 @@ const cutLine = (rows, width) => {
   })
 }
 
-/** How the rank came about, under a rule other than the energy. */
+/** How the rank came about. */
 function rankWords() {
   const { rule, rank } = selection.result.rank
-  const { test } = found()
+  const { test } = selected()
   if (rule === 'fixed') return `The rank was fixed at ${rank}.`
   if (!test) return ''
-  const { hypothesis, q, draws, units } = test
-  const evidence = `p = ${test.p[hypothesis].toPrecision(2)} and q = ${q.toPrecision(2)}, over ${plural(draws, 'draw')} and ${plural(units, 'unit')}`
-  return test.discovered
-    ? `${plural(found().rank, 'component')} ${found().rank === 1 ? 'is' : 'are'} more than exchanged prompts show (${evidence}).`
-    : `Exchanged prompts show as much (${evidence}): the rank is 0.`
+  if (!test.discovered) return 'Random labels do as well: the rank is 0.'
+  const alone = test.blocks.filter((block) => block.length === 1).length
+  const blocks = test.blocks.map((block) =>
+    block.length === 1 ? `${block[0] + 1}` : `${block[0] + 1} to ${block.at(-1) + 1}`,
+  )
+  return `${plural(selected().rank, 'component')} ${selected().rank === 1 ? 'stands' : 'stand'} above the null. ${alone === test.blocks.length ? 'Each can be told from its neighbours.' : `Blocks that cannot be told apart: ${blocks.join('; ')}.`}`
 }
 
 const NOTHING = 'The rank of this head is 0 for this contrast: there is no component to draw.'
 
 export function spectrum() {
   const line = el('p', { class: 'lead', 'aria-live': 'polite' })
-  const figures = [values(), energies()]
+  const [first, second] = [values(), energies()]
+  const pair = el('div', {})
   const fill = () => {
-    const { rank, scoreGap, terms, skipped, errorBound, converged } = found()
+    const { rank, scoreGap, terms, skipped, errorBound, converged } = selected()
+    const d = headDimOf(selection.result, selection.head)
     line.textContent =
-      `${selection.head} for “${selection.contrast}”: rank ${rank}, score gap ${number(scoreGap)}, ` +
+      `${selection.head} for “${selection.contrast}”: rank ${rank}${d ? ` of ${plural(d, 'dimension')}` : ''}, score gap ${number(scoreGap)}, ` +
       `${plural(terms, 'term')}${skipped ? `, ${skipped} left out` : ''}; ` +
       (converged
-        ? `the components kept leave at most ${percent(errorBound)} of ‖ΔC‖.`
+        ? `the components kept leave at most ${percent(errorBound)} of ‖ΔC‖, the size of the contrast’s covariance.`
         : 'the decomposition did not converge.')
+    const byEnergy = selection.result.rank.rule === 'energy'
+    pair.className = byEnergy ? 'pair' : ''
+    pair.replaceChildren(first.node, ...(byEnergy ? [second.node] : []))
+    first.redraw()
+    second.redraw()
   }
-  onSelect(() => {
-    fill()
-    for (const { redraw } of figures) redraw()
-  })
+  onSelect(fill)
   fill()
-  return el('section', { id: 'head', 'aria-labelledby': 'head-title' }, [
-    el('h2', { id: 'head-title' }, 'One head'),
+  return el('section', { id: 'subspace', 'aria-labelledby': 'subspace-title' }, [
+    el('h2', { id: 'subspace-title' }, 'The subspace'),
     line,
-    el(
-      'div',
-      { class: 'pair' },
-      figures.map(({ node }) => node),
-    ),
+    pair,
   ])
 }
 
@@ -112,10 +121,22 @@ function values() {
     id: () => 'singular-values',
     title: () => `Singular values: ${named()}`,
     caption: () =>
-      isWhole()
-        ? `All ${components().length} singular values of ΔC, in units of q·k; the rank rule cuts at the dashed line.`
-        : 'The singular values of ΔC that were kept, in units of q·k.',
-    key: () => (isWhole() ? [...barKey('kept', 'cut off'), cutKey()] : []),
+      `${
+        isWhole()
+          ? `All ${components().length} singular values of ΔC, in units of q·k; the rank rule cuts at the dashed line.`
+          : 'The singular values of ΔC that were kept, in units of q·k.'
+      } ${rankWords()}`,
+    key: () => [
+      ...(isWhole() ? [...barKey('kept', 'cut off'), cutKey()] : []),
+      ...(components().some((r) => r.nullTop !== undefined)
+        ? [
+            {
+              text: 'null, mean to 95th percentile, of the components that were tested',
+              fill: colour('shade'),
+            },
+          ]
+        : []),
+    ],
     draw: (width) => {
       const rows = components()
       if (rows.length === 0) return NOTHING
@@ -133,6 +154,20 @@ function values() {
             insetLeft: 1,
             insetRight: 1,
           }),
+          Plot.rect(
+            rows.filter((r) => r.nullTop !== undefined),
+            {
+              x: 'component',
+              y1: 'nullMean',
+              y2: 'nullTop',
+              insetLeft: -1,
+              insetRight: -1,
+              fill: colour('shade'),
+              stroke: colour('ink'),
+              strokeWidth: 0.75,
+              className: 'null-band',
+            },
+          ),
           isWhole() ? cutLine(rows, width) : undefined,
           Plot.ruleY([0], { stroke: colour('ink') }),
           Plot.tip(
@@ -140,7 +175,16 @@ function values() {
             Plot.pointerX({
               x: 'component',
               y: 'singularValue',
-              title: (r) => `component ${r.component}\n${r.singularValue.toPrecision(4)}`,
+              title: (r) =>
+                [
+                  `component ${r.component}: ${r.singularValue.toPrecision(4)}`,
+                  ...(r.nullTop === undefined
+                    ? ['not tested']
+                    : [
+                        `null ${r.nullMean.toPrecision(3)}, 95th percentile ${r.nullTop.toPrecision(3)}`,
+                        ...(r.p === undefined ? [] : [`p ${pValue(r.p)}`]),
+                      ]),
+                ].join('\n'),
               fill: colour('surface'),
             }),
           ),
@@ -158,7 +202,7 @@ function energies() {
     title: () => `Energy held: ${named()}`,
     caption: () =>
       rule().rule === 'energy'
-        ? `Share of ‖ΔC‖² in each component (bars) and in all up to it (line). The rule keeps the smallest rank at or above ${percent(rule().threshold, 0)}, the dashed line: rank ${found().rank}, which holds ${percent(components().findLast((r) => r.kept)?.cumulated ?? 0, 2)}.`
+        ? `Share of ‖ΔC‖² in each component (bars) and in all up to it (line). The rule keeps the smallest rank at or above ${percent(rule().threshold, 0)}, the dashed line: rank ${selected().rank}, which holds ${percent(components().findLast((r) => r.kept)?.cumulated ?? 0, 2)}.`
         : `Share of ‖ΔC‖² in each component (bars) and in all up to it (line). ${rankWords()}`,
     key: () => [
       ...barKey('each component', 'each that was cut off'),

@@ -1,4 +1,6 @@
-/** Elements, numbers as text, and small helpers; all text goes in as text, never as markup. */
+/** Elements and small helpers; all text goes in as text, never as markup. */
+
+export { capital, fileName, modelName, number, percent, plural, pValue, share } from '../../finding/words.ts'
 
 /** An element; attributes that are undefined or false are left out, functions become listeners. */
 export function el(tag, attributes = {}, ...children) {
@@ -12,22 +14,6 @@ export function el(tag, attributes = {}, ...children) {
   return node
 }
 
-/** With a true minus sign, and no minus before zero. */
-export function number(value, digits = 3) {
-  if (value === null || value === undefined || Number.isNaN(value)) return 'n/a'
-  const text = Math.abs(value) >= 1e5 ? value.toExponential(2) : value.toFixed(digits)
-  return (Number(text) === 0 ? (0).toFixed(digits) : text).replace('-', '−')
-}
-
-export const percent = (value, digits = 1) => `${number(value * 100, digits)}%`
-
-export const fileName = (path) => path.split(/[\\/]/).at(-1)
-
-/** A model as a reader knows it: most of the Hub's are called model.onnx. */
-export const modelName = ({ path, hub }) => (hub ? `${hub.repo}/${hub.file}` : fileName(path))
-
-export const plural = (count, one, many = `${one}s`) => `${count} ${count === 1 ? one : many}`
-
 /** A labelled native menu; `choose` gets the value. */
 export function menu(label, options, value, choose) {
   const select = el(
@@ -38,9 +24,9 @@ export function menu(label, options, value, choose) {
   return el('label', { class: 'menu' }, el('span', {}, label), select)
 }
 
-/** What is said where a part was not given, with the command that would add it. */
+/** What is said where a part was not measured, with the command that measures it, where there is one. */
 export function absent(text, command) {
-  return el('p', { class: 'absent' }, `${text} `, el('code', {}, command))
+  return el('p', { class: 'absent' }, `${text} `, command ? el('code', {}, command) : undefined)
 }
 
 export function table(rows, caption) {

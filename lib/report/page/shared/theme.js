@@ -47,7 +47,7 @@ export function inkOn(background) {
 const darkScheme = matchMedia('(prefers-color-scheme: dark)')
 const printMedia = matchMedia('print')
 
-/** The reader's choice, or the system's; paper is always light. */
+/** The reader's choice, or the system's; paper is always light. `redraw` is told whether it is for paper. */
 export function themeSwitch(redraw) {
   let chosen
   let paper = printMedia.matches
@@ -56,7 +56,7 @@ export function themeSwitch(redraw) {
   const apply = () => {
     root.dataset.theme = isDark() ? 'dark' : 'light'
     button.textContent = isDark() ? 'Light colours' : 'Dark colours'
-    redraw()
+    redraw(paper)
   }
   const toggle = () => {
     chosen = isDark() ? 'light' : 'dark'

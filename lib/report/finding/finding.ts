@@ -1,0 +1,190 @@
+/**
+ * The finding in sentences, from the numbers and never stronger than they are: what a head attends to, what its
+ * subspace moves beside its controls, and how sure that is.
+ */
+
+import type { KeyNames } from '../../contrast/prompt.js'
+import type { HeadInfo } from '../../store/result-info.js'
+import { type EditFigures, editFigures, type NamedEdits } from './edit-figures.js'
+import { type FoundHeads, leastP, rankedFindings, type Standing, standingOf } from './evidence.js'
+import { plural, pValue, share } from './words.js'
+
+/** A finding about one contrast of one head. */
+export interface Finding {
+  /** Name of the head. */
+  head: string
+  /** Name of the contrast. */
+  contrast: string
+  /** How sure it is. */
+  standing: Standing
+  /** What may be said, in the order of importance; the first stands alone. */
+  sentences: string[]
+  /** What the edit of this feature in this head did, where it was measured. */
+  edits: EditFigures | undefined
+}
+
+/** What a result with documents beside it says of one head and contrast. */
+export function findingOf(
+  result: FoundHeads,
+  documents: readonly NamedEdits[],
+  head: string,
+  contrast: string,
+): Finding {
+  const found = result.heads[head][contrast]
+  const standing = standingOf(found)
+  const edits = editFigures(documents, result, head, contrast)
+  const names = keyNames(result, contrast)
+  const nobody = !isDiscovery(standing) && !anyDiscovered(result, contrast)
+  const sentences = [
+    ...(nobody && found.test ? nobodySentences(result, contrast, head) : []),
+    attentionSentence(found, head, names),
+    ...(isDiscovery(standing) || standing === 'untested'
+      ? editSentences(edits, edits ? keyNames(result, edits.termsOf) : names, headDimOf(result, head))
+      : []),
+    nobody && found.test ? undefined : testSentence(result, found, standing),
+  ].filter((text): text is string => text !== undefined)
+  return { head, contrast, standing, sentences, edits }
+}
+
+/** The finding that a page opens with. */
+export function openingFinding(result: FoundHeads, documents: readonly NamedEdits[]): Finding {
+  const [best] = rankedFindings(result, documents)
+  return findingOf(result, documents, best.head, best.contrast)
+}
+
+/** What the prompt set calls the keys of a contrast; otherwise by the names of the field. */
+export function keyNames(result: FoundHeads, contrast: string): KeyNames {
+  const { example } = (result.prompts.definitions[contrast] ?? {}) as {
+    example?: { rule?: { keyNames?: KeyNames } }
+  }
+  return (
+    example?.rule?.keyNames ?? {
+      positive: `the positive keys of “${contrast}”`,
+      negative: 'a negative key',
+    }
+  )
+}
+
+/** Head dimension d of a head, from its site. */
+export function headDimOf({ sites }: FoundHeads, head: string): number | undefined {
+  const [, kind, layer] = /^(?:(enc|dec|cross)\.)?L(\d+)H/.exec(head) ?? []
+  return sites.find((site) => site.layer === Number(layer) && (site.kind ?? undefined) === kind)?.headDim
+}
+
+const isDiscovery = (standing: Standing) => standing === 'replicated' || standing === 'discovered'
+
+const anyDiscovered = ({ heads }: FoundHeads, contrast: string) =>
+  Object.values(heads).some((own) => own[contrast]?.test?.discovered)
+
+/** Where no head passes, that comes first, with the least p of all. */
+function nobodySentences(result: FoundHeads, contrast: string, selected: string): string[] {
+  const tested = rankedFindings(result, [], [contrast]).filter(({ found }) => found.test)
+  const best = tested.reduce((a, b) => (leastP(b.found) < leastP(a.found) ? b : a))
+  const { test } = best.found
+  const own =
+    best.head === selected ? '' : ` ${selected} has p = ${pValue(leastP(result.heads[selected][contrast]))}.`
+  return [
+    `No head is shown to read “${contrast}”: with random labels the strongest of ${plural(tested.length, 'head')} does as well.`,
+    `The least p is ${pValue(leastP(best.found))}, of ${best.head}; corrected for all heads and contrasts it is q = ${pValue(test!.q)}, and ${share(alphaOf(result))} would be needed.${own}`,
+  ]
+}
+
+function attentionSentence({ attention }: HeadInfo, head: string, names: KeyNames): string | undefined {
+  if (!attention) {
+    return `The attention of ${head} was not measured.`
+  }
+  const { positive, perPositive, perNegative } = attention
+  const each = perPositive < positive * 0.999 ? ` (${share(perPositive)} on each)` : ''
+  return `${head} puts ${share(positive)} of its attention on ${names.positive}${each}, and ${share(perNegative)} on ${names.negative}.`
+}
+
+function editSentences(
+  edits: EditFigures | undefined,
+  names: KeyNames,
+  headDim: number | undefined,
+): string[] {
+  if (!edits) {
+    return []
+  }
+  const { rank, moved, isNew, prompts, heads, originBefore } = edits
+  const dimensions = `${rank}${headDim ? ` of its ${plural(headDim, 'dimension')}` : ' dimensions'}`
+  const where = `on ${plural(prompts, isNew ? 'new prompt' : 'prompt')}${isNew ? '' : ' that it was fitted on'}`
+  const together = heads.length > 1 ? `, with ${plural(heads.length, 'head')} edited together,` : ''
+  if (!moved) {
+    return originBefore < 0.05
+      ? [
+          `There is nothing to move: the key to be edited has ${share(originBefore)} of the attention ${where}.`,
+        ]
+      : [lossSentence(edits, dimensions, where, names)]
+  }
+  const doing = EXCHANGES[edits.edit] ?? `Editing (${edits.edit})`
+  const beside = [
+    moved.nullMean === null || moved.nullP95 === null
+      ? 'no null subspaces were measured'
+      : `subspaces of random labels move ${share(moved.nullMean)} (95th percentile ${share(moved.nullP95)})`,
+    moved.keys === null ? '' : `the largest ${rank} principal components of the keys ${share(moved.keys)}`,
+    moved.random === null ? '' : `random dimensions ${share(moved.random)}`,
+  ].filter(Boolean)
+  return [
+    `${doing} ${dimensions}${together} moves ${share(moved.value)} of that attention to ${names.negative} ${where}; ${listed(beside)}.${verdictOf(moved.exceedsNull)}`,
+  ]
+}
+
+const EXCHANGES: Record<string, string> = {
+  swap: 'Exchanging',
+  patch: 'Replacing',
+  ablate: 'Ablating',
+  scale: 'Scaling',
+}
+
+/** Where no target was named: what the origin lost. */
+function lossSentence(
+  { edit, origin, originBefore, originAfter }: EditFigures,
+  dimensions: string,
+  where: string,
+  names: KeyNames,
+): string {
+  const nulls =
+    origin.nullMean === null || origin.nullP95 === null
+      ? 'no null subspaces were measured'
+      : `subspaces of random labels change it by ${share(origin.nullMean)} (95th percentile ${share(origin.nullP95)})`
+  return `${EXCHANGES[edit] ?? 'Editing'} ${dimensions} changes the attention on ${names.positive} from ${share(originBefore)} to ${share(originAfter)} ${where}; ${nulls}.${verdictOf(origin.exceedsNull)}`
+}
+
+function verdictOf(exceedsNull: boolean | null): string {
+  if (exceedsNull === null) {
+    return ' Without enough null subspaces this is no evidence.'
+  }
+  return exceedsNull
+    ? ''
+    : ' That is no more than random labels do: these dimensions are not shown to matter.'
+}
+
+function testSentence(result: FoundHeads, { test, rank }: HeadInfo, standing: Standing): string {
+  if (!test) {
+    const { rule } = result.rank
+    return `Nothing was tested: the rank ${rank} comes from the rule ${rule}, which random labels pass too.`
+  }
+  const tests = Object.values(result.heads).reduce((sum, own) => sum + Object.keys(own).length, 0)
+  const over = `over ${plural(test.units, 'unit')} of prompts; q = ${pValue(test.q)} over ${plural(tests, 'test')}`
+  const p = `p = ${pValue(test.p[test.hypothesis] ?? 1)} ${over}`
+  const { replication } = test
+  const ratio = replication
+    ? `: what one half of the prompts shows has ${share(replication.ratio)} of its strength in the other half`
+    : ''
+  if (standing === 'replicated') {
+    return `Significant: ${p}; replicated${ratio}.`
+  }
+  if (standing === 'discovered') {
+    return `Significant: ${p}; not replicated between halves of the prompts.`
+  }
+  if (standing === 'unresolved') {
+    return `Unresolved: ${p}, and ${plural(test.unresolvedNeeds!, 'draw')} would be needed to decide.`
+  }
+  return `Not significant: ${p}. Random labels do as well.`
+}
+
+const alphaOf = ({ rank }: FoundHeads): number => (rank.rule === 'permutation' ? (rank.alpha ?? 0.05) : 0.05)
+
+const listed = (parts: readonly string[]): string =>
+  parts.length < 2 ? parts.join('') : `${parts.slice(0, -1).join(', ')} and ${parts.at(-1)}`
