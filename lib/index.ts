@@ -102,6 +102,17 @@ export {
   type Sums,
 } from './covariance/accumulate.js'
 export type { HeadGroup, SiteSums } from './covariance/site-plan.js'
+export { type ExplainOptions, explain } from './explanation/explain.js'
+export type {
+  ExplainedFeature,
+  ExplainedHead,
+  ExplainedPrompt,
+  ExplainedTerm,
+  ExplanationReport,
+  FeatureGain,
+  FeatureSwap,
+} from './explanation/report.js'
+export type { ExplainedPrompts } from './explanation/runs.js'
 export {
   type ExportedSubspaces,
   type ExportInfo,

@@ -27,6 +27,12 @@ export const SPLIT_METHODS: readonly SplitMethod[] = ['residualize', 'orthogonal
 /** Shapley values of at most this many features are exact; of more, sampled. */
 export const MOST_EXACT_FEATURES = 6
 
+/** The orders that shapley samples above six features: an even number, each with its reverse. */
+export interface SampledOrders {
+  seed: number
+  samples: number
+}
+
 export interface Split {
   /** M_f of each feature, transposed, [d, d]: row i is M_f e_i. */
   parts: Float64Array[]
@@ -34,21 +40,19 @@ export interface Split {
   rest: Float64Array
 }
 
-/** Orders are sampled for shapley only, `samples` of them (an even number), and only above six features. */
+/** Orders are sampled for shapley only, and only above six features. */
 export function splitBetween(
   bases: readonly Basis[],
   d: number,
   method: SplitMethod,
-  { seed, samples }: { seed: number; samples: number },
+  orders: SampledOrders,
 ): Split {
   const parts =
     method === 'residualize'
       ? inOrder(bases, d)
       : method === 'orthogonalize'
         ? withoutEarlier(bases, d)
-        : bases.length <= MOST_EXACT_FEATURES
-          ? meanOverOrders(bases, d)
-          : meanOverSample(bases, d, seed, samples)
+        : meanLeftBefore(bases, identity(d), orders).map((left, f) => project(bases[f], left))
   const rest = identity(d)
   for (const part of parts) add(rest, -1, part)
   return { parts, rest }
@@ -95,48 +99,66 @@ function withoutEarlier(bases: readonly Basis[], d: number): Float64Array[] {
 }
 
 /**
- * Exact, over sets instead of orders: L_S, what is left after the features of S, averaged over the orders of S, is
- * the mean over f in S of (I - P_f) L_{S - f}; and feature f takes P_f L_S in |S|! (F - 1 - |S|)! of F! orders.
+ * What the features before each one in an order leave of `rows` [n, d], the mean over all orders, or over the sampled
+ * ones: under 'shapley' the part of feature f is P_f of entry f, which does not depend on f's own subspace.
  */
-function meanOverOrders(bases: readonly Basis[], d: number): Float64Array[] {
+export function meanLeftBefore(
+  bases: readonly Basis[],
+  rows: Float64Array,
+  { seed, samples }: SampledOrders,
+): Float64Array[] {
+  return bases.length <= MOST_EXACT_FEATURES
+    ? meanOverOrders(bases, rows)
+    : meanOverSample(bases, rows, seed, samples)
+}
+
+/**
+ * Exact, over sets instead of orders: L_S, what is left after the features of S, averaged over the orders of S, is
+ * the mean over f in S of (I - P_f) L_{S - f}; and S comes before f in |S|! (F - 1 - |S|)! of F! orders.
+ */
+function meanOverOrders(bases: readonly Basis[], rows: Float64Array): Float64Array[] {
   const F = bases.length
-  const parts = bases.map(() => new Float64Array(d * d))
-  const left = new Map<number, Float64Array>([[0, identity(d)]])
+  const means = bases.map(() => new Float64Array(rows.length))
+  const left = new Map<number, Float64Array>([[0, rows]])
   // A set is a bit mask; its subsets are smaller numbers, so that L_S is complete when its turn comes.
   for (let set = 0; set < 2 ** F; set++) {
     const current = left.get(set) as Float64Array
     const size = bases.filter((_, f) => set & (1 << f)).length
     for (let f = 0; f < F; f++) {
       if (set & (1 << f)) continue
-      const taken = project(bases[f], current)
-      add(parts[f], (factorial(size) * factorial(F - 1 - size)) / factorial(F), taken)
+      add(means[f], (factorial(size) * factorial(F - 1 - size)) / factorial(F), current)
       const larger = set | (1 << f)
-      const sum = left.get(larger) ?? new Float64Array(d * d)
+      const sum = left.get(larger) ?? new Float64Array(rows.length)
       left.set(larger, sum)
       add(sum, 1 / (size + 1), current)
-      add(sum, -1 / (size + 1), taken)
+      add(sum, -1 / (size + 1), project(bases[f], current))
     }
     left.delete(set)
   }
-  return parts
+  return means
 }
 
 /** Over a seeded sample of orders, each with its reverse: what one order favours the other disfavours. */
-function meanOverSample(bases: readonly Basis[], d: number, seed: number, samples: number): Float64Array[] {
+function meanOverSample(
+  bases: readonly Basis[],
+  rows: Float64Array,
+  seed: number,
+  samples: number,
+): Float64Array[] {
   const random = seededRandom(seed)
   const features = bases.map((_, f) => f)
-  const parts = bases.map(() => new Float64Array(d * d))
+  const means = bases.map(() => new Float64Array(rows.length))
   for (let pair = 0; pair < samples / 2; pair++) {
     const order = random.sample(features, features.length)
-    for (const sequence of [order, [...order].reverse()])
-      inOrder(
-        sequence.map((f) => bases[f]),
-        d,
-      ).forEach((part, i) => {
-        add(parts[sequence[i]], 1 / samples, part)
-      })
+    for (const sequence of [order, [...order].reverse()]) {
+      const left = Float64Array.from(rows)
+      for (const f of sequence) {
+        add(means[f], 1 / samples, left)
+        add(left, -1, project(bases[f], left))
+      }
+    }
   }
-  return parts
+  return means
 }
 
 function identity(d: number): Float64Array {

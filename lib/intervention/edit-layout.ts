@@ -17,6 +17,9 @@ export interface EditShape {
   factor: number
 }
 
+/** What is edited in one run. */
+export type EditedRun = Pick<TermRun, 'where' | 'run' | 'query' | 'origin' | 'target' | 'donor'>
+
 /** A slot takes the row `from`, times a factor, in place of the row `at`. */
 interface Slot {
   at: [run: number, position: number]
@@ -27,12 +30,12 @@ interface Slot {
 export interface EditLayout {
   /** All inputs but the projections and what is added. */
   feeds: Record<string, WireTensor>
-  /** Slots on either side; the first changes nothing. */
+  /** Slots on either side; the first changes nothing. Those of the items follow in turn: a swap of keys has two. */
   slots: { query: number; key: number }
 }
 
 /** The model has other axes than tokens where `length` is not known; then only single rows can be edited. */
-function lengthOf({ run, where }: TermRun): number {
+function lengthOf({ run, where }: EditedRun): number {
   if (run.kind === 'tokens') return run.ids.length
   throw new QkError('ERR_UNSUPPORTED_MODEL', `${where}: this edit needs a prompt of tokens`, {
     hint: "On prompts of tensors, edit keys with rows: 'query'.",
@@ -40,7 +43,7 @@ function lengthOf({ run, where }: TermRun): number {
 }
 
 export function layEdits(
-  items: readonly TermRun[],
+  items: readonly EditedRun[],
   { edit, side, rows, factor }: EditShape,
   inputs: readonly ModelInput[],
   padId: number,

@@ -15,7 +15,7 @@ import { type EditGraph, editGraph } from '../model/graphs/edit-graph.js'
 import { InferenceSession, type WireTensor } from '../model/inference/session.js'
 import type { Model } from '../model/model.js'
 import type { HeadSpec } from '../model/sites/heads.js'
-import { NO_NULL } from '../spectrum/nulls/control-bases.js'
+import { NO_NULL, NULLS_LEFT_OUT } from '../spectrum/nulls/control-bases.js'
 import type { Result } from '../store/result.js'
 import { checkChoice, checkInteger } from '../validate.js'
 import { EDITS, type Edit } from './edit.js'
@@ -177,7 +177,7 @@ export async function intervene(
       let done = 0
       const run = async (projections: readonly Float32Array[] | undefined) => {
         throwIfAborted(signal)
-        const own = siteFeeds(graph, requests, slots, { side, strength, projections, means })
+        const own = siteFeeds(graph, requests, slots, { side, strength, projections: [projections], means })
         const wanted = Object.entries({ ...feeds, ...own }).filter(([name]) => graph.inputs.includes(name))
         const outputs = await session.run(Object.fromEntries(wanted), { signal })
         done += 1
@@ -215,7 +215,7 @@ export async function intervene(
       reportVariant(variant, tables[v], nullTable(variants, tables, variant), names, seed),
     ),
     ...(variants.some((variant) => lacksNull(variants, variant)) && {
-      noNull: settings.nulls > 0 ? NO_NULL : 'no null: null subspaces were left out',
+      noNull: settings.nulls > 0 ? NO_NULL : NULLS_LEFT_OUT,
     }),
     ...(warnings.length > 0 && { warnings }),
   }

@@ -61,7 +61,7 @@ export async function editor(model, requests) {
       for (const side of ['query', 'key']) {
         const data = new Float32Array(heads.length * d * d)
         if (side === full.side) for (const h of heads.keys()) data.set(projections[s][h], h * d * d)
-        feeds[graph.sites[s].projection[side]] = { type: 'float32', dims: [heads.length, d, d], data }
+        feeds[graph.sites[s].projection[side]] = { type: 'float32', dims: [1, heads.length, d, d], data }
         const rows = new Float32Array(slots[side] * heads.length * d)
         for (let slot = 1; added && side === full.side && slot < slots[side]; slot++) {
           for (const h of heads.keys()) rows.set(added[s][h], (slot * heads.length + h) * d)

@@ -35,7 +35,7 @@ export const LAYERS = [
   ['lib/spectrum'],
   ['lib/attribution'],
   ['lib/intervention'],
-  ['lib/sweep/roles'],
+  ['lib/explanation', 'lib/sweep/roles'],
   ['lib/sweep'],
   ['lib/interchange', 'lib/citation'],
   ['lib/toy'],

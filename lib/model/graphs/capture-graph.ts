@@ -231,7 +231,7 @@ export function scoreMatrix(
 const range = (n: number) => Array.from({ length: n }, (_, i) => i)
 
 /** Axes in whatever order -> [batch, pos, heads, d] of the chosen heads. */
-function byRows(editor: GraphEditor, side: Side, { count, chosen }: Heads): string {
+export function byRows(editor: GraphEditor, side: Side, { count, chosen }: Heads): string {
   let { tensor, axes } = withHeadAxis(editor, side, count)
   for (const missing of ['batch', 'pos'] as const) {
     if (!axes.includes(missing)) {

@@ -6,7 +6,8 @@
  *
  * Queries and keys are those of the run itself, so an edit in one layer is seen by the edits of later ones. What
  * is edited, and where, are inputs: one session serves every feature, control and strength. P is a d x d
- * projection for each head, so zero changes nothing and the identity edits whole keys.
+ * projection for each head, the same for all slots or one a slot, so zero changes nothing and the identity edits whole
+ * keys.
  */
 
 import { QkError } from '../../errors.js'
@@ -15,7 +16,7 @@ import { GraphEditor } from '../onnx/graph-editor.js'
 import { ElementType, elementTypeOf } from '../onnx/node-writer.js'
 import { RESHAPING } from '../sites/search/find.js'
 import { keyHeadOf, type ProductAxis, type ResolvedSite } from '../sites/site.js'
-import { cellIndex, tokenPattern } from './pattern-cells.js'
+import { cellIndex, tokenPattern, tokenRows } from './pattern-cells.js'
 import { rowGatherer } from './rows.js'
 
 /** The query heads of a site whose scores are edited and whose attention is reported. */
@@ -48,7 +49,7 @@ function side(name: 'query' | 'key') {
 
 /** Names of what belongs to one edited site. */
 export interface EditedSite {
-  /** Inputs, float [heads, d, d]: symmetric projections. */
+  /** Inputs, float [1 or slots, heads, d, d]: symmetric projections. */
   projection: { query: string; key: string }
   /** Inputs, float [slots, heads, d]: what is added to the rows that slots take from. */
   added: { query: string; key: string }
@@ -64,13 +65,26 @@ export interface EditGraph {
   logits: string | undefined
 }
 
+export interface EditGraphOptions {
+  /** The model's output that is reported; false for none. */
+  output?: string | false
+  /** Whether the model gives [position, sequence]. */
+  sequenceFirst?: boolean
+  /**
+   * Tensors that are inputs in place of being computed, with ONNX's number of their element type: the queries and keys of
+   * a site that were captured before, from which its scores are a small part of the model.
+   */
+  given?: ReadonlyMap<string, number>
+}
+
 /** Errors: ERR_UNSUPPORTED_MODEL, naming the node, where the scores of a site cannot be followed to its pattern. */
 export function editGraph(
   graph: Graph,
   requests: readonly EditRequest[],
-  { output, sequenceFirst = false }: { output?: string; sequenceFirst?: boolean } = {},
+  { output, sequenceFirst = false, given = new Map() }: EditGraphOptions = {},
 ): EditGraph {
   const editor = new GraphEditor(graph)
+  for (const [tensor, type] of given) editor.give(tensor, type)
   const { cells, query, key, rows } = EDIT_INPUTS
   editor.input(cells, ElementType.int64, ['qkspace.cells.n', 4])
   editor.input(rows, ElementType.int64, ['qkspace.rows.n', 3])
@@ -103,14 +117,14 @@ export function editGraph(
     /** Rows of the cells before and after the edit, [cells, heads, d]. */
     const edited = (which: 'query' | 'key', atCells: string) => {
       const { at, from, factor, cellSlot } = EDIT_INPUTS[which]
-      editor.input(names.projection[which], ElementType.float, [heads.length, d, d])
+      editor.input(names.projection[which], ElementType.float, [`${at}.projections`, heads.length, d, d])
       editor.input(names.added[which], ElementType.float, [`${at}.n`, heads.length, d])
       const taken = editor.node('Mul', [float(read[which](from)), factor])
       const wanted = editor.node('Add', [taken, names.added[which]])
       const change = editor.node('Sub', [wanted, float(read[which](at))])
-      const byHead = editor.node('Transpose', [change], { perm: [1, 0, 2] })
-      const projected = editor.node('MatMul', [byHead, names.projection[which]])
-      const bySlot = editor.node('Transpose', [projected], { perm: [1, 0, 2] })
+      const row = editor.node('Reshape', [change, editor.int64Constant([-1, heads.length, 1, d])])
+      const projected = editor.node('MatMul', [row, names.projection[which]])
+      const bySlot = editor.node('Reshape', [projected, editor.int64Constant([-1, heads.length, d])])
       const before = float(read[which](atCells))
       return { before, after: editor.node('Add', [before, editor.node('Gather', [bySlot, cellSlot])]) }
     }
@@ -136,11 +150,12 @@ export function editGraph(
     editor.node('ScatterND', [raw, place, editor.node('Add', [now, delta])], {}, scores)
 
     runLowered(editor, site)
-    const pattern = patternRows(editor, site, heads, axesOfPattern)
+    const { tensor, axes } = tokenPattern(editor, site, axesOfPattern)
+    const pattern = tokenRows(editor, site, heads, { tensor, axes }, EDIT_INPUTS.rows)
     editor.output(editor.node('Cast', [pattern], { to: ElementType.float }, names.pattern))
     return names
   })
-  const logits = outputRows(editor, graph, output, sequenceFirst)
+  const logits = output === false ? undefined : outputRows(editor, graph, output, sequenceFirst)
   const { bytes, inputs } = editor.build()
   return { bytes, inputs, sites, logits }
 }
@@ -151,19 +166,6 @@ function runLowered(editor: GraphEditor, { candidate: { fused }, outputType }: R
   const [own] = fused.node.output
   editor.intercept(own)
   editor.node('Cast', [fused.output], { to: elementTypeOf(outputType) }, own)
-}
-
-/** The softmax's output at the reported rows, [rows, heads, keys]; keys are those of the tokens. */
-function patternRows(
-  editor: GraphEditor,
-  site: ResolvedSite,
-  heads: readonly number[],
-  patternAxes: readonly ProductAxis[],
-): string {
-  const { tensor, axes } = tokenPattern(editor, site, patternAxes)
-  // Rows are (batch, position, 0): the same columns as a cell's, but for the key.
-  const rows = editor.node('Gather', [EDIT_INPUTS.rows, editor.int64Constant([0, 1, 2, 2])], { axis: 1 })
-  return editor.node('GatherND', [tensor, cellIndex(editor, site, heads, rows, axes.slice(0, -1))])
 }
 
 /**

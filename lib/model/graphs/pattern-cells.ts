@@ -2,7 +2,7 @@
 
 import type { GraphEditor } from '../onnx/graph-editor.js'
 import { ElementType } from '../onnx/node-writer.js'
-import type { ProductAxis, ResolvedSite } from '../sites/site.js'
+import type { OtherRows, ProductAxis, ResolvedSite } from '../sites/site.js'
 import { timesHeads, withoutOthers } from './rows.js'
 
 /** Input of the capture graph, int64 [n, 4]: batch, query position, key position, 0. */
@@ -40,26 +40,52 @@ export function cellIndex(
   return editor.node('Add', [wide, editor.int64Constant(perHead, [1, heads.length, axes.length])])
 }
 
+/** A tensor with the axes of scores. */
+export interface ScoreTensor {
+  tensor: string
+  axes: readonly ProductAxis[]
+}
+
+/** Puts the keys of a tensor last; those of the tokens alone, of `sinks` and rows that are no tokens around them. */
+export function tokenKeys(
+  editor: GraphEditor,
+  { key }: ResolvedSite,
+  { tensor, axes }: ScoreTensor,
+  sinks: OtherRows,
+): ScoreTensor {
+  let [found, own] = [tensor, [...axes]]
+  const keyAxis = own.indexOf('keyPos')
+  if (keyAxis !== own.length - 1) {
+    const perm = [...own.keys()].filter((i) => i !== keyAxis)
+    perm.push(keyAxis)
+    found = editor.node('Transpose', [found], { perm })
+    own = perm.map((i) => own[i])
+  }
+  const others = { before: sinks.before + key.others.before, after: sinks.after + key.others.after }
+  return { tensor: withoutOthers(editor, found, own.length - 1, others), axes: own }
+}
+
 /** The softmax's output with its keys as the last axis, those of the tokens alone. */
 export function tokenPattern(
   editor: GraphEditor,
-  { candidate, key, sinks }: ResolvedSite,
+  site: ResolvedSite,
   patternAxes: readonly ProductAxis[],
-): { tensor: string; axes: ProductAxis[] } {
-  let tensor = candidate.fused?.pattern ?? candidate.softmax.output[0]
-  let axes = [...patternAxes]
-  const keyAxis = axes.indexOf('keyPos')
-  if (keyAxis !== axes.length - 1) {
-    const perm = [...axes.keys()].filter((i) => i !== keyAxis)
-    perm.push(keyAxis)
-    tensor = editor.node('Transpose', [tensor], { perm })
-    axes = perm.map((i) => axes[i])
-  }
-  tensor = withoutOthers(editor, tensor, axes.length - 1, {
-    before: sinks.before + key.others.before,
-    after: sinks.after + key.others.after,
-  })
-  return { tensor, axes }
+): ScoreTensor {
+  const tensor = site.candidate.fused?.pattern ?? site.candidate.softmax.output[0]
+  return tokenKeys(editor, site, { tensor, axes: patternAxes }, site.sinks)
+}
+
+/** Rows of a tensor whose keys are last, [rows, heads, keys]; `rows` are int64 [n, 3]: batch, query position, 0. */
+export function tokenRows(
+  editor: GraphEditor,
+  site: ResolvedSite,
+  heads: readonly number[],
+  { tensor, axes }: ScoreTensor,
+  rows: string,
+): string {
+  // The same columns as a cell's, but for the key.
+  const cells = editor.node('Gather', [rows, editor.int64Constant([0, 1, 2, 2])], { axis: 1 })
+  return editor.node('GatherND', [tensor, cellIndex(editor, site, heads, cells, axes.slice(0, -1))])
 }
 
 /**

@@ -23,6 +23,7 @@ export class GraphEditor extends NodeWriter {
   private readonly addedInputs: ValueInfoProto[] = []
   private readonly outputs = new Set<string>()
   private readonly intercepted = new Map<string, string>()
+  private readonly given = new Set<string>()
 
   constructor(readonly graph: Graph) {
     super('qkspace')
@@ -48,9 +49,20 @@ export class GraphEditor extends NodeWriter {
    * and a node that is added has to write the tensor's own.
    */
   intercept(tensor: string): string {
-    const raw = `qkspace.raw/${tensor}`
+    const raw = rawName(tensor)
     this.intercepted.set(tensor, raw)
     return raw
+  }
+
+  /**
+   * Makes a tensor of the graph an input, of whatever shape, so that what computes it is left out, unless something else
+   * needs it.
+   */
+  give(tensor: string, elemType: number): void {
+    if (this.given.has(tensor) || this.graph.inputs.some(({ name }) => name === tensor)) return
+    this.given.add(tensor)
+    const type = { value: { case: 'tensorType' as const, value: { elemType } } }
+    this.addedInputs.push(create(ValueInfoProtoSchema, { name: tensor, type }))
   }
 
   output(name: string): void {
@@ -97,12 +109,15 @@ export class GraphEditor extends NodeWriter {
   /** The nodes that the outputs depend on, in topological order, and all tensors among them. */
   private neededNodes(): { order: NodeProto[]; needed: Set<string> } {
     const producers = new Map(this.graph.producers)
-    for (const [tensor, raw] of this.intercepted) {
+    // What still computes a given tensor, for the sake of its other outputs, writes it elsewhere.
+    const moved = [...this.intercepted, ...[...this.given].map((name) => [name, rawName(name)] as const)]
+    for (const [tensor, raw] of moved) {
       const node = producers.get(tensor)!
       const output = node.output.map((name) => (name === tensor ? raw : name))
       const renamed = create(NodeProtoSchema, { ...node, output })
       for (const name of output) producers.set(name, renamed)
     }
+    for (const tensor of this.given) producers.delete(tensor)
     for (const node of this.addedNodes) for (const name of node.output) producers.set(name, node)
     const order: NodeProto[] = []
     const needed = new Set<string>()
@@ -137,3 +152,6 @@ export class GraphEditor extends NodeWriter {
     return { order, needed }
   }
 }
+
+/** What a tensor is called where its own name is taken by something else. */
+const rawName = (tensor: string) => `qkspace.raw/${tensor}`

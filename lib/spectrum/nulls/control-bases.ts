@@ -11,6 +11,9 @@ export type Side = 'u' | 'v'
 /** What is said in place of a null that a result does not hold. */
 export const NO_NULL = 'no null: the result was made without null subspaces'
 
+/** The same of a null that was not asked for. */
+export const NULLS_LEFT_OUT = 'no null: null subspaces were left out'
+
 /** Null subspaces that all features have; 0 where one of them has none. Features of rank 0 need none. */
 export function nullCount(features: readonly ContrastSubspace[]): number {
   const counts = features.filter(({ rank }) => rank > 0).map(({ nulls }) => nulls?.count ?? 0)

@@ -1,0 +1,146 @@
+/** What the queries of prompts attend to in every head, captured prompt by prompt in one session. */
+
+import { explainFailure } from '../capture/explain-failure.js'
+import { runFeeds } from '../capture/feeds.js'
+import { throwIfAborted } from '../errors.js'
+import {
+  type AttentionOutputs,
+  type AttentionRequest,
+  attentionGraph,
+  type FollowedSite,
+} from '../model/graphs/attention-graph.js'
+import { QUERY_ROWS } from '../model/graphs/capture-graph.js'
+import { fixedBatch, int64Tensor } from '../model/inference/inputs.js'
+import { InferenceSession, type WireTensor } from '../model/inference/session.js'
+import { tensorValues } from '../model/inference/values.js'
+import type { Model } from '../model/model.js'
+import { headName, MASKED_BELOW } from '../model/sites/site.js'
+import type { ExplainedRun } from './runs.js'
+
+/** The row of one query in one head; all arrays are [keys]. */
+export interface HeadRow {
+  name: string
+  head: number
+  site: FollowedSite
+  /** 0 where masked. */
+  attention: Float64Array
+  /** As they enter the softmax. */
+  scores: Float64Array
+  visible: boolean[]
+  /** [queries][keys] */
+  whole?: Float64Array[]
+  /** What the scores are made of. */
+  parts?: ScoreParts
+}
+
+/** The scores of a query before softcap and mask are the products of `q` and the rows of `k`. */
+export interface ScoreParts {
+  /** [d] */
+  q: Float64Array
+  /** [keys, d], times whatever scales their scores. */
+  k: Float64Array
+}
+
+/** Queries and keys of a site as the graph has them, from which its scores can be made again. */
+export interface SiteOperands {
+  site: FollowedSite
+  query: WireTensor
+  key: WireTensor
+}
+
+export interface CapturedAttention {
+  /** By site, head by head. */
+  rows: HeadRow[]
+  /** Of the sites with parts. */
+  operands: SiteOperands[]
+}
+
+/** Captures one prompt after another. Errors: ERR_INFERENCE, ERR_POSITION, ERR_ABORTED. */
+export async function* captureAttention(
+  model: Model,
+  requests: readonly AttentionRequest[],
+  runs: readonly ExplainedRun[],
+  signal?: AbortSignal,
+): AsyncGenerator<CapturedAttention> {
+  const graph = attentionGraph(model.graph, requests)
+  const { weightsFolder } = model.graph.model
+  const session = await InferenceSession.open({ bytes: graph.bytes, weightsFolder, threads: model.threads })
+  try {
+    const inputs = model.inputs.filter(({ name }) => graph.inputs.includes(name))
+    for (const { where, run, query } of runs) {
+      throwIfAborted(signal)
+      const feeds = {
+        ...runFeeds(inputs, [run], model.tokenizer?.padId ?? 0, fixedBatch(model.inputs)),
+        [QUERY_ROWS]: int64Tensor([0, query, 0], 3),
+      }
+      const found = await session.run(feeds, { signal }).catch((error) => {
+        throw explainFailure(error, { feeds, queries: [{ where, position: query }], keys: [] })
+      })
+      yield {
+        rows: requests.flatMap((request, i) => rowsOf(request, graph.sites[i], found)),
+        operands: requests.flatMap(({ site }, i): SiteOperands[] => {
+          const names = graph.sites[i].parts?.operands
+          return names ? [{ site, query: found[names.query], key: found[names.key] }] : []
+        }),
+      }
+    }
+  } finally {
+    await session.close()
+  }
+}
+
+function rowsOf(
+  { site, heads, whole, parts }: AttentionRequest,
+  names: AttentionOutputs,
+  found: Record<string, WireTensor>,
+): HeadRow[] {
+  const keys = found[names.scores].dims[2]
+  const [scores, zeros, pattern] = [names.scores, names.zeros, names.pattern].map((name) =>
+    tensorValues(found[name]),
+  )
+  const wholes = names.whole && found[names.whole]
+  const made = names.parts && partsOf(site, parts, names.parts, found)
+  return heads.map((head, h) => {
+    const of = (values: Float64Array) => values.slice(h * keys, (h + 1) * keys)
+    const own = of(scores)
+    // Real scores may be as low as any mask, so that their own values do not tell.
+    const visible = Array.from(of(zeros), (zero, j) => zero > MASKED_BELOW && Number.isFinite(own[j]))
+    const [at, part] = [whole.indexOf(head), parts.indexOf(head)]
+    return {
+      ...{ name: headName(site, head), head, site, scores: own, visible },
+      attention: of(pattern).map((x, j) => (visible[j] ? x : 0)),
+      ...(wholes && at >= 0 && { whole: wholeOf(wholes, at) }),
+      ...(made && part >= 0 && { parts: made[part] }),
+    }
+  })
+}
+
+/** The pattern of one head of the first run, [queries][keys]. */
+function wholeOf({ data, dims: [, , queries, keys] }: WireTensor, head: number): Float64Array[] {
+  return Array.from({ length: queries }, (_, i) => {
+    const from = (head * queries + i) * keys
+    return Float64Array.from((data as Float32Array).subarray(from, from + keys))
+  })
+}
+
+function partsOf(
+  site: FollowedSite,
+  heads: readonly number[],
+  { q, k, keyHeads, factors }: NonNullable<AttentionOutputs['parts']>,
+  found: Record<string, WireTensor>,
+): ScoreParts[] {
+  const d = site.headDim
+  const [, keys, count] = found[k].dims
+  const queries = tensorValues(found[q])
+  const rows = tensorValues(found[k])
+  const scaledBy = factors === undefined ? undefined : tensorValues(found[factors])
+  return heads.map((head, h) => {
+    const own = new Float64Array(keys * d)
+    for (let j = 0; j < keys; j++) {
+      const factor = site.factors.kind === 'constant' ? site.factors.byHead[head] : scaledBy![h * keys + j]
+      const from = (j * count + keyHeads[h]) * d
+      for (let i = 0; i < d; i++) own[j * d + i] = site.operandScale * factor * rows[from + i]
+    }
+    return { q: queries.slice(h * d, (h + 1) * d), k: own }
+  })
+}

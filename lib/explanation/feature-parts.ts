@@ -1,0 +1,116 @@
+/** What each discovered feature of a head makes up of a query's scores, beside null subspaces in its place. */
+
+import { meanLeftBefore, type SampledOrders } from '../attribution/split.js'
+import { type Basis, orthonormalBasis, project } from '../math/basis.js'
+import { exceedsNull, nullFigures } from '../math/null-limit.js'
+import { dotAt } from '../math/scores.js'
+import { nullBasis, nullCount } from '../spectrum/nulls/control-bases.js'
+import type { ContrastSubspace, Result } from '../store/result.js'
+import type { HeadRow, ScoreParts } from './attention.js'
+import type { ExplainedFeature } from './report.js'
+
+/** Orders that Shapley samples above six features. */
+const SAMPLED_ORDERS = 64
+
+/** A feature that is discovered in a head: its rank is not 0. */
+interface Feature {
+  contrast: string
+  rank: number
+  u: Basis
+  nulls: Basis[]
+}
+
+/** The features of one head, on the query side. */
+export class HeadFeatures {
+  private readonly orders: SampledOrders
+
+  private constructor(
+    readonly features: readonly Feature[],
+    seed: number,
+  ) {
+    this.orders = { seed, samples: SAMPLED_ORDERS }
+  }
+
+  static of(
+    result: Result,
+    head: string,
+    contrasts: readonly string[],
+    { nulls, seed }: { nulls: number; seed: number },
+  ): HeadFeatures {
+    const subspaces = contrasts.map((contrast) => ({ contrast, own: result.head(head).contrast(contrast) }))
+    const features = subspaces
+      .filter(({ own }) => own.rank > 0)
+      .map(({ contrast, own }) => ({
+        contrast,
+        rank: own.rank,
+        u: queryBasis(own),
+        nulls: drawn(own, nulls),
+      }))
+    return new HeadFeatures(features, seed)
+  }
+
+  get contrasts(): string[] {
+    return this.features.map(({ contrast }) => contrast)
+  }
+
+  /** Whether null subspaces are missing for some of them. */
+  get lackNulls(): boolean {
+    return this.features.some(({ nulls }) => nulls.length === 0)
+  }
+
+  /** The parts of the centred scores of a row; none of a row that sees no key. */
+  split(
+    { visible }: HeadRow,
+    { q, k }: ScoreParts,
+    key: number,
+  ): { features: Omit<ExplainedFeature, 'swap'>[]; rest: number[] } {
+    const d = q.length
+    const centred = centredKeys(k, visible, d)
+    const score = (query: Float64Array, j: number) => dotAt(query, 0, centred, j * d, d)
+    const rest = Float64Array.from(q)
+    const left = meanLeftBefore(
+      this.features.map(({ u }) => u),
+      q,
+      this.orders,
+    )
+    const total = visible[key] ? score(q, key) : 0
+    const features = this.features.map(({ contrast, rank, u, nulls }, f) => {
+      const own = project(u, left[f])
+      for (let i = 0; i < d; i++) rest[i] -= own[i]
+      const value = score(own, key)
+      // What the other features leave for this one does not depend on its subspace.
+      const figures = nullFigures(nulls.map((basis) => score(project(basis, left[f]), key)))
+      return {
+        ...{ contrast, rank, part: visible.map((seen, j) => (seen ? score(own, j) : null)) },
+        gain: {
+          ...{ value, total, nulls: figures },
+          exceedsNull: figures && exceedsNull(value, figures.p95, figures.count),
+        },
+      }
+    })
+    return { features, rest: visible.map((seen, j) => (seen ? score(rest, j) : 0)) }
+  }
+}
+
+function queryBasis({ u, headDim, rank }: ContrastSubspace): Basis {
+  return orthonormalBasis({ data: u, shape: [headDim, rank] })
+}
+
+function drawn(subspace: ContrastSubspace, most: number): Basis[] {
+  const count = Math.min(most, nullCount([subspace]))
+  return Array.from({ length: count }, (_, draw) => nullBasis(subspace, 'u', draw))
+}
+
+/** Keys [keys, d] less the mean of those that are visible; zeros where they are not. */
+function centredKeys(k: Float64Array, visible: readonly boolean[], d: number): Float64Array {
+  const count = visible.filter(Boolean).length
+  const mean = new Float64Array(d)
+  visible.forEach((seen, j) => {
+    for (let i = 0; seen && i < d; i++) mean[i] += k[j * d + i] / count
+  })
+  const out = new Float64Array(k.length)
+  visible.forEach((seen, j) => {
+    for (let i = 0; seen && i < d; i++) out[j * d + i] = k[j * d + i] - mean[i]
+  })
+  return out
+}
