@@ -144,7 +144,7 @@ async function openEdits(model, site, feeds) {
     for (const side of ['query', 'key']) {
       const one = side === 'key' ? makeProjection(d) : zeros(d)
       const data = Float32Array.from(heads.flatMap(() => [...one]))
-      edits[projection[side]] = { type: 'float32', dims: [heads.length, d, d], data }
+      edits[projection[side]] = { type: 'float32', dims: [1, heads.length, d, d], data }
       const dims = [slots[side], heads.length, d]
       edits[added[side]] = { type: 'float32', dims, data: new Float32Array(dims[0] * dims[1] * d) }
     }
