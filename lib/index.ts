@@ -180,7 +180,7 @@ export {
 } from './spectrum/rank/power/power-of.js'
 export type { NullSubspaces, PlainDirections } from './store/controls.js'
 export type { Controlled, HeldOut } from './store/held-out.js'
-export type { RankTest } from './store/rank-test.js'
+export type { NullValues, RankTest } from './store/rank-test.js'
 export {
   type ContrastSubspace,
   type HeadResult,

@@ -1,5 +1,16 @@
 /** What a test of rank says of one contrast of one head, as results keep it (design: "Rank"). */
 
+/** Largest singular values of draws of the null. */
+export interface NullValues {
+  /** Mean of the null's largest singular values. */
+  mean: number
+  /** Their standard deviation. */
+  sd: number
+  /** Their 95th percentile. */
+  p95: number
+}
+
+/** What the test of rank says of one contrast of one head. */
 export interface RankTest {
   /** Whether queries and keys were centred first: is there any ΔC (`effect`), or one that depends on both? */
   hypothesis: 'effect' | 'interaction'
@@ -26,14 +37,7 @@ export interface RankTest {
   /** Largest singular value, and what those of the null are: mean, standard deviation, 95th percentile. */
   statistic: number
   /** Largest singular values of the draws. */
-  null: {
-    /** Mean of the null's largest singular values. */
-    mean: number
-    /** Their standard deviation. */
-    sd: number
-    /** Their 95th percentile. */
-    p95: number
-  }
+  null: NullValues
   /** p extrapolated by a gamma distribution; never decides. Null where there is none. */
   extrapolatedP: number | null
   /** Draws of the null that this head had. */
@@ -48,6 +52,12 @@ export interface RankTest {
   level: number
   /** p_k of each component that was tested; the last may be the first above alpha. */
   componentP: number[]
+  /**
+   * What each of `componentP` was compared with: the largest singular values of the draws after the components before it
+   * were taken out of every draw, in the units of the singular values (of `interaction` with its factor). The figures are
+   * those of the first draws, as of `null`, which is the first of them. Absent in results of earlier versions.
+   */
+  componentNull?: NullValues[]
   /** Components that cannot be told apart, by index; a single direction means something only in a block of one. */
   blocks: number[][]
   /** Of the first component, from one half of the units to the other; null where it did not pass on either half. */

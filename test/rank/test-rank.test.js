@@ -1,13 +1,13 @@
 /** The test of rank on arrays: against its definition, on every backend, with what it must refuse. */
 
 import test from 'ava'
-import { testRank } from '../../dist/index.js'
+import { svd, testRank } from '../../dist/index.js'
 import { unitKey } from '../../dist/math/unit-hash.js'
 import { flipRows } from '../../dist/spectrum/rank/exchange/flip-rows.js'
 import { flipBits } from '../../dist/spectrum/rank/exchange/signs.js'
 import { adjustedByRate, atMost } from '../../dist/spectrum/rank/false-discovery.js'
 import { normal } from '../helpers/arithmetic-random.js'
-import { largest } from '../helpers/flips-reference.js'
+import { largest, projected } from '../helpers/flips-reference.js'
 import { plantedTerms, reordered } from '../helpers/rank-data.js'
 
 const close = (t, a, b, limit) => t.true(Math.abs(a - b) <= limit * Math.abs(b), `${a}, expected ${b}`)
@@ -35,8 +35,8 @@ test('planted components are counted, and nothing is found where there is nothin
   t.true(tests[0].slice(2).every(({ draws, rank }) => draws < 9_999 && rank === 0))
 })
 
-/** Null values by the definition: signs of units, dense matrices, in float64. */
-function reference({ q, k, terms }, head, seed, draws) {
+/** What was observed, then the draws, by the definition: signs of units, dense matrices, in float64. */
+function drawnMatrices({ q, k, terms }, head, seed, draws) {
   const [, , heads, d] = q.shape
   const n = terms.query.length
   const units = Array.from({ length: n }, (_, t) => Math.floor(terms.query[t] / q.shape[1]))
@@ -57,8 +57,13 @@ function reference({ q, k, terms }, head, seed, draws) {
         }
       }
     }
-    return largest(matrix, d)
+    return matrix
   })
+}
+
+/** Their largest singular values. */
+function reference(data, head, seed, draws) {
+  return drawnMatrices(data, head, seed, draws).map((matrix) => largest(matrix, data.q.shape[3]))
 }
 
 for (const backend of ['js', 'cpu']) {
@@ -76,6 +81,63 @@ for (const backend of ['js', 'cpu']) {
     })
   })
 }
+
+/** One-to-one terms with each side's mean taken off: queries, positive and negative keys. */
+function centred({ q, k, terms }) {
+  const [, , heads, d] = q.shape
+  const without = ({ data, shape }, sides) => {
+    const out = Float64Array.from(data)
+    for (const rows of sides) {
+      for (let i = 0; i < heads * d; i++) {
+        const mean = rows.reduce((sum, row) => sum + data[row * heads * d + i], 0) / rows.length
+        for (const row of rows) out[row * heads * d + i] -= mean
+      }
+    }
+    return { data: out, shape }
+  }
+  return { q: without(q, [terms.query]), k: without(k, [terms.pos, terms.neg]), terms }
+}
+
+for (const [backend, hypothesis] of [
+  ['js', 'effect'],
+  ['cpu', 'effect'],
+  ['cpu', 'interaction'],
+]) {
+  test(`every component has the null that it was compared with: ${backend}, ${hypothesis}`, async (t) => {
+    const [units, d, draws, seed] = [60, 5, 99, 3]
+    const data = plantedTerms({ units, heads: 2, d, planted: 1, rank: 2, strength: 2, mean: 0.4, seed: 4 })
+    const { tests } = await testRank({ ...data, hypothesis, draws, mostDraws: draws, seed, backend })
+    const [{ componentNull, componentP, ...first }, noise] = tests[0]
+    t.is(componentP.length, 3)
+    t.is(componentNull.length, 3)
+    t.deepEqual(componentNull[0], first.null)
+    t.deepEqual(noise.componentNull, [noise.null])
+    const rows = hypothesis === 'interaction' ? centred(data) : data
+    const factor = hypothesis === 'interaction' ? Math.sqrt(units / (units - 1)) : 1
+    const [observed, ...nulls] = drawnMatrices(rows, 0, seed, draws)
+    const { u, v } = await svd(observed, { n: 1, rows: d, cols: d, rank: d })
+    const column = (side, c) => Array.from({ length: d }, (_, i) => side[i * d + c])
+    componentNull.forEach(({ mean, sd, p95 }, k) => {
+      const before = [...Array(k).keys()]
+      const [us, vs] = [u, v].map((side) => before.map((c) => column(side, c)))
+      const values = nulls.map((matrix) => factor * largest(projected(matrix, d, us, vs), d))
+      const expected = values.reduce((a, b) => a + b) / draws
+      close(t, mean, expected, 1e-5)
+      close(t, sd, Math.sqrt(values.reduce((sum, x) => sum + (x - expected) ** 2, 0) / (draws - 1)), 1e-4)
+      close(t, p95, values.toSorted((a, b) => a - b)[94], 1e-5)
+    })
+    t.true(componentNull[1].mean < componentNull[0].mean, 'a deflated null is smaller')
+  })
+}
+
+test('a component that took more draws has the figures of the first ones, as `null`', async (t) => {
+  const data = plantedTerms({ units: 60, heads: 2, d: 5, planted: 2, rank: 2, strength: 2, seed: 4 })
+  const few = await testRank({ ...data, draws: 99, mostDraws: 99 })
+  const many = await testRank({ ...data, draws: 99, mostDraws: 999 })
+  t.is(many.tests[0][0].draws, 999)
+  t.is(many.tests[0][0].componentNull.length, 3)
+  t.deepEqual(many.tests[0][0].componentNull, few.tests[0][0].componentNull)
+})
 
 test('the order of terms, the backend and repetition change nothing', async (t) => {
   const data = plantedTerms({ units: 40, each: 2, heads: 4, d: 8, planted: 2, strength: 0.9, seed: 5 })

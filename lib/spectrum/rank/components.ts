@@ -2,6 +2,7 @@
 
 import type { BackendChoice } from '../../backend/select.js'
 import { firstColumns } from '../../math/columns.js'
+import type { NullValues } from '../../store/rank-test.js'
 import { svd } from '../svd.js'
 import type { NullSource } from './exchange/null-source.js'
 import { drawUntil, Tally } from './growing-draws.js'
@@ -12,6 +13,8 @@ const TOGETHER = 4
 export interface HeadComponents {
   /** p_k of each tested component, never falling; the last may be the first above the level. */
   p: number[]
+  /** The null that each was compared with. */
+  nulls: NullValues[]
   /** Singular vectors of the observed matrix, [d, d], and values, [d]. */
   u: Float64Array
   s: Float64Array
@@ -36,6 +39,7 @@ export async function testComponents(
   const found = heads.map(
     (_, h): HeadComponents => ({
       p: [first[h].p],
+      nulls: [first[h].nullValues],
       u: u.slice(h * d * d, (h + 1) * d * d),
       s: s.slice(h * d, (h + 1) * d),
       v: v.slice(h * d * d, (h + 1) * d * d),
@@ -46,7 +50,7 @@ export async function testComponents(
     const count = Math.min(TOGETHER, d - done)
     const tallies = open.map((h) => {
       const resolution = source.resolution(heads[h])
-      return Array.from({ length: count }, () => new Tally(resolution))
+      return Array.from({ length: count }, () => new Tally(resolution, stages[0]))
     })
     await growComponents(
       source,
@@ -66,9 +70,10 @@ export async function testComponents(
       },
     )
     open = open.filter((h, i) => {
-      const { p } = found[h]
+      const { p, nulls } = found[h]
       for (const tally of tallies[i]) {
         p.push(Math.max(p[p.length - 1], tally.p))
+        nulls.push(tally.nullValues)
         if (p[p.length - 1] > alpha) return false
       }
       return true

@@ -3,6 +3,8 @@
  * goes on while it has had fewer than ten exceedances.
  */
 
+import { meanAndDeviation } from '../../math/moments.js'
+import type { NullValues } from '../../store/rank-test.js'
 import type { NullSource, Removed } from './exchange/null-source.js'
 
 /** Draws after which a test may stop. */
@@ -56,6 +58,13 @@ export class Tally {
 
   get settled(): boolean {
     return this.exceedances >= ENOUGH
+  }
+
+  /** Of the values that were kept. */
+  get nullValues(): NullValues {
+    const sorted = this.kept.slice(0, this.draws).sort()
+    const p95 = sorted[Math.min(sorted.length - 1, Math.ceil(0.95 * sorted.length) - 1)]
+    return { ...meanAndDeviation(sorted), p95 }
   }
 
   /** Takes the value of the next draw. */

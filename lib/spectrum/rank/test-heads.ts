@@ -6,7 +6,6 @@
 import type { BackendChoice } from '../../backend/select.js'
 import { FEW_UNITS, SYMMETRIC_UNITS } from '../../contrast/unit-limits.js'
 import { QkError, throwIfAborted } from '../../errors.js'
-import { meanAndDeviation } from '../../math/moments.js'
 import { mapInPairs } from '../../math/pairs.js'
 import type { RankTest } from '../../store/rank-test.js'
 import { type HeadComponents, testComponents } from './components.js'
@@ -266,7 +265,7 @@ function describe(
     discovered: verdict.discovered[index],
     ...(needs !== undefined && !verdict.discovered[index] && { unresolvedNeeds: needs }),
     statistic: observed,
-    null: nullFigures(kept),
+    null: tally.nullValues,
     extrapolatedP: Number.isNaN(tail) ? null : tail,
     draws: tally.draws,
     units,
@@ -274,6 +273,7 @@ function describe(
     unadjustedRank: components ? countUntil(components.p, alpha) : 0,
     level: verdict.level,
     componentP: components?.p ?? [p],
+    componentNull: components?.nulls ?? [tally.nullValues],
     blocks: components?.blocks ?? [],
     replication: verdict.replications[index] ?? null,
   }
@@ -283,10 +283,4 @@ function describe(
 function countUntil(values: readonly number[], level: number): number {
   const above = values.findIndex((value) => !atMost(value, level))
   return above < 0 ? values.length : above
-}
-
-function nullFigures(values: Float64Array): RankTest['null'] {
-  const sorted = values.slice().sort()
-  const p95 = sorted[Math.min(sorted.length - 1, Math.ceil(0.95 * sorted.length) - 1)]
-  return { ...meanAndDeviation(sorted), p95 }
 }
