@@ -14,6 +14,13 @@
 
 export * from './arrays.js'
 export { type AttributeOptions, type AttributionReport, attribute } from './attribution/attribute.js'
+export type {
+  AttributionComponents,
+  ComponentTokens,
+  Extreme,
+  Reads,
+  ReadToken,
+} from './attribution/components/component-tokens.js'
 export type { AttributedPrompt, AttributedRow } from './attribution/examples.js'
 export type {
   ContrastExplained,

@@ -18,6 +18,9 @@ import { NO_NULL } from '../spectrum/nulls/control-bases.js'
 import type { Result } from '../store/result.js'
 import { checkChoice, checkFlag, checkInteger } from '../validate.js'
 import type { AttributionSides } from './attribute-arrays.js'
+import { type AttributionComponents, ComponentExtremes } from './components/component-tokens.js'
+import { type Component, chosenComponents } from './components/directions.js'
+import { vocabularyReads } from './components/vocabulary.js'
 import { type AttributedPrompt, addExample, exampleRow } from './examples.js'
 import type { HeadExplained } from './explained.js'
 import { HeadColumns } from './head-columns.js'
@@ -55,6 +58,12 @@ export interface AttributeOptions {
    * default 200.
    */
   points?: number
+  /**
+   * Whether to say which tokens of the vocabulary each component reads, with points and a tokenizer: of the first 65,536
+   * tokens (default), of the first so many, or of none. It is one pass of these tokens, alone, through the embedding and
+   * the projections.
+   */
+  reads?: boolean | number
   /** Seed of sampled Shapley orders, of intervals, and of the choice of points; default 0. */
   seed?: number
   /** Prompts in a batch; default 16. Figures change only within rounding. */
@@ -77,6 +86,7 @@ const OPTIONS = {
   randoms: true,
   examples: true,
   points: true,
+  reads: true,
   seed: true,
   batchSize: true,
   signal: true,
@@ -116,6 +126,15 @@ export interface AttributionReport {
   noNull?: string
   /** By feature; where points were asked for. */
   points?: AttributionPoints
+  /**
+   * What each component of a feature reads, in tokens: of heads in which the feature was discovered; where points were
+   * asked for, of a model that takes tokens.
+   */
+  components?: AttributionComponents
+  /** By head: what the embeddings of the vocabulary went through for `reads`, in words. */
+  readsThrough?: Record<string, string>
+  /** By head: why `reads` is absent, or missing on one side. */
+  readsUnavailable?: Record<string, string>
   /** What may be wrong without being an error, where there is such: see `Sums`. */
   warnings?: string[]
 }
@@ -145,19 +164,24 @@ export async function attribute(
   const requests = requestsBySite(heads)
   const examples: AttributedPrompt[] = []
   const samples = points > 0 ? new PointSamples(heads, features, points, seed) : undefined
-  let rows = 0
+  const components = points > 0 && model.takesTokens ? chosenComponents(result, heads, features) : []
   const contrasts = settings.contrast === undefined ? features : [settings.contrast]
+  const own = features.filter((name) => contrasts.includes(name) && summary.contrasts.includes(name))
+  const extremes = new ComponentExtremes(model, heads, components, new Set(own), batchSize)
+  let rows = 0
   const terms = termRuns(model, words.of(set), { contrasts, seed })
   const capturing = { batchSize, donors: points > 0 || keys === 'term', signal }
   await settleSharing(model, set)
   for await (const { items, sites } of captureTermRuns(model, requests, terms, capturing)) {
     rows += items.length
     samples?.add(items, sites)
+    extremes.begin(items)
     let donors = items.length
     const donorOf = items.map(({ donor }) => (donor && capturing.donors ? donors++ : undefined))
     let h = 0
     for (const [r, { heads: own }] of requests.entries()) {
       const captured = siteRows(sites[r])
+      await extremes.add(r, captured, turn)
       for (const place of own.keys()) {
         const head = heads[h]
         const column = columns[h++]
@@ -193,7 +217,28 @@ export async function attribute(
     examples,
     ...(columns.some(({ lacksNull }) => lacksNull) && { noNull: NO_NULL }),
     ...(samples && { points: await samples.clouds(result, signal) }),
+    ...(components.length > 0 && (await componentsOf(model, heads, components, extremes, settings))),
     ...(warnings.length > 0 && { warnings }),
+  }
+}
+
+/** Errors: ERR_ABORTED. */
+async function componentsOf(
+  model: Model,
+  heads: readonly ChosenHead[],
+  components: readonly Component[],
+  extremes: ComponentExtremes,
+  { reads, signal }: { reads: boolean | number; signal?: AbortSignal },
+): Promise<Pick<AttributionReport, 'components' | 'readsThrough' | 'readsUnavailable'>> {
+  if (reads === false || reads === 0 || !model.tokenizer)
+    return { components: extremes.report(() => undefined) }
+  const most = reads === true ? undefined : reads
+  const { of, through, unavailable } = await vocabularyReads(model, heads, components, { most, signal })
+  const some = (words: Record<string, string>) => Object.keys(words).length > 0
+  return {
+    components: extremes.report(of),
+    ...(some(through) && { readsThrough: through }),
+    ...(some(unavailable) && { readsUnavailable: unavailable }),
   }
 }
 
@@ -217,6 +262,7 @@ function settingsOf(model: Model, options: AttributeOptions) {
     randoms: 10,
     examples: 4,
     points: 200,
+    reads: true as boolean | number,
     seed: 0,
     batchSize: 16,
     samples: SAMPLED_ORDERS,
@@ -229,6 +275,8 @@ function settingsOf(model: Model, options: AttributeOptions) {
   checkInteger(settings.randoms, 'randoms', 0)
   checkInteger(settings.examples, 'examples', 0)
   checkInteger(settings.points, 'points', 0)
+  if (typeof settings.reads === 'number') checkInteger(settings.reads, 'reads', 0)
+  else checkFlag(settings.reads, 'reads')
   checkInteger(settings.seed, 'seed', 0)
   checkInteger(settings.batchSize, 'batchSize', 1)
   throwIfAborted(settings.signal)

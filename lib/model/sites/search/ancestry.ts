@@ -4,7 +4,7 @@ import type { SiteCandidate } from '../../candidate.js'
 import type { Graph } from '../../onnx/graph.js'
 import type { NodeProto } from '../../onnx/proto/onnx_pb.js'
 
-const PROJECTIONS = new Set([
+export const PROJECTIONS = new Set([
   'MatMul',
   'Gemm',
   'MatMulNBits',

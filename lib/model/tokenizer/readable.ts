@@ -1,0 +1,43 @@
+/** Tokens as people read them: tokenizers mark spaces in several ways, or leave them out. */
+
+/** Marks of a space: byte-level tokenizers' (U+0120), SentencePiece's (U+2581), or the space itself. */
+const SPACE_MARKS = /[\u0120\u2581]/g
+const STARTS_WITH_SPACE = /^[\u0120\u2581 ]/
+/** How byte-level tokenizers write the end of a line. */
+const LINE_ENDS = /\u010A|\n/g
+/** How WordPiece marks what goes on with a word. */
+const CONTINUES = /^##/
+
+/** One token without the marks of its tokenizer: a space where one is meant, and the sign ⏎ for the end of a line. */
+export function readableToken(token: string): string {
+  return token.replace(SPACE_MARKS, ' ').replace(LINE_ENDS, '⏎')
+}
+
+/** A token between those around it: `before + token + after` reads as the text that they are of. */
+export interface TokenInContext {
+  /** The token. */
+  token: string
+  /** What stands before it, with the space between. */
+  before: string
+  /** What stands after it, with the space between. */
+  after: string
+}
+
+/** The token at a place among others, with at most `reach` on either side. */
+export function tokenInContext(tokens: readonly string[], place: number, reach: number): TokenInContext {
+  const marked = tokens.some((token) => STARTS_WITH_SPACE.test(token))
+  // Tokens of word-level tokenizers and of WordPiece carry no space of their own.
+  const gap = (token: string) => (marked || CONTINUES.test(token) ? '' : ' ')
+  const bare = (token: string) => readableToken(marked ? token : token.replace(CONTINUES, ''))
+  const joined = (from: number, to: number) =>
+    tokens
+      .slice(from, to)
+      .map((token) => gap(token) + bare(token))
+      .join('')
+  const before = joined(Math.max(0, place - reach), place)
+  return {
+    token: bare(tokens[place]),
+    before: before === '' ? '' : before.replace(marked ? '' : /^ /, '') + gap(tokens[place]),
+    after: joined(place + 1, place + 1 + reach),
+  }
+}
