@@ -276,7 +276,9 @@ function settingsOf(model: Model, options: AttributeOptions) {
   checkInteger(settings.examples, 'examples', 0)
   checkInteger(settings.points, 'points', 0)
   if (typeof settings.reads === 'number') checkInteger(settings.reads, 'reads', 0)
-  else checkFlag(settings.reads, 'reads')
+  else if (typeof settings.reads !== 'boolean') {
+    throw new QkError('ERR_TYPE', `reads must be true, false or a number of tokens, got ${settings.reads}`)
+  }
   checkInteger(settings.seed, 'seed', 0)
   checkInteger(settings.batchSize, 'batchSize', 1)
   throwIfAborted(settings.signal)

@@ -194,14 +194,15 @@ export class ComponentExtremes {
   ): AttributionComponents {
     const found: AttributionComponents = {}
     for (const [i, { feature, head, index, block }] of this.components.entries()) {
-      const ofFeature = (found[feature] ??= { query: {}, key: {} })
+      found[feature] ??= { query: {}, key: {} }
       const { name, site } = this.chosen[head]
       for (const side of ['query', 'key'] as const) {
         if (side === 'key' && site.cross) continue
         const { [side]: own, null: nulls } = this.columns[i]
         const read = reads(i, side)
-        const list = (ofFeature[side][name] ??= [])
-        list.push({
+        const ofHeads = found[feature][side]
+        ofHeads[name] ??= []
+        ofHeads[name].push({
           component: index + 1,
           block: block.map((c) => c + 1),
           ...ends(own),
@@ -294,5 +295,5 @@ function ends({ extremes }: Column): { top: Extreme[]; bottom: Extreme[] } {
   return { top: top.map(shown), bottom: bottom.map(shown) }
 }
 
-/** Four digits, as points have. */
-export const rounded = (value: number) => Number(value.toPrecision(4))
+export const rounded = (value: number) => Number(value.toPrecision(DIGITS))
+const DIGITS = 6
