@@ -3,7 +3,12 @@
 import path from 'node:path'
 import type { Command } from 'commander'
 import { QkError } from '../../errors.js'
-import { readAttribution, readExplanation, readInterventions, readPaper } from '../../report/read-documents.js'
+import {
+  readAttribution,
+  readExplanation,
+  readInterventions,
+  readPaper,
+} from '../../report/read-documents.js'
 import { checkReportPath, writeReport } from '../../report/report.js'
 import { loadResult } from '../../store/result.js'
 import { examples } from '../common/examples.js'

@@ -53,11 +53,10 @@ export function attentionProfile(width, { words, query, attention, after, nullAf
         'before',
       ),
     ),
-    after && after.map((value, i) => dot(x(i), y(value), 'after')),
-    nullAfter &&
-      nullAfter.map((value, i) =>
-        Math.abs(value - attention[i]) > 0.003 || value > 0.02 ? diamond(x(i), y(value)) : null,
-      ),
+    after?.map((value, i) => dot(x(i), y(value), 'after')),
+    nullAfter?.map((value, i) =>
+      Math.abs(value - attention[i]) > 0.003 || value > 0.02 ? diamond(x(i), y(value)) : null,
+    ),
     scores && scoreDots({ scores, x, top: tops.scores, right, marks }),
     words.map((word, i) => label(readable(word), x(i), bottom + 12, marks[i])),
     svg(
