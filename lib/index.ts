@@ -29,7 +29,13 @@ export type {
   HeadExplained,
   Share,
 } from './attribution/explained.js'
-export type { AttributionPoints, PointCloud, PointRole } from './attribution/points.js'
+export type {
+  AttributionPoints,
+  LabelSeparation,
+  PointCloud,
+  PointRole,
+  PointToken,
+} from './attribution/points.js'
 export type { RowKeys } from './attribution/term-rows.js'
 export {
   bundledFile,

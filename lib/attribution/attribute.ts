@@ -163,7 +163,7 @@ export async function attribute(
   }
   const requests = requestsBySite(heads)
   const examples: AttributedPrompt[] = []
-  const samples = points > 0 ? new PointSamples(heads, features, points, seed) : undefined
+  const samples = points > 0 ? new PointSamples(model, heads, features, points, seed) : undefined
   const components = points > 0 && model.takesTokens ? chosenComponents(result, heads, features) : []
   const contrasts = settings.contrast === undefined ? features : [settings.contrast]
   const own = features.filter((name) => contrasts.includes(name) && summary.contrasts.includes(name))

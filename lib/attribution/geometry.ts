@@ -1,6 +1,7 @@
 /** Coordinates inside subspaces, their principal components, and the angles between subspaces. */
 
 import type { Basis } from '../math/basis.js'
+import { groupBy } from '../math/group-by.js'
 import { svd } from '../spectrum/svd.js'
 
 /** Coordinates of rows [n, d] along orthonormal columns [d, rank]: [n, rank]. */
@@ -25,6 +26,30 @@ export function centred(rows: Float64Array, d: number): Float64Array {
     mean[at % d] += value / n
   })
   return rows.map((value, at) => value - mean[at % d])
+}
+
+/**
+ * Share of the variance of rows [n, d] that their labels account for: that between the labels' means over that of all;
+ * rows without a label are left out. Null of fewer than two labels, or of rows that are all one.
+ */
+export function labelShare(rows: Float64Array, d: number, labels: readonly (string | null)[]): number | null {
+  const kept = labels.flatMap((label, i) => (label === null ? [] : [{ label, i }]))
+  const groups = groupBy(kept, ({ label }) => label)
+  if (groups.size < 2) return null
+  const mean = (list: readonly { i: number }[]) => {
+    const sum = new Float64Array(d)
+    for (const { i } of list) for (let c = 0; c < d; c++) sum[c] += rows[i * d + c] / list.length
+    return sum
+  }
+  const squared = (a: (c: number) => number, b: Float64Array) =>
+    b.reduce((sum, x, c) => sum + (a(c) - x) ** 2, 0)
+  const all = mean(kept)
+  const total = kept.reduce((sum, { i }) => sum + squared((c) => rows[i * d + c], all), 0)
+  const between = [...groups.values()].reduce((sum, list) => {
+    const own = mean(list)
+    return sum + list.length * squared((c) => own[c], all)
+  }, 0)
+  return total > 0 ? between / total : null
 }
 
 /** Rows along their first principal components. */

@@ -1,19 +1,42 @@
 /**
- * Queries and keys of terms as points inside a feature's subspaces, along their first three principal components
+ * Queries and keys of terms as points inside a feature's subspaces, along their first four principal components
  * (paper, figures 3, 6 and 8). Of any number of them, a sample of fixed size is kept.
  */
 
 import type { CapturedPositions } from '../capture/terms/capture-term-runs.js'
 import { type ChosenHead, requestsBySite } from '../capture/terms/chosen-heads.js'
 import type { TermRun } from '../capture/terms/term-runs.js'
+import type { Basis } from '../math/basis.js'
+import { exceedsNull, type NullFigures, nullFigures } from '../math/null-limit.js'
 import { seededRandom } from '../math/random.js'
 import type { WireTensor } from '../model/inference/session.js'
 import { tensorValues } from '../model/inference/values.js'
-import type { Result } from '../store/result.js'
-import { coordinates, principalComponents } from './geometry.js'
+import type { Model } from '../model/model.js'
+import { type TokenInContext, tokenInContext } from '../model/tokenizer/readable.js'
+import { nullBasis, nullCount, type Side } from '../spectrum/nulls/control-bases.js'
+import type { ContrastSubspace, Result } from '../store/result.js'
+import { coordinates, labelShare, principalComponents } from './geometry.js'
 
 /** Which half of its term a query or key is of. */
 export type PointRole = 'positive' | 'negative'
+
+/** The token that a point is of. */
+export interface PointToken extends TokenInContext {
+  /** Where its prompt stands in its set: file and line, or its id or index. */
+  where: string
+  /** Its position in the prompt. */
+  position: number
+}
+
+/** How far apart the labels of points lie inside a subspace, beside null subspaces. */
+export interface LabelSeparation {
+  /** Share of the variance inside the subspace that lies between the means of the labels. */
+  value: number
+  /** The same inside null subspaces of the same rank; null where the result has none. */
+  nulls: NullFigures | null
+  /** Whether the value is above the null subspaces' 95th percentile; null of too few of them. */
+  exceedsNull: boolean | null
+}
 
 /** Queries or keys, the same ones of every head. */
 export interface PointCloud {
@@ -21,16 +44,20 @@ export interface PointCloud {
   labels: (string | null)[]
   /** [n] */
   roles: PointRole[]
+  /** [n]; absent where the model has no tokenizer. */
+  tokens?: PointToken[]
   /** Coordinates inside the subspace, by the name of the head. */
   heads: Record<
     string,
     {
       /** Of the subspace. */
       rank: number
-      /** Share of each principal component in the variance inside the subspace; at most three. */
+      /** Share of each principal component in the variance inside the subspace; at most four. */
       shares: number[]
       /** [n, components], row-major, about their mean; rounded to four digits. */
       coordinates: number[]
+      /** Absent of fewer than two labels. */
+      separation?: LabelSeparation
     }
   >
 }
@@ -46,7 +73,7 @@ export type AttributionPoints = Record<
   }
 >
 
-const COMPONENTS = 3
+const COMPONENTS = 4
 /** Components that hold less than this share of the variance are round-off. */
 const LEAST_SHARE = 1e-9
 
@@ -68,6 +95,7 @@ export class PointSamples {
   private readonly ofAll: Sides
 
   constructor(
+    private readonly model: Model,
     private readonly heads: readonly ChosenHead[],
     private readonly features: readonly string[],
     private readonly size: number,
@@ -91,9 +119,11 @@ export class PointSamples {
     items.forEach((item, own) => {
       const runs = [own, item.donor ? donors++ : own]
       const named = this.ofContrast.get(item.contrast)
+      const token = (c: Candidate) => tokenOf(this.model, item, c)
       for (const sides of named ? [named, this.ofAll] : [this.ofAll]) {
-        for (const c of queriesOf(item)) sides.query.offer(c, (head) => q(head, runs[c.half], c.position))
-        for (const c of keysOf(item)) sides.key.offer(c, (head) => k(head, runs[c.half], c.position))
+        for (const c of queriesOf(item))
+          sides.query.offer(c, token, (head) => q(head, runs[c.half], c.position))
+        for (const c of keysOf(item)) sides.key.offer(c, token, (head) => k(head, runs[c.half], c.position))
       }
     })
   }
@@ -123,7 +153,10 @@ interface Sides {
  * again, as of a prompt with several terms, counts once.
  */
 class Sample {
-  private readonly kept = new Map<string, Candidate & { priority: number; slot: number }>()
+  private readonly kept = new Map<
+    string,
+    Candidate & { priority: number; slot: number; token?: PointToken }
+  >()
   /** Of each head, [size, d]; as single floats, which is what models give. */
   private readonly rows: Float32Array[]
   /** Largest priority that is kept, once the sample is full. */
@@ -141,15 +174,19 @@ class Sample {
     return this.kept.size === 0
   }
 
-  /** `row(head)` is read where the candidate is kept, for the index of each head. */
-  offer(candidate: Candidate, row: (head: number) => ArrayLike<number>): void {
+  /** `token` and `row`, of the index of each head, are read where the candidate is kept. */
+  offer(
+    candidate: Candidate,
+    token: (of: Candidate) => PointToken | undefined,
+    row: (head: number) => ArrayLike<number>,
+  ): void {
     const { prompt, half, position, role, label } = candidate
     const key = JSON.stringify([prompt, half, position, role, label])
     if (this.kept.has(key)) return
     const priority = priorityOf(key, this.seed)
     if (priority >= this.limit) return
     const slot = this.kept.size < this.size ? this.kept.size : this.drop()
-    this.kept.set(key, { ...candidate, priority, slot })
+    this.kept.set(key, { ...candidate, priority, slot, token: token(candidate) })
     if (this.kept.size === this.size) this.limit = this.last()[1].priority
     this.heads.forEach(({ headDim: d }, h) => {
       if (this.rows[h].length === 0) this.rows[h] = new Float32Array(this.size * d)
@@ -173,8 +210,10 @@ class Sample {
       (a, b) => a.prompt - b.prompt || a.half - b.half || a.position - b.position || a.slot - b.slot,
     )
     const heads: PointCloud['heads'] = {}
+    const labels = kept.map(({ label }) => label)
     for (const [h, { name, headDim: d }] of this.heads.entries()) {
-      const { rank, [side]: data } = result.head(name).contrast(feature)
+      const subspace = result.head(name).contrast(feature)
+      const { rank, [side]: data } = subspace
       const rows = new Float64Array(kept.length * d)
       kept.forEach(({ slot }, i) => {
         rows.set(this.rows[h].subarray(slot * d, (slot + 1) * d), i * d)
@@ -182,11 +221,54 @@ class Sample {
       heads[name] = {
         rank,
         ...(await projected(coordinates(rows, { data, shape: [d, rank] }), rank, signal)),
+        ...separationOf(rows, subspace, side, labels),
       }
     }
-    return { labels: kept.map(({ label }) => label), roles: kept.map(({ role }) => role), heads }
+    const tokens = kept.flatMap(({ token }) => token ?? [])
+    return {
+      labels,
+      roles: kept.map(({ role }) => role),
+      ...(tokens.length === kept.length && tokens.length > 0 && { tokens }),
+      heads,
+    }
   }
 }
+
+/** Null subspaces that separation is measured in, at most. */
+const MOST_NULLS = 20
+
+function separationOf(
+  rows: Float64Array,
+  subspace: ContrastSubspace,
+  side: Side,
+  labels: readonly (string | null)[],
+): { separation?: LabelSeparation } {
+  const { rank, headDim: d } = subspace
+  const within = (basis: Basis) => labelShare(coordinates(rows, basis), basis.shape[1], labels)
+  const value = rank === 0 ? null : within({ data: subspace[side], shape: [d, rank] })
+  if (value === null) return {}
+  const count = Math.min(nullCount([subspace]), MOST_NULLS)
+  const draws = Array.from({ length: count }, (_, draw) => within(nullBasis(subspace, side, draw)) ?? 0)
+  const nulls = nullFigures(draws)
+  return { separation: { value, nulls, exceedsNull: exceedsNull(value, nulls?.p95 ?? null, count) } }
+}
+
+/** Undefined where the model reads no tokens, or has no tokenizer to name them. */
+function tokenOf(
+  model: Model,
+  { where, run, donor }: TermRun,
+  { half, position }: Candidate,
+): PointToken | undefined {
+  const own = half === 0 ? run : donor!.run
+  if (own.kind !== 'tokens' || !model.tokenizer || position >= own.ids.length) return undefined
+  const { tokenizer } = model
+  const [from, to] = [Math.max(0, position - REACH), position + REACH + 1]
+  const words = Array.from(own.ids.slice(from, to), (id) => tokenizer.token(id))
+  return { ...tokenInContext(words, position - from, REACH), where, position }
+}
+
+/** Tokens of context on either side. */
+const REACH = 4
 
 async function projected(
   inside: Float64Array,

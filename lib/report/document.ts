@@ -41,6 +41,8 @@ export interface ReportDocument {
   interventions: (InterventionReport & { name: string })[]
   explanations: (ExplanationReport & { name: string })[]
   papers: (PaperReport & { name: string })[]
+  /** What was left out of the page, in sentences. */
+  leftOut?: string[]
 }
 
 export function reportDocument({

@@ -5,6 +5,7 @@ import { gzipSync } from 'node:zlib'
 import { modelName } from '../store/result-info.js'
 import type { ReportDocument } from './document.js'
 import { pageScript, pageStyle } from './page-files.js'
+import { trimmed } from './trim.js'
 
 /** How every report begins; a file that begins otherwise is not overwritten. */
 export const REPORT_START = '<!doctype html>\n<html lang="en" data-qkspace-report="1">'
@@ -64,7 +65,7 @@ function packed(document: ReportDocument): string {
       : Number.isFinite(value)
         ? Number(value.toPrecision(DIGITS))
         : null
-  const text = JSON.stringify(document, rounded)
+  const text = JSON.stringify(trimmed(document), rounded)
   return gzipSync(text, { level: 9 }).toString('base64')
 }
 

@@ -34,14 +34,15 @@ export function findingOf(
   const standing = standingOf(found)
   const edits = editFigures(documents, result, head, contrast)
   const names = keyNames(result, contrast)
-  const nobody = !isDiscovery(standing) && !anyDiscovered(result, contrast)
+  const nobody = standing === 'not significant' && !anyDiscovered(result, contrast)
   const sentences = [
-    ...(nobody && found.test ? nobodySentences(result, contrast, head) : []),
+    ...(nobody ? nobodySentences(result, contrast, head) : []),
+    ...(!nobody && standing === 'not significant' ? [notThisHead(found, head, contrast)] : []),
     attentionSentence(found, head, names),
     ...(isDiscovery(standing) || standing === 'untested'
       ? editSentences(edits, edits ? keyNames(result, edits.termsOf) : names, headDimOf(result, head))
       : []),
-    nobody && found.test ? undefined : testSentence(result, found, standing),
+    standing === 'not significant' ? undefined : testSentence(result, found, standing),
   ].filter((text): text is string => text !== undefined)
   return { head, contrast, standing, sentences, edits }
 }
@@ -88,6 +89,9 @@ function nobodySentences(result: FoundHeads, contrast: string, selected: string)
     `The least p is ${pValue(leastP(best.found))}, of ${best.head}; corrected for all heads and contrasts it is q = ${pValue(test!.q)}, and ${share(alphaOf(result))} would be needed.${own}`,
   ]
 }
+
+const notThisHead = (found: HeadInfo, head: string, contrast: string): string =>
+  `${head} is not shown to read “${contrast}”: random labels do as well (p = ${pValue(leastP(found))}, q = ${pValue(found.test!.q)}).`
 
 function attentionSentence({ attention }: HeadInfo, head: string, names: KeyNames): string | undefined {
   if (!attention) {
@@ -178,10 +182,7 @@ function testSentence(result: FoundHeads, { test, rank }: HeadInfo, standing: St
   if (standing === 'discovered') {
     return `Significant: ${p}; not replicated between halves of the prompts.`
   }
-  if (standing === 'unresolved') {
-    return `Unresolved: ${p}, and ${plural(test.unresolvedNeeds!, 'draw')} would be needed to decide.`
-  }
-  return `Not significant: ${p}. Random labels do as well.`
+  return `Unresolved: ${p}, and ${plural(test.unresolvedNeeds!, 'draw')} would be needed to decide.`
 }
 
 const alphaOf = ({ rank }: FoundHeads): number => (rank.rule === 'permutation' ? (rank.alpha ?? 0.05) : 0.05)

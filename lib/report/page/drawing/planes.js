@@ -25,7 +25,7 @@ export function planes({ id, title, caption, cloud, more = () => ({}) }) {
         ...more(),
         label: label ?? '',
         ...(role && { role }),
-        ...(token && { token: token.text, where: token.where }),
+        ...(token && { token: token.token, position: token.position, where: token.where }),
         ...Object.fromEntries(at.map((value, i) => [`pc${i + 1}`, value])),
       })),
     height: 300,
@@ -148,7 +148,7 @@ function tipText({ label, role, token, at }) {
   const what = [label, role].filter((text) => text !== null && text !== undefined).join(', ')
   return [
     what,
-    ...(token ? [`“${token.text}” in ${token.where}`, ...(token.context ? [token.context] : [])] : []),
+    ...(token ? [`…${token.before}[${token.token}]${token.after}…`, token.where] : []),
     ...at.map((value, i) => `PC${i + 1} ${number(value)}`),
   ].join('\n')
 }

@@ -144,7 +144,12 @@ function pictureOf(keys) {
 }
 
 function describe({ attention, scores }, swap, words, i) {
-  const score = scores[i] === null ? 'masked' : `score ${scores[i].toFixed(2).replace('-', '−')}`
+  const score =
+    scores.length === 0
+      ? 'score not stored'
+      : scores[i] === null
+        ? 'masked'
+        : `score ${scores[i].toFixed(2).replace('-', '−')}`
   const edit = swap
     ? `, after the edit ${percent(swap.after[i])}${swap.nulls ? `, in null subspaces ${percent(swap.nulls.mean[i])}` : ''}`
     : ''

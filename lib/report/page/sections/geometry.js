@@ -52,6 +52,14 @@ const block = (own, index) =>
     ),
   ])
 
+/** How far labels lie apart, beside the null. */
+function separationWords({ value, nulls, exceedsNull }) {
+  const own = `Labels account for ${percent(value, 0)} of the variance here`
+  if (!nulls) return `${own}; there are no null subspaces to compare with.`
+  const verdict = exceedsNull === false ? ': no more than by chance' : ''
+  return `${own}, in subspaces of random labels for ${percent(nulls.mean, 0)} (95th percentile ${percent(nulls.p95, 0)})${verdict}.`
+}
+
 const BASES = { key: 'V', query: 'U' }
 const TITLES = { key: 'Keys', query: 'Queries' }
 
@@ -69,9 +77,7 @@ function cloudOf(own, side, index) {
   const held = (count) => shares.slice(0, count).reduce((sum, share) => sum + share, 0)
   const nothing = `There is nothing to draw: the subspace of ${head} has rank ${rank}, or its points are one.`
   const inSpace = wide >= 3 && rank >= 3 && held(3) >= ENOUGH
-  const apart = separation
-    ? ` Labels account for ${percent(separation.value, 0)} of the variance here, and for ${percent(separation.nullMean, 0)} in subspaces of random labels (95th percentile ${percent(separation.nullP95, 0)}).`
-    : ''
+  const apart = separation ? ` ${separationWords(separation)}` : ''
   const common = {
     id: () => `${side}-points-${index + 1}`,
     title: () => `${TITLES[side]} in ${BASES[side]} of ${head}, ${contrast}`,

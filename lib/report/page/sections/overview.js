@@ -72,6 +72,7 @@ function parts(result) {
     ),
     el('h3', {}, 'Files'),
     table(fileRows(result), 'Files that the page shows'),
+    ...(report.leftOut ?? []).map((text) => el('p', { class: 'note' }, `Left out of this page: ${text}`)),
   ]
 }
 

@@ -37,6 +37,9 @@ function nullOf(i) {
 const cutKey = () => ({ text: 'the rule’s cut', fill: colour('above'), shape: 'line' })
 
 const isWhole = () => selected().spectrum !== undefined
+
+/** Large reports keep the first of what was not discovered. */
+const isCut = () => selected().spectrum?.length < headDimOf(selection.result, selection.head)
 const fillOf = (row) => (row.kept ? colour('accent') : colour('rest'))
 
 /** What the bars' colours mean, where both are there. */
@@ -123,7 +126,7 @@ function values() {
     caption: () =>
       `${
         isWhole()
-          ? `All ${components().length} singular values of ΔC, in units of q·k; the rank rule cuts at the dashed line.`
+          ? `${isCut() ? 'The first' : 'All'} ${components().length} singular values of ΔC, in units of q·k; the rank rule cuts at the dashed line.`
           : 'The singular values of ΔC that were kept, in units of q·k.'
       } ${rankWords()}`,
     key: () => [

@@ -1,0 +1,66 @@
+/**
+ * What the page of a large model leaves out, so that it opens at once: digits that nobody sees, and numbers of heads
+ * that nothing was found in. Small reports keep everything.
+ */
+
+import type { ExplainedPrompt } from '../explanation/report.js'
+import type { ReportDocument } from './document.js'
+
+type PageResult = ReportDocument['results'][number]
+type PageHead = PageResult['heads'][string][string]
+
+/** More numbers than this in the spectra of a result, or in the scores of stored prompts, are too many. */
+const MANY = 200_000
+/** Singular values that are kept of what was not discovered. */
+const FEW = 16
+
+/** The document as the page holds it, with a sentence for everything that was left out. */
+export function trimmed(document: ReportDocument): ReportDocument {
+  const leftOut: string[] = []
+  const results = document.results.map((result) => trimSpectra(result, leftOut))
+  const scores = document.explanations.reduce((sum, { prompts }) => sum + count(prompts), 0)
+  const explanations = document.explanations.map((own) => ({
+    ...own,
+    prompts: own.prompts.map((prompt) => trimPrompt(prompt, scores > MANY)),
+  }))
+  if (scores > MANY) {
+    leftOut.push('Scores of stored prompts are kept of heads with a discovered feature.')
+  }
+  return { ...document, results, explanations, leftOut }
+}
+
+function trimSpectra(result: PageResult, leftOut: string[]): PageResult {
+  const all = Object.values(result.heads).flatMap((own) => Object.values(own))
+  const numbers = all.reduce((sum, { spectrum = [] }) => sum + spectrum.length, 0)
+  if (numbers <= MANY) {
+    return result
+  }
+  leftOut.push(
+    `Of contrasts that were not discovered in a head of ${result.name}, the first ${FEW} singular values are kept.`,
+  )
+  const cut = (head: PageHead): PageHead =>
+    head.spectrum && !head.test?.discovered ? { ...head, spectrum: head.spectrum.slice(0, FEW) } : head
+  return { ...result, heads: mapValues(result.heads, (own) => mapValues(own, cut)) }
+}
+
+const mapValues = <T>(record: Record<string, T>, change: (value: T) => T): Record<string, T> =>
+  Object.fromEntries(Object.entries(record).map(([key, value]) => [key, change(value)]))
+
+const count = (prompts: readonly ExplainedPrompt[]): number =>
+  prompts.reduce((sum, { words, heads }) => sum + words.length * heads.length, 0)
+
+/** Attention to four places, scores to three: as precise as they are told. */
+function trimPrompt(prompt: ExplainedPrompt, withoutScores: boolean): ExplainedPrompt {
+  const places = (digits: number) => (x: number) => Number(x.toFixed(digits))
+  const attention = (row: readonly number[]) => row.map(places(4))
+  const heads = prompt.heads.map((own) => ({
+    ...own,
+    attention: attention(own.attention),
+    scores:
+      withoutScores && !own.features
+        ? []
+        : own.scores.map((score) => (score === null ? null : places(3)(score))),
+    ...(own.pattern && { pattern: own.pattern.map(attention) }),
+  }))
+  return { ...prompt, heads }
+}
