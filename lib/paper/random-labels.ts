@@ -36,12 +36,14 @@ function exchanged(prompt: Prompt): Prompt {
 
 /** What belongs to the prompt alone, not to its runs. */
 const CLEARED = { id: undefined, contrast: undefined, group: undefined, counterfactual: undefined }
+/** Exchanged keys are no longer what the prompt set calls them. */
+const UNNAMED = { keyNames: undefined }
 
 function withTerms<T extends object>(
   own: T,
   { terms, contrasts }: ContrastRule & Pick<Prompt, 'contrasts'>,
 ): T {
-  const defined = Object.fromEntries(Object.entries(own).filter(([, value]) => value !== undefined)) as T
+  const defined = Object.fromEntries(Object.entries({ ...own, ...UNNAMED }).filter(([, value]) => value !== undefined)) as T
   return {
     ...defined,
     ...(terms && { terms: terms.map(exchangedTerm) }),
@@ -49,7 +51,7 @@ function withTerms<T extends object>(
       contrasts: Object.fromEntries(
         Object.entries(contrasts).map(([name, rule]) => [
           name,
-          { ...rule, ...(rule.terms && { terms: rule.terms.map(exchangedTerm) }) },
+          { labels: rule.labels, ...(rule.terms && { terms: rule.terms.map(exchangedTerm) }) },
         ]),
       ),
     }),

@@ -2,6 +2,7 @@
 
 import { existsSync } from 'node:fs'
 import { pathToFileURL } from 'node:url'
+import { gunzipSync } from 'node:zlib'
 import { chromium } from 'playwright-core'
 
 const executablePath = '/usr/bin/chromium'
@@ -24,7 +25,7 @@ export function browserFor(test) {
   /**
    * Opens a file; `seen` collects the page's complaints and every request but the one for the file itself.
    */
-  return async (file, { width = 1280, colorScheme = 'light' } = {}) => {
+  return async (file, { width = 1280, colorScheme = 'light', hash = '' } = {}) => {
     browser ??= chromium.launch({ executablePath, args })
     const context = await (await browser).newContext({
       ...{ viewport: { width, height: 900 }, colorScheme, acceptDownloads: true },
@@ -48,8 +49,31 @@ export function browserFor(test) {
       const url = request.url()
       if (!/^(data|blob):/.test(url) && url !== address) seen.requests.push(url)
     })
-    await page.goto(address)
-    await page.waitForFunction(() => document.querySelectorAll('figure svg').length > 0)
+    await page.goto(`${address}${hash}`)
+    await page.waitForFunction(() => document.documentElement.dataset.ready)
     return { page, seen }
   }
 }
+
+/** Scrolls through the page, so that all of its figures are drawn; opens what is folded where `unfold` says so. */
+export async function showAll(page, { unfold = false } = {}) {
+  if (unfold) {
+    await page.evaluate(() => {
+      for (const details of document.querySelectorAll('details')) details.open = true
+    })
+  }
+  await page.evaluate(async () => {
+    const frame = () => new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve)))
+    for (let y = 0; y < document.documentElement.scrollHeight; y += 600) {
+      scrollTo(0, y)
+      await frame()
+      await frame()
+    }
+    scrollTo(0, 0)
+    await frame()
+  })
+}
+
+/** The document inside a page, as the page itself unpacks it. */
+export const documentOf = (html) =>
+  JSON.parse(gunzipSync(Buffer.from(/id="data">([^<]*)</.exec(html)[1], 'base64')).toString())

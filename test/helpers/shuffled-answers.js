@@ -5,7 +5,7 @@ export function shuffledAnswers(prompts, seed) {
     state = (Math.imul(state, 1103515245) + 12345) >>> 0
     return Math.floor((state / 2 ** 32) * n)
   }
-  return prompts.map(({ terms, ...prompt }) => ({
+  return prompts.map(({ terms, keyNames: _, ...prompt }) => ({
     ...prompt,
     terms: terms.map(({ query, positive, negative }) => {
       const keys = [...positive, ...negative]

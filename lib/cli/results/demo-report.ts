@@ -7,9 +7,11 @@ import path from 'node:path'
 import { attribute } from '../../attribution/attribute.js'
 import { bundledFile, bundledWords } from '../../bundled/files.js'
 import { boxesOrder } from '../../contrast/families/boxes.js'
+import { explain } from '../../explanation/explain.js'
 import { intervene } from '../../intervention/intervene.js'
 import { openModel } from '../../model/model.js'
 import { runPaper } from '../../paper/index.js'
+import { type Finding, openingFinding } from '../../report/finding/finding.js'
 import { writeReport } from '../../report/report.js'
 import type { Result } from '../../store/result.js'
 import { progressBar } from '../common/output.js'
@@ -17,18 +19,21 @@ import { progressBar } from '../common/output.js'
 /** Another than those of the decomposition. */
 const SEED = 11
 const PROMPTS = 96
-/** Heads of largest order gap whose scores are split. */
+/** Heads whose scores are split: those of most attention on the answer. */
 const HEADS = 4
 
 /** The cube of a toy's keys, swaps in it, and the interaction of its latents. */
 const FIGURES = [3, 4, 5]
 
-/** Writes `report.html` into the folder and returns its path; `ranked` lists heads by their order gap. */
+/** Prompts whose attention is stored. */
+const STORED = 4
+
+/** Writes `report.html` into the folder; its path, and what it opens with. `ranked` lists heads, the best first. */
 export async function writeDemoReport(
   folder: string,
   result: Result,
   ranked: readonly { head: string }[],
-): Promise<string> {
+): Promise<{ file: string; finding: Finding }> {
   const model = await openModel(bundledFile('boxes.onnx'), { tokenizer: bundledFile('boxes.tokenizer.json') })
   const prompts = boxesOrder({ ...bundledWords(), prompts: PROMPTS, seed: SEED })
   const bar = progressBar('report')
@@ -46,6 +51,7 @@ export async function writeDemoReport(
       ...{ result, heads: ranked[0].head, contrast: 'order', randoms: 5, onProgress },
       features: ['order', 'match', ['order', 'match']],
     })
+    const explanation = await explain(model, prompts, { result, examples: STORED })
     const paper = await runPaper({ quick: true, only: FIGURES })
     const file = path.join(folder, 'report.html')
     const name = `${PROMPTS} new prompts`
@@ -53,9 +59,10 @@ export async function writeDemoReport(
       results: [{ name: 'boxes.safetensors', value: result }],
       attributions: [{ name, value: attribution }],
       interventions: [{ name, value: interventions }],
+      explanations: [{ name: `${STORED} of them`, value: explanation }],
       papers: [{ name: `figures ${FIGURES.join(', ')}`, value: paper }],
     })
-    return file
+    return { file, finding: openingFinding(result.info, [{ ...interventions, name }]) }
   } finally {
     bar.stop()
   }

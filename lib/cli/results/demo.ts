@@ -7,6 +7,7 @@ import { type BoxesOptions, boxesLexical, boxesOrder } from '../../contrast/fami
 import type { Prompt } from '../../contrast/prompt.js'
 import { accumulate, disposeSums, type Sums } from '../../covariance/accumulate.js'
 import { type Model, openModel } from '../../model/model.js'
+import type { Finding } from '../../report/finding/finding.js'
 import { decompose } from '../../spectrum/decompose.js'
 import { makeFolder } from '../../store/atomic-file.js'
 import type { Result } from '../../store/result.js'
@@ -56,17 +57,29 @@ export function registerDemo(program: Command): void {
       if (!json) printToys(toys)
       const { result, file, words } = await decomposeBoxes(out)
       const boxes = boxesRows(result, words)
-      if (!json) printBoxes(boxes, result, file)
+      if (!json) printBoxes(boxes, file)
       if (!json) printLine(`\n${INDUCTION}\n`)
       const induction = await sweepInduction(out)
       if (!json) printSweep(induction)
-      const report = await writeDemoReport(out, result, boxes)
-      if (json) printJson({ toys, boxes, induction: induction.toJSON(), saved: out, report })
-      else
-        printLine(
-          `saved ${report}: open it in a browser to see the heads, and what was tested on new prompts`,
-        )
+      const { file: report, finding } = await writeDemoReport(out, result, boxes)
+      if (json)
+        printJson({
+          toys,
+          boxes,
+          induction: induction.toJSON(),
+          finding: finding.sentences,
+          saved: out,
+          report,
+        })
+      else printFinding(finding, report)
     })
+}
+
+/** The three sentences that a newcomer takes home: what a head looks at, what moves it, and how sure that is. */
+function printFinding({ sentences }: Finding, report: string): void {
+  printLine('\nWhat the heads of the transformer that binds do')
+  for (const [i, sentence] of sentences.entries()) printLine(`  ${i + 1}. ${sentence}`)
+  printLine(`\nopen ${report} in a browser: it begins with this finding, and shows the attention itself`)
 }
 
 const INDUCTION =
@@ -183,61 +196,28 @@ function boxesRows(result: Result, words: readonly string[]): BoxesRow[] {
           .sort((a, b) => b.scoreGap - a.scoreGap),
       }
     })
-    .sort((a, b) => b.order.scoreGap - a.order.scoreGap)
+    .sort((a, b) => b.attention - a.attention)
 }
 
-function printBoxes(rows: readonly BoxesRow[], result: Result, file: string): void {
+function printBoxes(rows: readonly BoxesRow[], file: string): void {
   printLine(
     '\nA transformer that binds: "The apple is in Box O, the pear is in Box A, … Which box is the pear in? Box"',
   )
-  printLine('seen from the last token; score gap = mean score of positive keys less that of negative ones\n')
-  printLine('  attention of the last token on the answer’s box')
-  printLine('  order    the answer’s box against the other boxes')
-  printLine('  match    the same box, asked for by its own object against an object of no box')
-  printLine('  lexical  the asked object against another in its place, in text and question')
-  printLine('  rank     components that exchanged prompts do not show as well; 0: not discovered\n')
+  printLine('Which heads read which feature, seen from the last token?\n')
+  printLine('  attention  of the last token on the answer’s box')
+  printLine(
+    '  order      the answer’s box against the other boxes: how many dimensions of the head tell them apart',
+  )
+  printLine('  match      the same box, asked for by its own object against an object of no box')
+  printLine('  lexical    the asked object against another in its place, in text and question')
+  printLine('  –          random labels do as well: nothing was found\n')
   printTable(
-    ['head', 'attention', 'order gap', 'rank', 'match gap', 'rank', 'lexical gap', 'rank', 'lexical ‖ΔC‖'],
+    ['head', 'attention', 'order', 'match', 'lexical'],
     rows.map(({ head, attention, order, match, lexical }) => [
       head,
       `${fixed(100 * attention, 0)}%`,
-      fixed(order.scoreGap, 2),
-      `${order.rank}`,
-      fixed(match.scoreGap, 2),
-      `${match.rank}`,
-      fixed(lexical.scoreGap, 2),
-      `${lexical.rank}`,
-      fixed(lexical.norm, 2),
+      ...[order, match, lexical].map(({ rank }) => (rank === 0 ? '–' : `${rank}`)),
     ]),
   )
-  printLine()
-  for (const sentence of boxesSentences(rows, result.info.sites[0].headDim)) printLine(sentence)
-  printLine()
-  printLine(`saved ${file} (and one file a toy beside it)`)
-}
-
-/** What may be said of the heads: of those that the test discovered. */
-function boxesSentences(rows: readonly BoxesRow[], headDim: number): string[] {
-  const [best] = rows.filter(({ order }) => order.rank > 0).sort((a, b) => b.attention - a.attention)
-  if (!best) return ['No head attends by the order of the boxes: exchanged prompts show as much.']
-  const found = best.words.filter(({ discovered }) => discovered)
-  const named = found.map(({ word, scoreGap }) => `${word} ${fixed(scoreGap, 1)}`).join(', ')
-  const byLexical = rows
-    .filter(({ lexical }) => lexical.rank > 0)
-    .sort((a, b) => b.lexical.norm - a.lexical.norm)
-  return [
-    `${best.head} attends to the answer: its box gets ${fixed(100 * best.attention, 0)}% of the attention, and scores ` +
-      `${fixed(best.order.scoreGap, 1)} above the other boxes, within a subspace of rank ${best.order.rank} (its head ` +
-      `dimension is ${headDim}).`,
-    `It binds by the word that is asked about: of ${best.words.length} words ${found.length} are discovered` +
-      `${found.length > 0 ? `; score gained by each: ${named}` : ''}.`,
-    ...(byLexical.length > 0
-      ? [
-          `The word itself is read most by ${byLexical
-            .slice(0, 3)
-            .map((r) => r.head)
-            .join(', ')} (largest lexical ‖ΔC‖ of the ${byLexical.length} heads that are discovered).`,
-        ]
-      : []),
-  ]
+  printLine(`\nsaved ${file} (and one file a toy beside it)`)
 }

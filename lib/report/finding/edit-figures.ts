@@ -3,6 +3,7 @@
 import type { HeadMove, InterventionVariant } from '../../intervention/edit-report.js'
 import type { InterventionReport } from '../../intervention/intervene.js'
 import type { Estimate } from '../../math/bootstrap.js'
+import type { HeadInfo } from '../../store/result-info.js'
 import { fileName } from './words.js'
 
 /** What `intervene` reports, under the name that the page shows. */
@@ -11,8 +12,9 @@ export type NamedEdits = InterventionReport & { name: string }
 /** One measure of an edit and of its controls; null of what was not measured. */
 export interface ControlledMeasure {
   value: number
-  low: number
-  high: number
+  /** 95% bootstrap interval over prompts, where there is one. */
+  low: number | null
+  high: number | null
   nullMean: number | null
   nullP95: number | null
   keys: number | null
@@ -25,8 +27,8 @@ export interface ControlledMeasure {
 
 /** Fractions all; of one head and feature. */
 export interface EditFigures {
-  /** Index of the document. */
-  document: number
+  /** Index of the document; undefined of a sweep's own figures. */
+  document?: number
   name: string
   edit: InterventionReport['edit']
   side: InterventionReport['side']
@@ -41,24 +43,27 @@ export interface EditFigures {
   rank: number
   nulls: number
   originBefore: number
-  originAfter: number
+  /** Undefined where it was not kept. */
+  originAfter?: number
   /** Fraction of the origin's attention that went to the target; null where there was nothing to move. */
   moved: ControlledMeasure | null
   /** Fraction of terms whose most attended key was the origin and became the target. */
   flips: ControlledMeasure | null
-  /** Size of the change of the attention on the origin. */
-  origin: ControlledMeasure
+  /** Size of the change of the attention on the origin; null where it was not kept. */
+  origin: ControlledMeasure | null
 }
 
-/** What the figures are read from: the result's model and prompts. */
+/** What the figures are read from: the result's model and prompts, and what a sweep measured of its own. */
 interface Fitted {
   model: { path: string }
   prompts: { sha256: string }
+  heads: Record<string, Record<string, HeadInfo>>
 }
 
 /**
  * The edit of this feature alone in this head: of several documents one that edited the head alone comes before one that
- * edited it with others, and one on the terms of the feature's own contrast before the rest. Undefined where none did.
+ * edited it with others, and one on the terms of the feature's own contrast before the rest. Where none did, what a sweep
+ * measured on the half of the prompts that did not fit the subspace; undefined where there is neither.
  */
 export function editFigures(
   documents: readonly NamedEdits[],
@@ -77,7 +82,7 @@ export function editFigures(
     (own.heads.length === 1 ? 2 : 0) + (variant.contrasts.join('\n') === contrast ? 1 : 0)
   const [best] = [...candidates].sort((a, b) => rank(b) - rank(a))
   if (!best) {
-    return undefined
+    return heldOutFigures(result.heads[head][contrast], head, contrast)
   }
   const { own, document, variant } = best
   const move = variant.heads[head]
@@ -100,9 +105,49 @@ export function editFigures(
     flips: measure('flipRate', (m) => m.flipRate),
     origin: measure('origin', ({ origin: { before, after } }) => ({
       mean: Math.abs(after.mean - before.mean),
-      low: Number.NaN,
-      high: Number.NaN,
-    }))!,
+      low: null,
+      high: null,
+    })),
+  }
+}
+
+/** Of a sweep: what exchanging a key's coordinates moved on units that did not fit the subspace. */
+function heldOutFigures(
+  { heldOut, rank }: HeadInfo,
+  head: string,
+  contrast: string,
+): EditFigures | undefined {
+  const swap = heldOut?.swap
+  if (!swap) {
+    return undefined
+  }
+  const moved = swap.moved && {
+    value: swap.moved.value,
+    low: null,
+    high: null,
+    nullMean: swap.moved.null.mean,
+    nullP95: swap.moved.null.p95,
+    keys: swap.moved.keyComponents,
+    meanQuery: swap.moved.meanQuery,
+    random: swap.moved.random,
+    whole: swap.moved.whole,
+    exceedsNull: swap.moved.exceedsNull,
+  }
+  return {
+    name: 'held-out units',
+    edit: 'swap',
+    side: 'key',
+    termsOf: contrast,
+    terms: heldOut.terms,
+    prompts: heldOut.units,
+    isNew: true,
+    heads: [head],
+    rank,
+    nulls: swap.moved?.null.draws ?? 0,
+    originBefore: swap.origin,
+    moved,
+    flips: null,
+    origin: null,
   }
 }
 
@@ -117,11 +162,14 @@ export function controlOf(
   )
 }
 
+/** A mean, with its interval where there is one. */
+type Measured = { [K in keyof Estimate]: K extends 'mean' ? number : number | null }
+
 /** Reads one measure of a feature and of its controls in one head. */
 export function measureOf(own: InterventionReport, variant: InterventionVariant, head: string) {
   return (
     name: 'moved' | 'flipRate' | 'origin',
-    pick: (move: HeadMove) => Estimate | null | undefined,
+    pick: (move: HeadMove) => Measured | null | undefined,
   ): ControlledMeasure | null => {
     const of = (v: InterventionVariant | undefined) => {
       const move = v?.heads[head]

@@ -5,7 +5,7 @@
 
 import type { KeyNames } from '../../contrast/prompt.js'
 import type { HeadInfo } from '../../store/result-info.js'
-import { type EditFigures, editFigures, type NamedEdits } from './edit-figures.js'
+import { type ControlledMeasure, type EditFigures, editFigures, type NamedEdits } from './edit-figures.js'
 import { type FoundHeads, leastP, rankedFindings, type Standing, standingOf } from './evidence.js'
 import { plural, pValue, share } from './words.js'
 
@@ -42,7 +42,7 @@ export function findingOf(
     ...(isDiscovery(standing) || standing === 'untested'
       ? editSentences(edits, edits ? keyNames(result, edits.termsOf) : names, headDimOf(result, head))
       : []),
-    standing === 'not significant' ? undefined : testSentence(result, found, standing),
+    standing === 'not significant' ? undefined : testSentence(result, found, standing, contrast),
   ].filter((text): text is string => text !== undefined)
   return { head, contrast, standing, sentences, edits }
 }
@@ -86,7 +86,7 @@ function nobodySentences(result: FoundHeads, contrast: string, selected: string)
     best.head === selected ? '' : ` ${selected} has p = ${pValue(leastP(result.heads[selected][contrast]))}.`
   return [
     `No head is shown to read “${contrast}”: with random labels the strongest of ${plural(tested.length, 'head')} does as well.`,
-    `The least p is ${pValue(leastP(best.found))}, of ${best.head}; corrected for all heads and contrasts it is q = ${pValue(test!.q)}, and ${share(alphaOf(result))} would be needed.${own}`,
+    `The least p is ${pValue(leastP(best.found))}, of ${best.head}; corrected for all heads and contrasts that is q = ${pValue(test!.q)}, where ${pValue(alphaOf(result))} would be needed.${own}`,
   ]
 }
 
@@ -112,21 +112,26 @@ function editSentences(
   }
   const { rank, moved, isNew, prompts, heads, originBefore } = edits
   const dimensions = `${rank}${headDim ? ` of its ${plural(headDim, 'dimension')}` : ' dimensions'}`
-  const where = `on ${plural(prompts, isNew ? 'new prompt' : 'prompt')}${isNew ? '' : ' that it was fitted on'}`
+  const where =
+    edits.document === undefined
+      ? `on the half of the prompts that did not fit them, both ways round (${plural(prompts, 'prompt')})`
+      : `on ${plural(prompts, isNew ? 'new prompt' : 'prompt')}${isNew ? '' : ' that it was fitted on'}`
   const together = heads.length > 1 ? `, with ${plural(heads.length, 'head')} edited together,` : ''
   if (!moved) {
-    return originBefore < 0.05
+    return originBefore < 0.05 || !edits.origin
       ? [
           `There is nothing to move: the key to be edited has ${share(originBefore)} of the attention ${where}.`,
         ]
-      : [lossSentence(edits, dimensions, where, names)]
+      : [lossSentence(edits, edits.origin, dimensions, where, names)]
   }
   const doing = EXCHANGES[edits.edit] ?? `Editing (${edits.edit})`
   const beside = [
     moved.nullMean === null || moved.nullP95 === null
       ? 'no null subspaces were measured'
       : `subspaces of random labels move ${share(moved.nullMean)} (95th percentile ${share(moved.nullP95)})`,
-    moved.keys === null ? '' : `the largest ${rank} principal components of the keys ${share(moved.keys)}`,
+    moved.keys === null
+      ? ''
+      : `the ${plural(rank, 'direction')} in which keys differ most ${share(moved.keys)}`,
     moved.random === null ? '' : `random dimensions ${share(moved.random)}`,
   ].filter(Boolean)
   return [
@@ -143,7 +148,8 @@ const EXCHANGES: Record<string, string> = {
 
 /** Where no target was named: what the origin lost. */
 function lossSentence(
-  { edit, origin, originBefore, originAfter }: EditFigures,
+  { edit, originBefore, originAfter }: EditFigures,
+  origin: ControlledMeasure,
   dimensions: string,
   where: string,
   names: KeyNames,
@@ -152,7 +158,7 @@ function lossSentence(
     origin.nullMean === null || origin.nullP95 === null
       ? 'no null subspaces were measured'
       : `subspaces of random labels change it by ${share(origin.nullMean)} (95th percentile ${share(origin.nullP95)})`
-  return `${EXCHANGES[edit] ?? 'Editing'} ${dimensions} changes the attention on ${names.positive} from ${share(originBefore)} to ${share(originAfter)} ${where}; ${nulls}.${verdictOf(origin.exceedsNull)}`
+  return `${EXCHANGES[edit] ?? 'Editing'} ${dimensions} changes the attention on ${names.positive} from ${share(originBefore)} to ${share(originAfter!)} ${where}; ${nulls}.${verdictOf(origin.exceedsNull)}`
 }
 
 function verdictOf(exceedsNull: boolean | null): string {
@@ -164,25 +170,31 @@ function verdictOf(exceedsNull: boolean | null): string {
     : ' That is no more than random labels do: these dimensions are not shown to matter.'
 }
 
-function testSentence(result: FoundHeads, { test, rank }: HeadInfo, standing: Standing): string {
+function testSentence(
+  result: FoundHeads,
+  { test, rank }: HeadInfo,
+  standing: Standing,
+  contrast: string,
+): string {
   if (!test) {
-    const { rule } = result.rank
-    return `Nothing was tested: the rank ${rank} comes from the rule ${rule}, which random labels pass too.`
+    return `Nothing was tested: the rank ${rank} comes from the rule “${result.rank.rule}”, which random labels pass too.`
   }
   const tests = Object.values(result.heads).reduce((sum, own) => sum + Object.keys(own).length, 0)
-  const over = `over ${plural(test.units, 'unit')} of prompts; q = ${pValue(test.q)} over ${plural(tests, 'test')}`
-  const p = `p = ${pValue(test.p[test.hypothesis] ?? 1)} ${over}`
+  const definition = result.prompts.definitions[contrast]
+  const unit = definition?.prompts === test.units ? 'prompt' : 'group of prompts'
+  const units = plural(test.units, unit, unit === 'prompt' ? 'prompts' : 'groups of prompts')
+  const p = `p = ${pValue(test.p[test.hypothesis] ?? 1)} over ${units}, q = ${pValue(test.q)} after correction for ${plural(tests, 'test')}`
   const { replication } = test
   const ratio = replication
     ? `: what one half of the prompts shows has ${share(replication.ratio)} of its strength in the other half`
     : ''
   if (standing === 'replicated') {
-    return `Significant: ${p}; replicated${ratio}.`
+    return `Random labels hardly give such a subspace (${p}), and it replicated${ratio}.`
   }
   if (standing === 'discovered') {
-    return `Significant: ${p}; not replicated between halves of the prompts.`
+    return `Random labels hardly give such a subspace (${p}), but it did not replicate between halves of the prompts.`
   }
-  return `Unresolved: ${p}, and ${plural(test.unresolvedNeeds!, 'draw')} would be needed to decide.`
+  return `Unresolved (${p}): ${plural(test.unresolvedNeeds!, 'draw')} would be needed to decide.`
 }
 
 const alphaOf = ({ rank }: FoundHeads): number => (rank.rule === 'permutation' ? (rank.alpha ?? 0.05) : 0.05)

@@ -12,7 +12,7 @@ const MARKS = [
   { field: 'whole', text: 'whole keys', fill: 'ink', symbol: 'times' },
 ]
 
-const isNumber = (x) => typeof x === 'number'
+const isNumber = Number.isFinite
 
 /** What the colours mean; `own` names the bars, `control` those of controls, where they have rows of their own. */
 export function controlKey(own, rows, control) {

@@ -217,7 +217,7 @@ function showRamp(ramp, contrast, measure) {
   band.style.background = `linear-gradient(to right, ${stops.join(', ')})`
   const limit = measure === 'evidence' ? threshold(contrast) : undefined
   if (limit !== undefined && most > 0) {
-    const tick = el('b', { title: 'threshold' })
+    const tick = el('span', { class: 'limit', title: 'threshold' })
     tick.style.left = `${Math.min(100, (100 * -Math.log10(limit)) / most)}%`
     band.append(tick)
   }
