@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import test from 'ava'
 import { accumulate, attribute, capture, decompose, intervene, openModel } from '../dist/index.js'
+import { explanationGap } from './helpers/explanations.js'
 import { temporaryFolder } from './helpers/files.js'
 import { relativeDifference } from './helpers/linear-algebra.js'
 
@@ -89,6 +90,9 @@ for (const [name, { scale = HALF_ROOT, causal = true, masked = MASKED, otherRows
     // Whole keys exchanged exchange the attention on them.
     t.true(Math.abs(origin.after.mean - target.before.mean) < 1e-5)
     t.true(Math.abs(target.after.mean - origin.before.mean) < 1e-5)
+    const { swaps, ...gaps } = await explanationGap(model, PROMPT, result)
+    t.true(swaps > 0)
+    for (const [what, gap] of Object.entries(gaps)) t.true(gap < 1e-4, `explain, ${what}: ${gap}`)
   })
 }
 

@@ -11,6 +11,7 @@ import test from 'ava'
 import { capture, openModel } from '../dist/index.js'
 import { seededRandom } from '../dist/math/random.js'
 import { editor, identity, plainLogits, tokenItem, zeros } from './helpers/edits.js'
+import { explanationGap, fixedResult, randomPrompts } from './helpers/explanations.js'
 import { temporaryFolder } from './helpers/files.js'
 import { relativeDifference, visibleScores } from './helpers/linear-algebra.js'
 
@@ -106,6 +107,17 @@ for (const [name, { scale = HALF_ROOT, uncovered = false, ...expected }] of Obje
       t.true(Math.abs(odds(after) - odds(before) - moved) < 1e-4 * Math.max(1, Math.abs(moved)))
     })
     t.true(relativeDifference(after.logits, before.logits) > 1e-6, 'the output feels it')
+  })
+
+  zoo(`${name}: explained as attribute and intervene say`, async (t) => {
+    const model = await open(name)
+    const result = await fixedResult(model, { vocabulary: 50, nulls: 0 })
+    // Keys that a short window lets the query see.
+    const terms = [{ query: -1, positive: [6], negative: [7] }]
+    const prompt = { ...randomPrompts(1, { seed: 8, vocabulary: 50 })[0], terms }
+    const { swaps, ...gaps } = await explanationGap(model, prompt, result)
+    t.true(swaps >= 4)
+    for (const [what, gap] of Object.entries(gaps)) t.true(gap < 1e-4, `${what}: ${gap}`)
   })
 }
 

@@ -1,6 +1,14 @@
 /** Results for any small model of tokens, and what an explanation is compared with. */
 
-import { accumulate, capture, decompose, disposeSums } from '../../dist/index.js'
+import {
+  accumulate,
+  attribute,
+  capture,
+  decompose,
+  disposeSums,
+  explain,
+  intervene,
+} from '../../dist/index.js'
 import { seededRandom } from '../../dist/math/random.js'
 
 /** Prompts of random tokens with one term each: the last token, a positive and a negative key. */
@@ -46,4 +54,49 @@ export async function capturedHeads(model, prompt, query) {
       })
     }),
   )
+}
+
+/**
+ * How far an explanation of one prompt with one term a contrast is from what `attribute` and `intervene` say of it: the
+ * parts of the scores, and attention on origin and target without an edit, with the feature exchanged, and with whole
+ * keys exchanged. The worst head counts; at most `most` of them are looked at.
+ */
+export async function explanationGap(model, prompt, result, most = 4) {
+  const { prompts } = await explain(model, [prompt], { result, nulls: 0, randoms: 0 })
+  const { examples } = await attribute(model, [prompt], { result, keys: 'all', randoms: 0, points: 0 })
+  const gap = { parts: 0, before: 0, after: 0, whole: 0, swaps: 0 }
+  const larger = (name, value) => {
+    gap[name] = Math.max(gap[name], Number.isNaN(value) ? Number.POSITIVE_INFINITY : value)
+  }
+  const [{ heads, query, terms }] = prompts
+  const isSwapped = ({ features }) => features?.some(({ swap }) => swap)
+  for (const { head, attention, scores, features, rest } of heads.filter(isSwapped).slice(0, most)) {
+    const row = examples[0].rows.find((own) => own.head === head && own.query === query)
+    const largest = Math.max(...row.total.map(Math.abs))
+    // A window masks keys that `attribute` counts, so that the two means differ.
+    const seen = [...scores.keys()].filter((j) => scores[j] !== null)
+    const centred = (own) => {
+      const mean = seen.reduce((sum, j) => sum + own[j], 0) / seen.length
+      return seen.map((j) => own[j] - mean)
+    }
+    const ofScores = (a, b) => {
+      return Math.max(...centred(b).map((x, j) => Math.abs(centred(a)[j] - x))) / largest
+    }
+    for (const { contrast, part, swap } of features) {
+      larger('parts', ofScores(part, row.parts[contrast]))
+      if (!swap || !terms.some((term) => term.contrast === contrast)) continue
+      gap.swaps += 1
+      const { origin, target, after, whole } = swap
+      const options = { result, heads: head, features: [contrast], nulls: 0, randoms: 0 }
+      const { variants } = await intervene(model, [prompt], options)
+      const of = (kind) => variants.find((v) => v.kind === kind).heads[head]
+      for (const [name, key] of Object.entries({ origin, target })) {
+        larger('before', Math.abs(attention[key] - of('features')[name].before.mean))
+        larger('after', Math.abs(after[key] - of('features')[name].after.mean))
+        larger('whole', Math.abs(whole[key] - of('whole')[name].after.mean))
+      }
+    }
+    larger('parts', ofScores(rest, row.rest))
+  }
+  return gap
 }
