@@ -6,6 +6,7 @@ import { QkError } from '../errors.js'
 import { versions } from '../versions.js'
 import { registerAttribute } from './analysis/attribute.js'
 import { registerDecompose } from './analysis/decompose.js'
+import { registerExplain } from './analysis/explain.js'
 import { registerIntervene } from './analysis/intervene.js'
 import { registerSweep } from './analysis/sweep.js'
 import { endAtOnceOnSignals } from './common/interrupt.js'
@@ -45,6 +46,7 @@ for (const register of [
   registerPower,
   registerSweep,
   registerDecompose,
+  registerExplain,
   registerAttribute,
   registerIntervene,
   registerCompare,

@@ -91,6 +91,13 @@ export const parseWhole =
     return number
   }
 
+/** A whole number that may be negative, as positions from the end are. */
+export function parseWholeNumber(value: string): number {
+  const number = Number(value)
+  if (value.trim() !== '' && Number.isSafeInteger(number)) return number
+  throw new InvalidArgumentError('Expected a whole number.')
+}
+
 /** Generators have 2^32 states. */
 export function parseSeed(value: string): number {
   const seed = parseWhole(0)(value)

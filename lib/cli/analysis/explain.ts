@@ -1,0 +1,126 @@
+/** `qkspace explain`: which heads attend from a token to which others, and what of it features make up. */
+
+import path from 'node:path'
+import { type Command, Option } from 'commander'
+import { QkError } from '../../errors.js'
+import { explain } from '../../explanation/explain.js'
+import type { ExplanationReport } from '../../explanation/report.js'
+import { checkJsonPath, writeJsonFile } from '../../store/json-file.js'
+import { loadResult } from '../../store/result.js'
+import { examples } from '../common/examples.js'
+import { addModelOptions, type ModelOptions, openNamed } from '../common/model-options.js'
+import { parseNames, parseSeed, parseWhole, parseWholeNumber } from '../common/options.js'
+import { printJson, printLine, printWarnings, progressBar } from '../common/output.js'
+import {
+  addPromptOptions,
+  checkPromptFor,
+  type PromptOptions,
+  parseMoreHeads,
+  promptsOf,
+} from '../common/prompt-options.js'
+import { printExplanation } from './explanation-text.js'
+
+interface Options extends ModelOptions, PromptOptions {
+  model: string
+  result?: string
+  head: string
+  features?: string[]
+  query?: number
+  examples: number
+  nulls: number
+  randoms: number
+  seed: number
+  batchSize: number
+  out?: string
+  json?: boolean
+}
+
+export function registerExplain(program: Command): void {
+  const command = program
+    .command('explain')
+    .description('say why a token attends where it does: heads, features, and what exchanging them does')
+  addPromptOptions(addModelOptions(command))
+    .option('--result <file>', 'result of `decompose` or `sweep`, .safetensors: the features')
+    .addOption(
+      new Option('--head <heads>', 'names as in L3H0, with commas or given several times')
+        .argParser(parseMoreHeads)
+        .default('all'),
+    )
+    .option('--features <names>', 'contrasts of the result; all by default', parseNames)
+    .option(
+      '--query <n>',
+      'position that is explained, negative from the end (default: that of the first term, or the last one)',
+      parseWholeNumber,
+    )
+    .option('--examples <n>', 'prompts of a set that are explained', parseWhole(1), 4)
+    .option('--nulls <n>', 'null subspaces a feature, as a control', parseWhole(0), 20)
+    .option('--randoms <n>', 'random subspaces that are exchanged, as a control', parseWhole(0), 5)
+    .option('--seed <n>', 'seed of random subspaces', parseSeed, 0)
+    .option('--batch-size <n>', 'edits that go through the model together', parseWhole(1), 16)
+    .option('--out <file>', 'write the document that --json prints to a file, .json')
+    .option('--json', 'print one JSON document')
+    .addHelpText(
+      'after',
+      examples(
+        'qkspace explain --model model.onnx --prompt "The pear is in Box O, the hat is in Box A. Which box is the hat in? Box"',
+        'qkspace explain --model model.onnx --prompts held-out.jsonl --result boxes.safetensors --head L3H0 --out why.json',
+      ),
+    )
+    .action(run)
+}
+
+async function run(options: Options): Promise<void> {
+  const { out, json, head, features, query, examples: count, nulls, randoms, seed, batchSize } = options
+  const prompts = promptsOf(options)
+  if (features && options.result === undefined) {
+    throw new QkError('ERR_USAGE', '--features are contrasts of a result', { hint: 'Give it as --result.' })
+  }
+  if (out !== undefined) await checkExplanationPath(out)
+  const result = options.result === undefined ? undefined : await loadResult(options.result)
+  const model = await openNamed(options.model, options)
+  checkPromptFor(model, options)
+  const bar = progressBar('parts of 100')
+  const report = await explain(model, prompts, {
+    ...(result && { result }),
+    ...(features && { features }),
+    ...(query !== undefined && { query }),
+    ...{ heads: head, examples: count, nulls, randoms, seed, batchSize },
+    onProgress: ({ fraction }) => bar.update(Math.round(100 * fraction), 100),
+  }).finally(() => bar.stop())
+  printWarnings(report.warnings)
+  if (out !== undefined) await saveExplanation(out, report)
+  if (json) {
+    printJson(report)
+    return
+  }
+  printExplanation(report, { result: result !== undefined, prompts: options.prompts })
+  if (out !== undefined) printLine(`\nsaved ${out}`)
+}
+
+/** How a report is written, by the ending of the name of its file. */
+const WRITERS: Record<
+  string,
+  {
+    check: (file: string) => Promise<void>
+    write: (file: string, report: ExplanationReport) => Promise<void>
+  }
+> = {
+  '.json': { check: (file) => checkJsonPath(file, 'model'), write: writeJsonFile },
+}
+
+/** Errors: ERR_USAGE for an ending that is no format; ERR_FILE. */
+async function checkExplanationPath(file: string): Promise<void> {
+  await writerOf(file).check(file)
+}
+
+async function saveExplanation(file: string, report: ExplanationReport): Promise<void> {
+  await writerOf(file).write(file, report)
+}
+
+function writerOf(file: string) {
+  const found = WRITERS[path.extname(file).toLowerCase()]
+  if (found) return found
+  throw new QkError('ERR_USAGE', `${file} has no ending that an explanation is saved by`, {
+    hint: `Endings: ${Object.keys(WRITERS).join(', ')}.`,
+  })
+}

@@ -1,0 +1,115 @@
+/** An explanation in words, for a terminal. */
+
+import type {
+  ExplainedFeature,
+  ExplainedHead,
+  ExplainedPrompt,
+  ExplanationReport,
+  FeatureSwap,
+} from '../../explanation/report.js'
+import { exceedsNull } from '../../math/null-limit.js'
+import { fixed, printLine, printTable } from '../common/output.js'
+
+/** Heads that are listed by their attention. */
+const LISTED_HEADS = 8
+/** Characters of the prompt before the query that are shown. */
+const SHOWN_TEXT = 160
+
+/** `prompts` is the prompt set that was given, if any. */
+export function printExplanation(
+  { model, prompts, noNull }: ExplanationReport,
+  { result, prompts: set }: { result: boolean; prompts?: string },
+): void {
+  prompts.forEach((prompt, i) => {
+    if (i > 0) printLine()
+    printPrompt(prompt)
+  })
+  if (result && prompts.every(({ heads }) => heads.every(({ features }) => !features))) {
+    printLine('\nThe result has no discovered feature in these heads.')
+  }
+  if (!result) {
+    printLine(
+      `\nWhat the scores are made of is told by features: ` +
+        `qkspace decompose --model ${model} --prompts ${set ?? 'SET.jsonl'} --out R.safetensors finds them; ` +
+        'then add --result R.safetensors.',
+    )
+  }
+  if (noNull) printLine(`\n${noNull}`)
+}
+
+function printPrompt(prompt: ExplainedPrompt): void {
+  const { where, words, query, heads } = prompt
+  const before = words.slice(0, query + 1).join(' ')
+  const shown = before.length > SHOWN_TEXT ? `… ${before.slice(-SHOWN_TEXT)}` : before
+  printLine(`${where}: ${shown}`)
+  printLine(`\n${tokenAt(prompt, query)} attends most to:`)
+  printTable(
+    ['head', 'attention', 'token'],
+    heads
+      .slice(0, LISTED_HEADS)
+      .map(({ head, attention, key }) => [head, percent(attention[key]), tokenAt(prompt, key)]),
+  )
+  if (heads.length > LISTED_HEADS)
+    printLine(`and ${heads.length - LISTED_HEADS} heads more, in --out and --json`)
+  const exchanged = heads.filter(({ features }) => features?.some(({ swap }) => swap))
+  const others = heads.slice(0, LISTED_HEADS).filter((head) => head.features && !exchanged.includes(head))
+  for (const head of [...exchanged, ...others]) printHead(prompt, head)
+}
+
+/** What features make up of the attention of a head, and what exchanging them does. */
+function printHead(prompt: ExplainedPrompt, { head, attention, key, features = [] }: ExplainedHead): void {
+  const [{ gain }] = features
+  printLine(
+    `\n${head} gives ${percent(attention[key])} to ${tokenAt(prompt, key)}: a score of ${fixed(gain.total, 2)} above ` +
+      'the mean of the tokens that the query sees. The features make up:',
+  )
+  printTable(
+    ['feature', 'rank', 'part', 'null mean', 'null 95%', ''],
+    features.map((feature) => [feature.contrast, `${feature.rank}`, ...gainCells(feature)]),
+  )
+  const swaps = features.filter(({ swap }) => swap)
+  if (swaps.length === 0) return
+  printLine('Exchanging a feature of two tokens changes the attention on them:')
+  printTable(
+    [
+      'feature',
+      'first',
+      'before',
+      'after',
+      'second',
+      'before',
+      'after',
+      'null mean',
+      'null 95%',
+      'random',
+      'whole',
+      '',
+    ],
+    swaps.map(({ contrast, swap }) => [contrast, ...swapCells(prompt, attention, swap!)]),
+  )
+}
+
+function gainCells({ gain: { value, nulls, exceedsNull: exceeds } }: ExplainedFeature): string[] {
+  if (!nulls) return [fixed(value, 2), 'no null', 'no null', '']
+  return [fixed(value, 2), fixed(nulls.mean, 2), fixed(nulls.p95, 2), exceeds === false ? 'within null' : '']
+}
+
+/** Nulls, random subspaces and whole keys by what they leave on the second token. */
+function swapCells(prompt: ExplainedPrompt, before: readonly number[], swap: FeatureSwap): string[] {
+  const { origin, target, after, nulls, random, whole } = swap
+  const exceeds = nulls && exceedsNull(after[target], nulls.target.p95, nulls.count)
+  return [
+    ...[tokenAt(prompt, origin), percent(before[origin]), percent(after[origin])],
+    ...[tokenAt(prompt, target), percent(before[target]), percent(after[target])],
+    ...(nulls ? [percent(nulls.target.mean), percent(nulls.target.p95)] : ['no null', 'no null']),
+    ...[random.count > 0 ? percent(random.mean[target]) : '-', percent(whole[target])],
+    exceeds === false ? 'within null' : '',
+  ]
+}
+
+/** As in 6 "Box". */
+function tokenAt({ words }: ExplainedPrompt, position: number): string {
+  return `${position} ${JSON.stringify(words[position])}`
+}
+
+const percent = (x: number) => `${fixed(100 * x, 1)}%`

@@ -1,0 +1,58 @@
+/** The options by which commands take one prompt, or a set of them. */
+
+import { type Command, InvalidArgumentError } from 'commander'
+import type { PromptSource } from '../../contrast/prompt.js'
+import { type PromptSet, readPrompts } from '../../contrast/prompt-set.js'
+import { QkError } from '../../errors.js'
+import type { Model } from '../../model/model.js'
+import { parseHeadNames } from './options.js'
+
+export interface PromptOptions {
+  prompt?: string
+  tokens?: number[]
+  prompts?: string
+}
+
+/** `--prompt`, `--tokens` and `--prompts`, of which one is given. */
+export function addPromptOptions(command: Command): Command {
+  return command
+    .option('--prompt <text>', 'one prompt, as text')
+    .option('--tokens <ids>', 'one prompt, as token ids with commas between them', parseTokens)
+    .option('--prompts <file>', 'prompt set, JSONL; its prompts need no contrast')
+}
+
+function parseTokens(value: string): number[] {
+  const ids = value.split(',').map((id) => (/^\s*\d+\s*$/.test(id) ? Number(id) : Number.NaN))
+  if (ids.every((id) => Number.isSafeInteger(id))) return ids
+  throw new InvalidArgumentError('Write token ids with commas between them, as in 1,5,27.')
+}
+
+/** Heads of an option that may be given several times, each time a name or several with commas. */
+export function parseMoreHeads(value: string, before: string | undefined): string {
+  const names = parseHeadNames(value)
+  return before === undefined || before === 'all' || names === 'all' ? names : `${before},${names}`
+}
+
+/** Nothing is read of a set yet. Errors: ERR_USAGE unless one is given, ERR_FILE. */
+export function promptsOf({ prompt, tokens, prompts }: PromptOptions): PromptSource | PromptSet {
+  const given = Object.entries({ '--prompt': prompt, '--tokens': tokens, '--prompts': prompts })
+    .filter(([, value]) => value !== undefined)
+    .map(([name]) => name)
+  if (given.length !== 1) {
+    throw new QkError(
+      'ERR_USAGE',
+      given.length === 0 ? 'no prompt is given' : `${given.join(' and ')} are given together`,
+      { hint: 'Give one of --prompt "text", --tokens 1,2,3 and --prompts set.jsonl.' },
+    )
+  }
+  if (prompts !== undefined) return readPrompts(prompts, { bare: true })
+  return prompt !== undefined ? { text: prompt } : { tokens }
+}
+
+/** Errors: ERR_TOKENIZER where the prompt is text that the model cannot read. */
+export function checkPromptFor(model: Model, { prompt }: PromptOptions): void {
+  if (prompt === undefined || model.tokenizer) return
+  throw new QkError('ERR_TOKENIZER', `--prompt is text, and ${model.path} has no tokenizer beside it`, {
+    hint: 'Give --tokenizer tokenizer.json, or the prompt as token ids: --tokens 1,2,3.',
+  })
+}
