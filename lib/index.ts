@@ -47,6 +47,11 @@ export {
 } from './bundled/files.js'
 export type { Sharing } from './capture/batch-dependence.js'
 export { type CaptureOptions, capture } from './capture/one-prompt/capture.js'
+export {
+  type CapturedPrompt,
+  type CaptureManyOptions,
+  captureMany,
+} from './capture/one-prompt/capture-many.js'
 export type { Capture, CapturedSite } from './capture/one-prompt/capture-run.js'
 export type { CapturedTensor, Hooks } from './capture/one-prompt/captured-steps.js'
 export { type Citation, cite } from './citation/cite.js'

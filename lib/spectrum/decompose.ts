@@ -4,9 +4,9 @@ import type { Sums } from '../covariance/accumulate.js'
 import type { HeadGroup } from '../covariance/site-plan.js'
 import { QkError, throwIfAborted } from '../errors.js'
 import { firstColumns } from '../math/columns.js'
-import { describeSite, type Model } from '../model/model.js'
+import { hashedModel } from '../model/hashed-model.js'
+import { describeSite } from '../model/model.js'
 import { headName, type ResolvedSite } from '../model/sites/site.js'
-import { fileHash } from '../store/file-hash.js'
 import { type ContrastSubspace, type HeadInfo, type RankRule, Result } from '../store/result.js'
 import { checkInteger, checkOptions } from '../validate.js'
 import { versions } from '../versions.js'
@@ -115,7 +115,7 @@ export async function decompose(sums: Sums, options: DecomposeOptions = {}): Pro
   const info: Result['info'] = {
     format: 'qkspace-result',
     formatVersion: 1,
-    model: await hashModel(model),
+    model: await hashedModel(model),
     prompts,
     estimator,
     sharing,
@@ -230,10 +230,4 @@ function headInfo(contrasts: ReadonlyMap<string, ContrastSubspace>): Result['inf
       return [name, info]
     }),
   )
-}
-
-async function hashModel(model: Model): Promise<Result['info']['model']> {
-  const files = await Promise.all(model.graph.model.files.map(fileHash))
-  const { path, hub } = model
-  return { path, sha256: files[0].sha256, files, ...(hub && { hub }) }
 }

@@ -1,17 +1,21 @@
 /** Runs one prompt, or a prompt and what the model writes after it, and collects what was asked for. */
 
 import { QkError, throwIfAborted } from '../../errors.js'
-import { type CaptureGraph, fullCaptureGraph, scoreMatrix } from '../../model/graphs/capture-graph.js'
-import { withoutOthers } from '../../model/graphs/rows.js'
-import { verifySites } from '../../model/graphs/verify.js'
+import { type Verification, verifySites } from '../../model/graphs/verify.js'
 import { cacheOutputs, stepFeeds, tokenFeeds } from '../../model/inference/inputs.js'
-import { InferenceSession, type WireTensor } from '../../model/inference/session.js'
+import type { WireTensor } from '../../model/inference/session.js'
 import { tensorValues } from '../../model/inference/values.js'
 import { describeSite, type Model } from '../../model/model.js'
-import { type AttentionSite, headName, type ResolvedSite } from '../../model/sites/site.js'
+import { type AttentionSite, headName } from '../../model/sites/site.js'
 import type { TokenRun } from '../encode.js'
 import { runSize, verifiedTokens } from '../run-size.js'
 import { acceptedError } from '../verify-capture.js'
+import {
+  type CapturedKinds,
+  type CapturedRun,
+  type CaptureRequest,
+  CaptureSession,
+} from './capture-session.js'
 import { CapturedSteps, type CapturedTensor, type Hooks } from './captured-steps.js'
 
 /** Where the captured tensors of one site are. */
@@ -43,18 +47,8 @@ export interface Capture {
   activations: Record<string, CapturedTensor>
 }
 
-/** What is asked of one site. */
-export interface CaptureRequest {
-  site: ResolvedSite
-  heads: number[]
-  kvHeads: number[]
-  hooks: Hooks
-}
-
-/** What is captured besides queries and keys; see `CaptureOptions`. */
-export interface CaptureSettings {
-  scores?: boolean
-  pattern?: boolean
+/** What is captured, and how; see `CaptureOptions`. */
+export interface CaptureSettings extends CapturedKinds {
   newTokens?: number
   output?: string
   signal?: AbortSignal
@@ -62,8 +56,7 @@ export interface CaptureSettings {
 
 /** One call of `capture`: its session, and what it writes. */
 export class CaptureRun {
-  private session: InferenceSession | undefined
-  private graph: CaptureGraph | undefined
+  private session: CaptureSession | undefined
   private readonly caches: Map<string, string> | undefined
   private readonly logits: string | undefined
 
@@ -78,30 +71,8 @@ export class CaptureRun {
   }
 
   async open(): Promise<void> {
-    const { model, requests, options } = this
     const also = [...(this.caches?.values() ?? []), ...(this.logits ? [this.logits] : [])]
-    this.graph = fullCaptureGraph(model.graph, requests, (editor) => {
-      for (const name of also) editor.output(name)
-      for (const { site, heads, hooks } of requests) {
-        const { fused, softmaxInput, softmax } = site.candidate
-        const taken = { count: site.heads, chosen: heads }
-        const add = (tensor: string, name: string) => {
-          const whole = scoreMatrix(editor, tensor, site.patternAxes!, taken, `${name}/whole`)
-          // What sinks take is in no column of a key.
-          const keys = withoutOthers(editor, whole, 3, site.sinks)
-          editor.output(editor.node('Identity', [keys], {}, name))
-        }
-        if (options.scores) add(softmaxInput, hooks.scores)
-        if (options.pattern) add(fused?.pattern ?? softmax.output[0], hooks.pattern)
-      }
-      return true
-    })
-    const { weightsFolder } = model.graph.model
-    this.session = await InferenceSession.open({
-      bytes: this.graph.bytes,
-      weightsFolder,
-      threads: model.threads,
-    })
+    this.session = await CaptureSession.open(this.model, this.requests, this.options, { also })
   }
 
   async close(): Promise<void> {
@@ -124,54 +95,41 @@ export class CaptureRun {
     ).check(tokens.length + newTokens, 'the prompt')
     const whole = () => this.feedsOf(tokens, segments)
     let feeds = whole()
-    let outputs = await this.run(feeds)
+    let found = await this.run(feeds)
     for (let step = 0; step < newTokens; step++) {
       if (!logits) throw new QkError('ERR_UNSUPPORTED_MODEL', 'the model has no output to write from')
+      const { outputs, tensors } = found
       tokens.push(likeliest(outputs[logits], tokens.length - 1))
       if (this.caches) {
-        parts.add(this.named(outputs))
+        parts.add(tensors)
         const caches = Object.fromEntries([...this.caches].map(([input, output]) => [input, outputs[output]]))
         feeds = stepFeeds(model.inputs, tokens[tokens.length - 1], tokens.length - 1, caches)
       } else {
         feeds = whole()
       }
-      outputs = await this.run(feeds)
+      found = await this.run(feeds)
     }
     const sites = this.requests.map(({ site }) => site)
     const checked = verifiedTokens(model, sites, tokens)
     if (checked.length < tokens.length) feeds = this.feedsOf(checked, segments)
-    return { ...(await this.finish(parts, outputs, feeds)), tokens, newTokens }
+    return { ...(await this.finish(parts, found, feeds)), tokens, newTokens }
   }
 
   private feedsOf(tokens: readonly number[], segments?: readonly number[]): Record<string, WireTensor> {
     return tokenFeeds(this.model.inputs, [tokens], this.model.tokenizer?.padId ?? 0, [segments])
   }
 
-  private async run(feeds: Record<string, WireTensor>): Promise<Record<string, WireTensor>> {
-    const used = Object.entries(feeds).filter(([name]) => this.graph!.inputs.includes(name))
-    return this.session!.run(Object.fromEntries(used), { signal: this.options.signal })
-  }
-
-  /** Captured tensors by hook. */
-  private named(outputs: Record<string, WireTensor>): Record<string, WireTensor> {
-    const { scores, pattern } = this.options
-    return Object.fromEntries(
-      this.requests.flatMap(({ hooks }, i) => [
-        [hooks.q, outputs[this.graph!.outputs[i].q]] as const,
-        [hooks.k, outputs[this.graph!.outputs[i].k]] as const,
-        ...(scores ? [[hooks.scores, outputs[hooks.scores]] as const] : []),
-        ...(pattern ? [[hooks.pattern, outputs[hooks.pattern]] as const] : []),
-      ]),
-    )
+  private async run(feeds: Record<string, WireTensor>): Promise<CapturedRun> {
+    return this.session!.run(feeds, { signal: this.options.signal })
   }
 
   private async finish(
     parts: CapturedSteps,
-    outputs: Record<string, WireTensor>,
+    { tensors }: CapturedRun,
     feeds: Record<string, WireTensor>,
   ): Promise<Capture> {
     const { model, requests, options } = this
-    parts.add(this.named(outputs))
+    parts.add(tensors)
     // One session at a time, so that the weights are in memory once.
     await this.close()
     const verified = await verifySites(
@@ -181,13 +139,21 @@ export class CaptureRun {
       model.threads,
     )
     throwIfAborted(options.signal)
-    const sites = requests.map(({ site, heads, kvHeads, hooks }, i): CapturedSite => {
-      const relativeError = acceptedError(model, site, verified[i])
-      const names = heads.map((h) => headName(site, h))
-      return { site: describeSite(site), heads: names, kvHeads, relativeError, hooks }
-    })
-    return { newTokens: 0, sites, activations: parts.join() }
+    return { newTokens: 0, sites: capturedSites(model, requests, verified), activations: parts.join() }
   }
+}
+
+/** What users see of captured sites. Errors: ERR_CAPTURE_MISMATCH. */
+export function capturedSites(
+  model: Model,
+  requests: readonly CaptureRequest[],
+  verified: readonly Verification[],
+): CapturedSite[] {
+  return requests.map(({ site, heads, kvHeads, hooks }, i) => {
+    const relativeError = acceptedError(model, site, verified[i])
+    const names = heads.map((h) => headName(site, h))
+    return { site: describeSite(site), heads: names, kvHeads, relativeError, hooks }
+  })
 }
 
 function logitsOf(outputs: readonly string[], wanted: string | undefined): string | undefined {

@@ -6,16 +6,15 @@
 import { checkSource } from '../../contrast/check-source.js'
 import type { PromptSource } from '../../contrast/prompt.js'
 import { QkError, throwIfAborted } from '../../errors.js'
-import { groupBy } from '../../math/group-by.js'
 import { makeArray, numberWriter } from '../../model/inference/inputs.js'
 import type { WireTensor } from '../../model/inference/session.js'
 import { checkModel, type Model } from '../../model/model.js'
-import { type HeadSpec, parseHeads } from '../../model/sites/heads.js'
-import { headName, keyHeadOf } from '../../model/sites/site.js'
+import type { HeadSpec } from '../../model/sites/heads.js'
 import { checkInteger, checkOptions, refuseUnknownKeys } from '../../validate.js'
 import { encodeSource, type TokenRun } from '../encode.js'
 import { checkValues, readTensor } from '../encode-inputs.js'
-import { type Capture, type CaptureRequest, CaptureRun } from './capture-run.js'
+import { captureRequests } from './capture-requests.js'
+import { type Capture, CaptureRun } from './capture-run.js'
 
 /** What `capture` takes besides the model and the prompt. */
 export interface CaptureOptions {
@@ -73,7 +72,7 @@ export async function capture(
   const { signal, newTokens = 0 } = options
   checkInteger(newTokens, 'newTokens', 0)
   throwIfAborted(signal)
-  const requests = requestsOf(model, options)
+  const requests = captureRequests(model, options)
   const run = new CaptureRun(model, requests, options)
   try {
     await run.open()
@@ -87,27 +86,6 @@ export async function capture(
   } finally {
     await run.close()
   }
-}
-
-function requestsOf(model: Model, options: CaptureOptions): CaptureRequest[] {
-  return [...groupBy(parseHeads(options.heads ?? 'all', model.sites), (h) => h.site)].map(([index, refs]) => {
-    const site = model.sites[index]
-    if ((options.scores || options.pattern) && !site.patternAxes) {
-      throw new QkError(
-        'ERR_UNSUPPORTED_MODEL',
-        `the axes of the scores of ${headName(site, 0)} could not be followed from product to softmax`,
-        { hint: 'Queries and keys can still be captured.' },
-      )
-    }
-    const heads = refs.map((r) => r.head)
-    const prefix = site.hooks.q.slice(0, site.hooks.q.lastIndexOf('.'))
-    return {
-      site,
-      heads,
-      kvHeads: [...new Set(heads.map((h) => keyHeadOf(site, h)))],
-      hooks: { ...site.hooks, scores: `${prefix}.hook_attn_scores`, pattern: `${prefix}.hook_pattern` },
-    }
-  })
 }
 
 async function tokensOf(model: Model, prompt: PromptSource): Promise<TokenRun> {

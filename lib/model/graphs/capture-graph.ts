@@ -230,6 +230,15 @@ export function scoreMatrix(
 
 const range = (n: number) => Array.from({ length: n }, (_, i) => i)
 
+/** Queries and keys of all heads of a site, [batch, pos, heads, d] and [batch, pos, kvHeads, d]. */
+export function wholeRows(editor: GraphEditor, { query, key, heads, kvHeads, keyStride }: ResolvedSite) {
+  const chosenKeys = range(kvHeads).map((h) => h * keyStride)
+  return {
+    q: byRows(editor, query, { count: heads, chosen: range(heads) }),
+    k: byRows(editor, key, { count: kvHeads * keyStride, chosen: chosenKeys }),
+  }
+}
+
 /** Axes in whatever order -> [batch, pos, heads, d] of the chosen heads. */
 export function byRows(editor: GraphEditor, side: Side, { count, chosen }: Heads): string {
   let { tensor, axes } = withHeadAxis(editor, side, count)

@@ -47,11 +47,16 @@ export async function verifySites(
     const found = await session.run(
       Object.fromEntries(capture.inputs.map((name) => [name, feeds[name]] as const)),
     )
-    const value = (name: string) => tensorValues(found[name])[0]
-    return checks.map((check) => readCheck(check, value))
+    return readChecks(checks, found)
   } finally {
     await session.close()
   }
+}
+
+/** What the outputs of a run say of the sites. */
+export function readChecks(checks: readonly SiteCheck[], found: Record<string, WireTensor>): Verification[] {
+  const value = (name: string) => tensorValues(found[name])[0]
+  return checks.map((check) => readCheck(check, value))
 }
 
 function readCheck(
