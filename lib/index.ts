@@ -54,6 +54,12 @@ export {
 } from './capture/one-prompt/capture-many.js'
 export type { Capture, CapturedSite } from './capture/one-prompt/capture-run.js'
 export type { CapturedTensor, Hooks } from './capture/one-prompt/captured-steps.js'
+export {
+  type CaptureInfo,
+  type SavedCapturePrompt,
+  type SavedCaptureSite,
+  writeCaptures,
+} from './capture/one-prompt/write-captures.js'
 export { type Citation, cite } from './citation/cite.js'
 export type { CitedSettings, CitedTest } from './citation/settings.js'
 export {
@@ -164,6 +170,7 @@ export {
 } from './math/bootstrap.js'
 export type { NullFigures } from './math/null-limit.js'
 export type { SiteKind, UnsupportedSite } from './model/candidate.js'
+export type { HashedModel } from './model/hashed-model.js'
 export type { DownloadProgress } from './model/hub/repository.js'
 export type { InputRole, ModelInput } from './model/inference/inputs.js'
 export { Model, type OpenOptions, openModel } from './model/model.js'

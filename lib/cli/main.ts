@@ -5,6 +5,7 @@ import { Command, CommanderError } from 'commander'
 import { QkError } from '../errors.js'
 import { versions } from '../versions.js'
 import { registerAttribute } from './analysis/attribute.js'
+import { registerCapture } from './analysis/capture.js'
 import { registerDecompose } from './analysis/decompose.js'
 import { registerExplain } from './analysis/explain.js'
 import { registerIntervene } from './analysis/intervene.js'
@@ -44,6 +45,7 @@ for (const register of [
   registerInspect,
   registerPrompts,
   registerPower,
+  registerCapture,
   registerSweep,
   registerDecompose,
   registerExplain,

@@ -1,6 +1,7 @@
 /** Queries and keys that another tool captured, as `QKCovariance` and `testRank` take them. */
 
 import { totalmem } from 'node:os'
+import { CAPTURE_FORMAT, type CaptureInfo } from '../capture/one-prompt/write-captures.js'
 import type { TensorInput } from '../covariance/row-tensor.js'
 import { QkError } from '../errors.js'
 import type { Dtype } from '../math/tensor.js'
@@ -47,7 +48,8 @@ const OPTIONS = { layers: true, memoryLimit: true } satisfies Record<keyof ReadA
  * of an `ActivationCache` have: `blocks.L.attn.hook_rot_q` and `hook_rot_k`, or `hook_q` and `hook_k` where there is no
  * rotation. Where a layer has both, the rotated ones are taken: those enter the scores. Other arrays are not read.
  *
- * Types are f32, f16 and, in safetensors, bf16. Layers come in order.
+ * Types are f32, f16 and, in safetensors, bf16. Layers come in order. Of the files of `writeCaptures` those with a single
+ * prompt are read, with heads that share their key heads evenly.
  *
  * Errors: ERR_ARGUMENT, ERR_TYPE, ERR_FILE, ERR_FORMAT (a damaged file, another type, a pickle), ERR_SHAPE, ERR_MEMORY_LIMIT.
  */
@@ -149,8 +151,12 @@ function wrongType(file: string, name: string, type: string, known: Record<strin
 }
 
 async function fromSafetensors(file: string, plan: Plan, limit: number): Promise<Read> {
-  return withSafetensors(file, async ({ entries, read }) => {
+  return withSafetensors(file, async ({ entries, read, metadata }) => {
+    const captured =
+      metadata.format === CAPTURE_FORMAT ? (JSON.parse(metadata.qkspace) as CaptureInfo) : undefined
+    if (captured && captured.prompts.length > 1) throw severalPrompts(file, captured)
     const pairs = plan(entries.map(({ name }) => name))
+    for (const pair of pairs) checkGroups(file, pair, captured)
     const names = new Set(pairs.flatMap(({ q, k }) => [q, k]))
     const wanted = entries.filter(({ name }) => names.has(name))
     const wrong = wanted.find(({ dtype }) => !SAFETENSORS_TYPES[dtype])
@@ -169,6 +175,31 @@ async function fromSafetensors(file: string, plan: Plan, limit: number): Promise
     }
     return { pairs, tensors }
   })
+}
+
+function severalPrompts(file: string, { prompts }: CaptureInfo): QkError {
+  return new QkError(
+    'ERR_FORMAT',
+    `${file} holds captures of ${prompts.length} prompts, and rows of one are read`,
+    {
+      hint: 'Capture one prompt a file; `accumulate` takes whole prompt sets.',
+    },
+  )
+}
+
+/** Some heads of a layer may leave its groups uneven, and rows alone do not tell. Errors: ERR_SHAPE. */
+function checkGroups(file: string, { q }: Pair, captured: CaptureInfo | undefined): void {
+  const site = captured?.sites.find(({ hooks }) => hooks.q === q)
+  if (!site) return
+  const { heads, kvHeads, keyHeads } = site
+  if (keyHeads.every((place, h) => place === Math.floor((h * kvHeads.length) / heads.length))) return
+  throw new QkError(
+    'ERR_SHAPE',
+    `the heads ${heads.join(', ')} of ${file} do not share their key heads evenly`,
+    {
+      hint: 'Capture as many query heads of every key head, or all of them.',
+    },
+  )
 }
 
 async function fromNpz(file: string, plan: Plan, limit: number): Promise<Read> {

@@ -1,7 +1,7 @@
 /** Files appear whole or not at all: written under a temporary name beside the target, then renamed. */
 
 import { randomBytes } from 'node:crypto'
-import { constants, mkdirSync, rmSync } from 'node:fs'
+import { constants, createReadStream, mkdirSync, rmSync } from 'node:fs'
 import { access, open, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { QkError } from '../errors.js'
@@ -77,30 +77,44 @@ export function makeFolder(folder: string): void {
   }
 }
 
+/** Chunks of bytes, at once or as they come. */
+export type Chunks = Iterable<Uint8Array> | AsyncIterable<Uint8Array>
+
 /**
  * Writes the chunks as one file, replacing what was there. Errors: ERR_FILE, with the system's reason, and QkErrors of
  * whoever gives the chunks.
  */
-export async function writeFileAtomically(
+export async function writeFileAtomically(file: string, chunks: Chunks): Promise<void> {
+  await withScratchFile(file, chunks, (_, scratch) => rename(scratch, file))
+}
+
+/** Bytes that are read at once. */
+const CHUNK_BYTES = 2 ** 20
+
+/**
+ * Writes the chunks to a file beside another one, for as long as `use` takes, which is given a way to read them and the
+ * name of the file, and may take it away. Errors: as `writeFileAtomically`.
+ */
+export async function withScratchFile(
   file: string,
-  chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+  chunks: Chunks,
+  use: (read: () => AsyncIterable<Uint8Array>, scratch: string) => Promise<void>,
 ): Promise<void> {
   await checkWritable(file)
   const folder = path.dirname(path.resolve(file))
-  const temporary = path.join(folder, `.${path.basename(file)}.${randomBytes(6).toString('hex')}.part`)
-  unfinished.add(temporary)
+  const scratch = path.join(folder, `.${path.basename(file)}.${randomBytes(6).toString('hex')}.part`)
+  unfinished.add(scratch)
   watch(true)
   try {
-    const handle = await open(temporary, 'wx')
+    const handle = await open(scratch, 'wx')
     try {
       for await (const chunk of chunks) await handle.writeFile(chunk)
       await handle.sync()
     } finally {
       await handle.close()
     }
-    await rename(temporary, file)
+    await use(() => createReadStream(scratch, { highWaterMark: CHUNK_BYTES }), scratch)
   } catch (error) {
-    await rm(temporary, { force: true }).catch(() => {})
     if (error instanceof QkError) throw error
     const full = (error as NodeJS.ErrnoException).code === 'ENOSPC'
     throw new QkError(
@@ -112,7 +126,8 @@ export async function writeFileAtomically(
       },
     )
   } finally {
-    unfinished.delete(temporary)
+    await rm(scratch, { force: true }).catch(() => {})
+    unfinished.delete(scratch)
     if (unfinished.size === 0) watch(false)
   }
 }

@@ -5,7 +5,7 @@
 
 import { open } from 'node:fs/promises'
 import { QkError } from '../errors.js'
-import { writeFileAtomically } from './atomic-file.js'
+import { withScratchFile, writeFileAtomically } from './atomic-file.js'
 
 /** A tensor in a file. */
 export interface StoredTensor {
@@ -37,33 +37,102 @@ export async function writeSafetensors(
   tensors: Iterable<[string, StoredTensor]>,
   metadata: Record<string, string>,
 ): Promise<void> {
-  const header: Record<string, unknown> = { __metadata__: metadata }
-  const chunks: Uint8Array[] = []
-  let offset = 0
-  for (const [name, { data, shape }] of tensors) {
+  const header = new Header(file)
+  const chunks = [...tensors].map(([name, { data, shape }]) => {
+    header.add(name, data instanceof Float32Array ? 'F32' : 'F64', shape, data)
+    return bytesOf(data)
+  })
+  await writeFileAtomically(file, [...header.chunks(metadata), ...chunks])
+}
+
+/** A tensor as it comes; 16-bit floats are their bits. */
+export interface StreamedTensor {
+  name: string
+  dtype: 'F32' | 'F16'
+  shape: readonly number[]
+  data: Float32Array | Uint16Array
+}
+
+/**
+ * Writes tensors as they come, without keeping them in memory: their bytes wait in a file beside the target until the
+ * header is known, so that twice the space is needed. `metadata` is asked for at the end, and so is `rename`, which may give
+ * every tensor another name than it came by. Errors: ERR_FILE, ERR_FORMAT where the header would become too large for
+ * readers, and those of whoever gives the tensors; nothing is left behind.
+ */
+export async function streamSafetensors(
+  file: string,
+  tensors: AsyncIterable<StreamedTensor>,
+  { metadata, rename = (name) => name }: StreamedEnd,
+): Promise<void> {
+  const header = new Header(file)
+  async function* bytes() {
+    for await (const { name, dtype, shape, data } of tensors) {
+      header.add(name, dtype, shape, data)
+      yield bytesOf(data)
+    }
+  }
+  await withScratchFile(file, bytes(), async (written) => {
+    async function* whole() {
+      yield* header.chunks(metadata(), rename)
+      yield* written()
+    }
+    await writeFileAtomically(file, whole())
+  })
+}
+
+/** What is known when all tensors have come. */
+export interface StreamedEnd {
+  metadata: () => Record<string, string>
+  rename?: (name: string) => string
+}
+
+const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView) =>
+  new Uint8Array(buffer, byteOffset, byteLength)
+
+/** The least that a tensor takes in a header, beside its name. */
+const ENTRY_BYTES = 50
+
+/** The header of a file that is written. */
+class Header {
+  private readonly entries = new Map<string, object>()
+  private offset = 0
+  private size = 0
+
+  constructor(private readonly file: string) {}
+
+  /** Errors: ERR_FORMAT. */
+  add(name: string, dtype: 'F32' | 'F64' | 'F16', shape: readonly number[], data: StoredView): void {
     if (shape.reduce((a, b) => a * b, 1) !== data.length) {
       throw new QkError('ERR_INTERNAL', `tensor ${name} has ${data.length} elements for the shape [${shape}]`)
     }
-    const end = offset + data.byteLength
-    header[name] = {
-      dtype: data instanceof Float32Array ? 'F32' : 'F64',
-      shape,
-      data_offsets: [offset, end],
-    }
-    chunks.push(new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
-    offset = end
+    if (this.entries.has(name)) throw new QkError('ERR_INTERNAL', `two tensors are called ${name}`)
+    const end = this.offset + data.byteLength
+    this.entries.set(name, { dtype, shape, data_offsets: [this.offset, end] })
+    this.offset = end
+    this.size += Buffer.byteLength(name) + ENTRY_BYTES
+    // Known before the rest of the tensors is made.
+    if (this.size > MAX_HEADER) this.refuse(this.size)
   }
-  let json = JSON.stringify(header)
-  if (Buffer.byteLength(json) > MAX_HEADER) {
-    throw new QkError('ERR_FORMAT', `the header of ${file} would take ${Buffer.byteLength(json)} bytes`, {
-      hint: `Readers take at most ${MAX_HEADER}; save fewer heads or contrasts in one file.`,
+
+  /** Length and header. Errors: ERR_FORMAT. */
+  chunks(metadata: Record<string, string>, rename = (name: string) => name): [Uint8Array, Uint8Array] {
+    const tensors = [...this.entries].map(([name, entry]) => [rename(name), entry] as const)
+    let json = JSON.stringify({ __metadata__: metadata, ...Object.fromEntries(tensors) })
+    if (Buffer.byteLength(json) > MAX_HEADER) this.refuse(Buffer.byteLength(json))
+    json += ' '.repeat((8 - (Buffer.byteLength(json) % 8)) % 8)
+    const length = Buffer.alloc(8)
+    length.writeBigUInt64LE(BigInt(Buffer.byteLength(json)))
+    return [length, Buffer.from(json)]
+  }
+
+  private refuse(bytes: number): never {
+    throw new QkError('ERR_FORMAT', `the header of ${this.file} would take ${bytes} bytes or more`, {
+      hint: `Readers take at most ${MAX_HEADER}; save fewer heads, contrasts or prompts in one file.`,
     })
   }
-  json += ' '.repeat((8 - (Buffer.byteLength(json) % 8)) % 8)
-  const length = Buffer.alloc(8)
-  length.writeBigUInt64LE(BigInt(Buffer.byteLength(json)))
-  await writeFileAtomically(file, [length, Buffer.from(json), ...chunks])
 }
+
+type StoredView = Float32Array | Float64Array | Uint16Array
 
 /** A tensor of a file, not read yet. */
 export interface TensorEntry {
