@@ -1,7 +1,7 @@
 /** `capture`: activations by name, as the formulas give them, also while the model writes on. */
 
 import test from 'ava'
-import { capture, openModel } from '../dist/index.js'
+import { capture, captureMany, openModel } from '../dist/index.js'
 import { sharedModel, temporaryFolder, withSharedModels } from './helpers/files.js'
 import { relativeDifference, visibleScores } from './helpers/linear-algebra.js'
 import { writeTinyModel } from './helpers/tiny-model.js'
@@ -169,3 +169,113 @@ shared(
     for (const { relativeError } of cached.sites) t.true(relativeError < 1e-5)
   },
 )
+
+const many = async (...args) => {
+  const found = []
+  for await (const one of captureMany(...args)) found.push(one)
+  return found
+}
+
+for (const options of [
+  {},
+  { fold: 'untraceable' },
+  { half: true },
+  { attention: 'GroupQueryAttention', headDim: 16 },
+]) {
+  test(`captureMany gives what capture does, prompt by prompt: ${JSON.stringify(options)}`, async (t) => {
+    const model = await openModel(writeTinyModel(folder, { seed: 25, ...options }))
+    const prompts = [{ tokens, id: 'first' }, { tokens: [3, 4] }, { tokens: [9, 8, 7, 6, 5, 4, 3, 2] }]
+    const what = { heads: 'L0H1,L0H2', scores: true, pattern: true }
+    const found = await many(model, prompts, what)
+    t.deepEqual(
+      found.map(({ where }) => where),
+      ['prompt first', 'prompt 1', 'prompt 2'],
+    )
+    for (const [i, { prompt, ...one }] of found.entries()) {
+      t.is(prompt, prompts[i])
+      const alone = await capture(model, { tokens: prompts[i].tokens }, what)
+      t.deepEqual(one.tokens, alone.tokens)
+      t.is(one.newTokens, 0)
+      const limit = options.half ? 1e-2 : 1e-5
+      one.sites.forEach(({ relativeError, ...site }, s) => {
+        const { relativeError: own, ...same } = alone.sites[s]
+        t.deepEqual(site, same)
+        t.true(relativeError < limit && own < limit)
+      })
+      t.deepEqual(Object.keys(one.activations), Object.keys(alone.activations))
+      for (const [name, { data, shape, dtype }] of Object.entries(alone.activations)) {
+        const other = one.activations[name]
+        t.deepEqual([other.shape, other.dtype], [shape, dtype])
+        if (dtype === 'f32')
+          t.true(relativeDifference(visibleScores(other.data), visibleScores(data)) < 1e-5, name)
+        else t.deepEqual(other.data.length, data.length)
+      }
+    }
+    // Memory is used again for later prompts, and what was given out stays as it was.
+    const [first] = await many(model, [prompts[0]], what)
+    t.deepEqual(found[0].activations, first.activations)
+  })
+}
+
+test('captureMany takes prompts of tensors, and the prompt itself of a counterfactual one', async (t) => {
+  const model = await openModel(writeTinyModel(folder, { seed: 26 }))
+  const [{ activations }] = await many(model, [{ tokens }])
+  const ids = { data: tokens, shape: [tokens.length] }
+  const mask = { data: tokens.map(() => 1), shape: [tokens.length] }
+  const terms = [{ query: -1, positive: [1] }]
+  const counterfactual = { tokens: [2, 3], terms: [{ query: -1, negative: [0] }] }
+  const [given, changed] = await many(model, [
+    { inputs: { input_ids: ids, attention_mask: mask } },
+    { tokens, contrast: 'c', terms, counterfactual },
+  ])
+  t.is(given.tokens, undefined)
+  t.deepEqual(given.activations, activations)
+  t.deepEqual(changed.activations, activations)
+})
+
+test('captureMany verifies every prompt, the beginning of one that is long', async (t) => {
+  // 2^13 tokens by the square root of four heads are 4096.
+  const model = await openModel(writeTinyModel(folder, { seed: 27, heads: 4, rope: false }))
+  const long = Array.from({ length: 4100 }, (_, i) => 3 + (i % 17))
+  const [short, first, again] = await many(model, [{ tokens }, { tokens: long }, { tokens }])
+  t.deepEqual(first.activations['blocks.0.attn.hook_q'].shape, [1, 4100, 4, 4])
+  t.true(first.sites[0].relativeError < 1e-5)
+  t.deepEqual(again.activations, short.activations)
+  model.sites[0].operandScale *= 1.01
+  for (const prompts of [[{ tokens }], [{ tokens: long }]]) {
+    await t.throwsAsync(many(model, prompts), {
+      code: 'ERR_CAPTURE_MISMATCH',
+      message: /layer 0 .*relative error 1\.0e-2/,
+    })
+  }
+})
+
+test('captureMany makes no prompt before it is asked for, and refuses wrong input by name', async (t) => {
+  const model = await openModel(writeTinyModel(folder, { seed: 28 }))
+  let asked = 0
+  const set = {
+    *[Symbol.iterator]() {
+      for (let i = 0; i < 5; i++) {
+        asked += 1
+        yield { tokens }
+      }
+    },
+  }
+  for await (const { where } of captureMany(model, set)) {
+    t.is(where, `prompt ${asked - 1}`)
+    if (asked === 2) break
+  }
+  t.is(asked, 2)
+  const refused = (prompts, options, expected) => t.throwsAsync(many(model, prompts, options), expected)
+  await t.throwsAsync(many({}, [{ tokens }]), { code: 'ERR_TYPE' })
+  await refused([], {}, { code: 'ERR_PROMPT', message: /empty/ })
+  await refused({ tokens }, {}, { code: 'ERR_TYPE', message: /iterable/ })
+  await refused([{ tokens }, { tokens: [99] }], {}, { code: 'ERR_PROMPT', message: /prompt 1/ })
+  await refused([{ text: 'a' }], {}, { code: 'ERR_TOKENIZER' })
+  await refused([{ tokens }], { newTokens: 1 }, { code: 'ERR_ARGUMENT', message: /newTokens/ })
+  await refused([{ tokens }], { scores: 1 }, { code: 'ERR_TYPE', message: /scores/ })
+  await refused([{ tokens }], { heads: 'L7H0' }, { code: 'ERR_UNKNOWN_HEAD' })
+  const stop = new AbortController()
+  stop.abort()
+  await refused([{ tokens }], { signal: stop.signal }, { code: 'ERR_ABORTED' })
+})

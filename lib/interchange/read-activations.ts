@@ -192,7 +192,8 @@ function checkGroups(file: string, { q }: Pair, captured: CaptureInfo | undefine
   const site = captured?.sites.find(({ hooks }) => hooks.q === q)
   if (!site) return
   const { heads, kvHeads, keyHeads } = site
-  if (keyHeads.every((place, h) => place === Math.floor((h * kvHeads.length) / heads.length))) return
+  const group = heads.length / kvHeads.length
+  if (Number.isInteger(group) && keyHeads.every((place, h) => place === Math.floor(h / group))) return
   throw new QkError(
     'ERR_SHAPE',
     `the heads ${heads.join(', ')} of ${file} do not share their key heads evenly`,
