@@ -316,4 +316,21 @@ test('tokens in context read as text: space marks, WordPiece, words, and the end
   t.deepEqual(around(['the', 'hat', 'is'], 0, 1), ['the', '', ' hat'])
   t.deepEqual(around(['the', 'hat', 'is'], 2, 1), ['is', 'hat ', ''])
   t.is(readableToken('Ġhat\n'), ' hat⏎')
+  // Bytes as characters, a part of a character, and words that only look like bytes.
+  for (const word of ['é', ' naïve', '中文', '🙂', ' »x']) {
+    const bytes = [...Buffer.from(word)].map((byte) => byteCharacter(byte)).join('')
+    t.is(readableToken(bytes), word)
+  }
+  t.is(readableToken('ä¸'), 'ä¸')
+  for (const word of ['é', 'naïve', 'über', 'Ångström', 'œuvre', '中']) t.is(readableToken(word), word)
 })
+
+/** The character that byte-level tokenizers write for a byte, by their definition. */
+function byteCharacter(byte) {
+  const own = [...Array(256).keys()].filter(
+    (b) => (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174,
+  )
+  if (own.includes(byte)) return String.fromCharCode(byte)
+  const others = [...Array(256).keys()].filter((b) => !own.includes(b))
+  return String.fromCharCode(256 + others.indexOf(byte))
+}

@@ -4,9 +4,14 @@ import path from 'node:path'
 import test from 'ava'
 import { accumulate, attribute, decompose, disposeSums, openModel } from '../dist/index.js'
 import { seededRandom } from '../dist/math/random.js'
+import { bareRows, streamsOf } from './helpers/bare-rows.js'
 import { sharedModel, temporaryFolder, withSharedModels } from './helpers/files.js'
+import { relativeDifference } from './helpers/linear-algebra.js'
 import { ownRows, SIZES, writeResidualModel } from './helpers/residual-model.js'
 import { bertLike, writeTokenizer } from './helpers/small-tokenizers.js'
+import { QUANTISED_MODELS, TINY_DIALECTS } from './helpers/tiny-dialects.js'
+import { writeTinyModel } from './helpers/tiny-model.js'
+import { tinyReference, tinySizes } from './helpers/tiny-weights.js'
 
 const folder = temporaryFolder(test)
 const shared = withSharedModels(test)
@@ -161,6 +166,55 @@ test('reads can be aborted', async (t) => {
   const options = { result: await decomposed(model, set), signal: controller.signal, onProgress }
   await t.throwsAsync(attribute(model, set, options), { code: 'ERR_ABORTED' })
 })
+
+for (const { title, options, roundedActivations = false } of [
+  { title: 'written out', options: {} },
+  { title: 'written out, q/k norm, bias', options: { norm: true, bias: true, seed: 3 } },
+  { title: 'written out, packed, folded', options: { packed: true, fold: 'plain' } },
+  ...TINY_DIALECTS,
+  ...QUANTISED_MODELS,
+]) {
+  test(`rows of bare tokens are those of the formulas: ${title}`, async (t) => {
+    const model = await openModel(writeTinyModel(folder, options), { tokenizer: false })
+    const { heads, kvHeads } = tinySizes(options)
+    const tokens = [1, 5, 7, 12]
+    const [{ q, k }] = await bareRows(model, tokens)
+    const expected = tokens.map((token) => tinyReference([token], options))
+    const repeated = expected.map((own) =>
+      Array.from({ length: heads }, (_, h) => own.k[0][Math.floor((h * kvHeads) / heads)]),
+    )
+    // Activations in 256 steps leave the formulas at a distance.
+    const limit = roundedActivations ? 2e-2 : 1e-4
+    t.true(
+      relativeDifference(
+        q,
+        expected.flatMap((own) => own.q.flat(2)),
+      ) < limit,
+    )
+    t.true(relativeDifference(k, repeated.flat(2)) < limit)
+  })
+}
+
+/** Fixtures, and the norm of each. */
+const STREAMS = [
+  ['ort-fixtures/bert_toy_optimized.onnx', undefined],
+  ['ort-fixtures/gpt2_past.onnx', 'LayerNorm'],
+]
+
+for (const [name, norm] of STREAMS) {
+  shared(`${name}: every layer reads a stream that begins at the embeddings`, async (t) => {
+    const model = await openModel(sharedModel(name), { tokenizer: false })
+    const streams = streamsOf(model)
+    const first = streams.get(model.sites[0]).query.tensor
+    for (const [i, site] of model.sites.entries()) {
+      for (const stream of Object.values(streams.get(site))) {
+        t.like(stream, { embedding: first, from: model.sites[0], norm, atEmbedding: i === 0 })
+      }
+    }
+    t.is(new Set(model.sites.map((site) => streams.get(site).key.tensor)).size, model.sites.length)
+    for (const { q, k } of await bareRows(model, [3, 4])) t.true([...q, ...k].every(Number.isFinite))
+  })
+}
 
 /** Model, dialect that stands for all, the others, and the limit of each. */
 const DIALECTS = [

@@ -10,6 +10,7 @@ import { promisify } from 'node:util'
 import test from 'ava'
 import { capture, openModel } from '../dist/index.js'
 import { seededRandom } from '../dist/math/random.js'
+import { bareRows, streamsOf } from './helpers/bare-rows.js'
 import { editor, identity, plainLogits, tokenItem, zeros } from './helpers/edits.js'
 import { explanationGap, fixedResult, randomPrompts } from './helpers/explanations.js'
 import { temporaryFolder } from './helpers/files.js'
@@ -54,6 +55,10 @@ const WORDS = {
   'llama-with-cache': { causal: true, rotary: true, kvHeads: 2 },
 }
 
+/** [kvHeads, 8] -> [4, 8] */
+const keyOfEachHead = (rows, { kvHeads }) =>
+  Array.from({ length: 32 }, (_, at) => rows[Math.floor((Math.floor(at / 8) * kvHeads) / 4) * 8 + (at % 8)])
+
 const close = (a, b) => Math.abs(a - b) < 1e-6
 
 for (const [name, { scale = HALF_ROOT, uncovered = false, ...expected }] of Object.entries(WORDS)) {
@@ -66,6 +71,21 @@ for (const [name, { scale = HALF_ROOT, uncovered = false, ...expected }] of Obje
       t.true(close(site.scale, scale), `${site.scale}`)
       t.is(site.uncovered !== undefined, uncovered)
       t.true(site.relativeError < 1e-5)
+    }
+
+    const streams = streamsOf(model)
+    const [first, second] = model.sites.map((site) => streams.get(site))
+    t.like(second.query, { embedding: first.query.tensor, norm: 'LayerNorm', atEmbedding: false })
+    t.is(second.key.tensor, second.query.tensor)
+    t.not(second.key.tensor, first.key.tensor)
+    const bare = await bareRows(model, [7])
+    const alone = await capture(model, { tokens: [7] })
+    for (const side of ['q', 'k']) {
+      const [own, later] = model.sites.map(({ hooks }) => alone.activations[hooks[side]].data)
+      const repeated = (rows) => (rows.length === 32 ? [...rows] : keyOfEachHead(rows, model.sites[0]))
+      t.true(relativeDifference(bare[0][side], repeated(own)) < 1e-5)
+      // The layer between adds to what a token alone is.
+      t.true(relativeDifference(bare[1][side], repeated(later)) > 1e-3)
     }
 
     const heads = [0, 3]

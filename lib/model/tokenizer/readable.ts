@@ -10,7 +10,35 @@ const CONTINUES = /^##/
 
 /** One token without the marks of its tokenizer: a space where one is meant, and the sign ⏎ for the end of a line. */
 export function readableToken(token: string): string {
-  return token.replace(SPACE_MARKS, ' ').replace(LINE_ENDS, '⏎')
+  return (fromBytes(token) ?? token).replace(SPACE_MARKS, ' ').replace(LINE_ENDS, '⏎')
+}
+
+/**
+ * Byte-level tokenizers write every byte as a character, so that "é" is "Ã©". The text of such a token; undefined where it
+ * cannot be one, or has only a part of a character.
+ */
+function fromBytes(token: string): string | undefined {
+  // Plain letters are themselves, and a lone letter of Latin-1 is no UTF-8.
+  if (!/[^\x20-\x7e]/.test(token)) return undefined
+  const bytes: number[] = []
+  for (const character of token) {
+    const byte = BYTE_OF.get(character)
+    if (byte === undefined) return undefined
+    bytes.push(byte)
+  }
+  try {
+    return UTF8.decode(Uint8Array.from(bytes))
+  } catch {
+    return undefined
+  }
+}
+
+const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+/** GPT-2's alphabet: printable bytes are their own characters, the others are U+0100 and on, in order. */
+const BYTE_OF = new Map<string, number>()
+for (let byte = 0, others = 0; byte < 256; byte++) {
+  const printable = (byte > 0x20 && byte < 0x7f) || (byte > 0xa0 && byte !== 0xad)
+  BYTE_OF.set(String.fromCharCode(printable ? byte : 0x100 + others++), byte)
 }
 
 /** A token between those around it: `before + token + after` reads as the text that they are of. */
