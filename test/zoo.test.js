@@ -227,3 +227,13 @@ zoo('swin: attention in windows is refused, with the reason', async (t) => {
     message: /runs over parts of a sequence: 12 of them for a batch of 3/,
   })
 })
+
+zoo('whisper: cross attention has a stream on the query side alone, and says why', async (t) => {
+  const model = await open('whisper')
+  const streams = streamsOf(model)
+  const [own, cross] = ['dec', 'cross'].map((kind) =>
+    streams.get(model.sites.find((site) => site.kind === kind)),
+  )
+  t.like(cross.query, { embedding: own.query.tensor, atEmbedding: false })
+  t.deepEqual(cross.key, { reason: 'are not computed from the embeddings of tokens' })
+})

@@ -4,6 +4,7 @@
  * token, without what the layers before it add.
  */
 
+import { cooperator } from '../../backend/cooperate.js'
 import { batchingFor, runFeeds } from '../../capture/feeds.js'
 import type { ChosenHead } from '../../capture/terms/chosen-heads.js'
 import { QkError, throwIfAborted } from '../../errors.js'
@@ -175,6 +176,7 @@ async function readTogether(
     const vectors = Object.fromEntries(
       sites.map((site, i) => [graph.outputs[i].directions, directionsTensor(site)]),
     )
+    const turn = cooperator(signal)
     const { fixedRuns, mostRuns } = batchingFor(model, BATCH)
     const size = Math.min(BATCH, fixedRuns ?? mostRuns(fixedLength(model.inputs) ?? 1))
     for (let from = 0; from < count; from += size) {
@@ -183,9 +185,10 @@ async function readTogether(
       const runs = tokens.map((id) => ({ kind: 'tokens' as const, ids: [id] }))
       const feeds = runFeeds(inputs, runs, model.tokenizer?.padId ?? 0, fixedRuns)
       const projected = await session.run({ ...feeds, ...vectors }, { signal })
-      sites.forEach((site, i) => {
+      for (const [i, site] of sites.entries()) {
         takeTokens(model, site, projected[graph.outputs[i].projections], tokens)
-      })
+        await turn()
+      }
     }
   } finally {
     await session.close()
