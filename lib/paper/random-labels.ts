@@ -43,7 +43,9 @@ function withTerms<T extends object>(
   own: T,
   { terms, contrasts }: ContrastRule & Pick<Prompt, 'contrasts'>,
 ): T {
-  const defined = Object.fromEntries(Object.entries({ ...own, ...UNNAMED }).filter(([, value]) => value !== undefined)) as T
+  const defined = Object.fromEntries(
+    Object.entries({ ...own, ...UNNAMED }).filter(([, value]) => value !== undefined),
+  ) as T
   return {
     ...defined,
     ...(terms && { terms: terms.map(exchangedTerm) }),

@@ -1,9 +1,9 @@
 /** Attention itself: stored prompts, token by token, before and after the feature's edit; whole patterns of discovered heads. */
 
 import { keyNames } from '../../finding/finding.ts'
-import { attentionProfile, tokenNumbers } from '../drawing/attention-profile.js'
+import { patternGrid } from '../drawing/attention/pattern-grid.js'
+import { attentionProfile, tokenNumbers } from '../drawing/attention/profile.js'
 import { figure } from '../drawing/figure.js'
-import { patternGrid } from '../drawing/pattern-grid.js'
 import { markLegend, marksOf, readable, tokenText } from '../drawing/tokens.js'
 import { explainCommand } from '../shared/commands.js'
 import { absent, capital, el, menu } from '../shared/dom.js'

@@ -1,9 +1,9 @@
 /** The opening: what the selected head does, how sure that is, what the controls do; one prompt beside it. */
 
 import { findingOf, keyNames } from '../../finding/finding.ts'
+import { markedKey, markedKeys } from '../drawing/attention/marked-keys.js'
 import { controlKey, controlledBars } from '../drawing/controlled-bars.js'
 import { figure } from '../drawing/figure.js'
-import { markedKey, markedKeys } from '../drawing/marked-keys.js'
 import { markLegend, marksOf, readable, tokenText } from '../drawing/tokens.js'
 import { decomposeCommand, explainCommand, interveneCommand } from '../shared/commands.js'
 import { absent, capital, el, percent } from '../shared/dom.js'

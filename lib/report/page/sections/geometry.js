@@ -3,8 +3,8 @@
  * and points that turn where three axes hold most of the variance.
  */
 
-import { planes } from '../drawing/planes.js'
-import { scatter } from '../drawing/scatter.js'
+import { planes } from '../drawing/points/planes.js'
+import { scatter } from '../drawing/points/scatter.js'
 import { attributeCommand } from '../shared/commands.js'
 import { absent, el, percent } from '../shared/dom.js'
 import { onSelect, report, selection } from '../shared/selection.js'

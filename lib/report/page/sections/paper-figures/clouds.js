@@ -1,6 +1,6 @@
 /** Rows of the paper’s figures as points. */
 
-import { scatter } from '../../drawing/scatter.js'
+import { scatter } from '../../drawing/points/scatter.js'
 import { el } from '../../shared/dom.js'
 import { slug } from './wording.js'
 

@@ -2,11 +2,11 @@
 
 import * as Plot from '@observablehq/plot'
 import * as d3 from 'd3'
-import { number, percent } from '../shared/dom.js'
-import { colour } from '../shared/theme.js'
-import { figure, frame } from './figure.js'
-import { looks, pointLegend, SYMBOLS } from './point-looks.js'
-import { canvas, svg } from './svg.js'
+import { number, percent } from '../../shared/dom.js'
+import { colour } from '../../shared/theme.js'
+import { figure, frame } from '../figure.js'
+import { canvas, svg } from '../svg.js'
+import { looks, pointLegend, SYMBOLS } from './looks.js'
 
 /** `cloud()` gives `points` with `at`, `label`, `role` and `token`, and the `shares` of the axes; or a sentence. */
 export function planes({ id, title, caption, cloud, more = () => ({}) }) {

@@ -1,10 +1,10 @@
 /** Points in space, seen from a side that the reader turns: by dragging, or by arrow keys; Home turns back. */
 
 import * as Plot from '@observablehq/plot'
-import { number, percent } from '../shared/dom.js'
-import { colour } from '../shared/theme.js'
-import { figure, frame } from './figure.js'
-import { looks, pointLegend, SYMBOLS } from './point-looks.js'
+import { number, percent } from '../../shared/dom.js'
+import { colour } from '../../shared/theme.js'
+import { figure, frame } from '../figure.js'
+import { looks, pointLegend, SYMBOLS } from './looks.js'
 
 const NAMES = ['PC1', 'PC2', 'PC3']
 const MARGIN = 10

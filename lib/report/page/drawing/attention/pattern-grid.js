@@ -1,9 +1,9 @@
 /** A whole attention pattern, queries down and keys across: one picture under one frame, so that long prompts stay quick. */
 
-import { percent } from '../shared/dom.js'
-import { colour, sequential } from '../shared/theme.js'
-import { canvas, svg } from './svg.js'
-import { readable } from './tokens.js'
+import { percent } from '../../shared/dom.js'
+import { colour, sequential } from '../../shared/theme.js'
+import { canvas, svg } from '../svg.js'
+import { readable } from '../tokens.js'
 
 const LEFT = 84
 const TOP = 8

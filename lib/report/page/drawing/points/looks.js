@@ -1,6 +1,6 @@
 /** Colours and symbols of points by their label: both tell labels apart, so that either is enough. */
 
-import { colour, featureColour } from '../shared/theme.js'
+import { colour, featureColour } from '../../shared/theme.js'
 
 /** Labels with a colour of their own, at most; the rarest of more go together. */
 const MOST_LABELS = 10

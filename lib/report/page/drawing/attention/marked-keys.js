@@ -1,9 +1,9 @@
 /** Attention on the keys of one term: before an edit, after it, and after the same edit in null subspaces. */
 
 import * as Plot from '@observablehq/plot'
-import { percent } from '../shared/dom.js'
-import { colour } from '../shared/theme.js'
-import { frame } from './figure.js'
+import { percent } from '../../shared/dom.js'
+import { colour } from '../../shared/theme.js'
+import { frame } from '../figure.js'
 
 /** A row a key: `label`, `before`, and where there was an edit `after` and `nullAfter`. */
 export function markedKeys(width, rows) {

@@ -4,10 +4,10 @@
  */
 
 import * as d3 from 'd3'
-import { number, percent } from '../shared/dom.js'
-import { colour } from '../shared/theme.js'
-import { canvas, svg } from './svg.js'
-import { readable } from './tokens.js'
+import { number, percent } from '../../shared/dom.js'
+import { colour } from '../../shared/theme.js'
+import { canvas, svg } from '../svg.js'
+import { readable } from '../tokens.js'
 
 const LEFT = 46
 const RIGHT = 14
