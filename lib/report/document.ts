@@ -17,7 +17,7 @@ export interface Named<T> {
 
 /** What `writeReport` puts on a page. */
 export interface ReportParts {
-  /** At least one, or a paper. */
+  /** At least one, an explanation, or a paper. */
   results?: readonly Named<Result>[]
   /** What `attribute` returns. */
   attributions?: readonly Named<AttributionReport>[]

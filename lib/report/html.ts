@@ -44,8 +44,11 @@ function policy(script: string): string {
   return `default-src 'none'; script-src 'sha256-${hash}'; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'`
 }
 
-function title({ results }: ReportDocument): string {
-  const models = new Set(results.map(({ model }) => modelName(model)))
+function title({ results, explanations }: ReportDocument): string {
+  const models = new Set([
+    ...results.map(({ model }) => modelName(model)),
+    ...explanations.map(({ model }) => modelName({ path: model })),
+  ])
   return models.size > 0
     ? `${[...models].join(', ')}: query-key subspaces`
     : 'The paper’s figures: query-key subspaces'

@@ -21,9 +21,9 @@ const PARTS = {
  */
 export async function writeReport(file: string, parts: ReportParts): Promise<number> {
   checkOptions(parts, PARTS, 'writeReport')
-  const { results = [], papers = [] } = parts
-  if (results.length === 0 && papers.length === 0) {
-    throw new QkError('ERR_ARGUMENT', 'a report needs at least one result, or a paper')
+  const { results = [], explanations = [], papers = [] } = parts
+  if (results.length + explanations.length + papers.length === 0) {
+    throw new QkError('ERR_ARGUMENT', 'a report needs at least one result, an explanation, or a paper')
   }
   if (!results.every(({ value }) => value instanceof Result)) {
     throw new QkError('ERR_TYPE', 'writeReport takes results as { name, value }', {

@@ -84,7 +84,7 @@ export interface ResultInfo {
 }
 
 /** A model as a reader knows it: the name of its file, and of the Hub's files, most of which are called alike, all of it. */
-export function modelName({ path, hub }: ResultInfo['model']): string {
+export function modelName({ path, hub }: Pick<ResultInfo['model'], 'path' | 'hub'>): string {
   return hub ? `${hub.repo}/${hub.file}` : path.split(/[\\/]/).at(-1)!
 }
 

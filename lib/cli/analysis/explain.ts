@@ -5,8 +5,9 @@ import { type Command, Option } from 'commander'
 import { QkError } from '../../errors.js'
 import { explain } from '../../explanation/explain.js'
 import type { ExplanationReport } from '../../explanation/report.js'
+import { checkReportPath, writeReport } from '../../report/report.js'
 import { checkJsonPath, writeJsonFile } from '../../store/json-file.js'
-import { loadResult } from '../../store/result.js'
+import { loadResult, type Result } from '../../store/result.js'
 import { examples } from '../common/examples.js'
 import { addModelOptions, type ModelOptions, openNamed } from '../common/model-options.js'
 import { parseNames, parseSeed, parseWhole, parseWholeNumber } from '../common/options.js'
@@ -57,13 +58,13 @@ export function registerExplain(program: Command): void {
     .option('--randoms <n>', 'random subspaces that are exchanged, as a control', parseWhole(0), 5)
     .option('--seed <n>', 'seed of random subspaces', parseSeed, 0)
     .option('--batch-size <n>', 'edits that go through the model together', parseWhole(1), 16)
-    .option('--out <file>', 'write the document that --json prints to a file, .json')
+    .option('--out <file>', 'write the document that --json prints (.json), or a page that shows it (.html)')
     .option('--json', 'print one JSON document')
     .addHelpText(
       'after',
       examples(
         'qkspace explain --model model.onnx --prompt "The pear is in Box O, the hat is in Box A. Which box is the hat in? Box"',
-        'qkspace explain --model model.onnx --prompts held-out.jsonl --result boxes.safetensors --head L3H0 --out why.json',
+        'qkspace explain --model model.onnx --prompts held-out.jsonl --result boxes.safetensors --head L3H0 --out why.html',
       ),
     )
     .action(run)
@@ -75,7 +76,7 @@ async function run(options: Options): Promise<void> {
   if (features && options.result === undefined) {
     throw new QkError('ERR_USAGE', '--features are contrasts of a result', { hint: 'Give it as --result.' })
   }
-  if (out !== undefined) await checkExplanationPath(out)
+  if (out !== undefined) await writerOf(out).check(out)
   const result = options.result === undefined ? undefined : await loadResult(options.result)
   const model = await openNamed(options.model, options)
   checkPromptFor(model, options)
@@ -88,7 +89,8 @@ async function run(options: Options): Promise<void> {
     onProgress: ({ fraction }) => bar.update(Math.round(100 * fraction), 100),
   }).finally(() => bar.stop())
   printWarnings(report.warnings)
-  if (out !== undefined) await saveExplanation(out, report)
+  const names = { result: path.basename(options.result ?? ''), prompts: promptName(options) }
+  if (out !== undefined) await writerOf(out).write(out, { report, names, ...(result && { result }) })
   if (json) {
     printJson(report)
     return
@@ -97,26 +99,38 @@ async function run(options: Options): Promise<void> {
   if (out !== undefined) printLine(`\nsaved ${out}`)
 }
 
-/** How a report is written, by the ending of the name of its file. */
+/** Where the prompts came from, as the page names it. */
+const promptName = ({ prompts }: PromptOptions) =>
+  prompts === undefined ? 'the given prompt' : path.basename(prompts)
+
+/** What is written: the document alone, or a page that shows it beside the result. */
+interface Explained {
+  report: ExplanationReport
+  result?: Result
+  /** Names of the files, for the page. */
+  names: { result: string; prompts: string }
+}
+
+/** How an explanation is written, by the ending of the name of its file. */
 const WRITERS: Record<
   string,
-  {
-    check: (file: string) => Promise<void>
-    write: (file: string, report: ExplanationReport) => Promise<void>
-  }
+  { check: (file: string) => Promise<void>; write: (file: string, explained: Explained) => Promise<unknown> }
 > = {
-  '.json': { check: (file) => checkJsonPath(file, 'model'), write: writeJsonFile },
+  '.json': {
+    check: (file) => checkJsonPath(file, 'model'),
+    write: (file, { report }) => writeJsonFile(file, report),
+  },
+  '.html': {
+    check: checkReportPath,
+    write: (file, { report, result, names }) =>
+      writeReport(file, {
+        ...(result && { results: [{ name: names.result, value: result }] }),
+        explanations: [{ name: names.prompts, value: report }],
+      }),
+  },
 }
 
-/** Errors: ERR_USAGE for an ending that is no format; ERR_FILE. */
-async function checkExplanationPath(file: string): Promise<void> {
-  await writerOf(file).check(file)
-}
-
-async function saveExplanation(file: string, report: ExplanationReport): Promise<void> {
-  await writerOf(file).write(file, report)
-}
-
+/** Errors: ERR_USAGE for an ending that is no format. */
 function writerOf(file: string) {
   const found = WRITERS[path.extname(file).toLowerCase()]
   if (found) return found

@@ -12,6 +12,9 @@ import { fixed, printLine, printTable } from '../common/output.js'
 
 /** Heads that are listed by their attention. */
 const LISTED_HEADS = 8
+/** Heads whose features are told, and features of a head: more is in the document. */
+const TOLD_HEADS = 3
+const TOLD_FEATURES = 6
 /** Characters of the prompt before the query that are shown. */
 const SHOWN_TEXT = 160
 
@@ -53,11 +56,21 @@ function printPrompt(prompt: ExplainedPrompt): void {
     printLine(`and ${heads.length - LISTED_HEADS} heads more, in --out and --json`)
   const exchanged = heads.filter(({ features }) => features?.some(({ swap }) => swap))
   const others = heads.slice(0, LISTED_HEADS).filter((head) => head.features && !exchanged.includes(head))
-  for (const head of [...exchanged, ...others]) printHead(prompt, head)
+  const told = [...exchanged, ...others].sort((a, b) => b.attention[b.key] - a.attention[a.key])
+  for (const head of told.slice(0, TOLD_HEADS)) printHead(prompt, head)
+  if (told.length > TOLD_HEADS) {
+    printLine(
+      `\nfeatures of ${told.length - TOLD_HEADS} heads more: --head names them, --out and --json hold all`,
+    )
+  }
 }
 
 /** What features make up of the attention of a head, and what exchanging them does. */
-function printHead(prompt: ExplainedPrompt, { head, attention, key, features = [] }: ExplainedHead): void {
+function printHead(
+  prompt: ExplainedPrompt,
+  { head, attention, key, features: all = [] }: ExplainedHead,
+): void {
+  const features = [...all].sort((a, b) => b.gain.value - a.gain.value).slice(0, TOLD_FEATURES)
   const [{ gain }] = features
   printLine(
     `\n${head} gives ${percent(attention[key])} to ${tokenAt(prompt, key)}: a score of ${fixed(gain.total, 2)} above ` +
@@ -67,6 +80,9 @@ function printHead(prompt: ExplainedPrompt, { head, attention, key, features = [
     ['feature', 'rank', 'part', 'null mean', 'null 95%', ''],
     features.map((feature) => [feature.contrast, `${feature.rank}`, ...gainCells(feature)]),
   )
+  if (all.length > features.length) {
+    printLine(`and ${all.length - features.length} features more, in --out and --json`)
+  }
   const swaps = features.filter(({ swap }) => swap)
   if (swaps.length === 0) return
   printLine('Exchanging a feature of two tokens changes the attention on them:')

@@ -46,8 +46,11 @@ async function run(
   files: string[],
   { attribution, interventions, explanation, paper, out, json }: Options,
 ): Promise<void> {
-  if (files.length === 0 && paper.length === 0) {
-    throw new QkError('ERR_USAGE', 'a report needs at least one result of `decompose`, or a --paper')
+  if (files.length + explanation.length + paper.length === 0) {
+    throw new QkError(
+      'ERR_USAGE',
+      'a report needs at least one result of `decompose`, an --explanation, or a --paper',
+    )
   }
   await checkReportPath(out)
   const named = <T>(from: string[], read: (file: string) => Promise<T>) =>

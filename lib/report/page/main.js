@@ -12,16 +12,17 @@ import { overview } from './sections/overview.js'
 import { paper } from './sections/paper.js'
 import { spectrum } from './sections/spectrum.js'
 import { tests } from './sections/tests.js'
-import { el, modelName } from './shared/dom.js'
+import { el, fileName, modelName } from './shared/dom.js'
 import { load, report } from './shared/selection.js'
 import { themeSwitch } from './shared/theme.js'
 
 /** Names and makers of the parts that the report has; without results, only what was given beside them. */
 function sections() {
   const any = report.results.length > 0
+  const stored = report.explanations.length > 0
   return [
     any && ['finding', 'Finding', finding],
-    any && ['attention', 'Attention', attention],
+    (any || stored) && ['attention', 'Attention', attention],
     any && ['heads', 'All heads', maps],
     any && ['tests', 'Tests', tests],
     any && ['subspace', 'Subspace', spectrum],
@@ -42,7 +43,10 @@ function redraw(forPaper) {
 }
 
 function title() {
-  const models = new Set(report.results.map(({ model }) => modelName(model)))
+  const models = new Set([
+    ...report.results.map(({ model }) => modelName(model)),
+    ...report.explanations.map(({ model }) => fileName(model)),
+  ])
   return [...models].join(', ') || 'The paper’s figures'
 }
 

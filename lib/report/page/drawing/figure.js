@@ -112,7 +112,8 @@ export function figure({
   figures.add(own)
   figureOf.set(node, own)
   nearby.observe(node)
-  queueMicrotask(redraw)
+  // What is not on the page yet is drawn by whoever puts it there.
+  queueMicrotask(() => node.isConnected && redraw())
   return { node, redraw, redrawPlot }
 }
 
@@ -212,8 +213,11 @@ async function savePng(name, text) {
 
 /** What every plot has in common. */
 export function frame(options) {
-  return Plot.plot({
+  const plot = Plot.plot({
     ...options,
     style: { fontSize: '12px', background: 'transparent', ...options.style },
   })
+  // Plot names its groups of marks; a name needs a role.
+  for (const marks of plot.querySelectorAll('g[aria-label]')) marks.setAttribute('role', 'group')
+  return plot
 }

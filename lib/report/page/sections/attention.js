@@ -3,12 +3,14 @@
 import { keyNames } from '../../finding/finding.ts'
 import { patternGrid } from '../drawing/attention/pattern-grid.js'
 import { attentionProfile, tokenNumbers } from '../drawing/attention/profile.js'
+import { topHeads } from '../drawing/attention/top-heads.js'
+import { controlKey, controlledBars } from '../drawing/controlled-bars.js'
 import { figure } from '../drawing/figure.js'
 import { markLegend, marksOf, readable, tokenText } from '../drawing/tokens.js'
 import { explainCommand } from '../shared/commands.js'
-import { absent, capital, el, menu } from '../shared/dom.js'
+import { absent, capital, el, menu, number } from '../shared/dom.js'
 import { headOf, storedPrompts, swapOf, termOf } from '../shared/explained.js'
-import { onSelect, report, selection } from '../shared/selection.js'
+import { onSelect, report, select, selection } from '../shared/selection.js'
 import { colour, sequential } from '../shared/theme.js'
 
 /** What is looked at: a stored prompt, and the query whose row is shown. */
@@ -36,19 +38,26 @@ export function attention() {
   const choices = el('div', { class: 'choices' })
   const text = el('div', {})
   const figures = el('div', { class: 'document' })
-  const [profile, grid] = [profileFigure(text), gridFigure(() => refresh())]
+  const [heads, profile, parts, grid] = [
+    headsFigure(),
+    profileFigure(text),
+    partsFigure(),
+    gridFigure(() => refresh()),
+  ]
   const refresh = () => {
     choices.replaceChildren(promptMenu(refresh))
     if (!own()) {
       text.replaceChildren(
         absent(`The attention of ${selection.head} is not stored. To store it:`, explainCommand()),
       )
-      figures.replaceChildren()
+      figures.replaceChildren(heads.node)
+      heads.redraw()
       return
     }
     text.replaceChildren(...strip(profile))
-    figures.replaceChildren(profile.node, grid.node)
-    for (const { redraw } of [profile, grid]) redraw()
+    const shownFigures = [profile, ...(own().features ? [parts] : []), heads, grid]
+    figures.replaceChildren(...shownFigures.map(({ node }) => node))
+    for (const { redraw } of shownFigures) redraw()
   }
   onSelect((change) => {
     if (change.result || change.contrast) Object.assign(state, { prompt: 0 })
@@ -62,7 +71,10 @@ export function attention() {
     el(
       'p',
       {},
-      'What a head attends to from one token, on prompts that are stored with their attention. An edit exchanges the feature’s dimensions of two keys, for this query only; beside it stands the same edit in null subspaces.',
+      [
+        'What a head attends to from one token, on prompts that are stored with their attention.',
+        ...(report.results.length > 0 ? [EDITED] : []),
+      ].join(' '),
     ),
     choices,
     text,
@@ -70,6 +82,9 @@ export function attention() {
   )
   return section
 }
+
+const EDITED =
+  'An edit exchanges the feature’s dimensions of two keys, for this query only; beside it stands the same edit in null subspaces.'
 
 const reshades = []
 
@@ -95,6 +110,12 @@ function promptMenu(refresh) {
   )
 }
 
+/** What the prompt set calls the keys; without a result there is no contrast. */
+const namesOfKeys = () =>
+  selection.result
+    ? keyNames(selection.result, selection.contrast)
+    : { positive: 'positive key', negative: 'negative key' }
+
 /** The row that is shown, with what is known of it. */
 function shown() {
   const { words } = prompt()
@@ -117,7 +138,7 @@ function shown() {
 function strip(profile) {
   const row = shown()
   const fill = sequential(1)
-  const names = keyNames(selection.result, selection.contrast)
+  const names = namesOfKeys()
   const term = isStoredQuery() && termOf(prompt())
   return [
     tokenText({
@@ -145,7 +166,59 @@ function mark(node) {
   }
 }
 
-const slug = () => `${selection.head}-${selection.contrast.replace(/\W+/g, '-')}`
+const slug = () => `${selection.head}-${(selection.contrast ?? 'all').replace(/\W+/g, '-')}`
+
+const tokenName = (i) => `“${readable(prompt().words[i]).trim()}” (${i})`
+
+/** Heads that are drawn, at most. */
+const MOST_HEADS = 12
+
+/** Which heads attend most to one token, from the query that is explained. */
+function headsFigure() {
+  const rows = () =>
+    prompt()
+      .heads.map((one) => ({ head: one.head, token: one.key, attention: one.attention[one.key] }))
+      .sort((a, b) => b.attention - a.attention)
+  return figure({
+    id: () => 'heads-of-prompt',
+    title: () => `Heads that attend most from ${tokenName(prompt().query)}`,
+    caption: () =>
+      `Of each head the token that gets most of its attention; ${rows().length > MOST_HEADS ? `the first ${MOST_HEADS} of ${rows().length} heads` : 'all heads'}. Choose one to see it in every part of this page.`,
+    draw: (width) =>
+      topHeads(width, {
+        rows: rows().slice(0, MOST_HEADS),
+        selectedHead: selection.head,
+        tokenName,
+        choose: (head) => select({ head }),
+      }),
+    rows: () => rows().map((row) => ({ ...row, word: prompt().words[row.token] })),
+    height: 300,
+  })
+}
+
+/** What the features make up of the score of the most attended key, beside null subspaces in their place. */
+function partsFigure() {
+  const rows = () =>
+    (own().features ?? []).map(({ contrast, rank, gain }) => ({
+      label: contrast,
+      rank,
+      mean: gain.value,
+      total: gain.total,
+      nullMean: gain.nulls?.mean ?? null,
+      nullTop: gain.nulls?.p95 ?? null,
+      within: gain.exceedsNull === false,
+    }))
+  return figure({
+    id: () => `parts-${selection.head}`,
+    title: () => `What features make up of the score of ${tokenName(own().key)}`,
+    caption: () =>
+      `The score of this key is ${number(own().features[0]?.gain.total, 2)} above the mean of the keys that the query sees. Each bar is a feature’s part of that; a single prompt seldom tells a feature from its null.`,
+    key: () => controlKey('features', rows()),
+    draw: (width) => controlledBars(width, rows(), { label: 'part of the score' }),
+    rows,
+    height: 160,
+  })
+}
 
 function profileFigure(text) {
   return figure({
@@ -157,7 +230,9 @@ function profileFigure(text) {
       const edit = swap
         ? ` The edit exchanges the dimensions of “${selection.contrast}” between tokens ${swap.origin} and ${swap.target}.`
         : isStoredQuery()
-          ? ` No edit of “${selection.contrast}” in ${selection.head} is stored.`
+          ? selection.contrast
+            ? ` No edit of “${selection.contrast}” in ${selection.head} is stored.`
+            : ''
           : ' Scores and edits are stored for the explained query only.'
       return `Arcs and bars: attention; below them the scores that enter the softmax.${edit}`
     },
@@ -166,7 +241,10 @@ function profileFigure(text) {
       return [
         ...(marks.includes('positive') ? [{ text: 'positive key (+)', fill: colour('feature-0') }] : []),
         ...(marks.includes('negative') ? [{ text: 'negative key (−)', fill: colour('feature-1') }] : []),
-        { text: 'other tokens', fill: colour('rest') },
+        {
+          text: marks.some((own) => own && own !== 'query') ? 'other tokens' : 'attention',
+          fill: colour('rest'),
+        },
         ...(after ? [{ text: 'after the edit', fill: colour('accent'), shape: 'dot' }] : []),
         ...(nullAfter
           ? [
@@ -239,5 +317,11 @@ function gridFigure(refresh) {
     height: 420,
   })
   made.node.querySelector('.plot').after(live)
-  return made
+  return {
+    ...made,
+    redraw: () => {
+      live.hidden = !own()?.pattern
+      made.redraw()
+    },
+  }
 }

@@ -131,9 +131,9 @@ const list = (end, extremes) =>
         el(
           'span',
           { class: 'context' },
-          before ? `…${before} ` : '',
+          before ? `…${before}` : '',
           el('mark', {}, token),
-          after ? ` ${after}…` : '',
+          after ? `${after}…` : '',
         ),
         label ? el('span', { class: 'tag' }, label) : undefined,
       ),

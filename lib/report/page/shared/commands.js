@@ -1,12 +1,14 @@
 /** The commands that measure what a report lacks, with the names of what is selected. */
 
 import { fileName } from './dom.js'
-import { selection } from './selection.js'
+import { report, selection } from './selection.js'
 
 const quoted = (text) => (/^[\w./:@=+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`)
 
 /** Model and result of the selection, as options. */
 function common() {
+  if (!selection.result)
+    return `--model ${quoted(fileName(report.explanations[0].model))} --prompts SET.jsonl`
   const { model, name } = selection.result
   const source = model.hub
     ? `hf:${model.hub.repo}@${model.hub.commit}/${model.hub.file}`

@@ -3,10 +3,10 @@
 import { fileName } from './dom.js'
 import { report, selection } from './selection.js'
 
-/** Prompts of the selected result's model; those that have a term of the contrast come first. */
+/** Prompts of the selected result's model, all without a result; those that have a term of the contrast come first. */
 export function storedPrompts({ result, contrast } = selection) {
   const all = report.explanations
-    .filter(({ model }) => fileName(model) === fileName(result.model.path))
+    .filter(({ model }) => !result || fileName(model) === fileName(result.model.path))
     .flatMap((own) => own.prompts.map((prompt) => ({ ...prompt, document: own.name })))
   const has = (prompt) => termOf(prompt, contrast) !== undefined
   return [...all.filter(has), ...all.filter((prompt) => !has(prompt))]

@@ -8,7 +8,7 @@ import { openingFinding } from '../../finding/finding.ts'
 /** What the page draws from; filled by `load`. */
 export const report = {}
 
-/** Empty in a report without results. */
+/** In a report without results the head alone, of the stored prompts; empty where there are none. */
 export const selection = {}
 
 const listeners = new Set()
@@ -18,13 +18,24 @@ export async function load() {
   const packed = Uint8Array.from(atob(document.getElementById('data').textContent), (c) => c.charCodeAt(0))
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream('gzip'))
   Object.assign(report, await new Response(stream).json())
-  if (report.results.length === 0) return
-  Object.assign(selection, opening(report.results[0]), named(location.hash))
+  if (report.results.length > 0) Object.assign(selection, opening(report.results[0]))
+  else if (storedHeads().length > 0) selection.head = storedHeads()[0]
+  else return
+  Object.assign(selection, named(location.hash))
   addEventListener('hashchange', () => {
     const wanted = named(location.hash)
     if (wanted) select(wanted)
   })
 }
+
+/** Heads of the stored prompts, that of most attention first. */
+export const storedHeads = () => [
+  ...new Set(
+    report.explanations.flatMap(({ prompts }) =>
+      prompts.flatMap(({ heads }) => heads.map((own) => own.head)),
+    ),
+  ),
+]
 
 function opening(result) {
   const { head, contrast } = openingFinding(result, report.interventions)
@@ -34,6 +45,7 @@ function opening(result) {
 /** The selection that an address names; undefined where it names none that is here. */
 function named(hash) {
   const parts = hash.slice(1).split('/').map(decoded)
+  if (report.results.length === 0) return storedHeads().includes(parts[0]) ? { head: parts[0] } : undefined
   const number = /^\d+$/.test(parts[0]) ? Number(parts.shift()) : undefined
   const result = number === undefined ? (selection.result ?? report.results[0]) : report.results[number - 1]
   const [head, contrast] = parts
@@ -51,6 +63,7 @@ function decoded(text) {
 
 /** The address of a selection. */
 export function addressOf({ result, head, contrast }) {
+  if (!result) return `#${encodeURIComponent(head)}`
   const number = report.results.length > 1 ? `${report.results.indexOf(result) + 1}/` : ''
   return `#${number}${encodeURIComponent(head)}/${encodeURIComponent(contrast)}`
 }

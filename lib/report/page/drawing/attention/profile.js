@@ -15,7 +15,7 @@ const ARCS = 84
 const BARS = 110
 const SCORES = 84
 const LABELS = 78
-const GAP = 20
+const GAP = 30
 /** Width of a token, in pixels. */
 const LEAST = 16
 const MOST = 34
@@ -93,7 +93,7 @@ const diamond = (x, y) =>
 
 /** From the query to every key: the wider, the more attention. */
 function arcs({ attention, query, x }) {
-  const top = ARCS + GAP - 6
+  const top = ARCS + GAP - 8
   return attention.flatMap((value, i) => {
     if (value < FAINT || i === query) return []
     const [from, to] = [x(query), x(i)]
