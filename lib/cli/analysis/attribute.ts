@@ -20,6 +20,7 @@ interface Options extends AnalysisOptions {
   randoms: number
   examples: number
   points: number
+  reads?: number
 }
 
 export function registerAttribute(program: Command): void {
@@ -56,6 +57,11 @@ export function registerAttribute(program: Command): void {
       parseWhole(0),
       200,
     )
+    .option(
+      '--reads <n>',
+      'tokens of the vocabulary that are read along each component; 0 reads none, 65536 by default',
+      parseWhole(0),
+    )
     .addHelpText(
       'after',
       examples(
@@ -66,13 +72,14 @@ export function registerAttribute(program: Command): void {
 }
 
 async function run(options: Options): Promise<void> {
-  const { heads, contrast, method, sides, keys, centered, randoms, examples, points } = options
+  const { heads, contrast, method, sides, keys, centered, randoms, examples, points, reads } = options
   const { seed, batchSize, features } = options
   await runAnalysis(
     options,
     (model, prompts, result, update) =>
       attribute(model, prompts, {
         ...{ result, heads, contrast, method, sides, keys, centered, randoms, examples, points },
+        ...(reads !== undefined && { reads: reads === 0 ? false : reads }),
         ...{ seed, batchSize, ...(features && { features }) },
         onProgress: ({ prompts: done, total }) => update(done, total),
       }),

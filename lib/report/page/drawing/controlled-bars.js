@@ -4,11 +4,12 @@ import * as Plot from '@observablehq/plot'
 import { number } from '../shared/dom.js'
 import { colour, paler } from '../shared/theme.js'
 import { frame } from './figure.js'
+import { SHAPES } from './points/looks.js'
 
 const MARKS = [
-  { field: 'keys', text: 'key principal components', fill: 'feature-1' },
-  { field: 'meanQuery', text: 'mean query', fill: 'feature-3' },
-  { field: 'random', text: 'random (Haar) subspaces', fill: 'feature-2' },
+  { field: 'keys', text: 'key principal components', fill: 'feature-1', symbol: 'square' },
+  { field: 'meanQuery', text: 'mean query', fill: 'feature-3', symbol: 'triangle' },
+  { field: 'random', text: 'random (Haar) subspaces', fill: 'feature-2', symbol: 'circle' },
   { field: 'whole', text: 'whole keys', fill: 'ink', symbol: 'times' },
 ]
 
@@ -23,10 +24,10 @@ export function controlKey(own, rows, control) {
     ...(rows.some((r) => isNumber(r.nullTop))
       ? [{ text: 'null subspaces, mean to 95th percentile', fill: colour('shade') }]
       : []),
-    ...MARKS.filter(({ field }) => rows.some((r) => isNumber(r[field]))).map(({ text, fill }) => ({
+    ...MARKS.filter(({ field }) => rows.some((r) => isNumber(r[field]))).map(({ text, fill, symbol }) => ({
       text,
       fill: colour(fill),
-      shape: 'dot',
+      shape: SHAPES[symbol],
     })),
   ]
 }
@@ -85,9 +86,15 @@ export function controlledBars(width, rows, x) {
       ...MARKS.map(({ field, fill: name, symbol }) =>
         Plot.dot(
           rows.filter((r) => isNumber(r[field])),
-          symbol
-            ? { y: 'label', x: field, r: 4, symbol, stroke: colour(name), strokeWidth: 2 }
-            : { y: 'label', x: field, r: 4, fill: colour(name), stroke: colour('surface') },
+          {
+            y: 'label',
+            x: field,
+            r: 4,
+            symbol,
+            ...(symbol === 'times'
+              ? { stroke: colour(name), strokeWidth: 2 }
+              : { fill: colour(name), stroke: colour('surface') }),
+          },
         ),
       ),
       Plot.text(

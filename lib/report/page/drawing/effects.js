@@ -1,7 +1,7 @@
 /** What edits in features did, one row a feature, beside the same edits in null subspaces, other controls and whole keys. */
 
 import { controlOf } from '../../finding/edit-figures.ts'
-import { percent } from '../shared/dom.js'
+import { capital, percent } from '../shared/dom.js'
 import { selection } from '../shared/selection.js'
 import { controlKey, controlledBars } from './controlled-bars.js'
 import { figure } from './figure.js'
@@ -34,34 +34,34 @@ const LOSS = [
 
 const fractions = { domain: [0, 1], tickFormat: '.0%' }
 
-/** Attention moved in the selected head, and flips. */
+/** A figure a measure, one row a feature: attention moved in the selected head, and flips. */
 export function effects(own, index) {
   const of = (v) => v.heads[selection.head]
-  const measures = () => (own.variants.some((v) => of(v)?.flipRate) ? MOVES : LOSS)
-  const rows = () => rowsOf(own, of, measures())
+  const [some] = own.heads
+  const measures = own.variants.some((v) => v.heads[some]?.flipRate) ? MOVES : LOSS
   const still = () => own.variants.filter((v) => v.kind === 'features' && of(v)?.moved === null)
-  return figure({
-    id: () => `effects-${index + 1}-${selection.head}`,
-    title: () => `What edits do to the attention of ${selection.head}`,
-    caption: () =>
-      [
-        ...measures().map(
-          ([, name, , words]) =>
-            `${name[0].toUpperCase()}${name.slice(1)}: ${words[0].toLowerCase()}${words.slice(1)}`,
-        ),
-        ...still().map(
-          (v) => `Nothing to move for ${v.name}: the origin has ${percent(of(v).origin.before.mean)}.`,
-        ),
-      ].join(' '),
-    key: () => controlKey('features', rows()),
-    draw: (width) =>
-      rows().length === 0
-        ? 'No feature was measured on these prompts.'
-        : controlledBars(width, rows(), {
-            ...fractions,
-            label: measures() === MOVES ? 'fraction' : 'attention',
-          }),
-    rows,
+  return measures.map((measure) => {
+    const [key, name, , words] = measure
+    const rows = () => rowsOf(own, of, [measure])
+    const nothing = () =>
+      still().map(
+        (v) => ` Nothing to move for ${v.name}: the origin has ${percent(of(v).origin.before.mean)}.`,
+      )
+    return figure({
+      id: () => `${key === 'moved' ? 'effects' : key}-${index + 1}-${selection.head}`,
+      title: () => `${capital(name)} in ${selection.head} by each edit`,
+      caption: () => `${words}${key === 'moved' ? nothing().join('') : ''}`,
+      key: () => controlKey('features', rows()),
+      draw: (width) =>
+        rows().length === 0
+          ? 'No feature was measured on these prompts.'
+          : controlledBars(width, rows(), {
+              ...fractions,
+              label: key === 'origin' ? 'attention' : 'fraction',
+            }),
+      rows,
+      height: 160,
+    })
   })
 }
 

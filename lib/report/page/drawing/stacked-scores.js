@@ -1,7 +1,7 @@
 /** Scores token by token as stacked parts, negative ones below zero, with their sum as a line. */
 
 import * as Plot from '@observablehq/plot'
-import { colour, featureColour } from '../shared/theme.js'
+import { colour, featureColour, inkOn } from '../shared/theme.js'
 import { frame } from './figure.js'
 import { readable } from './tokens.js'
 
@@ -10,12 +10,13 @@ export const REST = 'rest'
 
 /** What the colours mean. */
 export const stackKey = (features) => [
-  ...features.map((name, i) => ({ text: name, fill: featureColour(i) })),
+  ...features.map((name, i) => ({ text: `${i + 1} ${name}`, fill: featureColour(i) })),
   { text: REST, fill: colour('rest') },
   { text: 'full score', fill: colour('ink'), shape: 'line' },
 ]
 
 const LEAST = 17
+const HEIGHT = 330
 
 /**
  * `rows` have `token`, `part` and `value`; `total` is the score of each token, `words` their text; `features` the
@@ -25,10 +26,12 @@ export function stackedScores(width, rows, total, words, features) {
   const keys = total.map((_, i) => i)
   const order = [...features, REST]
   const fill = (part) => (part === REST ? colour('rest') : featureColour(features.indexOf(part)))
+  const [low, high] = extent(rows, total)
+  const tall = (12 * (high - low)) / HEIGHT
   const totals = keys.map((i) => ({ token: i, value: total[i] }))
   return frame({
     width: Math.max(width, 60 + keys.length * LEAST),
-    height: 330,
+    height: HEIGHT,
     ...{ marginLeft: 44, marginRight: 12, marginBottom: 64 },
     x: {
       ...{ type: 'band', domain: keys, label: null, tickSize: 0, padding: 0.12 },
@@ -39,6 +42,13 @@ export function stackedScores(width, rows, total, words, features) {
       Plot.barY(rows, {
         ...Plot.stackY({ x: 'token', y: 'value', z: 'part', order }),
         fill: { value: (r) => fill(r.part), scale: null },
+      }),
+      // The number of the feature, where its part is tall enough: told without colour.
+      Plot.text(rows, {
+        ...Plot.stackY({ x: 'token', y: 'value', z: 'part', order }),
+        text: (r) => (r.part !== REST && Math.abs(r.value) > tall ? `${features.indexOf(r.part) + 1}` : ''),
+        fill: { value: (r) => inkOn(fill(r.part)), scale: null },
+        fontSize: 10,
       }),
       Plot.ruleY([0], { stroke: colour('ink') }),
       Plot.line(totals, { x: 'token', y: 'value', stroke: colour('ink'), strokeWidth: 1.25 }),

@@ -1,6 +1,7 @@
 /** Layer by head maps, one a contrast, that show every head at any width; a cell selects its head. */
 
 import { leastP, rankedFindings, standingOf } from '../../finding/evidence.ts'
+import { headDimOf } from '../../finding/finding.ts'
 import { figure } from '../drawing/figure.js'
 import { headMap, markHead } from '../drawing/head-map.js'
 import { el, menu, number, percent, plural, pValue } from '../shared/dom.js'
@@ -162,6 +163,7 @@ function mapOf(contrast, measure) {
             scoreGap,
             norm: Math.sqrt(totalEnergy),
             rank,
+            headDim: headDimOf(result, head),
             terms,
             skipped,
             ...(attention && { attention: attention.positive, attentionOnNegatives: attention.negative }),
@@ -184,7 +186,7 @@ function captionOf(result, contrast, measure) {
   const [best] = rankedFindings(result, report.interventions, [contrast])
   const all = Object.values(result.heads).flatMap((own) => own[contrast] ?? [])
   const tested = all.filter(({ test }) => test)
-  const words = `Colour: ${MEASURES[measure].text}; numbers: ranks.`
+  const words = `Colour: ${MEASURES[measure].text}; numbers: ranks, of ${plural(headDimOf(result, best.head) ?? 0, 'dimension')}.`
   const attention = best.found.attention
     ? `, with ${percent(best.found.attention.positive, 0)} of its attention on the positive keys`
     : ''
@@ -200,12 +202,13 @@ function captionOf(result, contrast, measure) {
 }
 
 const wordsOf = (name, contrast, found) => {
+  const of = headDimOf(selection.result, name)
   const { attention, test, rank, scoreGap } = found
   return [
     `${name}, ${contrast}: `,
     attention ? `attention ${percent(attention.positive)} on the positive keys, ` : '',
     test ? `${standingOf(found)}, p ${pValue(leastP(found))}, q ${pValue(test.q)}, ` : 'not tested, ',
-    `rank ${rank}, score gap ${number(scoreGap, 2)}`,
+    `rank ${rank}${of ? ` of ${of}` : ''}, score gap ${number(scoreGap, 2)}`,
   ].join('')
 }
 

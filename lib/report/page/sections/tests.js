@@ -50,7 +50,7 @@ export function tests() {
 const EDITS = { swap: 'Exchange', patch: 'Patching', ablate: 'Ablation', scale: 'Scaling' }
 
 function editBlock(own, index) {
-  const figures = [effects(own, index), ...outputEffects(own, index)]
+  const figures = [...effects(own, index), ...outputEffects(own, index)]
   const several = own.heads.length > 1 ? `${own.heads.join(', ')} edited together` : `${own.heads[0]} edited`
   const node = el('div', { class: 'document' }, [
     el('h3', {}, `${EDITS[own.edit] ?? own.edit} of ${own.side === 'key' ? 'keys' : 'queries'}, ${several}`),

@@ -11,7 +11,7 @@ const COLOURS = 7
 /** Of the labels in turn. */
 export const SYMBOLS = ['circle', 'square', 'triangle', 'diamond', 'star', 'wye', 'cross', 'asterisk']
 /** The same in legends, as classes of the style. */
-const SHAPES = {
+export const SHAPES = {
   circle: 'dot',
   square: 'square',
   triangle: 'triangle',
@@ -20,6 +20,7 @@ const SHAPES = {
   wye: 'wye',
   cross: 'plus',
   asterisk: 'star',
+  times: 'cross',
 }
 
 const natural = new Intl.Collator('en', { numeric: true }).compare
