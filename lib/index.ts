@@ -170,7 +170,6 @@ export {
 } from './math/bootstrap.js'
 export type { NullFigures } from './math/null-limit.js'
 export type { SiteKind, UnsupportedSite } from './model/candidate.js'
-export type { HashedModel } from './model/hashed-model.js'
 export type { DownloadProgress } from './model/hub/repository.js'
 export type { InputRole, ModelInput } from './model/inference/inputs.js'
 export { Model, type OpenOptions, openModel } from './model/model.js'

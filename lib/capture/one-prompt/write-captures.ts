@@ -1,10 +1,11 @@
 /** Captured prompts as one `.safetensors` file, written as they come. */
 
 import { QkError } from '../../errors.js'
-import { type HashedModel, hashedModel } from '../../model/hashed-model.js'
+import { hashedModel } from '../../model/hashed-model.js'
 import { checkModel, type Model } from '../../model/model.js'
 import { keyHeadOf } from '../../model/sites/site.js'
 import { checkReplaceable, fileStart } from '../../store/atomic-file.js'
+import type { ResultInfo } from '../../store/result-info.js'
 import { type StreamedTensor, streamSafetensors } from '../../store/safetensors.js'
 import { formatOf } from '../../store/saving/formats.js'
 import { versions } from '../../versions.js'
@@ -58,7 +59,7 @@ export interface CaptureInfo {
   /** Version of qkspace. */
   qkspace: string
   /** The model, by its path and the SHA-256 of its files. */
-  model: HashedModel
+  model: ResultInfo['model']
   /** In the order of the model. */
   sites: SavedCaptureSite[]
   /** In the order of the set. */
