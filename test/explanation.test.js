@@ -1,5 +1,8 @@
 /** `explain`: attention, parts of features and exchanges against independent arithmetic, `attribute` and `intervene`. */
 
+import { readFileSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { fromBinary, toBinary } from '@bufbuild/protobuf'
 import test from 'ava'
 import {
   accumulate,
@@ -15,6 +18,7 @@ import {
   openModel,
 } from '../dist/index.js'
 import { softmaxRows } from '../dist/math/scores.js'
+import { ModelProtoSchema } from '../dist/model/onnx/proto/onnx_pb.js'
 import { Result } from '../dist/store/result.js'
 import { capturedHeads, explanationGap, fixedResult, randomPrompts } from './helpers/explanations.js'
 import { sharedModel, temporaryFolder, withSharedModels } from './helpers/files.js'
@@ -355,6 +359,32 @@ for (const [name, vocabulary] of [
   })
 }
 
+test('a model of one length: padding is no part of what is explained', async (t) => {
+  const plain = writeTinyModel(folder, { seed: 3, bias: true })
+  const proto = fromBinary(ModelProtoSchema, readFileSync(plain))
+  for (const { type } of proto.graph.input) {
+    type.value.value.shape.dim[1].value = { case: 'dimValue', value: 12n }
+  }
+  const fixed = path.join(folder, 'fixed.onnx')
+  writeFileSync(fixed, toBinary(ModelProtoSchema, proto))
+  const [model, free] = await Promise.all([fixed, plain].map((file) => openModel(file)))
+  const result = await fixedResult(model, { nulls: 0 })
+  const [prompt] = randomPrompts(1, { seed: 77 })
+  const { swaps, ...gaps } = await explanationGap(model, prompt, result)
+  t.true(swaps >= 4)
+  for (const [name, gap] of Object.entries(gaps)) t.true(gap < 1e-5, `${name} ${gap}`)
+  const [padded, alone] = [
+    await explain(model, [prompt], { heads: 'L0H1', result }),
+    await explain(free, [prompt], { heads: 'L0H1', result }),
+  ].map(({ prompts }) => prompts[0].heads[0])
+  t.is(padded.attention.length, 9)
+  t.deepEqual([padded.pattern.length, padded.pattern[0].length], [9, 9])
+  t.true(relativeDifference(padded.attention, alone.attention) < 1e-5)
+  t.true(relativeDifference(padded.pattern, alone.pattern) < 1e-3)
+  t.true(relativeDifference(padded.features[0].part, alone.features[0].part) < 1e-5)
+  t.true(relativeDifference(padded.features[0].swap.after, alone.features[0].swap.after) < 1e-5)
+})
+
 test('tokens of a model without a tokenizer have their ids as words', async (t) => {
   const model = await openTiny()
   const { prompts } = await explain(model, { tokens: [5, 3, 9] })
@@ -433,6 +463,7 @@ test('wrong input is refused with what was expected', async (t) => {
   await refused({}, {}, 'ERR_PROMPT', /none/)
   await refused([], {}, 'ERR_PROMPT', /empty/)
   await refused('prompts.jsonl', {}, 'ERR_TYPE', /readPrompts/)
+  await refused(null, {}, 'ERR_TYPE', /readPrompts/)
   await refused([{ tokens: [1], terms: 3 }], {}, 'ERR_PROMPT', /contrast/)
   const other = await openTiny()
   await t.throwsAsync(explain(other, tokens, { result }), { code: 'ERR_UNKNOWN_HEAD' })

@@ -3,9 +3,10 @@
 import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import test from 'ava'
-import { accumulate, decompose, openModel, readPrompts } from '../dist/index.js'
+import { accumulate, decompose, explain, openModel, readPrompts } from '../dist/index.js'
 import { seededRandom } from '../dist/math/random.js'
 import { writeNpy } from '../dist/store/npy.js'
+import { explanationGap } from './helpers/explanations.js'
 import { temporaryFolder } from './helpers/files.js'
 import { GraphBuilder, valueInfo } from './helpers/graph-builder.js'
 import { naiveCovariances, relativeDifference } from './helpers/linear-algebra.js'
@@ -100,6 +101,31 @@ test('rows of .npy files, named relative to the prompt set', async (t) => {
 test('a model exported for one batch size runs any number of prompts', async (t) => {
   await check(t, await openModel(writeModel('queries first', 4)), inPlace)
 })
+
+for (const [spelling, batch] of [
+  ['queries first', 'batch'],
+  ['einsum', 'batch'],
+  ['queries first', 4],
+]) {
+  test(`explained as attribute and intervene say: ${spelling}, ${batch}`, async (t) => {
+    const model = await openModel(writeModel(spelling, batch))
+    const result = await decompose(await accumulate(model, inPlace), { rank: { rule: 'fixed', rank: 2 } })
+    const prompt = { ...inPlace[0], terms: [{ query: 0, positive: [1], negative: [3] }] }
+    const { swaps, ...gaps } = await explanationGap(model, prompt, result)
+    t.is(swaps, 1)
+    for (const [what, gap] of Object.entries(gaps)) t.true(gap < 1e-5, `${what}: ${gap}`)
+    const { prompts } = await explain(model, [prompt], { result })
+    t.deepEqual(prompts[0].words, ['0', '1', '2', '3', '4'])
+    t.is(prompts[0].tokens, undefined)
+    await t.throwsAsync(explain(model, { inputs: prompt.inputs }), {
+      code: 'ERR_POSITION',
+      message: /the prompt: position -1 counts from an end that is not known/,
+    })
+    // Without an axis of queries there is one query, whatever it is called.
+    if (spelling === 'einsum') return
+    await t.throwsAsync(explain(model, { inputs: prompt.inputs }, { query: 9 }), { code: 'ERR_POSITION' })
+  })
+}
 
 const wrong = [
   [

@@ -1,5 +1,6 @@
 /** What the queries of prompts attend to in every head, captured prompt by prompt in one session. */
 
+import type { Run } from '../capture/encode.js'
 import { explainFailure } from '../capture/explain-failure.js'
 import { runFeeds } from '../capture/feeds.js'
 import { throwIfAborted } from '../errors.js'
@@ -17,7 +18,7 @@ import type { Model } from '../model/model.js'
 import { headName, MASKED_BELOW } from '../model/sites/site.js'
 import type { ExplainedRun } from './runs.js'
 
-/** The row of one query in one head; all arrays are [keys]. */
+/** The row of one query in one head; all arrays are [keys], those of the prompt itself. */
 export interface HeadRow {
   name: string
   head: number
@@ -77,7 +78,7 @@ export async function* captureAttention(
         throw explainFailure(error, { feeds, queries: [{ where, position: query }], keys: [] })
       })
       yield {
-        rows: requests.flatMap((request, i) => rowsOf(request, graph.sites[i], found)),
+        rows: requests.flatMap((request, i) => rowsOf(request, graph.sites[i], found, run)),
         operands: requests.flatMap(({ site }, i): SiteOperands[] => {
           const names = graph.sites[i].parts?.operands
           return names ? [{ site, query: found[names.query], key: found[names.key] }] : []
@@ -93,15 +94,17 @@ function rowsOf(
   { site, heads, whole, parts }: AttentionRequest,
   names: AttentionOutputs,
   found: Record<string, WireTensor>,
+  run: Run,
 ): HeadRow[] {
   const keys = found[names.scores].dims[2]
+  const length = ownKeys(site, keys, run)
   const [scores, zeros, pattern] = [names.scores, names.zeros, names.pattern].map((name) =>
     tensorValues(found[name]),
   )
   const wholes = names.whole && found[names.whole]
-  const made = names.parts && partsOf(site, parts, names.parts, found)
+  const made = names.parts && partsOf(site, parts, names.parts, found, length)
   return heads.map((head, h) => {
-    const of = (values: Float64Array) => values.slice(h * keys, (h + 1) * keys)
+    const of = (values: Float64Array) => values.slice(h * keys, h * keys + length)
     const own = of(scores)
     // Real scores may be as low as any mask, so that their own values do not tell.
     const visible = Array.from(of(zeros), (zero, j) => zero > MASKED_BELOW && Number.isFinite(own[j]))
@@ -109,17 +112,27 @@ function rowsOf(
     return {
       ...{ name: headName(site, head), head, site, scores: own, visible },
       attention: of(pattern).map((x, j) => (visible[j] ? x : 0)),
-      ...(wholes && at >= 0 && { whole: wholeOf(wholes, at) }),
+      ...(wholes && at >= 0 && { whole: wholeOf(wholes, at, length) }),
       ...(made && part >= 0 && { parts: made[part] }),
     }
   })
 }
 
-/** The pattern of one head of the first run, [queries][keys]. */
-function wholeOf({ data, dims: [, , queries, keys] }: WireTensor, head: number): Float64Array[] {
-  return Array.from({ length: queries }, (_, i) => {
+/** Keys of the prompt itself: a model of one length has those of padding behind them. */
+export function ownKeys({ cross }: { cross: boolean }, keys: number, run: Run): number {
+  return run.kind === 'tokens' && !cross ? Math.min(keys, run.ids.length) : keys
+}
+
+/** The pattern of one head of the first run, [queries][keys], of so many keys. */
+function wholeOf(
+  { data, dims: [, , queries, keys] }: WireTensor,
+  head: number,
+  length: number,
+): Float64Array[] {
+  // What is padded on one side is on the other.
+  return Array.from({ length: queries - (keys - length) }, (_, i) => {
     const from = (head * queries + i) * keys
-    return Float64Array.from((data as Float32Array).subarray(from, from + keys))
+    return Float64Array.from((data as Float32Array).subarray(from, from + length))
   })
 }
 
@@ -128,6 +141,7 @@ function partsOf(
   heads: readonly number[],
   { q, k, keyHeads, factors }: NonNullable<AttentionOutputs['parts']>,
   found: Record<string, WireTensor>,
+  length: number,
 ): ScoreParts[] {
   const d = site.headDim
   const [, keys, count] = found[k].dims
@@ -135,8 +149,8 @@ function partsOf(
   const rows = tensorValues(found[k])
   const scaledBy = factors === undefined ? undefined : tensorValues(found[factors])
   return heads.map((head, h) => {
-    const own = new Float64Array(keys * d)
-    for (let j = 0; j < keys; j++) {
+    const own = new Float64Array(length * d)
+    for (let j = 0; j < length; j++) {
       const factor = site.factors.kind === 'constant' ? site.factors.byHead[head] : scaledBy![h * keys + j]
       const from = (j * count + keyHeads[h]) * d
       for (let i = 0; i < d; i++) own[j * d + i] = site.operandScale * factor * rows[from + i]

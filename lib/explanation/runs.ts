@@ -45,7 +45,8 @@ export async function explainedRuns(
   { query, count, signal }: { query: number | undefined; count: number; signal?: AbortSignal },
 ): Promise<{ runs: ExplainedRun[]; warnings: string[] }> {
   const single = isSource(prompts)
-  const set = promptSet(single ? [prompts] : prompts, { bare: true })
+  // Null is refused like anything else that is no prompt set.
+  const set = promptSet(single ? [prompts] : (prompts ?? undefined), { bare: true })
   const words = new UnknownWords()
   const memory = runSize(model)
   const runs: ExplainedRun[] = []

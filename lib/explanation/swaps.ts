@@ -16,7 +16,7 @@ import type { Model } from '../model/model.js'
 import { elementTypeOf } from '../model/onnx/node-writer.js'
 import type { Side } from '../model/sites/site.js'
 import type { Result } from '../store/result.js'
-import type { SiteOperands } from './attention.js'
+import { ownKeys, type SiteOperands } from './attention.js'
 import { rowNumbers } from './numbers.js'
 import type { FeatureSwap } from './report.js'
 import type { ExplainedRun } from './runs.js'
@@ -207,10 +207,11 @@ async function runEdits(
     const found = await session.run(Object.fromEntries(wanted), { signal })
     const { data, dims } = found[graph.sites[0].pattern]
     const keys = dims[2]
+    const length = ownKeys(site, keys, run.run)
     draws.forEach((draw, i) => {
       edits.forEach((own, h) => {
         const at = (i * heads.length + h) * keys
-        own[draw]?.take(rowNumbers((data as Float32Array).subarray(at, at + keys)))
+        own[draw]?.take(rowNumbers((data as Float32Array).subarray(at, at + length)))
       })
     })
   }
