@@ -179,13 +179,16 @@ function explainHead(row: HeadRow, features: HeadFeatures | undefined): Explaine
 
 const PATTERN_DIGITS = 4
 
-/** By head of the result, of those that have any. Errors: as `explain`. */
+/** By head, of those that are asked for and have any. Errors: as `explain`. */
 function featuresOf(model: Model, result: Result, settings: Settings): Map<string, HeadFeatures> {
   const contrasts = settings.features ?? result.contrastNames
+  const asked = new Set(
+    parseHeads(settings.heads, model.sites).map(({ site, head }) => headName(model.sites[site], head)),
+  )
   const found = new Map<string, HeadFeatures>()
   for (const { name } of chosenHeads(model, result, 'all')) {
     const own = HeadFeatures.of(result, name, contrasts, settings)
-    if (own.features.length > 0) found.set(name, own)
+    if (asked.has(name) && own.features.length > 0) found.set(name, own)
   }
   return found
 }

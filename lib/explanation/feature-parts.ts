@@ -15,7 +15,13 @@ const SAMPLED_ORDERS = 64
 /** A feature that is discovered in a head: its rank is not 0. */
 interface Feature {
   contrast: string
-  rank: number
+  subspace: ContrastSubspace
+  /** Null subspaces that stand in its place. */
+  nulls: number
+}
+
+/** Query-side bases of a feature. */
+interface FeatureBases {
   u: Basis
   nulls: Basis[]
 }
@@ -23,6 +29,7 @@ interface Feature {
 /** The features of one head, on the query side. */
 export class HeadFeatures {
   private readonly orders: SampledOrders
+  private bases: FeatureBases[] | undefined
 
   private constructor(
     readonly features: readonly Feature[],
@@ -31,31 +38,26 @@ export class HeadFeatures {
     this.orders = { seed, samples: SAMPLED_ORDERS }
   }
 
+  /** Errors: ERR_UNKNOWN_HEAD, ERR_UNKNOWN_CONTRAST. */
   static of(
     result: Result,
     head: string,
     contrasts: readonly string[],
     { nulls, seed }: { nulls: number; seed: number },
   ): HeadFeatures {
-    const subspaces = contrasts.map((contrast) => ({ contrast, own: result.head(head).contrast(contrast) }))
-    const features = subspaces
-      .filter(({ own }) => own.rank > 0)
-      .map(({ contrast, own }) => ({
-        contrast,
-        rank: own.rank,
-        u: queryBasis(own),
-        nulls: drawn(own, nulls),
-      }))
-    return new HeadFeatures(features, seed)
-  }
-
-  get contrasts(): string[] {
-    return this.features.map(({ contrast }) => contrast)
+    const all = contrasts.map((contrast): Feature => {
+      const subspace = result.head(head).contrast(contrast)
+      return { contrast, subspace, nulls: Math.min(nulls, nullCount([subspace])) }
+    })
+    return new HeadFeatures(
+      all.filter(({ subspace }) => subspace.rank > 0),
+      seed,
+    )
   }
 
   /** Whether null subspaces are missing for some of them. */
   get lackNulls(): boolean {
-    return this.features.some(({ nulls }) => nulls.length === 0)
+    return this.features.some(({ nulls }) => nulls === 0)
   }
 
   /** The parts of the centred scores of a row; none of a row that sees no key. */
@@ -68,13 +70,16 @@ export class HeadFeatures {
     const centred = centredKeys(k, visible, d)
     const score = (query: Float64Array, j: number) => dotAt(query, 0, centred, j * d, d)
     const rest = Float64Array.from(q)
+    this.bases ??= this.features.map(basesOf)
+    const { bases } = this
     const left = meanLeftBefore(
-      this.features.map(({ u }) => u),
+      bases.map(({ u }) => u),
       q,
       this.orders,
     )
     const total = visible[key] ? score(q, key) : 0
-    const features = this.features.map(({ contrast, rank, u, nulls }, f) => {
+    const features = this.features.map(({ contrast, subspace: { rank } }, f) => {
+      const { u, nulls } = bases[f]
       const own = project(u, left[f])
       for (let i = 0; i < d; i++) rest[i] -= own[i]
       const value = score(own, key)
@@ -92,13 +97,12 @@ export class HeadFeatures {
   }
 }
 
-function queryBasis({ u, headDim, rank }: ContrastSubspace): Basis {
-  return orthonormalBasis({ data: u, shape: [headDim, rank] })
-}
-
-function drawn(subspace: ContrastSubspace, most: number): Basis[] {
-  const count = Math.min(most, nullCount([subspace]))
-  return Array.from({ length: count }, (_, draw) => nullBasis(subspace, 'u', draw))
+function basesOf({ subspace, nulls }: Feature): FeatureBases {
+  const { u, headDim, rank } = subspace
+  return {
+    u: orthonormalBasis({ data: u, shape: [headDim, rank] }),
+    nulls: Array.from({ length: nulls }, (_, draw) => nullBasis(subspace, 'u', draw)),
+  }
 }
 
 /** Keys [keys, d] less the mean of those that are visible; zeros where they are not. */
