@@ -80,6 +80,7 @@ export function figure({
     }
     plot.replaceChildren(isDrawing ? picture : el('p', { class: 'absent' }, picture))
     plot.style.minHeight = ''
+    plot.classList.toggle('scrolls', plot.scrollWidth > plot.clientWidth + 1)
     after?.(plot)
   }
   const drawAll = () => {
