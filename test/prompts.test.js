@@ -208,6 +208,16 @@ test('token ids may be integer arrays', async (t) => {
 
 const misspelt = [
   [{ tems: terms }, /a prompt has no "tems"/],
+  [
+    { terms, keyNames: { positive: 'a', negative: 'b', other: 'c' } },
+    /"keyNames" of contrast ".*" has no "other"/,
+  ],
+  [
+    { terms, keyNames: { positive: 'a' } },
+    /"keyNames" is an object with the texts "positive" and "negative"/,
+  ],
+  [{ terms, keyNames: { positive: 'a', negative: ' ' } }, /"keyNames" is an object with the texts "positive"/],
+  [{ terms, keyNames: null }, /"keyNames" is an object with the texts/],
   [{ terms: [{ ...terms[0], postive: [1] }] }, /term 0 has no "postive"/],
   [{ terms: undefined, labels: { query: ['a'], casual: true } }, /"labels" has no "casual"/],
   [{ terms: undefined, labels: { query: ['a'], causal: 'yes' } }, /labels.causal is true or false/],
@@ -345,4 +355,14 @@ test('lexical counterfactuals differ in the object alone', (t) => {
       t.false(text.includes(` ${different[0][1]} `))
     }
   }
+})
+
+test('what keys are called is kept with the definition of a contrast, and changes no number', async (t) => {
+  const own = boxesOrder({ ...bundledWords(), prompts: 4, seed: 1 })
+  t.deepEqual(own[0].keyNames, { positive: 'the answer’s box', negative: 'another box' })
+  const [rule] = promptRules(own[0], 'here')
+  t.deepEqual(rule.keyNames, own[0].keyNames)
+  const bare = own.map(({ keyNames: _, ...prompt }) => prompt)
+  t.is(promptRules(bare[0], 'here')[0].keyNames, undefined)
+  t.deepEqual(promptRules(bare[0], 'here')[0].terms, rule.terms)
 })
