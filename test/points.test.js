@@ -93,7 +93,7 @@ function isPca(t, rows, data, { rank, shares, coordinates }) {
   const centred = inside.map((x) => x.map((v, c) => v - mean[c]))
   const total = centred.flat().reduce((sum, x) => sum + x * x, 0)
   const gram = mean.map((_, i) => mean.map((__, j) => centred.reduce((sum, x) => sum + x[i] * x[j], 0)))
-  t.is(shares.length, Math.min(3, rank))
+  t.is(shares.length, Math.min(4, rank))
   t.is(coordinates.length, n * shares.length)
   const column = (c) => Array.from({ length: n }, (_, i) => coordinates[i * shares.length + c])
   shares.forEach((share, c) => {
@@ -118,6 +118,24 @@ function isPca(t, rows, data, { rank, shares, coordinates }) {
   })
 }
 
+/** Share of the variance of rows inside V that lies between the means of their labels. */
+function labelShare(rows, basis, labels) {
+  const d = rows[0].length
+  const rank = basis.length / d
+  const inside = rows.map((row) =>
+    Array.from({ length: rank }, (_, c) => row.reduce((sum, x, i) => sum + x * basis[i * rank + c], 0)),
+  )
+  const mean = (list) => list[0].map((_, c) => list.reduce((sum, x) => sum + x[c], 0) / list.length)
+  const spread = (list, centre) =>
+    list.reduce((sum, x) => sum + x.reduce((own, value, c) => own + (value - centre[c]) ** 2, 0), 0)
+  const total = spread(inside, mean(inside))
+  const within = [...new Set(labels)].reduce((sum, label) => {
+    const own = inside.filter((_, i) => labels[i] === label)
+    return sum + spread(own, mean(own))
+  }, 0)
+  return 1 - within / total
+}
+
 test('points are the principal components of the rows inside the subspace', async (t) => {
   const { model, result } = await boxes()
   const held = boxesOrder({ ...base, prompts: 20, seed: 9 })
@@ -128,6 +146,9 @@ test('points are the principal components of the rows inside the subspace', asyn
   t.deepEqual([query.labels.length, key.labels.length], [20, 100])
   isPca(t, queries, u, query.heads.L3H0)
   isPca(t, keys, v, key.heads.L3H0)
+  t.true(Math.abs(key.heads.L3H0.separation.value - labelShare(keys, v, key.labels)) < 1e-6)
+  t.is(key.heads.L3H0.separation.nulls, null, 'the result holds no null subspaces')
+  t.is(key.heads.L3H0.separation.exceedsNull, null)
 })
 
 test('a sample is as large as asked, the same for a seed whatever the batches, another for another seed', async (t) => {
@@ -249,3 +270,30 @@ for (const [name, rule, message] of wrong) {
     t.true(error.message.startsWith(`${file}:2: `))
   })
 }
+
+test('points name their tokens in context; labels lie apart beside null subspaces', async (t) => {
+  const { model } = await boxes()
+  const sums = await accumulate(model, boxesOrder(base))
+  const result = await decompose(sums, { rank: { rule: 'fixed', rank: 4 }, nulls: 20 })
+  disposeSums(sums)
+  const held = boxesOrder({ ...base, prompts: 12, seed: 9 })
+  const { points } = await attribute(model, held, { result, heads: 'L3H0', examples: 12 })
+  const { tokens, labels, roles, heads } = points.order.key
+  t.is(tokens.length, labels.length)
+  tokens.forEach(({ token, before, after, where, position }, i) => {
+    const prompt = held.find(({ id }) => where.endsWith(id))
+    const [term] = prompt.terms
+    const spans = roles[i] === 'positive' ? term.positive : term.negative
+    t.true(
+      spans.some(({ char: [start, end] }) => prompt.text.slice(start, end) === token),
+      `${where} ${position}`,
+    )
+    t.regex(before, /is in Box $/)
+    t.regex(after, /^ [,.]/)
+  })
+  const { value, nulls, exceedsNull } = heads.L3H0.separation
+  t.true(value > 0 && value < 1)
+  t.is(nulls.count, 20)
+  t.true(nulls.mean > 0 && nulls.mean <= nulls.p95 && nulls.p95 < 1)
+  t.is(exceedsNull, value > nulls.p95)
+})

@@ -216,7 +216,10 @@ const misspelt = [
     { terms, keyNames: { positive: 'a' } },
     /"keyNames" is an object with the texts "positive" and "negative"/,
   ],
-  [{ terms, keyNames: { positive: 'a', negative: ' ' } }, /"keyNames" is an object with the texts "positive"/],
+  [
+    { terms, keyNames: { positive: 'a', negative: ' ' } },
+    /"keyNames" is an object with the texts "positive"/,
+  ],
   [{ terms, keyNames: null }, /"keyNames" is an object with the texts/],
   [{ terms: [{ ...terms[0], postive: [1] }] }, /term 0 has no "postive"/],
   [{ terms: undefined, labels: { query: ['a'], casual: true } }, /"labels" has no "casual"/],

@@ -25,6 +25,8 @@ const HEADS = 4
 /** The cube of a toy's keys, swaps in it, and the interaction of its latents. */
 const FIGURES = [3, 4, 5]
 
+/** Contrasts that are not of single words. */
+const FEATURES = ['order', 'match', 'lexical']
 /** Prompts whose attention is stored. */
 const STORED = 4
 
@@ -40,7 +42,7 @@ export async function writeDemoReport(
   const onProgress = ({ prompts: done, total }: { prompts: number; total: number }) => bar.update(done, total)
   try {
     const attribution = await attribute(model, prompts, {
-      ...{ result, features: ['order', 'match', 'lexical'], onProgress },
+      ...{ result, features: FEATURES, onProgress },
       heads: ranked
         .slice(0, HEADS)
         .map(({ head }) => head)
@@ -51,7 +53,7 @@ export async function writeDemoReport(
       ...{ result, heads: ranked[0].head, contrast: 'order', randoms: 5, onProgress },
       features: ['order', 'match', ['order', 'match']],
     })
-    const explanation = await explain(model, prompts, { result, examples: STORED })
+    const explanation = await explain(model, prompts, { result, features: FEATURES, examples: STORED })
     const paper = await runPaper({ quick: true, only: FIGURES })
     const file = path.join(folder, 'report.html')
     const name = `${PROMPTS} new prompts`

@@ -1,6 +1,6 @@
 /**
- * A map of all heads, layers down and heads across, as small as it must be to show every one. Heads that a test
- * discovered fill their cell, the others are a smaller square in it: that is seen without colour too.
+ * A map of all heads, layers down and heads across, as small as it must be to show every one. Replicated heads fill their
+ * cell, those that were discovered alone most of it, the others half: that is seen without colour too.
  */
 
 import { roving } from '../shared/dom.js'
@@ -31,8 +31,8 @@ export function headMap(width, { cells, selectedHead, choose }) {
   const y = (c) => TOP + at.get(c.row) * high
   const gap = size > 12 ? 1 : size > 6 ? 0.5 : 0.2
   const rects = cells.map((cell) => {
-    const rest = cell.discovered === false
-    const [w, h] = rest ? [size * 0.5, high * 0.5] : [size - 2 * gap, high - 2 * gap]
+    const part = partOf(cell)
+    const [w, h] = [part * size - 2 * gap, part * high - 2 * gap]
     return svg('rect', {
       x: x(cell) + (size - w) / 2,
       y: y(cell) + (high - h) / 2,
@@ -109,6 +109,12 @@ export function headMap(width, { cells, selectedHead, choose }) {
     cells.findIndex((c) => c.name === selectedHead),
   )
   return root
+}
+
+/** Part of the cell's width and height that a head fills. */
+function partOf({ discovered, replicated }) {
+  if (discovered === undefined || replicated) return 1
+  return discovered ? 0.76 : 0.5
 }
 
 /** Frames the cell of a head; false where the map has none. */

@@ -170,8 +170,9 @@ const slug = () => `${selection.head}-${(selection.contrast ?? 'all').replace(/\
 
 const tokenName = (i) => `“${readable(prompt().words[i]).trim()}” (${i})`
 
-/** Heads that are drawn, at most. */
+/** Heads and features that are drawn, at most; their numbers are those of all. */
 const MOST_HEADS = 12
+const MOST_FEATURES = 8
 
 /** Which heads attend most to one token, from the query that is explained. */
 function headsFigure() {
@@ -198,23 +199,26 @@ function headsFigure() {
 
 /** What the features make up of the score of the most attended key, beside null subspaces in their place. */
 function partsFigure() {
+  const isSelected = ({ contrast }) => Number(contrast === selection.contrast)
   const rows = () =>
-    (own().features ?? []).map(({ contrast, rank, gain }) => ({
-      label: contrast,
-      rank,
-      mean: gain.value,
-      total: gain.total,
-      nullMean: gain.nulls?.mean ?? null,
-      nullTop: gain.nulls?.p95 ?? null,
-      within: gain.exceedsNull === false,
-    }))
+    [...(own().features ?? [])]
+      .sort((a, b) => isSelected(b) - isSelected(a) || b.gain.value - a.gain.value)
+      .map(({ contrast, rank, gain }) => ({
+        label: contrast,
+        rank,
+        mean: gain.value,
+        total: gain.total,
+        nullMean: gain.nulls?.mean ?? null,
+        nullTop: gain.nulls?.p95 ?? null,
+        within: gain.exceedsNull === false,
+      }))
   return figure({
     id: () => `parts-${selection.head}`,
     title: () => `What features make up of the score of ${tokenName(own().key)}`,
     caption: () =>
-      `The score of this key is ${number(own().features[0]?.gain.total, 2)} above the mean of the keys that the query sees. Each bar is a feature’s part of that; a single prompt seldom tells a feature from its null.`,
-    key: () => controlKey('features', rows()),
-    draw: (width) => controlledBars(width, rows(), { label: 'part of the score' }),
+      `The score of this key is ${number(own().features[0]?.gain.total, 2)} above the mean of the keys that the query sees. Each bar is a feature’s part of that${own().features?.length > MOST_FEATURES ? ` (the first ${MOST_FEATURES} of ${own().features.length})` : ''}; a single prompt seldom tells a feature from its null.`,
+    key: () => controlKey('features', rows().slice(0, MOST_FEATURES)),
+    draw: (width) => controlledBars(width, rows().slice(0, MOST_FEATURES), { label: 'part of the score' }),
     rows,
     height: 160,
   })

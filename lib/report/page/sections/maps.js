@@ -71,7 +71,7 @@ export function maps() {
     el(
       'p',
       {},
-      'Every head that was analysed, one map a contrast. Full cells passed the test (bold rank: replicated between halves of the prompts), small squares did not. Choose a cell, with the mouse or with arrow keys and Enter, to see its head in every part of this page.',
+      'Every head that was analysed, one map a contrast. Full cells (bold ranks) passed the test and were replicated between halves of the prompts, smaller ones passed it, the smallest did not. Choose a cell, with the mouse or with arrow keys and Enter, to see its head in every part of this page.',
     ),
     el(
       'div',
