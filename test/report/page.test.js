@@ -94,7 +94,7 @@ for (const [width, colorScheme] of [
 }
 
 browserTest('paper is light, and everything is drawn on it', async (t) => {
-  const { page, seen } = await open(file, { colorScheme: 'dark' })
+  const { page, seen } = await open(file, { colorScheme: 'dark', width: 1000 })
   const background = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor)
   const dark = await background()
   await page.locator('.theme').click()
@@ -109,6 +109,10 @@ browserTest('paper is light, and everything is drawn on it', async (t) => {
   )
   t.true(drawn.length >= 12)
   t.true(drawn.every(Boolean))
+  t.true(
+    await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth),
+    'nothing is wider than it',
+  )
   t.deepEqual(seen, { errors: [], requests: [] })
 })
 
@@ -311,7 +315,13 @@ browserTest('every bar stands beside its null subspaces, and what they reach is 
   t.is(Number(own.keys), kept(order.own.controls.keys))
   t.is(Number(own.meanQuery), kept(order.own.controls.meanQuery))
   t.is(Number(own.random), kept(order.own.controls.random.mean))
-  const effects = await rowsOf('[id^="figure-effects-"]')
+  const moves = await rowsOf('[id^="figure-effects-"]')
+  t.deepEqual(
+    moves.map((r) => r.edited),
+    ['order', 'lexical'],
+    'one row a feature',
+  )
+  const effects = await rowsOf('[id^="figure-flipRate-"]')
   const of = (kind) =>
     made.interventions.variants.find((v) => v.kind === kind && ['order', ''].includes(v.features.join()))
   const flips = effects.find((r) => r.edited === 'order' && r.measure === 'flipped')
