@@ -1,4 +1,4 @@
-/** Nothing leaves the machine, and nothing is written where it was not asked for (design: contract 10). */
+/** Nothing leaves the machine, and nothing is written where it was not asked for (contract 10). */
 
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, readdirSync } from 'node:fs'

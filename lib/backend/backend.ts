@@ -11,7 +11,7 @@ import type { Dtype } from '../math/tensor.js'
 /** The backends: `js` is the float64 reference, `cpu` the native addon, `cuda` an NVIDIA GPU. */
 export type BackendName = 'js' | 'cpu' | 'cuda'
 
-/** How terms are averaged (design: "Covariances"). Fixed when accumulation starts. */
+/** How terms are averaged (docs/method.md, "Covariances"). Fixed when accumulation starts. */
 export type Estimator = 'per-query' | 'per-pair' | 'sum'
 
 /** A strided view, [batch, pos, heads, d]; row r is (batch, pos) = (floor(r / pos), r mod pos). */

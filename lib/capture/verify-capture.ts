@@ -1,4 +1,4 @@
-/** Refuses captures whose queries and keys do not give the model's own scores (design: contract 3). */
+/** Refuses captures whose queries and keys do not give the model's own scores (contract 3). */
 
 import { QkError } from '../errors.js'
 import { type Verification, verifySites } from '../model/graphs/verify.js'

@@ -1,4 +1,4 @@
-/** Prompts as users write them (design: "A prompt set"), and their rules laid out by contrast. */
+/** Prompts as users write them (docs/prompt-sets.md), and their rules laid out by contrast. */
 
 /** A token index (negative from the end), or a span of the prompt's text. */
 export type Position =

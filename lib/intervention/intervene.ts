@@ -1,7 +1,7 @@
 /**
  * Interventions inside the model: coordinates of queries or keys are exchanged, replaced or scaled in named
- * subspaces of chosen heads, beside controls of the same rank, and the rest of the model runs on (design:
- * "InterventionReport"; paper, figures 4, 7 and 9).
+ * subspaces of chosen heads, beside controls of the same rank, and the rest of the model runs on (docs/method.md,
+ * "Intervention"; paper, figures 4, 7 and 9).
  */
 
 import { batchingFor } from '../capture/feeds.js'

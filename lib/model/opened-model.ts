@@ -9,7 +9,7 @@ import type { HubOrigin } from './source/hub-model.js'
 import type { PromptTokenizer } from './tokenizer/tokenizer.js'
 import { vocabularyWarnings } from './tokenizer/vocabulary.js'
 
-/** Above these a capture is refused (design: contract 3). */
+/** Above these a capture is refused (contract 3). */
 const TOLERANCE = { f32: 1e-3, f16: 1e-2 } as const
 
 /** The largest relative error with which a site's capture is accepted. */

@@ -1,4 +1,4 @@
-/** What a test of rank says of one contrast of one head, as results keep it (design: "Rank"). */
+/** What a test of rank says of one contrast of one head, as results keep it (docs/method.md, Rank). */
 
 /** Largest singular values of draws of the null. */
 export interface NullValues {

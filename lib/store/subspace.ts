@@ -4,7 +4,7 @@ import type { NullSubspaces, PlainDirections } from './controls.js'
 import type { HeldOut } from './held-out.js'
 import type { RankTest } from './rank-test.js'
 
-/** One contrast of one head: ΔC ≈ U diag(s) V^T (design: "Subspaces"). */
+/** One contrast of one head: ΔC ≈ U diag(s) V^T (docs/method.md, "Subspaces"). */
 export interface ContrastSubspace {
   /** Query-side basis, [d, rank], row-major, orthonormal columns. */
   u: Float64Array

@@ -1,6 +1,6 @@
 /**
  * Subspaces of discovered heads fitted on either half of the units, so that they can be measured on the other half
- * (design: "Rank", where it is used), with the controls of each.
+ * (docs/method.md, "Where subspaces are used"), with the controls of each.
  */
 
 import type { Sums } from '../covariance/accumulate.js'

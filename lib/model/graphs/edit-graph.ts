@@ -1,6 +1,6 @@
 /**
  * The graph that interventions run: the whole model, in which the scores of chosen heads are changed as an edit
- * of queries and keys would change them, before scale, softcap and mask (design: "Intervention").
+ * of queries and keys would change them, before scale, softcap and mask (docs/method.md, "Intervention").
  *
  *   s'(b, h, i, j) = s + c * ((q_i + Δq) · (k_j + Δk) - q_i · k_j),   Δx = (f * x_from + a - x_at) P
  *

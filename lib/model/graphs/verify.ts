@@ -1,4 +1,4 @@
-/** Verifies captures: scores recomputed from queries and keys against the model's own (design: contract 3). */
+/** Verifies captures: scores recomputed from queries and keys against the model's own (contract 3). */
 
 import { InferenceSession, type WireTensor } from '../inference/session.js'
 import { tensorValues } from '../inference/values.js'

@@ -1,6 +1,6 @@
 /**
  * Keeps onnxruntime from writing a device id and the model's metadata into the user's cache folder, and from looking up
- * its maker's host (design: contract 10). It reads the environment when it is loaded, so this comes before.
+ * its maker's host (contract 10). It reads the environment when it is loaded, so this comes before.
  */
 
 import { isMainThread } from 'node:worker_threads'

@@ -72,7 +72,7 @@ export function headName(site: { layer: number; kind?: SiteKind }, head: number)
   return `${site.kind ? `${site.kind}.` : ''}L${site.layer}H${head}`
 }
 
-/** The key head that a query head reads (design: "A head"). */
+/** The key head that a query head reads (docs/method.md, "A head"). */
 export function keyHeadOf({ heads, kvHeads }: { heads: number; kvHeads: number }, head: number): number {
   return Math.floor((head * kvHeads) / heads)
 }

@@ -1,6 +1,6 @@
 /**
- * Bases that stand beside those of features: null subspaces, key principal components, the mean query (design: "Rank",
- * where it is used). Several features together are a union, on the side `u` (queries) or `v` (keys).
+ * Bases that stand beside those of features: null subspaces, key principal components, the mean query (docs/method.md, "Where subspaces
+ * are used"). Several features together are a union, on the side `u` (queries) or `v` (keys).
  */
 
 import { type Basis, orthonormalBasis } from '../../math/basis.js'

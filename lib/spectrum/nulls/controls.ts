@@ -1,6 +1,6 @@
 /**
  * What a subspace has to beat: subspaces of the same rank of exchanged rows, and directions that need no contrast at all
- * (design: "Rank", where it is used).
+ * (docs/method.md, "Where subspaces are used").
  */
 
 import type { BackendChoice } from '../../backend/select.js'

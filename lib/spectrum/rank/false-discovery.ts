@@ -1,4 +1,4 @@
-/** From p-values of many tests to discoveries (design: "Rank", item 8). */
+/** From p-values of many tests to discoveries (docs/method.md, Rank 8). */
 
 import { meanAndDeviation } from '../../math/moments.js'
 

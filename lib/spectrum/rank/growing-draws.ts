@@ -1,5 +1,5 @@
 /**
- * Sequential p-values: few draws where that many decide, more where they do not (design: "Rank", items 5 and 6). A test
+ * Sequential p-values: few draws where that many decide, more where they do not (docs/method.md, Rank 5 and 6). A test
  * goes on while it has had fewer than ten exceedances.
  */
 

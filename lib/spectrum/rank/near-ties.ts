@@ -1,4 +1,4 @@
-/** Singular directions that data cannot tell apart (design: "Rank", item 10). */
+/** Singular directions that data cannot tell apart (docs/method.md, Rank 10). */
 
 import { firstColumns } from '../../math/columns.js'
 import { meanAndDeviation } from '../../math/moments.js'

@@ -1,5 +1,5 @@
 /**
- * Does what one half of the units shows hold in the other (design: "Rank", item 9)? Heads are screened on one half; of
+ * Does what one half of the units shows hold in the other (docs/method.md, Rank 9)? Heads are screened on one half; of
  * those, the direction found there is tested on the other half, one-sided.
  */
 

@@ -1,6 +1,6 @@
 /**
  * The test of rank over many heads and contrasts: which have a ΔC that random signs do not show as well, and how many
- * components of it (design: "Rank", items 4 to 10).
+ * components of it (docs/method.md, Rank 4 to 10).
  */
 
 import type { BackendChoice } from '../../backend/select.js'

@@ -1,4 +1,4 @@
-/** The matrices that the test of rank looks at, from the moments of all prompts (design: "Rank", items 1, 3 and 4). */
+/** The matrices that the test of rank looks at, from the moments of all prompts (docs/method.md, Rank 1, 3 and 4). */
 
 import type { Sums } from '../../covariance/accumulate.js'
 import type { HeadGroup } from '../../covariance/site-plan.js'

@@ -1,6 +1,6 @@
 /**
  * Rows ready for sign flips: ΔC = sum_r c_r q_r k_r^T, sorted by unit, centred as the hypothesis and the estimator say
- * (design: "Rank", items 1 and 4).
+ * (docs/method.md, Rank 1 and 4).
  */
 
 import type { Estimator } from '../../../backend/backend.js'

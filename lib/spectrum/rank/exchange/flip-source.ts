@@ -1,6 +1,6 @@
 /**
  * Explicit terms: the null matrices are D_b = sum_u (+-) D_u, the contribution of each unit with a random sign
- * (design: "Rank", item 3). The same signs for every head, layer and contrast on the same units.
+ * (docs/method.md, Rank 3). The same signs for every head, layer and contrast on the same units.
  */
 
 import type { Backend, ResidentHandle, RowTensor } from '../../../backend/backend.js'

@@ -1,6 +1,6 @@
 /**
  * Exchangeable keys: every draw permutes which keys of a term's sets are positive, all terms of a unit with as many keys
- * in the same way (design: "Rank", item 3). Valid only where the keys of a term could have changed places and no two
+ * in the same way (docs/method.md, Rank 3). Valid only where the keys of a term could have changed places and no two
  * terms share one; refused otherwise.
  */
 

@@ -1,5 +1,5 @@
 /**
- * Label sequences as units of exchange (design: "Rank", item 3). A unit is a sequence, or all sequences of a group that
+ * Label sequences as units of exchange (docs/method.md, Rank 3). A unit is a sequence, or all sequences of a group that
  * shares material; it may take the labels of another unit of its shape, sequence by sequence. Sequences that have no such
  * partner are cut into blocks of a length that many have, and blocks exchange labels with those from the same place: where
  * both labels and activations change along the sequence, a later block differs from an earlier one in both.

@@ -1,6 +1,6 @@
 /**
  * Label sequences: the null matrices are sum_u D_u(y_π(u)) - D̄, every sequence with the labels of another one of its
- * shape; D̄ is the sum of each sequence's mean over the others' labels (design: "Rank", item 3). Signs would be wrong
+ * shape; D̄ is the sum of each sequence's mean over the others' labels (docs/method.md, Rank 3). Signs would be wrong
  * here: labels that stick, alternate or drift with the position make contributions one-sided.
  */
 

@@ -5,7 +5,7 @@ import type { SideMoments } from './side-moments.js'
 
 /**
  * `effect`: is there any ΔC? `interaction`: is there one once queries and keys are centred, which then depends on the
- * query and on the key (design: "Rank", item 4)?
+ * query and on the key (docs/method.md, Rank 4)?
  */
 export type Hypothesis = 'effect' | 'interaction'
 
