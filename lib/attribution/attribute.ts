@@ -1,6 +1,7 @@
 /**
  * Attribution over a prompt set: the scores of chosen heads, on the queries of the terms, split additively over
- * named features, with the explained fraction, an interval over prompts and controls beside it (docs/method.md, "Attribution";
+ * named features, with the explained fraction, an interval over prompts and controls beside it
+ * (docs/method.md, "Attribution";
  * paper, figure 10).
  */
 

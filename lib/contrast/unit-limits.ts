@@ -1,4 +1,7 @@
-/** How many units a test needs: the rank test, and the check of prompt sets that warns before it (docs/method.md, Rank 7). */
+/**
+ * How many units a test needs: the rank test, and the check of prompt sets that warns before it
+ * (docs/method.md, Rank 7).
+ */
 
 /** Below this many units a test has little power. */
 export const FEW_UNITS = 20

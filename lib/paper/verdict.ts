@@ -1,6 +1,7 @@
 /**
  * Whether a claim held, and whether that is evidence: its figures meet their bars, and are above the 95th percentile of
- * what the same experiment gives where there is nothing to find (docs/method.md, "Where subspaces are used"; contract 11).
+ * what the same experiment gives where there is nothing to find
+ * (docs/method.md, "Where subspaces are used"; contract 11).
  */
 
 import type { NullFigures } from '../math/null-limit.js'

@@ -32,7 +32,8 @@ export interface DecomposeOptions {
   /** Also find all singular values of ΔC, those that the rule cuts off included. */
   spectrum?: boolean
   /**
-   * Null subspaces that are kept beside every subspace (docs/method.md, Rank), from rows with exchanged prompts; default 20 under
+   * Null subspaces that are kept beside every subspace
+   * (docs/method.md, Rank), from rows with exchanged prompts; default 20 under
    * `permutation`, 0 under the other rules. There are none where `accumulate` kept no rows.
    */
   nulls?: number

@@ -1,6 +1,9 @@
 /** What a subspace is compared with, as results keep it (docs/method.md, "Where subspaces are used"). */
 
-/** Subspaces of what exchanged prompts give: the same rank, from the null matrices of the test (docs/method.md, Rank 3). */
+/**
+ * Subspaces of what exchanged prompts give: the same rank, from the null matrices of the test
+ * (docs/method.md, Rank 3).
+ */
 export interface NullSubspaces {
   /** Number of null subspaces. */
   count: number

@@ -1,4 +1,7 @@
-/** What a subspace explains and moves on units that did not fit it, as results keep it (docs/method.md, "Where subspaces are used"). */
+/**
+ * What a subspace explains and moves on units that did not fit it, as results keep it
+ * (docs/method.md, "Where subspaces are used").
+ */
 
 /** A figure of the subspace beside the same of every control. */
 export interface Controlled {

@@ -1,5 +1,6 @@
 /**
- * The rows of which ΔC is a sum of products: what a test of rank exchanges (docs/method.md, Rank 1). Under `per-query` a
+ * The rows of which ΔC is a sum of products: what a test of rank exchanges
+ * (docs/method.md, Rank 1). Under `per-query` a
  * term with one query is one row, q and the mean of its positive keys less that of its negative ones. Otherwise it is
  * two, one a side: of `per-pair` and `sum` the pooled mean of all keys is taken off later, for which the sides and
  * their numbers of keys are needed.

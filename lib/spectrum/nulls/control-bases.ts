@@ -1,5 +1,6 @@
 /**
- * Bases that stand beside those of features: null subspaces, key principal components, the mean query (docs/method.md, "Where subspaces
+ * Bases that stand beside those of features: null subspaces, key principal components, the mean query
+ * (docs/method.md, "Where subspaces
  * are used"). Several features together are a union, on the side `u` (queries) or `v` (keys).
  */
 

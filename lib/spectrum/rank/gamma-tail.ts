@@ -1,4 +1,7 @@
-/** An extrapolated p-value beyond the number of draws; shown under that name, and never decides (docs/method.md, Rank 6). */
+/**
+ * An extrapolated p-value beyond the number of draws; shown under that name, and never decides
+ * (docs/method.md, Rank 6).
+ */
 
 /**
  * P(S >= observed) under a shifted gamma distribution (Pearson's type III) with the mean, the standard deviation and the

@@ -1,5 +1,6 @@
 /**
- * The rules by which a decomposition is cut to a rank (docs/method.md, Rank): the parameters of each, checked, and when it
+ * The rules by which a decomposition is cut to a rank
+ * (docs/method.md, Rank): the parameters of each, checked, and when it
  * lets the solver stop.
  */
 

@@ -1,4 +1,7 @@
-/** The calibrated test of rank on plain arrays: how many components of ΔC are more than noise (docs/method.md, Rank). */
+/**
+ * The calibrated test of rank on plain arrays: how many components of ΔC are more than noise
+ * (docs/method.md, Rank).
+ */
 
 import { QkError, throwIfAborted } from '../../errors.js'
 import type { RankTest } from '../../store/rank-test.js'
