@@ -154,6 +154,8 @@ export function circles(imports) {
 export function overgrown(files) {
   const counts = new Map()
   for (const file of files.keys()) {
+    // What describes a folder does not crowd it.
+    if (path.posix.basename(file) === 'README.md') continue
     const folder = path.posix.dirname(file)
     counts.set(folder, (counts.get(folder) ?? 0) + 1)
   }
