@@ -12,6 +12,9 @@ import { parseHTML } from 'linkedom'
 import { cases } from './cases/index.mjs'
 import { formatSeconds, ofCeiling } from './report.mjs'
 
+/** What is ours: never a rival in the summary. */
+const OWN = new Set(['cpu', 'js', 'cuda'])
+
 const files = process.argv.slice(2)
 if (files.length === 0) {
   process.stderr.write('usage: node bench/document.mjs RESULT.json [MORE.json ...]\n')
@@ -39,7 +42,7 @@ const sections = Object.entries(result.cases).map(([name, variants]) => {
   })
   return `## ${cases[name].title}\n\n${pictures.join('')}${variants.map(table).join('\n')}`
 })
-writeFileSync(path.join(docs, 'benchmarks.md'), `${head()}\n${sections.join('\n')}`)
+writeFileSync(path.join(docs, 'benchmarks.md'), `${head()}\n${summary()}\n${sections.join('\n')}`)
 
 function head() {
   const { date, cpu, cores, memoryGiB, instructionSet, versions, rounds, ceilings } = result
@@ -60,6 +63,38 @@ ${date.slice(0, 10)}, ${cpu}, ${cores} cores, ${memoryGiB} GiB, instruction set 
     )}. Ceilings in the same run: ${ceiling('numpy-sgemm', 'OpenBLAS sgemm')}, ${ceiling('numpy-bandwidth', 'memory')}.
 
 What bounds each kernel, and what was tried: [How fast, and why](performance.md).
+`
+}
+
+/** Where the processor's backend was fastest, and, first, where it was not. */
+function summary() {
+  const raced = Object.entries(result.cases).flatMap(([name, variants]) =>
+    variants.flatMap(({ label, subjects }) => {
+      const own = subjects.find(({ subject }) => subject === 'cpu')
+      const [rival] = subjects
+        .filter(({ subject, median }) => !OWN.has(subject) && median !== undefined)
+        .sort((a, b) => a.median - b.median)
+      if (own?.median === undefined || !rival) return []
+      return [{ name, label, rival: rival.subject, lead: rival.median / own.median }]
+    }),
+  )
+  const lost = raced.filter(({ lead }) => lead < 1).sort((a, b) => a.lead - b.lead)
+  const won = raced.filter(({ lead }) => lead >= 1).sort((a, b) => a.lead - b.lead)
+  const line = ({ name, label, rival, lead }) =>
+    lead < 1
+      ? `- ${name}, ${label}: ${rival} takes ${lead.toFixed(2)} of the time of \`cpu\`.`
+      : `- ${name}, ${label}: ${lead.toFixed(2)} times as fast as ${rival}.`
+  return `## Summary
+
+Of ${raced.length} variants that a rival ran too, \`cpu\` is the fastest in ${won.length}. It is slower in ${lost.length}:
+
+${lost.map(line).join('\n') || '- none'}
+
+Two of these rivals do less: \`numpy-contiguous\` is given rows that lie side by side already, \`plain run\` captures nothing.
+
+The smallest leads of the others:
+
+${won.slice(0, 5).map(line).join('\n')}
 `
 }
 
