@@ -227,55 +227,42 @@ class HeadSums {
   /** Label-matched terms through running sums of keys, per label and in total: linear in the sequence. */
   sequence(l: LabelSequence): void {
     const d = this.#spec.headDim
-    const byLabel = new Map<number, { sum: Float64Array; count: number }>()
-    const total = { sum: new Float64Array(d), count: 0 }
-    const none = { sum: new Float64Array(d), count: 0 }
-    const pos = new Float64Array(d)
-    const neg = new Float64Array(d)
+    const seen = new LabelSums(d)
+    const sides = { positive: new Float64Array(d), negative: new Float64Array(d) }
     let key = 0
     let self = 0
     for (let i = 0; i < l.queryRows.length; i++) {
       const at = l.queryPositions[i]
       for (; key < l.keyRows.length && (l.keyScope !== 'before' || l.keyPositions[key] < at); key++) {
-        const label = l.keyLabels[key]
-        if (label < 0) continue
-        let own = byLabel.get(label)
-        if (!own) {
-          own = { sum: new Float64Array(d), count: 0 }
-          byLabel.set(label, own)
-        }
-        const row = this.#loadKey(l.keyRows[key])
-        for (const to of [own, total]) {
-          for (let j = 0; j < d; j++) to.sum[j] += row[j]
-          to.count++
+        if (l.keyLabels[key] >= 0) {
+          seen.add(l.keyLabels[key], this.#loadKey(l.keyRows[key]))
         }
       }
       while (self < l.keyRows.length && l.keyPositions[self] < at) self++
       const label = l.queryLabels[i]
       if (label < 0) continue
-      const same = byLabel.get(label) ?? none
-      let posCount = same.count
-      let negCount = total.count - same.count
-      for (let j = 0; j < d; j++) {
-        pos[j] = same.sum[j]
-        neg[j] = total.sum[j] - same.sum[j]
-      }
-      if (l.keyScope === 'others' && l.keyPositions[self] === at && l.keyLabels[self] >= 0) {
-        const row = this.#loadKey(l.keyRows[self])
-        const own = l.keyLabels[self] === label
-        for (let j = 0; j < d; j++) (own ? pos : neg)[j] -= row[j]
-        if (own) posCount--
-        else negCount--
-      }
-      if (posCount === 0 || negCount === 0) {
-        if (this.#head === 0) this.#out.skipped[l.contrast]++
-        continue
-      }
-      this.#loadQuery(l.queryRows[i])
-      this.#pair(this.#out.positive, l.contrast, 1, posCount, pos)
-      this.#pair(this.#out.negative, l.contrast, 1, negCount, neg)
-      if (this.#head === 0) this.#out.terms[l.contrast]++
+      const isOwn = l.keyScope === 'others' && l.keyPositions[self] === at && l.keyLabels[self] >= 0
+      const own = isOwn ? { label: l.keyLabels[self], row: this.#loadKey(l.keyRows[self]) } : undefined
+      const { positives, negatives } = seen.split(label, own, sides)
+      this.#labelTerm(l, i, { ...sides, positives, negatives })
     }
+  }
+
+  /** The query of a label term against the sums of its sides; left out where one of them is empty. */
+  #labelTerm(
+    { contrast, queryRows }: LabelSequence,
+    i: number,
+    sides: { positive: Float64Array; negative: Float64Array; positives: number; negatives: number },
+  ): void {
+    const counts = this.#head === 0
+    if (sides.positives === 0 || sides.negatives === 0) {
+      if (counts) this.#out.skipped[contrast]++
+      return
+    }
+    this.#loadQuery(queryRows[i])
+    this.#pair(this.#out.positive, contrast, 1, sides.positives, sides.positive)
+    this.#pair(this.#out.negative, contrast, 1, sides.negatives, sides.negative)
+    if (counts) this.#out.terms[contrast]++
   }
 
   /** The current query against a sum of keys whose weights sum to `total`. */
@@ -311,5 +298,52 @@ class HeadSums {
     throw new QkError('ERR_NON_FINITE', `${name} is not finite at head ${head}, row ${row}`, {
       hint: 'find out why, or set allowNonFinite to accumulate it anyway',
     })
+  }
+}
+
+/** Running sums of the keys that queries see: of each label, and of all. */
+class LabelSums {
+  readonly #byLabel = new Map<number, { sum: Float64Array; count: number }>()
+  readonly #total: { sum: Float64Array; count: number }
+
+  constructor(d: number) {
+    this.#total = { sum: new Float64Array(d), count: 0 }
+  }
+
+  add(label: number, key: Float64Array): void {
+    let own = this.#byLabel.get(label)
+    if (!own) {
+      own = { sum: new Float64Array(key.length), count: 0 }
+      this.#byLabel.set(label, own)
+    }
+    for (const to of [own, this.#total]) {
+      addTo(to.sum, key, 1)
+      to.count++
+    }
+  }
+
+  /** Sums of the keys with the label and of the others, without the query's own key where that is among them. */
+  split(
+    label: number,
+    own: { label: number; row: Float64Array } | undefined,
+    out: { positive: Float64Array; negative: Float64Array },
+  ): { positives: number; negatives: number } {
+    const same = this.#byLabel.get(label)
+    out.positive.fill(0)
+    if (same) out.positive.set(same.sum)
+    out.negative.set(this.#total.sum)
+    addTo(out.negative, out.positive, -1)
+    const positives = same?.count ?? 0
+    const negatives = this.#total.count - positives
+    if (!own) return { positives, negatives }
+    const isSame = own.label === label
+    addTo(isSame ? out.positive : out.negative, own.row, -1)
+    return { positives: positives - Number(isSame), negatives: negatives - Number(!isSame) }
+  }
+}
+
+function addTo(sum: Float64Array, row: Float64Array, factor: 1 | -1): void {
+  for (let i = 0; i < sum.length; i++) {
+    sum[i] += factor * row[i]
   }
 }

@@ -11,68 +11,125 @@ import { cooperator } from './cooperate.js'
 import { largestSingularValue } from './js-lanczos.js'
 
 /** Numbers of matrices that are made before they are decomposed. */
-const ROOM = 2 ** 22
+const MOST_NUMBERS = 2 ** 22
 
 export async function largestOfFlips(request: FlipsRequest, signal?: AbortSignal): Promise<Float64Array> {
   throwIfAborted(signal)
   checkFlips(request)
-  const { draws, unitCount, removed, components = 1 } = request
+  const { draws, components = 1 } = request
   // Read until the last draw, so copied before the call returns.
   const heads = request.heads.slice()
-  const coefficients = request.coefficients.slice()
-  const units = request.units.slice()
-  const flips = request.flips.slice()
-  const rank = removed?.rank ?? 0
-  const [u, v] = [removed?.u.slice(), removed?.v.slice()]
-  const [rows, qHeads, d] = request.q.shape.slice(1)
+  const flips: Flips = {
+    coefficients: request.coefficients.slice(),
+    units: request.units.slice(),
+    unitCount: request.unitCount,
+    bits: request.flips.slice(),
+    words: Math.ceil(draws / 32),
+  }
+  const removed = request.removed && {
+    rank: request.removed.rank,
+    u: request.removed.u.slice(),
+    v: request.removed.v.slice(),
+  }
+  const [, qHeads, d] = request.q.shape.slice(1)
   const group = qHeads / request.k.shape[2]
-  const words = Math.ceil(draws / 32)
   const pause = cooperator(signal)
   const out = new Float64Array(heads.length * draws * components)
-  const unitMatrix = new Float64Array(d * d)
-  const together = Math.max(1, Math.min(draws, Math.floor(ROOM / (d * d))))
+  const together = Math.max(1, Math.min(draws, Math.floor(MOST_NUMBERS / (d * d))))
   const matrices = new Float64Array(together * d * d)
-
   for (let h = 0; h < heads.length; h++) {
     const q = headRows(request.q, heads[h], 'q')
     const k = headRows(request.k, Math.floor(heads[h] / group), 'k')
     for (let first = 0; first < draws; first += together) {
       const count = Math.min(together, draws - first)
-      matrices.fill(0)
-      let row = 0
-      for (let unit = 0; unit < unitCount; unit++) {
-        unitMatrix.fill(0)
-        for (; row < rows && units[row] === unit; row++) {
-          for (let i = 0; i < d; i++) {
-            const x = coefficients[row] * q[row * d + i]
-            for (let j = 0; j < d; j++) unitMatrix[i * d + j] += x * k[row * d + j]
-          }
-        }
-        for (let b = 0; b < count; b++) {
-          const draw = first + b
-          const sign = (flips[unit * words + (draw >>> 5)] >>> (draw & 31)) & 1 ? -1 : 1
-          const at = b * d * d
-          for (let i = 0; i < d * d; i++) matrices[at + i] += sign * unitMatrix[i]
-        }
-        await pause()
-      }
+      await flippedMatrices(matrices, { q, k, d }, flips, { first, count }, pause)
       for (let b = 0; b < count; b++) {
         const matrix = matrices.subarray(b * d * d, (b + 1) * d * d)
-        for (let c = 0; c <= rank; c++) {
-          const value = c - (rank - components + 1)
-          if (value >= 0) out[(h * draws + first + b) * components + value] = largestSingularValue(matrix, d)
-          if (c === rank || !u || !v) continue
-          removeDirection(
-            matrix,
-            Float64Array.from({ length: d }, (_, i) => u[(h * d + i) * rank + c]),
-            Float64Array.from({ length: d }, (_, i) => v[(h * d + i) * rank + c]),
-          )
-        }
+        const values = largestValues(matrix, d, removed, h, components)
+        out.set(values, (h * draws + first + b) * components)
         await pause()
       }
     }
   }
   return out
+}
+
+/** Weights and units of the rows, and the bit of every unit and draw: 1 takes the unit away. */
+interface Flips {
+  coefficients: FlipsRequest['coefficients']
+  units: Int32Array
+  unitCount: number
+  bits: Uint32Array
+  /** 32-bit words a unit. */
+  words: number
+}
+
+/** D_b = sum_u (+-) D_u of some draws, [count, d, d]. */
+async function flippedMatrices(
+  matrices: Float64Array,
+  rows: { q: Float64Array; k: Float64Array; d: number },
+  { coefficients, units, unitCount, bits, words }: Flips,
+  { first, count }: { first: number; count: number },
+  pause: () => Promise<void> | undefined,
+): Promise<void> {
+  const { d } = rows
+  const unitMatrix = new Float64Array(d * d)
+  matrices.fill(0)
+  let row = 0
+  for (let unit = 0; unit < unitCount; unit++) {
+    unitMatrix.fill(0)
+    for (; row < units.length && units[row] === unit; row++) {
+      addProduct(unitMatrix, rows, row, coefficients[row])
+    }
+    for (let b = 0; b < count; b++) {
+      const draw = first + b
+      const sign = (bits[unit * words + (draw >>> 5)] >>> (draw & 31)) & 1 ? -1 : 1
+      const at = b * d * d
+      for (let i = 0; i < d * d; i++) {
+        matrices[at + i] += sign * unitMatrix[i]
+      }
+    }
+    await pause()
+  }
+}
+
+/** M += c q_r k_r^T */
+function addProduct(
+  matrix: Float64Array,
+  { q, k, d }: { q: Float64Array; k: Float64Array; d: number },
+  row: number,
+  c: number,
+): void {
+  for (let i = 0; i < d; i++) {
+    const x = c * q[row * d + i]
+    for (let j = 0; j < d; j++) {
+      matrix[i * d + j] += x * k[row * d + j]
+    }
+  }
+}
+
+/** Largest values of a matrix as directions are taken out of it one by one; the last `components` of them. */
+function largestValues(
+  matrix: Float64Array,
+  d: number,
+  removed: { u: Float64Array; v: Float64Array; rank: number } | undefined,
+  head: number,
+  components: number,
+): Float64Array {
+  const rank = removed?.rank ?? 0
+  const values = new Float64Array(components)
+  for (let c = 0; c <= rank; c++) {
+    const place = c - (rank - components + 1)
+    if (place >= 0) {
+      values[place] = largestSingularValue(matrix, d)
+    }
+    if (removed && c < rank) {
+      const column = (of: Float64Array) =>
+        Float64Array.from({ length: d }, (_, i) => of[(head * d + i) * rank + c])
+      removeDirection(matrix, column(removed.u), column(removed.v))
+    }
+  }
+  return values
 }
 
 /** Rows of a head, [rows, d]. Errors: ERR_NON_FINITE. */

@@ -62,41 +62,47 @@ export async function termRows(
     weight: new Float64Array(rows),
   }
   const means = estimator === 'per-query'
+  const positive = { rows: terms.pos, weights: terms.posWeights, offsets: terms.posOffsets }
+  const negative = { rows: terms.neg, weights: terms.negWeights, offsets: terms.negOffsets }
   const readQuery = rowReader(q)
   const readKey = rowReader(k)
   const width = kvHeads * d
   const sum = new Float64Array(width)
   const pause = cooperator(signal)
+  /** The difference of both sides, or one of them: 1 the positive one, -1 the negative one. */
+  const keySum = (t: number, side: 0 | 1 | -1): number => {
+    sum.fill(0)
+    if (side === 0) {
+      addKeys(sum, readKey, positive, t, 1)
+      return addKeys(sum, readKey, negative, t, -1)
+    }
+    return addKeys(sum, readKey, side === 1 ? positive : negative, t, means ? 1 : 0)
+  }
+  const sides = each === 1 ? ([0] as const) : ([1, -1] as const)
   for (let i = 0; i < chosen.length; i++) {
     await pause()
     const t = chosen[i]
-    for (let r = 0; r < each; r++) {
+    for (const [r, side] of sides.entries()) {
       const row = i * each + r
       out.term[row] = t
-      out.side[row] = each === 1 ? 0 : r === 0 ? 1 : -1
+      out.side[row] = side
       out.weight[row] = terms.weights?.[t] ?? 1
-      readQuery(r === 0 ? terms.query[t] : terms.queryNeg[t], out.q, row * heads * d)
-      sum.fill(0)
-      if (r === 0) {
-        const total = addKeys(sum, readKey, terms.pos, terms.posWeights, terms.posOffsets, t, means ? 1 : 0)
-        if (!means) out.keys[row] = total
-      }
-      if (r === 1 || each === 1) {
-        const total = addKeys(
-          sum,
-          readKey,
-          terms.neg,
-          terms.negWeights,
-          terms.negOffsets,
-          t,
-          means ? (each === 1 ? -1 : 1) : 0,
-        )
-        if (!means) out.keys[row] = total
+      readQuery(side === -1 ? terms.queryNeg[t] : terms.query[t], out.q, row * heads * d)
+      const total = keySum(t, side)
+      if (!means) {
+        out.keys[row] = total
       }
       out.k.set(sum, row * width)
     }
   }
   return out
+}
+
+/** Keys of one side of all terms: those of term t are [offsets[t], offsets[t + 1]). */
+interface KeySets {
+  rows: Int32Array
+  weights: Float32Array | undefined
+  offsets: Int32Array
 }
 
 type RowReader = (row: number, out: Float32Array | Float64Array, at: number) => void
@@ -108,9 +114,7 @@ type RowReader = (row: number, out: Float32Array | Float64Array, at: number) => 
 function addKeys(
   sum: Float64Array,
   read: RowReader,
-  rows: Int32Array,
-  weights: Float32Array | undefined,
-  offsets: Int32Array,
+  { rows, weights, offsets }: KeySets,
   t: number,
   sign: number,
 ): number {

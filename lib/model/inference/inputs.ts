@@ -163,27 +163,29 @@ export function tokenFeeds(
     const rows = input.shape.length === 1 ? 1 : batch
     const data = makeArray(input, rows * length)
     const write = numberWriter(data, input.type)
+    const value = VALUES[input.role] ?? (() => 0)
     sequences.slice(0, rows).forEach((tokens, b) => {
+      const sequence = { tokens, segments: segments[b], padId }
       for (let t = 0; t < length; t++) {
-        const inside = t < tokens.length
-        const value =
-          input.role === 'ids'
-            ? inside
-              ? tokens[t]
-              : padId
-            : input.role === 'mask'
-              ? Number(inside)
-              : input.role === 'positions'
-                ? t
-                : input.role === 'segments'
-                  ? (segments[b]?.[t] ?? 0)
-                  : 0
-        write(input.sequenceFirst ? t * rows + b : b * length + t, value)
+        write(input.sequenceFirst ? t * rows + b : b * length + t, value(t, sequence))
       }
     })
     feeds[input.name] = { type: input.type, dims: dimsOf(input, batch, length), data }
   }
   return feeds
+}
+
+/** What an input holds at position t of a sequence, by its role; 0 of any other. */
+const VALUES: Partial<
+  Record<
+    ModelInput['role'],
+    (t: number, of: { tokens: readonly number[]; segments?: readonly number[]; padId: number }) => number
+  >
+> = {
+  ids: (t, { tokens, padId }) => (t < tokens.length ? tokens[t] : padId),
+  mask: (t, { tokens }) => Number(t < tokens.length),
+  positions: (t) => t,
+  segments: (t, { segments }) => segments?.[t] ?? 0,
 }
 
 function dimsOf({ shape, sequenceFirst }: ModelInput, sequences: number, length: number): number[] {

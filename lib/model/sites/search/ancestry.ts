@@ -34,26 +34,29 @@ function ancestry(graph: Graph, tensor: string): Ancestry {
   const sources = new Set<string>()
   const reached = new Set<string>()
   const seen = new Set<string>()
+  const visit = (name: string): string[] => {
+    const node = graph.producers.get(name)
+    if (!node) {
+      reached.add(name)
+      return []
+    }
+    // The step by which activations are quantised depends on all of them, and tells nothing of where one comes from.
+    if (node.opType === 'DynamicQuantizeLinear' && name !== node.output[0]) return []
+    const inputs = node.input.filter((input) => input !== '')
+    if (PROJECTIONS.has(node.opType) && inputs.some((input) => graph.isWeight(input))) {
+      projections.add(node)
+      for (const input of inputs) if (!graph.isStatic(input)) sources.add(origin(graph, input))
+      return []
+    }
+    between.push(node)
+    return inputs
+  }
   for (let front = [tensor]; front.length > 0 && between.length < MAX_ANCESTORS; ) {
     const next: string[] = []
     for (const name of front) {
       if (seen.has(name) || graph.isStatic(name)) continue
       seen.add(name)
-      const node = graph.producers.get(name)
-      if (!node) {
-        reached.add(name)
-        continue
-      }
-      // The step by which activations are quantised depends on all of them, and tells nothing of where one comes from.
-      if (node.opType === 'DynamicQuantizeLinear' && name !== node.output[0]) continue
-      const inputs = node.input.filter((input) => input !== '')
-      if (PROJECTIONS.has(node.opType) && inputs.some((input) => graph.isWeight(input))) {
-        projections.add(node)
-        for (const input of inputs) if (!graph.isStatic(input)) sources.add(origin(graph, input))
-      } else {
-        between.push(node)
-        next.push(...inputs)
-      }
+      next.push(...visit(name))
     }
     front = next
   }

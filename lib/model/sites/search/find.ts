@@ -170,39 +170,44 @@ function chainInputs(node: NodeProto): number[] {
  */
 function refusePath(graph: Graph, softmax: NodeProto, top: string): RefusedSite | undefined {
   const seen = new Set<string>([top])
-  for (
-    let front = [{ name: top, blocked: undefined as NodeProto | undefined }], depth = 0;
-    front.length > 0;
-    depth++
-  ) {
-    if (depth > MAX_SCORE_STEPS) return undefined
-    const next: typeof front = []
+  let front: Blocked[] = [{ name: top }]
+  for (let depth = 0; front.length > 0 && depth <= MAX_SCORE_STEPS; depth++) {
+    const next: Blocked[] = []
     for (const { name, blocked } of front) {
       const node = graph.producers.get(name)
       if (!node) continue
-      if (isProduct(graph, node)) {
-        if (!blocked) return undefined
-        return {
-          node: softmax.name || softmax.output[0],
-          op: softmax.opType,
-          reason: `${blocked.opType} "${blocked.name || blocked.output[0]}" between its product and its softmax is not followed`,
-          needs: 'attention whose scores are scaled, capped and masked alone',
-          at: node,
-        }
-      }
-      const computed = node.input.filter((input) => input !== '' && !graph.isStatic(input))
-      const passed = chainInputs(node).length > 0
-      // With several computed inputs, what is not understood may be anything.
-      if (!passed && computed.length !== 1) continue
-      for (const input of computed) {
-        if (seen.has(input)) continue
-        seen.add(input)
-        next.push({ name: input, blocked: blocked ?? (passed ? undefined : node) })
-      }
+      if (isProduct(graph, node)) return blocked && refusedBetween(softmax, node, blocked)
+      const fresh = stepsBack(graph, node, blocked).filter((step) => !seen.has(step.name))
+      for (const step of fresh) seen.add(step.name)
+      next.push(...fresh)
     }
     front = next
   }
   return undefined
+}
+
+/** A tensor on the way back from a softmax, and the first operation on it that is not followed. */
+interface Blocked {
+  name: string
+  blocked?: NodeProto
+}
+
+/** What an operation computes from; nothing where it is not understood and has several computed inputs. */
+function stepsBack(graph: Graph, node: NodeProto, blocked: NodeProto | undefined): Blocked[] {
+  const computed = node.input.filter((input) => input !== '' && !graph.isStatic(input))
+  const passed = chainInputs(node).length > 0
+  if (!passed && computed.length !== 1) return []
+  return computed.map((name) => ({ name, blocked: blocked ?? (passed ? undefined : node) }))
+}
+
+function refusedBetween(softmax: NodeProto, at: NodeProto, blocked: NodeProto): RefusedSite {
+  return {
+    node: softmax.name || softmax.output[0],
+    op: softmax.opType,
+    reason: `${blocked.opType} "${blocked.name || blocked.output[0]}" between its product and its softmax is not followed`,
+    needs: 'attention whose scores are scaled, capped and masked alone',
+    at,
+  }
 }
 
 /**

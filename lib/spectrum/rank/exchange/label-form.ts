@@ -17,49 +17,69 @@ export function labelForm(
   estimator: Estimator,
   [positiveWeight, negativeWeight]: SideWeights,
 ): number {
-  let most = 0
-  for (const label of keyLabels) most = Math.max(most, label + 1)
-  const sums = new Float64Array(most)
-  const counts = new Float64Array(most)
-  let sum = 0
-  let count = 0
-  const take = (j: number) => {
-    const label = keyLabels[j]
-    if (label < 0) return
-    sums[label] += b[keyRows[j]]
-    counts[label] += 1
-    sum += b[keyRows[j]]
-    count += 1
-  }
+  const seen = new SeenKeys(keyLabels)
+  const number = (j: number) => b[keyRows[j]]
   const before = keyScope === 'before'
   let next = 0
-  if (!before) while (next < keyRows.length) take(next++)
+  while (!before && next < keyRows.length) seen.take(next, number(next++))
   const own =
     keyScope === 'others' ? new Map([...keyPositions].map((position, j) => [position, j])) : undefined
+  const means = estimator === 'per-query'
   let total = 0
   for (let i = 0; i < queryRows.length; i++) {
-    while (before && next < keyRows.length && keyPositions[next] < queryPositions[i]) take(next++)
-    const label = queryLabels[i]
-    if (label < 0) continue
-    let positive = label < most ? sums[label] : 0
-    let positives = label < most ? counts[label] : 0
-    let all = sum
-    let alls = count
-    const j = own?.get(queryPositions[i])
-    if (j !== undefined && keyLabels[j] >= 0) {
-      all -= b[keyRows[j]]
-      alls -= 1
-      if (keyLabels[j] === label) {
-        positive -= b[keyRows[j]]
-        positives -= 1
-      }
+    while (before && next < keyRows.length && keyPositions[next] < queryPositions[i]) {
+      seen.take(next, number(next++))
     }
-    const [negative, negatives] = [all - positive, alls - positives]
+    if (queryLabels[i] < 0) continue
+    const j = own?.get(queryPositions[i])
+    const { positive, positives, negative, negatives } = seen.split(
+      queryLabels[i],
+      j === undefined || keyLabels[j] < 0 ? undefined : { label: keyLabels[j], value: number(j) },
+    )
     if (positives === 0 || negatives === 0) continue
-    const means = estimator === 'per-query'
     const up = positive / (means ? positives : 1) / positiveWeight
     const down = negative / (means ? negatives : 1) / negativeWeight
     total += a[queryRows[i]] * (up - down)
   }
   return total
+}
+
+/** Running sums of the numbers of the keys that queries see: of each label, and of all. */
+class SeenKeys {
+  private readonly sums: Float64Array
+  private readonly counts: Float64Array
+  private sum = 0
+  private count = 0
+
+  constructor(private readonly labels: Int32Array) {
+    let most = 0
+    for (const label of labels) most = Math.max(most, label + 1)
+    this.sums = new Float64Array(most)
+    this.counts = new Float64Array(most)
+  }
+
+  take(j: number, value: number): void {
+    const label = this.labels[j]
+    if (label < 0) return
+    this.sums[label] += value
+    this.counts[label] += 1
+    this.sum += value
+    this.count += 1
+  }
+
+  /** Of the keys with the label and of the others, without the query's own where that is among them. */
+  split(label: number, own: { label: number; value: number } | undefined) {
+    let positive = this.sums[label] ?? 0
+    let positives = this.counts[label] ?? 0
+    let [all, alls] = [this.sum, this.count]
+    if (own) {
+      all -= own.value
+      alls -= 1
+      if (own.label === label) {
+        positive -= own.value
+        positives -= 1
+      }
+    }
+    return { positive, positives, negative: all - positive, negatives: alls - positives }
+  }
 }
