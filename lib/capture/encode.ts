@@ -7,6 +7,7 @@ import type { PlacedPrompt } from '../contrast/prompt-set.js'
 import { QkError } from '../errors.js'
 import { fixedLength } from '../model/inference/inputs.js'
 import type { Model } from '../model/model.js'
+import type { PromptTokenizer, TokenizedText } from '../model/tokenizer/tokenizer.js'
 import { checkIds } from '../model/tokenizer/vocabulary.js'
 import { encodeInputs, type TensorRun } from './encode-inputs.js'
 
@@ -113,7 +114,7 @@ async function encodeAnswer(
     throw new QkError('ERR_PROMPT', `${where}: an answer is a token id, or text in a prompt of one text`)
   }
   const before = run.ids.length
-  const { ids } = await model.tokenizer.encode(text + answer)
+  const { ids } = await encodeText(model.tokenizer, where, text + answer)
   if (ids.length > before && run.ids.every((id, i) => ids[i] === id)) return ids[before]
   throw new QkError('ERR_PROMPT', `${where}: the answer "${answer}" changes the tokens before it`, {
     hint: 'Does it need a space in front? Or give its token id.',
@@ -146,12 +147,25 @@ export async function encodeSource(
   }
   const { pair } = source
   const text = source.text!
-  const tokens = await model.tokenizer.encode(text, pair)
+  const tokens = await encodeText(model.tokenizer, where, text, pair)
   const { ids, segments } = tokens
   if (ids.length === 0) throw new QkError('ERR_PROMPT', `${where}: the text has no tokens`)
   checkLength(model, ids.length, where)
   checkIds(ids, model.vocabulary, model.tokenizer, where)
   return { run: { kind: 'tokens', ids, segments }, located: { length: ids.length, text, pair, tokens } }
+}
+
+/** Errors: ERR_TOKENIZER, with the place of the prompt. */
+async function encodeText(
+  tokenizer: PromptTokenizer,
+  where: string,
+  text: string,
+  pair?: string,
+): Promise<TokenizedText> {
+  return tokenizer.encode(text, pair).catch((error) => {
+    if (!(error instanceof QkError)) throw error
+    throw new QkError(error.code, `${where}: ${error.message}`, { hint: error.hint, cause: error })
+  })
 }
 
 /** Models exported for one length take shorter prompts only where a mask says what is padding. */

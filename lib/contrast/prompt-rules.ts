@@ -19,7 +19,8 @@ const NAME = /^[\p{L}\p{N}_][\p{L}\p{N}_ -]*$/u
 
 /** Whether a contrast may have this name: letters, digits, spaces, "-" and "_". */
 export function isContrastName(name: string): boolean {
-  return NAME.test(name)
+  // An object cannot have a field of this name like any other.
+  return NAME.test(name) && name !== '__proto__'
 }
 
 /**
@@ -33,6 +34,12 @@ export function promptRules(prompt: Prompt, where: string, bare = false): TermRu
   if (!isObject(prompt)) fail('a prompt is an object')
   checkKeys(prompt, PROMPT_KEYS, 'a prompt', fail)
   checkSource(prompt, fail)
+  for (const key of ['id', 'group'] as const) {
+    if (prompt[key] !== undefined && typeof prompt[key] !== 'string') fail(`"${key}" is a text`)
+  }
+  if (prompt.answer !== undefined && !['string', 'number'].includes(typeof prompt.answer)) {
+    fail('"answer" is a text, or a token id or class')
+  }
   if (prompt.counterfactual !== undefined) {
     const failOther: Fail = (message, hint) => fail(`counterfactual: ${message}`, hint)
     if (!isObject(prompt.counterfactual)) {

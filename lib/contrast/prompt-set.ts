@@ -1,12 +1,13 @@
 /** Prompt sets: JSONL files read line by line, or any iterable of prompts. */
 
 import { createHash } from 'node:crypto'
-import { createReadStream, statSync } from 'node:fs'
+import { createReadStream } from 'node:fs'
 import path from 'node:path'
-import { createInterface } from 'node:readline'
 import { QkError, throwIfAborted } from '../errors.js'
+import { checkRegularFile } from '../store/reading/regular-file.js'
 import { checkFlag, checkOptions } from '../validate.js'
 import { tokenIds } from './check-source.js'
+import { linesOf } from './lines.js'
 import type { Located } from './positions.js'
 import type { Prompt, TermRule } from './prompt.js'
 import { promptRules } from './prompt-rules.js'
@@ -84,40 +85,55 @@ const OPTIONS = { bare: true } satisfies Record<keyof PromptSetOptions, true>
 export function readPrompts(file: string, options: PromptSetOptions = {}): PromptSet {
   const bare = isBare(options, 'readPrompts')
   if (typeof file !== 'string') throw new QkError('ERR_TYPE', 'readPrompts takes the path of a JSONL file')
-  const folder = path.dirname(file)
-  try {
-    if (!statSync(file).isFile()) throw new Error('it is not a file')
-  } catch (error) {
-    throw new QkError('ERR_FILE', `cannot open the prompts ${file}: ${(error as Error).message}`, {
-      cause: error,
-    })
+  // A set is read more than once.
+  checkRegularFile(file, 'the prompts')
+  return jsonlSet({ name: file, folder: path.dirname(file), open: () => createReadStream(file) }, bare)
+}
+
+/** What a prompt set that came without a file is called. */
+export const STANDARD_INPUT = 'standard input'
+
+/** A prompt set that was read from standard input; `.npy` files that it names are found from the current folder. */
+export function promptsFromInput(bytes: Uint8Array, options: PromptSetOptions = {}): PromptSet {
+  const bare = isBare(options, 'promptsFromInput')
+  async function* chunks() {
+    yield bytes
   }
-  async function* prompts(): AsyncGenerator<PlacedPrompt> {
-    const lines = createInterface({ input: createReadStream(file), crlfDelay: Number.POSITIVE_INFINITY })
+  return jsonlSet({ name: STANDARD_INPUT, folder: '.', open: chunks }, bare)
+}
+
+/** Where JSONL comes from; `open` gives its bytes from the beginning, as often as it is called. */
+interface JsonlSource {
+  name: string
+  folder: string
+  open: () => AsyncIterable<Uint8Array>
+}
+
+function jsonlSet({ name, folder, open }: JsonlSource, bare: boolean): PromptSet {
+  async function* prompts(from: JsonlSource['open']): AsyncGenerator<PlacedPrompt> {
     let number = 0
     let index = 0
-    for await (const line of lines) {
+    for await (const line of linesOf(from(), name)) {
       number += 1
       if (line.trim() === '') continue
-      const where = `${file}:${number}`
-      yield place(
-        parseLine(number === 1 ? line.replace(/^\uFEFF/, '') : line, where),
-        where,
-        folder,
-        index,
-        bare,
-      )
+      const where = `${name}:${number}`
+      yield place(parseLine(line, where), where, folder, index, bare)
       index += 1
     }
   }
   return {
-    [Symbol.asyncIterator]: prompts,
+    [Symbol.asyncIterator]: () => prompts(open),
     summary: async (signal) => {
-      const found = await summarise(prompts(), signal)
       const hash = createHash('sha256')
-      for await (const chunk of createReadStream(file)) hash.update(chunk)
-      if (found.prompts === 0) throw new QkError('ERR_PROMPT', `${file} holds no prompts`)
-      return { source: file, sha256: hash.digest('hex'), ...found }
+      async function* hashed() {
+        for await (const chunk of open()) {
+          hash.update(chunk)
+          yield chunk
+        }
+      }
+      const found = await summarise(prompts(hashed), signal)
+      if (found.prompts === 0) throw new QkError('ERR_PROMPT', `${name} holds no prompts`)
+      return { source: name, sha256: hash.digest('hex'), ...found }
     },
   }
 }

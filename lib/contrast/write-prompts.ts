@@ -3,10 +3,10 @@
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import path from 'node:path'
-import { createInterface } from 'node:readline'
 import { QkError } from '../errors.js'
 import { checkReplaceable, writeFileAtomically } from '../store/atomic-file.js'
 import { isNpy, writeNpy } from '../store/npy.js'
+import { linesOf } from './lines.js'
 import type { Prompt, PromptSource, TensorSource } from './prompt.js'
 import { promptRules } from './prompt-rules.js'
 
@@ -65,9 +65,9 @@ const LONGEST_FIRST_LINE = 1 << 24
 async function isPromptSet(file: string): Promise<boolean> {
   const input = createReadStream(file, { end: LONGEST_FIRST_LINE })
   try {
-    for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
+    for await (const line of linesOf(input, file)) {
       if (line.trim() === '') continue
-      promptRules(JSON.parse(line.replace(/^\uFEFF/, '')), file)
+      promptRules(JSON.parse(line), file)
       return true
     }
     return false

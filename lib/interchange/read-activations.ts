@@ -6,6 +6,7 @@ import type { TensorInput } from '../covariance/row-tensor.js'
 import { QkError } from '../errors.js'
 import type { Dtype } from '../math/tensor.js'
 import { checkArrayMemory } from '../store/array-memory.js'
+import * as s from '../store/reading/schema.js'
 import { withSafetensors } from '../store/safetensors.js'
 import { formatOf } from '../store/saving/formats.js'
 import { readNpz } from '../store/zip/read-npz.js'
@@ -152,8 +153,7 @@ function wrongType(file: string, name: string, type: string, known: Record<strin
 
 async function fromSafetensors(file: string, plan: Plan, limit: number): Promise<Read> {
   return withSafetensors(file, async ({ entries, read, metadata }) => {
-    const captured =
-      metadata.format === CAPTURE_FORMAT ? (JSON.parse(metadata.qkspace) as CaptureInfo) : undefined
+    const captured = metadata.format === CAPTURE_FORMAT ? captureInfo(file, metadata.qkspace) : undefined
     if (captured && captured.prompts.length > 1) throw severalPrompts(file, captured)
     const pairs = plan(entries.map(({ name }) => name))
     for (const pair of pairs) checkGroups(file, pair, captured)
@@ -175,6 +175,27 @@ async function fromSafetensors(file: string, plan: Plan, limit: number): Promise
     }
     return { pairs, tensors }
   })
+}
+
+/** What of the document of a file of captures is read here. */
+const captureDocument = s.fields({
+  sites: s.list(
+    s.fields({ heads: s.texts, kvHeads: s.counts, keyHeads: s.counts, hooks: s.fields({ q: s.text }) }),
+  ),
+  prompts: s.list(s.anyObject),
+})
+
+/** Errors: ERR_FORMAT. */
+function captureInfo(file: string, json: string | undefined): CaptureInfo {
+  const misfit = s.misfitOf(`${file}: metadata`, 'The file is damaged: capture again.')
+  let info: unknown
+  try {
+    info = JSON.parse(json ?? '')
+  } catch {
+    throw misfit('', 'is not JSON')
+  }
+  s.checkDocument(captureDocument, info, misfit)
+  return info as CaptureInfo
 }
 
 function severalPrompts(file: string, { prompts }: CaptureInfo): QkError {

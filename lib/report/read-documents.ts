@@ -6,6 +6,11 @@ import { QkError } from '../errors.js'
 import type { ExplanationReport } from '../explanation/report.js'
 import type { InterventionReport } from '../intervention/intervene.js'
 import type { PaperReport } from '../paper/index.js'
+import { type Misfit, misfitOf } from '../store/reading/schema.js'
+import { checkAttribution } from './documents/attribution-schema.js'
+import { checkExplanation } from './documents/explanation-schema.js'
+import { checkInterventions } from './documents/interventions-schema.js'
+import { checkPaper } from './documents/paper-schema.js'
 
 const KINDS = {
   attribution: { command: 'attribute --out', option: '--attribution' },
@@ -15,6 +20,13 @@ const KINDS = {
 } as const
 
 type Kind = keyof typeof KINDS
+
+const CHECKS: Record<Kind, (value: unknown, misfit: Misfit) => unknown> = {
+  attribution: checkAttribution,
+  interventions: checkInterventions,
+  explanation: checkExplanation,
+  paper: checkPaper,
+}
 
 /** Errors: ERR_FILE, ERR_FORMAT. */
 export async function readAttribution(file: string): Promise<AttributionReport> {
@@ -51,7 +63,13 @@ async function readDocument(file: string, wanted: Kind): Promise<unknown> {
     })
   }
   const kind = kindOf(value)
-  if (kind === wanted) return checkVersion(file, wanted, value)
+  if (kind === wanted) {
+    checkVersion(file, wanted, value)
+    return CHECKS[wanted](
+      value,
+      misfitOf(file, `The file is damaged, or not as \`qkspace ${command}\` wrote it: write it again.`),
+    )
+  }
   throw new QkError('ERR_FORMAT', `${file} was not written by \`qkspace ${command}\``, {
     hint: kind
       ? `It was written by \`qkspace ${KINDS[kind].command}\`: give it with ${KINDS[kind].option}.`
@@ -60,16 +78,13 @@ async function readDocument(file: string, wanted: Kind): Promise<unknown> {
 }
 
 /** Documents of before figures stood beside their nulls cannot be shown as such. Errors: ERR_FORMAT. */
-function checkVersion(file: string, kind: Kind, value: unknown): unknown {
-  const { heads, variants, figures } = value as {
-    heads: Record<string, object>
-    variants: object[]
-    figures: unknown
-  }
+function checkVersion(file: string, kind: Kind, value: unknown): void {
+  const { heads, variants, figures } = value as { heads: object; variants: object; figures: unknown }
   const earlier = (hint: string) =>
     new QkError('ERR_FORMAT', `${file} was written by an earlier version of qkspace`, { hint })
-  const parts = kind === 'attribution' ? Object.values(heads) : kind === 'interventions' ? variants : []
-  if (parts.some((part) => !('contrasts' in part))) {
+  const parts = kind === 'attribution' ? heads : kind === 'interventions' ? variants : []
+  const isEarlier = (part: unknown) => typeof part === 'object' && part !== null && !('contrasts' in part)
+  if (Object.values(parts).some(isEarlier)) {
     throw earlier(
       `Run \`qkspace ${KINDS[kind].command}\` again: figures now stand by contrast, beside their controls.`,
     )
@@ -81,7 +96,6 @@ function checkVersion(file: string, kind: Kind, value: unknown): unknown {
       'Run `qkspace paper` again: every claim now has a verdict, from figures that stand beside their nulls.',
     )
   }
-  return value
 }
 
 function kindOf(value: unknown): Kind | undefined {

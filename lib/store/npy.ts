@@ -3,6 +3,7 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { QkError } from '../errors.js'
 import { writeFileAtomically } from './atomic-file.js'
+import { checkRegularFile } from './reading/regular-file.js'
 
 export type NpyArray = Float32Array | Float64Array | Uint16Array | Int32Array | BigInt64Array | Uint8Array
 
@@ -37,10 +38,10 @@ const READERS: Record<string, { bytes: number; view: (buffer: ArrayBuffer) => Np
  * ERR_RANGE.
  */
 export function readNpy(file: string, row?: number): Npy {
+  checkRegularFile(file)
   let fd: number
   try {
     fd = openSync(file, 'r')
-    if (!fstatSync(fd).isFile()) throw new Error('it is not a file')
   } catch (error) {
     throw new QkError('ERR_FILE', `cannot open ${file}: ${(error as Error).message}`, { cause: error })
   }

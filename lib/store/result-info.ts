@@ -88,6 +88,12 @@ export function modelName({ path, hub }: Pick<ResultInfo['model'], 'path' | 'hub
   return hub ? `${hub.repo}/${hub.file}` : path.split(/[\\/]/).at(-1)!
 }
 
+/** Head dimension d of a head, from its site; undefined where no site has it. */
+export function headDimOf({ sites }: Pick<ResultInfo, 'sites'>, head: string): number | undefined {
+  const [, kind, layer] = /^(?:(enc|dec|cross)\.)?L(\d+)H/.exec(head) ?? []
+  return sites.find((site) => site.layer === Number(layer) && (site.kind ?? undefined) === kind)?.headDim
+}
+
 /**
  * How many components of ΔC are kept. `permutation` tests how many are more than exchanged prompts
  * show. `energy` keeps the fewest that hold a fraction of ||ΔC||_F^2, the paper's rule with 0.99.

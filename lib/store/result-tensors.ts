@@ -43,44 +43,73 @@ function* subspaceTensors(
   if (cNeg) yield tensor('c_neg', cNeg, [d, d])
 }
 
-/** A subspace from the tensors of a file. Errors: ERR_FORMAT where one is missing. */
+/**
+ * A subspace from the tensors of a file; `siteDim` is the head dimension of its site. Errors: ERR_FORMAT where a tensor is
+ * missing, or where its shape is not that of the rank and the head dimension.
+ */
 export function loadedSubspace(
   file: string,
   tensors: ReadonlyMap<string, StoredTensor>,
   name: string,
   rest: HeadInfo,
+  siteDim: number | undefined,
 ): ContrastSubspace {
-  const read = (part: string): StoredTensor | undefined => tensors.get(`${name}.${part}`)
-  const need = (part: string): StoredTensor => {
-    const tensor = read(part)
-    if (!tensor) throw new QkError('ERR_FORMAT', `${file} lacks the tensor ${name}.${part}`)
-    return tensor
-  }
-  const u = need('u')
-  const kept = (part: string) => {
-    const tensor = read(part)
+  const { rank } = rest
+  const d = siteDim ?? tensors.get(`${name}.u`)?.shape[0] ?? 0
+  /** A tensor of this shape, where undefined stands for any size; undefined where the file has none. */
+  const kept = (part: string, shape: readonly (number | undefined)[]): Float64Array | undefined => {
+    const tensor = tensors.get(`${name}.${part}`)
+    if (tensor) {
+      checkShape(file, `${name}.${part}`, tensor.shape, shape)
+    }
     return tensor && Float64Array.from(tensor.data)
   }
+  const need = (part: string, shape: readonly number[]): Float64Array => {
+    const values = kept(part, shape)
+    if (!values) throw new QkError('ERR_FORMAT', `${file} lacks the tensor ${name}.${part}`)
+    return values
+  }
+  const spectrum = kept('spectrum', [d])
   return {
     ...rest,
-    u: Float64Array.from(u.data),
-    s: Float64Array.from(need('s').data),
-    v: Float64Array.from(need('v').data),
-    headDim: u.shape[0],
-    ...(read('spectrum') && { spectrum: kept('spectrum') }),
-    ...controls(kept, read('null_u')?.shape[0]),
-    cPos: kept('c_pos'),
-    cNeg: kept('c_neg'),
+    u: need('u', [d, rank]),
+    s: need('s', [rank]),
+    v: need('v', [d, rank]),
+    headDim: d,
+    ...(spectrum && { spectrum }),
+    ...controls(kept, d, rank, tensors.get(`${name}.null_u`)?.shape[0]),
+    cPos: kept('c_pos', [d, d]),
+    cNeg: kept('c_neg', [d, d]),
   }
+}
+
+/** Errors: ERR_FORMAT. */
+function checkShape(
+  file: string,
+  name: string,
+  shape: readonly number[],
+  expected: readonly (number | undefined)[],
+): void {
+  const fits =
+    shape.length === expected.length && expected.every((size, i) => size === undefined || size === shape[i])
+  if (fits) return
+  const sizes = expected.map((size) => size ?? 'any').join(', ')
+  throw new QkError(
+    'ERR_FORMAT',
+    `${file}: the tensor ${name} has the shape [${shape.join(', ')}], expected [${sizes}]`,
+    { hint: 'Its shape follows from the rank and the head dimension that the file gives: decompose again.' },
+  )
 }
 
 /** Controls of a subspace, in files that have them. */
 function controls(
-  kept: (part: string) => Float64Array | undefined,
+  kept: (part: string, shape: readonly (number | undefined)[]) => Float64Array | undefined,
+  d: number,
+  rank: number,
   count: number | undefined,
 ): Pick<ContrastSubspace, 'nulls' | 'directions'> {
-  const [u, v] = [kept('null_u'), kept('null_v')]
-  const [meanQuery, keyComponents] = [kept('mean_query'), kept('key_components')]
+  const [u, v] = [kept('null_u', [count, d, rank]), kept('null_v', [count, d, rank])]
+  const [meanQuery, keyComponents] = [kept('mean_query', [d]), kept('key_components', [d, undefined])]
   return {
     ...(count !== undefined && u && v && { nulls: { count, u, v } }),
     ...(meanQuery && keyComponents && { directions: { meanQuery, keyComponents } }),

@@ -2,7 +2,8 @@
 
 import { QkError } from '../errors.js'
 import { checkChoice, checkOptions } from '../validate.js'
-import type { ResultInfo } from './result-info.js'
+import { checkResultInfo } from './reading/result-schema.js'
+import { headDimOf, type ResultInfo } from './result-info.js'
 import { type ResultRow, resultRow } from './result-rows.js'
 import { loadedSubspace, resultTensors } from './result-tensors.js'
 import { readSafetensors } from './safetensors.js'
@@ -168,7 +169,7 @@ export async function loadResult(file: string): Promise<Result> {
   const heads = new Map<string, Map<string, ContrastSubspace>>()
   for (const [head, contrasts] of Object.entries(info.heads)) {
     const loaded = Object.entries(contrasts).map(([contrast, rest]): [string, ContrastSubspace] => {
-      return [contrast, loadedSubspace(file, tensors, `${head}.${contrast}`, rest)]
+      return [contrast, loadedSubspace(file, tensors, `${head}.${contrast}`, rest, headDimOf(info, head))]
     })
     heads.set(head, new Map(loaded))
   }
@@ -176,20 +177,18 @@ export async function loadResult(file: string): Promise<Result> {
 }
 
 function parseInfo(file: string, json: string | undefined): ResultInfo {
-  let info: ResultInfo | undefined
+  let info: unknown
   try {
     info = json === undefined ? undefined : JSON.parse(json)
   } catch {
     // Reported below.
   }
-  if (info?.format !== 'qkspace-result' || typeof info.heads !== 'object') {
+  const { format, formatVersion } = (info ?? {}) as Partial<ResultInfo>
+  if (format !== 'qkspace-result') {
     throw new QkError('ERR_FORMAT', `${file} is a safetensors file, but not a result of qkspace`)
   }
-  if (info.formatVersion !== 1) {
-    throw new QkError(
-      'ERR_FORMAT',
-      `${file} has the format version ${info.formatVersion}; this version reads 1`,
-    )
+  if (formatVersion !== 1) {
+    throw new QkError('ERR_FORMAT', `${file} has the format version ${formatVersion}; this version reads 1`)
   }
-  return info
+  return checkResultInfo(file, info)
 }

@@ -6,6 +6,7 @@
 import { open } from 'node:fs/promises'
 import { QkError } from '../errors.js'
 import { withScratchFile, writeFileAtomically } from './atomic-file.js'
+import { checkRegularFile } from './reading/regular-file.js'
 
 /** A tensor in a file. */
 export interface StoredTensor {
@@ -165,12 +166,16 @@ export async function readSafetensors(file: string): Promise<SafetensorsFile> {
   })
 }
 
-/** Opens a file, reads its header and checks it; closes the file when `use` is done. Errors: ERR_FILE, ERR_FORMAT. */
+/**
+ * Opens a file, reads its header and checks it; closes the file when `use` is done. No more is allocated than the file has
+ * bytes, however often its header names them: tensors lie one behind another. Errors: ERR_FILE, ERR_FORMAT.
+ */
 export async function withSafetensors<T>(
   file: string,
   use: (opened: OpenSafetensors) => Promise<T>,
 ): Promise<T> {
   const bad = (why: string): QkError => badFile(file, why)
+  checkRegularFile(file)
   const handle = await open(file, 'r').catch((error: Error) => {
     throw new QkError('ERR_FILE', `cannot open ${file}: ${error.message}`, { cause: error })
   })
@@ -193,11 +198,13 @@ export async function withSafetensors<T>(
     if (headerLength > Math.min(size - 8, MAX_HEADER)) throw bad(`its header claims ${headerLength} bytes`)
     const header = parseHeader(Buffer.from(await read(8, headerLength)).toString('utf8'), bad)
     const { __metadata__: metadata = {}, ...tensors } = header
+    checkMetadata(metadata, bad)
     const entries = Object.entries(tensors).map(([name, tensor]) => {
       return checkedEntry(name, tensor, 8 + headerLength, size, bad)
     })
+    checkTiling(entries, 8 + headerLength, size, bad)
     return await use({
-      metadata: metadata as Record<string, string>,
+      metadata,
       entries,
       read: ({ at, bytes }) => read(at, bytes),
     })
@@ -231,15 +238,55 @@ function checkedEntry(
   return { name, dtype, shape, bytes: expected, at: start + from }
 }
 
+/** Errors: ERR_FORMAT. */
+function checkMetadata(
+  metadata: unknown,
+  bad: (why: string) => QkError,
+): asserts metadata is Record<string, string> {
+  if (!isDictionary(metadata)) {
+    throw bad('its metadata is not an object')
+  }
+  const wrong = Object.keys(metadata).find((key) => typeof metadata[key] !== 'string')
+  if (wrong !== undefined) {
+    throw bad(`"${wrong}" of its metadata is not a text`)
+  }
+}
+
+/**
+ * Tensors lie one behind another from the header to the end of the file, as the format asks. Bytes that two tensors share
+ * would be read twice; bytes that no tensor has are those of one that the header names twice. Errors: ERR_FORMAT.
+ */
+function checkTiling(
+  entries: readonly TensorEntry[],
+  start: number,
+  size: number,
+  bad: (why: string) => QkError,
+): void {
+  let end = start
+  for (const { name, at, bytes } of [...entries].sort((a, b) => a.at - b.at || a.bytes - b.bytes)) {
+    if (at !== end) {
+      const found = at < end ? 'inside another tensor' : 'behind bytes of no tensor'
+      throw bad(`tensor ${name} begins at byte ${at - start}, ${found}, expected ${end - start}`)
+    }
+    end = at + bytes
+  }
+  if (end !== size) {
+    throw bad(`it has ${size - end} bytes behind its last tensor`)
+  }
+}
+
 function parseHeader(text: string, bad: (why: string) => QkError): Record<string, unknown> {
   try {
     const header = JSON.parse(text)
-    if (typeof header === 'object' && header !== null) return header
+    if (isDictionary(header)) return header
   } catch {
     // Reported below.
   }
-  throw bad('its header is not JSON')
+  throw bad('its header is not a JSON object')
 }
+
+const isDictionary = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
 
 function isNaturals(value: unknown): value is number[] {
   return Array.isArray(value) && value.every((n) => Number.isSafeInteger(n) && n >= 0)

@@ -4,10 +4,12 @@
  */
 
 import type { KeyNames } from '../../contrast/prompt.js'
-import type { HeadInfo } from '../../store/result-info.js'
+import { type HeadInfo, headDimOf } from '../../store/result-info.js'
 import { type ControlledMeasure, type EditFigures, editFigures, type NamedEdits } from './edit-figures.js'
 import { type FoundHeads, leastP, rankedFindings, type Standing, standingOf } from './evidence.js'
 import { plural, pValue, share } from './words.js'
+
+export { headDimOf } from '../../store/result-info.js'
 
 /** A finding about one contrast of one head. */
 export interface Finding {
@@ -64,12 +66,6 @@ export function keyNames(result: FoundHeads, contrast: string): KeyNames {
       negative: 'a negative key',
     }
   )
-}
-
-/** Head dimension d of a head, from its site. */
-export function headDimOf({ sites }: FoundHeads, head: string): number | undefined {
-  const [, kind, layer] = /^(?:(enc|dec|cross)\.)?L(\d+)H/.exec(head) ?? []
-  return sites.find((site) => site.layer === Number(layer) && (site.kind ?? undefined) === kind)?.headDim
 }
 
 const isDiscovery = (standing: Standing) => standing === 'replicated' || standing === 'discovered'

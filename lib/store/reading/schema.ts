@@ -1,0 +1,103 @@
+/**
+ * What the JSON documents of files are made of, and the error that names the place of a field that is something else. A
+ * document is checked as a whole before anything of it is used.
+ */
+
+import * as v from 'valibot'
+import { QkError } from '../../errors.js'
+
+/** A schema for every field of an interface, so that the compiler finds a forgotten one. */
+export type Fields<T> = Record<keyof T, v.GenericSchema>
+
+const isNumber = (value: unknown): boolean => typeof value === 'number' || value === null
+const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && (value as number) >= 0
+const isList = (value: unknown, is: (one: unknown) => boolean): boolean =>
+  Array.isArray(value) && value.every(is)
+
+export const text = v.string('a text')
+export const flag = v.boolean('true or false')
+/** JSON has null where a number is not one. */
+export const number = v.custom<number>(isNumber, 'a number')
+export const finite = v.custom<number>((value) => Number.isFinite(value), 'a finite number')
+/** A number of things, or the place of one, from 0. */
+export const count = v.custom<number>(isCount, 'a whole number of at least 0')
+/** Lists of numbers are checked in one go: there may be millions. */
+export const numbers = v.custom<number[]>((value) => isList(value, isNumber), 'a list of numbers')
+export const counts = v.custom<number[]>(
+  (value) => isList(value, isCount),
+  'a list of whole numbers of at least 0',
+)
+/** Rows of numbers, as those of a pattern. */
+export const rows = v.custom<number[][]>(
+  (value) => isList(value, (row) => isList(row, isNumber)),
+  'a list of lists of numbers',
+)
+/** Anything that has keys; what they are is not looked at. */
+export const anyObject = v.looseObject({}, 'an object')
+
+export const optional = <S extends v.GenericSchema>(schema: S) => v.optional(schema)
+export const nullable = <S extends v.GenericSchema>(schema: S) => v.nullable(schema)
+export const list = <S extends v.GenericSchema>(of: S) => v.array(of, 'a list')
+export const texts = list(text)
+/** An object with these fields; others are let be. */
+export const fields = <E extends v.ObjectEntries>(entries: E) => v.looseObject(entries, 'an object')
+/** An object from names to values of one kind. */
+export const byName = <S extends v.GenericSchema>(of: S) => v.record(v.string(), of, 'an object by name')
+export const oneOf = (...names: string[]) => v.picklist(names, names.map((name) => `"${name}"`).join(' or '))
+
+/** One of several schemas; `expected` says them in words. */
+export const either = <S extends v.GenericSchema[]>(expected: string, ...of: S) => v.union(of, expected)
+
+/** One of several objects, told apart by one of their fields. */
+export const variants = <K extends string, O extends v.VariantOptions<K>>(key: K, of: O, expected: string) =>
+  v.variant(key, of, expected)
+
+export const estimate = fields({ mean: number, low: number, high: number })
+
+/** Makes the error of a document: the place of a field in it, and what was expected there. */
+export type Misfit = (place: string, problem: string) => QkError
+
+/** The error of what a file holds; `what` says what its writer is, as in "`qkspace attribute --out`". */
+export function misfitOf(file: string, hint: string): Misfit {
+  return (place, problem) =>
+    new QkError('ERR_FORMAT', `${file}: ${place === '' ? 'the document' : place} ${problem}`, { hint })
+}
+
+/** Checks a document as JSON gave it. Errors: what `misfit` makes, of the first field that does not fit. */
+export function checkDocument(schema: v.GenericSchema, value: unknown, misfit: Misfit): void {
+  const { issues } = v.safeParse(schema, value, { abortEarly: true })
+  if (!issues) {
+    return
+  }
+  const [issue] = issues
+  const place = v.getDotPath(issue) ?? ''
+  throw misfit(
+    place,
+    issue.input === undefined ? 'is missing' : `is ${shown(issue.input)}, expected ${issue.message}`,
+  )
+}
+
+const SHOWN_CHARACTERS = 40
+
+function shown(value: unknown): string {
+  if (Array.isArray(value)) {
+    return value.length === 0 ? 'an empty list' : 'a list'
+  }
+  if (typeof value === 'object' && value !== null) {
+    return 'an object'
+  }
+  const json = JSON.stringify(value) ?? String(value)
+  return json.length > SHOWN_CHARACTERS ? `${json.slice(0, SHOWN_CHARACTERS)}…` : json
+}
+
+/** Checks that a list has as many entries as another. Errors: what `misfit` makes. */
+export function checkLength(
+  { length }: ArrayLike<unknown>,
+  expected: number,
+  place: string,
+  misfit: Misfit,
+): void {
+  if (length !== expected) {
+    throw misfit(place, `has the length ${length}, expected ${expected}`)
+  }
+}
