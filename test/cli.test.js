@@ -290,7 +290,7 @@ test('attribute and intervene: tables, one JSON document, files that are not ove
   t.regex(printed.stdout, /no null: the result was made without null subspaces/)
   const onto = await run(['attribute', ...common, '--out', train])
   t.is(onto.status, 1)
-  t.regex(onto.stderr, /not such a document/)
+  t.regex(onto.stderr, /it exists, and is not an attribution/)
   t.is(readFileSync(train, 'utf8'), lines(1, 60))
   t.is((await run(['intervene', ...common, '--edit', 'erase'])).status, 2)
   t.is((await run(['intervene', ...common, '--features', 'colour'])).status, 1)

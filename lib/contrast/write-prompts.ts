@@ -6,6 +6,7 @@ import path from 'node:path'
 import { QkError } from '../errors.js'
 import { checkReplaceable, writeFileAtomically } from '../store/atomic-file.js'
 import { isNpy, writeNpy } from '../store/npy.js'
+import { checkEnding } from '../store/saving/formats.js'
 import { linesOf } from './lines.js'
 import type { Prompt, PromptSource, TensorSource } from './prompt.js'
 import { promptRules } from './prompt-rules.js'
@@ -53,10 +54,11 @@ export async function writePrompts(file: string, prompts: Iterable<Prompt>): Pro
 
 /**
  * Checks that a prompt set may be written here: the folder exists, and what is there already, if anything, is a
- * prompt set. Errors: ERR_FILE.
+ * prompt set. Errors: ERR_FILE; ERR_ARGUMENT for an ending that is no prompt set's.
  */
 export async function checkPromptSetPath(file: string): Promise<void> {
   await checkReplaceable(file, 'a prompt set', async () => (await stat(file)).size === 0 || isPromptSet(file))
+  checkEnding(file, 'a prompt set', ['.jsonl', '.ndjson'])
 }
 
 const LONGEST_FIRST_LINE = 1 << 24

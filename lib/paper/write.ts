@@ -3,7 +3,7 @@
 import { rm } from 'node:fs/promises'
 import path from 'node:path'
 import { makeFolder, writeFileAtomically } from '../store/atomic-file.js'
-import { checkJsonPath, writeJsonFile } from '../store/json-file.js'
+import { checkJsonPath, type JsonKind, writeJsonFile } from '../store/json-file.js'
 import type { Cell, PaperTable } from './figure.js'
 import type { PaperReport } from './index.js'
 
@@ -20,12 +20,14 @@ const TABLES: Record<string, readonly string[]> = {
 
 const tableFile = (figure: string, table: string): string => `figure-${figure}-${table}.csv`
 
+const PAPER_FILE: JsonKind = { name: 'a paper document', first: 'paper', fields: ['"figures": ['] }
+
 const document = (folder: string) => path.join(folder, 'paper.json')
 
 /** Makes the folder, and checks that the report can be written, before long work starts. Errors: ERR_FILE. */
 export async function preparePaperFolder(folder: string): Promise<void> {
   makeFolder(folder)
-  await checkJsonPath(document(folder), 'paper')
+  await checkJsonPath(document(folder), PAPER_FILE)
 }
 
 /**
@@ -45,7 +47,7 @@ export async function writePaper(folder: string, report: PaperReport): Promise<s
     }
   }
   // Last, so that a document is never without its tables.
-  await writeJsonFile(files[0], report)
+  await writeJsonFile(files[0], report, PAPER_FILE)
   return files
 }
 

@@ -3,6 +3,7 @@
 import { QkError } from '../errors.js'
 import { checkReplaceable, fileStart, writeFileAtomically } from '../store/atomic-file.js'
 import { Result } from '../store/result.js'
+import { checkEnding } from '../store/saving/formats.js'
 import { checkOptions } from '../validate.js'
 import { type ReportParts, reportDocument } from './document.js'
 import { REPORT_START, reportHtml } from './html.js'
@@ -36,10 +37,11 @@ export async function writeReport(file: string, parts: ReportParts): Promise<num
   return html.length
 }
 
-/** Checks that a report may be written here: never over a file that is not one. Errors: ERR_FILE. */
+/** Checks that a report may be written here: never over a file that is not one. Errors: ERR_FILE; ERR_ARGUMENT for an ending that is no page's. */
 export async function checkReportPath(file: string): Promise<void> {
   await checkReplaceable(file, 'a report of qkspace', async () => {
     const start = (await fileStart(file, REPORT_START.length)).toString('latin1')
     return start === '' || start === REPORT_START
   })
+  checkEnding(file, 'a report', ['.html', '.htm'])
 }

@@ -1,10 +1,10 @@
 /** Files appear whole or not at all: written under a temporary name beside the target, then renamed. */
 
-import { randomBytes } from 'node:crypto'
-import { constants, createReadStream, mkdirSync, rmSync } from 'node:fs'
-import { access, open, rename, rm, stat } from 'node:fs/promises'
+import { constants, createReadStream, mkdirSync, rmSync, type Stats } from 'node:fs'
+import { access, type FileHandle, open, readlink, realpath, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { QkError } from '../errors.js'
+import { removeStaleFiles, scratchPath } from './scratch-file.js'
 
 const unfinished = new Set<string>()
 let watch: (some: boolean) => void = () => {}
@@ -20,24 +20,108 @@ export function removeUnfinishedFiles(): void {
   unfinished.clear()
 }
 
-/** Checks that a file could be made here, before long work starts. Errors: ERR_FILE. */
+/** Where a file is written, and what is there already. */
+interface Target {
+  /** With links followed. */
+  path: string
+  folder: string
+  found: Stats | undefined
+}
+
+/**
+ * Checks that a file can be made here, by making one beside it, before long work starts. Links are followed. Errors:
+ * ERR_FILE, ERR_TYPE.
+ */
 export async function checkWritable(file: string): Promise<void> {
-  const folder = path.dirname(path.resolve(file))
-  const found = await stat(folder).catch(() => undefined)
-  if (!found?.isDirectory()) {
-    throw new QkError('ERR_FILE', `cannot write ${file}: there is no folder ${folder}`)
+  await probedTarget(file)
+}
+
+async function probedTarget(file: string): Promise<Target> {
+  if (typeof file !== 'string' || file === '') {
+    throw new QkError(
+      'ERR_TYPE',
+      `a file is named by its path, got ${file === '' ? 'an empty text' : typeof file}`,
+    )
   }
-  const target = await stat(file).catch(() => undefined)
-  if (target && !target.isFile()) {
+  const found = await existing(file)
+  if (found && !found.isFile()) {
     // Renaming over a device such as /dev/null would replace it.
     throw new QkError(
       'ERR_FILE',
-      `cannot write ${file}: it is ${target.isDirectory() ? 'a folder' : 'not a file'}`,
+      `cannot write ${file}: it is ${found.isDirectory() ? 'a folder' : 'not a file'}`,
     )
   }
-  await access(target ? file : folder, constants.W_OK).catch((cause) => {
-    throw new QkError('ERR_FILE', `cannot write ${file}: permission denied`, { cause })
+  const target = await withoutLinks(file)
+  const folder = path.dirname(target)
+  if (!(await stat(folder).catch(() => undefined))?.isDirectory()) {
+    throw new QkError('ERR_FILE', `cannot write ${file}: there is no folder ${folder}`)
+  }
+  if (found) {
+    await access(target, constants.W_OK).catch((cause) => {
+      throw new QkError('ERR_FILE', `cannot write ${file}: permission denied`, { cause })
+    })
+  }
+  await removeStaleFiles(folder)
+  await probe(file, folder)
+  return { path: target, folder, found }
+}
+
+/** What is there already, links followed. Errors: ERR_FILE where its name cannot be that of a file. */
+async function existing(file: string): Promise<Stats | undefined> {
+  return stat(file).catch((cause: NodeJS.ErrnoException) => {
+    if (cause.code === 'ENOENT' || cause.code === 'ENOTDIR') {
+      return undefined
+    }
+    const reasons: Record<string, string> = {
+      ENAMETOOLONG: 'its name is too long',
+      ELOOP: 'its links lead round in a circle',
+      EACCES: 'permission denied',
+    }
+    throw new QkError('ERR_FILE', `cannot write ${file}: ${reasons[cause.code ?? ''] ?? cause.message}`, {
+      cause,
+    })
   })
+}
+
+/** Links that are followed, at most: as many as Linux follows. */
+const MOST_LINKS = 40
+
+/** The place that a name stands for, also where the last link leads to a file that is not there yet. */
+async function withoutLinks(file: string): Promise<string> {
+  let at = path.resolve(file)
+  for (let links = 0; links < MOST_LINKS; links++) {
+    const link = await readlink(at).catch(() => undefined)
+    if (link === undefined) {
+      return at
+    }
+    const folder = await realpath(path.dirname(at))
+    at = path.resolve(folder, link)
+  }
+  throw new QkError('ERR_FILE', `cannot write ${file}: its links lead round in a circle`)
+}
+
+/** Makes a file in the folder and removes it: neither permissions nor the kind of file system say for certain that it can. */
+async function probe(file: string, folder: string): Promise<void> {
+  const scratch = scratchPath(folder)
+  try {
+    await (await open(scratch, 'wx')).close()
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException
+    const reasons: Record<string, string> = {
+      EACCES: `permission denied in the folder ${folder}`,
+      EPERM: `permission denied in the folder ${folder}`,
+      EROFS: `the file system of the folder ${folder} is read-only`,
+      ENOSPC: 'the disk is full',
+      EDQUOT: 'the disk quota is used up',
+    }
+    const why =
+      reasons[code ?? ''] ?? `no file can be made in the folder ${folder} (${message.split(',')[0]})`
+    throw new QkError('ERR_FILE', `cannot write ${file}: ${why}`, {
+      hint: 'Write to another folder.',
+      cause,
+    })
+  }
+  await rm(scratch, { force: true })
 }
 
 /**
@@ -81,39 +165,41 @@ export function makeFolder(folder: string): void {
 export type Chunks = Iterable<Uint8Array> | AsyncIterable<Uint8Array>
 
 /**
- * Writes the chunks as one file, replacing what was there. Errors: ERR_FILE, with the system's reason, and QkErrors of
- * whoever gives the chunks.
+ * Writes the chunks as one file, replacing what was there: a link stays one and leads to the new content, and the mode of
+ * the file, and its owner where that is allowed, stay as they were. Errors: ERR_FILE, with the system's reason, and
+ * QkErrors of whoever gives the chunks.
  */
 export async function writeFileAtomically(file: string, chunks: Chunks): Promise<void> {
-  await withScratchFile(file, chunks, (_, scratch) => rename(scratch, file))
+  await withScratchFile(file, chunks, (_, scratch, target) => rename(scratch, target))
 }
 
 /** Bytes that are read at once. */
 const CHUNK_BYTES = 2 ** 20
 
 /**
- * Writes the chunks to a file beside another one, for as long as `use` takes, which is given a way to read them and the
- * name of the file, and may take it away. Errors: as `writeFileAtomically`.
+ * Writes the chunks to a file beside another one, for as long as `use` takes, which is given a way to read them, the name
+ * of the file, which it may take away, and the place of the other one with links followed. Errors: as
+ * `writeFileAtomically`.
  */
 export async function withScratchFile(
   file: string,
   chunks: Chunks,
-  use: (read: () => AsyncIterable<Uint8Array>, scratch: string) => Promise<void>,
+  use: (read: () => AsyncIterable<Uint8Array>, scratch: string, target: string) => Promise<void>,
 ): Promise<void> {
-  await checkWritable(file)
-  const folder = path.dirname(path.resolve(file))
-  const scratch = path.join(folder, `.${path.basename(file)}.${randomBytes(6).toString('hex')}.part`)
+  const target = await probedTarget(file)
+  const scratch = scratchPath(target.folder)
   unfinished.add(scratch)
   watch(true)
   try {
     const handle = await open(scratch, 'wx')
     try {
+      if (target.found) await likeFound(handle, target.found)
       for await (const chunk of chunks) await handle.writeFile(chunk)
       await handle.sync()
     } finally {
       await handle.close()
     }
-    await use(() => createReadStream(scratch, { highWaterMark: CHUNK_BYTES }), scratch)
+    await use(() => createReadStream(scratch, { highWaterMark: CHUNK_BYTES }), scratch, target.path)
   } catch (error) {
     if (error instanceof QkError) throw error
     const full = (error as NodeJS.ErrnoException).code === 'ENOSPC'
@@ -130,4 +216,14 @@ export async function withScratchFile(
     unfinished.delete(scratch)
     if (unfinished.size === 0) watch(false)
   }
+}
+
+/** Gives a file the owner and the mode of another; the owner only where that is allowed. */
+async function likeFound(handle: FileHandle, { uid, gid, mode }: Stats): Promise<void> {
+  const own = await handle.stat()
+  if (own.uid !== uid || own.gid !== gid) {
+    await handle.chown(uid, gid).catch(() => {})
+  }
+  // After the owner, whose change may take bits of the mode away.
+  await handle.chmod(mode & 0o7777)
 }

@@ -1,24 +1,53 @@
 /** JSON documents as files. */
 
+import { createReadStream } from 'node:fs'
 import { checkReplaceable, fileStart, writeFileAtomically } from './atomic-file.js'
+import { checkEnding } from './saving/formats.js'
 
-/**
- * Checks that a document could be written here, before long work starts: what is there already, if anything, is
- * one that begins with the same key, or an empty file. Errors: ERR_FILE.
- */
-export async function checkJsonPath(file: string, firstKey: string): Promise<void> {
-  await checkReplaceable(file, 'such a document', async () => {
-    const start = (await fileStart(file, 64)).toString('latin1')
-    return start.trim() === '' || start.startsWith(`{\n  "${firstKey}":`)
-  })
+/** A kind of documents, and how its files are known again. */
+export interface JsonKind {
+  /** As in "it exists, and is not an attribution". */
+  name: string
+  /** The field that its documents begin with. */
+  first: string
+  /** Fields that its documents have and those of other kinds have not, each with what its value begins with. */
+  fields: readonly string[]
 }
 
-/** NaN becomes null. Errors: ERR_FILE; nothing is left behind. */
-export async function writeJsonFile(file: string, value: object): Promise<void> {
-  await checkJsonPath(file, Object.keys(value)[0])
+/**
+ * Checks that a document could be written here, before long work starts: what is there already, if anything, is one of the
+ * kind, or an empty file. Errors: ERR_FILE; ERR_ARGUMENT for an ending other than `.json`.
+ */
+export async function checkJsonPath(file: string, kind: JsonKind): Promise<void> {
+  await checkReplaceable(file, kind.name, () => isOfKind(file, kind))
+  checkEnding(file, kind.name, ['.json'])
+}
+
+/** NaN becomes null. Errors: ERR_FILE, ERR_ARGUMENT; nothing is left behind. */
+export async function writeJsonFile(file: string, value: object, kind: JsonKind): Promise<void> {
+  await checkJsonPath(file, kind)
   await writeFileAtomically(file, [Buffer.from(`${jsonText(value)}\n`)])
 }
 
 export function jsonText(value: unknown): string {
   return JSON.stringify(value, (_, v) => (Number.isNaN(v) ? null : v), 2)
+}
+
+/** Fields of a document stand at the beginning of a line, two spaces from the left. */
+async function isOfKind(file: string, { first, fields }: JsonKind): Promise<boolean> {
+  const start = (await fileStart(file, 64)).toString('latin1')
+  if (start.trim() === '') return true
+  if (!start.startsWith(`{\n  "${first}":`)) return false
+  const wanted = new Set(fields.map((field) => `\n  ${field}`))
+  const longest = Math.max(...fields.map((field) => field.length)) + 3
+  let before = ''
+  for await (const chunk of createReadStream(file, { encoding: 'latin1' })) {
+    const text = before + chunk
+    for (const field of wanted) {
+      if (text.includes(field)) wanted.delete(field)
+    }
+    if (wanted.size === 0) return true
+    before = text.slice(-longest)
+  }
+  return false
 }

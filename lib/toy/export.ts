@@ -19,7 +19,8 @@ import {
   TensorProtoSchema,
   ValueInfoProtoSchema,
 } from '../model/onnx/proto/onnx_pb.js'
-import { writeFileAtomically } from '../store/atomic-file.js'
+import { checkReplaceable, fileStart, writeFileAtomically } from '../store/atomic-file.js'
+import { checkEnding } from '../store/saving/formats.js'
 import { versions } from '../versions.js'
 import type { ToyConfig } from './task.js'
 import type { TrainedToy } from './train.js'
@@ -38,8 +39,20 @@ export interface ToyRecord {
   accuracy: number
 }
 
-/** Writes the model; the file appears whole or not at all. Errors: ERR_FILE. */
+/**
+ * Checks that a toy model may be written here: what is there already, if anything, is one. Errors: ERR_FILE; ERR_ARGUMENT
+ * for an ending other than `.onnx`.
+ */
+export async function checkToyPath(file: string): Promise<void> {
+  await checkReplaceable(file, 'a toy model', async () =>
+    (await fileStart(file, 32)).toString('latin1').includes('qkspace'),
+  )
+  checkEnding(file, 'a toy model', ['.onnx'])
+}
+
+/** Writes the model; the file appears whole or not at all. Errors: those of `checkToyPath`. */
 export async function exportToy(file: string, toy: TrainedToy): Promise<void> {
+  await checkToyPath(file)
   await writeFileAtomically(file, [toyModelBytes(toy)])
 }
 

@@ -13,7 +13,6 @@ import {
   runPaper,
   writeReport,
 } from '../../dist/index.js'
-import { writeJsonFile } from '../../dist/store/json-file.js'
 import { documentOf } from '../helpers/browser.js'
 import { cli, temporaryFolder } from '../helpers/files.js'
 import { testedParts } from '../helpers/report-parts.js'
@@ -94,8 +93,8 @@ test('the command names a file of the wrong kind, and leaves nothing behind', (t
 
 test('a document of the other kind is named', async (t) => {
   const [edits, stored] = [path.join(folder, 'i.json'), path.join(folder, 'e.json')]
-  await writeJsonFile(edits, made.interventions)
-  await writeJsonFile(stored, made.explanation)
+  writeFileSync(edits, JSON.stringify(made.interventions))
+  writeFileSync(stored, JSON.stringify(made.explanation))
   const error = await t.throwsAsync(readAttribution(edits), { instanceOf: QkError })
   t.is(error.code, 'ERR_FORMAT')
   t.regex(error.hint, /--interventions/)
@@ -107,7 +106,7 @@ test('a document of the other kind is named', async (t) => {
 test('documents of before figures stood beside their controls are refused, with what to run', async (t) => {
   const document = path.join(folder, 'before.json')
   const { energy, share } = made.attribution.heads.L3H0.contrasts.order
-  await writeJsonFile(document, { ...made.attribution, heads: { L3H0: { energy, share } } })
+  writeFileSync(document, JSON.stringify({ ...made.attribution, heads: { L3H0: { energy, share } } }))
   const split = await t.throwsAsync(readAttribution(document), {
     code: 'ERR_FORMAT',
     message: /earlier version/,
@@ -115,6 +114,6 @@ test('documents of before figures stood beside their controls are refused, with 
   t.regex(split.hint, /qkspace attribute --out/)
   const variants = made.interventions.variants.map(({ contrasts, terms, ...v }) => v)
   const edits = path.join(folder, 'edits-before.json')
-  await writeJsonFile(edits, { ...made.interventions, variants })
+  writeFileSync(edits, JSON.stringify({ ...made.interventions, variants }))
   await t.throwsAsync(readInterventions(edits), { code: 'ERR_FORMAT', message: /earlier version/ })
 })

@@ -84,6 +84,7 @@ async function run(options: Options): Promise<void> {
         onProgress: ({ prompts: done, total }) => update(done, total),
       }),
     printReport,
+    { name: 'an attribution', first: 'model', fields: ['"features": [', '"examples": ['] },
   )
 }
 

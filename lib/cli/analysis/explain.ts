@@ -6,7 +6,7 @@ import { QkError } from '../../errors.js'
 import { explain } from '../../explanation/explain.js'
 import type { ExplanationReport } from '../../explanation/report.js'
 import { checkReportPath, writeReport } from '../../report/report.js'
-import { checkJsonPath, writeJsonFile } from '../../store/json-file.js'
+import { checkJsonPath, type JsonKind, writeJsonFile } from '../../store/json-file.js'
 import { loadResult, type Result } from '../../store/result.js'
 import { examples } from '../common/examples.js'
 import { addModelOptions, type ModelOptions, openNamed } from '../common/model-options.js'
@@ -19,6 +19,7 @@ import {
   parseMoreHeads,
   promptsOf,
 } from '../common/prompt-options.js'
+import { asUsage } from '../common/usage.js'
 import { printExplanation } from './explanation-text.js'
 
 interface Options extends ModelOptions, PromptOptions {
@@ -76,7 +77,7 @@ async function run(options: Options): Promise<void> {
   if (features && options.result === undefined) {
     throw new QkError('ERR_USAGE', '--features are contrasts of a result', { hint: 'Give it as --result.' })
   }
-  if (out !== undefined) await writerOf(out).check(out)
+  if (out !== undefined) await asUsage(writerOf(out).check(out))
   const result = options.result === undefined ? undefined : await loadResult(options.result)
   const model = await openNamed(options.model, options)
   checkPromptFor(model, options)
@@ -111,14 +112,16 @@ interface Explained {
   names: { result: string; prompts: string }
 }
 
+const EXPLANATION_FILE: JsonKind = { name: 'an explanation', first: 'model', fields: ['"prompts": ['] }
+
 /** How an explanation is written, by the ending of the name of its file. */
 const WRITERS: Record<
   string,
   { check: (file: string) => Promise<void>; write: (file: string, explained: Explained) => Promise<unknown> }
 > = {
   '.json': {
-    check: (file) => checkJsonPath(file, 'model'),
-    write: (file, { report }) => writeJsonFile(file, report),
+    check: (file) => checkJsonPath(file, EXPLANATION_FILE),
+    write: (file, { report }) => writeJsonFile(file, report, EXPLANATION_FILE),
   },
   '.html': {
     check: checkReportPath,

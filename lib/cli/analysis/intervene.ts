@@ -79,6 +79,7 @@ async function run(options: Options): Promise<void> {
         onProgress: ({ fraction, total }) => update(Math.floor(fraction * total), total),
       }),
     printReport,
+    { name: 'an intervention document', first: 'model', fields: ['"variants": ['] },
   )
 }
 

@@ -3,11 +3,12 @@
 import type { Command } from 'commander'
 import { type PromptSet, readPrompts } from '../../contrast/prompt-set.js'
 import type { Model } from '../../model/model.js'
-import { checkJsonPath, writeJsonFile } from '../../store/json-file.js'
+import { checkJsonPath, type JsonKind, writeJsonFile } from '../../store/json-file.js'
 import { loadResult, type Result } from '../../store/result.js'
 import { addModelOptions, type ModelOptions, openNamed } from './model-options.js'
 import { parseHeadNames, parseWhole } from './options.js'
 import { type Progress, printJson, printLine, printWarnings, progressBar } from './output.js'
+import { asUsage } from './usage.js'
 
 export interface AnalysisOptions extends ModelOptions {
   model: string
@@ -33,20 +34,21 @@ export function addAnalysisOptions(command: Command): Command {
     .option('--json', 'print one JSON document')
 }
 
-/** Opens what the options name, runs the analysis, and writes or prints its report. */
+/** Opens what the options name, runs the analysis, and writes or prints its report; `kind` is that of its file. */
 export async function runAnalysis<T extends { warnings?: string[] }>(
   options: AnalysisOptions,
   analyse: (model: Model, prompts: PromptSet, result: Result, progress: Progress['update']) => Promise<T>,
   print: (report: T) => void,
+  kind: JsonKind,
 ): Promise<void> {
-  if (options.out) await checkJsonPath(options.out, 'model')
+  if (options.out !== undefined) await asUsage(checkJsonPath(options.out, kind))
   const prompts = readPrompts(options.prompts)
   const result = await loadResult(options.result)
   const model = await openNamed(options.model, options)
   const bar = progressBar('prompts')
   const report = await analyse(model, prompts, result, bar.update).finally(() => bar.stop())
   printWarnings(report.warnings)
-  if (options.out) await writeJsonFile(options.out, report)
+  if (options.out !== undefined) await writeJsonFile(options.out, report, kind)
   if (options.json) {
     printJson(report)
     return

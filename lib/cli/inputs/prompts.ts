@@ -26,6 +26,7 @@ import { examples } from '../common/examples.js'
 import { openNamed } from '../common/model-options.js'
 import { parseNames, parseSeed, parseSize, parseTask, parseWhole } from '../common/options.js'
 import { printJson, printLine, printTable } from '../common/output.js'
+import { asUsage } from '../common/usage.js'
 import { registerPromptsCheck } from './prompts-check.js'
 import { readCategories, readWordList } from './word-lists.js'
 
@@ -225,7 +226,7 @@ async function checkOutput({ out, json }: OutputOptions): Promise<void> {
   if (json && out === undefined) {
     throw usage('--json prints a summary, and standard output is taken by the prompts', 'Give --out as well.')
   }
-  if (out !== undefined) await checkPromptSetPath(out)
+  if (out !== undefined) await asUsage(checkPromptSetPath(out))
 }
 
 async function checkText(options: TextOptions): Promise<void> {

@@ -30,6 +30,9 @@ const FEATURES = ['order', 'match', 'lexical']
 /** Prompts whose attention is stored. */
 const STORED = 4
 
+/** The page in the folder of the demonstration. */
+export const demoReportFile = (folder: string) => path.join(folder, 'report.html')
+
 /** Writes `report.html` into the folder; its path, and what it opens with. `ranked` lists heads, the best first. */
 export async function writeDemoReport(
   folder: string,
@@ -55,7 +58,7 @@ export async function writeDemoReport(
     })
     const explanation = await explain(model, prompts, { result, features: FEATURES, examples: STORED })
     const paper = await runPaper({ quick: true, only: FIGURES })
-    const file = path.join(folder, 'report.html')
+    const file = demoReportFile(folder)
     const name = `${PROMPTS} new prompts`
     await writeReport(file, {
       results: [{ name: 'boxes.safetensors', value: result }],

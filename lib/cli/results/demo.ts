@@ -8,17 +8,18 @@ import type { Prompt } from '../../contrast/prompt.js'
 import { accumulate, disposeSums, type Sums } from '../../covariance/accumulate.js'
 import { type Model, openModel } from '../../model/model.js'
 import type { Finding } from '../../report/finding/finding.js'
+import { checkReportPath } from '../../report/report.js'
 import { decompose } from '../../spectrum/decompose.js'
 import { makeFolder } from '../../store/atomic-file.js'
-import type { Result } from '../../store/result.js'
+import { checkResultPath, type Result } from '../../store/result.js'
 import { sweep } from '../../sweep/sweep.js'
-import type { SweepResult } from '../../sweep/sweep-result.js'
+import { checkSweepPath, type SweepResult } from '../../sweep/sweep-result.js'
 import { decomposeToy } from '../../toy/decompose.js'
 import { readToyConfig } from '../../toy/export.js'
 import { printSweep } from '../analysis/sweep.js'
 import { examples } from '../common/examples.js'
 import { fixed, printJson, printLine, printTable, progressBar } from '../common/output.js'
-import { writeDemoReport } from './demo-report.js'
+import { demoReportFile, writeDemoReport } from './demo-report.js'
 
 interface ToyRow {
   model: string
@@ -50,7 +51,7 @@ export function registerDemo(program: Command): void {
     .option('--json', 'print one JSON document')
     .addHelpText('after', examples('qkspace demo --out results'))
     .action(async ({ out, json }: { out: string; json?: boolean }) => {
-      makeFolder(out)
+      await checkDemoFolder(out)
       if (!json) printLine('Toy payload retrieval: are the ranks of two known latents recovered?\n')
       const toys: ToyRow[] = []
       for (const name of bundledToys()) toys.push(await toyRow(name, out))
@@ -75,6 +76,19 @@ export function registerDemo(program: Command): void {
     })
 }
 
+const toyFile = (out: string, name: string) => path.join(out, name.replace(/\.onnx$/, '.safetensors'))
+const boxesFile = (out: string) => path.join(out, 'boxes.safetensors')
+const inductionFile = (out: string) => path.join(out, 'induction.sweep.json')
+
+/** Makes the folder, and checks all files that will be written, before the work starts. Errors: ERR_FILE. */
+async function checkDemoFolder(out: string): Promise<void> {
+  makeFolder(out)
+  for (const name of bundledToys()) await checkResultPath(toyFile(out, name))
+  await checkResultPath(boxesFile(out))
+  await checkSweepPath(inductionFile(out))
+  await checkReportPath(demoReportFile(out))
+}
+
 /** The three sentences that a newcomer takes home: what a head looks at, what moves it, and how sure that is. */
 function printFinding({ sentences }: Finding, report: string): void {
   printLine('\nWhat the heads of the transformer that binds do')
@@ -92,7 +106,7 @@ async function sweepInduction(out: string): Promise<SweepResult> {
     roles: ['previous token', 'same token', 'induction', 'first token'],
     onProgress: ({ done, total }) => bar.update(done, total),
   }).finally(() => bar.stop())
-  await found.save(path.join(out, 'induction.sweep.json'))
+  await found.save(inductionFile(out))
   return found
 }
 
@@ -103,7 +117,7 @@ async function toyRow(name: string, out: string): Promise<ToyRow> {
   const model = await openModel(bundledFile(name))
   const config = readToyConfig(model)
   const result = await decomposeToy(model, { prompts: TOY_PROMPTS })
-  await result.save(path.join(out, name.replace(/\.onnx$/, '.safetensors')))
+  await result.save(toyFile(out, name))
   const rank = (contrast: string) => result.head('L0H0').contrast(contrast).rank
   return {
     model: name,
@@ -156,7 +170,7 @@ async function decomposeBoxes(out: string): Promise<{ result: Result; file: stri
     ...boxesLexical({ ...base, seed: 3, asked }, 'text and question', 'lexical'),
   ]
   const result = await decomposeAll(model, prompts, 'boxes.onnx')
-  const file = path.join(out, 'boxes.safetensors')
+  const file = boxesFile(out)
   await result.save(file)
   return { result, file, words: asked }
 }

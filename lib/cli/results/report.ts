@@ -13,6 +13,7 @@ import { checkReportPath, writeReport } from '../../report/report.js'
 import { loadResult } from '../../store/result.js'
 import { examples } from '../common/examples.js'
 import { printJson, printLine } from '../common/output.js'
+import { asUsage } from '../common/usage.js'
 
 interface Options {
   attribution: string[]
@@ -52,7 +53,7 @@ async function run(
       'a report needs at least one result of `decompose`, an --explanation, or a --paper',
     )
   }
-  await checkReportPath(out)
+  await asUsage(checkReportPath(out))
   const named = <T>(from: string[], read: (file: string) => Promise<T>) =>
     Promise.all(from.map(async (file) => ({ name: path.basename(file), value: await read(file) })))
   const parts = {

@@ -1,13 +1,13 @@
 /** `qkspace toy train`: trains a payload-retrieval model, whose subspaces are known, and writes it as ONNX. */
 
 import type { Command } from 'commander'
-import { checkReplaceable, fileStart } from '../../store/atomic-file.js'
-import { exportToy } from '../../toy/export.js'
+import { checkToyPath, exportToy } from '../../toy/export.js'
 import { TOY_DEFAULTS, type ToyConfig } from '../../toy/task.js'
 import { QUICK_TRAINING, TOY_TRAINING, trainToy } from '../../toy/train.js'
 import { examples } from '../common/examples.js'
 import { parseSeed, parseSize, parseTask } from '../common/options.js'
 import { printJson, printLine, progressBar } from '../common/output.js'
+import { asUsage } from '../common/usage.js'
 
 interface Options {
   task: 1 | 2
@@ -41,9 +41,7 @@ export function registerToy(program: Command): void {
 }
 
 async function train({ task, r1, r2, dHead, seed, quick, out, json }: Options): Promise<void> {
-  await checkReplaceable(out, 'a toy model', async () =>
-    (await fileStart(out, 32)).toString('latin1').includes('qkspace'),
-  )
+  await asUsage(checkToyPath(out))
   const config: ToyConfig = { ...TOY_DEFAULTS, task, r1, r2, dHead, seed }
   const started = performance.now()
   const bar = progressBar('steps')

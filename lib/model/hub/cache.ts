@@ -10,12 +10,12 @@
  * neither length nor hash.
  */
 
-import { randomBytes } from 'node:crypto'
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { copyFile, link, rename, rm, symlink } from 'node:fs/promises'
 import path from 'node:path'
 import { QkError } from '../../errors.js'
 import { makeFolder, writeFileAtomically } from '../../store/atomic-file.js'
+import { scratchPath } from '../../store/scratch-file.js'
 
 const COMMIT = /^[0-9a-f]{40}$/
 
@@ -88,7 +88,7 @@ export class CachedRepository {
     const target = path.join(this.snapshot(commit), file)
     const folder = path.dirname(target)
     makeFolder(folder)
-    const temporary = path.join(folder, `.${path.basename(target)}.${randomBytes(6).toString('hex')}.part`)
+    const temporary = scratchPath(folder)
     try {
       await symlink(path.relative(folder, blob), temporary)
         // Windows lets few users make symbolic links, and some disks know no hard ones.

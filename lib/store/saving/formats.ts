@@ -16,6 +16,22 @@ export function knownFormat<F extends SaveFormat>(file: string, formats: readonl
   return formats.find((format) => format === ending)
 }
 
+/**
+ * Checks that a name ends as files of its kind do, or has no ending: a slip of the hand must not put a page where a text is
+ * meant to be. `what` names the kind. Errors: ERR_ARGUMENT, with the list.
+ */
+export function checkEnding(file: string, what: string, endings: readonly string[]): void {
+  const ending = endingOf(file)
+  if (ending === '' || endings.includes(ending.toLowerCase())) return
+  throw new QkError(
+    'ERR_ARGUMENT',
+    `${file} ends in ${ending}, and ${what} is saved as ${endings.join(' or ')}`,
+    {
+      hint: `Give it the ending ${endings[0]}.`,
+    },
+  )
+}
+
 /** A name without an ending is `.safetensors`. Errors: ERR_ARGUMENT, with the list. */
 export function formatOf<F extends SaveFormat>(file: string, formats: readonly F[]): F | 'safetensors' {
   if (endingOf(file) === '') return 'safetensors'
