@@ -196,8 +196,8 @@ typedef struct qks_backend {
   int32_t (*rows_upload)(qks_context *, const qks_tensor *, const qks_cancel *, qks_rows **, qks_error *);
   void (*rows_destroy)(qks_rows *);
 
-  int32_t (*svd)(qks_context *, const qks_svd_request *, const qks_cancel *, qks_svd_summary *,
-                 qks_decomposition **, qks_error *);
+  int32_t (*svd)(qks_context *, const qks_svd_request *, const qks_cancel *, qks_svd_summary *, qks_decomposition **,
+                 qks_error *);
   /* u [n, rows, max_rank], s [n, max_rank], v [n, cols, max_rank], zero-padded. */
   int32_t (*svd_read)(qks_context *, const qks_decomposition *, double *u, double *s, double *v, qks_error *);
   void (*svd_destroy)(qks_decomposition *);

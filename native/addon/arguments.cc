@@ -109,8 +109,8 @@ void checkCount(const Napi::CallbackInfo& info, size_t count) {
   if (info.Length() == count) {
     return;
   }
-  throw Napi::TypeError::New(
-      info.Env(), "expected " + std::to_string(count) + " arguments, got " + std::to_string(info.Length()));
+  throw Napi::TypeError::New(info.Env(),
+                             "expected " + std::to_string(count) + " arguments, got " + std::to_string(info.Length()));
 }
 
 uint32_t jobId(const Napi::Value& value) {

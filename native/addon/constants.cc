@@ -35,7 +35,8 @@ Napi::Object constants(Napi::Env env) {
     status.Set(codeOf(code), code);
   }
   result.Set("status", status);
-  result.Set("cpuMemory", table(env, {{"mostStaged", kMostStaged}, {"mostSplit", kMostSplit},
+  result.Set("cpuMemory", table(env, {{"mostStaged", kMostStaged},
+                                      {"mostSplit", kMostSplit},
                                       {"mostTasks", static_cast<double>(kMostTasks)}}));
   return result;
 }

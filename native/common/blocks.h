@@ -20,9 +20,8 @@ class Blocks {
   // body(block, from, to) for every block.
   template <typename Body>
   void each(Body&& body) const {
-    pool_.run(threads_, blocks(), [&](int64_t block, int) {
-      body(block, block * length_, std::min(count_, (block + 1) * length_));
-    });
+    pool_.run(threads_, blocks(),
+              [&](int64_t block, int) { body(block, block * length_, std::min(count_, (block + 1) * length_)); });
   }
 
   // The first index that is wrong(index), -1 if none is.
@@ -30,14 +29,18 @@ class Blocks {
   int64_t first(Wrong&& wrong) const {
     std::vector<int64_t> found(static_cast<size_t>(blocks()), -1);
     each([&](int64_t block, int64_t from, int64_t to) {
-      for (int64_t i = from; i < to; i++)
+      for (int64_t i = from; i < to; i++) {
         if (wrong(i)) {
           found[static_cast<size_t>(block)] = i;
           return;
         }
+      }
     });
-    for (const int64_t i : found)
-      if (i >= 0) return i;
+    for (const int64_t i : found) {
+      if (i >= 0) {
+        return i;
+      }
+    }
     return -1;
   }
 

@@ -23,10 +23,12 @@
 #error "glibc_floor.cc knows the version names of x86-64 and AArch64 alone"
 #endif
 
+// clang-format off: each line is a line of assembly.
 #define BIND_AT(name, version)                                                                        \
   __asm__(".text\n.globl __wrap_" #name "\n.hidden __wrap_" #name "\n.type __wrap_" #name ", %function\n" \
           "__wrap_" #name ":\n" JUMP("first_" #name) ".size __wrap_" #name ", . - __wrap_" #name "\n"     \
           ".symver first_" #name ", " #name "@" version);
+// clang-format on
 #define BIND(name) BIND_AT(name, FIRST_VERSION)
 
 BIND(dlclose)
@@ -86,7 +88,9 @@ char __libc_single_threaded = 0;
 uint32_t __wrap_arc4random();
 uint32_t __wrap_arc4random() {
   uint32_t value;
-  if (getentropy(&value, sizeof value) != 0) abort();
+  if (getentropy(&value, sizeof value) != 0) {
+    abort();
+  }
   return value;
 }
 

@@ -12,7 +12,9 @@ namespace qkspace {
 class LabelIndex {
  public:
   void clear() {
-    for (int32_t label : inTable_) table_[static_cast<size_t>(label)] = -1;
+    for (int32_t label : inTable_) {
+      table_[static_cast<size_t>(label)] = -1;
+    }
     inTable_.clear();
     rest_.clear();
     size_ = 0;
@@ -20,8 +22,12 @@ class LabelIndex {
 
   // The number of the label, a new one if it has none.
   int32_t add(int32_t label) {
-    if (label >= kTable) return number(rest_.emplace(label, size_));
-    if (static_cast<size_t>(label) >= table_.size()) table_.resize(static_cast<size_t>(label) + 1, -1);
+    if (label >= kTable) {
+      return number(rest_.emplace(label, size_));
+    }
+    if (static_cast<size_t>(label) >= table_.size()) {
+      table_.resize(static_cast<size_t>(label) + 1, -1);
+    }
     int32_t& known = table_[static_cast<size_t>(label)];
     if (known < 0) {
       known = size_++;
@@ -32,7 +38,9 @@ class LabelIndex {
 
   // Its number, or -1.
   int32_t find(int32_t label) const {
-    if (label < kTable) return static_cast<size_t>(label) < table_.size() ? table_[static_cast<size_t>(label)] : -1;
+    if (label < kTable) {
+      return static_cast<size_t>(label) < table_.size() ? table_[static_cast<size_t>(label)] : -1;
+    }
     const auto found = rest_.find(label);
     return found == rest_.end() ? -1 : found->second;
   }
@@ -43,7 +51,9 @@ class LabelIndex {
   static constexpr int32_t kTable = 1 << 16;
 
   int32_t number(const std::pair<std::unordered_map<int32_t, int32_t>::iterator, bool>& entry) {
-    if (entry.second) size_++;
+    if (entry.second) {
+      size_++;
+    }
     return entry.first->second;
   }
 

@@ -13,7 +13,9 @@ Pool::~Pool() {
     stop_ = true;
   }
   wake_.notify_all();
-  for (auto& worker : workers_) worker.join();
+  for (auto& worker : workers_) {
+    worker.join();
+  }
 }
 
 int Pool::used(int limit, int64_t count) const {
@@ -32,7 +34,9 @@ void Pool::start() {
 void Pool::run(int limit, int64_t count, const std::function<void(int64_t, int)>& task) {
   int used = this->used(limit, count);
   if (used <= 1) {
-    for (int64_t i = 0; i < count; i++) task(i, 0);
+    for (int64_t i = 0; i < count; i++) {
+      task(i, 0);
+    }
     return;
   }
   start();
@@ -46,7 +50,9 @@ void Pool::run(int limit, int64_t count, const std::function<void(int64_t, int)>
     round_++;
   }
   wake_.notify_all();
-  for (int64_t i; (i = next_.fetch_add(1)) < count;) task(i, 0);
+  for (int64_t i; (i = next_.fetch_add(1)) < count;) {
+    task(i, 0);
+  }
   std::unique_lock<std::mutex> lock(mutex_);
   idle_.wait(lock, [this] { return running_ == 0; });
   task_ = nullptr;
@@ -57,14 +63,20 @@ void Pool::loop(int worker) {
   std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
     wake_.wait(lock, [&] { return stop_ || (round_ != seen && task_ != nullptr && worker <= active_); });
-    if (stop_) return;
+    if (stop_) {
+      return;
+    }
     seen = round_;
     const auto* task = task_;
     int64_t count = count_;
     lock.unlock();
-    for (int64_t i; (i = next_.fetch_add(1)) < count;) (*task)(i, worker);
+    for (int64_t i; (i = next_.fetch_add(1)) < count;) {
+      (*task)(i, worker);
+    }
     lock.lock();
-    if (--running_ == 0) idle_.notify_one();
+    if (--running_ == 0) {
+      idle_.notify_one();
+    }
   }
 }
 

@@ -35,8 +35,8 @@ class Pool {
   std::mutex mutex_;
   std::condition_variable wake_, idle_;
   uint64_t round_ = 0;
-  int active_ = 0;    // workers that take part in this round
-  int running_ = 0;   // and have not finished it
+  int active_ = 0;   // workers that take part in this round
+  int running_ = 0;  // and have not finished it
   bool stop_ = false;
   std::atomic<int64_t> next_{0};
   int64_t count_ = 0;

@@ -23,9 +23,9 @@ struct TermSide {
   const int32_t* query;
   const int32_t* offsets;
   const int32_t* keys;
-  const float* keyWeights;  // or null
-  const double* keyScale;   // per term: factor of the weighted key sum
-  const double* queryScale; // per term: weight of the query in the q-sum
+  const float* keyWeights;   // or null
+  const double* keyScale;    // per term: factor of the weighted key sum
+  const double* queryScale;  // per term: weight of the query in the q-sum
 };
 
 // One query of a label-matched sequence that is a term.
@@ -39,8 +39,8 @@ struct LabelTerm {
 
 struct LabelRun {
   int32_t contrast;
-  int32_t labels;  // number of distinct labels
-  int64_t firstTerm;       // label terms of the runs before it
+  int32_t labels;     // number of distinct labels
+  int64_t firstTerm;  // label terms of the runs before it
   int64_t termCount, keyCount;
   const LabelTerm* terms;
   const int32_t* keyRows;

@@ -42,12 +42,12 @@ int32_t guarded(qks_error* error, Body&& body) {
   }
 }
 
-inline bool cancelled(const qks_cancel* cancel) {
-  return cancel && cancel->poll && cancel->poll(cancel->user) != 0;
-}
+inline bool cancelled(const qks_cancel* cancel) { return cancel && cancel->poll && cancel->poll(cancel->user) != 0; }
 
 inline void stopIfCancelled(const qks_cancel* cancel) {
-  if (cancelled(cancel)) fail(QKS_E_ABORTED, "the operation was aborted");
+  if (cancelled(cancel)) {
+    fail(QKS_E_ABORTED, "the operation was aborted");
+  }
 }
 
 }  // namespace qkspace

@@ -80,8 +80,7 @@ int32_t covarianceCreate(qks_context* context, const qks_spec* spec, qks_covaria
 
 void covarianceDestroy(qks_covariance* covariance) { delete covariance; }
 
-int32_t covarianceAdd(qks_covariance* covariance, const qks_batch* batch, const qks_cancel* cancel,
-                      qks_error* error) {
+int32_t covarianceAdd(qks_covariance* covariance, const qks_batch* batch, const qks_cancel* cancel, qks_error* error) {
   const int32_t status = guarded(error, [&] {
     qks_batch own = *batch;
     own.q = withData(batch->q);
@@ -121,8 +120,8 @@ int32_t rowsUpload(qks_context*, const qks_tensor* tensor, const qks_cancel*, qk
 
 void rowsDestroy(qks_rows* rows) { delete rows; }
 
-int32_t svd(qks_context* context, const qks_svd_request* request, const qks_cancel* cancel,
-            qks_svd_summary* summary, qks_decomposition** out, qks_error* error) {
+int32_t svd(qks_context* context, const qks_svd_request* request, const qks_cancel* cancel, qks_svd_summary* summary,
+            qks_decomposition** out, qks_error* error) {
   const int32_t status = guarded(error, [&] {
     auto result = std::make_unique<qks_decomposition>();
     decompose(*request, *context->kernels, context->pool, context->workspace, cancel, *summary, result->result);
@@ -154,11 +153,10 @@ int32_t largestOfFlipsHere(qks_context* context, const qks_flips_request* reques
   return status;
 }
 
-const qks_backend kBackend = {QKS_ABI_VERSION, sizeof(qks_backend), openContext,       closeContext,
-                              describe,        timings,             covarianceCreate,  covarianceDestroy,
-                              covarianceAdd,   covarianceMerge,     covarianceRead,    rowsUpload,
-                              rowsDestroy,     svd,                 svdRead,           svdDestroy,
-                              largestOfFlipsHere};
+const qks_backend kBackend = {QKS_ABI_VERSION, sizeof(qks_backend), openContext,       closeContext,  describe,
+                              timings,         covarianceCreate,    covarianceDestroy, covarianceAdd, covarianceMerge,
+                              covarianceRead,  rowsUpload,          rowsDestroy,       svd,           svdRead,
+                              svdDestroy,      largestOfFlipsHere};
 
 }  // namespace
 

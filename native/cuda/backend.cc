@@ -170,9 +170,9 @@ int32_t largestOfFlipsHere(qks_context* context, const qks_flips_request* reques
   return guarded(error, [&] { largestOfFlips(context->device, context->transfer, *request, cancel, out); });
 }
 
-const qks_backend kBackend = {QKS_ABI_VERSION, sizeof(qks_backend),  openContext,       closeContext,  describe,
-                              timings,         covarianceCreate,     covarianceDestroy, covarianceAdd, covarianceMerge,
-                              covarianceRead,  rowsUpload,           rowsDestroy,       svd,           svdRead,
+const qks_backend kBackend = {QKS_ABI_VERSION, sizeof(qks_backend), openContext,       closeContext,  describe,
+                              timings,         covarianceCreate,    covarianceDestroy, covarianceAdd, covarianceMerge,
+                              covarianceRead,  rowsUpload,          rowsDestroy,       svd,           svdRead,
                               svdDestroy,      largestOfFlipsHere};
 
 }  // namespace

@@ -109,7 +109,7 @@ struct Check {
 
 // Everything that is promised of one matrix; `s` are its singular values.
 inline void verify(Check& check, const qks_svd_request& r, const Result& x, int64_t i, const double* a,
-            const std::vector<double>& s) {
+                   const std::vector<double>& s) {
   const int rows = static_cast<int>(r.rows), cols = static_cast<int>(r.cols), width = x.maxRank,
             n = std::min(rows, cols);
   const int rank = x.ranks[i];

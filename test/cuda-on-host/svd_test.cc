@@ -25,7 +25,9 @@ const Spectrum kSpectra[] = {
     {"linear", [](int i, int k) { return 1 - i / (2.0 * k); }},
     {"rank 1", [](int i, int) { return i == 0 ? 3.0 : 0.0; }},
     {"deficient", [](int i, int k) { return 2 * i < k ? 1.0 / (i + 1) : 0.0; }},
-    {"clustered", [](int i, int k) { return 3 * i < k ? 1.0 : 2 * i < k ? 0.5 : 1e-3; }},
+    {"clustered", [](int i, int k) { return 3 * i < k   ? 1.0
+                                            : 2 * i < k ? 0.5
+                                                        : 1e-3; }},
     {"graded", [](int i, int k) { return std::pow(10.0, -16.0 * i / k); }},
     {"decaying", [](int i, int) { return std::pow(0.6, i); }},
     {"low rank and noise", [](int i, int) { return i < 5 ? 1 - 0.05 * i : 0.01; }},

@@ -35,8 +35,8 @@ Napi::Value svd(const Napi::CallbackInfo& info) {
   }
   r.seed = static_cast<uint64_t>(integer(from.Get("seed"), "seed"));
   r.threads = smallInteger(from.Get("threads"), "threads");
-  const Array matrices = copied(*job, from.Get("matrices"),
-                                r.dtype == QKS_F32 ? napi_float32_array : napi_float64_array, "matrices");
+  const Array matrices =
+      copied(*job, from.Get("matrices"), r.dtype == QKS_F32 ? napi_float32_array : napi_float64_array, "matrices");
   r.matrices = matrices.data;
   r.length = matrices.length;
   checkSvdRequest(r);

@@ -67,8 +67,7 @@ std::vector<qks_tensor> withData(Job& job, Napi::Env env, const std::vector<Tens
       given.push_back(argument.data);
     }
   }
-  const std::vector<Napi::Value> moved =
-      given.empty() ? given : environmentOf(env).builtins.moved(env, given);
+  const std::vector<Napi::Value> moved = given.empty() ? given : environmentOf(env).builtins.moved(env, given);
   size_t next = 0;
   std::vector<qks_tensor> tensors;
   for (const TensorArgument& argument : arguments) {

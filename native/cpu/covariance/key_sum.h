@@ -60,8 +60,7 @@ static inline void addChunk(const typename Element<DT>::type* p, const int64_t* 
 }
 
 template <int DT, bool EXACT>
-static void addKeysAs(const RowView& v, const int64_t* offsets, const float* weights, int count, int d,
-                      double* acc) {
+static void addKeysAs(const RowView& v, const int64_t* offsets, const float* weights, int count, int d, double* acc) {
   const typename Element<DT>::type* p = static_cast<const typename Element<DT>::type*>(v.data);
   int i = 0;
   if (v.dimStride == 1 && EXACT) {
@@ -91,8 +90,8 @@ static void addKeysAs(const RowView& v, const int64_t* offsets, const float* wei
 }
 
 template <bool EXACT>
-static void sumKeysInto(const RowView& v, int64_t headOffset, const int32_t* keys, const float* weights,
-                        int64_t count, double scale, int d, double* acc, int rowLength, float* row) {
+static void sumKeysInto(const RowView& v, int64_t headOffset, const int32_t* keys, const float* weights, int64_t count,
+                        double scale, int d, double* acc, int rowLength, float* row) {
   memset(acc, 0, static_cast<size_t>(rowLength) * sizeof(double));
   int64_t offsets[kChunk];
   for (int64_t from = 0; from < count; from += kChunk) {

@@ -13,10 +13,10 @@ namespace {
 
 struct CovarianceLayout {
   int d, qPanels, kPanels, lastWidth, rowLength;
-  size_t qStride, kStride;                       // floats between panels
-  size_t q[2], k[2], weights;  // byte offsets in a tile
-  size_t tile;                 // bytes of a tile; there is one a head, at the start
-  size_t row, wide, acc, sums; // byte offsets
+  size_t qStride, kStride;      // floats between panels
+  size_t q[2], k[2], weights;   // byte offsets in a tile
+  size_t tile;                  // bytes of a tile; there is one a head, at the start
+  size_t row, wide, acc, sums;  // byte offsets
   size_t bytes;
 };
 

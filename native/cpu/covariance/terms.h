@@ -2,8 +2,8 @@
 #pragma once
 
 #include "cpu/covariance/key_sum.h"
-#include "cpu/rows/rows.h"
 #include "cpu/covariance/tile.h"
+#include "cpu/rows/rows.h"
 #include "cpu/vectors/current.h"
 
 namespace qkspace {

@@ -24,7 +24,7 @@ static int32_t sumMatrices(const FlipsTask& t, const FlipsLayout& l, char* base)
   const FlipsPlan& p = *t.plan;
   const auto floats = [base](size_t at) { return reinterpret_cast<float*>(base + at); };
   const auto doubles = [base](size_t at) { return reinterpret_cast<double*>(base + at); };
-  FlipsMemory m = {floats(l.tables), floats(l.halves),    floats(l.units),  floats(l.keys),
+  FlipsMemory m = {floats(l.tables), floats(l.halves),   floats(l.units),  floats(l.keys),
                    floats(l.sums),   doubles(l.queries), doubles(l.totals)};
   float* matrices = floats(l.matrices);
   const size_t length = static_cast<size_t>(p.stripRows);

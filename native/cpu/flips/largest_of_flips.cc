@@ -43,8 +43,8 @@ std::vector<float> largestOfHeads(const RowView& v, int64_t heads, int32_t d, co
   stopIfCancelled(cancel);
   for (size_t h = 0; h < bad.size(); h++) {
     if (bad[h] >= 0) {
-      fail(QKS_E_NON_FINITE, std::string(name) + " is not finite at head " + std::to_string(h) + ", row " +
-                                 std::to_string(bad[h]));
+      fail(QKS_E_NON_FINITE,
+           std::string(name) + " is not finite at head " + std::to_string(h) + ", row " + std::to_string(bad[h]));
     }
   }
   return most;
@@ -74,8 +74,7 @@ void largestOfFlips(const qks_flips_request& r, const Kernels& kernels, Pool& po
   plan.components = r.components;
   plan.coefficients = r.coefficients;
   const std::vector<float> mostQ = largestOfHeads(plan.q, shape.heads, d, "q", pool, r.threads, cancel);
-  const std::vector<float> mostK =
-      largestOfHeads(plan.k, shape.heads / shape.group, d, "k", pool, r.threads, cancel);
+  const std::vector<float> mostK = largestOfHeads(plan.k, shape.heads / shape.group, d, "k", pool, r.threads, cancel);
   float mostC = 0;
   for (int64_t i = 0; i < r.rows; i++) {
     mostC = std::max(mostC, std::fabs(r.coefficients[i]));
@@ -99,8 +98,8 @@ void largestOfFlips(const qks_flips_request& r, const Kernels& kernels, Pool& po
     division.patterns(r, pool, first, count, workspace.staged.get<uint16_t>());
     plan.patternDraws = count;
     const int64_t heads = std::max<int64_t>(1, r.head_count);
-    const int64_t blocks = std::max((count + most - 1) / most,
-                                    std::min((wanted + heads - 1) / heads, count / kLeastDraws));
+    const int64_t blocks =
+        std::max((count + most - 1) / most, std::min((wanted + heads - 1) / heads, count / kLeastDraws));
     const int64_t length = (count + blocks - 1) / blocks;
     const int64_t tasks = r.head_count * blocks;
     const size_t bytes = kernels.flipsScratch(d, static_cast<int32_t>(length), plan.stripRows);

@@ -31,8 +31,7 @@ static inline void scaleRows(const double* queries, const float* keys, float* un
 static inline void sumUnits(const FlipSlot* slots, int32_t first, const double* queries, const float* keys,
                             float* units) {
   const int32_t start = slots[0].from;
-  if (slots[kPassUnits - 1].unit - slots[0].unit == kPassUnits - 1 &&
-      slots[kPassUnits - 1].to - start == kPassUnits) {
+  if (slots[kPassUnits - 1].unit - slots[0].unit == kPassUnits - 1 && slots[kPassUnits - 1].to - start == kPassUnits) {
     scaleRows(queries + (start - first), keys + static_cast<size_t>(start - first) * kColumns, units);
     return;
   }

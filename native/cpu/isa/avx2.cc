@@ -14,7 +14,7 @@
 namespace qkspace {
 
 extern const Kernels kernelsAvx2 = {"avx2",    covarianceScratch, covarianceHeads, svdScratch,
-                               svdMatrix, flipsScratch,      flipsHead};
+                                    svdMatrix, flipsScratch,      flipsHead};
 
 }  // namespace qkspace
 

@@ -13,8 +13,8 @@
 
 namespace qkspace {
 
-extern const Kernels kernelsAvx512 = {"avx512",    covarianceScratch, covarianceHeads, svdScratch,
-                               svdMatrix, flipsScratch,      flipsHead};
+extern const Kernels kernelsAvx512 = {"avx512",  covarianceScratch, covarianceHeads, svdScratch,
+                                      svdMatrix, flipsScratch,      flipsHead};
 
 }  // namespace qkspace
 

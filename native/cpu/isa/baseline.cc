@@ -8,7 +8,7 @@
 
 namespace qkspace {
 
-extern const Kernels kernelsBaseline = {"baseline",    covarianceScratch, covarianceHeads, svdScratch,
-                               svdMatrix, flipsScratch,      flipsHead};
+extern const Kernels kernelsBaseline = {"baseline", covarianceScratch, covarianceHeads, svdScratch,
+                                        svdMatrix,  flipsScratch,      flipsHead};
 
 }  // namespace qkspace

@@ -12,7 +12,7 @@
 namespace qkspace {
 
 extern const Kernels kernelsNeon = {"neon",    covarianceScratch, covarianceHeads, svdScratch,
-                               svdMatrix, flipsScratch,      flipsHead};
+                                    svdMatrix, flipsScratch,      flipsHead};
 
 }  // namespace qkspace
 

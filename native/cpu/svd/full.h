@@ -17,11 +17,11 @@ namespace qkspace {
 namespace {
 
 struct FullWork {
-  double *a;           // [m, ldn] destroyed
-  double *left;        // [n, ldm] left reflectors, zero before their first entry
-  double *right;       // [n, ldn]
-  double *ut, *vt;     // [n, ldm], [n, ldn]
-  double *d, *e;       // [n]
+  double* a;        // [m, ldn] destroyed
+  double* left;     // [n, ldm] left reflectors, zero before their first entry
+  double* right;    // [n, ldn]
+  double *ut, *vt;  // [n, ldm], [n, ldn]
+  double *d, *e;    // [n]
   double *w, *tauLeft, *tauRight, *cosV, *sinV, *cosU, *sinU;
 };
 
@@ -153,8 +153,7 @@ static inline void reflectRows(double* rows, int ld, const double* v, double tau
 
 // Rows of out [n, ld] = columns of the product of the reflections 0 .. n - 1 - shift, of which the k-th is
 // the identity before k + shift. Four rows stay in the first cache while the reflections pass them.
-static void accumulateReflections(const double* reflectors, const double* tau, int n, int ld, int shift,
-                                  double* out) {
+static void accumulateReflections(const double* reflectors, const double* tau, int n, int ld, int shift, double* out) {
   memset(out, 0, static_cast<size_t>(n) * ld * sizeof(double));
   for (int j = 0; j < n; j++) {
     out[static_cast<size_t>(j) * ld + j] = 1;

@@ -25,11 +25,11 @@ namespace qkspace {
 namespace {
 
 struct TruncatedWork {
-  double *y, *z, *u, *v, *q; // panels, [max(m, n), ld]
-  float *fx, *fy;           // panels
-  double *g, *t, *turn;     // [b, ld]
-  float* ft;                // [b, ld]
-  double* full;             // FullWork of n x b
+  double *y, *z, *u, *v, *q;  // panels, [max(m, n), ld]
+  float *fx, *fy;             // panels
+  double *g, *t, *turn;       // [b, ld]
+  float* ft;                  // [b, ld]
+  double* full;               // FullWork of n x b
   int* order;
 };
 
@@ -150,8 +150,8 @@ static bool triangularFactor(const double* z, int rows, int ld, const TruncatedW
 
 // z [rows, ld] = V S W^T: v [rows, ld], s and w.turn = W [ld, ld], columns in descending order of s. `q` and
 // `room` are panels. The triangular factor is decomposed in place of z where it is safe to.
-static bool smallProblem(const double* z, int rows, int ld, const TruncatedWork& w, double* q, double* room,
-                         double* v, double* s) {
+static bool smallProblem(const double* z, int rows, int ld, const TruncatedWork& w, double* q, double* room, double* v,
+                         double* s) {
   const FullWork f = carveFull(w.full, rows, ld);
   const bool reduced = triangularFactor(z, rows, ld, w, room, q, f.a);
   const int inner = reduced ? ld : rows, ldi = padded(inner);

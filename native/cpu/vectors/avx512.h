@@ -19,8 +19,7 @@ inline VF fadd(VF a, VF b) { return _mm512_add_ps(a, b); }
 inline VF fsub(VF a, VF b) { return _mm512_sub_ps(a, b); }
 inline VF fmul(VF a, VF b) { return _mm512_mul_ps(a, b); }
 inline __m128 quarterSums(VF a) {
-  const __m256 half =
-      _mm256_add_ps(_mm512_maskz_extractf32x8_ps(0xff, a, 0), _mm512_maskz_extractf32x8_ps(0xff, a, 1));
+  const __m256 half = _mm256_add_ps(_mm512_maskz_extractf32x8_ps(0xff, a, 0), _mm512_maskz_extractf32x8_ps(0xff, a, 1));
   return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
 }
 // out[i] = sum of the lanes of the i-th
