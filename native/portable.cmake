@@ -13,6 +13,10 @@ if(CMAKE_SYSTEM_NAME STREQUAL "Linux" AND CMAKE_SYSTEM_PROCESSOR MATCHES "^(x86_
   unset(CMAKE_REQUIRED_LINK_OPTIONS)
   set(QKSPACE_PORTABLE ${QKSPACE_STATIC_CXX_LIBRARY})
 endif()
+if(QKSPACE_SANITIZE)
+  # Sanitizers replace functions of glibc by their names, without versions.
+  set(QKSPACE_PORTABLE OFF)
+endif()
 
 # Makes a library load with an old glibc, if it can be built so.
 function(qkspace_make_portable target)

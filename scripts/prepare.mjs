@@ -23,7 +23,13 @@ step('node_modules', 'installing dependencies', ['package.json', 'package-lock.j
   return [npmCommand('ci', '--ignore-scripts', '--no-audit', '--no-fund')]
 })
 
-const toolchain = [process.platform, process.arch, process.env.CC ?? '', process.env.CXX ?? '']
+const toolchain = [
+  process.platform,
+  process.arch,
+  process.env.CC ?? '',
+  process.env.CXX ?? '',
+  process.env.QKSPACE_WERROR ?? '',
+]
 step(
   'build',
   'building the native addon',

@@ -147,7 +147,7 @@ void Environment::settle(Napi::Env env, Job* pointer) {
     if (!env.IsExceptionPending()) {
       try {
         job->deferred->Reject(error.Value());
-      } catch (const Napi::Error&) {
+      } catch (const Napi::Error&) {  // NOLINT(bugprone-empty-catch): nobody is left to be told.
       }
     }
   }

@@ -152,7 +152,7 @@ void prepareTerms(const qks_spec& spec, const qks_terms& in, Pool& pool, Batch& 
   if (n == 0) {
     return;
   }
-  const Blocks terms(pool, spec.threads, n, std::max<int64_t>(16384, 4 * spec.contrasts));
+  const Blocks terms(pool, spec.threads, n, std::max<int64_t>(16384, int64_t{4} * spec.contrasts));
   const Blocks positive(pool, spec.threads, in.pos_count), negative(pool, spec.threads, in.neg_count);
   const int64_t wrong = terms.first([&](int64_t t) { return in.contrast[t] < 0 || in.contrast[t] >= spec.contrasts; });
   if (wrong >= 0) {
@@ -319,7 +319,7 @@ void prepareRun(const qks_spec& spec, const qks_labels& in, int64_t index, Pool&
 
 }  // namespace
 
-const qks_spec& checkSpec(const qks_spec& spec) {
+qks_spec checkSpec(const qks_spec& spec) {
   if (spec.heads < 1 || spec.kv_heads < 1 || spec.head_dim < 1 || spec.contrasts < 1 ||
       spec.heads % spec.kv_heads != 0) {
     fail(QKS_E_ARGUMENT, "heads, kvHeads, headDim and contrasts must be positive, and kvHeads divide heads");

@@ -38,7 +38,7 @@ struct Batch {
 RowView checkTensor(const qks_tensor& tensor, int64_t heads, int64_t d, const char* name);
 
 // The spec itself. Throws a Failure that says what is wrong.
-const qks_spec& checkSpec(const qks_spec& spec);
+qks_spec checkSpec(const qks_spec& spec);
 
 // Throws a Failure for a head that is not one of `heads`.
 void checkHeads(const int32_t* wanted, int32_t count, int32_t heads);

@@ -82,11 +82,13 @@ BIND(shm_unlink)
 extern "C" {
 
 // The static C++ library asks whether the process has one thread (2.32), to leave out atomic operations. Never here.
-char __libc_single_threaded = 0;
+char __libc_single_threaded = 0;  // NOLINT(bugprone-reserved-identifier): glibc's name
 
 // std::random_device of the static C++ library takes its numbers from arc4random (2.36).
+// NOLINTBEGIN(bugprone-reserved-identifier): the linker's name
 uint32_t __wrap_arc4random();
 uint32_t __wrap_arc4random() {
+  // NOLINTEND(bugprone-reserved-identifier)
   uint32_t value;
   if (getentropy(&value, sizeof value) != 0) {
     abort();

@@ -22,7 +22,7 @@ inline void adviseLarge(void* data, size_t bytes) {
   const uintptr_t at = reinterpret_cast<uintptr_t>(data);
   const uintptr_t first = (at + kPage - 1) & ~(kPage - 1), end = (at + bytes) & ~(kPage - 1);
   if (first < end) {
-    madvise(reinterpret_cast<void*>(first), end - first, MADV_HUGEPAGE);
+    madvise(static_cast<char*>(data) + (first - at), end - first, MADV_HUGEPAGE);
   }
 #else
   (void)data, (void)bytes;
@@ -48,8 +48,8 @@ class Pages {
     if (!base_) {
       return;
     }
-    const uintptr_t step = large ? kSize : 64;
-    data_ = reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(base_.get()) + step - 1) & ~(step - 1));
+    const uintptr_t step = large ? kSize : 64, at = reinterpret_cast<uintptr_t>(base_.get());
+    data_ = base_.get() + (((at + step - 1) & ~(step - 1)) - at);
     if (large) {
       adviseLarge(data_, bytes);
     }

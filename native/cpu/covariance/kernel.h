@@ -94,15 +94,19 @@ static int32_t covarianceHeads(const CovarianceTask& task) {
       if (tiles[0].count < kTile) {
         continue;
       }
-      if ((status = flush()) != QKS_OK) {
+      status = flush();
+      if (status != QKS_OK) {
         return status;
       }
       if (cancel && cancel->poll && cancel->poll(cancel->user)) {
         return QKS_E_ABORTED;
       }
     }
-    if (labelled.from < labelled.to && (status = flush()) != QKS_OK) {
-      return status;
+    if (labelled.from < labelled.to) {
+      status = flush();
+      if (status != QKS_OK) {
+        return status;
+      }
     }
     double* sums = reinterpret_cast<double*>(scratch + l.sums);
     for (int h = 0; h < heads; h++) {
@@ -110,12 +114,14 @@ static int32_t covarianceHeads(const CovarianceTask& task) {
         const LabelRun& run = b.runs[r];
         const Span own = {labelled.from - run.firstTerm, labelled.to - run.firstTerm};
         const HeadSums& out = task.sums[h * b.contrasts + c];
-        if ((status = pushRun(tiles[h], run, own, sums, qHead[h], kHead[h], out, cancel)) != QKS_OK) {
+        status = pushRun(tiles[h], run, own, sums, qHead[h], kHead[h], out, cancel);
+        if (status != QKS_OK) {
           return status;
         }
       }
     }
-    if ((status = flush()) != QKS_OK) {
+    status = flush();
+    if (status != QKS_OK) {
       return status;
     }
   }

@@ -275,7 +275,8 @@ static int truncatedSvd(const SvdTask& t, const double* a, const float* single, 
     if (r == 0 || r + spare > b) {
       // A column more can add no more than about the weaker ones here did.
       const double each = s[3 * b / 4] * s[3 * b / 4];
-      if (r == 0 && (t.energy * total - captured) > each * (n / 3 - b)) {
+      const int affordable = n / 3 - b;
+      if (r == 0 && (t.energy * total - captured) > each * affordable) {
         return -1;
       }
       const int next = panelWidth(2 * b);

@@ -8,6 +8,7 @@
 
 #include <type_traits>
 
+// NOLINTBEGIN(bugprone-macro-parentheses): a name and a type, which take no parentheses.
 #if defined(QKS_CUDA_ON_HOST)
 #define QKS_DYNAMIC_SHARED(name) char* name = cuda_on_host::dynamicShared()
 #define QKS_SHARED(type, name)                            \
@@ -17,3 +18,4 @@
 #define QKS_DYNAMIC_SHARED(name) extern __shared__ __align__(128) char name[]
 #define QKS_SHARED(type, name) __shared__ std::remove_reference_t<type> name
 #endif
+// NOLINTEND(bugprone-macro-parentheses)

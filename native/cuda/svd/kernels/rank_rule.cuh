@@ -35,7 +35,8 @@ __device__ inline int judge(const RankRule& rule, const double* s, const int* or
   if (r == 0) {
     // A vector more can add no more than about the weaker ones here did.
     const double weak = s[order[3 * b / 4]];
-    return rule.energy * total - captured > weak * weak * (n / 3 - b) ? kHopeless : kTooNarrow;
+    const int affordable = n / 3 - b;
+    return rule.energy * total - captured > weak * weak * affordable ? kHopeless : kTooNarrow;
   }
   if (r + (r / 4 > 4 ? r / 4 : 4) > b) {
     return kTooNarrow;

@@ -49,8 +49,8 @@ struct SpectralTask {
 };
 
 __host__ __device__ inline size_t smallFloats(int ld, int vectors) {
-  const int partial = ld > kThreads ? ld : kThreads;
-  return static_cast<size_t>((partial + vectors + 2 * kMostSteps + 31) / 32 * 32);
+  const size_t partial = ld > kThreads ? ld : kThreads;
+  return (partial + vectors + 2 * kMostSteps + 31) / 32 * 32;
 }
 
 // out[j] = factor * rows_j . x for j < count; rows of length ld with zeros behind d, or of length d.
