@@ -180,24 +180,39 @@ export function checkFlips(r: FlipsRequest): void {
   inRange(r.components ?? 1, 'components', 1, rank + 1, 'one more than the rank')
   checkLength(r.units, rows, 'units')
   checkLength(r.flips, r.unitCount * Math.ceil(r.draws / 32), 'flips')
-  for (let i = 0; i < r.heads.length; i++)
-    if (r.heads[i] < 0 || r.heads[i] >= heads)
+  for (let i = 0; i < r.heads.length; i++) {
+    if (r.heads[i] < 0 || r.heads[i] >= heads) {
       throw new QkError('ERR_RANGE', `heads[${i}] is ${r.heads[i]}, expected a head from 0 to ${heads - 1}`)
-  for (let i = 0; i < rows; i++) {
-    if (!Number.isFinite(r.coefficients[i]))
-      throw new QkError('ERR_ARGUMENT', `coefficients[${i}] is not finite`)
-    const before = i === 0 ? -1 : r.units[i - 1]
-    if (r.units[i] === before + 1 || (r.units[i] === before && i > 0)) continue
-    const expected = i === 0 ? '0' : `${before} or ${before + 1}`
-    throw new QkError('ERR_RANGE', `units[${i}] is ${r.units[i]}, expected ${expected}`)
+    }
   }
-  if (r.units[rows - 1] !== r.unitCount - 1)
-    throw new QkError('ERR_RANGE', `units ends at ${r.units[rows - 1]}, expected ${r.unitCount - 1}`)
-  if (!r.removed || rank === 0) return
+  checkUnits(r)
+  if (r.removed && rank > 0) {
+    checkRemoved(r.removed, r.heads.length * d * rank)
+  }
+}
+
+/** Finite coefficients, and units in order: 0, then the same or the next one, up to the last. */
+function checkUnits({ coefficients, units, unitCount }: FlipsRequest): void {
+  for (let i = 0; i < coefficients.length; i++) {
+    if (!Number.isFinite(coefficients[i])) {
+      throw new QkError('ERR_ARGUMENT', `coefficients[${i}] is not finite`)
+    }
+    const before = i === 0 ? -1 : units[i - 1]
+    if (units[i] === before + 1 || (units[i] === before && i > 0)) continue
+    const expected = i === 0 ? '0' : `${before} or ${before + 1}`
+    throw new QkError('ERR_RANGE', `units[${i}] is ${units[i]}, expected ${expected}`)
+  }
+  const last = units[coefficients.length - 1]
+  if (last !== unitCount - 1) {
+    throw new QkError('ERR_RANGE', `units ends at ${last}, expected ${unitCount - 1}`)
+  }
+}
+
+function checkRemoved(removed: NonNullable<FlipsRequest['removed']>, length: number): void {
   for (const name of ['u', 'v'] as const) {
-    const basis = r.removed[name]
+    const basis = removed[name]
     if (!(basis instanceof Float64Array)) throw new QkError('ERR_TYPE', `${name} must be a Float64Array`)
-    checkLength(basis, r.heads.length * d * rank, name)
+    checkLength(basis, length, name)
     if (!basis.every(Number.isFinite)) throw new QkError('ERR_ARGUMENT', 'u or v is not finite')
   }
 }
