@@ -25,6 +25,44 @@ export function checkOptions(options: unknown, known: KnownKeys, what: string): 
     throw new QkError('ERR_TYPE', `${what} takes an object { ${listed(known)} }`)
   }
   refuseUnknownKeys(options, known, what)
+  const { signal, onProgress, memoryLimit } = options as Record<string, unknown>
+  if (signal !== undefined) checkSignal(signal)
+  if (onProgress !== undefined && typeof onProgress !== 'function') {
+    throw new QkError('ERR_TYPE', `onProgress must be a function, got ${kindOf(onProgress)}`)
+  }
+  if (memoryLimit !== undefined) checkMemoryLimit(memoryLimit)
+}
+
+/** An AbortSignal, of this realm or another one. Errors: ERR_TYPE. */
+function checkSignal(signal: unknown): void {
+  const { aborted, addEventListener, removeEventListener } = (signal ?? {}) as Partial<AbortSignal>
+  const listens = typeof addEventListener === 'function' && typeof removeEventListener === 'function'
+  if (typeof aborted === 'boolean' && listens) return
+  throw new QkError('ERR_TYPE', `signal must be an AbortSignal, got ${kindOf(signal)}`, {
+    hint: 'It is the `signal` of an AbortController, or what AbortSignal.timeout(ms) gives.',
+  })
+}
+
+/** A number of bytes. Errors: ERR_ARGUMENT. */
+function checkMemoryLimit(limit: unknown): void {
+  if (Number.isFinite(limit) && (limit as number) >= 0) return
+  throw new QkError('ERR_ARGUMENT', `memoryLimit is ${shownValue(limit)}, expected a number of bytes`, {
+    hint: 'Leave it out for half of the memory of the machine.',
+  })
+}
+
+/** What a value is, in a word or two. */
+export function kindOf(value: unknown): string {
+  if (value === null || value === undefined) return `${value}`
+  if (Array.isArray(value)) return 'an array'
+  if (typeof value !== 'object') return `a ${typeof value}`
+  const name = Object.getPrototypeOf(value)?.constructor?.name
+  return typeof name === 'string' && name !== 'Object' && name !== '' ? `a ${name}` : 'an object'
+}
+
+/** A value in a message; symbols, and objects without a text, have none of their own. */
+export function shownValue(value: unknown): string {
+  return typeof value === 'object' || typeof value === 'function' ? kindOf(value) : String(value)
 }
 
 /** A whole number from `least` to `most`. Errors: ERR_ARGUMENT. */
@@ -36,7 +74,7 @@ export function checkInteger(
 ): number {
   if (Number.isSafeInteger(value) && value >= least && value <= most) return value
   const range = most === Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `from ${least} to ${most}`
-  throw new QkError('ERR_ARGUMENT', `${name} is ${value}, expected a whole number ${range}`)
+  throw new QkError('ERR_ARGUMENT', `${name} is ${shownValue(value)}, expected a whole number ${range}`)
 }
 
 /** The seed of a generator, which has 2^32 states. Errors: ERR_ARGUMENT. */
@@ -47,7 +85,7 @@ export function checkSeed(seed: number, name = 'seed'): number {
 /** A finite number. Errors: ERR_TYPE, ERR_NON_FINITE. */
 export function checkNumber(value: number, name: string): number {
   if (typeof value !== 'number') {
-    throw new QkError('ERR_TYPE', `${name} must be a number, got ${typeof value}`)
+    throw new QkError('ERR_TYPE', `${name} must be a number, got ${kindOf(value)}`)
   }
   if (Number.isFinite(value)) return value
   throw new QkError('ERR_NON_FINITE', `${name} is ${value}, expected a finite number`)
@@ -55,20 +93,26 @@ export function checkNumber(value: number, name: string): number {
 
 /** A number above 0 and at most 1. Errors: ERR_ARGUMENT. */
 export function checkFraction(value: number, name: string): number {
-  if (value > 0 && value <= 1) return value
-  throw new QkError('ERR_ARGUMENT', `${name} is ${value}, expected a fraction above 0 and at most 1`)
+  if (typeof value === 'number' && value > 0 && value <= 1) return value
+  throw new QkError(
+    'ERR_ARGUMENT',
+    `${name} is ${shownValue(value)}, expected a fraction above 0 and at most 1`,
+  )
 }
 
 /** true or false. Errors: ERR_TYPE. */
 export function checkFlag(value: boolean, name: string): boolean {
   if (typeof value === 'boolean') return value
-  throw new QkError('ERR_TYPE', `${name} must be true or false, got ${value}`)
+  throw new QkError('ERR_TYPE', `${name} must be true or false, got ${shownValue(value)}`)
 }
 
 /** One of a few names. Errors: ERR_ARGUMENT. */
 export function checkChoice<T extends string>(value: T, name: string, choices: readonly T[]): T {
   if (choices.includes(value)) return value
-  throw new QkError('ERR_ARGUMENT', `${name} is '${value}', expected one of ${choices.join(', ')}`)
+  throw new QkError(
+    'ERR_ARGUMENT',
+    `${name} is '${shownValue(value)}', expected one of ${choices.join(', ')}`,
+  )
 }
 
 const listed = (known: KnownKeys) => Object.keys(known).join(', ')

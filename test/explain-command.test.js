@@ -134,7 +134,11 @@ test('bad usage exits with 2, failed work with 1, and nothing is left behind', a
     [2, [...prompt, '--head', 'L3'], /"L3" does not name a head/],
     [2, [...prompt, '--query', '1.5'], /whole number/],
     [2, [...prompt, '--features', 'order'], /contrasts of a result/],
-    [2, [...prompt, '--out', 'why.txt'], /no ending that an explanation is saved by\n {2}Endings: \.json\./],
+    [
+      2,
+      [...prompt, '--out', 'why.txt'],
+      /no ending that an explanation is saved by\n {2}Endings: \.json, \.html\./,
+    ],
     [1, [...prompt, '--out', 'no/folder.json'], /there is no folder/],
     [1, [...prompt, '--head', 'L9H0'], /there is no head L9H0/],
     [

@@ -397,7 +397,7 @@ test('wrong usage is status 2, and a file in the way is refused before any work'
   writeFileSync(path.join(out, 'paper.json'), 'my notes')
   const { status, stderr } = await qkspace('paper', '--quick', '--only', '5', '--out', out)
   t.is(status, 1)
-  t.regex(stderr, /it exists, and is not such a document/)
+  t.regex(stderr, /it exists, and is not a paper document/)
   t.deepEqual(readdirSync(out), ['paper.json'])
 })
 

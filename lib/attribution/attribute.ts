@@ -214,10 +214,10 @@ export async function attribute(
     rows,
     ...{ features: [...features], method, ...(ordered && { order: [...features] }) },
     ...{ sides, keys, centered, seed },
-    heads: explainedByHead(heads, columns, seed),
+    heads: await explainedByHead(heads, columns, seed, turn),
     examples,
     ...(columns.some(({ lacksNull }) => lacksNull) && { noNull: NO_NULL }),
-    ...(samples && { points: await samples.clouds(result, signal) }),
+    ...(samples && { points: await samples.clouds(result, turn, signal) }),
     ...(components.length > 0 && (await componentsOf(model, heads, components, extremes, settings))),
     ...(warnings.length > 0 && { warnings }),
   }
@@ -243,12 +243,15 @@ async function componentsOf(
   }
 }
 
-function explainedByHead(
+async function explainedByHead(
   heads: readonly ChosenHead[],
   columns: readonly HeadColumns[],
   seed: number,
-): Record<string, HeadExplained> {
-  return Object.fromEntries(heads.map(({ name }, h) => [name, columns[h].report(seed)]))
+  turn: () => Promise<void> | undefined,
+): Promise<Record<string, HeadExplained>> {
+  const found: Record<string, HeadExplained> = {}
+  for (const [h, { name }] of heads.entries()) found[name] = await columns[h].report(seed, turn)
+  return found
 }
 
 function settingsOf(model: Model, options: AttributeOptions) {

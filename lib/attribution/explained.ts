@@ -134,22 +134,26 @@ export class ContrastColumns {
     })
   }
 
-  report(seed: number): ContrastExplained {
+  /** Intervals take a while: `turn` lets the event loop go on between them. */
+  async report(seed: number, turn: () => Promise<void> | undefined): Promise<ContrastExplained> {
     const rows = this.prompts.length
     const over = { groups: this.prompts, seed }
     const explained = this.all.report(this.energies, over)
+    await turn()
     const share = (f: number): Share => {
       const { rows: values, nulls } = this.shares[f]
       const estimate = rows === 0 ? NOTHING : bootstrapMean(values, over)
       const figures = nullFigures(nulls.map((sum) => sum / rows))
       return { ...estimate, nulls: figures, exceedsNull: exceeds(estimate.mean, figures) }
     }
-    return {
-      rows,
-      ...explained,
-      own: this.own === this.all ? explained : (this.own?.report(this.energies, over) ?? null),
-      share: Object.fromEntries(this.features.map((name, f) => [name, share(f)])),
+    const own = this.own === this.all ? explained : (this.own?.report(this.energies, over) ?? null)
+    const shares: Record<string, Share> = {}
+    for (const [f, name] of this.features.entries()) {
+      await turn()
+      shares[name] = share(f)
     }
+    await turn()
+    return { rows, ...explained, own, share: shares }
   }
 }
 

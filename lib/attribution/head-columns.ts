@@ -58,9 +58,9 @@ export class HeadColumns {
     columns.add(prompt, row)
   }
 
-  report(seed: number): HeadExplained {
-    return {
-      contrasts: Object.fromEntries([...this.contrasts].map(([name, own]) => [name, own.report(seed)])),
-    }
+  async report(seed: number, turn: () => Promise<void> | undefined): Promise<HeadExplained> {
+    const contrasts: HeadExplained['contrasts'] = {}
+    for (const [name, own] of this.contrasts) contrasts[name] = await own.report(seed, turn)
+    return { contrasts }
   }
 }

@@ -129,14 +129,18 @@ export class PointSamples {
   }
 
   /** Errors: ERR_ABORTED. */
-  async clouds(result: Result, signal?: AbortSignal): Promise<AttributionPoints> {
+  async clouds(
+    result: Result,
+    turn: () => Promise<void> | undefined,
+    signal?: AbortSignal,
+  ): Promise<AttributionPoints> {
     const found: AttributionPoints = {}
     for (const feature of this.features) {
       const own = this.ofContrast.get(feature)!
       const { query, key } = own.query.isEmpty ? this.ofAll : own
       found[feature] = {
-        query: await query.cloud(result, feature, 'u', signal),
-        key: await key.cloud(result, feature, 'v', signal),
+        query: await query.cloud(result, feature, 'u', turn, signal),
+        key: await key.cloud(result, feature, 'v', turn, signal),
       }
     }
     return found
@@ -205,7 +209,13 @@ class Sample {
     return slot
   }
 
-  async cloud(result: Result, feature: string, side: 'u' | 'v', signal?: AbortSignal): Promise<PointCloud> {
+  async cloud(
+    result: Result,
+    feature: string,
+    side: 'u' | 'v',
+    turn: () => Promise<void> | undefined,
+    signal?: AbortSignal,
+  ): Promise<PointCloud> {
     const kept = [...this.kept.values()].sort(
       (a, b) => a.prompt - b.prompt || a.half - b.half || a.position - b.position || a.slot - b.slot,
     )
@@ -221,7 +231,7 @@ class Sample {
       heads[name] = {
         rank,
         ...(await projected(coordinates(rows, { data, shape: [d, rank] }), rank, signal)),
-        ...separationOf(rows, subspace, side, labels),
+        ...(await separationOf(rows, subspace, side, labels, turn)),
       }
     }
     const tokens = kept.flatMap(({ token }) => token ?? [])
@@ -237,18 +247,23 @@ class Sample {
 /** Null subspaces that separation is measured in, at most. */
 const MOST_NULLS = 20
 
-function separationOf(
+async function separationOf(
   rows: Float64Array,
   subspace: ContrastSubspace,
   side: Side,
   labels: readonly (string | null)[],
-): { separation?: LabelSeparation } {
+  turn: () => Promise<void> | undefined,
+): Promise<{ separation?: LabelSeparation }> {
   const { rank, headDim: d } = subspace
   const within = (basis: Basis) => labelShare(coordinates(rows, basis), basis.shape[1], labels)
   const value = rank === 0 ? null : within({ data: subspace[side], shape: [d, rank] })
   if (value === null) return {}
   const count = Math.min(nullCount([subspace]), MOST_NULLS)
-  const draws = Array.from({ length: count }, (_, draw) => within(nullBasis(subspace, side, draw)) ?? 0)
+  const draws: number[] = []
+  for (let draw = 0; draw < count; draw++) {
+    await turn()
+    draws.push(within(nullBasis(subspace, side, draw)) ?? 0)
+  }
   const nulls = nullFigures(draws)
   return { separation: { value, nulls, exceedsNull: exceedsNull(value, nulls?.p95 ?? null, count) } }
 }

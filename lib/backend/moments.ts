@@ -1,10 +1,23 @@
 /** Room for moments, and arithmetic on them that every backend shares. */
 
+import { QkError } from '../errors.js'
 import { CPU_MEMORY } from './addon-types.js'
 import type { BackendName, CovarianceMoments, CovarianceSpec, SideMoments } from './backend.js'
 
-/** Zeroed moments with room for `heads` heads. */
+/** Zeroed moments with room for `heads` heads. Errors: ERR_OUT_OF_MEMORY. */
 export function emptyMoments(contrasts: number, heads: number, d: number): CovarianceMoments {
+  try {
+    return allocated(contrasts, heads, d)
+  } catch (cause) {
+    throw new QkError(
+      'ERR_OUT_OF_MEMORY',
+      `the sums of ${heads} heads and ${contrasts} contrasts at d = ${d} cannot be allocated: ${(cause as Error).message}`,
+      { hint: 'Take fewer heads or contrasts at a time.', cause },
+    )
+  }
+}
+
+function allocated(contrasts: number, heads: number, d: number): CovarianceMoments {
   const side = (): SideMoments => ({
     weight: new Float64Array(contrasts),
     q: new Float64Array(contrasts * heads * d),

@@ -1,6 +1,6 @@
 /** The addon behind the interface of `backend.ts`. */
 
-import { abortedError, QkError, type QkErrorCode, throwIfAborted } from '../errors.js'
+import { abortedError, onAbort, QkError, type QkErrorCode, throwIfAborted } from '../errors.js'
 import {
   type Addon,
   type AddonDescription,
@@ -39,15 +39,15 @@ async function call<T>(
   throwIfAborted(signal)
   jobs = (jobs + 1) % 0xffffffff
   const job = jobs
-  const cancel = () => addon.cancel(job)
+  let release = () => {}
   try {
     const promise = start(job)
-    signal?.addEventListener('abort', cancel, { once: true })
+    release = onAbort(signal, () => addon.cancel(job))
     return await promise
   } catch (error) {
     throw wrapped(error, signal)
   } finally {
-    signal?.removeEventListener('abort', cancel)
+    release()
   }
 }
 

@@ -1,6 +1,7 @@
 /** Knows the backends, chooses one, and explains every rejection. */
 
 import { QkError } from '../errors.js'
+import { shownValue } from '../validate.js'
 import { cudaLibrary } from './addon/cuda-library.js'
 import { fixForAddon, loadAddon } from './addon/load.js'
 import type { Backend, BackendDescription, BackendName } from './backend.js'
@@ -83,7 +84,7 @@ export function isBackendChoice(name: string): name is BackendChoice {
 export function selectBackend(choice: BackendChoice = 'auto'): Backend {
   const name = choice === 'auto' ? process.env.QKSPACE_BACKEND || 'auto' : choice
   if (typeof name !== 'string' || !isBackendChoice(name))
-    throw new QkError('ERR_BACKEND', `no backend is called '${name}'`, {
+    throw new QkError('ERR_BACKEND', `no backend is called '${shownValue(name)}'`, {
       hint: "use 'auto', 'cpu', 'cuda' or 'js'",
     })
   if (name !== 'auto') return open(name)

@@ -13,7 +13,7 @@ import { workingBytes } from '../backend/moments.js'
 import { type BackendChoice, selectBackend } from '../backend/select.js'
 import { QkError } from '../errors.js'
 import { mebibytes } from '../math/bytes.js'
-import { checkChoice, checkInteger, checkOptions } from '../validate.js'
+import { checkChoice, checkFlag, checkInteger, checkOptions, kindOf, shownValue } from '../validate.js'
 import { DeviceTensor } from './device-tensor.js'
 import { rowTensor, type TensorInput } from './row-tensor.js'
 import { type LabelsInput, labelSequence, type TermsInput, termBatch } from './terms-input.js'
@@ -92,6 +92,8 @@ const BATCH_KEYS = {
   signal: true,
 } satisfies Record<keyof BatchInput, true>
 
+const READ_KEYS = { heads: true, center: true, dtype: true } as const
+
 const ESTIMATORS: readonly Estimator[] = ['per-query', 'per-pair', 'sum']
 
 /** Numbers that the backends index with 32 bits. */
@@ -143,7 +145,7 @@ export class QKCovariance {
     this.spec = {
       ...{ heads, kvHeads, headDim, estimator, threads },
       contrasts: contrasts.length,
-      allowNonFinite: options.allowNonFinite ?? false,
+      allowNonFinite: checkFlag(options.allowNonFinite ?? false, 'allowNonFinite'),
     }
     this.backend = selectBackend(options.backend)
     this.bytes = workingBytes(this.spec, this.backend.name)
@@ -164,13 +166,14 @@ export class QKCovariance {
    */
   async add(batch: BatchInput): Promise<void> {
     checkOptions(batch, BATCH_KEYS, 'add()')
+    const transfer = checkFlag(batch.transfer ?? false, 'transfer')
     const q = this.#tensor(batch.q, 'q')
     const k = this.#tensor(batch.k, 'k')
     const terms = batch.terms && termBatch(batch.terms, this.contrasts)
     const list = batch.labels === undefined ? [] : Array.isArray(batch.labels) ? batch.labels : [batch.labels]
     const labels = (list as LabelsInput[]).map((l, i) => labelSequence(l, this.contrasts, `labels[${i}]`))
     if (!terms && labels.length === 0) throw new QkError('ERR_ARGUMENT', 'a batch needs terms or labels')
-    await this.#sums.add({ q, k, terms, labels }, { signal: batch.signal, owned: batch.transfer ?? false })
+    await this.#sums.add({ q, k, terms, labels }, { signal: batch.signal, owned: transfer })
   }
 
   /** The moments accumulated so far, for storing and merging. */
@@ -191,9 +194,11 @@ export class QKCovariance {
   async read(
     options: { heads?: readonly number[]; center?: boolean; dtype?: 'f32' | 'f64' } = {},
   ): Promise<Covariances<Float32Array | Float64Array>> {
-    const { center = false, dtype = 'f64' } = options
+    checkOptions(options, READ_KEYS, 'read()')
+    const { dtype = 'f64' } = options
+    const center = checkFlag(options.center ?? false, 'center')
     if (dtype !== 'f64' && dtype !== 'f32')
-      throw new QkError('ERR_ARGUMENT', `dtype is '${dtype}', expected 'f64' or 'f32'`)
+      throw new QkError('ERR_ARGUMENT', `dtype is '${shownValue(dtype)}', expected 'f64' or 'f32'`)
     if (center && this.spec.estimator === 'sum')
       throw new QkError('ERR_ARGUMENT', "covariances of the estimator 'sum' cannot be centred", {
         hint: "accumulate with 'per-query' or 'per-pair'",
@@ -236,9 +241,15 @@ export class QKCovariance {
   }
 
   #heads(heads: readonly number[] | undefined): readonly number[] | undefined {
+    if (heads !== undefined && !Array.isArray(heads)) {
+      throw new QkError('ERR_TYPE', `heads must be an array of the numbers of heads, got ${kindOf(heads)}`)
+    }
     heads?.forEach((h, i) => {
       if (!(Number.isInteger(h) && h >= 0 && h < this.spec.heads))
-        throw new QkError('ERR_RANGE', `heads[${i}] is ${h}, expected 0 to ${this.spec.heads - 1}`)
+        throw new QkError(
+          'ERR_RANGE',
+          `heads[${i}] is ${shownValue(h)}, expected 0 to ${this.spec.heads - 1}`,
+        )
     })
     return heads
   }

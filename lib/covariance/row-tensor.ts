@@ -3,6 +3,7 @@
 import type { RowTensor } from '../backend/backend.js'
 import { QkError } from '../errors.js'
 import { contiguousStrides, type Dtype, elementCount } from '../math/tensor.js'
+import { shownValue } from '../validate.js'
 
 /** A strided view [batch, pos, heads, d]; row = batch index * pos + position. */
 export interface TensorInput {
@@ -22,7 +23,10 @@ export function rowTensor(input: TensorInput, name: string): RowTensor {
     throw new QkError('ERR_TYPE', `${name} must be { data, dtype, shape }`)
   const { data, dtype = 'f32', shape } = input
   if (dtype !== 'f32' && dtype !== 'f16' && dtype !== 'bf16')
-    throw new QkError('ERR_ARGUMENT', `${name}.dtype is '${dtype}', expected 'f32', 'f16' or 'bf16'`)
+    throw new QkError(
+      'ERR_ARGUMENT',
+      `${name}.dtype is '${shownValue(dtype)}', expected 'f32', 'f16' or 'bf16'`,
+    )
   const type = dtype === 'f32' ? Float32Array : Uint16Array
   if (!(data instanceof type))
     throw new QkError('ERR_TYPE', `${name}.data must be a ${type.name} for dtype ${dtype}`)
@@ -30,7 +34,8 @@ export function rowTensor(input: TensorInput, name: string): RowTensor {
     throw new QkError('ERR_SHAPE', `${name}.shape must be [batch, pos, heads, d]`)
   elementCount(shape, `${name}.shape`)
   const strides = input.strides ?? contiguousStrides(shape)
-  if (strides.length !== 4) throw new QkError('ERR_SHAPE', `${name}.strides must have 4 entries`)
+  if (!Array.isArray(strides) || strides.length !== 4)
+    throw new QkError('ERR_SHAPE', `${name}.strides must have 4 entries`)
   strides.forEach((stride, i) => {
     if (!Number.isSafeInteger(stride) || stride < 0)
       throw new QkError('ERR_SHAPE', `${name}.strides[${i}] is ${stride}, expected a non-negative integer`)

@@ -2,7 +2,7 @@
 
 import type { KeyScope, LabelSequence, TermBatch } from '../backend/backend.js'
 import { QkError } from '../errors.js'
-import { checkChoice } from '../validate.js'
+import { checkChoice, kindOf, shownValue } from '../validate.js'
 
 /** Row numbers, offsets or other indices, from 0. */
 export type Indices = Int32Array | readonly number[]
@@ -72,7 +72,7 @@ function contrastIndices(contrasts: readonly string[]): ContrastIndex {
     if (index !== undefined) {
       return index
     }
-    throw new QkError('ERR_UNKNOWN_CONTRAST', `${where}: no contrast is called '${contrast}'`, {
+    throw new QkError('ERR_UNKNOWN_CONTRAST', `${where}: no contrast is called '${shownValue(contrast)}'`, {
       hint: `the contrasts are ${contrasts.join(', ')}`,
     })
   }
@@ -114,16 +114,22 @@ export function labelSequence(
   contrasts: readonly string[],
   where: string,
 ): LabelSequence {
+  if (typeof input !== 'object' || input === null) {
+    throw new QkError('ERR_TYPE', `${where} must be an object with labels, got ${kindOf(input)}`)
+  }
   const { keyScope = 'others' } = input
   checkChoice(keyScope, `${where}.keyScope`, SCOPES)
   const queryRows = indices(input.queryRows, `${where}.queryRows`)
   const keyRows = indices(input.keyRows, `${where}.keyRows`)
   const [n, m] = [queryRows.length, keyRows.length]
   const labels = (from: LabelsInput['queryLabels'], name: string, length: number) =>
-    indices(from instanceof Int32Array ? from : Array.from(from, (x) => x ?? -1), name, length)
+    indices(Array.isArray(from) ? from.map((x) => x ?? -1) : (from as Int32Array), name, length)
   const contrast = contrastIndices(contrasts)(input.contrast, `${where}.contrast`)
   if (!(Number.isInteger(contrast) && contrast >= 0 && contrast < contrasts.length))
-    throw new QkError('ERR_RANGE', `${where}.contrast is ${contrast}, expected 0 to ${contrasts.length - 1}`)
+    throw new QkError(
+      'ERR_RANGE',
+      `${where}.contrast is ${shownValue(contrast)}, expected 0 to ${contrasts.length - 1}`,
+    )
   return {
     ...{ contrast, keyScope, queryRows, keyRows },
     queryPositions: indices(input.queryPositions ?? counting(n), `${where}.queryPositions`, n),
@@ -148,7 +154,8 @@ export function indices(from: Indices, name: string, length?: number): Int32Arra
     throw new QkError('ERR_SHAPE', `${name} has ${from.length} elements, expected ${length}`)
   if (from instanceof Int32Array) return from
   from.forEach((x, i) => {
-    if ((x | 0) !== x) throw new QkError('ERR_RANGE', `${name}[${i}] is ${x}, expected an integer below 2^31`)
+    if (typeof x !== 'number' || (x | 0) !== x)
+      throw new QkError('ERR_RANGE', `${name}[${i}] is ${shownValue(x)}, expected an integer below 2^31`)
   })
   return Int32Array.from(from)
 }

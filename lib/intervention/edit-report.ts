@@ -82,14 +82,17 @@ export interface InterventionVariant {
   output?: OutputChange
 }
 
-/** `nulls` is the table of the feature's null subspaces. */
-export function reportVariant(
+/**
+ * `nulls` is the table of the feature's null subspaces. Intervals take a while: `turn` lets the event loop go on between
+ * heads.
+ */
+export async function reportVariant(
   variant: Variant,
   table: EditTable,
   nulls: EditTable | undefined,
   names: readonly string[],
-  seed: number,
-): InterventionVariant {
+  { seed, turn }: { seed: number; turn: () => Promise<void> | undefined },
+): Promise<InterventionVariant> {
   const { name, kind, features, contrasts, vacuous, draws } = variant
   const over = { groups: table.prompts, seed }
   const interval = (values: readonly number[]) => bootstrapMean(values, over)
@@ -134,12 +137,18 @@ export function reportVariant(
     }
   }
   const measured = table.prompts.length > 0
+  const heads: Record<string, HeadMove> = {}
+  for (const [h, name] of names.entries()) {
+    await turn()
+    if (measured) heads[name] = head(table.moves[h], h)
+  }
+  await turn()
   return {
     ...{ name, kind, features, contrasts, terms: table.prompts.length },
     ranks: Object.fromEntries(names.map((n, h) => [n, variant.ranks[h]])),
     draws: draws.length,
     vacuous,
-    heads: measured ? Object.fromEntries(names.map((n, h) => [n, head(table.moves[h], h)])) : {},
+    heads,
     output: measured && table.changes.length > 0 ? output() : undefined,
   }
 }

@@ -4,6 +4,7 @@
  * "Intervention"; paper, figures 4, 7 and 9).
  */
 
+import { cooperator } from '../backend/cooperate.js'
 import { batchingFor } from '../capture/feeds.js'
 import { checkAnalysis } from '../capture/terms/check-analysis.js'
 import { chosenHeads, requestsBySite } from '../capture/terms/chosen-heads.js'
@@ -205,15 +206,19 @@ export async function intervene(
   }
   const names = heads.map(({ name }) => name)
   const warnings = [...model.warnings, ...words.warnings()]
+  const turn = cooperator(signal)
+  const reported: InterventionVariant[] = []
+  for (const [v, variant] of variants.entries()) {
+    const nulls = nullTable(variants, tables, variant)
+    reported.push(await reportVariant(variant, tables[v], nulls, names, { seed, turn }))
+  }
   return {
     model: model.path,
     prompts: summary,
     terms,
     heads: names,
     ...{ edit, side, rows, strength, seed },
-    variants: variants.map((variant, v) =>
-      reportVariant(variant, tables[v], nullTable(variants, tables, variant), names, seed),
-    ),
+    variants: reported,
     ...(variants.some((variant) => lacksNull(variants, variant)) && {
       noNull: settings.nulls > 0 ? NO_NULL : NULLS_LEFT_OUT,
     }),

@@ -1,7 +1,7 @@
 /** Plain arrays as callers give them: every length, type and number is checked before arithmetic starts. */
 
 import { QkError } from '../errors.js'
-import { refuseUnknownKeys } from '../validate.js'
+import { kindOf, refuseUnknownKeys, shownValue } from '../validate.js'
 import { elementCount, type FloatArray } from './tensor.js'
 
 /** A dense row-major array; a view with an offset is fine. */
@@ -35,7 +35,10 @@ export function readArray(input: ArrayInput, name: string, axes: Axes): ArrayInp
     })
   const sizes = Object.values(axes)
   if (!Array.isArray(shape) || shape.length !== sizes.length)
-    throw new QkError('ERR_SHAPE', `${name}.shape must be [${expected.join(', ')}], got [${shape}]`)
+    throw new QkError(
+      'ERR_SHAPE',
+      `${name}.shape must be [${expected.join(', ')}], got ${Array.isArray(shape) ? `[${shape.map(shownValue)}]` : kindOf(shape)}`,
+    )
   const count = elementCount(shape, `${name}.shape`)
   if (sizes.some((size, axis) => size !== undefined && size !== shape[axis]))
     throw new QkError(

@@ -27,6 +27,8 @@ export const DROPPED_BELOW = 1e-6
 const NEGLIGIBLE = 1e-10
 /** Two columns are orthogonal when the cosine between them is at most this. */
 const ORTHOGONAL = 1e-14
+/** Dimensions of a random basis, at most: more cannot be made orthogonal in a lifetime. */
+const MOST_DIMENSIONS = 2 ** 16
 /** Jacobi needs six to ten. */
 const MOST_SWEEPS = 60
 
@@ -109,10 +111,10 @@ export function projectOut(basis: Basis, rows: FloatArray): Float64Array {
  * with. The same seed gives the same basis. Errors: ERR_ARGUMENT.
  */
 export function randomBasis(d: number, rank: number, seed: number | Random = 0): Basis {
-  checkInteger(d, 'd', 1)
+  checkInteger(d, 'd', 1, MOST_DIMENSIONS)
   checkInteger(rank, 'rank', 0)
   if (rank > d) throw new QkError('ERR_ARGUMENT', `rank is ${rank}, expected at most d = ${d}`)
-  const random = typeof seed === 'object' ? seed : seededRandom(checkInteger(seed, 'seed', 0))
+  const random = isRandom(seed) ? seed : seededRandom(checkInteger(seed, 'seed', 0))
   const vectors: Float64Array[] = []
   while (vectors.length < rank) {
     const vector = new Float64Array(d)
@@ -123,6 +125,9 @@ export function randomBasis(d: number, rank: number, seed: number | Random = 0):
   }
   return fromVectors(vectors, d)
 }
+
+const isRandom = (seed: number | Random): seed is Random =>
+  typeof (seed as Random | null)?.normal === 'function'
 
 /**
  * Orthonormal vectors of the same span, directions of largest singular value first; overwrites `vectors`.

@@ -77,12 +77,14 @@ export function bootstrapRatio(
   return resample(above, below, options)
 }
 
+const MOST_SAMPLES = 10_000_000
+
 function resample(
   above: Float64Array,
   below: Float64Array,
   options: BootstrapOptions,
 ): Interval & { ratio: number } {
-  const samples = checkInteger(options.samples ?? 1000, 'samples', 1)
+  const samples = checkInteger(options.samples ?? 1000, 'samples', 1, MOST_SAMPLES)
   const level = checkNumber(options.level ?? 0.95, 'level')
   if (!(level > 0 && level < 1))
     throw new QkError('ERR_ARGUMENT', `level is ${level}, expected between 0 and 1, such as 0.95`)

@@ -1,6 +1,7 @@
 /** Typed-array views: dtypes, 16-bit floats, shapes and strides. */
 
 import { QkError } from '../errors.js'
+import { shownValue } from '../validate.js'
 
 /** Element type of captured rows. 16-bit values are kept as their bits. */
 export type Dtype = 'f32' | 'f16' | 'bf16'
@@ -13,7 +14,7 @@ export function elementCount(shape: readonly number[], name = 'shape'): number {
   for (let i = 0; i < shape.length; i++) {
     const n = shape[i]
     if (!Number.isSafeInteger(n) || n < 0)
-      throw new QkError('ERR_SHAPE', `${name}[${i}] is ${n}, expected a non-negative integer`)
+      throw new QkError('ERR_SHAPE', `${name}[${i}] is ${shownValue(n)}, expected a non-negative integer`)
     count *= n
   }
   if (!Number.isSafeInteger(count))

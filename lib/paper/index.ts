@@ -1,6 +1,7 @@
 /** The paper's figures 2 to 10 again, on the bundled models: claims, the figures that decide them, and their nulls. */
 
 import { throwIfAborted } from '../errors.js'
+import { checkOptions } from '../validate.js'
 import { versions } from '../versions.js'
 import { type FigureContext, FULL_SIZES, type PaperFigure, type PaperSizes, QUICK_SIZES } from './figure.js'
 import { figure2 } from './figures/figure-2.js'
@@ -50,6 +51,16 @@ export interface PaperOptions {
   onProgress?: (progress: { figure: string; done: number; total: number }) => void
 }
 
+const OPTIONS = {
+  only: true,
+  quick: true,
+  sizes: true,
+  seed: true,
+  randomLabels: true,
+  signal: true,
+  onProgress: true,
+} satisfies Record<keyof PaperOptions, true>
+
 /** The paper's experiments on the bundled models, each claim beside what came out. */
 export interface PaperReport {
   /** The paper whose claims are examined. */
@@ -68,8 +79,9 @@ export interface PaperReport {
   figures: PaperFigure[]
 }
 
-/** Errors: those of the analyses, ERR_ABORTED. The same options give the same report. */
+/** Errors: ERR_TYPE, ERR_ARGUMENT, those of the analyses, ERR_ABORTED. The same options give the same report. */
 export async function runPaper(options: PaperOptions = {}): Promise<PaperReport> {
+  checkOptions(options, OPTIONS, 'runPaper')
   const { only = FIGURE_NUMBERS, quick = false, seed = 1, randomLabels = false, signal, onProgress } = options
   const sizes = { ...(quick ? QUICK_SIZES : FULL_SIZES), ...options.sizes }
   const context: FigureContext = { sizes, seed, randomLabels, signal }

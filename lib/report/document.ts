@@ -1,6 +1,7 @@
 /** The document that the report's page draws from: results without their bases, and what was tested with them. */
 
 import type { AttributionReport } from '../attribution/attribute.js'
+import { cooperator } from '../backend/cooperate.js'
 import type { ExplanationReport } from '../explanation/report.js'
 import type { InterventionReport } from '../intervention/intervene.js'
 import type { PaperReport } from '../paper/index.js'
@@ -45,18 +46,24 @@ export interface ReportDocument {
   leftOut?: string[]
 }
 
-export function reportDocument({
+/** Errors: none. The event loop goes on while results of many heads are gone through. */
+export async function reportDocument({
   results = [],
   attributions = [],
   interventions = [],
   explanations = [],
   papers = [],
-}: ReportParts): ReportDocument {
+}: ReportParts): Promise<ReportDocument> {
+  const turn = cooperator()
+  const ofResults: ReportDocument['results'] = []
+  for (const { name, value } of results) {
+    ofResults.push({ ...value.info, name, heads: await spectra(value, turn) })
+  }
   return {
     format: 'qkspace-report',
     formatVersion: 2,
     versions: { ...versions() },
-    results: results.map(({ name, value }) => ({ ...value.info, name, heads: spectra(value) })),
+    results: ofResults,
     attributions: attributions.map(({ name, value }) => ({ ...value, name })),
     interventions: interventions.map(({ name, value }) => ({ ...value, name })),
     explanations: explanations.map(({ name, value }) => ({ ...value, name })),
@@ -65,24 +72,24 @@ export function reportDocument({
 }
 
 /** By head and contrast, what is not a matrix: bases would make the page many times as large. */
-function spectra(result: Result): ReportDocument['results'][number]['heads'] {
-  return Object.fromEntries(
-    result.headNames.map((head) => [
-      head,
-      Object.fromEntries(
-        result.head(head).contrastNames.map((name) => {
-          const { s, spectrum, nulls } = result.head(head).contrast(name)
-          return [
-            name,
-            {
-              ...result.info.heads[head][name],
-              s: Array.from(s),
-              ...(spectrum && { spectrum: Array.from(spectrum, (x) => Number(x.toPrecision(5))) }),
-              ...(nulls && { nulls: nulls.count }),
-            },
-          ]
-        }),
-      ),
-    ]),
-  )
+async function spectra(
+  result: Result,
+  turn: () => Promise<void> | undefined,
+): Promise<ReportDocument['results'][number]['heads']> {
+  const heads: ReportDocument['results'][number]['heads'] = {}
+  for (const head of result.headNames) {
+    await turn()
+    const contrasts = result.head(head).contrastNames.map((name) => {
+      const { s, spectrum, nulls } = result.head(head).contrast(name)
+      const figures = {
+        ...result.info.heads[head][name],
+        s: Array.from(s),
+        ...(spectrum && { spectrum: Array.from(spectrum, (x) => Number(x.toPrecision(5))) }),
+        ...(nulls && { nulls: nulls.count }),
+      }
+      return [name, figures] as const
+    })
+    heads[head] = Object.fromEntries(contrasts)
+  }
+  return heads
 }

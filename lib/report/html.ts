@@ -1,16 +1,17 @@
 /** The report's page: one HTML file that holds everything it needs. */
 
 import { createHash } from 'node:crypto'
-import { gzipSync } from 'node:zlib'
 import { modelName } from '../store/result-info.js'
 import type { ReportDocument } from './document.js'
+import { packed } from './pack.js'
 import { pageScript, pageStyle } from './page-files.js'
 import { trimmed } from './trim.js'
 
 /** How every report begins; a file that begins otherwise is not overwritten. */
 export const REPORT_START = '<!doctype html>\n<html lang="en" data-qkspace-report="1">'
 
-export function reportHtml(document: ReportDocument): string {
+export async function reportHtml(document: ReportDocument): Promise<string> {
+  const data = await packed(await trimmed(document))
   const script = insideScript(pageScript())
   return `${REPORT_START}
 <head>
@@ -28,7 +29,7 @@ ${pageStyle()}</style>
 <header id="top"></header>
 <main id="main" tabindex="-1"><noscript><p>This report draws its figures with the script inside it; allow scripts to see them.</p></noscript></main>
 <footer><p>Made by qkspace ${escaped(document.versions.qkspace)}. Everything shown here is inside this file; nothing is loaded or sent.</p></footer>
-<script type="text/plain" id="data">${packed(document)}</script>
+<script type="text/plain" id="data">${data}</script>
 <script>${script}</script>
 </body>
 </html>
@@ -52,24 +53,6 @@ function title({ results, explanations }: ReportDocument): string {
   return models.size > 0
     ? `${[...models].join(', ')}: query-key subspaces`
     : 'The paper’s figures: query-key subspaces'
-}
-
-/** Digits that count of every number on the page. */
-const DIGITS = 7
-
-/**
- * The document as base64 of gzip of JSON: a model of a thousand heads is a fifth of its size so, and no text in it can
- * end the element that holds it.
- */
-function packed(document: ReportDocument): string {
-  const rounded = (_key: string, value: unknown) =>
-    typeof value !== 'number' || Number.isInteger(value)
-      ? value
-      : Number.isFinite(value)
-        ? Number(value.toPrecision(DIGITS))
-        : null
-  const text = JSON.stringify(trimmed(document), rounded)
-  return gzipSync(text, { level: 9 }).toString('base64')
 }
 
 const insideScript = (text: string): string => text.replace(/<\/(script)/gi, '<\\/$1')

@@ -1,11 +1,16 @@
 /** Writes results, attributions, interventions, explanations and the paper's figures as one self-contained HTML page. */
 
+import { cooperator } from '../backend/cooperate.js'
 import { QkError } from '../errors.js'
 import { checkReplaceable, fileStart, writeFileAtomically } from '../store/atomic-file.js'
 import { Result } from '../store/result.js'
 import { checkEnding } from '../store/saving/formats.js'
 import { checkOptions } from '../validate.js'
-import { type ReportParts, reportDocument } from './document.js'
+import { type Named, type ReportParts, reportDocument } from './document.js'
+import { checkAttribution } from './documents/attribution-schema.js'
+import { checkExplanation } from './documents/explanation-schema.js'
+import { checkInterventions } from './documents/interventions-schema.js'
+import { checkPaper } from './documents/paper-schema.js'
 import { REPORT_START, reportHtml } from './html.js'
 
 const PARTS = {
@@ -22,19 +27,53 @@ const PARTS = {
  */
 export async function writeReport(file: string, parts: ReportParts): Promise<number> {
   checkOptions(parts, PARTS, 'writeReport')
+  await checkParts(parts)
   const { results = [], explanations = [], papers = [] } = parts
   if (results.length + explanations.length + papers.length === 0) {
     throw new QkError('ERR_ARGUMENT', 'a report needs at least one result, an explanation, or a paper')
   }
-  if (!results.every(({ value }) => value instanceof Result)) {
-    throw new QkError('ERR_TYPE', 'writeReport takes results as { name, value }', {
-      hint: 'The value is what `decompose` or `loadResult` returns.',
-    })
-  }
   await checkReportPath(file)
-  const html = Buffer.from(reportHtml(reportDocument(parts)))
+  const html = Buffer.from(await reportHtml(await reportDocument(parts)))
   await writeFileAtomically(file, [html])
   return html.length
+}
+
+/** What each list of parts holds, and how its documents are checked; results are checked by their class. */
+const KINDS = {
+  attributions: { check: checkAttribution, from: '`attribute`' },
+  interventions: { check: checkInterventions, from: '`intervene`' },
+  explanations: { check: checkExplanation, from: '`explain`' },
+  papers: { check: checkPaper, from: '`runPaper`' },
+} as const
+
+/** Errors: ERR_TYPE, with the place of what a page could not show. */
+async function checkParts(parts: ReportParts): Promise<void> {
+  const turn = cooperator()
+  for (const [kind, list] of Object.entries(parts) as [keyof ReportParts, readonly Named<unknown>[]][]) {
+    if (list === undefined) continue
+    if (!Array.isArray(list) || !list.every((one) => typeof one?.name === 'string')) {
+      throw new QkError('ERR_TYPE', `writeReport takes ${kind} as a list of { name, value }`)
+    }
+    for (const [i, { value }] of list.entries()) {
+      await turn()
+      if (kind === 'results') {
+        checkResult(value)
+      } else {
+        const { check, from } = KINDS[kind]
+        check(value, (place, problem) => {
+          const at = `${kind}[${i}].value${place === '' ? '' : `.${place}`}`
+          return new QkError('ERR_TYPE', `${at} ${problem}`, { hint: `The value is what ${from} returns.` })
+        })
+      }
+    }
+  }
+}
+
+function checkResult(value: unknown): void {
+  if (value instanceof Result) return
+  throw new QkError('ERR_TYPE', 'writeReport takes results as { name, value }', {
+    hint: 'The value is what `decompose` or `loadResult` returns.',
+  })
 }
 
 /** Checks that a report may be written here: never over a file that is not one. Errors: ERR_FILE; ERR_ARGUMENT for an ending that is no page's. */

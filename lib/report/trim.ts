@@ -3,6 +3,7 @@
  * that nothing was found in. Small reports keep everything.
  */
 
+import { cooperator } from '../backend/cooperate.js'
 import type { ExplainedPrompt } from '../explanation/report.js'
 import type { ReportDocument } from './document.js'
 
@@ -14,15 +15,22 @@ const MANY = 200_000
 /** Singular values that are kept of what was not discovered. */
 const FEW = 16
 
-/** The document as the page holds it, with a sentence for everything that was left out. */
-export function trimmed(document: ReportDocument): ReportDocument {
+/** The document as the page holds it, with a sentence for everything that was left out; the event loop goes on meanwhile. */
+export async function trimmed(document: ReportDocument): Promise<ReportDocument> {
+  const turn = cooperator()
   const leftOut: string[] = []
-  const results = document.results.map((result) => trimSpectra(result, leftOut))
+  const results: PageResult[] = []
+  for (const result of document.results) {
+    await turn()
+    results.push(trimSpectra(result, leftOut))
+  }
   const scores = document.explanations.reduce((sum, { prompts }) => sum + count(prompts), 0)
-  const explanations = document.explanations.map((own) => ({
-    ...own,
-    prompts: own.prompts.map((prompt) => trimPrompt(prompt, scores > MANY)),
-  }))
+  const explanations: ReportDocument['explanations'] = []
+  for (const own of document.explanations) {
+    const prompts: ExplainedPrompt[] = []
+    for (const prompt of own.prompts) prompts.push(await trimPrompt(prompt, scores > MANY, turn))
+    explanations.push({ ...own, prompts })
+  }
   if (scores > MANY) {
     leftOut.push('Scores of stored prompts are kept of heads with a discovered feature.')
   }
@@ -50,17 +58,25 @@ const count = (prompts: readonly ExplainedPrompt[]): number =>
   prompts.reduce((sum, { words, heads }) => sum + words.length * heads.length, 0)
 
 /** Attention to four places, scores to three: as precise as they are told. */
-function trimPrompt(prompt: ExplainedPrompt, withoutScores: boolean): ExplainedPrompt {
+async function trimPrompt(
+  prompt: ExplainedPrompt,
+  withoutScores: boolean,
+  turn: () => Promise<void> | undefined,
+): Promise<ExplainedPrompt> {
   const places = (digits: number) => (x: number) => Number(x.toFixed(digits))
   const attention = (row: readonly number[]) => row.map(places(4))
-  const heads = prompt.heads.map((own) => ({
-    ...own,
-    attention: attention(own.attention),
-    scores:
-      withoutScores && !own.features
-        ? []
-        : own.scores.map((score) => (score === null ? null : places(3)(score))),
-    ...(own.pattern && { pattern: own.pattern.map(attention) }),
-  }))
+  const heads: ExplainedPrompt['heads'] = []
+  for (const own of prompt.heads) {
+    await turn()
+    heads.push({
+      ...own,
+      attention: attention(own.attention),
+      scores:
+        withoutScores && !own.features
+          ? []
+          : own.scores.map((score) => (score === null ? null : places(3)(score))),
+      ...(own.pattern && { pattern: own.pattern.map(attention) }),
+    })
+  }
   return { ...prompt, heads }
 }

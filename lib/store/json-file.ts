@@ -24,7 +24,7 @@ export async function checkJsonPath(file: string, kind: JsonKind): Promise<void>
 }
 
 /** NaN becomes null. Errors: ERR_FILE, ERR_ARGUMENT; nothing is left behind. */
-export async function writeJsonFile(file: string, value: object, kind: JsonKind): Promise<void> {
+export async function writeJsonFile(file: string, value: object, kind = kindLike(value)): Promise<void> {
   await checkJsonPath(file, kind)
   await writeFileAtomically(file, [Buffer.from(`${jsonText(value)}\n`)])
 }
@@ -33,12 +33,20 @@ export function jsonText(value: unknown): string {
   return JSON.stringify(value, (_, v) => (Number.isNaN(v) ? null : v), 2)
 }
 
+/** Documents that begin with the same field. */
+const kindLike = (value: object): JsonKind => ({
+  name: 'such a document',
+  first: Object.keys(value)[0],
+  fields: [],
+})
+
 /** Fields of a document stand at the beginning of a line, two spaces from the left. */
 async function isOfKind(file: string, { first, fields }: JsonKind): Promise<boolean> {
   const start = (await fileStart(file, 64)).toString('latin1')
   if (start.trim() === '') return true
   if (!start.startsWith(`{\n  "${first}":`)) return false
   const wanted = new Set(fields.map((field) => `\n  ${field}`))
+  if (wanted.size === 0) return true
   const longest = Math.max(...fields.map((field) => field.length)) + 3
   let before = ''
   for await (const chunk of createReadStream(file, { encoding: 'latin1' })) {

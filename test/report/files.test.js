@@ -13,6 +13,7 @@ import {
   runPaper,
   writeReport,
 } from '../../dist/index.js'
+import { writeJsonFile } from '../../dist/store/json-file.js'
 import { documentOf } from '../helpers/browser.js'
 import { cli, temporaryFolder } from '../helpers/files.js'
 import { testedParts } from '../helpers/report-parts.js'
@@ -93,8 +94,8 @@ test('the command names a file of the wrong kind, and leaves nothing behind', (t
 
 test('a document of the other kind is named', async (t) => {
   const [edits, stored] = [path.join(folder, 'i.json'), path.join(folder, 'e.json')]
-  writeFileSync(edits, JSON.stringify(made.interventions))
-  writeFileSync(stored, JSON.stringify(made.explanation))
+  await writeJsonFile(edits, made.interventions)
+  await writeJsonFile(stored, made.explanation)
   const error = await t.throwsAsync(readAttribution(edits), { instanceOf: QkError })
   t.is(error.code, 'ERR_FORMAT')
   t.regex(error.hint, /--interventions/)
@@ -106,7 +107,7 @@ test('a document of the other kind is named', async (t) => {
 test('documents of before figures stood beside their controls are refused, with what to run', async (t) => {
   const document = path.join(folder, 'before.json')
   const { energy, share } = made.attribution.heads.L3H0.contrasts.order
-  writeFileSync(document, JSON.stringify({ ...made.attribution, heads: { L3H0: { energy, share } } }))
+  await writeJsonFile(document, { ...made.attribution, heads: { L3H0: { energy, share } } })
   const split = await t.throwsAsync(readAttribution(document), {
     code: 'ERR_FORMAT',
     message: /earlier version/,
@@ -114,6 +115,6 @@ test('documents of before figures stood beside their controls are refused, with 
   t.regex(split.hint, /qkspace attribute --out/)
   const variants = made.interventions.variants.map(({ contrasts, terms, ...v }) => v)
   const edits = path.join(folder, 'edits-before.json')
-  writeFileSync(edits, JSON.stringify({ ...made.interventions, variants }))
+  await writeJsonFile(edits, { ...made.interventions, variants })
   await t.throwsAsync(readInterventions(edits), { code: 'ERR_FORMAT', message: /earlier version/ })
 })

@@ -12,8 +12,8 @@ const folder = temporaryFolder(test)
 const open = browserFor(test)
 const browserTest = withBrowser(test)
 
-test('1,024 heads, 8 contrasts and 64 prompts of 128 tokens take less than 5 MiB; what is left out is said', (t) => {
-  const html = reportHtml(wideDocument())
+test('1,024 heads, 8 contrasts and 64 prompts of 128 tokens take less than 5 MiB; what is left out is said', async (t) => {
+  const html = await reportHtml(wideDocument())
   t.true(html.length < 5 * 2 ** 20, `${(html.length / 2 ** 20).toFixed(2)} MiB`)
   const { results, explanations, leftOut } = documentOf(html)
   t.is(Object.keys(results[0].heads).length, 1024)
@@ -33,7 +33,7 @@ for (const [width, heads] of [
     `32 x ${heads} heads at ${width} pixels: every one is drawn, inside its map, and reached by keys`,
     async (t) => {
       const file = path.join(folder, `wide-${heads}.html`)
-      writeFileSync(file, reportHtml(wideDocument({ heads, contrasts: 2, prompts: 2, tokens: 24 })))
+      writeFileSync(file, await reportHtml(wideDocument({ heads, contrasts: 2, prompts: 2, tokens: 24 })))
       const { page, seen } = await open(file, { width })
       await showAll(page)
       const maps = await page.locator('#heads figure').evaluateAll((all) =>

@@ -3,7 +3,7 @@
 import { QkError } from '../../errors.js'
 import { checkModel, type Model } from '../../model/model.js'
 import { Result } from '../../store/result.js'
-import { type KnownKeys, refuseUnknownKeys } from '../../validate.js'
+import { checkOptions, type KnownKeys } from '../../validate.js'
 
 /** A model, and an object of known options with a result. Errors: ERR_TYPE, ERR_ARGUMENT. */
 export function checkAnalysis(
@@ -18,5 +18,5 @@ export function checkAnalysis(
       hint: 'What `decompose` or `loadResult` returns.',
     })
   }
-  refuseUnknownKeys(options, known, what)
+  checkOptions(options, known, what)
 }

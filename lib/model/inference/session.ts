@@ -1,7 +1,7 @@
 /** A handle on an ONNX session that runs in a worker thread. */
 
 import type { Worker } from 'node:worker_threads'
-import { abortedError, QkError, throwIfAborted } from '../../errors.js'
+import { abortedError, onAbort, QkError, throwIfAborted } from '../../errors.js'
 import type { Request, Response, RunOptions, SessionSpec, WireTensor } from './session-worker.js'
 import { returnThread, takeThread } from './threads.js'
 
@@ -75,12 +75,11 @@ export class InferenceSession {
     if (this.ended) throw this.ended
     const id = this.nextId++
     return new Promise((resolve, reject) => {
-      const onAbort = () => reject(abortedError(signal))
-      signal?.addEventListener('abort', onAbort, { once: true })
+      const release = onAbort(signal, () => reject(abortedError(signal)))
       const done =
         <T>(settle: (value: T) => void) =>
         (value: T) => {
-          signal?.removeEventListener('abort', onAbort)
+          release()
           settle(value)
         }
       this.pending.set(id, { resolve: done(resolve), reject: done(reject) })

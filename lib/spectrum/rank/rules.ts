@@ -6,7 +6,7 @@
 
 import { QkError } from '../../errors.js'
 import type { RankRule } from '../../store/result.js'
-import { checkFraction, checkInteger, refuseUnknownKeys } from '../../validate.js'
+import { checkFraction, checkInteger, refuseUnknownKeys, shownValue } from '../../validate.js'
 
 export const DEFAULT_ALPHA = 0.05
 /** Draws that every head has, and those that one may have at most. */
@@ -54,7 +54,7 @@ const RULES: { [N in RankRule['rule']]: RuleDefinition<RuleNamed<N>> } = {
 /** A significance level, above 0 and below 1. Errors: ERR_ARGUMENT. */
 export function checkLevel(alpha: number): void {
   if (typeof alpha === 'number' && alpha > 0 && alpha < 1) return
-  throw new QkError('ERR_ARGUMENT', `alpha is ${alpha}, expected a level above 0 and below 1`)
+  throw new QkError('ERR_ARGUMENT', `alpha is ${shownValue(alpha)}, expected a level above 0 and below 1`)
 }
 
 /** The rule as it came. Errors: ERR_ARGUMENT. */

@@ -188,6 +188,8 @@ async function labelData(
   return new LabelData(backend, rows, async () => rows, labelUnits(sequences, ids), seed)
 }
 
+const MOST_CONTRASTS = 65_536
+
 /** Names in order of first appearance, or as many as the largest index asks for. */
 function namedContrasts(of: TermsInput['contrast'] | undefined, labels: SubjectOptions['labels']): string[] {
   const given = labels
@@ -199,6 +201,12 @@ function namedContrasts(of: TermsInput['contrast'] | undefined, labels: SubjectO
   if (known.length === 0) return ['contrast']
   if (known.every((contrast) => typeof contrast === 'string')) return [...new Set(known)] as string[]
   const most = known.reduce<number>((largest, contrast) => Math.max(largest, Number(contrast)), 0)
+  // Names are made for all of them: an index that is no contrast's must not fill the memory.
+  if (!(most < MOST_CONTRASTS)) {
+    throw new QkError('ERR_RANGE', `contrast ${most} is not below ${MOST_CONTRASTS}`, {
+      hint: 'Name the contrasts as `contrasts`.',
+    })
+  }
   return Array.from({ length: most + 1 }, (_, c) => `${c}`)
 }
 

@@ -3,10 +3,10 @@
 import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import test from 'ava'
-import { readAttribution, readExplanation, readInterventions, readPaper, runPaper } from '../../dist/index.js'
-import { withFields } from '../helpers/damage.js'
-import { temporaryFolder } from '../helpers/files.js'
-import { testedParts } from '../helpers/report-parts.js'
+import { readAttribution, readExplanation, readInterventions, readPaper, runPaper } from '../dist/index.js'
+import { withFields } from './helpers/damage.js'
+import { temporaryFolder } from './helpers/files.js'
+import { testedParts } from './helpers/report-parts.js'
 
 const folder = temporaryFolder(test)
 const file = path.join(folder, 'document.json')
