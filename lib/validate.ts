@@ -77,6 +77,9 @@ export function checkInteger(
   throw new QkError('ERR_ARGUMENT', `${name} is ${shownValue(value)}, expected a whole number ${range}`)
 }
 
+/** Null or random subspaces that stand beside a figure, at most: each is an edit, or a split of every row. */
+export const MOST_CONTROLS = 10_000
+
 /** The seed of a generator, which has 2^32 states. Errors: ERR_ARGUMENT. */
 export function checkSeed(seed: number, name = 'seed'): number {
   return checkInteger(seed, name, 0, 0xffffffff)

@@ -7,7 +7,7 @@
 
 import { cooperator } from '../backend/cooperate.js'
 import { captureTermRuns } from '../capture/terms/capture-term-runs.js'
-import { checkAnalysis } from '../capture/terms/check-analysis.js'
+import { checkAnalysis, samePromptsWarnings } from '../capture/terms/check-analysis.js'
 import { type ChosenHead, chosenHeads, requestsBySite } from '../capture/terms/chosen-heads.js'
 import { settleSharing, termRuns } from '../capture/terms/term-runs.js'
 import { UnknownWords } from '../capture/unknown-words.js'
@@ -17,7 +17,7 @@ import type { Model } from '../model/model.js'
 import type { HeadSpec } from '../model/sites/heads.js'
 import { NO_NULL } from '../spectrum/nulls/control-bases.js'
 import type { Result } from '../store/result.js'
-import { checkChoice, checkFlag, checkInteger } from '../validate.js'
+import { checkChoice, checkFlag, checkInteger, MOST_CONTROLS } from '../validate.js'
 import type { AttributionSides } from './attribute-arrays.js'
 import { type AttributionComponents, ComponentExtremes } from './components/component-tokens.js'
 import { type Component, chosenComponents } from './components/directions.js'
@@ -206,7 +206,7 @@ export async function attribute(
       hint: `The prompts' contrasts are ${summary.contrasts.join(', ')}: name one as \`contrast\` to measure features on its terms.`,
     })
   }
-  const warnings = [...model.warnings, ...words.warnings()]
+  const warnings = [...model.warnings, ...samePromptsWarnings(settings.result, summary), ...words.warnings()]
   const ordered = features.length > 1 && method !== 'shapley'
   return {
     model: model.path,
@@ -276,7 +276,7 @@ function settingsOf(model: Model, options: AttributeOptions) {
   checkChoice(settings.sides, 'sides', ['query', 'key', 'both'])
   checkChoice(settings.keys, 'keys', ROW_KEYS)
   checkFlag(settings.centered, 'centered')
-  checkInteger(settings.randoms, 'randoms', 0)
+  checkInteger(settings.randoms, 'randoms', 0, MOST_CONTROLS)
   checkInteger(settings.examples, 'examples', 0)
   checkInteger(settings.points, 'points', 0)
   if (typeof settings.reads === 'number') checkInteger(settings.reads, 'reads', 0)

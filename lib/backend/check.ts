@@ -4,6 +4,7 @@
  */
 
 import { QkError } from '../errors.js'
+import { counted } from '../math/counted.js'
 import { spannedElements } from '../math/tensor.js'
 import type {
   CovarianceBatch,
@@ -39,12 +40,12 @@ function checkTensor(t: RowTensor, heads: number, d: number, name: string): numb
         throw new QkError('ERR_SHAPE', `${name}: ${what}[${i}] is ${x}, expected 0 to ${most}`)
   }
   if (t.shape[2] !== heads)
-    throw new QkError('ERR_SHAPE', `${name} has ${t.shape[2]} heads, expected ${heads}`)
+    throw new QkError('ERR_SHAPE', `${name} has ${counted(t.shape[2], 'head')}, expected ${heads}`)
   if (t.shape[3] !== d)
     throw new QkError('ERR_SHAPE', `${name} has head dimension ${t.shape[3]}, expected ${d}`)
   const rows = t.shape[0] * t.shape[1]
   if (rows > MAX_ROWS)
-    throw new QkError('ERR_SHAPE', `${name} has ${rows} rows, at most 2^31 - 1 can be numbered`)
+    throw new QkError('ERR_SHAPE', `${name} has ${counted(rows, 'row')}, at most 2^31 - 1 can be numbered`)
   const need = spannedElements(t.shape, t.strides)
   if (need > 2 ** 53) throw new QkError('ERR_SHAPE', `${name} spans more than 2^53 elements`)
   if (!t.resident && t.data.length < need)

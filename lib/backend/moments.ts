@@ -1,6 +1,7 @@
 /** Room for moments, and arithmetic on them that every backend shares. */
 
 import { QkError } from '../errors.js'
+import { counted } from '../math/counted.js'
 import { CPU_MEMORY } from './addon-types.js'
 import type { BackendName, CovarianceMoments, CovarianceSpec, SideMoments } from './backend.js'
 
@@ -11,7 +12,7 @@ export function emptyMoments(contrasts: number, heads: number, d: number): Covar
   } catch (cause) {
     throw new QkError(
       'ERR_OUT_OF_MEMORY',
-      `the sums of ${heads} heads and ${contrasts} contrasts at d = ${d} cannot be allocated: ${(cause as Error).message}`,
+      `the sums of ${counted(heads, 'head')} and ${counted(contrasts, 'contrast')} at d = ${d} cannot be allocated: ${(cause as Error).message}`,
       { hint: 'Take fewer heads or contrasts at a time.', cause },
     )
   }

@@ -5,6 +5,7 @@ import { type Located, resolvePosition } from '../contrast/positions.js'
 import type { Label, Labels, PairedTerm, Prompt, PromptSource } from '../contrast/prompt.js'
 import type { PlacedPrompt } from '../contrast/prompt-set.js'
 import { QkError } from '../errors.js'
+import { counted } from '../math/counted.js'
 import { fixedLength } from '../model/inference/inputs.js'
 import type { Model } from '../model/model.js'
 import type { PromptTokenizer, TokenizedText } from '../model/tokenizer/tokenizer.js'
@@ -74,6 +75,7 @@ export async function encodePrompt(model: Model, placed: PlacedPrompt): Promise<
         queryNeg: resolvePosition(term.queryNeg, other, at),
         negative: term.negative.map((p) => resolvePosition(p, other, at)),
       }
+      if (!counterfactual) refuseBothSides(encoded, at)
       if (model.sites.every(({ causal, cross }) => causal && !cross)) refuseMasked(encoded, at)
       return encoded
     })
@@ -82,6 +84,15 @@ export async function encodePrompt(model: Model, placed: PlacedPrompt): Promise<
   const runs = second ? [first.run, second.run] : [first.run]
   if (prompt.answer === undefined) return { where, unit, runs, rules }
   return { where, unit, runs, rules, answer: await encodeAnswer(model, prompt, first.run, where) }
+}
+
+/** A key of both sides would be taken off itself. */
+function refuseBothSides({ positive, negative }: EncodedTerm, where: string): void {
+  const both = positive.find((key) => negative.includes(key))
+  if (both === undefined) return
+  throw new QkError('ERR_PROMPT', `${where}: the key at ${both} is both positive and negative`, {
+    hint: 'A key carries the feature, or does not: take it out of one of the sets.',
+  })
 }
 
 /** Where every head is causal, a key after its query has no score: the model masks it. */
@@ -142,7 +153,7 @@ export async function encodeSource(
   }
   if (!model.tokenizer) {
     throw new QkError('ERR_TOKENIZER', `${where}: text needs a tokenizer`, {
-      hint: 'Give --tokenizer tokenizer.json, or prompts as "tokens".',
+      hint: 'Open the model with its tokenizer.json (openModel(file, { tokenizer }), --tokenizer), or give prompts as "tokens".',
     })
   }
   const { pair } = source
@@ -176,7 +187,7 @@ function checkLength(model: Model, length: number, where: string): void {
   if (length > fixed || !padded) {
     throw new QkError(
       'ERR_PROMPT',
-      `${where}: ${length} tokens; the model was exported for ${padded ? 'at most' : 'exactly'} ${fixed}`,
+      `${where}: ${counted(length, 'token')}; the model was exported for ${padded ? 'at most' : 'exactly'} ${fixed}`,
     )
   }
 }
@@ -185,9 +196,13 @@ function encodeLabels(labels: Labels, length: number | undefined, where: string)
   const ids = new Map<Label, number>()
   const encode = (list: Label[], side: string) => {
     if (length !== undefined && list.length !== length) {
-      throw new QkError('ERR_PROMPT', `${where}: ${list.length} ${side} labels for ${length} tokens`, {
-        hint: 'Special tokens count; give them the label null.',
-      })
+      throw new QkError(
+        'ERR_PROMPT',
+        `${where}: ${list.length} ${side} labels for ${counted(length, 'token')}`,
+        {
+          hint: 'Special tokens count; give them the label null.',
+        },
+      )
     }
     return Int32Array.from(list, (label) => {
       if (label === null) return -1

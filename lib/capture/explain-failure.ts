@@ -20,6 +20,6 @@ export function explainFailure(error: unknown, { queries, keys }: Inference): un
     where.length === 1 ? where[0] : `among ${where.length} prompts, ${where[0]} to ${where.at(-1)}`
   return new QkError('ERR_INFERENCE', `${among}: ${error.message}`, {
     cause: error,
-    hint: 'A token id beyond the vocabulary, or a prompt longer than the model’s positions? --batch-size 1 names it.',
+    hint: 'A token id beyond the vocabulary, or a prompt longer than the model’s positions? With a batch size of 1 (batchSize: 1, --batch-size 1) the prompt is named.',
   })
 }

@@ -6,6 +6,7 @@
 import { totalmem } from 'node:os'
 import { QkError } from '../errors.js'
 import { gibibytes } from '../math/bytes.js'
+import { counted } from '../math/counted.js'
 import { fixedLength } from '../model/inference/inputs.js'
 import type { Model } from '../model/model.js'
 import type { ResolvedSite } from '../model/sites/site.js'
@@ -39,7 +40,7 @@ export function runSize(model: Model, last?: ResolvedSite, limit = totalmem() / 
       if (bytes(length) <= limit) return
       throw new QkError(
         'ERR_MEMORY_LIMIT',
-        `${where}: the scores of ${length} tokens take some ${gibibytes(bytes(length))} a layer while the model runs, ` +
+        `${where}: the scores of ${counted(length, 'token')} take some ${gibibytes(bytes(length))} a layer while the model runs, ` +
           `the limit is ${gibibytes(limit)}`,
         { hint: 'Shorten the prompt, raise memoryLimit, or export the model with fused attention.' },
       )

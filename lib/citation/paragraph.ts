@@ -28,7 +28,7 @@ function origin({ model, prompts }: CitedSettings): string[] {
   const contrasts = prompts.contrasts.map(({ name, rule }) => `"${name}"${rule === null ? '' : ` (${rule})`}`)
   const size = prompts.prompts === null ? '' : `, ${plural(prompts.prompts, 'prompt')}`
   // Prompts that a program made have no file.
-  const unnamed = prompts.name === null || prompts.name === 'memory'
+  const unnamed = prompts.name === null || ['memory', 'standard input'].includes(prompts.name)
   const set = unnamed ? 'The prompt set' : `The prompt set ${prompts.name}`
   return [
     `Query-key subspaces of ${named}${hash(model.sha256)} were found by contrastive covariances of queries and keys ` +

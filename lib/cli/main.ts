@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** The `qkspace` command: parses arguments, runs a command, turns errors into messages and exit statuses. */
 
-import { Command, CommanderError } from 'commander'
+import { Command, CommanderError, type Option } from 'commander'
 import { QkError } from '../errors.js'
 import { versions } from '../versions.js'
 import { registerAttribute } from './analysis/attribute.js'
@@ -67,7 +67,25 @@ for (const command of program.commands) makeStrict(command)
 
 function makeStrict(command: Command): void {
   command.exitOverride().showHelpAfterError('(see --help)')
+  nameTyposFirst(command)
   for (const inner of command.commands) makeStrict(inner)
+}
+
+/** What Commander calls when a required option is missing, and when an option is unknown; its types leave both out. */
+type Refusals = Command & {
+  missingMandatoryOptionValue(option: Option): void
+  unknownOption(flag: string): void
+}
+
+/** A misspelt required option is told as what it is, with the nearest one, and not as a missing one. */
+function nameTyposFirst(command: Command): void {
+  const refusals = command as Refusals
+  const refuseMissing = refusals.missingMandatoryOptionValue.bind(command)
+  refusals.missingMandatoryOptionValue = (option) => {
+    const typo = command.args.find((argument) => /^-./.test(argument))
+    if (typo !== undefined) refusals.unknownOption(typo)
+    refuseMissing(option)
+  }
 }
 
 try {

@@ -1,6 +1,7 @@
 /** From positions in text to token indices. */
 
 import { QkError } from '../errors.js'
+import { counted } from '../math/counted.js'
 import type { TokenizedText } from '../model/tokenizer/tokenizer.js'
 import type { Position } from './prompt.js'
 
@@ -87,7 +88,10 @@ function resolveIndex(index: number, { length }: Located, where: string): number
   }
   const resolved = index < 0 ? index + length : index
   if (resolved < 0 || resolved >= length) {
-    throw new QkError('ERR_POSITION', `${where}: position ${index} is outside the prompt of ${length} tokens`)
+    throw new QkError(
+      'ERR_POSITION',
+      `${where}: position ${index} is outside the prompt of ${counted(length, 'token')}`,
+    )
   }
   return resolved
 }

@@ -1,6 +1,7 @@
 /** The checks that every prompt must pass, and what its terms and labels say, contrast by contrast. */
 
 import { QkError } from '../errors.js'
+import { counted } from '../math/counted.js'
 import type { KnownKeys } from '../validate.js'
 import { checkSource, type Fail, isObject } from './check-source.js'
 import type {
@@ -166,7 +167,7 @@ function pairTerms(terms: Term[], others: Term[] | undefined, where: string, fai
   if (!Array.isArray(terms) || terms.length === 0) fail('"terms" is a list, not empty')
   if (others && !Array.isArray(others)) fail('counterfactual: "terms" is a list')
   if (others && others.length !== terms.length) {
-    fail(`${terms.length} terms, but ${others.length} in the counterfactual: they go in pairs`)
+    fail(`${counted(terms.length, 'term')}, but ${others.length} in the counterfactual: they go in pairs`)
   }
   return terms.map((term, i) => {
     const other = others ? others[i] : term

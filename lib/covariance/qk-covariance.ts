@@ -13,6 +13,7 @@ import { workingBytes } from '../backend/moments.js'
 import { type BackendChoice, selectBackend } from '../backend/select.js'
 import { QkError } from '../errors.js'
 import { mebibytes } from '../math/bytes.js'
+import { counted } from '../math/counted.js'
 import { checkChoice, checkFlag, checkInteger, checkOptions, kindOf, shownValue } from '../validate.js'
 import { DeviceTensor } from './device-tensor.js'
 import { rowTensor, type TensorInput } from './row-tensor.js'
@@ -153,7 +154,7 @@ export class QKCovariance {
     if (!(this.bytes <= limit))
       throw new QkError(
         'ERR_MEMORY_LIMIT',
-        `the covariances of ${heads} heads and ${contrasts.length} contrasts take ${mebibytes(this.bytes)}, ` +
+        `the covariances of ${counted(heads, 'head')} and ${counted(contrasts.length, 'contrast')} take ${mebibytes(this.bytes)}, ` +
           `the limit is ${mebibytes(limit)}`,
         { hint: 'take fewer heads or contrasts at a time, or raise memoryLimit' },
       )

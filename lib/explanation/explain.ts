@@ -13,7 +13,7 @@ import { type HeadSpec, parseHeads } from '../model/sites/heads.js'
 import { headName, type ResolvedSite } from '../model/sites/site.js'
 import { NO_NULL, NULLS_LEFT_OUT } from '../spectrum/nulls/control-bases.js'
 import { Result } from '../store/result.js'
-import { checkInteger, checkOptions, checkSeed } from '../validate.js'
+import { checkInteger, checkOptions, checkSeed, MOST_CONTROLS } from '../validate.js'
 import { captureAttention, type HeadRow } from './attention.js'
 import { HeadFeatures } from './feature-parts.js'
 import { rowNumbers } from './numbers.js'
@@ -259,8 +259,8 @@ function settingsOf(model: Model, options: ExplainOptions) {
   }
   if (query !== undefined) checkInteger(query, 'query', Number.MIN_SAFE_INTEGER)
   checkInteger(examples, 'examples', 1)
-  checkInteger(nulls, 'nulls', 0)
-  checkInteger(randoms, 'randoms', 0)
+  checkInteger(nulls, 'nulls', 0, MOST_CONTROLS)
+  checkInteger(randoms, 'randoms', 0, MOST_CONTROLS)
   checkSeed(seed)
   checkInteger(batchSize, 'batchSize', 1)
   throwIfAborted(signal)

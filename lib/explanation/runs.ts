@@ -7,6 +7,7 @@ import { resolvePosition } from '../contrast/positions.js'
 import type { Prompt, PromptSource } from '../contrast/prompt.js'
 import { type Prompts, promptSet } from '../contrast/prompt-set.js'
 import { QkError, throwIfAborted } from '../errors.js'
+import { counted } from '../math/counted.js'
 import type { Model } from '../model/model.js'
 import type { ExplainedTerm } from './report.js'
 
@@ -83,9 +84,13 @@ function wordsOf({ tokenizer }: Model, ids: readonly number[]): string[] {
 function queryOf(run: Run, query: number, where: string): number {
   const length = run.kind === 'tokens' ? run.ids.length : undefined
   if (length !== undefined && (query < -length || query >= length)) {
-    throw new QkError('ERR_POSITION', `${where}: the query is ${query} in a prompt of ${length} tokens`, {
-      hint: `Choose a position from 0 to ${length - 1}, or from -${length} to -1 to count from the end.`,
-    })
+    throw new QkError(
+      'ERR_POSITION',
+      `${where}: the query is ${query} in a prompt of ${counted(length, 'token')}`,
+      {
+        hint: `Choose a position from 0 to ${length - 1}, or from -${length} to -1 to count from the end.`,
+      },
+    )
   }
   return resolvePosition(query, { length }, where)
 }

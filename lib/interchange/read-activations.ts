@@ -4,6 +4,7 @@ import { totalmem } from 'node:os'
 import { CAPTURE_FORMAT, type CaptureInfo } from '../capture/one-prompt/write-captures.js'
 import type { TensorInput } from '../covariance/row-tensor.js'
 import { QkError } from '../errors.js'
+import { counted } from '../math/counted.js'
 import type { Dtype } from '../math/tensor.js'
 import { checkArrayMemory } from '../store/array-memory.js'
 import * as s from '../store/reading/schema.js'
@@ -201,7 +202,7 @@ function captureInfo(file: string, json: string | undefined): CaptureInfo {
 function severalPrompts(file: string, { prompts }: CaptureInfo): QkError {
   return new QkError(
     'ERR_FORMAT',
-    `${file} holds captures of ${prompts.length} prompts, and rows of one are read`,
+    `${file} holds captures of ${counted(prompts.length, 'prompt')}, and rows of one are read`,
     {
       hint: 'Capture one prompt a file; `accumulate` takes whole prompt sets.',
     },
@@ -263,7 +264,7 @@ function layerOf(
   const [a, b] = [queries.shape, keys.shape]
   const wrong =
     a[0] !== b[0]
-      ? `${a[0]} and ${b[0]} sequences`
+      ? `${a[0]} and ${counted(b[0], 'sequence')}`
       : a[3] !== b[3]
         ? `the head dimensions ${a[3]} and ${b[3]}`
         : a[2] % b[2] !== 0

@@ -6,7 +6,7 @@
 
 import { cooperator } from '../backend/cooperate.js'
 import { batchingFor } from '../capture/feeds.js'
-import { checkAnalysis } from '../capture/terms/check-analysis.js'
+import { checkAnalysis, samePromptsWarnings } from '../capture/terms/check-analysis.js'
 import { chosenHeads, requestsBySite } from '../capture/terms/chosen-heads.js'
 import { settleSharing, type TermRun, termRunBatches, termRuns } from '../capture/terms/term-runs.js'
 import { UnknownWords } from '../capture/unknown-words.js'
@@ -18,7 +18,7 @@ import type { Model } from '../model/model.js'
 import type { HeadSpec } from '../model/sites/heads.js'
 import { NO_NULL, NULLS_LEFT_OUT } from '../spectrum/nulls/control-bases.js'
 import type { Result } from '../store/result.js'
-import { checkChoice, checkInteger } from '../validate.js'
+import { checkChoice, checkInteger, MOST_CONTROLS } from '../validate.js'
 import { EDITS, type Edit } from './edit.js'
 import { siteFeeds } from './edit-feeds.js'
 import { layEdits } from './edit-layout.js'
@@ -205,7 +205,7 @@ export async function intervene(
     })
   }
   const names = heads.map(({ name }) => name)
-  const warnings = [...model.warnings, ...words.warnings()]
+  const warnings = [...model.warnings, ...samePromptsWarnings(settings.result, summary), ...words.warnings()]
   const turn = cooperator(signal)
   const reported: InterventionVariant[] = []
   for (const [v, variant] of variants.entries()) {
@@ -272,8 +272,8 @@ function settingsOf(model: Model, options: InterveneOptions) {
   if (settings.to === 'mean' && settings.edit !== 'ablate') {
     throw new QkError('ERR_ARGUMENT', `to: 'mean' belongs to edit: 'ablate', not to '${settings.edit}'`)
   }
-  checkInteger(settings.nulls, 'nulls', 0)
-  checkInteger(settings.randoms, 'randoms', 0)
+  checkInteger(settings.nulls, 'nulls', 0, MOST_CONTROLS)
+  checkInteger(settings.randoms, 'randoms', 0, MOST_CONTROLS)
   checkInteger(settings.seed, 'seed', 0)
   checkInteger(settings.batchSize, 'batchSize', 1)
   if (!Array.isArray(settings.features) || settings.features.length === 0) {

@@ -57,6 +57,11 @@ const OPTIONS = {
  * ERR_CHECKSUM (what came is not what the Hub lists) and ERR_ABORTED.
  */
 export async function openModel(given: string, options: OpenOptions = {}): Promise<Model> {
+  if (typeof options === 'string') {
+    throw new QkError('ERR_TYPE', `openModel takes its options as an object, got the text "${options}"`, {
+      hint: `A tokenizer is named as { tokenizer: '${options}' }.`,
+    })
+  }
   checkOptions(options, OPTIONS, 'openModel')
   const { isolate = false, tokenizer, dtype, file, signal, onProgress, ...rest } = options
   checkFlag(isolate, 'isolate')

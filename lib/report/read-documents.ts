@@ -49,6 +49,9 @@ export async function readPaper(file: string): Promise<PaperReport> {
 }
 
 async function readDocument(file: string, wanted: Kind): Promise<unknown> {
+  if (typeof file !== 'string') {
+    throw new QkError('ERR_TYPE', `a document is named by its path, got ${typeof file}`)
+  }
   const text = await readFile(file, 'utf8').catch((cause) => {
     throw new QkError('ERR_FILE', `cannot read ${file}: ${(cause as Error).message}`, { cause })
   })

@@ -73,6 +73,7 @@ export async function decompose(sums: Sums, options: DecomposeOptions = {}): Pro
   }
   checkOptions(options, OPTIONS, 'decompose')
   const rule = checkRankRule(options.rank ?? DEFAULT_RULE)
+  checkFixedRank(rule, sums)
   const seed = options.seed ?? 0
   const nulls = checkInteger(
     options.nulls ?? (rule.rule === 'permutation' ? NULL_SUBSPACES : 0),
@@ -130,6 +131,19 @@ export async function decompose(sums: Sums, options: DecomposeOptions = {}): Pro
     ...(warnings.length > 0 && { warnings }),
   }
   return new Result(info, heads)
+}
+
+/** Errors: ERR_ARGUMENT where no head has as many dimensions. */
+function checkFixedRank(rule: RankRule, { sites }: Sums): void {
+  const most = Math.max(...sites.map(({ site }) => site.headDim))
+  if (rule.rule !== 'fixed' || rule.rank <= most) return
+  throw new QkError(
+    'ERR_ARGUMENT',
+    `the fixed rank is ${rule.rank}, and a head has at most d = ${most} dimensions`,
+    {
+      hint: `Choose a rank from 1 to ${most}.`,
+    },
+  )
 }
 
 async function decomposeGroup(

@@ -2,6 +2,7 @@
 
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { QkError } from '../errors.js'
+import { counted } from '../math/counted.js'
 import { writeFileAtomically } from './atomic-file.js'
 import { checkRegularFile } from './reading/regular-file.js'
 
@@ -56,7 +57,7 @@ export function readNpy(file: string, row?: number): Npy {
       return { descr, shape, data: reader.view(readBytes(fd, offset, size(shape) * reader.bytes)) }
     }
     if (!Number.isSafeInteger(row) || row < 0 || row >= (shape[0] ?? 0)) {
-      throw new QkError('ERR_RANGE', `${file} has ${shape[0] ?? 0} rows, there is no row ${row}`)
+      throw new QkError('ERR_RANGE', `${file} has ${counted(shape[0] ?? 0, 'row')}, there is no row ${row}`)
     }
     const inner = shape.slice(1)
     const bytes = size(inner) * reader.bytes

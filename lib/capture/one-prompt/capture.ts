@@ -10,7 +10,7 @@ import { makeArray, numberWriter } from '../../model/inference/inputs.js'
 import type { WireTensor } from '../../model/inference/session.js'
 import { checkModel, type Model } from '../../model/model.js'
 import type { HeadSpec } from '../../model/sites/heads.js'
-import { checkInteger, checkOptions, refuseUnknownKeys } from '../../validate.js'
+import { checkInteger, checkOptions, kindOf, refuseUnknownKeys } from '../../validate.js'
 import { encodeSource, type TokenRun } from '../encode.js'
 import { checkValues, readTensor } from '../encode-inputs.js'
 import { captureRequests } from './capture-requests.js'
@@ -65,6 +65,11 @@ export async function capture(
 ): Promise<Capture> {
   checkModel(model, 'capture')
   checkOptions(options, OPTIONS, 'capture')
+  if (typeof prompt !== 'object' || prompt === null || Array.isArray(prompt) || ArrayBuffer.isView(prompt)) {
+    throw new QkError('ERR_TYPE', `capture takes a prompt as an object, got ${kindOf(prompt)}`, {
+      hint: 'As in { text: "The hat is in Box A." }, { tokens: [1, 5, 27] } or { inputs: { name: tensor } }.',
+    })
+  }
   checkOptions(prompt, SOURCE_KEYS, 'a prompt to capture')
   checkSource(prompt, (message, hint) => {
     throw new QkError('ERR_PROMPT', `the prompt: ${message}`, { hint })

@@ -1,5 +1,6 @@
 /** Checks of what analyses of models take. */
 
+import type { PromptSetSummary } from '../../contrast/prompt-set.js'
 import { QkError } from '../../errors.js'
 import { checkModel, type Model } from '../../model/model.js'
 import { Result } from '../../store/result.js'
@@ -19,4 +20,15 @@ export function checkAnalysis(
     })
   }
   checkOptions(options, known, what)
+}
+
+/** What has to be said where a result is measured on the very prompts that it was made from. */
+export function samePromptsWarnings(
+  { info }: Result,
+  { sha256 }: Pick<PromptSetSummary, 'sha256'>,
+): string[] {
+  if (info.prompts.sha256 !== sha256) return []
+  return [
+    'the result was made from these very prompts (the same SHA-256): its subspaces fit them, and figures are too favourable; measure on other prompts',
+  ]
 }

@@ -6,9 +6,10 @@ import type { AttributionSides } from '../../attribution/attribute-arrays.js'
 import type { Explained } from '../../attribution/explained.js'
 import type { SplitMethod } from '../../attribution/split.js'
 import type { RowKeys } from '../../attribution/term-rows.js'
+import { counted } from '../../math/counted.js'
 import { type AnalysisOptions, addAnalysisOptions, runAnalysis } from '../common/analysis-options.js'
 import { examples } from '../common/examples.js'
-import { parseChoice, parseNames, parseWhole } from '../common/options.js'
+import { parseChoice, parseControls, parseNames, parseWhole } from '../common/options.js'
 import { estimate, fixed, printLine, printTable } from '../common/output.js'
 
 interface Options extends AnalysisOptions {
@@ -49,7 +50,7 @@ export function registerAttribute(program: Command): void {
     )
     .option('--centered', 'subtract the mean of each row, which softmax ignores', true)
     .option('--no-centered', 'leave the mean of each row in')
-    .option('--randoms <n>', 'random subspaces of the same ranks, as a control', parseWhole(0), 10)
+    .option('--randoms <n>', 'random subspaces of the same ranks, as a control', parseControls, 10)
     .option('--examples <n>', 'prompts whose rows are kept in --out and --json', parseWhole(0), 4)
     .option(
       '--points <n>',
@@ -91,7 +92,7 @@ async function run(options: Options): Promise<void> {
 function printReport(report: AttributionReport): void {
   const { rows, features, method, order, sides, keys, centered, heads, noNull } = report
   printLine(
-    `${rows} rows of scores, ${keys === 'term' ? 'keys of the term' : 'all keys'}${centered ? ', centred' : ''}; ` +
+    `${counted(rows, 'row')} of scores, ${keys === 'term' ? 'keys of the term' : 'all keys'}${centered ? ', centred' : ''}; ` +
       `${sides} side${sides === 'both' ? 's' : ''}; ${method}${order ? ` in the order ${order.join(', ')}` : ''}; ` +
       'with 95% intervals over prompts',
   )

@@ -4,6 +4,7 @@ import type { Command } from 'commander'
 import { capture } from '../../capture/one-prompt/capture.js'
 import { type CapturedPrompt, captureMany } from '../../capture/one-prompt/capture-many.js'
 import { type CaptureInfo, checkCapturePath, writeCaptures } from '../../capture/one-prompt/write-captures.js'
+import { counted } from '../../math/counted.js'
 import type { Model } from '../../model/model.js'
 import { examples } from '../common/examples.js'
 import { addModelOptions, type ModelOptions, openNamed } from '../common/model-options.js'
@@ -43,7 +44,7 @@ export function registerCapture(program: Command): void {
 
 async function run(options: Options): Promise<void> {
   const { out, json } = options
-  const prompts = promptsOf(options)
+  const prompts = await promptsOf(options)
   await asUsage(checkCapturePath(out))
   const total = 'summary' in prompts ? (await prompts.summary()).prompts : 1
   const model = await openNamed(options.model, options)
@@ -72,7 +73,7 @@ async function run(options: Options): Promise<void> {
 
 async function* capturesOf(
   model: Model,
-  prompts: ReturnType<typeof promptsOf>,
+  prompts: Awaited<ReturnType<typeof promptsOf>>,
   { heads, scores, pattern }: Options,
 ): AsyncGenerator<CapturedPrompt> {
   const what = { heads, scores, pattern }
@@ -84,8 +85,8 @@ function printCaptures({ prompts }: CaptureInfo, shapes: ReadonlyMap<string, str
   const [{ prefix, tokens }] = prompts
   printLine(
     prompts.length === 1
-      ? `1 prompt${tokens ? ` of ${tokens.length} tokens` : ''}`
-      : `${prompts.length} prompts; the tensors of the first:`,
+      ? `1 prompt${tokens ? ` of ${counted(tokens.length, 'token')}` : ''}`
+      : `${counted(prompts.length, 'prompt')}; the tensors of the first:`,
   )
   printTable(
     ['tensor', 'shape'],

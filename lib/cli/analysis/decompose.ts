@@ -3,16 +3,24 @@
 import { type Command, Option } from 'commander'
 import type { Estimator } from '../../backend/backend.js'
 import type { BackendChoice } from '../../backend/select.js'
-import { readPrompts } from '../../contrast/prompt-set.js'
 import { accumulate, disposeSums } from '../../covariance/accumulate.js'
 import { QkError } from '../../errors.js'
+import { counted } from '../../math/counted.js'
 import { decompose } from '../../spectrum/decompose.js'
 import type { RankRule } from '../../store/result.js'
 import { checkResultPath, type Result } from '../../store/result.js'
 import { SAVE_FORMATS } from '../../store/saving/formats.js'
 import { addModelOptions, type ModelOptions, openNamed } from '../common/model-options.js'
-import { parseBackend, parseEstimator, parseHeadNames, parseRank, parseWhole } from '../common/options.js'
+import {
+  parseBackend,
+  parseControls,
+  parseEstimator,
+  parseHeadNames,
+  parseRank,
+  parseWhole,
+} from '../common/options.js'
 import { fixed, printJson, printLine, printTable, printWarnings, progressBar } from '../common/output.js'
+import { promptSetOf } from '../common/prompt-options.js'
 import { asUsage } from '../common/usage.js'
 
 interface Options extends ModelOptions {
@@ -36,7 +44,7 @@ interface Options extends ModelOptions {
 export function registerDecompose(program: Command): void {
   const command = program.command('decompose').description('find the query-key subspaces of named contrasts')
   addModelOptions(command)
-    .requiredOption('--prompts <file>', 'prompt set, JSONL')
+    .requiredOption('--prompts <file>', 'prompt set, JSONL, or - for standard input')
     .option('--heads <heads>', 'all, or names as in L0H1,L2H3', parseHeadNames, 'all')
     .option('--estimator <name>', 'per-query, per-pair or sum', parseEstimator, 'per-query' as const)
     .option('--center', 'subtract the product of the mean query and the mean key')
@@ -56,7 +64,7 @@ export function registerDecompose(program: Command): void {
     .option(
       '--nulls <n>',
       'null subspaces beside every subspace; by default 20 with permutation, 0 with other rules',
-      parseWhole(0),
+      parseControls,
     )
     .option('--backend <name>', 'auto, cpu, cuda or js; cuda:1 for a device', parseBackend, 'auto' as const)
     .option('--seed <n>', 'seed of the decomposition and of the test', parseWhole(0), 0)
@@ -84,7 +92,7 @@ async function run(options: Options): Promise<void> {
     })
   }
   await asUsage(checkResultPath(options.out))
-  const prompts = readPrompts(options.prompts)
+  const prompts = await promptSetOf(options.prompts)
   const model = await openNamed(options.model, options)
   const bar = progressBar('prompts')
   const sums = await accumulate(model, prompts, {
@@ -145,7 +153,7 @@ const SHARING: Record<string, string> = {
 export function printResult(result: Result, out: string): void {
   const { prompts, backend, estimator, sharing } = result.info
   printLine(
-    `${prompts.prompts} prompts, ${result.headNames.length} heads, estimator ${estimator}, ` +
+    `${counted(prompts.prompts, 'prompt')}, ${counted(result.headNames.length, 'head')}, estimator ${estimator}, ` +
       `backend ${backend.name} (${backend.instructionSet})`,
   )
   if (sharing && sharing !== 'padded') printLine(SHARING[sharing])
@@ -156,7 +164,9 @@ export function printResult(result: Result, out: string): void {
     const left = skipped > 0 ? ` (${skipped} queries without a positive or a negative key left out)` : ''
     const tested = ranked[0].test
     const order = tested ? 'by evidence' : 'by the mean score that positive keys gain'
-    printLine(`${contrast}: ${terms} terms${left}${tested ? `, ${tested.units} units` : ''}; heads ${order}`)
+    printLine(
+      `${contrast}: ${counted(terms, 'term')}${left}${tested ? `, ${counted(tested.units, 'unit')}` : ''}; heads ${order}`,
+    )
     const shown = ranked.slice(0, SHOWN_HEADS)
     if (tested) printTests(shown)
     else printRanks(shown)
@@ -197,7 +207,7 @@ function printTests(rows: readonly Row[]): void {
         `${rank}`,
         shown(p.effect),
         shown(p.interaction),
-        unresolvedNeeds ? `needs ${unresolvedNeeds} draws` : q.toPrecision(2),
+        unresolvedNeeds ? `needs ${counted(unresolvedNeeds, 'draw')}` : q.toPrecision(2),
         replication?.replicated ? `${fixed(replication.ratio, 2)} ± ${fixed(replication.error, 2)}` : 'no',
         fixed(scoreGap, 3),
         blocks.map((block) => block.length).join(' + '),

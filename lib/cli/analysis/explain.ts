@@ -10,7 +10,7 @@ import { checkJsonPath, type JsonKind, writeJsonFile } from '../../store/json-fi
 import { loadResult, type Result } from '../../store/result.js'
 import { examples } from '../common/examples.js'
 import { addModelOptions, type ModelOptions, openNamed } from '../common/model-options.js'
-import { parseNames, parseSeed, parseWhole, parseWholeNumber } from '../common/options.js'
+import { parseControls, parseNames, parseSeed, parseWhole, parseWholeNumber } from '../common/options.js'
 import { printJson, printLine, printWarnings, progressBar } from '../common/output.js'
 import {
   addPromptOptions,
@@ -55,8 +55,8 @@ export function registerExplain(program: Command): void {
       parseWholeNumber,
     )
     .option('--examples <n>', 'prompts of a set that are explained', parseWhole(1), 4)
-    .option('--nulls <n>', 'null subspaces a feature, as a control', parseWhole(0), 20)
-    .option('--randoms <n>', 'random subspaces that are exchanged, as a control', parseWhole(0), 5)
+    .option('--nulls <n>', 'null subspaces a feature, as a control', parseControls, 20)
+    .option('--randoms <n>', 'random subspaces that are exchanged, as a control', parseControls, 5)
     .option('--seed <n>', 'seed of random subspaces', parseSeed, 0)
     .option('--batch-size <n>', 'edits that go through the model together', parseWhole(1), 16)
     .option('--out <file>', 'write the document that --json prints (.json), or a page that shows it (.html)')
@@ -73,7 +73,7 @@ export function registerExplain(program: Command): void {
 
 async function run(options: Options): Promise<void> {
   const { out, json, head, features, query, examples: count, nulls, randoms, seed, batchSize } = options
-  const prompts = promptsOf(options)
+  const prompts = await promptsOf(options)
   if (features && options.result === undefined) {
     throw new QkError('ERR_USAGE', '--features are contrasts of a result', { hint: 'Give it as --result.' })
   }
@@ -102,7 +102,7 @@ async function run(options: Options): Promise<void> {
 
 /** Where the prompts came from, as the page names it. */
 const promptName = ({ prompts }: PromptOptions) =>
-  prompts === undefined ? 'the given prompt' : path.basename(prompts)
+  prompts === undefined ? 'the given prompt' : prompts === '-' ? 'standard input' : path.basename(prompts)
 
 /** What is written: the document alone, or a page that shows it beside the result. */
 interface Explained {

@@ -7,6 +7,7 @@ import type {
   ExplanationReport,
   FeatureSwap,
 } from '../../explanation/report.js'
+import { counted } from '../../math/counted.js'
 import { exceedsNull } from '../../math/null-limit.js'
 import { fixed, printLine, printTable } from '../common/output.js'
 
@@ -53,14 +54,14 @@ function printPrompt(prompt: ExplainedPrompt): void {
       .map(({ head, attention, key }) => [head, percent(attention[key]), tokenAt(prompt, key)]),
   )
   if (heads.length > LISTED_HEADS)
-    printLine(`and ${heads.length - LISTED_HEADS} heads more, in --out and --json`)
+    printLine(`and ${counted(heads.length - LISTED_HEADS, 'head')} more, in --out and --json`)
   const exchanged = heads.filter(({ features }) => features?.some(({ swap }) => swap))
   const others = heads.slice(0, LISTED_HEADS).filter((head) => head.features && !exchanged.includes(head))
   const told = [...exchanged, ...others].sort((a, b) => b.attention[b.key] - a.attention[a.key])
   for (const head of told.slice(0, TOLD_HEADS)) printHead(prompt, head)
   if (told.length > TOLD_HEADS) {
     printLine(
-      `\nfeatures of ${told.length - TOLD_HEADS} heads more: --head names them, --out and --json hold all`,
+      `\nfeatures of ${counted(told.length - TOLD_HEADS, 'head')} more: --head names them, --out and --json hold all`,
     )
   }
 }

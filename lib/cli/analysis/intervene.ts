@@ -5,9 +5,10 @@ import type { Edit } from '../../intervention/edit.js'
 import type { InterventionVariant } from '../../intervention/edit-report.js'
 import { type InterventionReport, intervene } from '../../intervention/intervene.js'
 import type { Estimate } from '../../math/bootstrap.js'
+import { counted } from '../../math/counted.js'
 import { type AnalysisOptions, addAnalysisOptions, runAnalysis } from '../common/analysis-options.js'
 import { examples } from '../common/examples.js'
-import { parseChoice, parseNumber, parseUnions, parseWhole } from '../common/options.js'
+import { parseChoice, parseControls, parseNumber, parseUnions } from '../common/options.js'
 import { estimate, fixed, printLine, printTable } from '../common/output.js'
 
 interface Options extends AnalysisOptions {
@@ -54,8 +55,8 @@ export function registerIntervene(program: Command): void {
       'zero' as const,
     )
     .option('--strength <x>', 'part of the edit that is made', parseNumber, 1)
-    .option('--nulls <n>', 'null subspaces a feature, as a control; each is a run', parseWhole(0), 20)
-    .option('--randoms <n>', 'random subspaces of each rank, as a control; each is a run', parseWhole(0), 10)
+    .option('--nulls <n>', 'null subspaces a feature, as a control; each is a run', parseControls, 20)
+    .option('--randoms <n>', 'random subspaces of each rank, as a control; each is a run', parseControls, 10)
     .option('--output <name>', 'the output of the model that is reported')
     .addHelpText(
       'after',
@@ -87,13 +88,15 @@ function printReport(report: InterventionReport): void {
   const { terms, edit, side, strength, heads, variants, noNull } = report
   printLine(
     `${edit} of ${side === 'key' ? 'keys' : 'queries'}${strength === 1 ? '' : `, strength ${strength}`}, ` +
-      `${terms} terms, ${heads.length} head${heads.length === 1 ? '' : 's'} edited together; ` +
+      `${counted(terms, 'term')}, ${counted(heads.length, 'head')} edited together; ` +
       'with 95% intervals over prompts',
   )
   const looked = [...heads].sort((a, b) => attentionBefore(report, b) - attentionBefore(report, a))
   for (const head of looked.slice(0, SHOWN_HEADS)) printHead(report, head)
   if (heads.length > SHOWN_HEADS) {
-    printLine(`\n… and ${heads.length - SHOWN_HEADS} heads that look at the origin less; --json has them all`)
+    printLine(
+      `\n… and ${counted(heads.length - SHOWN_HEADS, 'head')} that look at the origin less; --json has them all`,
+    )
   }
   printOutput(report)
   if (noNull) printLine(`\n${noNull}`)

@@ -4,9 +4,9 @@ import { stat } from 'node:fs/promises'
 import path from 'node:path'
 import type { Command } from 'commander'
 import type { BackendChoice } from '../../backend/select.js'
-import { readPrompts } from '../../contrast/prompt-set.js'
 import { QkError } from '../../errors.js'
 import { LEAST_ATTENTION } from '../../intervention/edit-table.js'
+import { counted } from '../../math/counted.js'
 import { checkReportPath, writeReport } from '../../report/report.js'
 import { makeFolder } from '../../store/atomic-file.js'
 import type { Controlled } from '../../store/held-out.js'
@@ -16,8 +16,16 @@ import type { SweepRow } from '../../sweep/rows.js'
 import { type SweepStage, sweep } from '../../sweep/sweep.js'
 import { checkSweepPath, type SweepResult } from '../../sweep/sweep-result.js'
 import { addModelOptions, type ModelOptions, openNamed } from '../common/model-options.js'
-import { parseBackend, parseHeadNames, parseNames, parseNumber, parseWhole } from '../common/options.js'
+import {
+  parseBackend,
+  parseControls,
+  parseHeadNames,
+  parseNames,
+  parseNumber,
+  parseWhole,
+} from '../common/options.js'
 import { fixed, printJson, printLine, printTable, printWarnings, progressBar } from '../common/output.js'
+import { promptSetOf } from '../common/prompt-options.js'
 import { asUsage } from '../common/usage.js'
 
 interface Options extends ModelOptions {
@@ -46,7 +54,10 @@ export function registerSweep(program: Command): void {
   addModelOptions(command, {
     tokenizer: 'tokenizer.json, for text and to know delimiters (default: that beside the model)',
   })
-    .option('--prompts <file>', 'prompt set, JSONL; with --roles also plain texts, or none: random tokens')
+    .option(
+      '--prompts <file>',
+      'prompt set, JSONL, or - for standard input; with --roles also plain texts, or none: random tokens',
+    )
     .option('--roles [names]', `contrasts made of the prompts' own tokens: ${ROLES.join(', ')}`, parseNames)
     .option(
       '--role-factor <x>',
@@ -57,7 +68,7 @@ export function registerSweep(program: Command): void {
     .option('--heads <heads>', 'all, or names as in L0H1,L2H3', parseHeadNames, 'all')
     .option('--alpha <level>', 'false discovery rate over all heads and contrasts', parseNumber, 0.05)
     .option('--center', 'test the interaction: what depends on the query and on the key')
-    .option('--nulls <n>', 'subspaces of exchanged prompts beside every subspace', parseWhole(0), 20)
+    .option('--nulls <n>', 'subspaces of exchanged prompts beside every subspace', parseControls, 20)
     .option('--held-out <n>', 'units of a contrast that are measured again; 0 for none', parseWhole(0), 96)
     .option('--sequences <n>', 'random sequences, without --prompts', parseWhole(1), 256)
     .option('--length <n>', 'tokens in each', parseWhole(1), 48)
@@ -89,7 +100,7 @@ async function run(options: Options): Promise<void> {
     throw new QkError('ERR_USAGE', 'sweep needs --prompts, or --roles for what heads do with any tokens')
   }
   const save = out === undefined ? undefined : await asUsage(outputOf(out))
-  const prompts = file === undefined ? undefined : readPrompts(file, { bare: roles !== false })
+  const prompts = file === undefined ? undefined : await promptSetOf(file, { bare: roles !== false })
   const model = await openNamed(options.model, options)
   const { heads, alpha, center, nulls, heldOut, sequences, length, backend, seed, batchSize } = options
   const { roleFactor, roleAttention } = options
@@ -175,7 +186,7 @@ export function printSweep(found: SweepResult): void {
   const { alpha, roleRule, hypothesis } = found.toJSON()
   const contrasts = result.contrastNames.length
   printLine(
-    `${prompts.prompts} prompts, ${result.headNames.length} heads, ${contrasts} contrast${contrasts === 1 ? '' : 's'}, ` +
+    `${counted(prompts.prompts, 'prompt')}, ${counted(result.headNames.length, 'head')}, ${counted(contrasts, 'contrast')}, ` +
       `estimator ${estimator}, backend ${backend.name} (${backend.instructionSet})`,
   )
   printLine()
@@ -188,7 +199,7 @@ export function printSweep(found: SweepResult): void {
       `${faint} more are discovered where the positive keys get less than ${percent(LEAST_ATTENTION)} of the attention`,
     )
   }
-  const tests = `${rows.length} tests of ${hypothesis === 'effect' ? 'an effect' : 'an interaction'}`
+  const tests = `${counted(rows.length, 'test')} of ${hypothesis === 'effect' ? 'an effect' : 'an interaction'}`
   printLine(
     `${discovered.length} of ${tests} discovered at a false discovery rate of ${alpha}, ${replicated.length} of them ` +
       `replicated between halves of the prompts; not discovered: ${rows.length - discovered.length}`,

@@ -1,13 +1,14 @@
 /** What the commands that analyse a result on a prompt set have in common. */
 
 import type { Command } from 'commander'
-import { type PromptSet, readPrompts } from '../../contrast/prompt-set.js'
+import type { PromptSet } from '../../contrast/prompt-set.js'
 import type { Model } from '../../model/model.js'
 import { checkJsonPath, type JsonKind, writeJsonFile } from '../../store/json-file.js'
 import { loadResult, type Result } from '../../store/result.js'
 import { addModelOptions, type ModelOptions, openNamed } from './model-options.js'
 import { parseHeadNames, parseWhole } from './options.js'
 import { type Progress, printJson, printLine, printWarnings, progressBar } from './output.js'
+import { promptSetOf } from './prompt-options.js'
 import { asUsage } from './usage.js'
 
 export interface AnalysisOptions extends ModelOptions {
@@ -24,7 +25,10 @@ export interface AnalysisOptions extends ModelOptions {
 
 export function addAnalysisOptions(command: Command): Command {
   return addModelOptions(command)
-    .requiredOption('--prompts <file>', 'prompt set, JSONL; best one that the result was not made from')
+    .requiredOption(
+      '--prompts <file>',
+      'prompt set, JSONL, or - for standard input; best one that the result was not made from',
+    )
     .requiredOption('--result <file>', 'result of `decompose`, .safetensors')
     .option('--heads <heads>', 'all of the result, or names as in L0H1,L2H3', parseHeadNames, 'all')
     .option('--contrast <name>', 'the contrast of the prompts whose terms are used; every one by default')
@@ -42,7 +46,7 @@ export async function runAnalysis<T extends { warnings?: string[] }>(
   kind: JsonKind,
 ): Promise<void> {
   if (options.out !== undefined) await asUsage(checkJsonPath(options.out, kind))
-  const prompts = readPrompts(options.prompts)
+  const prompts = await promptSetOf(options.prompts)
   const result = await loadResult(options.result)
   const model = await openNamed(options.model, options)
   const bar = progressBar('prompts')

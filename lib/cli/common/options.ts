@@ -4,6 +4,7 @@ import { InvalidArgumentError } from 'commander'
 import type { Estimator } from '../../backend/backend.js'
 import { type BackendChoice, isBackendChoice } from '../../backend/select.js'
 import type { RankRule } from '../../store/result.js'
+import { MOST_CONTROLS } from '../../validate.js'
 
 export const parseChoice =
   <T extends string>(what: string, known: readonly T[]) =>
@@ -82,14 +83,18 @@ export function parseNumber(value: string): number {
 }
 
 export const parseWhole =
-  (least: number) =>
+  (least: number, most = Number.MAX_SAFE_INTEGER) =>
   (value: string): number => {
     const number = Number(value)
-    if (!(Number.isSafeInteger(number) && number >= least)) {
-      throw new InvalidArgumentError(`Expected a whole number of at least ${least}.`)
+    if (!(value.trim() !== '' && Number.isSafeInteger(number) && number >= least && number <= most)) {
+      const range = most === Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `from ${least} to ${most}`
+      throw new InvalidArgumentError(`Expected a whole number ${range}.`)
     }
     return number
   }
+
+/** Null or random subspaces that are drawn as controls. */
+export const parseControls = parseWhole(0, MOST_CONTROLS)
 
 /** A whole number that may be negative, as positions from the end are. */
 export function parseWholeNumber(value: string): number {

@@ -2,7 +2,12 @@
 
 import { type Command, InvalidArgumentError } from 'commander'
 import type { PromptSource } from '../../contrast/prompt.js'
-import { type PromptSet, readPrompts } from '../../contrast/prompt-set.js'
+import {
+  type PromptSet,
+  type PromptSetOptions,
+  promptsFromInput,
+  readPrompts,
+} from '../../contrast/prompt-set.js'
 import { QkError } from '../../errors.js'
 import type { Model } from '../../model/model.js'
 import { parseHeadNames } from './options.js'
@@ -18,7 +23,7 @@ export function addPromptOptions(command: Command): Command {
   return command
     .option('--prompt <text>', 'one prompt, as text')
     .option('--tokens <ids>', 'one prompt, as token ids with commas between them', parseTokens)
-    .option('--prompts <file>', 'prompt set, JSONL; its prompts need no contrast')
+    .option('--prompts <file>', 'prompt set, JSONL; its prompts need no contrast; - for standard input')
 }
 
 function parseTokens(value: string): number[] {
@@ -33,8 +38,30 @@ export function parseMoreHeads(value: string, before: string | undefined): strin
   return before === undefined || before === 'all' || names === 'all' ? names : `${before},${names}`
 }
 
-/** Nothing is read of a set yet. Errors: ERR_USAGE unless one is given, ERR_FILE. */
-export function promptsOf({ prompt, tokens, prompts }: PromptOptions): PromptSource | PromptSet {
+/** What names standard input in the place of a file. */
+const STANDARD_INPUT = '-'
+
+/**
+ * The prompt set that a command names. Standard input is read to its end, since a set is gone through more than once; a
+ * file is not read yet. Errors: ERR_FILE.
+ */
+export async function promptSetOf(named: string, options: PromptSetOptions = {}): Promise<PromptSet> {
+  if (named !== STANDARD_INPUT) return readPrompts(named, options)
+  const chunks: Buffer[] = []
+  try {
+    for await (const chunk of process.stdin) chunks.push(chunk as Buffer)
+  } catch (cause) {
+    throw new QkError('ERR_FILE', `cannot read standard input: ${(cause as Error).message}`, { cause })
+  }
+  return promptsFromInput(Buffer.concat(chunks), options)
+}
+
+/** Nothing is read of a file yet. Errors: ERR_USAGE unless one is given, ERR_FILE. */
+export async function promptsOf({
+  prompt,
+  tokens,
+  prompts,
+}: PromptOptions): Promise<PromptSource | PromptSet> {
   const given = Object.entries({ '--prompt': prompt, '--tokens': tokens, '--prompts': prompts })
     .filter(([, value]) => value !== undefined)
     .map(([name]) => name)
@@ -45,7 +72,7 @@ export function promptsOf({ prompt, tokens, prompts }: PromptOptions): PromptSou
       { hint: 'Give one of --prompt "text", --tokens 1,2,3 and --prompts set.jsonl.' },
     )
   }
-  if (prompts !== undefined) return readPrompts(prompts, { bare: true })
+  if (prompts !== undefined) return promptSetOf(prompts, { bare: true })
   return prompt !== undefined ? { text: prompt } : { tokens }
 }
 

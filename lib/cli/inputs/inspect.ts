@@ -1,6 +1,7 @@
 /** `qkspace inspect`: the attention sites of a model. */
 
 import type { Command } from 'commander'
+import { counted } from '../../math/counted.js'
 import { describeSite, describeUnsupported, type Model } from '../../model/model.js'
 import type { AttentionSite } from '../../model/sites/site.js'
 import { examples } from '../common/examples.js'
@@ -37,7 +38,7 @@ export function registerInspect(program: Command): void {
 }
 
 function printSites(model: Model): void {
-  printLine(`${model.path}: ${model.sites.length} attention sites`)
+  printLine(`${model.path}: ${counted(model.sites.length, 'attention site')}`)
   printLine()
   printTable(
     ['site', 'op', 'heads', 'key heads', 'head dim', 'scale', 'causal', 'rotary', 'cross', 'relative error'],

@@ -3,12 +3,13 @@
 import type { Command } from 'commander'
 import { checkPromptSet } from '../../contrast/check/check-set.js'
 import type { ContrastCheck, Finding, Measure, PromptSetCheck } from '../../contrast/check/report.js'
-import { readPrompts } from '../../contrast/prompt-set.js'
+import { counted } from '../../math/counted.js'
 import { loadTokenizer, type PromptTokenizer } from '../../model/tokenizer/tokenizer.js'
 import { examples } from '../common/examples.js'
 import { addModelOptions, MODEL_HELP, type ModelOptions, openNamed } from '../common/model-options.js'
 import { parseSeed } from '../common/options.js'
 import { fixed, printJson, printLine, printTable, progressBar } from '../common/output.js'
+import { promptSetOf } from '../common/prompt-options.js'
 
 interface Options extends ModelOptions {
   model?: string
@@ -20,7 +21,7 @@ export function registerPromptsCheck(prompts: Command): void {
   const command = prompts
     .command('check')
     .description('look for what a prompt set contrasts besides the feature: position, tokens, length, units')
-    .argument('<set>', 'prompt set, JSONL')
+    .argument('<set>', 'prompt set, JSONL, or - for standard input')
   addModelOptions(command, {
     required: false,
     model: `${MODEL_HELP}; prompts are encoded as it takes them`,
@@ -35,7 +36,7 @@ export function registerPromptsCheck(prompts: Command): void {
 
 async function run(file: string, options: Options): Promise<void> {
   const { seed, json } = options
-  const set = readPrompts(file)
+  const set = await promptSetOf(file)
   const tokenizer = await tokenizerOf(options)
   const bar = progressBar('prompts')
   const check = await checkPromptSet(set, { tokenizer, seed, onProgress: bar.update }).finally(bar.stop)
@@ -63,7 +64,7 @@ function print(check: PromptSetCheck): void {
   }
   printLine()
   printLine(
-    `Chance is the mean over ${draws} draws (seed ${seed}) in which the sides of whole units are swapped at random.`,
+    `Chance is the mean over ${counted(draws, 'draw')} (seed ${seed}) in which the sides of whole units are swapped at random.`,
   )
   printLine(
     `A contrast has the level ${level}, shared over its measures. Trifles are left out: an AUC within ${minimal.auc} of 0.5,`,
@@ -80,7 +81,7 @@ function printContrast(check: ContrastCheck): void {
     `${contrast} (${rule}): ${count(prompts, 'prompt')}, ${count(terms, rule === 'labels' ? 'query' : 'term')}, ${count(units, 'unit')}; positions are ${positionsIn}`,
   )
   if (sampledUnits < units) {
-    printLine(`Measured on a sample of ${sampledUnits} units.`)
+    printLine(`Measured on a sample of ${counted(sampledUnits, 'unit')}.`)
   }
   if (positionsIn === 'characters') {
     printLine('Without a tokenizer, positions are characters, and tokens are the words of the text.')

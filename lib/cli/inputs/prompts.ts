@@ -18,6 +18,7 @@ import { withChatTemplate } from '../../contrast/templated-prompts.js'
 import { checkTokenPositions } from '../../contrast/token-positions.js'
 import { checkPromptSetPath, promptLine, writePrompts } from '../../contrast/write-prompts.js'
 import { QkError } from '../../errors.js'
+import { counted } from '../../math/counted.js'
 import { resolveTokenizerConfig } from '../../model/source/resolve-source.js'
 import { loadTokenizer } from '../../model/tokenizer/tokenizer.js'
 import { readToyConfig } from '../../toy/export.js'
@@ -273,7 +274,7 @@ async function deliver(family: string, prompts: Prompt[], options: OutputOptions
     ['contrast', 'prompts'],
     Object.entries(contrasts).map(([name, n]) => [name, `${n}`]),
   )
-  printLine(`\nsaved ${files.join(', ')}: ${prompts.length} prompts`)
+  printLine(`\nsaved ${files.join(', ')}: ${counted(prompts.length, 'prompt')}`)
 }
 
 /** Prompts of every contrast. */

@@ -1,6 +1,7 @@
 /** `qkspace compare`: two results of one model family, head by head. */
 
 import type { Command } from 'commander'
+import { counted } from '../../math/counted.js'
 import {
   type ComparedContrast,
   type Comparison,
@@ -46,7 +47,7 @@ async function run(fileA: string, fileB: string, { heads, contrast, json }: Opti
     ['B', fileB, b],
   ] as const) {
     const { model, prompts } = result.info
-    printLine(`${name}  ${file}: ${modelName(model)}, ${prompts.prompts} prompts`)
+    printLine(`${name}  ${file}: ${modelName(model)}, ${counted(prompts.prompts, 'prompt')}`)
   }
   printComparison(comparison)
 }

@@ -1,6 +1,7 @@
 /** `qkspace toy train`: trains a payload-retrieval model, whose subspaces are known, and writes it as ONNX. */
 
 import type { Command } from 'commander'
+import { counted } from '../../math/counted.js'
 import { checkToyPath, exportToy } from '../../toy/export.js'
 import { TOY_DEFAULTS, type ToyConfig } from '../../toy/task.js'
 import { QUICK_TRAINING, TOY_TRAINING, trainToy } from '../../toy/train.js'
@@ -56,7 +57,7 @@ async function train({ task, r1, r2, dHead, seed, quick, out, json }: Options): 
     printJson({ out, config, steps, loss, accuracy, seconds })
     return
   }
-  printLine(`${steps} steps in ${seconds.toFixed(1)} s`)
+  printLine(`${counted(steps, 'step')} in ${seconds.toFixed(1)} s`)
   printLine(`on fresh samples: loss ${loss.toPrecision(3)}, ${(100 * accuracy).toFixed(1)}% right`)
   printLine(`saved ${out}`)
 }

@@ -5,6 +5,7 @@
  */
 
 import { QkError, throwIfAborted } from '../../errors.js'
+import { counted } from '../../math/counted.js'
 import { loadTokenizer, type PromptTokenizer } from '../../model/tokenizer/tokenizer.js'
 import { checkOptions, checkSeed } from '../../validate.js'
 import type { Labels } from '../prompt.js'
@@ -126,9 +127,13 @@ function checkLabelCounts(labels: Labels, { unit, length }: PlacedRun, where: st
   for (const side of ['query', 'key'] as const) {
     const given = labels[side]
     if (unit === 'tokens' && given !== undefined && given.length !== length) {
-      throw new QkError('ERR_PROMPT', `${where}: ${given.length} ${side} labels for ${length} tokens`, {
-        hint: 'Special tokens count; give them the label null.',
-      })
+      throw new QkError(
+        'ERR_PROMPT',
+        `${where}: ${given.length} ${side} labels for ${counted(length ?? 0, 'token')}`,
+        {
+          hint: 'Special tokens count; give them the label null.',
+        },
+      )
     }
   }
 }

@@ -1,5 +1,6 @@
 /** What the labels of sequences depend on, in words. */
 
+import { counted } from '../../math/counted.js'
 import { exceeds } from './measure.js'
 import { type Finding, MINIMAL } from './report.js'
 import { measured, percent, round, sizeOf, unlessFeature } from './sentences.js'
@@ -34,7 +35,7 @@ function frequencyFindings({ sums }: Measured): Finding[] {
   }
   const most = counts.reduce((best, n, i) => (n > counts[best] ? i : best), 0)
   const share = counts[most] / total
-  const message = `Classes differ in frequency: ${JSON.stringify(sums.classes.name(most))} has ${percent(share)} of ${total} labels, of ${classes} classes (total variation ${round(distance)} from equal classes, ${round(chance)} by chance). Frequent classes weigh more in ΔC.`
+  const message = `Classes differ in frequency: ${JSON.stringify(sums.classes.name(most))} has ${percent(share)} of ${counted(total, 'label')}, of ${classes} classes (total variation ${round(distance)} from equal classes, ${round(chance)} by chance). Frequent classes weigh more in ΔC.`
   return [
     {
       kind: 'class frequency',
@@ -93,7 +94,7 @@ function repetitionFindings({ measures, level, units }: Measured): Finding[] {
     size > 0
       ? ['stick', 'positives are closer to the query']
       : ['alternate', 'positives are farther from the query']
-  const message = `Labels ${verb}: ${percent(expected + size)} ± ${percent(standardError!)} of neighbours have the same label, ${percent(expected)} when each sequence's labels are shuffled, over ${repetition.units} units. Then ${keys}: ${unlessFeature('distance')}.`
+  const message = `Labels ${verb}: ${percent(expected + size)} ± ${percent(standardError!)} of neighbours have the same label, ${percent(expected)} when each sequence's labels are shuffled, over ${counted(repetition.units, 'unit')}. Then ${keys}: ${unlessFeature('distance')}.`
   return [
     {
       kind: 'label repetition',
@@ -114,7 +115,7 @@ function lengthFindings({ sums }: Measured): Finding[] {
   if (alone === 0) {
     return []
   }
-  const message = `${alone} of ${sequences} label sequences have a length that no other has (${counts.length} lengths; the most frequent one has ${largest} sequences). The rank test permutes label sequences of equal length, longer ones cut into blocks: bring them to few lengths.`
+  const message = `${alone} of ${sequences} label sequences have a length that no other has (${counts.length} lengths; the most frequent one has ${counted(largest, 'sequence')}). The rank test permutes label sequences of equal length, longer ones cut into blocks: bring them to few lengths.`
   const level = alone / sequences >= MINIMAL.aloneInLength ? 'warning' : 'note'
   return [{ kind: 'sequence lengths', level, message, size }]
 }

@@ -1,5 +1,6 @@
 /** Whether a contrast has units enough for the rank test, and whether they are units. */
 
+import { counted } from '../../math/counted.js'
 import { FEW_UNITS, leastPOfSigns, SYMMETRIC_UNITS } from '../unit-limits.js'
 import type { ContrastSums } from './collect.js'
 import { DRAWS, type Finding, MINIMAL } from './report.js'
@@ -31,7 +32,7 @@ function countFindings({ units, rule }: ContrastSums, level: number): Finding[] 
     const message = `${plural(units, 'unit')}, fewer than ${FEW_UNITS}: the rank test is not reliable.`
     found.push({ kind: 'units', level: 'warning', message, size })
   } else if (units < SYMMETRIC_UNITS && rule === 'terms') {
-    const message = `${units} units, fewer than ${SYMMETRIC_UNITS}: the rank test assumes symmetric unit contributions.`
+    const message = `${counted(units, 'unit')}, fewer than ${SYMMETRIC_UNITS}: the rank test assumes symmetric unit contributions.`
     found.push({ kind: 'units', level: 'warning', message, size })
   }
   if (Math.max(smallestP, 1 / (DRAWS + 1)) > level) {

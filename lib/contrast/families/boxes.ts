@@ -12,7 +12,7 @@ import { QkError } from '../../errors.js'
 import { type Random, seededRandom } from '../../math/random.js'
 import { checkInteger, checkOptions, checkSeed } from '../../validate.js'
 import type { Position, Prompt, Term } from '../prompt.js'
-import { checkAsked, checkWords, lastTokenOf } from './checks.js'
+import { checkAsked, checkFamilyOptions, checkWords, lastTokenOf } from './checks.js'
 
 /** Which box an object is in, or which object is in a box. */
 export type BoxesQuestion = 'box-of-object' | 'object-of-box'
@@ -191,7 +191,9 @@ function layOut(
   return { text, ...layout }
 }
 
-function directionOf({ question = 'box-of-object' }: BoxesOptions): BoxesQuestion {
+function directionOf(options: BoxesOptions): BoxesQuestion {
+  checkFamilyOptions(options, 'boxes')
+  const { question = 'box-of-object' } = options
   if (question === 'box-of-object' || question === 'object-of-box') return question
   throw new QkError('ERR_ARGUMENT', `there is no question "${question}"`, {
     hint: 'Use box-of-object or object-of-box.',

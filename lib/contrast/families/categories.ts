@@ -17,7 +17,7 @@ import { type Random, seededRandom } from '../../math/random.js'
 import { checkInteger, checkOptions, checkSeed } from '../../validate.js'
 import type { Prompt, Term } from '../prompt.js'
 import { isContrastName } from '../prompt-rules.js'
-import { checkAsked, checkWords, lastTokenOf } from './checks.js'
+import { checkAsked, checkFamilyOptions, checkWords, lastTokenOf } from './checks.js'
 
 /** What the question wants: all items of a category, or the first or the last of them. */
 export type CategorySelect = 'all' | 'first' | 'last'
@@ -73,6 +73,7 @@ export function categoryTemplate(select: CategorySelect, matching: number): stri
  * Errors: ERR_ARGUMENT.
  */
 export function categoryPrompts(options: CategoriesOptions): Prompt[] {
+  checkFamilyOptions(options, 'categories')
   const { categories, select, items, matching, prompts, seed, asked, pooled, template } = settle(options)
   const random = seededRandom(seed)
   const lay = layoutOf(template)

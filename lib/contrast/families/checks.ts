@@ -1,7 +1,17 @@
 /** Checks that the prompt families share; their options come from users. */
 
 import { QkError } from '../../errors.js'
+import { kindOf } from '../../validate.js'
 import type { Position } from '../prompt.js'
+
+/** What a family of prompts is made from. Errors: ERR_TYPE. */
+export function checkFamilyOptions(options: unknown, family: string): void {
+  if (typeof options === 'object' && options !== null) return
+  throw new QkError(
+    'ERR_TYPE',
+    `prompts of ${family} are made from an object of options, got ${kindOf(options)}`,
+  )
+}
 
 /** Refuses what is not a list of different words, each on one line. Errors: ERR_ARGUMENT. */
 export function checkWords(words: readonly string[], what: string): void {

@@ -144,7 +144,9 @@ function checkBytes(elements: number): void {
   throw new QkError(
     'ERR_UNSUPPORTED_MODEL',
     `a synthetic batch would have ${elements} elements, too many to try the model on`,
-    { hint: 'Say how long free axes are: openModel(file, { sizes: { name: n } }), --size name=n.' },
+    {
+      hint: 'Say how long free axes are: openModel(file, { sizes: { name: n } }), or --size name=n on the command line.',
+    },
   )
 }
 

@@ -235,7 +235,7 @@ function notRunning({ graph, inputs }: ProbeContext, failures: readonly unknown[
   const free = freeAxes(inputs).at(-1)
   const say =
     free !== undefined
-      ? ` Say how long free axes are: openModel(file, { sizes: { '${free}': 24 } }), --size ${free}=24.`
+      ? ` Say how long free axes are: openModel(file, { sizes: { '${free}': 24 } }), or --size ${free}=24 on the command line.`
       : ''
   return new QkError(
     'ERR_INFERENCE',

@@ -2,7 +2,7 @@
 
 import path from 'node:path'
 import { QkError } from '../../errors.js'
-import { checkChoice } from '../../validate.js'
+import { checkChoice, kindOf } from '../../validate.js'
 import { isHubId } from '../hub/hub-id.js'
 import type { DownloadOptions } from '../hub/repository.js'
 import { chooseModel, type ModelChoice } from './choose-model.js'
@@ -30,7 +30,12 @@ export async function resolveSource(
 ): Promise<ModelSource> {
   const { dtype, file } = choice
   if (typeof given !== 'string') {
-    throw new QkError('ERR_TYPE', `a model is a path or an id, as in hf:org/name, got ${typeof given}`)
+    throw new QkError('ERR_TYPE', `a model is a path or an id, as in hf:org/name, got ${kindOf(given)}`, {
+      hint: "Name it: openModel('model.onnx'), the path of a folder, or openModel('hf:org/name').",
+    })
+  }
+  if (given === '') {
+    throw new QkError('ERR_ARGUMENT', 'a model is a path or an id, as in hf:org/name, got an empty text')
   }
   if (file !== undefined && typeof file !== 'string') {
     throw new QkError('ERR_TYPE', `file must be a path inside the folder, got ${typeof file}`)

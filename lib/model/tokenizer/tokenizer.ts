@@ -1,8 +1,9 @@
 /** Hugging Face tokenizers, with token offsets in UTF-16 units of the caller's text. */
 
-import { existsSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { type Encoding, Tokenizer } from 'tokenizers'
 import { QkError } from '../../errors.js'
+import { checkRegularFile } from '../../store/reading/regular-file.js'
 import { checkTokenizer, type TokenizerJson } from './check.js'
 
 /** A text, or two, as tokens. Arrays have one entry a token. */
@@ -39,9 +40,7 @@ export interface PromptTokenizer {
 
 /** Loads a `tokenizer.json`. Errors: ERR_FILE, ERR_TOKENIZER. */
 export async function loadTokenizer(path: string): Promise<PromptTokenizer> {
-  if (!existsSync(path)) {
-    throw new QkError('ERR_FILE', `cannot open the tokenizer ${path}: no such file`)
-  }
+  checkRegularFile(path, 'the tokenizer')
   let tokenizer: Tokenizer
   let json: TokenizerJson
   try {
@@ -70,7 +69,8 @@ export async function loadTokenizer(path: string): Promise<PromptTokenizer> {
     path,
     padId: padId ?? 0,
     ...vocabularyOf(path, json, tokenizer),
-    token: (id) => tokenizer.idToToken(id) ?? `#${id}`,
+    // The native package takes other numbers for some id within 32 bits.
+    token: (id) => (isId(id) ? tokenizer.idToToken(id) : null) ?? `#${String(id)}`,
     encode: async (text, pair) => {
       try {
         return described(await tokenizer.encode(text, pair), text, pair, unknownId)
@@ -83,6 +83,8 @@ export async function loadTokenizer(path: string): Promise<PromptTokenizer> {
     },
   }
 }
+
+const isId = (id: number): boolean => Number.isInteger(id) && id >= 0 && id <= 0xffffffff
 
 function described(
   encoding: Encoding,

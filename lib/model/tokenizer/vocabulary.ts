@@ -1,6 +1,7 @@
 /** Whether token ids are the model's own: a tokenizer of another model gives wrong rows, or none. */
 
 import { QkError } from '../../errors.js'
+import { counted } from '../../math/counted.js'
 import type { PromptTokenizer } from './tokenizer.js'
 
 /** Rows that a table of embeddings may have beside the tokenizer's ids: tables are often padded. */
@@ -20,7 +21,7 @@ export function vocabularyWarnings(
   if (!short && !long) {
     return []
   }
-  const counts = `${path} has ${size} token ids, and the model's table of embeddings ${rows} rows`
+  const counts = `${path} has ${counted(size, 'token id')}, and the model's table of embeddings ${counted(rows, 'row')}`
   return [`${counts}: is it the tokenizer of this model?`]
 }
 

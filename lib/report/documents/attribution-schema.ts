@@ -5,6 +5,7 @@ import type { ComponentTokens, Extreme, ReadToken } from '../../attribution/comp
 import type { AttributedPrompt, AttributedRow } from '../../attribution/examples.js'
 import type { ContrastExplained, Explained, ExplainedControls, Share } from '../../attribution/explained.js'
 import type { LabelSeparation, PointCloud, PointToken } from '../../attribution/points.js'
+import { counted } from '../../math/counted.js'
 import * as s from '../../store/reading/schema.js'
 import { nullFigures, promptSummary } from './prompts-schema.js'
 
@@ -184,7 +185,7 @@ function checkRow(
   }
   s.checkLength(rest, total.length, `${place}.rest`, misfit)
   if (words && (total.length > words.length || query >= words.length)) {
-    throw misfit(place, `reaches beyond the ${words.length} tokens of its prompt`)
+    throw misfit(place, `reaches beyond the ${counted(words.length, 'token')} of its prompt`)
   }
 }
 

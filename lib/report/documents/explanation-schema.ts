@@ -9,6 +9,7 @@ import type {
   FeatureGain,
   FeatureSwap,
 } from '../../explanation/report.js'
+import { counted } from '../../math/counted.js'
 import * as s from '../../store/reading/schema.js'
 import { nullFigures } from './prompts-schema.js'
 
@@ -95,7 +96,7 @@ function insideOf(tokens: number, misfit: s.Misfit) {
   return (positions: readonly number[], place: string): void => {
     const outside = positions.find((position) => position >= tokens)
     if (outside !== undefined) {
-      throw misfit(place, `names the token ${outside} of a prompt of ${tokens} tokens`)
+      throw misfit(place, `names the token ${outside} of a prompt of ${counted(tokens, 'token')}`)
     }
   }
 }

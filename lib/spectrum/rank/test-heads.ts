@@ -6,6 +6,7 @@
 import type { BackendChoice } from '../../backend/select.js'
 import { FEW_UNITS, SYMMETRIC_UNITS } from '../../contrast/unit-limits.js'
 import { QkError, throwIfAborted } from '../../errors.js'
+import { counted } from '../../math/counted.js'
 import { mapInPairs } from '../../math/pairs.js'
 import type { RankTest } from '../../store/rank-test.js'
 import { type HeadComponents, testComponents } from './components.js'
@@ -61,13 +62,15 @@ export function unitWarnings(subjects: readonly TestSubject[], alpha: number): s
         'ERR_FEW_UNITS',
         `${name}: ${count} unit${count === 1 ? '' : 's'} that can be exchanged cannot reach p <= ${alpha}`,
         {
-          hint: `It takes ${Math.ceil(1 - Math.log2(alpha))} units, as a rule prompts, whose signs can be turned, or some label sequences of equal length; or describe ΔC with the rule energy or fixed.`,
+          hint: `It takes ${counted(Math.ceil(1 - Math.log2(alpha)), 'unit')}, as a rule prompts, whose signs can be turned, or some label sequences of equal length; or describe ΔC with the rule energy or fixed.`,
         },
       )
     }
-    if (count < FEW_UNITS) return [`${name}: only ${count} units; the test has little power`]
+    if (count < FEW_UNITS) return [`${name}: only ${counted(count, 'unit')}; the test has little power`]
     if (count < SYMMETRIC_UNITS && data.assumesSymmetry) {
-      return [`${name}: ${count} units; p assumes symmetric unit contributions (at 100 it matters little)`]
+      return [
+        `${name}: ${counted(count, 'unit')}; p assumes symmetric unit contributions (at 100 it matters little)`,
+      ]
     }
     return []
   })

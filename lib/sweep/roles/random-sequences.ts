@@ -2,6 +2,7 @@
 
 import type { Prompt } from '../../contrast/prompt.js'
 import { QkError } from '../../errors.js'
+import { counted } from '../../math/counted.js'
 import { type Random, seededRandom } from '../../math/random.js'
 import { fixedLength } from '../../model/inference/inputs.js'
 import type { Model } from '../../model/model.js'
@@ -36,15 +37,19 @@ export async function randomSequences(model: Model, options: SequenceOptions): P
   }
   const length = fixedLength(model.inputs) ?? wanted
   if (length < LEAST_LENGTH) {
-    throw new QkError('ERR_ARGUMENT', `sequences of ${length} tokens are too short to repeat a segment`, {
-      hint: `They need ${LEAST_LENGTH}; give prompts of your own.`,
-    })
+    throw new QkError(
+      'ERR_ARGUMENT',
+      `sequences of ${counted(length, 'token')} are too short to repeat a segment`,
+      {
+        hint: `They need ${LEAST_LENGTH}; give prompts of your own.`,
+      },
+    )
   }
   const { plain, delimiters, before, after } = await vocabularyOf(model)
   if (plain.length < LEAST_VOCABULARY) {
     throw new QkError(
       'ERR_ARGUMENT',
-      `a vocabulary of ${plain.length} tokens is too small to tell roles apart`,
+      `a vocabulary of ${counted(plain.length, 'token')} is too small to tell roles apart`,
       {
         hint: `It takes ${LEAST_VOCABULARY}; sweep prompts with contrasts of your own.`,
       },
