@@ -4,6 +4,7 @@ import type { Backend, ResidentHandle, RowTensor } from '../backend/backend.js'
 import { type BackendChoice, selectBackend } from '../backend/select.js'
 import { QkError } from '../errors.js'
 import { type Dtype, spannedElements } from '../math/tensor.js'
+import { checkOptions } from '../validate.js'
 import { rowTensor, type TensorInput } from './row-tensor.js'
 
 /** Where a tensor goes. */
@@ -53,6 +54,8 @@ export class DeviceTensor {
   }
 }
 
+const OPTIONS = { backend: true, signal: true } satisfies Record<keyof UploadOptions, true>
+
 /**
  * Copies a tensor [batch, pos, heads, d] to a backend (default 'auto'): on 'cuda' into the device's memory, in the
  * type that it has. `release` it when it is no longer needed; the garbage collector does so in the end.
@@ -60,6 +63,7 @@ export class DeviceTensor {
  * Errors: ERR_TYPE, ERR_ARGUMENT, ERR_SHAPE, ERR_BACKEND, ERR_OUT_OF_MEMORY with the sizes, ERR_ABORTED.
  */
 export async function uploadTensor(input: TensorInput, options: UploadOptions = {}): Promise<DeviceTensor> {
+  checkOptions(options, OPTIONS, 'uploadTensor')
   const tensor = rowTensor(input, 'tensor')
   const need = spannedElements(tensor.shape, tensor.strides)
   if (tensor.data.length < need)
