@@ -22,22 +22,14 @@ for (const event of ['uncaughtException', 'unhandledRejection']) {
 
 const target = await loadTarget(name)
 const prepared = await target.prepare(folder)
-const counts = {}
 for (; index < Number(to); index++) {
   const number = Buffer.alloc(8)
   number.writeDoubleLE(index)
   writeSync(progress, number, 0, 8, 0)
   const error = await tryInput(target, inputOf(target, prepared, Number(seed), index), folder, prepared)
-  const outcome = error === undefined ? 'taken' : isRefusal(error) ? error.code : 'found'
-  counts[outcome] = (counts[outcome] ?? 0) + 1
-  if (outcome === 'found') tell({ index, kind: 'error without a code', message: `${error?.stack ?? error}` })
-  if (index % 64 === 0) tell({ counts: drained(counts) })
+  if (error === undefined) tell({ outcome: 'taken' })
+  else if (isRefusal(error)) tell({ outcome: error.code })
+  else tell({ index, kind: 'error without a code', message: `${error?.stack ?? error}` })
 }
-tell({ counts: drained(counts) })
+tell({ finished: true })
 process.exit(0)
-
-function drained(table) {
-  const copy = { ...table }
-  for (const key of Object.keys(table)) delete table[key]
-  return copy
-}

@@ -2,6 +2,7 @@
 
 import { writeFileSync } from 'node:fs'
 import path from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { seededRandom } from '../../dist/math/random.js'
 
 /**
@@ -26,8 +27,9 @@ export const TARGETS = [
   'cli',
 ]
 
+/** One of these, or the module that the path names. */
 export async function loadTarget(name) {
-  const { target } = await import(`./targets/${name}.mjs`)
+  const { target } = await import(path.isAbsolute(name) ? pathToFileURL(name).href : `./targets/${name}.mjs`)
   return target
 }
 

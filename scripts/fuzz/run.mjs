@@ -21,15 +21,7 @@ const MOST_BYTES = 2 ** 31
 /** Long enough for a child to prepare, on a machine that has other things to do. */
 const PREPARE_SECONDS = 120
 
-const { values } = parseArgs({
-  options: {
-    target: { type: 'string', multiple: true },
-    seed: { type: 'string', default: '0' },
-    count: { type: 'string', default: '1000' },
-    from: { type: 'string', default: '0' },
-    seconds: { type: 'string', default: '20' },
-  },
-})
+const values = options()
 const [seed, count, from, seconds] = ['seed', 'count', 'from', 'seconds'].map((option) => {
   const value = Number(values[option])
   if (!Number.isSafeInteger(value) || value < 0)
@@ -37,7 +29,7 @@ const [seed, count, from, seconds] = ['seed', 'count', 'from', 'seconds'].map((o
   return value
 })
 const names = values.target ?? TARGETS
-const unknown = names.find((name) => !TARGETS.includes(name))
+const unknown = names.find((name) => !TARGETS.includes(name) && !path.isAbsolute(name))
 if (unknown !== undefined) usage(`there is no target ${unknown}; there are ${TARGETS.join(', ')}`)
 
 const kept = fileURLToPath(new URL('../../build/fuzz/', import.meta.url))
@@ -49,7 +41,7 @@ for (const name of names) {
 process.exit(failed ? 1 : 0)
 
 async function tryTarget(name) {
-  const folder = mkdtempSync(path.join(os.tmpdir(), `qkspace-fuzz-${name}-`))
+  const folder = mkdtempSync(path.join(os.tmpdir(), `qkspace-fuzz-${path.basename(name)}-`))
   const counts = {}
   const findings = []
   try {
@@ -57,8 +49,9 @@ async function tryTarget(name) {
       next = await tryUntilDeath(name, next, folder, counts, findings)
     }
     const kinds = new Map()
-    for (const finding of findings)
+    for (const finding of findings) {
       kinds.set(likeness(finding), [...(kinds.get(likeness(finding)) ?? []), finding])
+    }
     for (const alike of kinds.values()) await report(name, alike, folder)
   } finally {
     rmSync(folder, { recursive: true, force: true })
@@ -66,9 +59,8 @@ async function tryTarget(name) {
   const table = Object.entries(counts)
     .sort(([, a], [, b]) => b - a)
     .map(([outcome, times]) => `${outcome} ${times}`)
-  const tried = Object.values(counts).reduce((a, b) => a + b, 0)
   process.stdout.write(
-    `${name}: ${tried} inputs of seed ${seed}, ${findings.length} findings (${table.join(', ')})\n`,
+    `${name}: ${count} inputs of seed ${seed}, ${findings.length} findings (${table.join(', ')})\n`,
   )
   return findings.length
 }
@@ -91,12 +83,14 @@ async function tryUntilDeath(name, start, folder, counts, findings) {
     words = (words + text).slice(-2000)
   })
   let uncaught = false
+  let finished = false
   const lines = createInterface({ input: child.stdout })
   lines.on('line', (line) => {
     const told = JSON.parse(line)
-    if (told.counts) {
-      for (const [outcome, times] of Object.entries(told.counts))
-        counts[outcome] = (counts[outcome] ?? 0) + times
+    if (told.finished) {
+      finished = true
+    } else if (told.outcome) {
+      counts[told.outcome] = (counts[told.outcome] ?? 0) + 1
     } else {
       uncaught ||= told.kind.startsWith('un')
       findings.push(told)
@@ -123,8 +117,8 @@ async function tryUntilDeath(name, start, folder, counts, findings) {
   })
   clearInterval(started)
   stop()
-  if (status === 0) return end
   const index = reached()
+  if (status === 0 && finished) return end
   if (index === undefined)
     throw new Error(`${name}: the child could not start: ${signal ?? status}\n${words}`)
   if (!uncaught)
@@ -142,12 +136,29 @@ function likeness({ kind, message }) {
 async function report(name, [{ index, kind, message }, ...more], folder) {
   const target = await loadTarget(name)
   mkdirSync(kept, { recursive: true })
-  const file = path.join(kept, `${name}-${seed}-${index}.${target.extension}`)
+  const file = path.join(kept, `${path.basename(name)}-${seed}-${index}.${target.extension}`)
   writeFileSync(file, inputOf(target, await target.prepare(folder), seed, index))
   const again = `npm run fuzz -- --target ${name} --seed ${seed} --from ${index} --count 1`
   process.stdout.write(
     `${name}: ${kind} at input ${index}: ${again}\n  ${file}\n  ${message.trim().slice(0, 600)}\n`,
   )
+  if (more.length > 0) process.stdout.write(`  ${more.length} more like it\n`)
+}
+
+function options() {
+  try {
+    return parseArgs({
+      options: {
+        target: { type: 'string', multiple: true },
+        seed: { type: 'string', default: '0' },
+        count: { type: 'string', default: '1000' },
+        from: { type: 'string', default: '0' },
+        seconds: { type: 'string', default: '20' },
+      },
+    }).values
+  } catch (error) {
+    return usage(error.message)
+  }
 }
 
 function usage(message) {
