@@ -84,7 +84,7 @@ function stage(name, addon) {
   rmSync(folder, { recursive: true, force: true })
   mkdirSync(path.join(folder, 'build', 'Release'), { recursive: true })
   cpSync(addon, path.join(folder, 'build', 'Release', 'qkspace.node'))
-  for (const part of ['package.json', 'dist', 'test/backend', 'test/helpers']) {
+  for (const part of ['package.json', 'ava.config.js', 'dist', 'test/backend', 'test/helpers']) {
     cpSync(path.join(root, part), path.join(folder, part), { recursive: true })
   }
   symlinkSync(path.join(root, 'node_modules'), path.join(folder, 'node_modules'))
