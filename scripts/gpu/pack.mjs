@@ -79,6 +79,7 @@ function fillTree() {
   }
 
   copyFileSync(at('package.json'), to('package.json'))
+  copyFileSync(at('ava.config.js'), to('ava.config.js'))
   const code = (file) => !/\.(map|d\.ts)$/.test(file)
   // Only the arithmetic: models, and what reads them, need onnxruntime-node.
   for (const part of ['backend', 'covariance', 'math', 'spectrum', 'errors.js', 'validate.js'])

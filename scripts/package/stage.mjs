@@ -28,7 +28,7 @@ const PARTS = [
 const LEFT_OUT = /(^|\/)(\.up-to-date|node_modules|docs\/tool)(\/|$)/
 
 /** Fields of the manifest that only a checkout needs. */
-const CHECKOUT_ONLY = ['private', 'scripts', 'devDependencies', 'ava', 'binary', 'files']
+const CHECKOUT_ONLY = ['private', 'scripts', 'devDependencies', 'binary', 'files']
 
 /** The package `qkspace` in `folder`. */
 export function stageMain(folder) {
