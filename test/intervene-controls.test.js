@@ -59,7 +59,7 @@ test('beside every feature: null subspaces, key components of its rank, the mean
     ['key', 'v'],
     ['query', 'u'],
   ]) {
-    const variants = editVariants(result, heads, { ...options, side })
+    const variants = await editVariants(result, heads, { ...options, side })
     const kinds = ['features', 'null', 'keys', 'mean query', 'random', 'complement']
     t.deepEqual(
       variants.map((v) => v.kind),

@@ -16,7 +16,7 @@ import {
   openModel,
   readAttribution,
 } from '../dist/index.js'
-import { counted } from '../dist/math/counted.js'
+import { counted } from '../dist/validate.js'
 import { runCommand } from './helpers/command.js'
 import { cli, temporaryFolder } from './helpers/files.js'
 import { readTree } from './helpers/layers.js'

@@ -4,8 +4,8 @@
  */
 
 import { QkError } from '../errors.js'
-import { counted } from '../math/counted.js'
 import { spannedElements } from '../math/tensor.js'
+import { counted } from '../validate.js'
 import type {
   CovarianceBatch,
   CovarianceSpec,

@@ -1,7 +1,7 @@
 /** Room for moments, and arithmetic on them that every backend shares. */
 
 import { QkError } from '../errors.js'
-import { counted } from '../math/counted.js'
+import { counted } from '../validate.js'
 import { CPU_MEMORY } from './addon-types.js'
 import type { BackendName, CovarianceMoments, CovarianceSpec, SideMoments } from './backend.js'
 

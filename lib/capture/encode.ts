@@ -5,11 +5,11 @@ import { type Located, resolvePosition } from '../contrast/positions.js'
 import type { Label, Labels, PairedTerm, Prompt, PromptSource } from '../contrast/prompt.js'
 import type { PlacedPrompt } from '../contrast/prompt-set.js'
 import { QkError } from '../errors.js'
-import { counted } from '../math/counted.js'
 import { fixedLength } from '../model/inference/inputs.js'
 import type { Model } from '../model/model.js'
 import type { PromptTokenizer, TokenizedText } from '../model/tokenizer/tokenizer.js'
 import { checkIds } from '../model/tokenizer/vocabulary.js'
+import { counted } from '../validate.js'
 import { encodeInputs, type TensorRun } from './encode-inputs.js'
 
 /** One run of a model: token ids, or a tensor for each of its inputs (without the batch axis). */

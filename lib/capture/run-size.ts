@@ -6,10 +6,10 @@
 import { totalmem } from 'node:os'
 import { QkError } from '../errors.js'
 import { gibibytes } from '../math/bytes.js'
-import { counted } from '../math/counted.js'
 import { fixedLength } from '../model/inference/inputs.js'
 import type { Model } from '../model/model.js'
 import type { ResolvedSite } from '../model/sites/site.js'
+import { counted } from '../validate.js'
 
 /** Tensors of the size of a layer's scores that live together: product, masked scores, pattern (3.5 measured). */
 const COPIES = 4

@@ -1,8 +1,8 @@
 /** From positions in text to token indices. */
 
 import { QkError } from '../errors.js'
-import { counted } from '../math/counted.js'
 import type { TokenizedText } from '../model/tokenizer/tokenizer.js'
+import { counted } from '../validate.js'
 import type { Position } from './prompt.js'
 
 /** What positions of one run refer to. */

@@ -1,8 +1,8 @@
 /** The checks that every prompt must pass, and what its terms and labels say, contrast by contrast. */
 
 import { QkError } from '../errors.js'
-import { counted } from '../math/counted.js'
 import type { KnownKeys } from '../validate.js'
+import { counted } from '../validate.js'
 import { checkSource, type Fail, isObject } from './check-source.js'
 import type {
   ContrastRule,

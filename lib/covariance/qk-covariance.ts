@@ -13,8 +13,15 @@ import { workingBytes } from '../backend/moments.js'
 import { type BackendChoice, selectBackend } from '../backend/select.js'
 import { QkError } from '../errors.js'
 import { mebibytes } from '../math/bytes.js'
-import { counted } from '../math/counted.js'
-import { checkChoice, checkFlag, checkInteger, checkOptions, kindOf, shownValue } from '../validate.js'
+import {
+  checkChoice,
+  checkFlag,
+  checkInteger,
+  checkOptions,
+  counted,
+  kindOf,
+  shownValue,
+} from '../validate.js'
 import { DeviceTensor } from './device-tensor.js'
 import { rowTensor, type TensorInput } from './row-tensor.js'
 import { type LabelsInput, labelSequence, type TermsInput, termBatch } from './terms-input.js'

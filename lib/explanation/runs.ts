@@ -7,8 +7,8 @@ import { resolvePosition } from '../contrast/positions.js'
 import type { Prompt, PromptSource } from '../contrast/prompt.js'
 import { type Prompts, promptSet } from '../contrast/prompt-set.js'
 import { QkError, throwIfAborted } from '../errors.js'
-import { counted } from '../math/counted.js'
 import type { Model } from '../model/model.js'
+import { counted } from '../validate.js'
 import type { ExplainedTerm } from './report.js'
 
 /** One prompt, and the position in it that is explained. */

@@ -70,7 +70,7 @@ export async function makeSwaps(
   const variants = new VariantsByFeature(settings)
   try {
     for (const { run, operands, swaps } of planned) {
-      for (const { pair, edits } of editsByPair(swaps, heads, variants)) {
+      for (const { pair, edits } of await editsByPair(swaps, heads, variants)) {
         const place = { run, operands, pair, heads }
         await runEdits(model, { session, graph }, place, edits, settings)
       }
@@ -94,18 +94,18 @@ interface PairEdits {
   edits: HeadEdit[][]
 }
 
-function editsByPair(
+async function editsByPair(
   swaps: readonly PlannedSwap[],
   heads: readonly number[],
   variants: VariantsByFeature,
-): PairEdits[] {
+): Promise<PairEdits[]> {
   const byPair = new Map<string, PairEdits>()
   for (const swap of swaps) {
     const { origin, target } = swap.pair
     const name = `${origin} ${target}`
     const own = byPair.get(name) ?? { pair: swap.pair, edits: heads.map(() => []) }
     byPair.set(name, own)
-    own.edits[heads.indexOf(swap.head)].push(...editsOf(swap, variants.of(swap)))
+    own.edits[heads.indexOf(swap.head)].push(...editsOf(swap, await variants.of(swap)))
   }
   return [...byPair.values()]
 }
@@ -150,14 +150,14 @@ class VariantsByFeature {
 
   constructor(private readonly settings: SwapSettings) {}
 
-  of({ name, contrast }: PlannedSwap): Partial<Record<VariantKind, Variant>> {
+  async of({ name, contrast }: PlannedSwap): Promise<Partial<Record<VariantKind, Variant>>> {
     const key = `${name}\n${contrast}`
     let found = this.known.get(key)
     if (!found) {
       const { result, nulls, randoms, seed } = this.settings
       const { headDim } = result.head(name).contrast(contrast)
       const options = { side: 'key' as const, features: [contrast], nulls, randoms, seed }
-      const variants = editVariants(result, [{ name, headDim }], options)
+      const variants = await editVariants(result, [{ name, headDim }], options, this.settings.signal)
       found = Object.fromEntries(variants.map((variant) => [variant.kind, variant]))
       this.known.set(key, found)
     }

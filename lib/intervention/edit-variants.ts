@@ -1,5 +1,6 @@
 /** The edits of an intervention: in features, in their unions, and the controls beside them. */
 
+import { cooperator } from '../backend/cooperate.js'
 import { QkError } from '../errors.js'
 import { type Basis, randomBasis, unionBasis } from '../math/basis.js'
 import { seededRandom } from '../math/random.js'
@@ -52,13 +53,16 @@ interface EditedHead {
  * For every feature the edit in it, beside its controls; once, the edit of whole rows. Errors: ERR_UNKNOWN_HEAD,
  * ERR_UNKNOWN_CONTRAST, ERR_ARGUMENT.
  */
-export function editVariants(
+export async function editVariants(
   result: Result,
   heads: readonly EditedHead[],
   options: VariantOptions,
-): Variant[] {
+  signal?: AbortSignal,
+): Promise<Variant[]> {
+  const turn = cooperator(signal)
   const entries = options.features.map((entry) => (typeof entry === 'string' ? [entry] : [...entry]))
-  const variants = entries.flatMap((names) => featureVariants(result, heads, names, options))
+  const variants: Variant[] = []
+  for (const names of entries) variants.push(...(await featureVariants(result, heads, names, options, turn)))
   const whole: Variant = {
     name: options.side === 'key' ? 'whole keys' : 'whole queries',
     kind: 'whole',
@@ -72,12 +76,13 @@ export function editVariants(
   return [...variants, whole]
 }
 
-function featureVariants(
+async function featureVariants(
   result: Result,
   heads: readonly EditedHead[],
   names: string[],
   { side, contrast, nulls, randoms, seed }: VariantOptions,
-): Variant[] {
+  turn: () => Promise<void> | undefined,
+): Promise<Variant[]> {
   if (names.length === 0) throw new QkError('ERR_ARGUMENT', 'a union of features names none')
   const which = side === 'key' ? 'v' : 'u'
   const subspaces = heads.map((head) => names.map((name) => subspaceOf(result, head, name)))
@@ -115,25 +120,32 @@ function featureVariants(
     subspaces.map((own, h) => (ranks[h] > 0 ? make(own, ranks[h]) : undefined) ?? empty(heads[h].headDim))
   const random = seededRandom(seed)
   const count = Math.min(nulls, ...subspaces.filter((_, h) => ranks[h] > 0).map(nullCount))
-  const several = (draws: number, make: (draw: number) => Basis[]) =>
-    Array.from({ length: draws }, (_, b) => make(b))
-  const drawnNulls = several(count, (b) =>
-    subspaces.map((own) => unionBasis(own.map((s) => nullBasis(s, which, b)))),
+  /** Of every draw a basis a head. Bases take a while: the event loop goes on between them. */
+  const several = async (draws: number, make: (draw: number, head: number) => Basis) => {
+    const all: Basis[][] = []
+    for (let draw = 0; draw < draws; draw++) {
+      const own: Basis[] = []
+      for (const head of heads.keys()) {
+        await turn()
+        own.push(make(draw, head))
+      }
+      all.push(own)
+    }
+    return all
+  }
+  const drawnNulls = await several(count, (draw, h) =>
+    unionBasis(subspaces[h].map((own) => nullBasis(own, which, draw))),
   )
+  const drawnRandoms = await several(vacuous ? 0 : randoms, (_, h) => {
+    const [d, rank] = bases[h].shape
+    return randomBasis(d, rank, random)
+  })
   return [
     { ...common, name, kind: 'features', ranks, draws: [bases] },
     ...(count > 0 ? sameRank(control(`null subspaces of ${name}`, 'null', drawnNulls)) : []),
     ...sameRank(control(`key components, rank of ${name}`, 'keys', [perHead(keyBasis)])),
     ...control(`mean query of ${name}`, 'mean query', [perHead(meanQueryBasis)]),
-    ...sameRank(
-      control(
-        `random, rank of ${name}`,
-        'random',
-        several(vacuous ? 0 : randoms, () =>
-          bases.map(({ shape: [d, rank] }) => randomBasis(d, rank, random)),
-        ),
-      ),
-    ),
+    ...sameRank(control(`random, rank of ${name}`, 'random', drawnRandoms)),
     {
       ...common,
       name: `all but ${name}`,

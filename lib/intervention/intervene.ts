@@ -144,7 +144,7 @@ export async function intervene(
   const summary = await set.summary(signal)
   const words = new UnknownWords()
   const heads = chosenHeads(model, settings.result, settings.heads)
-  const variants = editVariants(settings.result, heads, settings)
+  const variants = await editVariants(settings.result, heads, settings, signal)
   const requests = requestsBySite(heads)
   const graph = editGraph(model.graph, requests, {
     output: settings.output,

@@ -2,7 +2,7 @@
 
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { QkError } from '../errors.js'
-import { counted } from '../math/counted.js'
+import { counted } from '../validate.js'
 import { writeFileAtomically } from './atomic-file.js'
 import { checkRegularFile } from './reading/regular-file.js'
 

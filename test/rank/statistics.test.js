@@ -2,7 +2,7 @@
 
 import test from 'ava'
 import { compareKeys, STREAMS, unitKey, unitWord } from '../../dist/math/unit-hash.js'
-import { flipBits, halfOf } from '../../dist/spectrum/rank/exchange/signs.js'
+import { drawnFlips, flipBits, halfOf } from '../../dist/spectrum/rank/exchange/signs.js'
 import { adjustedByMaximum, adjustedByRate } from '../../dist/spectrum/rank/false-discovery.js'
 import { gammaTail, upperGamma } from '../../dist/spectrum/rank/gamma-tail.js'
 import { stagesForLevel, stagesFrom } from '../../dist/spectrum/rank/growing-draws.js'
@@ -82,7 +82,7 @@ test('an extrapolated tail agrees with draws where there are many, and is absent
   t.true(Number.isNaN(gammaTail(3, new Float64Array(50).fill(2))))
 })
 
-test('signs follow from seed, unit and draw alone, and are even', (t) => {
+test('signs follow from seed, unit and draw alone, and are even', async (t) => {
   const keys = Array.from({ length: 400 }, (_, i) => unitKey(`prompt ${i}`))
   t.is(new Set(keys.map(String)).size, 400)
   const bits = flipBits(7, keys, 0, 320)
@@ -91,6 +91,8 @@ test('signs follow from seed, unit and draw alone, and are even', (t) => {
     Uint32Array.from(keys.flatMap((_, u) => [...bits.subarray(u * 10 + 2, u * 10 + 10)])),
   )
   t.deepEqual(flipBits(7, [keys[17]], 0, 320), bits.slice(170, 180))
+  t.deepEqual(await drawnFlips(7, keys, [0, 320]), bits)
+  t.deepEqual(await drawnFlips(7, keys, [64, 320]), flipBits(7, keys, 64, 320))
   const sign = (unit, draw) => ((bits[unit * 10 + (draw >>> 5)] >>> (draw & 31)) & 1 ? -1 : 1)
   t.true(
     keys.every((_, u) => sign(u, 0) === 1),

@@ -5,11 +5,11 @@ import type { Estimator } from '../../backend/backend.js'
 import type { BackendChoice } from '../../backend/select.js'
 import { accumulate, disposeSums } from '../../covariance/accumulate.js'
 import { QkError } from '../../errors.js'
-import { counted } from '../../math/counted.js'
 import { decompose } from '../../spectrum/decompose.js'
 import type { RankRule } from '../../store/result.js'
 import { checkResultPath, type Result } from '../../store/result.js'
 import { SAVE_FORMATS } from '../../store/saving/formats.js'
+import { counted } from '../../validate.js'
 import { addModelOptions, type ModelOptions, openNamed } from '../common/model-options.js'
 import {
   parseBackend,

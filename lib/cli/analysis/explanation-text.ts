@@ -7,8 +7,8 @@ import type {
   ExplanationReport,
   FeatureSwap,
 } from '../../explanation/report.js'
-import { counted } from '../../math/counted.js'
 import { exceedsNull } from '../../math/null-limit.js'
+import { counted } from '../../validate.js'
 import { fixed, printLine, printTable } from '../common/output.js'
 
 /** Heads that are listed by their attention. */

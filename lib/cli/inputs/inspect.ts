@@ -1,9 +1,9 @@
 /** `qkspace inspect`: the attention sites of a model. */
 
 import type { Command } from 'commander'
-import { counted } from '../../math/counted.js'
 import { describeSite, describeUnsupported, type Model } from '../../model/model.js'
 import type { AttentionSite } from '../../model/sites/site.js'
+import { counted } from '../../validate.js'
 import { examples } from '../common/examples.js'
 import { addFileOptions, MODEL_HELP, type ModelOptions, openNamed } from '../common/model-options.js'
 import { printJson, printLine, printTable } from '../common/output.js'

@@ -1,7 +1,6 @@
 /** `qkspace compare`: two results of one model family, head by head. */
 
 import type { Command } from 'commander'
-import { counted } from '../../math/counted.js'
 import {
   type ComparedContrast,
   type Comparison,
@@ -11,6 +10,7 @@ import type { Change, MeasureOfBoth } from '../../spectrum/compare/measures.js'
 import type { SideOverlap } from '../../spectrum/compare/overlap.js'
 import { loadResult, type Result } from '../../store/result.js'
 import { modelName } from '../../store/result-info.js'
+import { counted } from '../../validate.js'
 import { examples } from '../common/examples.js'
 import { parseHeadNames, parseNames } from '../common/options.js'
 import { fixed, printJson, printLine, printTable, printWarnings } from '../common/output.js'

@@ -1,10 +1,10 @@
 /** `qkspace toy train`: trains a payload-retrieval model, whose subspaces are known, and writes it as ONNX. */
 
 import type { Command } from 'commander'
-import { counted } from '../../math/counted.js'
 import { checkToyPath, exportToy } from '../../toy/export.js'
 import { TOY_DEFAULTS, type ToyConfig } from '../../toy/task.js'
 import { QUICK_TRAINING, TOY_TRAINING, trainToy } from '../../toy/train.js'
+import { counted } from '../../validate.js'
 import { examples } from '../common/examples.js'
 import { parseSeed, parseSize, parseTask } from '../common/options.js'
 import { printJson, printLine, progressBar } from '../common/output.js'

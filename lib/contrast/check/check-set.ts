@@ -5,9 +5,8 @@
  */
 
 import { QkError, throwIfAborted } from '../../errors.js'
-import { counted } from '../../math/counted.js'
 import { loadTokenizer, type PromptTokenizer } from '../../model/tokenizer/tokenizer.js'
-import { checkOptions, checkSeed } from '../../validate.js'
+import { checkOptions, checkSeed, counted } from '../../validate.js'
 import type { Labels } from '../prompt.js'
 import { type PlacedPrompt, type Prompts, promptSet } from '../prompt-set.js'
 import { type CheckedPrompt, ContrastSums } from './collect.js'

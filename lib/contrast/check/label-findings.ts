@@ -1,6 +1,6 @@
 /** What the labels of sequences depend on, in words. */
 
-import { counted } from '../../math/counted.js'
+import { counted } from '../../validate.js'
 import { exceeds } from './measure.js'
 import { type Finding, MINIMAL } from './report.js'
 import { measured, percent, round, sizeOf, unlessFeature } from './sentences.js'

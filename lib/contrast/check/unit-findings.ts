@@ -1,6 +1,6 @@
 /** Whether a contrast has units enough for the rank test, and whether they are units. */
 
-import { counted } from '../../math/counted.js'
+import { counted } from '../../validate.js'
 import { FEW_UNITS, leastPOfSigns, SYMMETRIC_UNITS } from '../unit-limits.js'
 import type { ContrastSums } from './collect.js'
 import { DRAWS, type Finding, MINIMAL } from './report.js'

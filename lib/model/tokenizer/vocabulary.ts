@@ -1,7 +1,7 @@
 /** Whether token ids are the model's own: a tokenizer of another model gives wrong rows, or none. */
 
 import { QkError } from '../../errors.js'
-import { counted } from '../../math/counted.js'
+import { counted } from '../../validate.js'
 import type { PromptTokenizer } from './tokenizer.js'
 
 /** Rows that a table of embeddings may have beside the tokenizer's ids: tables are often padded. */

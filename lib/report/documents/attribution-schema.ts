@@ -5,8 +5,8 @@ import type { ComponentTokens, Extreme, ReadToken } from '../../attribution/comp
 import type { AttributedPrompt, AttributedRow } from '../../attribution/examples.js'
 import type { ContrastExplained, Explained, ExplainedControls, Share } from '../../attribution/explained.js'
 import type { LabelSeparation, PointCloud, PointToken } from '../../attribution/points.js'
-import { counted } from '../../math/counted.js'
 import * as s from '../../store/reading/schema.js'
+import { counted } from '../../validate.js'
 import { nullFigures, promptSummary } from './prompts-schema.js'
 
 const explained = {

@@ -9,8 +9,8 @@ import type {
   FeatureGain,
   FeatureSwap,
 } from '../../explanation/report.js'
-import { counted } from '../../math/counted.js'
 import * as s from '../../store/reading/schema.js'
+import { counted } from '../../validate.js'
 import { nullFigures } from './prompts-schema.js'
 
 const swap = s.fields({

@@ -2,10 +2,10 @@
 
 import type { Prompt } from '../../contrast/prompt.js'
 import { QkError } from '../../errors.js'
-import { counted } from '../../math/counted.js'
 import { type Random, seededRandom } from '../../math/random.js'
 import { fixedLength } from '../../model/inference/inputs.js'
 import type { Model } from '../../model/model.js'
+import { counted } from '../../validate.js'
 import { delimiterTest } from './delimiters.js'
 
 export interface SequenceOptions {

@@ -19,7 +19,7 @@ import {
 } from './null-source.js'
 import { type SideMoments, sideMoments } from './side-moments.js'
 import { OneSidedSigns, signedSums } from './signed-sums.js'
-import { flipBits } from './signs.js'
+import { drawnFlips } from './signs.js'
 
 /** What is known of rows before they are loaded. */
 export interface FlipInfo extends Sizes {
@@ -136,8 +136,13 @@ class FlipSource implements NullSource {
     return out
   }
 
-  matrices(heads: readonly number[], from: number, to: number, signal?: AbortSignal): Promise<Float64Array> {
-    const flips = flipBits(this.seed, this.units, from, to)
+  async matrices(
+    heads: readonly number[],
+    from: number,
+    to: number,
+    signal?: AbortSignal,
+  ): Promise<Float64Array> {
+    const flips = await drawnFlips(this.seed, this.units, [from, to], undefined, signal)
     return flipMatrices(this.rows, this.sizes, heads, flips, to - from, this.backend.name, signal)
   }
 
@@ -157,7 +162,7 @@ class FlipSource implements NullSource {
         coefficients: rows.coefficients,
         units: rows.units,
         unitCount: units.length,
-        flips: flipBits(this.seed, units, from, to),
+        flips: await drawnFlips(this.seed, units, [from, to], undefined, signal),
         draws: to - from,
         removed,
         components,

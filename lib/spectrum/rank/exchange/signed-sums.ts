@@ -5,7 +5,7 @@
 
 import { cooperator } from '../../../backend/cooperate.js'
 import { compareKeys, STREAMS, type UnitKey } from '../../../math/unit-hash.js'
-import { flipBits } from './signs.js'
+import { drawnFlips } from './signs.js'
 
 /** Units that share a table. */
 const TOGETHER = 8
@@ -19,7 +19,7 @@ export interface GroupedSigns {
   patterns: Uint8Array
 }
 
-/** From bits as `flipBits` gives them, [units, ceil(draws / 32)]. */
+/** From bits as `drawnFlips` gives them, [units, ceil(draws / 32)]. */
 export async function groupedSigns(
   bits: Uint32Array,
   units: number,
@@ -65,7 +65,7 @@ export class OneSidedSigns {
     }
     const known = this.#known.find((entry) => entry.signs.draws === draws && same(entry.units))
     if (known) return known.signs
-    const bits = flipBits(this.seed, units, 0, draws, STREAMS.oneSided)
+    const bits = await drawnFlips(this.seed, units, [0, draws], STREAMS.oneSided, signal)
     const signs = await groupedSigns(bits, units.length, draws, signal)
     this.#known.push({ units, signs })
     if (this.#known.length > KEPT) this.#known.shift()

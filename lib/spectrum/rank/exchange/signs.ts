@@ -1,5 +1,6 @@
 /** The signs of units in the draws of a test, as bits. */
 
+import { cooperator } from '../../../backend/cooperate.js'
 import { STREAMS, type UnitKey, unitWord } from '../../../math/unit-hash.js'
 
 /**
@@ -16,14 +17,45 @@ export function flipBits(
   const words = Math.ceil((to - from) / 32)
   const bits = new Uint32Array(keys.length * words)
   keys.forEach((key, unit) => {
-    for (let w = 0; w < words; w++) {
-      bits[unit * words + w] = unitWord(seed, key, stream, from / 32 + w)
-    }
-    if (from === 0) {
-      bits[unit * words] &= ~1
-    }
+    writeWords(bits, unit * words, words, (w) => unitWord(seed, key, stream, from / 32 + w), from === 0)
   })
   return bits
+}
+
+/** Units after which the event loop is looked after. */
+const UNITS_AT_ONCE = 64
+
+/** The same as `flipBits`, of many units and draws: the event loop goes on meanwhile. Errors: ERR_ABORTED. */
+export async function drawnFlips(
+  seed: number,
+  keys: readonly UnitKey[],
+  [from, to]: readonly [from: number, to: number],
+  stream: number = STREAMS.signs,
+  signal?: AbortSignal,
+): Promise<Uint32Array> {
+  const words = Math.ceil((to - from) / 32)
+  const bits = new Uint32Array(keys.length * words)
+  const pause = cooperator(signal)
+  for (const [unit, key] of keys.entries()) {
+    if (unit % UNITS_AT_ONCE === 0) await pause()
+    writeWords(bits, unit * words, words, (w) => unitWord(seed, key, stream, from / 32 + w), from === 0)
+  }
+  return bits
+}
+
+function writeWords(
+  bits: Uint32Array,
+  at: number,
+  words: number,
+  word: (index: number) => number,
+  isFirst: boolean,
+): void {
+  for (let w = 0; w < words; w++) {
+    bits[at + w] = word(w)
+  }
+  if (isFirst) {
+    bits[at] &= ~1
+  }
 }
 
 /** Half of a unit, 0 or 1, the same for all heads and contrasts. */
