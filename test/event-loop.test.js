@@ -27,7 +27,7 @@ test('a page of a thousand heads is packed in pieces, and holds what the documen
   const [own] = document.results
   const [head, contrasts] = Object.entries(own.heads)[7]
   const [contrast, figures] = Object.entries(contrasts)[0]
-  const rounded = (key, value) => (typeof value === 'number' ? Number(value.toPrecision(7)) : value)
+  const rounded = (_key, value) => (typeof value === 'number' ? Number(value.toPrecision(7)) : value)
   const { spectrum, ...rest } = JSON.parse(JSON.stringify(figures, rounded))
   const { spectrum: cut, ...shown } = page.results[0].heads[head][contrast]
   t.deepEqual(shown, rest)
