@@ -112,7 +112,7 @@ const wrongPrompts = [
     'terms without a partner in the counterfactual',
     { contrast: 'c', tokens: [1], terms, counterfactual: { tokens: [1], terms: [] } },
     'ERR_PROMPT',
-    /1 terms, but 0 in the counterfactual/,
+    /1 term, but 0 in the counterfactual/,
   ],
   [
     'labels in a counterfactual',
@@ -155,7 +155,7 @@ const wrongForms = [
   [{ ...bad, tokens: undefined, inputs: { x: { data: [null], shape: [1] } } }, /"data" is a list of numbers/],
   [{ ...bad, counterfactual: null }, /counterfactual: it is an object/],
   [{ ...bad, counterfactual: [] }, /counterfactual: it is an object/],
-  [{ ...bad, counterfactual: { tokens: [1], terms: null } }, /1 terms, but 0 in the counterfactual/],
+  [{ ...bad, counterfactual: { tokens: [1], terms: null } }, /1 term, but 0 in the counterfactual/],
   [{ ...bad, counterfactual: { tokens: [1], terms: {} } }, /counterfactual: "terms" is a list/],
   [{ ...bad, counterfactual: { tokens: [1], terms: [null] } }, /term 0 of the counterfactual is an object/],
   [{ ...bad, counterfactual: { tokens: [1], contrasts: { c: null } } }, /counterfactual: "contrasts" is/],

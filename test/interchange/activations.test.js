@@ -148,7 +148,7 @@ test('layers come in order, rotated hooks before plain ones, and only those aske
   })
   await t.throwsAsync(readActivations(file, { layers: 2 }), { code: 'ERR_TYPE', message: /array of numbers/ })
   await t.throwsAsync(readActivations(file, { memoryLimit: Number.NaN }), { code: 'ERR_ARGUMENT' })
-  t.is((await readActivations(file, { memoryLimit: Number.POSITIVE_INFINITY })).length, 2)
+  t.is((await readActivations(file, { memoryLimit: 2 ** 40 })).length, 2)
 })
 
 test('they go into covariances, the decomposition and the test as they are', async (t) => {
