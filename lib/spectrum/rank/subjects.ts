@@ -11,6 +11,7 @@ import { type LabelsInput, labelSequence, type TermsInput, termBatch } from '../
 import { QkError } from '../../errors.js'
 import { spannedElements } from '../../math/tensor.js'
 import { unitKey } from '../../math/unit-hash.js'
+import { shownValue } from '../../validate.js'
 import { flipData } from './exchange/flip-source.js'
 import { labelFlips } from './exchange/label-flips.js'
 import { labelUnits } from './exchange/label-sequences.js'
@@ -228,7 +229,7 @@ function unitIds(
   }
   return Array.from(given as ArrayLike<number | string>, (unit, i) => {
     if (typeof unit === 'string' || Number.isSafeInteger(unit)) return `${unit}`
-    throw new QkError('ERR_TYPE', `units[${i}] is ${String(unit)}, expected a whole number or a name`)
+    throw new QkError('ERR_TYPE', `units[${i}] is ${shownValue(unit)}, expected a whole number or a name`)
   })
 }
 
