@@ -109,6 +109,28 @@ export function checkFlag(value: boolean, name: string): boolean {
   throw new QkError('ERR_TYPE', `${name} must be true or false, got ${shownValue(value)}`)
 }
 
+/**
+ * A typed array that can be read: its buffer was neither transferred nor shrunk below it. Methods of an array that
+ * cannot be read throw a TypeError without a name. Errors: ERR_SHAPE.
+ */
+export function checkReadable<T extends Float32Array | Float64Array | Int32Array | Uint8Array>(
+  array: T,
+  name: string,
+): T {
+  try {
+    array.at(0)
+    return array
+  } catch {
+    throw new QkError(
+      'ERR_SHAPE',
+      `the buffer of ${name} was detached (transferred), or is smaller than it`,
+      {
+        hint: 'copy the array before its buffer goes to another thread',
+      },
+    )
+  }
+}
+
 /** One of a few names. Errors: ERR_ARGUMENT. */
 export function checkChoice<T extends string>(value: T, name: string, choices: readonly T[]): T {
   if (choices.includes(value)) return value

@@ -38,7 +38,10 @@ export function rowTensor(input: TensorInput, name: string): RowTensor {
     throw new QkError('ERR_SHAPE', `${name}.strides must have 4 entries`)
   strides.forEach((stride, i) => {
     if (!Number.isSafeInteger(stride) || stride < 0)
-      throw new QkError('ERR_SHAPE', `${name}.strides[${i}] is ${stride}, expected a non-negative integer`)
+      throw new QkError(
+        'ERR_SHAPE',
+        `${name}.strides[${i}] is ${shownValue(stride)}, expected a non-negative integer`,
+      )
   })
   if (data.length === 0 && data.buffer.byteLength === 0 && !shape.includes(0))
     throw new QkError('ERR_SHAPE', `${name}.data is empty; its buffer may have been detached (transferred)`)

@@ -166,5 +166,11 @@ function weights(from: Weights | undefined, name: string, length: number): Float
     throw new QkError('ERR_TYPE', `${name} must be a Float32Array or an array of numbers`)
   if (from.length !== length)
     throw new QkError('ERR_SHAPE', `${name} has ${from.length} elements, expected ${length}`)
-  return from instanceof Float32Array ? from : Float32Array.from(from)
+  if (from instanceof Float32Array) return from
+  from.forEach((x, i) => {
+    if (typeof x !== 'number') {
+      throw new QkError('ERR_TYPE', `${name}[${i}] is ${shownValue(x)}, expected a number`)
+    }
+  })
+  return Float32Array.from(from)
 }

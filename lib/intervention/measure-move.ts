@@ -3,7 +3,7 @@
 import { QkError } from '../errors.js'
 import { readPositions } from '../math/arrays.js'
 import type { FloatArray } from '../math/tensor.js'
-import { checkOptions } from '../validate.js'
+import { checkOptions, checkReadable } from '../validate.js'
 
 /** Patterns before and after an edit, and where attention should move. */
 export interface MeasureMoveOptions {
@@ -111,6 +111,7 @@ function shared(loss: number, gain: number): number {
 function readPattern(pattern: FloatArray, name: string, n: number): FloatArray {
   if (!(pattern instanceof Float32Array || pattern instanceof Float64Array))
     throw new QkError('ERR_TYPE', `${name} must be a Float32Array or a Float64Array [n, keys]`)
+  checkReadable(pattern, name)
   if (n === 0 ? pattern.length !== 0 : pattern.length % n !== 0)
     throw new QkError(
       'ERR_SHAPE',

@@ -1,7 +1,7 @@
 /** Plain arrays as callers give them: every length, type and number is checked before arithmetic starts. */
 
 import { QkError } from '../errors.js'
-import { kindOf, refuseUnknownKeys, shownValue } from '../validate.js'
+import { checkReadable, kindOf, refuseUnknownKeys, shownValue } from '../validate.js'
 import { elementCount, type FloatArray } from './tensor.js'
 
 /** A dense row-major array; a view with an offset is fine. */
@@ -33,6 +33,7 @@ export function readArray(input: ArrayInput, name: string, axes: Axes): ArrayInp
     throw new QkError('ERR_TYPE', `${name}.data must be a Float32Array or a Float64Array`, {
       hint: 'convert it, for example with Float64Array.from(values)',
     })
+  checkReadable(data, `${name}.data`)
   const sizes = Object.values(axes)
   if (!Array.isArray(shape) || shape.length !== sizes.length)
     throw new QkError(
@@ -49,7 +50,6 @@ export function readArray(input: ArrayInput, name: string, axes: Axes): ArrayInp
     throw new QkError(
       'ERR_SHAPE',
       `${name}.data has ${data.length} elements, its shape [${shape.join(', ')}] needs ${count}`,
-      { hint: data.length === 0 ? 'its buffer may have been detached (transferred)' : undefined },
     )
   refuseNonFinite(data, shape, name)
   return input
@@ -72,6 +72,7 @@ export function readMask(mask: Uint8Array | undefined, n: number, keys: number):
   if (mask === undefined) return undefined
   if (!(mask instanceof Uint8Array))
     throw new QkError('ERR_TYPE', 'mask must be a Uint8Array, 1 where the key is visible')
+  checkReadable(mask, 'mask')
   if (mask.length !== n * keys)
     throw new QkError('ERR_SHAPE', `mask has ${mask.length} elements, expected n * keys = ${n * keys}`)
   const wrong = mask.findIndex((visible) => visible > 1)
@@ -89,13 +90,14 @@ export function readPositions(
 ): Int32Array {
   if (!(positions instanceof Int32Array || Array.isArray(positions)))
     throw new QkError('ERR_TYPE', `${name} must be an Int32Array with the index of a key for each row`)
+  if (positions instanceof Int32Array) checkReadable(positions, name)
   if (positions.length !== n)
     throw new QkError('ERR_SHAPE', `${name} has ${positions.length} elements, expected one a row: ${n}`)
   positions.forEach((key, row) => {
     if (!(Number.isInteger(key) && key >= 0 && key < keys))
       throw new QkError(
         'ERR_RANGE',
-        `${name}[${row}] is ${key}, expected the index of a key, 0 to ${keys - 1}`,
+        `${name}[${row}] is ${shownValue(key)}, expected the index of a key, 0 to ${keys - 1}`,
       )
   })
   return Int32Array.from(positions)

@@ -37,6 +37,7 @@ const MOST_SWEEPS = 60
  * column, or of zeros, has rank 0. Errors: ERR_TYPE, ERR_ARGUMENT, ERR_SHAPE, ERR_NON_FINITE.
  */
 export function orthonormalBasis(columns: ArrayInput, name = 'basis', d?: number): Basis {
+  if (d !== undefined) checkInteger(d, 'd', 0)
   const { data, shape } = readArray(columns, name, { d, r: undefined })
   return fromVectors(orthonormalized(toVectors(data, shape[0], shape[1])), shape[0])
 }

@@ -4,7 +4,7 @@
  */
 
 import { QkError } from '../errors.js'
-import { checkInteger, checkNumber, checkOptions } from '../validate.js'
+import { checkInteger, checkNumber, checkOptions, shownValue } from '../validate.js'
 import { seededRandom } from './random.js'
 
 /** How rows are resampled. */
@@ -146,7 +146,7 @@ function readValues(values: ArrayLike<number>, name: string): Float64Array {
     throw new QkError('ERR_EMPTY_SET', `${name} is empty, expected at least one number`)
   for (let row = 0; row < values.length; row++) {
     if (typeof values[row] !== 'number')
-      throw new QkError('ERR_TYPE', `${name}[${row}] is ${values[row]}, expected a number`)
+      throw new QkError('ERR_TYPE', `${name}[${row}] is ${shownValue(values[row])}, expected a number`)
     if (!Number.isFinite(values[row]))
       throw new QkError('ERR_NON_FINITE', `${name}[${row}] is ${values[row]}`, {
         hint: 'leave out rows that have no value, and say how many',

@@ -53,7 +53,10 @@ function withTerms<T extends object>(
       contrasts: Object.fromEntries(
         Object.entries(contrasts).map(([name, rule]) => [
           name,
-          { labels: rule.labels, ...(rule.terms && { terms: rule.terms.map(exchangedTerm) }) },
+          {
+            ...(rule.labels && { labels: rule.labels }),
+            ...(rule.terms && { terms: rule.terms.map(exchangedTerm) }),
+          },
         ]),
       ),
     }),

@@ -4,7 +4,7 @@ import type { SvdResult } from '../backend/backend.js'
 import { type BackendChoice, selectBackend } from '../backend/select.js'
 import { QkError } from '../errors.js'
 import { elementCount } from '../math/tensor.js'
-import { checkFraction, checkInteger, checkOptions } from '../validate.js'
+import { checkFraction, checkInteger, checkOptions, checkReadable } from '../validate.js'
 
 /** The shape of the matrices, and when a decomposition may stop. */
 export interface SvdOptions {
@@ -65,11 +65,11 @@ export async function svd(matrices: Float32Array | Float64Array, options: SvdOpt
   ] as const)
     if (side < 1 || side > MAX_SIDE)
       throw new QkError('ERR_SHAPE', `${name} is ${side}, expected 1 to ${MAX_SIDE}`)
+  checkReadable(matrices, 'matrices')
   if (matrices.length !== count)
     throw new QkError(
       'ERR_SHAPE',
       `matrices has ${matrices.length} elements, [${n}, ${rows}, ${cols}] needs ${count}`,
-      { hint: matrices.length === 0 ? 'its buffer may have been detached (transferred)' : undefined },
     )
   if (energy !== undefined && rank !== undefined)
     throw new QkError('ERR_ARGUMENT', 'energy and rank exclude each other')

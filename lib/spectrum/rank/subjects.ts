@@ -61,14 +61,14 @@ export interface SubjectOptions {
  */
 export async function subjectsOf(options: SubjectOptions) {
   const { estimator = 'per-query', labels, terms: input, signal } = options
-  const q = await finite(rowTensor(options.q, 'q'), 'q', signal)
-  const k = await finite(rowTensor(options.k, 'k'), 'k', signal)
+  const q = rowTensor(options.q, 'q')
+  const k = rowTensor(options.k, 'k')
   if ((input === undefined) === (labels === undefined)) {
     throw new QkError('ERR_ARGUMENT', 'testRank takes either terms or labels')
   }
   checkKinds(options)
   const contrasts = options.contrasts ? [...options.contrasts] : namedContrasts(input?.contrast, labels)
-  // Checks heads, estimator and names.
+  // Checks heads, dimensions, estimator and names.
   const covariance = new QKCovariance({
     heads: q.shape[2],
     kvHeads: k.shape[2],
@@ -78,6 +78,8 @@ export async function subjectsOf(options: SubjectOptions) {
     backend: options.backend,
   })
   covariance.dispose()
+  await refuseNonFinite(q, 'q', signal)
+  await refuseNonFinite(k, 'k', signal)
   const single = contrasts.length === 1 ? contrasts[0] : undefined
   const contrastOf = <T>(contrast: T, where: string): NonNullable<T> | string => {
     if (contrast !== undefined && contrast !== null) return contrast
@@ -234,7 +236,7 @@ function unitIds(
 }
 
 /** Errors: ERR_SHAPE, ERR_NON_FINITE. */
-async function finite(tensor: RowTensor, name: string, signal?: AbortSignal): Promise<RowTensor> {
+async function refuseNonFinite(tensor: RowTensor, name: string, signal?: AbortSignal): Promise<void> {
   const [batch, pos, heads, d] = tensor.shape
   const row = new Float32Array(heads * d)
   const needed = spannedElements(tensor.shape, tensor.strides)
@@ -253,5 +255,4 @@ async function finite(tensor: RowTensor, name: string, signal?: AbortSignal): Pr
     if (wrong < 0) continue
     throw new QkError('ERR_NON_FINITE', `${name}: row ${r}, head ${Math.floor(wrong / d)} is not finite`)
   }
-  return tensor
 }

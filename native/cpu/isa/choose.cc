@@ -10,18 +10,9 @@
 namespace qkspace {
 namespace {
 
-#if defined(QKS_X86) && !(defined(_MSC_VER) && !defined(__clang__))
-// Clang 14 does not know "f16c" in __builtin_cpu_supports.
-bool hasF16c() {
-  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
-  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & (1u << 29)) != 0;
-}
-#endif
-
+#if defined(QKS_X86)
+#if defined(_MSC_VER) && !defined(__clang__)
 bool hasAvx2() {
-#if !defined(QKS_X86)
-  return false;
-#elif defined(_MSC_VER) && !defined(__clang__)
   int r[4];
   __cpuid(r, 1);
   if (!(r[2] & (1 << 27)) || (_xgetbv(0) & 6) != 6) {
@@ -30,15 +21,9 @@ bool hasAvx2() {
   bool fma = (r[2] & (1 << 12)) != 0, f16c = (r[2] & (1 << 29)) != 0;
   __cpuidex(r, 7, 0);
   return fma && f16c && (r[1] & (1 << 5)) != 0;
-#else
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && hasF16c();
-#endif
 }
 
 bool hasAvx512() {
-#if !defined(QKS_X86)
-  return false;
-#elif defined(_MSC_VER) && !defined(__clang__)
   if (!hasAvx2() || (_xgetbv(0) & 0xe6) != 0xe6) {
     return false;
   }
@@ -46,11 +31,22 @@ bool hasAvx512() {
   __cpuidex(r, 7, 0);
   const int wanted = (1 << 16) | (1 << 17) | (1 << 30) | (1 << 31);  // F, DQ, BW, VL
   return (r[1] & wanted) == wanted;
+}
 #else
+// Clang 14 does not know "f16c" in __builtin_cpu_supports.
+bool hasF16c() {
+  unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
+  return __get_cpuid(1, &eax, &ebx, &ecx, &edx) != 0 && (ecx & (1u << 29)) != 0;
+}
+
+bool hasAvx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && hasF16c(); }
+
+bool hasAvx512() {
   return hasAvx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
-#endif
 }
+#endif
+#endif
 
 struct Choice {
   const Kernels* kernels;

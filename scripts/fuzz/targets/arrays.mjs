@@ -219,8 +219,8 @@ export const target = {
       for (const key of path.slice(0, -1)) place = place?.[key]
       // An earlier change may have taken the place away; a typed array holds numbers alone.
       const isNumbers = ArrayBuffer.isView(place)
-      const isPlace = place !== null && typeof place === 'object'
-      if (isPlace && (!isNumbers || typeof value.json === 'number')) place[path.at(-1)] = decoded(value)
+      const takesIt = !isNumbers || (typeof value.json === 'number' && !(place instanceof BigInt64Array))
+      if (place !== null && typeof place === 'object' && takesIt) place[path.at(-1)] = decoded(value)
     }
     await run(args.args)
   },

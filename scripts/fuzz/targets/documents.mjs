@@ -46,15 +46,15 @@ export const target = {
   },
   /** Each reader takes its own kind or names what it found: none may fail otherwise. */
   run: async (file) => {
-    let refused
+    const refusals = []
     for (const read of READERS) {
       try {
         await read(file)
       } catch (error) {
         if (!(error instanceof QkError)) throw error
-        refused = error
+        refusals.push(error)
       }
     }
-    if (refused) throw refused
+    if (refusals.length === READERS.length) throw refusals[0]
   },
 }
