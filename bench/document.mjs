@@ -24,8 +24,12 @@ const [result, ...more] = files.map((file) => JSON.parse(readFileSync(file, 'utf
 // Later runs add variants, and replace those of the same label; each keeps the ceilings of its own run.
 for (const [from, { cases: found, ceilings }] of [result, ...more].entries()) {
   for (const [name, variants] of Object.entries(found)) {
-    for (const variant of variants) variant.ceilings = ceilings
-    if (from === 0) continue
+    for (const variant of variants) {
+      variant.ceilings = ceilings
+    }
+    if (from === 0) {
+      continue
+    }
     const labels = variants.map(({ label }) => label)
     const kept = (result.cases[name] ?? []).filter(({ label }) => !labels.includes(label))
     result.cases[name] = [...kept, ...variants]
@@ -74,7 +78,9 @@ function summary() {
       const [rival] = subjects
         .filter(({ subject, median }) => !OWN.has(subject) && median !== undefined)
         .sort((a, b) => a.median - b.median)
-      if (own?.median === undefined || !rival) return []
+      if (own?.median === undefined || !rival) {
+        return []
+      }
       return [{ name, label, rival: rival.subject, lead: rival.median / own.median }]
     }),
   )
@@ -101,9 +107,13 @@ ${won.slice(0, 5).map(line).join('\n')}
 function table({ label, subjects, work, ceilings }) {
   const own = subjects[0]
   const rows = subjects.map((s) => {
-    if (s.missing) return [s.subject, 'missing', s.missing, '', '', '', '']
-    if (s.failed) return [s.subject, 'failed', s.failed, '', '', '', '']
-    if (s.value !== undefined)
+    if (s.missing) {
+      return [s.subject, 'missing', s.missing, '', '', '', '']
+    }
+    if (s.failed) {
+      return [s.subject, 'failed', s.failed, '', '', '', '']
+    }
+    if (s.value !== undefined) {
       return [
         s.subject,
         `${s.value.toPrecision(4)} ${s.unit}`,
@@ -113,6 +123,7 @@ function table({ label, subjects, work, ceilings }) {
         '',
         '',
       ]
+    }
     const rate = [
       work?.flops && `${(work.flops / s.median / 1e9).toFixed(1)} GFLOP/s`,
       work?.bytes && `${(work.bytes / s.median / 1e9).toFixed(2)} GB/s`,

@@ -94,8 +94,9 @@ class ExternalWeights {
       scale === 0 ? 1 : (2 * this.#random.next() - 1) * scale * Math.sqrt(3),
     )
     const bytes = Buffer.from(piece.buffer)
-    for (let left = size * 4; left > 0; )
+    for (let left = size * 4; left > 0; ) {
       left -= writeSync(this.#file, bytes, 0, Math.min(left, bytes.length))
+    }
     const entries = { location: this.#name, offset: this.#offset, length: size * 4 }
     this.#offset += size * 4
     return create(TensorProtoSchema, {

@@ -14,7 +14,9 @@ const PYTHON = /^(numpy|torch)/
 
 export function measure(name, subject, folder, quick) {
   const isPython = PYTHON.test(subject)
-  if (isPython && !python) return { missing: 'no Python with numpy' }
+  if (isPython && !python) {
+    return { missing: 'no Python with numpy' }
+  }
   const args = [name, subject, folder ?? '', quick ? 'quick' : 'full']
   const threads = /-(\d)$/.exec(subject)?.[1]
   const { status, stdout, stderr, error } = isPython

@@ -1,7 +1,9 @@
 /** Statistics and tables of the benchmark. */
 
 export function statistics(values) {
-  if (values.length === 0) return {}
+  if (values.length === 0) {
+    return {}
+  }
   const sorted = [...values].sort((a, b) => a - b)
   const middle = sorted.length >> 1
   const median = sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
@@ -9,7 +11,9 @@ export function statistics(values) {
 }
 
 export function formatSeconds(s) {
-  if (s === undefined) return ''
+  if (s === undefined) {
+    return ''
+  }
   return s >= 1
     ? `${s.toFixed(2)} s`
     : s >= 1e-3
@@ -26,7 +30,9 @@ export function ofCeiling(work, seconds, ceilings) {
   const arithmetic = (work?.flops ?? 0) / rate('numpy-sgemm')
   const memory = (work?.bytes ?? 0) / rate('numpy-bandwidth')
   const floor = Math.max(arithmetic, memory)
-  if (!(floor > 0)) return ''
+  if (!(floor > 0)) {
+    return ''
+  }
   return `${((100 * floor) / seconds).toFixed(floor / seconds < 0.1 ? 1 : 0)}% of ${arithmetic > memory ? 'sgemm' : 'memory'}`
 }
 

@@ -30,7 +30,9 @@ const { values: options } = parseArgs({
 
 const names = options.case ?? Object.keys(cases)
 for (const name of names) {
-  if (cases[name]) continue
+  if (cases[name]) {
+    continue
+  }
   process.stderr.write(`there is no case "${name}"; cases: ${Object.keys(cases).join(', ')}\n`)
   process.exit(2)
 }
@@ -68,7 +70,9 @@ async function runCase(name, { title, variants, subjects, prepare, work }) {
   process.stdout.write(`\n${title}\n`)
   const results = []
   for (const variant of variants(options.quick)) {
-    if (options.variant && !variant.label.includes(options.variant)) continue
+    if (options.variant && !variant.label.includes(options.variant)) {
+      continue
+    }
     const folder = mkdtempSync(path.join(tmpdir(), 'qkspace-bench-'))
     try {
       const meta = (await prepare?.(variant.params, folder)) ?? variant.params
@@ -86,14 +90,22 @@ function runVariant(name, { label, params }, subjects, folder, work) {
   for (let round = 0; round < rounds; round++) {
     for (const subject of subjects) {
       const entry = samples.get(subject)
-      if (entry.missing || entry.failed) continue
-      if (entry.seconds.some((s) => s > SLOW)) continue
+      if (entry.missing || entry.failed) {
+        continue
+      }
+      if (entry.seconds.some((s) => s > SLOW)) {
+        continue
+      }
       const result = measure(name, subject, folder, options.quick)
-      if (result.missing) entry.missing = result.missing
-      else if (result.failed) entry.failed = result.failed
-      else {
+      if (result.missing) {
+        entry.missing = result.missing
+      } else if (result.failed) {
+        entry.failed = result.failed
+      } else {
         entry.seconds.push(...(result.seconds ?? []))
-        if (result.value !== undefined) entry.values.push(result.value)
+        if (result.value !== undefined) {
+          entry.values.push(result.value)
+        }
         Object.assign(entry, { error: result.error, note: result.note, unit: result.unit })
       }
     }
@@ -112,8 +124,12 @@ function runVariant(name, { label, params }, subjects, folder, work) {
   printTable(
     ['subject', 'median', 'min', 'max', `times ${own.subject}`, 'rate', 'of ceiling', 'error'],
     rows.map((r) => {
-      if (r.missing) return [r.subject, 'missing', '', '', '', '', '', r.missing]
-      if (r.failed) return [r.subject, 'failed', '', '', '', '', '', r.failed]
+      if (r.missing) {
+        return [r.subject, 'missing', '', '', '', '', '', r.missing]
+      }
+      if (r.failed) {
+        return [r.subject, 'failed', '', '', '', '', '', r.failed]
+      }
       if (r.value !== undefined) {
         return [
           r.subject,

@@ -11,9 +11,11 @@ const print = (result) => process.stdout.write(`${JSON.stringify(result)}\n`)
 try {
   print(await run())
 } catch (error) {
-  if (error.code === 'ERR_MODULE_NOT_FOUND')
+  if (error.code === 'ERR_MODULE_NOT_FOUND') {
     print({ missing: `${/'([^']+)'/.exec(error.message)?.[1]} is not installed` })
-  else print({ failed: `${error.message}`.slice(0, 300) })
+  } else {
+    print({ failed: `${error.message}`.slice(0, 300) })
+  }
 }
 process.exit()
 
@@ -22,10 +24,14 @@ async function run() {
   const { load } = cases[name]
   const loaded = await load(subject, meta, folder)
   // Some subjects measure themselves (memory, time to start, delay of the event loop).
-  if (loaded.measure) return loaded.measure(quick)
+  if (loaded.measure) {
+    return loaded.measure(quick)
+  }
   const { once, verify, scale = 1 } = loaded
   const error = await verify(await once())
-  if (!(error <= loaded.tolerance)) return { failed: `wrong by ${error}, allowed ${loaded.tolerance}` }
+  if (!(error <= loaded.tolerance)) {
+    return { failed: `wrong by ${error}, allowed ${loaded.tolerance}` }
+  }
   return { error, seconds: (await time(once, quick)).map((s) => s * scale), note: loaded.note }
 }
 
@@ -40,7 +46,9 @@ async function time(once, brief) {
     const took = Number(process.hrtime.bigint() - start) / 1e9
     seconds.push(took)
     total += took
-    if (total > 4) break
+    if (total > 4) {
+      break
+    }
   }
   return seconds
 }

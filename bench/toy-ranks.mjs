@@ -40,13 +40,16 @@ const cases = tasks.flatMap((task) => [
 const folder = await mkdtemp(path.join(tmpdir(), 'qkspace-toys-'))
 const rows = []
 try {
-  if (!options.json)
+  if (!options.json) {
     printRow(['task', 'd_head', 'seed', 'truth', 'found', '', 's', 'accuracy', 'least %', 'beyond %'])
+  }
   for (const seed of seeds) {
     for (const toy of cases) {
       const row = await measure({ ...toy, seed })
       rows.push(row)
-      if (!options.json) printRow(cells(row))
+      if (!options.json) {
+        printRow(cells(row))
+      }
     }
   }
 } finally {
@@ -67,7 +70,9 @@ async function measure({ task, r1, r2, dHead, seed }) {
   const out = path.join(folder, `${task}-${r1}-${r2}-${dHead}-${seed}.onnx`)
   const flags = { task, r1, r2, 'd-head': dHead, seed, out }
   const args = Object.entries(flags).flatMap(([name, value]) => [`--${name}`, `${value}`])
-  if (options.quick) args.push('--quick')
+  if (options.quick) {
+    args.push('--quick')
+  }
   const trained = await promisify(execFile)(process.execPath, [CLI, 'toy', 'train', ...args, '--json'])
   const { seconds, accuracy, loss } = JSON.parse(trained.stdout)
 

@@ -68,7 +68,9 @@ export function abortedError(signal?: AbortSignal): QkError {
 }
 
 export function throwIfAborted(signal?: AbortSignal): void {
-  if (signal?.aborted) throw abortedError(signal)
+  if (signal?.aborted) {
+    throw abortedError(signal)
+  }
 }
 
 /** The calls that a signal ends. */
@@ -82,14 +84,20 @@ const listening = new WeakMap<AbortSignal, Listeners>()
 
 /** Calls `end` when the signal aborts, unless the function that is returned was called before. */
 export function onAbort(signal: AbortSignal | undefined, end: () => void): () => void {
-  if (!signal) return () => {}
+  if (!signal) {
+    return () => {}
+  }
   const own = listening.get(signal) ?? newListeners(signal)
   // Of its own, so that one function may wait several times.
   const call = () => end()
-  if (own.calls.size === 0) signal.addEventListener('abort', own.tell)
+  if (own.calls.size === 0) {
+    signal.addEventListener('abort', own.tell)
+  }
   own.calls.add(call)
   return () => {
-    if (own.calls.delete(call) && own.calls.size === 0) signal.removeEventListener('abort', own.tell)
+    if (own.calls.delete(call) && own.calls.size === 0) {
+      signal.removeEventListener('abort', own.tell)
+    }
   }
 }
 
@@ -98,7 +106,9 @@ function newListeners(signal: AbortSignal): Listeners {
   const made: Listeners = {
     calls,
     tell: () => {
-      for (const call of [...calls]) call()
+      for (const call of [...calls]) {
+        call()
+      }
     },
   }
   listening.set(signal, made)

@@ -26,18 +26,24 @@ export function checkOptions(options: unknown, known: KnownKeys, what: string): 
   }
   refuseUnknownKeys(options, known, what)
   const { signal, onProgress, memoryLimit } = options as Record<string, unknown>
-  if (signal !== undefined) checkSignal(signal)
+  if (signal !== undefined) {
+    checkSignal(signal)
+  }
   if (onProgress !== undefined && typeof onProgress !== 'function') {
     throw new QkError('ERR_TYPE', `onProgress must be a function, got ${kindOf(onProgress)}`)
   }
-  if (memoryLimit !== undefined) checkMemoryLimit(memoryLimit)
+  if (memoryLimit !== undefined) {
+    checkMemoryLimit(memoryLimit)
+  }
 }
 
 /** An AbortSignal, of this realm or another one. Errors: ERR_TYPE. */
 function checkSignal(signal: unknown): void {
   const { aborted, addEventListener, removeEventListener } = (signal ?? {}) as Partial<AbortSignal>
   const listens = typeof addEventListener === 'function' && typeof removeEventListener === 'function'
-  if (typeof aborted === 'boolean' && listens) return
+  if (typeof aborted === 'boolean' && listens) {
+    return
+  }
   throw new QkError('ERR_TYPE', `signal must be an AbortSignal, got ${kindOf(signal)}`, {
     hint: 'It is the `signal` of an AbortController, or what AbortSignal.timeout(ms) gives.',
   })
@@ -45,7 +51,9 @@ function checkSignal(signal: unknown): void {
 
 /** A number of bytes. Errors: ERR_ARGUMENT. */
 function checkMemoryLimit(limit: unknown): void {
-  if (Number.isFinite(limit) && (limit as number) >= 0) return
+  if (Number.isFinite(limit) && (limit as number) >= 0) {
+    return
+  }
   throw new QkError('ERR_ARGUMENT', `memoryLimit is ${shownValue(limit)}, expected a number of bytes`, {
     hint: 'Leave it out for half of the memory of the machine.',
   })
@@ -53,9 +61,15 @@ function checkMemoryLimit(limit: unknown): void {
 
 /** What a value is, in a word or two. */
 export function kindOf(value: unknown): string {
-  if (value === null || value === undefined) return `${value}`
-  if (Array.isArray(value)) return 'an array'
-  if (typeof value !== 'object') return `a ${typeof value}`
+  if (value === null || value === undefined) {
+    return `${value}`
+  }
+  if (Array.isArray(value)) {
+    return 'an array'
+  }
+  if (typeof value !== 'object') {
+    return `a ${typeof value}`
+  }
   const name = Object.getPrototypeOf(value)?.constructor?.name
   return typeof name === 'string' && name !== 'Object' && name !== '' ? `a ${name}` : 'an object'
 }
@@ -72,7 +86,9 @@ export function checkInteger(
   least: number,
   most = Number.MAX_SAFE_INTEGER,
 ): number {
-  if (Number.isSafeInteger(value) && value >= least && value <= most) return value
+  if (Number.isSafeInteger(value) && value >= least && value <= most) {
+    return value
+  }
   const range = most === Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `from ${least} to ${most}`
   throw new QkError('ERR_ARGUMENT', `${name} is ${shownValue(value)}, expected a whole number ${range}`)
 }
@@ -90,13 +106,17 @@ export function checkNumber(value: number, name: string): number {
   if (typeof value !== 'number') {
     throw new QkError('ERR_TYPE', `${name} must be a number, got ${kindOf(value)}`)
   }
-  if (Number.isFinite(value)) return value
+  if (Number.isFinite(value)) {
+    return value
+  }
   throw new QkError('ERR_NON_FINITE', `${name} is ${value}, expected a finite number`)
 }
 
 /** A number above 0 and at most 1. Errors: ERR_ARGUMENT. */
 export function checkFraction(value: number, name: string): number {
-  if (typeof value === 'number' && value > 0 && value <= 1) return value
+  if (typeof value === 'number' && value > 0 && value <= 1) {
+    return value
+  }
   throw new QkError(
     'ERR_ARGUMENT',
     `${name} is ${shownValue(value)}, expected a fraction above 0 and at most 1`,
@@ -105,7 +125,9 @@ export function checkFraction(value: number, name: string): number {
 
 /** true or false. Errors: ERR_TYPE. */
 export function checkFlag(value: boolean, name: string): boolean {
-  if (typeof value === 'boolean') return value
+  if (typeof value === 'boolean') {
+    return value
+  }
   throw new QkError('ERR_TYPE', `${name} must be true or false, got ${shownValue(value)}`)
 }
 
@@ -133,7 +155,9 @@ export function checkReadable<T extends Float32Array | Float64Array | Int32Array
 
 /** One of a few names. Errors: ERR_ARGUMENT. */
 export function checkChoice<T extends string>(value: T, name: string, choices: readonly T[]): T {
-  if (choices.includes(value)) return value
+  if (choices.includes(value)) {
+    return value
+  }
   throw new QkError(
     'ERR_ARGUMENT',
     `${name} is '${shownValue(value)}', expected one of ${choices.join(', ')}`,

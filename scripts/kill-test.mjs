@@ -22,14 +22,16 @@ const { values } = parseArgs({
 })
 const [moments, seed] = ['moments', 'seed'].map((option) => {
   const value = Number(values[option])
-  if (!Number.isSafeInteger(value) || value < 0)
+  if (!Number.isSafeInteger(value) || value < 0) {
     usage(`--${option} is ${values[option]}, expected a whole number`)
+  }
   return value
 })
 const names = values.command ?? Object.keys(COMMANDS)
 const unknown = names.find((name) => !(name in COMMANDS))
-if (unknown !== undefined)
+if (unknown !== undefined) {
   usage(`there is no command ${unknown}; there are ${Object.keys(COMMANDS).join(', ')}`)
+}
 
 let failed = false
 for (const name of names) {
@@ -38,7 +40,9 @@ for (const name of names) {
     const { counts, wrong } = await killAtMoments(name, { folder, moments, seed })
     const table = Object.entries(counts).map(([outcome, times]) => `${outcome} ${times}`)
     process.stdout.write(`${name}: ${moments} kills, ${wrong.length} wrong (${table.join(', ')})\n`)
-    for (const line of wrong) process.stdout.write(`  ${line}\n`)
+    for (const line of wrong) {
+      process.stdout.write(`  ${line}\n`)
+    }
     failed ||= wrong.length > 0
   } finally {
     rmSync(folder, { recursive: true, force: true })

@@ -56,10 +56,14 @@ step('dist', 'compiling TypeScript and the report’s page', sources, [], () => 
 function step(folder, what, inputs, facts, commands) {
   const stamp = at(folder, '.up-to-date')
   const wanted = digest(inputs, facts)
-  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return
+  if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) {
+    return
+  }
   process.stderr.write(`${what} ...\n`)
   rmSync(stamp, { force: true })
-  for (const command of commands()) run(command, what)
+  for (const command of commands()) {
+    run(command, what)
+  }
   mkdirSync(at(folder), { recursive: true })
   writeFileSync(stamp, wanted)
 }
@@ -71,7 +75,9 @@ function run([file, ...args], what) {
     maxBuffer: 1 << 28,
     env: { ...process.env, ONNXRUNTIME_NODE_INSTALL: 'skip' },
   })
-  if (status === 0) return
+  if (status === 0) {
+    return
+  }
   process.stderr.write(`${stdout ?? ''}${stderr ?? ''}`)
   fail(`${what} failed${error ? `: ${error.message}` : ''}`)
 }
@@ -87,7 +93,9 @@ function digest(inputs, facts) {
 }
 
 function filesUnder(place) {
-  if (!existsSync(place)) return []
+  if (!existsSync(place)) {
+    return []
+  }
   const entries = (() => {
     try {
       return readdirSync(place, { withFileTypes: true })
@@ -95,7 +103,9 @@ function filesUnder(place) {
       return undefined
     }
   })()
-  if (!entries) return [place]
+  if (!entries) {
+    return [place]
+  }
   return entries
     .sort((a, b) => (a.name < b.name ? -1 : 1))
     .flatMap((entry) =>

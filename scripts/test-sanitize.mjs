@@ -42,7 +42,9 @@ const TESTS = ['conformance-baseline', 'conformance-avx2', 'conformance-avx512',
 
 const names = process.argv.length > 2 ? process.argv.slice(2) : Object.keys(SANITIZERS)
 const unknown = names.find((name) => !(name in SANITIZERS))
-if (unknown) fail(`there is no sanitizer ${unknown}; there are ${Object.keys(SANITIZERS).join(', ')}`)
+if (unknown) {
+  fail(`there is no sanitizer ${unknown}; there are ${Object.keys(SANITIZERS).join(', ')}`)
+}
 const absent = ['cmake', 'g++'].find((tool) => spawnSync(tool, ['--version']).error)
 if (process.platform !== 'linux' || absent) {
   fail(`the sanitizers need Linux, CMake and GCC${absent ? `: ${absent} was not found` : ''}`)
@@ -66,8 +68,12 @@ for (const name of names) {
   })
   const reports = reportsIn(checkout)
   process.stderr.write(reports.map((report) => `${report}\n`).join(''))
-  if (status !== 0) fail(`sanitizers ${flags}: the tests ended with ${signal ?? `status ${status}`}`)
-  if (reports.length > 0) fail(`sanitizers ${flags}: ${reports.length} reports`)
+  if (status !== 0) {
+    fail(`sanitizers ${flags}: the tests ended with ${signal ?? `status ${status}`}`)
+  }
+  if (reports.length > 0) {
+    fail(`sanitizers ${flags}: ${reports.length} reports`)
+  }
 }
 
 /** The addon, built with the sanitizers. */
@@ -111,7 +117,9 @@ function reportsIn(folder) {
  */
 function ownLeaks(text) {
   return text.split(/\n\n/).filter((block) => {
-    if (!/^(?:Direct|Indirect) leak/.test(block)) return false
+    if (!/^(?:Direct|Indirect) leak/.test(block)) {
+      return false
+    }
     const taker = block
       .split('\n')
       .find((line) => /^ +#\d/.test(line) && !/libsanitizer|_interceptor_/.test(line))
@@ -122,7 +130,9 @@ function ownLeaks(text) {
 function runtimeFile(library) {
   const { stdout } = spawnSync('g++', [`-print-file-name=${library}`], { encoding: 'utf8' })
   const file = stdout.trim()
-  if (!existsSync(file)) fail(`${library} was not found; it comes with GCC`)
+  if (!existsSync(file)) {
+    fail(`${library} was not found; it comes with GCC`)
+  }
   return file
 }
 
@@ -134,7 +144,9 @@ function withoutRandomAddresses(command) {
 
 function run(command, args) {
   const { status, stdout, stderr } = spawnSync(command, args, { cwd: root, encoding: 'utf8' })
-  if (status !== 0) fail(`${stdout}${stderr}`)
+  if (status !== 0) {
+    fail(`${stdout}${stderr}`)
+  }
 }
 
 function fail(message) {

@@ -110,14 +110,19 @@ for (const causal of [true, false]) {
     const terms = []
     let skipped = 0
     labels.forEach((label, i) => {
-      if (label === null) return
+      if (label === null) {
+        return
+      }
       const seen = labels
         .map((other, j) => ({ other, j }))
         .filter(({ other, j }) => other !== null && (causal ? j < i : j !== i))
       const pos = seen.filter(({ other }) => other === label).map(({ j }) => k[j][1])
       const neg = seen.filter(({ other }) => other !== label).map(({ j }) => k[j][1])
-      if (pos.length && neg.length) terms.push({ q: q[i][2], pos, neg })
-      else skipped += 1
+      if (pos.length && neg.length) {
+        terms.push({ q: q[i][2], pos, neg })
+      } else {
+        skipped += 1
+      }
     })
     const want = naiveCovariances(terms, TINY.headDim)
     const found = got('L0H2', 'same')
@@ -168,7 +173,9 @@ test('an abort ends the work and leaves the process sound', async (t) => {
     batchSize: 4,
     signal: controller.signal,
     onProgress: ({ prompts }) => {
-      if (prompts >= 8) controller.abort()
+      if (prompts >= 8) {
+        controller.abort()
+      }
     },
   })
   await t.throwsAsync(running, { code: 'ERR_ABORTED' })

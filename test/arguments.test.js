@@ -76,7 +76,9 @@ for (const [name, call] of Object.entries(withSignal)) {
         message: /^signal must be an AbortSignal/,
       })
     }
-    if (withoutProgress.includes(name)) return
+    if (withoutProgress.includes(name)) {
+      return
+    }
     for (const onProgress of [5, 'tell', true, null, {}, []]) {
       await t.throwsAsync(async () => call({ onProgress }), {
         code: 'ERR_TYPE',

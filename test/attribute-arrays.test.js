@@ -64,11 +64,12 @@ const REFERENCES = { residualize: residualized, orthogonalize: orthogonalized, s
 /** Scores by row and key from what `vectors(query, key)` gives for each: any number of pairs to be multiplied. */
 function scoresOf(pair, input = { q, k }, s = scale) {
   const out = []
-  for (let row = 0; row < n; row++)
+  for (let row = 0; row < n; row++) {
     for (let j = 0; j < keys; j++) {
       const [x, y] = pair(rowOf(input.q, row), rowOf(input.k, row * keys + j))
       out.push(s * inner(x, y))
     }
+  }
   return out
 }
 
@@ -147,14 +148,21 @@ for (const [method, reference] of Object.entries(REFERENCES)) {
     t.deepEqual(table.names, ['order', 'lexical', 'other', 'rest'])
     t.is(table.parts.length, 16 * n * keys)
     const named = new Array(n * keys).fill(0)
-    for (let f = 0; f < 4; f++)
+    for (let f = 0; f < 4; f++) {
       for (let g = 0; g < 4; g++) {
         const cell = table.parts.subarray((f * 4 + g) * n * keys, (f * 4 + g + 1) * n * keys)
         const expected = scoresOf((x, y) => [all(reference(us, x))[f], all(reference(vs, y))[g]])
         t.true(largestGap(cell, expected) < 1e-11, `${f} by ${g}`)
-        if (f === 3 && g === 3) t.deepEqual(rest, Float64Array.from(cell))
-        if (f < 3 && g < 3) for (let i = 0; i < named.length; i++) named[i] += expected[i]
+        if (f === 3 && g === 3) {
+          t.deepEqual(rest, Float64Array.from(cell))
+        }
+        if (f < 3 && g < 3) {
+          for (let i = 0; i < named.length; i++) {
+            named[i] += expected[i]
+          }
+        }
       }
+    }
     for (let row = 0; row < n; row++) {
       const of = (rows) => Array.from(rows).slice(row * keys, (row + 1) * keys)
       const left = minus(of(total), of(named))
@@ -267,8 +275,11 @@ test('shapley: duplicates share alike, and no order of the features changes a pa
 
   const run = (order) =>
     attributeArrays({ q, k, features: order.map((f) => features[f]), method: 'shapley' }).parts
-  for (const order of permutations(3))
-    for (const { name } of features) t.true(largestGap(run(order)[name], run([0, 1, 2])[name]) < 1e-12)
+  for (const order of permutations(3)) {
+    for (const { name } of features) {
+      t.true(largestGap(run(order)[name], run([0, 1, 2])[name]) < 1e-12)
+    }
+  }
 })
 
 test('shapley: exact with six features, against all 720 orders', (t) => {
@@ -278,9 +289,11 @@ test('shapley: exact with six features, against all 720 orders', (t) => {
   const exact = Array.from({ length: n }, (_, row) => shapley(columns, rowOf(q, row)))
   six.forEach(({ name }, f) => {
     const expected = []
-    for (let row = 0; row < n; row++)
-      for (let j = 0; j < keys; j++)
+    for (let row = 0; row < n; row++) {
+      for (let j = 0; j < keys; j++) {
         expected.push(scale * inner(exact[row].parts[f], rowOf(k, row * keys + j)))
+      }
+    }
     t.true(largestGap(result.parts[name], expected) < 1e-11)
   })
 })
@@ -331,13 +344,15 @@ test('the explained fraction is over unmasked keys, raw and centred', (t) => {
       const energy = (rows) => visible.reduce((sum, i) => sum + (rows[i] - mean(rows)) ** 2, 0)
       t.true(Math.abs(result.explained[row] - (1 - energy(plain.rest) / energy(plain.total))) < 1e-12)
       // Masked keys are given too, less the mean over the visible ones.
-      for (let i = row * keys; i < (row + 1) * keys; i++)
+      for (let i = row * keys; i < (row + 1) * keys; i++) {
         for (const [got, from] of [
           [result.total, plain.total],
           [result.rest, plain.rest],
           [result.parts.order, plain.parts.order],
-        ])
+        ]) {
           t.true(Math.abs(got[i] - (from[i] - mean(from))) < 1e-12)
+        }
+      }
     }
   }
 })
@@ -361,16 +376,18 @@ test('a row without energy has no explained fraction: NaN', (t) => {
 
   const one = gaussian([n, 1, d], 3)
   const same = { data: new Float64Array(n * keys * d), shape: [n, keys, d] }
-  for (let i = 0; i < n * keys; i++)
+  for (let i = 0; i < n * keys; i++) {
     same.data.set(one.data.subarray(Math.floor(i / keys) * d).subarray(0, d), i * d)
+  }
   t.true(attributeArrays({ q, k: same, features }).explained.every(Number.isFinite))
   t.true(attributeArrays({ q, k: same, features, centered: true }).explained.every(Number.isNaN))
 })
 
 test('neither very large nor very small scores lose their explained fraction', (t) => {
   const { explained } = attributeArrays({ q, k, features })
-  for (const size of [1e-170, 1e170])
+  for (const size of [1e-170, 1e170]) {
     t.true(largestGap(attributeArrays({ q, k, features, scale: size }).explained, explained) < 1e-12)
+  }
 })
 
 test('by default rows are centred, and the order of the features changes nothing', (t) => {
@@ -382,7 +399,9 @@ test('by default rows are centred, and the order of the features changes nothing
     t.true(Math.abs(sum) < 1e-12)
   }
   const { parts } = withDefaults({ ...options, features: [...features].reverse() })
-  for (const { name } of features) t.true(largestGap(parts[name], result.parts[name]) < 1e-12)
+  for (const { name } of features) {
+    t.true(largestGap(parts[name], result.parts[name]) < 1e-12)
+  }
 })
 
 test('f32 input is computed with in f64', (t) => {

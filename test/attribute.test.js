@@ -182,7 +182,9 @@ test('whole rows and both sides have their controls too', async (t) => {
     for (const { nulls, keys, meanQuery, random } of [controls, own.controls]) {
       t.is(nulls.count, 20)
       t.is(random.count, 3)
-      for (const x of [nulls.mean, nulls.p95, keys, meanQuery, random.mean]) t.true(x < 1 + 1e-9)
+      for (const x of [nulls.mean, nulls.p95, keys, meanQuery, random.mean]) {
+        t.true(x < 1 + 1e-9)
+      }
     }
     t.true(energy.mean > controls.random.mean && energy.mean <= 1)
   }

@@ -68,7 +68,7 @@ test('more columns than dimensions span the whole space', (t) => {
 
 test('a direction is kept above 1e-6 of the largest singular value and dropped below', (t) => {
   const [a, b] = orthonormal(8, 2, 4)
-  for (const length of [1, 1e-200, 1e200])
+  for (const length of [1, 1e-200, 1e200]) {
     for (const [ratio, rank] of [
       [2e-6, 2],
       [0.5e-6, 1],
@@ -79,6 +79,7 @@ test('a direction is kept above 1e-6 of the largest singular value and dropped b
       t.is(basis.shape[1], rank, `${ratio} of ${length}`)
       t.true(orthogonalityError(basis) < 1e-13)
     }
+  }
 })
 
 test('nearly parallel columns at 1e-9 are one direction, at 1e-3 two', (t) => {
@@ -164,8 +165,13 @@ test('random bases are uniform: the projector is r / d times the identity on ave
   const mean = new Float64Array(d * d)
   for (let i = 0; i < count; i++) {
     const columns = toColumns(randomBasis(d, rank, Math.floor(seeds() * 2 ** 31)))
-    for (const c of columns)
-      for (let a = 0; a < d; a++) for (let b = 0; b < d; b++) mean[a * d + b] += (c[a] * c[b]) / count
+    for (const c of columns) {
+      for (let a = 0; a < d; a++) {
+        for (let b = 0; b < d; b++) {
+          mean[a * d + b] += (c[a] * c[b]) / count
+        }
+      }
+    }
   }
   const expected = mean.map((_, i) => (i % (d + 1) === 0 ? rank / d : 0))
   // The standard error of an entry is about 0.3 / sqrt(4000) = 0.005.

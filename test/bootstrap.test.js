@@ -22,7 +22,9 @@ test('the interval covers the true mean about as often as its level says', (t) =
   for (let run = 0; run < 300; run++) {
     const values = Array.from({ length: 40 }, () => 5 + next())
     const { low, high } = bootstrapMean(values, { seed: run, samples: 300, level: 0.9 })
-    if (low <= 5 && high >= 5) covered++
+    if (low <= 5 && high >= 5) {
+      covered++
+    }
   }
   // 270 are expected, a little fewer from 40 values; the standard deviation is about 5.
   t.true(covered > 245 && covered < 288, `${covered} of 300`)
@@ -59,7 +61,9 @@ test('a ratio is of sums, not the mean of ratios', (t) => {
     below.map((x) => 2 * x),
     below,
   )
-  for (const value of Object.values(exact)) near(t, value, 2, 1e-12)
+  for (const value of Object.values(exact)) {
+    near(t, value, 2, 1e-12)
+  }
 })
 
 test('draws whose denominators are all zero are left out', (t) => {

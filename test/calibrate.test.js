@@ -15,7 +15,9 @@ const folder = temporaryFolder(test)
 
 async function measured(cells) {
   const done = []
-  for (const cell of cells) done.push({ cell, result: await MEASURES[cell.group](cell.id, cell.params) })
+  for (const cell of cells) {
+    done.push({ cell, result: await MEASURES[cell.group](cell.id, cell.params) })
+  }
   return done
 }
 

@@ -123,7 +123,9 @@ test('float16 stays what it is; prompts without an id go by their index', async 
   t.deepEqual([...new Set(names.map((name) => name.split('/')[0]))], ['p0', 'p1'])
   t.true(Object.values(tensors).every(({ dtype }) => dtype === 'F16'))
   for await (const { activations } of captureMany(model, [{ tokens: [1, 2] }])) {
-    for (const [name, { data }] of Object.entries(activations)) t.deepEqual(tensors[`p0/${name}`].data, data)
+    for (const [name, { data }] of Object.entries(activations)) {
+      t.deepEqual(tensors[`p0/${name}`].data, data)
+    }
   }
 })
 

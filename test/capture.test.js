@@ -166,13 +166,17 @@ shared(
       t.deepEqual(other.shape, shape)
       t.true(relativeDifference(visibleScores(other.data), visibleScores(data)) < 1e-5, name)
     }
-    for (const { relativeError } of cached.sites) t.true(relativeError < 1e-5)
+    for (const { relativeError } of cached.sites) {
+      t.true(relativeError < 1e-5)
+    }
   },
 )
 
 const many = async (...args) => {
   const found = []
-  for await (const one of captureMany(...args)) found.push(one)
+  for await (const one of captureMany(...args)) {
+    found.push(one)
+  }
   return found
 }
 
@@ -206,9 +210,11 @@ for (const options of [
       for (const [name, { data, shape, dtype }] of Object.entries(alone.activations)) {
         const other = one.activations[name]
         t.deepEqual([other.shape, other.dtype], [shape, dtype])
-        if (dtype === 'f32')
+        if (dtype === 'f32') {
           t.true(relativeDifference(visibleScores(other.data), visibleScores(data)) < 1e-5, name)
-        else t.deepEqual(other.data.length, data.length)
+        } else {
+          t.deepEqual(other.data.length, data.length)
+        }
       }
     }
     // Memory is used again for later prompts, and what was given out stays as it was.
@@ -263,7 +269,9 @@ test('captureMany makes no prompt before it is asked for, and refuses wrong inpu
   }
   for await (const { where } of captureMany(model, set)) {
     t.is(where, `prompt ${asked - 1}`)
-    if (asked === 2) break
+    if (asked === 2) {
+      break
+    }
   }
   t.is(asked, 2)
   const refused = (prompts, options, expected) => t.throwsAsync(many(model, prompts, options), expected)

@@ -216,7 +216,9 @@ for (const [contrast, prompts] of Object.entries(CASES)) {
     for (const [i, chat] of chats.entries()) {
       const { text, counterfactual } = prompts[i]
       t.true(chat.text.endsWith(`<|head|>user<|tail|>\n\n${text}${CLOSING}`))
-      if (counterfactual) t.true(chat.counterfactual.text.includes(counterfactual.text))
+      if (counterfactual) {
+        t.true(chat.counterfactual.text.includes(counterfactual.text))
+      }
       const terms = await termWords(prompts[i], contrast, adding)
       const moved = await termWords(chat, contrast, adding)
       const last = { query: '<|tail|>', queryNeg: '<|tail|>' }

@@ -21,7 +21,9 @@ test.before(async () => {
   made.energy = await boxesResult({ rank: { rule: 'energy', threshold: 0.99 }, seed: 7 })
   made.fixed = await boxesResult({ rank: { rule: 'fixed', rank: 3 } })
   made.counterfactual = await lexicalResult({ center: true })
-  for (const [name, result] of Object.entries(made)) await result.save(at(`${name}.safetensors`))
+  for (const [name, result] of Object.entries(made)) {
+    await result.save(at(`${name}.safetensors`))
+  }
 })
 
 test('of a tested result, every setting of the file', async (t) => {
@@ -171,7 +173,9 @@ test('what a file lacks is named, and not filled in', async (t) => {
     'the version of onnxruntime',
     'whether covariances were centred',
   ])
-  for (const what of settings.missing) t.true(paragraph.includes(what), what)
+  for (const what of settings.missing) {
+    t.true(paragraph.includes(what), what)
+  }
   t.notRegex(paragraph, /undefined|null|NaN|centred\.|other half|seed 0/)
   t.regex(paragraph, /The file does not say /)
 })
@@ -228,7 +232,9 @@ test('CITATION.cff has the version of the package and the paper of the reference
   const { bibtex } = await cite(at('tested.safetensors'))
   const title = /^ {2}title = \{(.*)\},$/m.exec(bibtex.paper)[1]
   t.true(cff.includes(`title: ${title}\n`))
-  for (const name of ['Lee', 'Belinkov', 'Wattenberg']) t.true(cff.includes(`family-names: ${name}\n`))
+  for (const name of ['Lee', 'Belinkov', 'Wattenberg']) {
+    t.true(cff.includes(`family-names: ${name}\n`))
+  }
   t.true(cff.includes('arXiv:2602.04752'))
 })
 

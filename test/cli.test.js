@@ -31,7 +31,9 @@ function run(args, { env = {}, signal } = {}) {
       text[name] += chunk
     })
   }
-  if (signal) setTimeout(() => child.kill(signal), 400)
+  if (signal) {
+    setTimeout(() => child.kill(signal), 400)
+  }
   return new Promise((resolve) => {
     child.on('close', (status, killedBy) =>
       resolve({ ...text, status, killedBy, left: readdirSync(cwd), cwd }),
@@ -90,7 +92,9 @@ test('doctor says what works, and why the rest does not', async (t) => {
   t.is(status, 0)
   const { backends } = JSON.parse(stdout)
   t.is(backends.find((b) => b.name === 'js').available, true)
-  for (const backend of backends) t.true(backend.available || backend.reason.length > 0)
+  for (const backend of backends) {
+    t.true(backend.available || backend.reason.length > 0)
+  }
   const env = { QKSPACE_CUDA_LIBRARY: '/nowhere/qkspace_cuda.so' }
   const table = await run(['doctor'], { env })
   t.is(table.status, 0)
@@ -229,8 +233,9 @@ test('a reader that closes the pipe early is no failure', async (t) => {
 test('help names every command, and no option that is still to come', async (t) => {
   const { stdout, status } = await run(['--help'])
   t.is(status, 0)
-  for (const command of ['inspect', 'decompose', 'prompts', 'doctor', 'toy', 'demo'])
+  for (const command of ['inspect', 'decompose', 'prompts', 'doctor', 'toy', 'demo']) {
     t.regex(stdout, new RegExp(`\\b${command}\\b`))
+  }
   const help = await run(['decompose', '--help'])
   t.is(help.status, 0)
   t.notRegex(help.stdout, /split-half/)

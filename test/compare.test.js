@@ -31,7 +31,9 @@ async function withNulls(prompts, seed) {
 async function decomposed(prompts, options = {}) {
   const sums = await accumulate(await open(), prompts, { attention: false })
   const result = await decompose(sums, options)
-  for (const head of result.headNames) delete result.head(head).contrast('order').nulls
+  for (const head of result.headNames) {
+    delete result.head(head).contrast('order').nulls
+  }
   return result
 }
 
@@ -237,5 +239,7 @@ shared('tinystories-260k: a float16 copy has the subspaces of the original', asy
   const { rows, sameModel } = compareResults(a, b)
   t.false(sameModel)
   t.is(rows.length, 40)
-  for (const { query, key } of rows) t.true(query.overlap > 0.999 && key.overlap > 0.999)
+  for (const { query, key } of rows) {
+    t.true(query.overlap > 0.999 && key.overlap > 0.999)
+  }
 })

@@ -53,9 +53,15 @@ function endsOf(candidates, oncePerPrompt) {
     const kept = []
     const order = (a, b) => sign * (b.value - a.value) || a.prompt - b.prompt || a.position - b.position
     for (const one of scaled.toSorted(order)) {
-      if (kept.some(({ text }) => text === one.text)) continue
-      if (oncePerPrompt && kept.some(({ prompt }) => prompt === one.prompt)) continue
-      if (kept.length < 5) kept.push(one)
+      if (kept.some(({ text }) => text === one.text)) {
+        continue
+      }
+      if (oncePerPrompt && kept.some(({ prompt }) => prompt === one.prompt)) {
+        continue
+      }
+      if (kept.length < 5) {
+        kept.push(one)
+      }
     }
     return kept
   }
@@ -84,7 +90,9 @@ function alike(t, found, expected, where) {
     const near = [expected[i - 1], expected[i + 1]].some(
       (other) => other && Math.abs(other.value - value) < 1e-4,
     )
-    if (near) return
+    if (near) {
+      return
+    }
     t.like(one, { prompt, position, ...rest }, `${where} ${i}`)
   })
 }
@@ -141,8 +149,9 @@ test('the ends of every component are those of all queries and keys, and of the 
           tested.blocks.find((block) => block.includes(c)).map((i) => i + 1),
         )
         const expected = endsOf(candidates, once)
-        for (const end of ['top', 'bottom'])
+        for (const end of ['top', 'bottom']) {
           alike(t, pick(list[c])[end], expected[end], `${c} ${once} ${end}`)
+        }
       }
     }
   }
@@ -199,7 +208,9 @@ test('queries: a prompt at most once, however many terms it has', async (t) => {
     reads: false,
   })
   for (const { top, bottom } of components.order.query[NAME]) {
-    for (const end of [top, bottom]) t.is(new Set(end.map(({ prompt }) => prompt)).size, end.length)
+    for (const end of [top, bottom]) {
+      t.is(new Set(end.map(({ prompt }) => prompt)).size, end.length)
+    }
   }
 })
 
@@ -255,7 +266,9 @@ test('extremes: moments of all values, the ends without repetition, in any order
   const names = values.map((_, i) => `${i % 3 === 0 ? 'same' : i}`)
   const of = (order) => {
     const extremes = new Extremes(4)
-    for (const i of order) extremes.take(values[i], item(i, names[i]))
+    for (const i of order) {
+      extremes.take(values[i], item(i, names[i]))
+    }
     return extremes.ends
   }
   const order = [...values.keys()]
@@ -272,13 +285,17 @@ test('extremes: moments of all values, the ends without repetition, in any order
   ]) {
     const kept = []
     for (const i of order.toSorted((a, b) => sign * (values[b] - values[a]) || a - b)) {
-      if (kept.length < 4 && !kept.some((k) => names[k] === names[i])) kept.push(i)
+      if (kept.length < 4 && !kept.some((k) => names[k] === names[i])) {
+        kept.push(i)
+      }
     }
     t.deepEqual(
       end.map(({ item: { prompt } }) => prompt),
       kept,
     )
-    for (const [i, { value }] of end.entries()) t.true(Math.abs(value - (values[kept[i]] - mean) / sd) < 1e-9)
+    for (const [i, { value }] of end.entries()) {
+      t.true(Math.abs(value - (values[kept[i]] - mean) / sd) < 1e-9)
+    }
   }
 })
 
@@ -300,7 +317,9 @@ test('extremes: one of a prompt, ties to the earlier, nothing of what is no numb
     ['a', 'c'],
   )
   const alike = new Extremes(2)
-  for (let i = 0; i < 5; i++) alike.take(0.1 + i * 1e-17, item(i))
+  for (let i = 0; i < 5; i++) {
+    alike.take(0.1 + i * 1e-17, item(i))
+  }
   t.deepEqual(
     alike.ends.top.map(({ value }) => value),
     [0, 0],
@@ -322,7 +341,9 @@ test('tokens in context read as text: space marks, WordPiece, words, and the end
     t.is(readableToken(bytes), word)
   }
   t.is(readableToken('ä¸'), 'ä¸')
-  for (const word of ['é', 'naïve', 'über', 'Ångström', 'œuvre', '中']) t.is(readableToken(word), word)
+  for (const word of ['é', 'naïve', 'über', 'Ångström', 'œuvre', '中']) {
+    t.is(readableToken(word), word)
+  }
 })
 
 /** The character that byte-level tokenizers write for a byte, by their definition. */
@@ -330,7 +351,9 @@ function byteCharacter(byte) {
   const own = [...Array(256).keys()].filter(
     (b) => (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174,
   )
-  if (own.includes(byte)) return String.fromCharCode(byte)
+  if (own.includes(byte)) {
+    return String.fromCharCode(byte)
+  }
   const others = [...Array(256).keys()].filter((b) => !own.includes(b))
   return String.fromCharCode(256 + others.indexOf(byte))
 }

@@ -92,7 +92,9 @@ for (const { title, op, options } of TINY_DIALECTS) {
     })
     t.true(Math.abs(model.sites[0].scale - 1 / Math.sqrt(headDim)) < 1e-6)
     t.true(model.sites[0].relativeError < 1e-5)
-    for (const gap of await formulaGaps(model, options)) t.true(gap < 1e-4, `${gap}`)
+    for (const gap of await formulaGaps(model, options)) {
+      t.true(gap < 1e-4, `${gap}`)
+    }
   })
 
   test(`${title}: subspaces are those of attention that is written out`, async (t) => {
@@ -129,7 +131,9 @@ for (const { title, options, roundedActivations = false } of QUANTISED_MODELS) {
     t.true(model.sites[0].relativeError < 1e-5)
     // Activations in 256 steps leave the formulas at a distance.
     const limit = roundedActivations ? 2e-2 : 1e-4
-    for (const gap of await formulaGaps(model, options)) t.true(gap < limit, `${gap}`)
+    for (const gap of await formulaGaps(model, options)) {
+      t.true(gap < limit, `${gap}`)
+    }
   })
 
   test(`${title}: attribution adds up, and edits act`, async (t) => {

@@ -89,7 +89,9 @@ test('another query, from either end; what comes after it is masked', async (t) 
   const { attention, scores, pattern } = headOf(early, 'L3H0')
   scores.forEach((score, j) => {
     t.is(score === null, j > 5)
-    if (j > 5) t.is(attention[j], 0)
+    if (j > 5) {
+      t.is(attention[j], 0)
+    }
   })
   // A head that is named comes with its whole pattern, in four digits.
   t.is(pattern.length, early.tokens.length)
@@ -231,7 +233,9 @@ test('without a term the two keys of most attention are exchanged; of a counterf
     const { prompts: found } = await explain(model, prompts, { result, heads: 'L3H0', nulls: 0, randoms: 0 })
     const [{ heads, query, terms }] = found
     t.is(terms.length, prompts.text ? 0 : 1)
-    if (!prompts.text) t.deepEqual(terms[0].negative, [])
+    if (!prompts.text) {
+      t.deepEqual(terms[0].negative, [])
+    }
     for (const { swap } of heads[0].features) {
       t.deepEqual([swap.origin, swap.target], attended(heads[0].attention, query).slice(0, 2))
       t.is(swap.nulls, null)
@@ -332,7 +336,9 @@ for (const { title, options } of [
     const result = await fixedResult(model, { nulls: 0 })
     const gap = await explanationGap(model, randomPrompts(1, { seed: 77 })[0], result)
     t.true(gap.swaps >= 4)
-    for (const name of ['parts', 'before', 'after', 'whole']) t.true(gap[name] < 1e-5, `${name} ${gap[name]}`)
+    for (const name of ['parts', 'before', 'after', 'whole']) {
+      t.true(gap[name] < 1e-5, `${name} ${gap[name]}`)
+    }
   })
 }
 
@@ -341,7 +347,9 @@ test('float16: as attribute and intervene say, to its precision', async (t) => {
   const result = await fixedResult(model, { nulls: 0 })
   const gap = await explanationGap(model, randomPrompts(1, { seed: 77 })[0], result)
   t.true(gap.swaps >= 4)
-  for (const name of ['parts', 'before', 'after', 'whole']) t.true(gap[name] < 5e-3, `${name} ${gap[name]}`)
+  for (const name of ['parts', 'before', 'after', 'whole']) {
+    t.true(gap[name] < 5e-3, `${name} ${gap[name]}`)
+  }
 })
 
 for (const [name, vocabulary] of [
@@ -355,7 +363,9 @@ for (const [name, vocabulary] of [
     const [prompt] = randomPrompts(1, { seed: 77, vocabulary })
     const gap = await explanationGap(model, prompt, result)
     t.true(gap.swaps >= 4)
-    for (const name of ['parts', 'before', 'after', 'whole']) t.true(gap[name] < 1e-4, `${name} ${gap[name]}`)
+    for (const name of ['parts', 'before', 'after', 'whole']) {
+      t.true(gap[name] < 1e-4, `${name} ${gap[name]}`)
+    }
   })
 }
 
@@ -372,7 +382,9 @@ test('a model of one length: padding is no part of what is explained', async (t)
   const [prompt] = randomPrompts(1, { seed: 77 })
   const { swaps, ...gaps } = await explanationGap(model, prompt, result)
   t.true(swaps >= 4)
-  for (const [name, gap] of Object.entries(gaps)) t.true(gap < 1e-5, `${name} ${gap}`)
+  for (const [name, gap] of Object.entries(gaps)) {
+    t.true(gap < 1e-5, `${name} ${gap}`)
+  }
   const [padded, alone] = [
     await explain(model, [prompt], { heads: 'L0H1', result }),
     await explain(free, [prompt], { heads: 'L0H1', result }),

@@ -53,7 +53,9 @@ for (const [name, prompts] of Object.entries(families)) {
     const file = path.join(folder, `${name}.jsonl`)
     t.deepEqual(await writePrompts(file, prompts), [file])
     const read = []
-    for await (const { prompt } of readPrompts(file)) read.push(prompt)
+    for await (const { prompt } of readPrompts(file)) {
+      read.push(prompt)
+    }
     t.deepEqual(read, JSON.parse(JSON.stringify(prompts)))
     await t.notThrowsAsync(checkTokenPositions(read, await loadTokenizer(bundledTokenizer)))
   })
@@ -281,7 +283,9 @@ test('words that the tokenizer splits are placed by their last token', async (t)
       const whole = own[i].length <= 3
       t.true(whole ? words[token] === own[i] : isLastPiece(words[token], own[i]), prompt.text)
       t.regex(words[token + 1], /^(-|Question)$/, 'the word ends here')
-      if (!whole) pieces += 1
+      if (!whole) {
+        pieces += 1
+      }
     }
   }
   t.true(pieces > 50)
@@ -322,7 +326,9 @@ test('the bundled transformer answers the prompts', async (t) => {
     let right = 0
     for (const [i, prompt] of prompts.entries()) {
       const [term] = await termWords(prompt, contrast, bundledTokenizer)
-      if (term.positive[0] === said[i]) right += 1
+      if (term.positive[0] === said[i]) {
+        right += 1
+      }
     }
     t.true(right / prompts.length >= 0.95, `${name}: ${right} of ${prompts.length}`)
   }

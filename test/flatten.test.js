@@ -285,7 +285,9 @@ function mergedDecoder({ condition = 'use_cache_branch', external } = {}) {
       [8, 8],
       normal(64).map((v) => v * factor),
     )
-    if (external) moveOut(scale, external)
+    if (external) {
+      moveOut(scale, external)
+    }
     return subgraph({
       initializers: [scale],
       nodes: [

@@ -103,7 +103,9 @@ test('Parquet has the cells of the CSV in typed columns, and metadata with versi
   t.is(rows.length, lines.length)
   rows.forEach((row, i) => {
     t.deepEqual(Object.keys(row), Object.keys(lines[i]))
-    for (const [name, cell] of Object.entries(row)) t.is(`${cell ?? ''}`, lines[i][name], name)
+    for (const [name, cell] of Object.entries(row)) {
+      t.is(`${cell ?? ''}`, lines[i][name], name)
+    }
   })
   const types = Object.fromEntries(schema.map(({ name, type }) => [name, type]))
   t.like(types, { head: 'BYTE_ARRAY', rank: 'INT32', q: 'DOUBLE', discovered: 'BOOLEAN', units: 'INT32' })
@@ -170,7 +172,9 @@ print(json.dumps({'info': info, 'arrays': arrays}))
     const [dtype, shape, sum] = arrays[`${head}.order.u`]
     t.deepEqual([dtype, shape], ['float64', [headDim, rank]])
     t.true(Math.abs(sum - u.reduce((a, b) => a + b, 0)) < 1e-9)
-    if (nulls) t.deepEqual(arrays[`${head}.order.null_v`].slice(0, 2), ['float32', [20, headDim, rank]])
+    if (nulls) {
+      t.deepEqual(arrays[`${head}.order.null_v`].slice(0, 2), ['float32', [20, headDim, rank]])
+    }
   }
 })
 

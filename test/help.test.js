@@ -27,7 +27,9 @@ qkspace prompts boxes --variant order --prompts 24 --seed 11 --out held-out.json
 qkspace decompose --model model.onnx --prompts boxes.jsonl --out boxes.safetensors
 cp boxes.safetensors a.safetensors
 cp boxes.safetensors b.safetensors`)
-  if (status !== 0) throw new Error(stderr)
+  if (status !== 0) {
+    throw new Error(stderr)
+  }
 })
 
 const sh = (code) => runBlock(folder, { language: 'sh', code })
@@ -40,7 +42,9 @@ async function helpOf(...command) {
 /** Commands that do something, by their names; those with commands of their own are taken apart. */
 async function commandsOf(...parents) {
   const listed = (await helpOf(...parents)).split('Commands:\n')[1]
-  if (listed === undefined) return [parents]
+  if (listed === undefined) {
+    return [parents]
+  }
   const names = [...listed.matchAll(/^ {2}(\w+) .*$/gm)].map(([, name]) => name)
   const inner = await Promise.all(
     names.filter((name) => name !== 'help').map((name) => commandsOf(...parents, name)),
@@ -67,7 +71,9 @@ test('every command has an example, and each of them runs', async (t) => {
         line.includes(`qkspace ${command.join(' ')} `) || line.endsWith(`qkspace ${command.join(' ')}`),
         line,
       )
-      if (left.delete(line)) continue
+      if (left.delete(line)) {
+        continue
+      }
       const { status, stderr } = await sh(line)
       t.is(status, 0, `${line}\n${stderr}`)
     }

@@ -24,7 +24,9 @@ test('two causal layers of four heads, without warnings', async (t) => {
   )
   t.deepEqual(model.unsupported, [])
   t.deepEqual(model.warnings, [])
-  for (const { relativeError } of model.sites) t.true(relativeError < 1e-5)
+  for (const { relativeError } of model.sites) {
+    t.true(relativeError < 1e-5)
+  }
   t.true(statSync(file).size < 400_000)
 })
 

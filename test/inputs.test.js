@@ -38,7 +38,9 @@ function writeModel(spelling, batch = 'batch') {
   }
   scores = g.node('Div', [scores, g.float('root', [], [Math.sqrt(d)])])
   let pattern = g.node('Softmax', [scores], { axis: -1 })
-  if (spelling !== 'queries first') pattern = g.node('Unsqueeze', [pattern, g.ints([1])])
+  if (spelling !== 'queries first') {
+    pattern = g.node('Unsqueeze', [pattern, g.ints([1])])
+  }
   g.node('MatMul', [pattern, k], {}, 'y')
   const inputs = [valueInfo('query', 1, [batch, width]), valueInfo('context', 1, [batch, context, width])]
   return g.write(path.join(folder, `${spelling}-${batch}.onnx`), inputs, ['y'])
@@ -113,7 +115,9 @@ for (const [spelling, batch] of [
     const prompt = { ...inPlace[0], terms: [{ query: 0, positive: [1], negative: [3] }] }
     const { swaps, ...gaps } = await explanationGap(model, prompt, result)
     t.is(swaps, 1)
-    for (const [what, gap] of Object.entries(gaps)) t.true(gap < 1e-5, `${what}: ${gap}`)
+    for (const [what, gap] of Object.entries(gaps)) {
+      t.true(gap < 1e-5, `${what}: ${gap}`)
+    }
     const { prompts } = await explain(model, [prompt], { result })
     t.deepEqual(prompts[0].words, ['0', '1', '2', '3', '4'])
     t.is(prompts[0].tokens, undefined)
@@ -122,7 +126,9 @@ for (const [spelling, batch] of [
       message: /the prompt: position -1 counts from an end that is not known/,
     })
     // Without an axis of queries there is one query, whatever it is called.
-    if (spelling === 'einsum') return
+    if (spelling === 'einsum') {
+      return
+    }
     await t.throwsAsync(explain(model, { inputs: prompt.inputs }, { query: 9 }), { code: 'ERR_POSITION' })
   })
 }

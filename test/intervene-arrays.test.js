@@ -85,15 +85,16 @@ for (const complement of [false, true]) {
   const where = complement ? 'the complement' : 'the span'
 
   test(`keys swapped in ${where}, against the definition`, (t) => {
-    for (const strength of [1, 0.3])
+    for (const strength of [1, 0.3]) {
       agrees(t, { ...swap, complement, strength }, (state, row) => {
         const [a, b] = [state.keys[origin[row]], state.keys[target[row]]]
         state.keys[origin[row]] = plus(a, minus(part(b), part(a)), strength)
         state.keys[target[row]] = plus(b, minus(part(a), part(b)), strength)
       })
+    }
   })
 
-  for (const [name, [options, replacement]] of Object.entries(REPLACEMENTS))
+  for (const [name, [options, replacement]] of Object.entries(REPLACEMENTS)) {
     test(`${name} in ${where}, keys and queries, against the definition`, (t) => {
       for (const strength of [1, 0.3]) {
         const edit = { q, k, scale, edit: name.split(' ')[0], basis, complement, strength, ...options }
@@ -106,6 +107,7 @@ for (const complement of [false, true]) {
         })
       }
     })
+  }
 }
 
 test('a swap of whole keys is a swap of their scores', (t) => {
@@ -131,8 +133,8 @@ test('a swap of whole keys is a swap of their scores', (t) => {
 
 test('strength 0 and an empty basis change no bit, whatever the edit', (t) => {
   const none = { data: new Float32Array(0), shape: [d, 0] }
-  for (const change of [{ strength: 0 }, { basis: none }])
-    for (const side of ['key', 'query'])
+  for (const change of [{ strength: 0 }, { basis: none }]) {
+    for (const side of ['key', 'query']) {
       for (const edit of [
         { edit: 'swap', ...(side === 'query' ? { donor } : {}) },
         { edit: 'patch', donor },
@@ -142,6 +144,8 @@ test('strength 0 and an empty basis change no bit, whatever the edit', (t) => {
         const { before, ...after } = interveneArrays({ ...swap, ...edit, side, ...change })
         t.deepEqual(after, before)
       }
+    }
+  }
 })
 
 test('a swap in the span and one in its complement move the scores as the whole swap does', (t) => {
@@ -201,8 +205,9 @@ test('the pattern is over unmasked keys, scores are of all', (t) => {
 test('large scores do not overflow the softmax', (t) => {
   const { pattern } = interveneArrays({ ...swap, scale: 1e5 })
   t.true(pattern.every(Number.isFinite))
-  for (let row = 0; row < n; row++)
+  for (let row = 0; row < n; row++) {
     t.true(Math.abs(pattern.slice(row * keys, (row + 1) * keys).reduce((a, b) => a + b) - 1) < 1e-12)
+  }
 })
 
 test('f32 input is computed with in f64, and inputs are left as they were', (t) => {
@@ -212,11 +217,12 @@ test('f32 input is computed with in f64, and inputs are left as they were', (t) 
   const copy = structuredClone(inputs)
   const f64 = { q: wide(inputs.q), k: wide(inputs.k), basis: wide(inputs.basis) }
   const scaled = { edit: 'scale', factor: 1 / 3 }
-  for (const edit of [{}, scaled])
+  for (const edit of [{}, scaled]) {
     t.deepEqual(
       interveneArrays({ ...swap, ...inputs, ...edit }),
       interveneArrays({ ...swap, ...f64, ...edit }),
     )
+  }
   t.deepEqual(inputs, copy)
 })
 

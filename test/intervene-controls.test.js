@@ -85,7 +85,9 @@ test('beside every feature: null subspaces, key components of its rank, the mean
       for (const i of [0, 5, 31]) {
         for (const j of [0, 9, 31]) {
           let sum = 0
-          for (let r = 0; r < shape[1]; r++) sum += data[i * shape[1] + r] * data[j * shape[1] + r]
+          for (let r = 0; r < shape[1]; r++) {
+            sum += data[i * shape[1] + r] * data[j * shape[1] + r]
+          }
           t.true(Math.abs(sum - projection[i * 32 + j]) < 1e-5)
         }
       }

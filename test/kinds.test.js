@@ -66,8 +66,11 @@ for (const [name, { scale = HALF_ROOT, causal = true, masked = MASKED, otherRows
     for (const [layer, site] of model.sites.entries()) {
       t.like(site, { layer, kind: undefined, causal, cross: false, uncovered: undefined })
       t.deepEqual(site.otherRows, otherRows)
-      if (typeof scale === 'number') t.true(Math.abs(site.scale / scale - 1) < 1e-5)
-      else t.is(site.scale, scale)
+      if (typeof scale === 'number') {
+        t.true(Math.abs(site.scale / scale - 1) < 1e-5)
+      } else {
+        t.is(site.scale, scale)
+      }
       const own = [...activations[site.hooks.q.replace(/hook_.*/, 'hook_attn_scores')].data]
       const right = expected[layer].flat(2)
       const seen = right.map((x) => x > masked)
@@ -92,7 +95,9 @@ for (const [name, { scale = HALF_ROOT, causal = true, masked = MASKED, otherRows
     t.true(Math.abs(target.after.mean - origin.before.mean) < 1e-5)
     const { swaps, ...gaps } = await explanationGap(model, PROMPT, result)
     t.true(swaps > 0)
-    for (const [what, gap] of Object.entries(gaps)) t.true(gap < 1e-4, `explain, ${what}: ${gap}`)
+    for (const [what, gap] of Object.entries(gaps)) {
+      t.true(gap < 1e-4, `explain, ${what}: ${gap}`)
+    }
   })
 }
 

@@ -75,7 +75,9 @@ test('a circle that is planted is found, within a folder too', (t) => {
 
 test('a folder and a file that outgrow their purpose are found', (t) => {
   const crowded = new Map(lib)
-  for (let i = 0; i < 16; i++) crowded.set(`lib/crowded/part-${i}.ts`, '')
+  for (let i = 0; i < 16; i++) {
+    crowded.set(`lib/crowded/part-${i}.ts`, '')
+  }
   crowded.set('lib/citation/long.ts', 'x\n'.repeat(401))
   t.deepEqual(overgrown(crowded), ['lib/crowded holds 16 files', 'lib/citation/long.ts has 401 lines'])
 })
@@ -107,9 +109,13 @@ test('docs/architecture.md names every folder, and none that is not there', (t) 
       [...files.keys()].map((file) => file.split('/')[1]).filter((name) => !name.includes('.')),
     )
     const table = text.slice(text.indexOf(`| folder of \`${root}/\``)).split('\n\n')[0]
-    for (const name of folders) t.true(table.includes(`\`${name}/\``), `${root}/${name} is not described`)
+    for (const name of folders) {
+      t.true(table.includes(`\`${name}/\``), `${root}/${name} is not described`)
+    }
   }
   const paths = [...text.matchAll(/`((?:lib|native|test|scripts)\/[\w./-]+)`/g)].map(([, path]) => path)
   t.true(paths.length > 20)
-  for (const path of paths) t.true(existsSync(new URL(`../${path}`, import.meta.url)), path)
+  for (const path of paths) {
+    t.true(existsSync(new URL(`../${path}`, import.meta.url)), path)
+  }
 })

@@ -54,7 +54,9 @@ test('a hint of the library that names a flag names the option of the API beside
   // These tell which command wrote a file, or how the package is built: there is only the command.
   const ofCommands = /^lib\/(cli|report)\/|^lib\/citation\/read-source|^lib\/backend\/addon\//
   for (const [file, text] of files) {
-    if (!file.endsWith('.ts') || ofCommands.test(file)) continue
+    if (!file.endsWith('.ts') || ofCommands.test(file)) {
+      continue
+    }
     for (const line of text
       .split('\n')
       .filter((one) => /['"`].*--[a-z]/.test(one) && !/^\s*(\/\/|\*|\/\*)/.test(one))) {
@@ -65,7 +67,9 @@ test('a hint of the library that names a flag names the option of the API beside
 
 test('ids outside the vocabulary are shown as ids', async (t) => {
   const { tokenizer: own } = await open()
-  for (const id of [99_999, -1, 2 ** 33, 1.5]) t.is(own.token(id), `#${id}`)
+  for (const id of [99_999, -1, 2 ** 33, 1.5]) {
+    t.is(own.token(id), `#${id}`)
+  }
   t.not(own.token(3), '#3')
   await t.throwsAsync(capture(await open(), { tokens: [1, 99_999] }), {
     code: 'ERR_PROMPT',

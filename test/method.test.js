@@ -15,8 +15,9 @@ function sources() {
   const walk = (folder) => {
     for (const entry of readdirSync(path.join(root, folder), { withFileTypes: true })) {
       const inner = path.join(folder, entry.name)
-      if (entry.isDirectory()) walk(inner)
-      else if (/\.(ts|js|mjs|cc|h|cu|cuh)$/.test(entry.name) && !inner.endsWith('method.test.js')) {
+      if (entry.isDirectory()) {
+        walk(inner)
+      } else if (/\.(ts|js|mjs|cc|h|cu|cuh)$/.test(entry.name) && !inner.endsWith('method.test.js')) {
         found.push({
           file: inner,
           text: readFileSync(path.join(root, inner), 'utf8').replace(/\s*\n\s*(\*|\/\/) ?/g, ' '),
@@ -24,7 +25,9 @@ function sources() {
       }
     }
   }
-  for (const folder of ['lib', 'native', 'test', 'scripts']) walk(folder)
+  for (const folder of ['lib', 'native', 'test', 'scripts']) {
+    walk(folder)
+  }
   return found
 }
 
@@ -37,7 +40,9 @@ test('headings and contracts that comments cite exist', (t) => {
       /docs\/method\.md, (?:"([^"]+)"|Rank((?:[ ,]|and|to|\d)*\d)?)/g,
     )) {
       cited += 1
-      if (quoted) t.true(method.includes(quoted), `${file}: ${quoted}`)
+      if (quoted) {
+        t.true(method.includes(quoted), `${file}: ${quoted}`)
+      }
       for (const number of numbers?.match(/\d+/g) ?? []) {
         t.true(
           method.some((text) => text.startsWith(`Rank ${number}:`)),

@@ -20,8 +20,11 @@ function made(files) {
   for (const [name, content] of Object.entries(files)) {
     const target = path.join(root, name)
     mkdirSync(path.dirname(target), { recursive: true })
-    if (content.from) copyFileSync(content.from, target)
-    else writeFileSync(target, content)
+    if (content.from) {
+      copyFileSync(content.from, target)
+    } else {
+      writeFileSync(target, content)
+    }
   }
   return root
 }
@@ -197,7 +200,9 @@ const refused = [
 for (const [what, files, options, code, message, hint] of refused) {
   test(`refused: ${what}`, async (t) => {
     const error = await t.throwsAsync(openModel(made(files), options), { code, message })
-    if (hint) t.regex(error.hint, hint)
+    if (hint) {
+      t.regex(error.hint, hint)
+    }
   })
 }
 

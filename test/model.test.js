@@ -183,7 +183,9 @@ test('external data behind the links of a Hugging Face cache is found', async (t
   const source = writeTinyModel(folder, { external: true, seed: 6 })
   const blobs = path.join(folder, 'hub/blobs')
   const snapshot = path.join(folder, 'hub/snapshots/main')
-  for (const dir of [blobs, snapshot]) mkdirSync(dir, { recursive: true })
+  for (const dir of [blobs, snapshot]) {
+    mkdirSync(dir, { recursive: true })
+  }
   copyFileSync(source, path.join(blobs, 'aaaa'))
   copyFileSync(`${source}_data`, path.join(blobs, 'bbbb'))
   const linked = path.join(snapshot, path.basename(source))
@@ -240,7 +242,9 @@ const broken = {
 for (const [what, { code, bytes, make }] of Object.entries(broken)) {
   test(`refuses ${what}`, async (t) => {
     const file = make?.() ?? path.join(folder, `${what.replaceAll(' ', '-')}.onnx`)
-    if (bytes !== undefined) writeFileSync(file, bytes)
+    if (bytes !== undefined) {
+      writeFileSync(file, bytes)
+    }
     const error = await t.throwsAsync(openModel(file), { code })
     t.true(error.message.includes(file))
   })

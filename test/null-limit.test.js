@@ -25,7 +25,9 @@ test('a figure that is one of the draws exceeds the others in one case of 21', (
   let above = 0
   for (let i = 0; i < trials; i++) {
     const draws = Array.from({ length: 20 }, () => random.normal())
-    if (exceedsNull(random.normal(), nullP95(draws), 20)) above += 1
+    if (exceedsNull(random.normal(), nullP95(draws), 20)) {
+      above += 1
+    }
   }
   // Six standard errors.
   t.true(Math.abs(above / trials - 1 / 21) < 0.009, `${above / trials}`)

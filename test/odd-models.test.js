@@ -288,10 +288,14 @@ function survey(file) {
   const { candidates } = findSites(graph, fused)
   const editor = new GraphEditor(graph)
   for (const { product, softmaxInput } of candidates) {
-    for (const name of product.input) editor.output(editor.node('Shape', [name]))
+    for (const name of product.input) {
+      editor.output(editor.node('Shape', [name]))
+    }
     editor.output(softmaxInput)
   }
-  for (const { name } of graph.model.proto.graph.output) editor.output(name)
+  for (const { name } of graph.model.proto.graph.output) {
+    editor.output(name)
+  }
   return { graph, candidates, ...editor.build() }
 }
 
@@ -303,13 +307,17 @@ test('a file with any bytes changed opens, or says why not', (t) => {
   const codes = new Map()
   for (let round = 0; round < 4000; round++) {
     let bytes = Buffer.from(sources[round % sources.length])
-    for (let change = random.below(4); change >= 0; change--) bytes = changed(bytes, random)
+    for (let change = random.below(4); change >= 0; change--) {
+      bytes = changed(bytes, random)
+    }
     writeFileSync(file, bytes)
     let outcome = 'opens'
     try {
       survey(file)
     } catch (error) {
-      if (!(error instanceof QkError)) throw new Error(`round ${round}: ${error.stack}`)
+      if (!(error instanceof QkError)) {
+        throw new Error(`round ${round}: ${error.stack}`)
+      }
       outcome = error.code
     }
     codes.set(outcome, (codes.get(outcome) ?? 0) + 1)
@@ -349,10 +357,13 @@ function mergedModel() {
 function changed(bytes, random) {
   const at = random.below(bytes.length)
   const kind = random.below(5)
-  if (kind === 0) bytes[at] ^= 1 << random.below(8)
-  else if (kind === 1) bytes[at] = random.below(256)
-  else if (kind === 2) return Buffer.concat([bytes.subarray(0, at), bytes.subarray(at + 1 + random.below(8))])
-  else if (kind === 3) {
+  if (kind === 0) {
+    bytes[at] ^= 1 << random.below(8)
+  } else if (kind === 1) {
+    bytes[at] = random.below(256)
+  } else if (kind === 2) {
+    return Buffer.concat([bytes.subarray(0, at), bytes.subarray(at + 1 + random.below(8))])
+  } else if (kind === 3) {
     const length = 1 + random.below(40)
     return Buffer.concat([bytes.subarray(0, at), bytes.subarray(at, at + length), bytes.subarray(at)])
   } else {

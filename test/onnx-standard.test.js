@@ -104,7 +104,9 @@ for (const name of CASES) {
           }
           const weights = stages[2].subarray(row, at).map(Math.exp)
           const sum = weights.reduce((x, y) => x + y)
-          for (let j = 0; j < T; j++) stages[3][row + j] = weights[j] / sum
+          for (let j = 0; j < T; j++) {
+            stages[3][row + j] = weights[j] / sum
+          }
         }
       }
     }
@@ -125,8 +127,9 @@ for (const name of CASES) {
       const h = Math.floor(row / S) % H
       const b = Math.floor(row / (S * H))
       let sum = 0
-      for (let j = 0; j < T; j++)
+      for (let j = 0; j < T; j++) {
         sum += stages[3][row * T + j] * value(b, Math.floor((h * kvHeads) / H), j, c)
+      }
       return sum
     })
     t.true(relativeDifference(outputs.Y.data, attended) < limit)

@@ -139,8 +139,9 @@ onLinux('a folder that takes no files is found out before the work starts', asyn
 function mountReadOnly(name) {
   const place = fresh(name)
   const options = { stdio: 'ignore' }
-  if (spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', place], options).status !== 0)
+  if (spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=64k', 'tmpfs', place], options).status !== 0) {
     return undefined
+  }
   writeFileSync(path.join(place, 'there.json'), '')
   spawnSync('mount', ['-o', 'remount,ro', place], options)
   return { place, unmount: () => spawnSync('umount', [place]) }
@@ -262,12 +263,14 @@ test('a document is never put in the place of one of another kind', async (t) =>
   for (const [name, kind] of Object.entries(kinds)) {
     for (const found of Object.keys(documents)) {
       const checked = checkJsonPath(path.join(at, `${found}.json`), kind)
-      if (found === name) await t.notThrowsAsync(checked)
-      else
+      if (found === name) {
+        await t.notThrowsAsync(checked)
+      } else {
         await t.throwsAsync(checked, {
           code: 'ERR_FILE',
           message: new RegExp(`it exists, and is not ${kind.name}`),
         })
+      }
     }
   }
   // A field may lie where two pieces of a long file meet.

@@ -31,15 +31,21 @@ function parseCsv(text) {
   for (let found = cell.exec(text); found; found = cell.exec(text)) {
     const [, raw, end] = found
     rows.at(-1).push(raw.startsWith('"') ? raw.slice(1, -1).replaceAll('""', '"') : raw)
-    if (end === '\n') rows.push([])
+    if (end === '\n') {
+      rows.push([])
+    }
   }
   return rows.slice(0, -1)
 }
 
 /** What a CSV cell is, of the type of the document's cell. */
 function typed(text, like) {
-  if (like === null) return text === '' ? null : text
-  if (typeof like === 'number') return Number(text)
+  if (like === null) {
+    return text === '' ? null : text
+  }
+  if (typeof like === 'number') {
+    return Number(text)
+  }
   return typeof like === 'boolean' ? text === 'true' : text
 }
 
@@ -123,9 +129,12 @@ test('every figure that could be claimed has null subspaces and other controls b
       t.is(row['null draws'], 20, where)
       t.true(Number.isFinite(row['null mean']) && Number.isFinite(row['null p95']), where)
       t.is(row['above null'], row.value > row['null p95'], where)
-      if (table === 'explained' && row.figure !== 'energy') continue
-      for (const control of ['key components', 'mean query', 'random'])
+      if (table === 'explained' && row.figure !== 'energy') {
+        continue
+      }
+      for (const control of ['key components', 'mean query', 'random']) {
         t.true(Number.isFinite(row[control]), where)
+      }
     }
   }
 })
@@ -134,7 +143,9 @@ test('figure 2: energy ranks are exact where the latents fit, also for random la
   const rows = records('2', 'ranks')
   t.is(rows.length, 16)
   const fitting = rows.filter(({ fits }) => fits)
-  for (const row of fitting) t.is(row.rank, row['true rank'], row.model)
+  for (const row of fitting) {
+    t.is(row.rank, row['true rank'], row.model)
+  }
   t.true(rows.some(({ fits, recovered }) => !fits && !recovered))
   const draws = fitting.reduce((sum, row) => sum + row['null draws'], 0)
   const same = fitting.reduce((sum, row) => sum + row['null draws of that rank'], 0)
@@ -185,8 +196,11 @@ test('figure 4: the swap in both subspaces moves all, either a part, random ones
 
 test('figure 5: latents interact within their blocks, and not in another order', (t) => {
   for (const row of records('5', 'blocks')) {
-    if (row.fits) t.true(row['within blocks'] > 0.97)
-    else t.true(row['within blocks'] < 0.95)
+    if (row.fits) {
+      t.true(row['within blocks'] > 0.97)
+    } else {
+      t.true(row['within blocks'] < 0.95)
+    }
     // Of 3 + 3 latents, one order in twenty keeps both blocks.
     t.true(row.p <= (row.r1 + row.r2 === 6 ? 0.08 : 0.05), `${row.model} ${row.p}`)
     t.true(Math.abs(row['permuted mean'] - row['evenly spread']) < 0.1)
@@ -250,8 +264,12 @@ test('figure 10: parts add up to the scores, and explain most of their energy; s
 })
 
 test('the loss that taught heads where to look is said beside the figures about them', (t) => {
-  for (const name of ['6-7', '8-9', '10']) t.regex(figure(name).notes.join(' '), /auxiliary loss/)
-  for (const name of ['2', '3', '4', '5']) t.is(figure(name).notes, undefined)
+  for (const name of ['6-7', '8-9', '10']) {
+    t.regex(figure(name).notes.join(' '), /auxiliary loss/)
+  }
+  for (const name of ['2', '3', '4', '5']) {
+    t.is(figure(name).notes, undefined)
+  }
 })
 
 test('with random labels nothing about the transformer is held', async (t) => {
@@ -263,7 +281,9 @@ test('with random labels nothing about the transformer is held', async (t) => {
     ['8-9', '10'],
   )
   for (const { further, ...own } of figures) {
-    for (const { claim, verdict, why } of [own, ...further]) t.not(verdict, 'held', `${claim} ${why}`)
+    for (const { claim, verdict, why } of [own, ...further]) {
+      t.not(verdict, 'held', `${claim} ${why}`)
+    }
   }
 })
 
@@ -308,8 +328,9 @@ test('CSV reads back equal to the document', async (t) => {
   const files = await writePaper(out, report)
   t.deepEqual(readdirSync(out).sort(), files.map((file) => path.basename(file)).sort())
   const others = fresh()
-  for (const file of files.slice(1))
+  for (const file of files.slice(1)) {
     writeFileSync(path.join(others, path.basename(file)), 'of an earlier run')
+  }
   await writePaper(others, { ...report, figures: [] })
   t.deepEqual(readdirSync(others), ['paper.json'], 'every table is known as one of ours')
   const saved = JSON.parse(readFileSync(path.join(out, 'paper.json'), 'utf8'))
@@ -406,7 +427,9 @@ test('a stopped command leaves no file', async (t) => {
   const child = spawn(process.execPath, [cli, 'paper', '--quick', '--out', out], { stdio: 'ignore' })
   const closed = new Promise((resolve) => child.on('close', (_, signal) => resolve(signal)))
   // The folder is there once work has begun.
-  while (!existsSync(out) && child.exitCode === null) await new Promise((resolve) => setTimeout(resolve, 20))
+  while (!existsSync(out) && child.exitCode === null) {
+    await new Promise((resolve) => setTimeout(resolve, 20))
+  }
   child.kill('SIGINT')
   t.is(await closed, 'SIGINT')
   t.deepEqual(readdirSync(out), [])
@@ -434,7 +457,9 @@ test('retrieval prompts: the positive token matches in both latents, the negativ
       [-x, y, -z],
       [-x, -y, -z],
     ]
-    for (const token of term.negative) t.true(others.some((own) => payloadOf(token, own) !== undefined))
+    for (const token of term.negative) {
+      t.true(others.some((own) => payloadOf(token, own) !== undefined))
+    }
   })
 })
 

@@ -75,8 +75,11 @@ async function termRows(model, prompts) {
     const there = donor && (await capturedRows(model, 3, 0, donor))
     const [positive, negative] = [term.positive, term.negative]
     queries.push(here.q, ...(there ? [there.q] : []))
-    if (there) keys.push(...positive.map((p) => here.k[p]), ...negative.map((p) => there.k[p]))
-    else keys.push(...[...positive, ...negative].sort((x, y) => x - y).map((p) => here.k[p]))
+    if (there) {
+      keys.push(...positive.map((p) => here.k[p]), ...negative.map((p) => there.k[p]))
+    } else {
+      keys.push(...[...positive, ...negative].sort((x, y) => x - y).map((p) => here.k[p]))
+    }
   }
   return { queries, keys }
 }
@@ -109,7 +112,9 @@ function isPca(t, rows, data, { rank, shares, coordinates }) {
     const along = centred.map((x) => dot(x, v))
     t.true(Math.abs(dot(along, column(c))) > 0.999 * value)
     t.true(Math.abs(dot(column(c), column(c)) / value - 1) < 2e-3)
-    for (let other = 0; other < c; other++) t.true(Math.abs(dot(column(c), column(other))) < 1e-3 * total)
+    for (let other = 0; other < c; other++) {
+      t.true(Math.abs(dot(column(c), column(other))) < 1e-3 * total)
+    }
     gram.forEach((row, i) => {
       row.forEach((_, j) => {
         row[j] -= value * v[i] * v[j]
@@ -168,7 +173,9 @@ test('a sample is as large as asked, the same for a seed whatever the batches, a
   // Every place of the prompts has its chance, not only the first prompts'.
   const { labels } = first.order.key
   t.deepEqual([...new Set(labels)].sort(), ['1st', '2nd', '3rd', '4th', '5th'])
-  for (const bad of [-1, 1.5]) await t.throwsAsync(run({ points: bad }), { code: 'ERR_ARGUMENT' })
+  for (const bad of [-1, 1.5]) {
+    await t.throwsAsync(run({ points: bad }), { code: 'ERR_ARGUMENT' })
+  }
 })
 
 test('points of a counterfactual come from both runs, with the label of each', async (t) => {

@@ -19,7 +19,9 @@ test('the table: every curve rises from the level, and says how many data sets i
       t.is(point.length, 1 + levels.length)
       t.true(point.every((x) => x >= 0 && x <= 1))
       t.true(point[1] >= point[2] && point[2] >= point[3])
-      if (i > 0) t.true(point.every((x, at) => x >= points[i - 1][at] && point[0] > points[i - 1][0]))
+      if (i > 0) {
+        t.true(point.every((x, at) => x >= points[i - 1][at] && point[0] > points[i - 1][0]))
+      }
     }
   }
 })
@@ -39,7 +41,9 @@ test('what was simulated is given back as it is', (t) => {
 
 test('power rises with units and strength, and falls with the dimension and the number of heads', (t) => {
   const rising = (answers) => {
-    for (let i = 1; i < answers.length; i++) t.true(answers[i] >= answers[i - 1] - 0.03, answers.join(' '))
+    for (let i = 1; i < answers.length; i++) {
+      t.true(answers[i] >= answers[i - 1] - 0.03, answers.join(' '))
+    }
   }
   const base = { units: 400, strength: 0.25, headDim: 40 }
   const of = (change) => powerOf({ ...base, ...change }).power

@@ -150,8 +150,9 @@ test('results: a document whose fields are something else is refused with the pl
   })) {
     const { message, code } = await t.throwsAsync(load(changed), undefined, place)
     t.is(code, 'ERR_FORMAT', place)
-    if (place !== 'format' && place !== 'formatVersion')
+    if (place !== 'format' && place !== 'formatVersion') {
       t.true(message.includes(place.replace(/(\.\d+)+$/, '')), `${place}: ${message}`)
+    }
     tried += 1
   }
   t.true(tried > 50)
@@ -225,7 +226,9 @@ test('prompt sets: byte order mark, CRLF, a line separator inside a text, no end
   const prompt = (text) => JSON.stringify({ text, contrast: 'c', terms: [term] })
   writeFileSync(file, `\uFEFF${prompt('one')}\r\n${prompt('two\u2028three')}\r\n\r\n${prompt('é')}`)
   const found = []
-  for await (const { prompt: one, where } of readPrompts(file)) found.push([where, one.text])
+  for await (const { prompt: one, where } of readPrompts(file)) {
+    found.push([where, one.text])
+  }
   t.deepEqual(found, [
     [`${file}:1`, 'one'],
     [`${file}:2`, 'two\u2028three'],

@@ -152,8 +152,12 @@ test('a number reads the first so many tokens, false and no tokenizer none', asy
     t.is(first.null.reads, undefined)
     t.is(first.top.length, 5)
   }
-  for (const reads of ['yes', null, {}]) await t.throwsAsync(of({ reads }), { code: 'ERR_TYPE' }, `${reads}`)
-  for (const reads of [-1, 1.5]) await t.throwsAsync(of({ reads }), { code: 'ERR_ARGUMENT' }, `${reads}`)
+  for (const reads of ['yes', null, {}]) {
+    await t.throwsAsync(of({ reads }), { code: 'ERR_TYPE' }, `${reads}`)
+  }
+  for (const reads of [-1, 1.5]) {
+    await t.throwsAsync(of({ reads }), { code: 'ERR_ARGUMENT' }, `${reads}`)
+  }
 })
 
 test('reads can be aborted', async (t) => {
@@ -161,7 +165,9 @@ test('reads can be aborted', async (t) => {
   const set = prompts()
   const controller = new AbortController()
   const onProgress = ({ prompts: done, total }) => {
-    if (done === total) controller.abort()
+    if (done === total) {
+      controller.abort()
+    }
   }
   const options = { result: await decomposed(model, set), signal: controller.signal, onProgress }
   await t.throwsAsync(attribute(model, set, options), { code: 'ERR_ABORTED' })
@@ -212,7 +218,9 @@ for (const [name, norm] of STREAMS) {
       }
     }
     t.is(new Set(model.sites.map((site) => streams.get(site).key.tensor)).size, model.sites.length)
-    for (const { q, k } of await bareRows(model, [3, 4])) t.true([...q, ...k].every(Number.isFinite))
+    for (const { q, k } of await bareRows(model, [3, 4])) {
+      t.true([...q, ...k].every(Number.isFinite))
+    }
   })
 }
 
@@ -253,7 +261,9 @@ for (const [name, dialect, limit] of DIALECTS) {
             for (const [i, value] of x.entries()) {
               t.true(Math.abs(value - y[i]) <= limit, `${head} ${side}: ${value}, ${y[i]}`)
             }
-            if (limit > 1e-2) continue
+            if (limit > 1e-2) {
+              continue
+            }
             t.deepEqual(
               b[c].reads[end].map(({ token }) => token),
               reads[end].map(({ token }) => token),

@@ -21,7 +21,9 @@ const READERS = {
 
 test.before(async () => {
   const parts = { ...(await testedParts()), paper: await runPaper({ quick: true, only: [2, 5] }) }
-  for (const kind of Object.keys(READERS)) made[kind] = JSON.parse(JSON.stringify(parts[kind]))
+  for (const kind of Object.keys(READERS)) {
+    made[kind] = JSON.parse(JSON.stringify(parts[kind]))
+  }
 })
 
 const read = (kind, document) => {
@@ -39,7 +41,9 @@ for (const kind of Object.keys(READERS)) {
         const { message, code } = await t.throwsAsync(read(kind, changed), undefined, place)
         t.is(code, 'ERR_FORMAT', place)
         // Without its main fields it is no document of any kind; one without `contrasts` is of an earlier version.
-        if (/was not written by|earlier version/.test(message)) continue
+        if (/was not written by|earlier version/.test(message)) {
+          continue
+        }
         t.true(message.includes(place.replace(/(\.\d+)+$/, '')), `${place}: ${message}`)
         t.true(message.startsWith(`${file}: `), message)
         tried += 1

@@ -162,7 +162,9 @@ for (const [name, sites] of Object.entries(FIXTURES)) {
       model.sites.map(({ kind, op }) => (kind ? `${kind} ${op}` : op)),
       sites,
     )
-    for (const { relativeError } of model.sites) t.true(relativeError < 1e-5)
+    for (const { relativeError } of model.sites) {
+      t.true(relativeError < 1e-5)
+    }
   })
 }
 

@@ -73,7 +73,9 @@ qkspace decompose --model model.onnx --prompts all.jsonl --out results/boxes.saf
 cp boxes.safetensors a.safetensors
 cp boxes.safetensors b.safetensors`,
   })
-  if (made.status !== 0) throw new Error(made.stderr)
+  if (made.status !== 0) {
+    throw new Error(made.stderr)
+  }
 })
 
 const reasonOf = (page, { code }) =>

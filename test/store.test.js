@@ -101,7 +101,9 @@ best = numpy.linalg.svd(delta)[1]
 print(json.dumps([abs(s - best[:3]).max() / best[0], abs(u.T @ delta @ v - numpy.diag(s)).max() / best[0]]))
 `
   const errors = JSON.parse(execFileSync(python, ['-c', script, file], { encoding: 'utf8' }))
-  for (const error of errors) t.true(error < 1e-9)
+  for (const error of errors) {
+    t.true(error < 1e-9)
+  }
 })
 
 const spoil = {
@@ -218,8 +220,9 @@ test('npy files whose shape is none are refused by name', (t) => {
     ['(4294967296, 4294967296)', /cut short/],
   ]) {
     write(shape)
-    for (const row of [undefined, 0])
+    for (const row of [undefined, 0]) {
       t.throws(() => readNpy(file, row), { code: 'ERR_FORMAT', message: part })
+    }
   }
   for (const [shape, dims] of [
     ['()', []],

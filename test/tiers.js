@@ -55,7 +55,9 @@ export function slowFiles() {
 }
 
 function filesOf(name) {
-  if (!name.endsWith('/')) return [name]
+  if (!name.endsWith('/')) {
+    return [name]
+  }
   return readdirSync(path.join(root, name), { recursive: true })
     .map((file) => path.posix.join(name, file.replaceAll(path.sep, '/')))
     .filter((file) => file.endsWith('.test.js'))

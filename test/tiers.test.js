@@ -16,7 +16,9 @@ const slow = slowFiles()
 const quick = files.filter((name) => !slow.includes(name))
 
 test('every name of the slow tier is there, once', (t) => {
-  for (const name of Object.values(SLOW).flat()) t.true(existsSync(path.join(here, '..', name)), name)
+  for (const name of Object.values(SLOW).flat()) {
+    t.true(existsSync(path.join(here, '..', name)), name)
+  }
   t.deepEqual([...new Set(slow)], slow)
   t.deepEqual(
     slow.filter((name) => !files.includes(name)),

@@ -258,7 +258,9 @@ test('pairs: token types reach the model, alone, in batches and in counterfactua
     },
   }
   const encoded = []
-  for await (const placed of promptSet([prompt, other])) encoded.push(await encodePrompt(model, placed))
+  for await (const placed of promptSet([prompt, other])) {
+    encoded.push(await encodePrompt(model, placed))
+  }
   t.deepEqual(encoded[0].rules[0].terms[0].positive, [5])
   t.deepEqual(encoded[1].rules[0].terms[0].negative, [6])
   t.deepEqual(encoded[1].runs[1].segments, [0, 0, 0, 0, 1, 1, 1, 1])
@@ -298,7 +300,9 @@ test('a tokenizer with more ids than the table has rows, or far fewer, is warned
   const file = written(bert)
   const opened = (vocabulary, tokenizer = file) =>
     openModel(writeTinyModel(folder, { vocabulary }), { tokenizer })
-  for (const rows of [10, 11, 12, 200, 266]) t.deepEqual((await opened(rows)).warnings, [], `${rows}`)
+  for (const rows of [10, 11, 12, 200, 266]) {
+    t.deepEqual((await opened(rows)).warnings, [], `${rows}`)
+  }
   for (const rows of [8, 9, 267, 1000]) {
     const [warning, ...more] = (await opened(rows)).warnings
     t.is(

@@ -46,7 +46,11 @@ for (const task of [1, 2]) {
     const config = toyConfig({ task, dModel: 9, dHead: 5, context: 6, payloads: 4 })
     // Larger than at the start of training, so that the attention is far from even.
     const weights = initialWeights(config, seededRandom(3))
-    for (const name of WEIGHT_NAMES) for (let i = 0; i < weights[name].length; i++) weights[name][i] *= 2
+    for (const name of WEIGHT_NAMES) {
+      for (let i = 0; i < weights[name].length; i++) {
+        weights[name][i] *= 2
+      }
+    }
     const batch = sampleOf(config, 12)
     const gradient = zeroWeights(config)
     toyLoss(config, weights, batch, gradient)
@@ -75,7 +79,11 @@ for (const task of [1, 2]) {
         const payload = found.slice(4)
         t.is(payload.filter((p) => Math.abs(p) > 1e-6).length, 1)
         t.is(payload.length, payloads)
-        if (task === 1) for (const z of found.slice(0, 4)) t.true(Math.abs(Math.abs(z) - 1) < 1e-6)
+        if (task === 1) {
+          for (const z of found.slice(0, 4)) {
+            t.true(Math.abs(Math.abs(z) - 1) < 1e-6)
+          }
+        }
         if (wanted.every((z, c) => Math.abs(z - found[c]) < 1e-6)) {
           matching.push(payload.findIndex((p) => Math.abs(p - 1) < 1e-6))
         }
@@ -180,7 +188,9 @@ test('the exported model computes what was trained', async (t) => {
     const actual = Array.from(logits.data.slice(b * payloads, (b + 1) * payloads))
     const worst = Math.max(...actual.map((x, i) => Math.abs(x - expected[i])))
     t.true(worst < 1e-4 * Math.max(...expected.map(Math.abs)), `${worst}`)
-    if (actual.indexOf(Math.max(...actual)) === answers[b]) right += 1
+    if (actual.indexOf(Math.max(...actual)) === answers[b]) {
+      right += 1
+    }
   }
   t.is(right / size, toyLoss(config, toy.weights, sampleOf(config, size)).accuracy)
 })
@@ -194,8 +204,11 @@ test('bundled toys: the ranks of both latents are recovered where they fit', asy
     t.is(name, `toy-task${task}-r${r1}-r${r2}-d${dHead}.onnx`)
     const head = (await decomposeToy(model, { prompts: 1500, rank: ENERGY })).head('L0H0')
     const found = [head.contrast('z1').rank, head.contrast('z2').rank]
-    if (r1 + r2 <= dHead) t.deepEqual(found, [r1, r2], name)
-    else t.true(found[0] + found[1] < r1 + r2, name)
+    if (r1 + r2 <= dHead) {
+      t.deepEqual(found, [r1, r2], name)
+    } else {
+      t.true(found[0] + found[1] < r1 + r2, name)
+    }
   }
 })
 

@@ -160,7 +160,9 @@ test('scores as low as a mask are no mask: layers keep their names, causality an
     model.sites.map(({ layer, kind, causal }) => ({ layer, kind, causal })),
     [0, 1, 2].map((layer) => ({ layer, kind: undefined, causal: true })),
   )
-  for (const { relativeError } of model.sites) t.true(relativeError > 0 && relativeError < 1e-5)
+  for (const { relativeError } of model.sites) {
+    t.true(relativeError > 0 && relativeError < 1e-5)
+  }
 })
 
 test('queries and keys through low ranks are self attention', async (t) => {

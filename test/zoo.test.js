@@ -111,7 +111,9 @@ for (const [name, { scale = HALF_ROOT, uncovered = false, ...expected }] of Obje
       t.true(relativeDifference(before.patterns[0][0][h], row) < 1e-5)
     })
     // Log odds of the two keys move by twice the difference of their scores, whatever else is added to them.
-    if (name === 'gemma2') return
+    if (name === 'gemma2') {
+      return
+    }
     const q = activations[model.sites[0].hooks.q].data
     const k = activations[model.sites[0].hooks.k].data
     const { kvHeads } = model.sites[0]
@@ -119,7 +121,9 @@ for (const [name, { scale = HALF_ROOT, uncovered = false, ...expected }] of Obje
       const score = (j) => {
         const [at, key] = [(item.query * 4 + head) * 8, (j * kvHeads + Math.floor((head * kvHeads) / 4)) * 8]
         let sum = 0
-        for (let c = 0; c < 8; c++) sum += q[at + c] * k[key + c]
+        for (let c = 0; c < 8; c++) {
+          sum += q[at + c] * k[key + c]
+        }
         return scale * sum
       }
       const odds = ({ patterns }) => Math.log(patterns[0][0][h][item.origin] / patterns[0][0][h][item.target])
@@ -137,7 +141,9 @@ for (const [name, { scale = HALF_ROOT, uncovered = false, ...expected }] of Obje
     const prompt = { ...randomPrompts(1, { seed: 8, vocabulary: 50 })[0], terms }
     const { swaps, ...gaps } = await explanationGap(model, prompt, result)
     t.true(swaps >= 4)
-    for (const [what, gap] of Object.entries(gaps)) t.true(gap < 1e-4, `${what}: ${gap}`)
+    for (const [what, gap] of Object.entries(gaps)) {
+      t.true(gap < 1e-4, `${what}: ${gap}`)
+    }
   })
 }
 

@@ -54,16 +54,22 @@ function reference(q, k, positive, { prompts, heads, items, d }) {
   const sums = [new Float64Array(d), new Float64Array(d)]
   for (let p = 0; p < prompts; p++) {
     const counts = [0, 0]
-    for (const sum of sums) sum.fill(0)
+    for (const sum of sums) {
+      sum.fill(0)
+    }
     for (let j = 0; j < items; j++) {
       const side = positive[p * items + j] ? 0 : 1
       counts[side] += 1
-      for (let c = 0; c < d; c++) sums[side][c] += k[(p * items + j) * heads * d + c]
+      for (let c = 0; c < d; c++) {
+        sums[side][c] += k[(p * items + j) * heads * d + c]
+      }
     }
     for (const side of [0, 1]) {
       for (let i = 0; i < d; i++) {
         const x = q[p * heads * d + i] / counts[side] / prompts
-        for (let c = 0; c < d; c++) out[(side * d + i) * d + c] += x * sums[side][c]
+        for (let c = 0; c < d; c++) {
+          out[(side * d + i) * d + c] += x * sums[side][c]
+        }
       }
     }
   }
@@ -82,7 +88,11 @@ async function load(subject, { prompts, heads, items, d }, folder) {
       const keys = []
       const offsets = [0]
       for (let p = 0; p < prompts; p++) {
-        for (let j = 0; j < items; j++) if (positive[p * items + j] === wanted) keys.push(p * items + j)
+        for (let j = 0; j < items; j++) {
+          if (positive[p * items + j] === wanted) {
+            keys.push(p * items + j)
+          }
+        }
         offsets.push(keys.length)
       }
       return [Int32Array.from(keys), Int32Array.from(offsets)]
@@ -110,7 +120,9 @@ async function load(subject, { prompts, heads, items, d }, folder) {
     const queries = Array.from({ length: heads }, () => new Float32Array(prompts * d))
     for (let p = 0; p < prompts; p++) {
       let positives = 0
-      for (let j = 0; j < items; j++) positives += positive[p * items + j]
+      for (let j = 0; j < items; j++) {
+        positives += positive[p * items + j]
+      }
       for (let h = 0; h < heads; h++) {
         queries[h].set(q.subarray((p * heads + h) * d, (p * heads + h + 1) * d), p * d)
         for (let j = 0; j < items; j++) {
@@ -118,7 +130,9 @@ async function load(subject, { prompts, heads, items, d }, folder) {
           const out = sides[1 - mine][h]
           const weight = 1 / (mine ? positives : items - positives) / prompts
           const at = ((p * items + j) * heads + h) * d
-          for (let c = 0; c < d; c++) out[p * d + c] += weight * k[at + c]
+          for (let c = 0; c < d; c++) {
+            out[p * d + c] += weight * k[at + c]
+          }
         }
       }
     }

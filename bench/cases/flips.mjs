@@ -16,7 +16,9 @@ export default {
       params: { heads, d, n, draws, threads },
     })
     const small = [shape(4, 64, 3000, 999), shape(4, 64, 3000, 999, 1)]
-    if (quick) return small
+    if (quick) {
+      return small
+    }
     return [shape(64, 64, 3000, 999), shape(64, 64, 1000, 999), shape(16, 128, 3000, 999), small[1]]
   },
   subjects: ({ threads, heads }) => [

@@ -40,7 +40,9 @@ function contrast(q, k, label, { tokens, labels, d }) {
     for (let t = 0; t < tokens; t++) {
       for (let i = 0; i < d; i++) {
         const x = q[t * d + i] / count
-        for (let c = 0; c < d; c++) out[(side * d + i) * d + c] += x * rows[side][t * d + c]
+        for (let c = 0; c < d; c++) {
+          out[(side * d + i) * d + c] += x * rows[side][t * d + c]
+        }
       }
     }
   }

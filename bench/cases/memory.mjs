@@ -26,7 +26,9 @@ async function run(subject, quick) {
   const once = subject.includes('cancelled')
     ? () => cancelled(model)
     : async () => disposeSums(await accumulate(model, prompts(CANCELLED_AFTER)))
-  for (let i = 0; i < 20; i++) await once()
+  for (let i = 0; i < 20; i++) {
+    await once()
+  }
   globalThis.gc()
   return mb(process.memoryUsage().rss)
 }
@@ -39,7 +41,9 @@ async function cancelled(model) {
     signal: controller.signal,
     onProgress: ({ prompts: done }) => done > CANCELLED_AFTER && controller.abort(),
   }).catch((error) => {
-    if (error.code !== 'ERR_ABORTED') throw error
+    if (error.code !== 'ERR_ABORTED') {
+      throw error
+    }
   })
 }
 

@@ -18,7 +18,9 @@ export default {
       params: { n, heads: 1, kvHeads: params.heads ?? 1, counterfactual: false, ...params },
     })
     const main = ['f32', 'f16', 'bf16'].map((dtype) => shape({ d: 128, dtype }))
-    if (quick) return main
+    if (quick) {
+      return main
+    }
     return [
       ...main,
       shape({ d: 128, dtype: 'f32', counterfactual: true }),
@@ -30,8 +32,12 @@ export default {
   },
   // Every peer on the main case; the other shapes against OpenBLAS alone.
   subjects: ({ d, dtype, heads, counterfactual }) => {
-    if (dtype !== 'f32' || counterfactual || heads > 1) return ['cpu']
-    if (d !== 128) return ['cpu', 'numpy-contiguous', 'numpy-gather']
+    if (dtype !== 'f32' || counterfactual || heads > 1) {
+      return ['cpu']
+    }
+    if (d !== 128) {
+      return ['cpu', 'numpy-contiguous', 'numpy-gather']
+    }
     return [
       ...['cpu', 'js', 'ml-matrix', 'tfjs-cpu', 'tfjs-wasm'],
       ...['numpy-contiguous', 'numpy-gather', 'torch-1', 'torch-2'],
@@ -45,11 +51,15 @@ export default {
     const q = noise(n * heads * d, 1)
     const k = noise(n * kvHeads * d, 2)
     const index = [3, 4, 5, 6].map((seed) => permutation(n, seed))
-    if (!counterfactual) index[3] = index[0]
+    if (!counterfactual) {
+      index[3] = index[0]
+    }
     const [query, pos, neg, queryNeg] = index
     save(folder, 'q', encode(q, dtype))
     save(folder, 'k', encode(k, dtype))
-    for (const [name, rows] of Object.entries({ query, pos, neg, queryNeg })) save(folder, name, rows)
+    for (const [name, rows] of Object.entries({ query, pos, neg, queryNeg })) {
+      save(folder, name, rows)
+    }
     const [rounded, keys] = [q, k].map((x) => decode(encode(x, dtype), dtype))
     save(folder, 'reference', reference(rounded, keys, { n, d, heads, kvHeads }, query, queryNeg, pos, neg))
     return { n, d, heads, kvHeads, dtype }
@@ -71,7 +81,9 @@ function reference(q, k, { n, d, heads, kvHeads }, query, queryNeg, pos, neg) {
       const kAt = keys[t] * kvHeads * d
       for (let i = 0; i < CHECKED; i++) {
         const x = q[qAt + i] / n
-        for (let j = 0; j < d; j++) out[(side * CHECKED + i) * d + j] += x * k[kAt + j]
+        for (let j = 0; j < d; j++) {
+          out[(side * CHECKED + i) * d + j] += x * k[kAt + j]
+        }
       }
     }
   }

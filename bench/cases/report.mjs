@@ -24,7 +24,9 @@ export default {
 }
 
 async function open() {
-  if (!existsSync(CHROMIUM)) return { missing: `needs ${CHROMIUM}` }
+  if (!existsSync(CHROMIUM)) {
+    return { missing: `needs ${CHROMIUM}` }
+  }
   const { chromium } = await import('playwright-core')
   const folder = mkdtempSync(path.join(tmpdir(), 'qkspace-report-'))
   const file = path.join(folder, 'report.html')
@@ -41,8 +43,9 @@ async function open() {
       await page.locator('[id^="figure-explained"] g[aria-label="bar"] rect').count(),
       await page.locator('[data-token]').count(),
     ]
-    if (bars !== 4 * HEADS || tokens !== TOKENS)
+    if (bars !== 4 * HEADS || tokens !== TOKENS) {
       throw new Error(`the page shows ${bars} bars, ${tokens} tokens`)
+    }
     return { value: ms / 1000, unit: 's', note: `${figures} figures, ${(bytes / 2 ** 20).toFixed(1)} MiB` }
   } finally {
     await browser?.close()
@@ -53,8 +56,12 @@ async function open() {
 /** In the page, every frame: milliseconds since navigation, once the last figure has marks. */
 function drawnAfter() {
   const figures = [...document.querySelectorAll('figure')]
-  if (document.readyState !== 'complete' || figures.length === 0) return false
-  if (!figures.every((figure) => figure.querySelector('svg :is(rect, path, circle)'))) return false
+  if (document.readyState !== 'complete' || figures.length === 0) {
+    return false
+  }
+  if (!figures.every((figure) => figure.querySelector('svg :is(rect, path, circle)'))) {
+    return false
+  }
   return { ms: performance.now(), figures: figures.length }
 }
 

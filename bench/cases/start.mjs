@@ -21,7 +21,9 @@ export default {
     verify: () => 0,
     once: () => {
       const { status } = spawnSync(process.execPath, ['-e', PROGRAMS[subject]])
-      if (status !== 0) throw new Error(`exit status ${status}`)
+      if (status !== 0) {
+        throw new Error(`exit status ${status}`)
+      }
     },
   }),
 }

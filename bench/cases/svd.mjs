@@ -19,7 +19,9 @@ export default {
     })
   },
   subjects: ({ mode, spectrum }) => {
-    if (spectrum !== 'low rank') return ['cpu', 'numpy-1', 'torch-1']
+    if (spectrum !== 'low rank') {
+      return ['cpu', 'numpy-1', 'torch-1']
+    }
     const peers = ['cpu', 'js', 'ml-matrix', 'numpy-1', 'numpy-2', 'torch-1', 'torch-2']
     // svd_lowrank gives neither a rank nor a bound, and no full decomposition.
     return mode === 'full' ? peers : [...peers, 'torch-lowrank-1', 'torch-lowrank-2']
@@ -27,7 +29,9 @@ export default {
   work: ({ n, side }) => ({ bytes: n * side * side * 4 }),
   prepare: ({ n, side, spectrum, mode }, folder) => {
     const matrices = new Float32Array(n * side * side)
-    for (let m = 0; m < n; m++) matrices.set(makeMatrix(side, spectrum, m), m * side * side)
+    for (let m = 0; m < n; m++) {
+      matrices.set(makeMatrix(side, spectrum, m), m * side * side)
+    }
     save(folder, 'matrices', matrices)
     return { n, side, mode }
   },
@@ -50,13 +54,17 @@ async function load(subject, { n, side, mode }, folder) {
     const compare = []
     for (let m = 0; m < CHECKED; m++) {
       const rank = want.ranks[m]
-      if (mode === 'energy' && found.ranks[m] !== rank) return Number.POSITIVE_INFINITY
+      if (mode === 'energy' && found.ranks[m] !== rank) {
+        return Number.POSITIVE_INFINITY
+      }
       const s = found.s.subarray(m * found.maxRank, m * found.maxRank + rank)
       compare.push(relativeError(s, want.s.subarray(m * want.maxRank, m * want.maxRank + rank)))
     }
     return Math.max(...compare)
   }
-  if (subject === 'ml-matrix') return mlMatrix(all, { n, side, mode }, verify)
+  if (subject === 'ml-matrix') {
+    return mlMatrix(all, { n, side, mode }, verify)
+  }
   // The pure-JavaScript reference takes a share of the batch; its time is scaled in proportion.
   const share = subject === 'js' ? Math.max(CHECKED, n >> 5) : n
   const part = all.subarray(0, share * side * side)
@@ -86,7 +94,9 @@ async function mlMatrix(all, { n, side, mode }, verify) {
       s.set(found, m * side)
       const total = found.reduce((sum, v) => sum + v * v, 0)
       let reached = 0
-      while (mode === 'energy' && reached < 0.99 * total) reached += found[ranks[m]++] ** 2
+      while (mode === 'energy' && reached < 0.99 * total) {
+        reached += found[ranks[m]++] ** 2
+      }
     }
     return { s, ranks, maxRank: side }
   }

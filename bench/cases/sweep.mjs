@@ -26,7 +26,9 @@ export default {
     const file = name === 'boxes' ? bundledFile('boxes.onnx') : babyllama
     const model = await openModel(file)
     const prompts = makePrompts(count)
-    if (subject === 'plain run') return plainRun(model, file, prompts)
+    if (subject === 'plain run') {
+      return plainRun(model, file, prompts)
+    }
     return {
       tolerance: 0,
       once: () => sweep(model, prompts, { batchSize: BATCH }),

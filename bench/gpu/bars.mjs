@@ -5,9 +5,15 @@
  * that of a large product, whichever takes longer. f32-accurate products take three of TF32.
  */
 export function floor({ bytes, operations, dtype }, { ceilings, absent }) {
-  if (absent) return { absent }
+  if (absent) {
+    return { absent }
+  }
   const product = dtype === 'f32' ? ceilings.tf32 : ceilings.bf16
-  for (const ceiling of [ceilings.copy, product]) if (ceiling.failed) return { absent: ceiling.failed }
+  for (const ceiling of [ceilings.copy, product]) {
+    if (ceiling.failed) {
+      return { absent: ceiling.failed }
+    }
+  }
   const rate = product.operationsPerSecond / (dtype === 'f32' ? 3 : 1)
   const byBytes = (1e3 * bytes) / ceilings.copy.bytesPerSecond
   const byOperations = (1e3 * operations) / rate
@@ -16,7 +22,9 @@ export function floor({ bytes, operations, dtype }, { ceilings, absent }) {
 
 /** At least `wanted` of the floor's speed. */
 export function speedBar(floorFound, medianMs, wanted) {
-  if (floorFound.absent) return { what: 'of the floor', wanted, met: null, absent: floorFound.absent }
+  if (floorFound.absent) {
+    return { what: 'of the floor', wanted, met: null, absent: floorFound.absent }
+  }
   const value = floorFound.ms / medianMs
   return { what: 'of the floor', wanted, value, met: value >= wanted }
 }
@@ -25,7 +33,9 @@ export function speedBar(floorFound, medianMs, wanted) {
 export function peerBar(name, { peers, absent }, medianMs, wanted) {
   const peer = peers?.[name]
   const what = `times as fast as ${name}`
-  if (absent || peer.failed) return { what, wanted, met: null, absent: absent ?? peer.failed }
+  if (absent || peer.failed) {
+    return { what, wanted, met: null, absent: absent ?? peer.failed }
+  }
   const value = peer.medianMs / medianMs
   return { what, wanted, value, met: wanted === null ? null : value >= wanted }
 }
@@ -34,7 +44,9 @@ export function peerBar(name, { peers, absent }, medianMs, wanted) {
 export function hostBar(bytesPerSecond, { ceilings, absent }, wanted) {
   const what = 'of the smaller of pinned copy and memcpy'
   const failed = absent ?? ceilings.pinned.failed ?? ceilings.memcpy.failed
-  if (failed) return { what, wanted, met: null, absent: failed }
+  if (failed) {
+    return { what, wanted, met: null, absent: failed }
+  }
   const value = bytesPerSecond / Math.min(ceilings.pinned.bytesPerSecond, ceilings.memcpy.bytesPerSecond)
   return { what, wanted, value, met: value >= wanted }
 }

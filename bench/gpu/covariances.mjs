@@ -29,7 +29,9 @@ export async function errorAgainstCpu(found, sizes, { q, k, terms }) {
   want.forEach((matrix, side) => {
     matrix.forEach((x, i) => {
       const error = Math.abs(found[side][i] - x) / unit
-      if (!(error <= worst)) worst = error
+      if (!(error <= worst)) {
+        worst = error
+      }
     })
   })
   return worst

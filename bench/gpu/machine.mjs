@@ -26,7 +26,9 @@ export function machine(backend) {
 /** Of which commit: a packed tree carries it along. */
 function source() {
   const packed = `${root}packed.json`
-  if (existsSync(packed)) return JSON.parse(readFileSync(packed, 'utf8'))
+  if (existsSync(packed)) {
+    return JSON.parse(readFileSync(packed, 'utf8'))
+  }
   const git = (...args) => spawnSync('git', args, { cwd: root, encoding: 'utf8' }).stdout?.trim()
   return { commit: git('rev-parse', 'HEAD') || undefined, changed: Boolean(git('status', '--porcelain')) }
 }
@@ -49,7 +51,9 @@ export function clocks(uuid) {
     [`--id=${uuid}`, `--query-gpu=${Object.values(FIELDS).join(',')}`, '--format=csv,noheader,nounits'],
     { encoding: 'utf8' },
   )
-  if (status !== 0) return undefined
+  if (status !== 0) {
+    return undefined
+  }
   const values = stdout.trim().split(', ')
   return Object.fromEntries(
     Object.keys(FIELDS).map((name, i) => [name, name === 'driver' ? values[i] : Number(values[i])]),

@@ -42,10 +42,14 @@ export async function measure({ backend, repeats, flush }, work, { fresh, once, 
       const timings = await backend.timings()
       if (run === 0) {
         error = await verify(inputs, output)
-        if (!(error <= allowed)) throw new Error(`wrong by ${error}, allowed ${allowed}`)
+        if (!(error <= allowed)) {
+          throw new Error(`wrong by ${error}, allowed ${allowed}`)
+        }
         continue
       }
-      if (!(timings.arithmeticMs > 0)) throw new Error('the backend did not say how long the device took')
+      if (!(timings.arithmeticMs > 0)) {
+        throw new Error('the backend did not say how long the device took')
+      }
       device.push(timings.arithmeticMs)
       call.push(took)
       copies.push(timings.copyMs)

@@ -9,7 +9,9 @@ export function measurePeers(sizes, { python, onCpu, uuid }) {
   const exe = pythons.find(
     (name) => spawnSync(name, ['-c', 'import torch'], { stdio: 'ignore' }).status === 0,
   )
-  if (!exe) return { absent: `no Python with PyTorch (tried ${pythons.join(', ')})` }
+  if (!exe) {
+    return { absent: `no Python with PyTorch (tried ${pythons.join(', ')})` }
+  }
   const script = fileURLToPath(new URL('peers.py', import.meta.url))
   const args = [script, JSON.stringify(sizes), ...(onCpu ? ['--cpu'] : [])]
   const { status, stdout, stderr } = spawnSync(exe, args, {
@@ -17,6 +19,8 @@ export function measurePeers(sizes, { python, onCpu, uuid }) {
     maxBuffer: 1 << 28,
     env: { ...process.env, CUDA_VISIBLE_DEVICES: uuid },
   })
-  if (status !== 0) return { absent: `PyTorch: ${stderr.trim().split('\n').at(-1)}` }
+  if (status !== 0) {
+    return { absent: `PyTorch: ${stderr.trim().split('\n').at(-1)}` }
+  }
   return JSON.parse(stdout)
 }

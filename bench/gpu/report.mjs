@@ -38,10 +38,11 @@ export function printCeilings({ device, clocks, pytorch }) {
     print(`  ${name.padEnd(8)}${rate}`)
   }
   print('peers:')
-  for (const [name, { medianMs, note, failed }] of Object.entries(pytorch.peers))
+  for (const [name, { medianMs, note, failed }] of Object.entries(pytorch.peers)) {
     print(
       `  ${name.padEnd(28)}${failed ? `absent (${failed})` : milliseconds(medianMs)}${note ? `, ${note}` : ''}`,
     )
+  }
 }
 
 export function printFigures(figures) {
@@ -52,7 +53,9 @@ export function printFigures(figures) {
     return
   }
   print(`    error   ${error.toPrecision(2)}, allowed ${allowed}`)
-  if (work.bytes) print(`    input   ${(work.bytes / 1e9).toPrecision(3)} GB`)
+  if (work.bytes) {
+    print(`    input   ${(work.bytes / 1e9).toPrecision(3)} GB`)
+  }
   print(`    device  ${spread(deviceMs)}; ${ratesText(figures.deviceRates)}`)
   print(`    call    ${spread(callMs)}; ${ratesText(figures.callRates)}`)
   print(`    copies  ${milliseconds(copyMs.median)} to the device, in a call`)

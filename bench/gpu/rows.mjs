@@ -11,7 +11,9 @@ const MOST_DISTINCT = 1024
  */
 export function repeatedRows(rows, heads, d, dtype, seed) {
   let pos = Math.min(rows, MOST_DISTINCT)
-  while (rows % pos !== 0) pos--
+  while (rows % pos !== 0) {
+    pos--
+  }
   const data = shared(encode(noise(pos * heads * d, seed), dtype))
   return { data, dtype, shape: [rows / pos, pos, heads, d], strides: [0, heads * d, d, 1] }
 }
@@ -21,8 +23,9 @@ export function denseRows(rows, heads, d, dtype, seed) {
   const few = repeatedRows(Math.min(rows, MOST_DISTINCT), heads, d, dtype, seed).data
   const Type = few.constructor
   const data = new Type(new SharedArrayBuffer(rows * heads * d * Type.BYTES_PER_ELEMENT))
-  for (let at = 0; at < data.length; at += few.length)
+  for (let at = 0; at < data.length; at += few.length) {
     data.set(few.subarray(0, Math.min(few.length, data.length - at)), at)
+  }
   return { data, dtype, shape: [1, rows, heads, d] }
 }
 

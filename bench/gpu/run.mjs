@@ -44,7 +44,9 @@ try {
 
 async function run() {
   const unknown = options.case.find((name) => !cases[name])
-  if (unknown) throw new Error(`there is no case '${unknown}'; cases: ${Object.keys(cases).join(', ')}`)
+  if (unknown) {
+    throw new Error(`there is no case '${unknown}'; cases: ${Object.keys(cases).join(', ')}`)
+  }
   const sizes = sizesFrom(options.size)
   const backend = selectBackend(options.backend)
   const { device } = backend.describe()
@@ -76,7 +78,9 @@ async function run() {
     writeFileSync(file, `${JSON.stringify(report, null, 1)}\n`)
   }
   process.stdout.write(`\nwritten ${file}\n`)
-  if (failed) throw new Error('some figures are missing')
+  if (failed) {
+    throw new Error('some figures are missing')
+  }
 }
 
 async function runCase({ title, variants, run: runVariant }, bench, sizes) {

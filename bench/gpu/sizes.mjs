@@ -32,11 +32,13 @@ export function sizesFrom(changes) {
   const sizes = { ...SIZES }
   for (const change of changes) {
     const [name, text] = change.split('=')
-    if (!(name in SIZES))
+    if (!(name in SIZES)) {
       throw new Error(`there is no size '${name}'; sizes: ${Object.keys(SIZES).join(', ')}`)
+    }
     sizes[name] = name === 'dtypes' ? text.split(',') : Number(text)
-    if (name !== 'dtypes' && !(Number.isInteger(sizes[name]) && sizes[name] > 0))
+    if (name !== 'dtypes' && !(Number.isInteger(sizes[name]) && sizes[name] > 0)) {
       throw new Error(`${name} is '${text}', expected a whole number above 0`)
+    }
   }
   return sizes
 }

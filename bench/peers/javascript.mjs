@@ -32,7 +32,8 @@ export async function loadProduct(subject) {
 /** Rows of `data` [.., width] in the order of `index`. */
 export function gather(data, index, width) {
   const out = new Float32Array(index.length * width)
-  for (let i = 0; i < index.length; i++)
+  for (let i = 0; i < index.length; i++) {
     out.set(data.subarray(index[i] * width, (index[i] + 1) * width), i * width)
+  }
   return out
 }

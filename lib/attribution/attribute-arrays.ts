@@ -142,11 +142,12 @@ export function attributeArrays(options: AttributeArraysOptions): Attribution | 
   const scale = checkNumber(options.scale ?? 1, 'scale')
   const seed = checkInteger(options.seed ?? 0, 'seed', 0)
   const samples = checkInteger(options.samples ?? 64, 'samples', 2)
-  if (samples % 2 !== 0)
+  if (samples % 2 !== 0) {
     throw new QkError(
       'ERR_ARGUMENT',
       `samples is ${samples}, expected an even number: an order and its reverse`,
     )
+  }
   const { q, k, n, keys, d } = readQueriesAndKeys(options.q, options.k)
   const mask = readMask(options.mask, n, keys)
   const names = featureNames(options.features)
@@ -168,7 +169,9 @@ export function attributeArrays(options: AttributeArraysOptions): Attribution | 
     const unnamed = new Float64Array(n * keys)
     const F = names.length
     cells.forEach((cell, i) => {
-      if (i % (F + 1) === F || i >= F * (F + 1)) addTo(unnamed, cell)
+      if (i % (F + 1) === F || i >= F * (F + 1)) {
+        addTo(unnamed, cell)
+      }
     })
     const rest = cells[cells.length - 1]
     return { total, table: { names: [...names, 'rest'], parts }, rest, explained: explained(unnamed) }
@@ -196,20 +199,27 @@ function pairs(onQueries: Split, onKeys: Split, q: ArrayLike<number>, d: number)
 }
 
 function featureNames(features: readonly AttributionFeature[]): string[] {
-  if (!Array.isArray(features)) throw new QkError('ERR_TYPE', 'features must be an array of { name, u, v }')
+  if (!Array.isArray(features)) {
+    throw new QkError('ERR_TYPE', 'features must be an array of { name, u, v }')
+  }
   const names: string[] = []
   features.forEach((feature: AttributionFeature, i) => {
-    if (!feature || typeof feature !== 'object')
+    if (!feature || typeof feature !== 'object') {
       throw new QkError('ERR_TYPE', `features[${i}] must be { name, u, v }`)
+    }
     refuseUnknownKeys(feature, FEATURE_KEYS, `features[${i}]`)
     const { name } = feature
-    if (typeof name !== 'string' || name === '')
+    if (typeof name !== 'string' || name === '') {
       throw new QkError('ERR_TYPE', `features[${i}].name must be a string that is not empty`)
-    if (name === 'rest')
+    }
+    if (name === 'rest') {
       throw new QkError('ERR_ARGUMENT', `features[${i}].name is 'rest', the name of what no feature takes`, {
         hint: 'give the feature another name',
       })
-    if (names.includes(name)) throw new QkError('ERR_ARGUMENT', `features has '${name}' twice`)
+    }
+    if (names.includes(name)) {
+      throw new QkError('ERR_ARGUMENT', `features has '${name}' twice`)
+    }
     names.push(name)
   })
   return names
@@ -219,10 +229,11 @@ function basesOf(features: readonly AttributionFeature[], side: 'u' | 'v', d: nu
   return features.map((feature, i) => {
     const where = `features[${i}].${side}`
     const columns = feature[side]
-    if (columns === undefined)
+    if (columns === undefined) {
       throw new QkError('ERR_ARGUMENT', `${where} of '${feature.name}' is missing`, {
         hint: `give its ${side === 'u' ? 'query' : 'key'}-side columns [d, r], or choose other sides`,
       })
+    }
     return orthonormalBasis(readArray(columns, where, { d, r: undefined }), where, d)
   })
 }
@@ -231,12 +242,17 @@ function basesOf(features: readonly AttributionFeature[], side: 'u' | 'v', d: nu
 function centreRows(rows: Float64Array, keys: number, mask?: Uint8Array): Float64Array {
   for (let start = 0; start < rows.length; start += keys) {
     let [sum, count] = [0, 0]
-    for (let i = start; i < start + keys; i++)
+    for (let i = start; i < start + keys; i++) {
       if (mask === undefined || mask[i] === 1) {
         sum += rows[i]
         count++
       }
-    if (count > 0) for (let i = start; i < start + keys; i++) rows[i] -= sum / count
+    }
+    if (count > 0) {
+      for (let i = start; i < start + keys; i++) {
+        rows[i] -= sum / count
+      }
+    }
   }
   return rows
 }
@@ -252,8 +268,11 @@ function explainedFraction(
   const keys = raw.length / n
   return new Float64Array(n).map((_, row) => {
     const visible: number[] = []
-    for (let i = row * keys; i < (row + 1) * keys; i++)
-      if (mask === undefined || mask[i] === 1) visible.push(i)
+    for (let i = row * keys; i < (row + 1) * keys; i++) {
+      if (mask === undefined || mask[i] === 1) {
+        visible.push(i)
+      }
+    }
     const largest = visible.reduce((most, i) => Math.max(most, Math.abs(raw[i])), 0)
     // Divided by the largest score, so that no square overflows or vanishes.
     const energy = (rows: Float64Array) => visible.reduce((sum, i) => sum + (rows[i] / largest) ** 2, 0)
@@ -263,5 +282,7 @@ function explainedFraction(
 }
 
 function addTo(sum: Float64Array, values: Float64Array): void {
-  for (let i = 0; i < sum.length; i++) sum[i] += values[i]
+  for (let i = 0; i < sum.length; i++) {
+    sum[i] += values[i]
+  }
 }

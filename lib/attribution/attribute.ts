@@ -231,8 +231,9 @@ async function componentsOf(
   extremes: ComponentExtremes,
   { reads, signal }: { reads: boolean | number; signal?: AbortSignal },
 ): Promise<Pick<AttributionReport, 'components' | 'readsThrough' | 'readsUnavailable'>> {
-  if (reads === false || reads === 0 || !model.tokenizer)
+  if (reads === false || reads === 0 || !model.tokenizer) {
     return { components: extremes.report(() => undefined) }
+  }
   const most = reads === true ? undefined : reads
   const { of, through, unavailable } = await vocabularyReads(model, heads, components, { most, signal })
   const some = (words: Record<string, string>) => Object.keys(words).length > 0
@@ -250,7 +251,9 @@ async function explainedByHead(
   turn: () => Promise<void> | undefined,
 ): Promise<Record<string, HeadExplained>> {
   const found: Record<string, HeadExplained> = {}
-  for (const [h, { name }] of heads.entries()) found[name] = await columns[h].report(seed, turn)
+  for (const [h, { name }] of heads.entries()) {
+    found[name] = await columns[h].report(seed, turn)
+  }
   return found
 }
 
@@ -279,8 +282,9 @@ function settingsOf(model: Model, options: AttributeOptions) {
   checkInteger(settings.randoms, 'randoms', 0, MOST_CONTROLS)
   checkInteger(settings.examples, 'examples', 0)
   checkInteger(settings.points, 'points', 0)
-  if (typeof settings.reads === 'number') checkInteger(settings.reads, 'reads', 0)
-  else if (typeof settings.reads !== 'boolean') {
+  if (typeof settings.reads === 'number') {
+    checkInteger(settings.reads, 'reads', 0)
+  } else if (typeof settings.reads !== 'boolean') {
     throw new QkError('ERR_TYPE', `reads must be true, false or a number of tokens, got ${settings.reads}`)
   }
   checkInteger(settings.seed, 'seed', 0)

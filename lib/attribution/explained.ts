@@ -89,9 +89,13 @@ export function explainedBy(
   centered: boolean,
 ): number {
   const named = rowScores(row, (q) => namedQuery(spans, q))
-  if (centered) centre(named)
+  if (centered) {
+    centre(named)
+  }
   let rest = 0
-  for (let i = 0; i < total.length; i++) rest += (total[i] - named[i]) ** 2
+  for (let i = 0; i < total.length; i++) {
+    rest += (total[i] - named[i]) ** 2
+  }
   return 1 - rest / energy
 }
 
@@ -117,12 +121,16 @@ export class ContrastColumns {
   add(prompt: number, row: TermRow): void {
     const { total, energy } = totalOf(row, this.centered)
     // A row without any energy has nothing to explain.
-    if (energy === 0) return
+    if (energy === 0) {
+      return
+    }
     this.prompts.push(prompt)
     this.energies.push(energy)
     const explained = (spans: Spans) => explainedBy(spans, row, total, energy, this.centered)
     this.all.add(explained, energy)
-    if (this.own !== this.all) this.own?.add(explained, energy)
+    if (this.own !== this.all) {
+      this.own?.add(explained, energy)
+    }
     const along = weightedKeys(row, total)
     const share = (spans: Spans, f: number) =>
       row.reduce((sum, { q }, s) => sum + partProduct(spans, f, q, along[s]), 0) / energy
@@ -179,8 +187,12 @@ class Column {
     randoms.forEach((spans, draw) => {
       this.randoms[draw] += energy * explained(spans)
     })
-    if (keys) this.keys += energy * explained(keys)
-    if (meanQuery) this.meanQuery += energy * explained(meanQuery)
+    if (keys) {
+      this.keys += energy * explained(keys)
+    }
+    if (meanQuery) {
+      this.meanQuery += energy * explained(meanQuery)
+    }
   }
 
   report(energies: readonly number[], over: { groups: readonly number[]; seed: number }): Explained {
@@ -217,7 +229,9 @@ function exceeds(value: number, nulls: NullFigures | null): boolean | null {
 /** Less their mean, in place. */
 function centre(scores: Float64Array): Float64Array {
   const mean = meanOf(scores)
-  for (let i = 0; i < scores.length; i++) scores[i] -= mean
+  for (let i = 0; i < scores.length; i++) {
+    scores[i] -= mean
+  }
   return scores
 }
 

@@ -11,7 +11,9 @@ export function coordinates(rows: Float64Array, { data, shape: [d, rank] }: Basi
   for (let row = 0; row < n; row++) {
     for (let c = 0; c < rank; c++) {
       let sum = 0
-      for (let i = 0; i < d; i++) sum += rows[row * d + i] * data[i * rank + c]
+      for (let i = 0; i < d; i++) {
+        sum += rows[row * d + i] * data[i * rank + c]
+      }
       out[row * rank + c] = sum
     }
   }
@@ -35,10 +37,16 @@ export function centred(rows: Float64Array, d: number): Float64Array {
 export function labelShare(rows: Float64Array, d: number, labels: readonly (string | null)[]): number | null {
   const kept = labels.flatMap((label, i) => (label === null ? [] : [{ label, i }]))
   const groups = groupBy(kept, ({ label }) => label)
-  if (groups.size < 2) return null
+  if (groups.size < 2) {
+    return null
+  }
   const mean = (list: readonly { i: number }[]) => {
     const sum = new Float64Array(d)
-    for (const { i } of list) for (let c = 0; c < d; c++) sum[c] += rows[i * d + c] / list.length
+    for (const { i } of list) {
+      for (let c = 0; c < d; c++) {
+        sum[c] += rows[i * d + c] / list.length
+      }
+    }
     return sum
   }
   const squared = (a: (c: number) => number, b: Float64Array) =>
@@ -82,11 +90,15 @@ export async function principalComponents(
 export async function principalCosines(a: Basis, b: Basis, signal?: AbortSignal): Promise<number[]> {
   const [d, rows] = a.shape
   const [, cols] = b.shape
-  if (rows === 0 || cols === 0) return []
+  if (rows === 0 || cols === 0) {
+    return []
+  }
   const product = new Float64Array(rows * cols)
   for (let i = 0; i < rows; i++) {
     for (let j = 0; j < cols; j++) {
-      for (let c = 0; c < d; c++) product[i * cols + j] += a.data[c * rows + i] * b.data[c * cols + j]
+      for (let c = 0; c < d; c++) {
+        product[i * cols + j] += a.data[c * rows + i] * b.data[c * cols + j]
+      }
     }
   }
   const { s } = await svd(product, { n: 1, rows, cols, signal })

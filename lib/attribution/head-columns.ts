@@ -60,7 +60,9 @@ export class HeadColumns {
 
   async report(seed: number, turn: () => Promise<void> | undefined): Promise<HeadExplained> {
     const contrasts: HeadExplained['contrasts'] = {}
-    for (const [name, own] of this.contrasts) contrasts[name] = await own.report(seed, turn)
+    for (const [name, own] of this.contrasts) {
+      contrasts[name] = await own.report(seed, turn)
+    }
     return { contrasts }
   }
 }

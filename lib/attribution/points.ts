@@ -121,9 +121,12 @@ export class PointSamples {
       const named = this.ofContrast.get(item.contrast)
       const token = (c: Candidate) => tokenOf(this.model, item, c)
       for (const sides of named ? [named, this.ofAll] : [this.ofAll]) {
-        for (const c of queriesOf(item))
+        for (const c of queriesOf(item)) {
           sides.query.offer(c, token, (head) => q(head, runs[c.half], c.position))
-        for (const c of keysOf(item)) sides.key.offer(c, token, (head) => k(head, runs[c.half], c.position))
+        }
+        for (const c of keysOf(item)) {
+          sides.key.offer(c, token, (head) => k(head, runs[c.half], c.position))
+        }
       }
     })
   }
@@ -186,14 +189,22 @@ class Sample {
   ): void {
     const { prompt, half, position, role, label } = candidate
     const key = JSON.stringify([prompt, half, position, role, label])
-    if (this.kept.has(key)) return
+    if (this.kept.has(key)) {
+      return
+    }
     const priority = priorityOf(key, this.seed)
-    if (priority >= this.limit) return
+    if (priority >= this.limit) {
+      return
+    }
     const slot = this.kept.size < this.size ? this.kept.size : this.drop()
     this.kept.set(key, { ...candidate, priority, slot, token: token(candidate) })
-    if (this.kept.size === this.size) this.limit = this.last()[1].priority
+    if (this.kept.size === this.size) {
+      this.limit = this.last()[1].priority
+    }
     this.heads.forEach(({ headDim: d }, h) => {
-      if (this.rows[h].length === 0) this.rows[h] = new Float32Array(this.size * d)
+      if (this.rows[h].length === 0) {
+        this.rows[h] = new Float32Array(this.size * d)
+      }
       this.rows[h].set(row(h), slot * d)
     })
   }
@@ -257,7 +268,9 @@ async function separationOf(
   const { rank, headDim: d } = subspace
   const within = (basis: Basis) => labelShare(coordinates(rows, basis), basis.shape[1], labels)
   const value = rank === 0 ? null : within({ data: subspace[side], shape: [d, rank] })
-  if (value === null) return {}
+  if (value === null) {
+    return {}
+  }
   const count = Math.min(nullCount([subspace]), MOST_NULLS)
   const draws: number[] = []
   for (let draw = 0; draw < count; draw++) {
@@ -275,7 +288,9 @@ function tokenOf(
   { half, position }: Candidate,
 ): PointToken | undefined {
   const own = half === 0 ? run : donor!.run
-  if (own.kind !== 'tokens' || !model.tokenizer || position >= own.ids.length) return undefined
+  if (own.kind !== 'tokens' || !model.tokenizer || position >= own.ids.length) {
+    return undefined
+  }
   const { tokenizer } = model
   const [from, to] = [Math.max(0, position - REACH), position + REACH + 1]
   const words = Array.from(own.ids.slice(from, to), (id) => tokenizer.token(id))
@@ -290,7 +305,9 @@ async function projected(
   rank: number,
   signal?: AbortSignal,
 ): Promise<{ shares: number[]; coordinates: number[] }> {
-  if (inside.length === 0) return { shares: [], coordinates: [] }
+  if (inside.length === 0) {
+    return { shares: [], coordinates: [] }
+  }
   const { scores, count, shares } = await principalComponents(inside, rank, COMPONENTS, signal)
   const real = shares.filter((share) => share > LEAST_SHARE)
   const rounded = (x: number) => Number(x.toPrecision(4))
@@ -322,7 +339,9 @@ function keysOf({ term, prompt, donor }: TermRun): Candidate[] {
 /** Uniform in [0, 1): FNV-1a of the key, spread by a generator. */
 function priorityOf(key: string, seed: number): number {
   let hash = (0x811c9dc5 ^ seed) >>> 0
-  for (let i = 0; i < key.length; i++) hash = Math.imul(hash ^ key.charCodeAt(i), 0x01000193) >>> 0
+  for (let i = 0; i < key.length; i++) {
+    hash = Math.imul(hash ^ key.charCodeAt(i), 0x01000193) >>> 0
+  }
   return seededRandom(hash).next()
 }
 

@@ -35,7 +35,11 @@ export class Span {
         ? inside.map(({ data }) => data)
         : splitBetween(inside, R, method, { seed, samples }).parts
     const named = new Float64Array(R * R)
-    for (const part of parts) for (let i = 0; i < R * R; i++) named[i] += part[i]
+    for (const part of parts) {
+      for (let i = 0; i < R * R; i++) {
+        named[i] += part[i]
+      }
+    }
     return new Span(union, parts, named)
   }
 
@@ -67,7 +71,11 @@ export class Span {
     const { data, shape } = this.union
     const [d, R] = shape
     const out = new Float64Array(R)
-    for (let i = 0; i < d; i++) for (let r = 0; r < R; r++) out[r] += x[i] * data[i * R + r]
+    for (let i = 0; i < d; i++) {
+      for (let r = 0; r < R; r++) {
+        out[r] += x[i] * data[i * R + r]
+      }
+    }
     return out
   }
 
@@ -75,7 +83,11 @@ export class Span {
     const { data, shape } = this.union
     const [d, R] = shape
     const out = new Float64Array(d)
-    for (let i = 0; i < d; i++) for (let r = 0; r < R; r++) out[i] += coordinates[r] * data[i * R + r]
+    for (let i = 0; i < d; i++) {
+      for (let r = 0; r < R; r++) {
+        out[i] += coordinates[r] * data[i * R + r]
+      }
+    }
     return out
   }
 }
@@ -125,7 +137,9 @@ function within(union: Basis, basis: Basis): Basis {
   for (let i = 0; i < d; i++) {
     for (let r = 0; r < R; r++) {
       const w = union.data[i * R + r]
-      for (let c = 0; c < rank; c++) data[r * rank + c] += w * basis.data[i * rank + c]
+      for (let c = 0; c < rank; c++) {
+        data[r * rank + c] += w * basis.data[i * rank + c]
+      }
     }
   }
   return { data, shape: [R, rank] }
@@ -133,6 +147,8 @@ function within(union: Basis, basis: Basis): Basis {
 
 function identity(R: number): Basis {
   const data = new Float64Array(R * R)
-  for (let i = 0; i < R; i++) data[i * R + i] = 1
+  for (let i = 0; i < R; i++) {
+    data[i * R + i] = 1
+  }
   return { data, shape: [R, R] }
 }

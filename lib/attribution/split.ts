@@ -54,30 +54,40 @@ export function splitBetween(
         ? withoutEarlier(bases, d)
         : meanLeftBefore(bases, identity(d), orders).map((left, f) => project(bases[f], left))
   const rest = identity(d)
-  for (const part of parts) add(rest, -1, part)
+  for (const part of parts) {
+    add(rest, -1, part)
+  }
   return { parts, rest }
 }
 
 /** M x of rows x [n, d], for M transposed. */
 export function applyOperator(transposed: Float64Array, rows: ArrayLike<number>, d: number): Float64Array {
   const out = new Float64Array(rows.length)
-  for (let start = 0; start < rows.length; start += d)
+  for (let start = 0; start < rows.length; start += d) {
     for (let i = 0; i < d; i++) {
       const x = rows[start + i]
-      if (x !== 0) for (let j = 0; j < d; j++) out[start + j] += x * transposed[i * d + j]
+      if (x !== 0) {
+        for (let j = 0; j < d; j++) {
+          out[start + j] += x * transposed[i * d + j]
+        }
+      }
     }
+  }
   return out
 }
 
 /** M^T x of rows x [n, d], for M transposed: y . (M k) = (M^T y) . k. */
 export function applyAdjoint(transposed: Float64Array, rows: ArrayLike<number>, d: number): Float64Array {
   const out = new Float64Array(rows.length)
-  for (let start = 0; start < rows.length; start += d)
+  for (let start = 0; start < rows.length; start += d) {
     for (let i = 0; i < d; i++) {
       let sum = 0
-      for (let j = 0; j < d; j++) sum += transposed[i * d + j] * rows[start + j]
+      for (let j = 0; j < d; j++) {
+        sum += transposed[i * d + j] * rows[start + j]
+      }
       out[start + i] = sum
     }
+  }
   return out
 }
 
@@ -125,7 +135,9 @@ function meanOverOrders(bases: readonly Basis[], rows: Float64Array): Float64Arr
     const current = left.get(set) as Float64Array
     const size = bases.filter((_, f) => set & (1 << f)).length
     for (let f = 0; f < F; f++) {
-      if (set & (1 << f)) continue
+      if (set & (1 << f)) {
+        continue
+      }
       add(means[f], (factorial(size) * factorial(F - 1 - size)) / factorial(F), current)
       const larger = set | (1 << f)
       const sum = left.get(larger) ?? new Float64Array(rows.length)
@@ -163,12 +175,16 @@ function meanOverSample(
 
 function identity(d: number): Float64Array {
   const out = new Float64Array(d * d)
-  for (let i = 0; i < d; i++) out[i * d + i] = 1
+  for (let i = 0; i < d; i++) {
+    out[i * d + i] = 1
+  }
   return out
 }
 
 function add(to: Float64Array, factor: number, from: Float64Array): void {
-  for (let i = 0; i < to.length; i++) to[i] += factor * from[i]
+  for (let i = 0; i < to.length; i++) {
+    to[i] += factor * from[i]
+  }
 }
 
 function factorial(n: number): number {

@@ -62,9 +62,13 @@ export class RowReader {
 
   /** `run` is the item's run in the batch, `donor` that of its counterfactual, where there is one. */
   row(item: TermRun, run: number, donor: number | undefined, keys: RowKeys): TermRow {
-    if (keys === 'all') return [this.whole(item, run)]
+    if (keys === 'all') {
+      return [this.whole(item, run)]
+    }
     const { positive, negative, query, queryNeg } = item.term
-    if (donor === undefined) return [this.segment(run, query, [...positive, ...negative])]
+    if (donor === undefined) {
+      return [this.segment(run, query, [...positive, ...negative])]
+    }
     return [this.segment(run, query, positive), this.segment(donor, queryNeg, negative)]
   }
 
@@ -83,7 +87,9 @@ export class RowReader {
     keys.forEach((key, j) => {
       const kAt = ((run * length + key) * keyHeads + place) * d
       const factor = this.factor(run, query, key)
-      for (let i = 0; i < d; i++) columns[j * d + i] = factor * k[kAt + i]
+      for (let i = 0; i < d; i++) {
+        columns[j * d + i] = factor * k[kAt + i]
+      }
     })
     return { q: q.slice(qAt, qAt + d), k: columns }
   }
@@ -91,7 +97,9 @@ export class RowReader {
   /** What scales the product of a query and a key, up to the softmax. */
   private factor(run: number, query: number, key: number): number {
     const { site, head, name } = this.head
-    if (site.factors.kind === 'constant') return site.operandScale * site.factors.byHead[head]
+    if (site.factors.kind === 'constant') {
+      return site.operandScale * site.factors.byHead[head]
+    }
     const { factors, dims } = this.rows
     if (!factors || !dims.factors) {
       throw new QkError(
@@ -113,7 +121,9 @@ export function rowScores(row: TermRow, query: (q: Float64Array) => Float64Array
   for (const { q, k } of row) {
     const d = q.length
     const own = query(q)
-    for (let from = 0; from < k.length; from += d) scores[at++] = dotAt(own, 0, k, from, d)
+    for (let from = 0; from < k.length; from += d) {
+      scores[at++] = dotAt(own, 0, k, from, d)
+    }
   }
   return scores
 }
@@ -130,7 +140,9 @@ export function weightedKeys(row: TermRow, t: Float64Array): Float64Array[] {
     const sum = new Float64Array(d)
     for (let from = 0; from < k.length; from += d) {
       const weight = t[at++]
-      for (let i = 0; i < d; i++) sum[i] += weight * k[from + i]
+      for (let i = 0; i < d; i++) {
+        sum[i] += weight * k[from + i]
+      }
     }
     return sum
   })

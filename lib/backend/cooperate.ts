@@ -6,7 +6,9 @@ import { throwIfAborted } from '../errors.js'
 export function cooperator(signal?: AbortSignal): () => Promise<void> | undefined {
   let last = performance.now()
   return () => {
-    if (performance.now() - last < 8) return undefined
+    if (performance.now() - last < 8) {
+      return undefined
+    }
     return new Promise<void>((resolve, reject) => {
       setImmediate(() => {
         last = performance.now()

@@ -30,7 +30,9 @@ function rowReader(t: RowTensor): RowReader {
   const read = elementReader(t.data, t.dtype)
   return (row, head, out) => {
     const start = Math.floor(row / pos) * sb + (row % pos) * st + head * sh
-    for (let i = 0; i < d; i++) out[i] = read(start + i * sd)
+    for (let i = 0; i < d; i++) {
+      out[i] = read(start + i * sd)
+    }
   }
 }
 
@@ -38,8 +40,12 @@ function rowReader(t: RowTensor): RowReader {
 function keep(batch: CovarianceBatch, owned: boolean): CovarianceBatch {
   const taken = owned ? detached([batch.q, batch.k]) : undefined
   const tensor = (t: RowTensor): RowTensor => {
-    if (t.resident) return t.resident as RowTensor
-    if (isShared(t.data)) return t
+    if (t.resident) {
+      return t.resident as RowTensor
+    }
+    if (isShared(t.data)) {
+      return t
+    }
     return { ...t, data: taken?.get(t.data) ?? t.data.slice() }
   }
   const arrays = <T extends object>(from: T): T =>
@@ -102,9 +108,11 @@ export class JsCovariance implements BackendCovariance {
       const all = this.#live()
       const { contrasts, headDim: d } = this.#spec
       const wanted = heads ?? Array.from({ length: this.#spec.heads }, (_, h) => h)
-      for (const [i, h] of wanted.entries())
-        if (!(Number.isInteger(h) && h >= 0 && h < this.#spec.heads))
+      for (const [i, h] of wanted.entries()) {
+        if (!(Number.isInteger(h) && h >= 0 && h < this.#spec.heads)) {
           throw new QkError('ERR_RANGE', `heads[${i}] is ${h}, expected 0 to ${this.#spec.heads - 1}`)
+        }
+      }
       const out = emptyMoments(contrasts, wanted.length, d)
       out.terms.set(all.terms)
       out.skipped.set(all.skipped)
@@ -114,12 +122,14 @@ export class JsCovariance implements BackendCovariance {
           ['q', d],
           ['k', d],
           ['qk', d * d],
-        ] as const)
-          for (let c = 0; c < contrasts; c++)
+        ] as const) {
+          for (let c = 0; c < contrasts; c++) {
             wanted.forEach((h, i) => {
               const from = (c * this.#spec.heads + h) * size
               out[side][what].set(all[side][what].subarray(from, from + size), (c * wanted.length + i) * size)
             })
+          }
+        }
       }
       return out
     })
@@ -130,7 +140,9 @@ export class JsCovariance implements BackendCovariance {
   }
 
   #live(): CovarianceMoments {
-    if (!this.#sums) throw new QkError('ERR_ARGUMENT', 'the covariance has been disposed of')
+    if (!this.#sums) {
+      throw new QkError('ERR_ARGUMENT', 'the covariance has been disposed of')
+    }
     return this.#sums
   }
 
@@ -214,14 +226,18 @@ class HeadSums {
       for (let j = offsets[t]; j < offsets[t + 1]; j++) {
         const a = keyWeights?.[j] ?? 1
         const key = this.#loadKey(keys[j])
-        for (let i = 0; i < key.length; i++) this.#sum[i] += a * key[i]
+        for (let i = 0; i < key.length; i++) {
+          this.#sum[i] += a * key[i]
+        }
         total += a
       }
       this.#pair(side, c, weight, total, this.#sum)
     }
     half(this.#out.positive, terms.query[t], terms.posOffsets, terms.pos, terms.posWeights)
     half(this.#out.negative, terms.queryNeg[t], terms.negOffsets, terms.neg, terms.negWeights)
-    if (this.#head === 0) this.#out.terms[c]++
+    if (this.#head === 0) {
+      this.#out.terms[c]++
+    }
   }
 
   /** Label-matched terms through running sums of keys, per label and in total: linear in the sequence. */
@@ -238,9 +254,13 @@ class HeadSums {
           seen.add(l.keyLabels[key], this.#loadKey(l.keyRows[key]))
         }
       }
-      while (self < l.keyRows.length && l.keyPositions[self] < at) self++
+      while (self < l.keyRows.length && l.keyPositions[self] < at) {
+        self++
+      }
       const label = l.queryLabels[i]
-      if (label < 0) continue
+      if (label < 0) {
+        continue
+      }
       const isOwn = l.keyScope === 'others' && l.keyPositions[self] === at && l.keyLabels[self] >= 0
       const own = isOwn ? { label: l.keyLabels[self], row: this.#loadKey(l.keyRows[self]) } : undefined
       const { positives, negatives } = seen.split(label, own, sides)
@@ -256,13 +276,17 @@ class HeadSums {
   ): void {
     const counts = this.#head === 0
     if (sides.positives === 0 || sides.negatives === 0) {
-      if (counts) this.#out.skipped[contrast]++
+      if (counts) {
+        this.#out.skipped[contrast]++
+      }
       return
     }
     this.#loadQuery(queryRows[i])
     this.#pair(this.#out.positive, contrast, 1, sides.positives, sides.positive)
     this.#pair(this.#out.negative, contrast, 1, sides.negatives, sides.negative)
-    if (counts) this.#out.terms[contrast]++
+    if (counts) {
+      this.#out.terms[contrast]++
+    }
   }
 
   /** The current query against a sum of keys whose weights sum to `total`. */
@@ -272,13 +296,17 @@ class HeadSums {
     const qWeight = mean ? weight : weight * total
     const kWeight = mean ? weight / total : weight
     const row = c * heads + this.#head
-    if (this.#head === 0) side.weight[c] += estimator === 'sum' ? weight : qWeight
+    if (this.#head === 0) {
+      side.weight[c] += estimator === 'sum' ? weight : qWeight
+    }
     for (let i = 0; i < d; i++) {
       const q = this.#query[i]
       side.q[row * d + i] += qWeight * q
       side.k[row * d + i] += kWeight * keySum[i]
       const to = (row * d + i) * d
-      for (let j = 0; j < d; j++) side.qk[to + j] += q * (kWeight * keySum[j])
+      for (let j = 0; j < d; j++) {
+        side.qk[to + j] += q * (kWeight * keySum[j])
+      }
     }
   }
 
@@ -294,7 +322,9 @@ class HeadSums {
   }
 
   #finite(values: Float64Array, name: string, head: number, row: number): void {
-    if (this.#spec.allowNonFinite || values.every(Number.isFinite)) return
+    if (this.#spec.allowNonFinite || values.every(Number.isFinite)) {
+      return
+    }
     throw new QkError('ERR_NON_FINITE', `${name} is not finite at head ${head}, row ${row}`, {
       hint: 'find out why, or set allowNonFinite to accumulate it anyway',
     })
@@ -330,12 +360,16 @@ class LabelSums {
   ): { positives: number; negatives: number } {
     const same = this.#byLabel.get(label)
     out.positive.fill(0)
-    if (same) out.positive.set(same.sum)
+    if (same) {
+      out.positive.set(same.sum)
+    }
     out.negative.set(this.#total.sum)
     addTo(out.negative, out.positive, -1)
     const positives = same?.count ?? 0
     const negatives = this.#total.count - positives
-    if (!own) return { positives, negatives }
+    if (!own) {
+      return { positives, negatives }
+    }
     const isSame = own.label === label
     addTo(isSame ? out.positive : out.negative, own.row, -1)
     return { positives: positives - Number(isSame), negatives: negatives - Number(!isSame) }

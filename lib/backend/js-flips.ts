@@ -143,8 +143,9 @@ function headRows(tensor: RowTensor, head: number, name: string): Float64Array {
     const at = Math.floor(row / pos) * sb + (row % pos) * st + head * sh
     for (let i = 0; i < d; i++) {
       const x = read(at + i * sd)
-      if (!Number.isFinite(x))
+      if (!Number.isFinite(x)) {
         throw new QkError('ERR_NON_FINITE', `${name} is not finite at head ${head}, row ${row}`)
+      }
       out[row * d + i] = x
     }
   }
@@ -155,13 +156,19 @@ function headRows(tensor: RowTensor, head: number, name: string): Float64Array {
 function removeDirection(a: Float64Array, u: Float64Array, v: Float64Array): void {
   const d = u.length
   const along = new Float64Array(d)
-  for (let i = 0; i < d; i++) for (let j = 0; j < d; j++) along[j] += u[i] * a[i * d + j]
+  for (let i = 0; i < d; i++) {
+    for (let j = 0; j < d; j++) {
+      along[j] += u[i] * a[i * d + j]
+    }
+  }
   for (let i = 0; i < d; i++) {
     let sum = 0
     for (let j = 0; j < d; j++) {
       a[i * d + j] -= u[i] * along[j]
       sum += a[i * d + j] * v[j]
     }
-    for (let j = 0; j < d; j++) a[i * d + j] -= sum * v[j]
+    for (let j = 0; j < d; j++) {
+      a[i * d + j] -= sum * v[j]
+    }
   }
 }

@@ -25,13 +25,19 @@ function start(d: number, attempt: number): Float64Array {
 /** `a` is row-major. Its scale does not matter: it is divided by its largest entry first. */
 export function largestSingularValue(a: Float64Array, d: number): number {
   let scale = 0
-  for (const x of a) scale = Math.max(scale, Math.abs(x))
-  if (scale === 0) return 0
+  for (const x of a) {
+    scale = Math.max(scale, Math.abs(x))
+  }
+  if (scale === 0) {
+    return 0
+  }
   const m = a.map((x) => x / scale)
   let value = 0
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     value = Math.max(value, lanczosValue(m, d, attempt))
-    if (isLargest(m, d, value)) break
+    if (isLargest(m, d, value)) {
+      break
+    }
   }
   return value * scale
 }
@@ -62,7 +68,9 @@ function lanczosValue(m: Float64Array, d: number, attempt: number): number {
       const grown = largestOfBidiagonal(alpha, beta)
       quiet = grown - value <= SETTLED * grown ? quiet + 1 : 0
       value = grown
-      if (ended || quiet === 2) return value
+      if (ended || quiet === 2) {
+        return value
+      }
     }
     beta.push(next)
   }
@@ -75,18 +83,25 @@ function lanczosValue(m: Float64Array, d: number, attempt: number): number {
 function isLargest(a: Float64Array, d: number, value: number): boolean {
   const factor = 1 / (value * (1 + MARGIN)) ** 2
   const s = new Float64Array(d * d)
-  for (let r = 0; r < d; r++)
+  for (let r = 0; r < d; r++) {
     for (let i = 0; i < d; i++) {
       const x = factor * a[r * d + i]
-      for (let j = i; j < d; j++) s[i * d + j] -= x * a[r * d + j]
+      for (let j = i; j < d; j++) {
+        s[i * d + j] -= x * a[r * d + j]
+      }
     }
+  }
   for (let k = 0; k < d; k++) {
     s[k * d + k] += 1
     const pivot = s[k * d + k]
-    if (!(pivot > 0)) return false
+    if (!(pivot > 0)) {
+      return false
+    }
     for (let i = k + 1; i < d; i++) {
       const x = s[k * d + i] / pivot
-      for (let j = i; j < d; j++) s[i * d + j] -= x * s[k * d + j]
+      for (let j = i; j < d; j++) {
+        s[i * d + j] -= x * s[k * d + j]
+      }
     }
   }
   return true
@@ -99,31 +114,50 @@ function largestOfBidiagonal(alpha: readonly number[], beta: readonly number[]):
 
 function times(a: Float64Array, x: Float64Array, d: number): Float64Array {
   const out = new Float64Array(d)
-  for (let i = 0; i < d; i++) for (let j = 0; j < d; j++) out[i] += a[i * d + j] * x[j]
+  for (let i = 0; i < d; i++) {
+    for (let j = 0; j < d; j++) {
+      out[i] += a[i * d + j] * x[j]
+    }
+  }
   return out
 }
 
 function timesTransposed(a: Float64Array, x: Float64Array, d: number): Float64Array {
   const out = new Float64Array(d)
-  for (let i = 0; i < d; i++) for (let j = 0; j < d; j++) out[j] += a[i * d + j] * x[i]
+  for (let i = 0; i < d; i++) {
+    for (let j = 0; j < d; j++) {
+      out[j] += a[i * d + j] * x[i]
+    }
+  }
   return out
 }
 
 /** Twice, as once leaves rounding errors where most of x lies along the others. */
 function orthogonalise(x: Float64Array, others: readonly Float64Array[]): void {
-  for (let pass = 0; pass < 2; pass++)
+  for (let pass = 0; pass < 2; pass++) {
     for (const y of others) {
       let along = 0
-      for (let i = 0; i < x.length; i++) along += x[i] * y[i]
-      for (let i = 0; i < x.length; i++) x[i] -= along * y[i]
+      for (let i = 0; i < x.length; i++) {
+        along += x[i] * y[i]
+      }
+      for (let i = 0; i < x.length; i++) {
+        x[i] -= along * y[i]
+      }
     }
+  }
 }
 
 /** To length 1, unless it is 0. The length that it had. */
 function normalise(x: Float64Array): number {
   let square = 0
-  for (const e of x) square += e * e
+  for (const e of x) {
+    square += e * e
+  }
   const length = Math.sqrt(square)
-  if (length > 0) for (let i = 0; i < x.length; i++) x[i] /= length
+  if (length > 0) {
+    for (let i = 0; i < x.length; i++) {
+      x[i] /= length
+    }
+  }
   return length
 }

@@ -20,19 +20,28 @@ function complete(columns: (Float64Array | null)[], n: number): Float64Array[] {
   const done = columns.filter((c) => c !== null)
   let axis = 0
   return columns.map((column) => {
-    if (column) return column
+    if (column) {
+      return column
+    }
     for (; axis < n; axis++) {
       const x = new Float64Array(n)
       x[axis] = 1
-      for (let pass = 0; pass < 2; pass++)
+      for (let pass = 0; pass < 2; pass++) {
         for (const other of done) {
           const along = dot(other, x)
-          for (let i = 0; i < n; i++) x[i] -= along * other[i]
+          for (let i = 0; i < n; i++) {
+            x[i] -= along * other[i]
+          }
         }
+      }
       const length = Math.sqrt(dot(x, x))
       // Some axis keeps at least this much, as long as fewer than n columns are taken.
-      if (length * length < 0.5 / n) continue
-      for (let i = 0; i < n; i++) x[i] /= length
+      if (length * length < 0.5 / n) {
+        continue
+      }
+      for (let i = 0; i < n; i++) {
+        x[i] /= length
+      }
       done.push(x)
       axis++
       return x
@@ -43,7 +52,9 @@ function complete(columns: (Float64Array | null)[], n: number): Float64Array[] {
 
 function dot(a: Float64Array, b: Float64Array): number {
   let sum = 0
-  for (let i = 0; i < a.length; i++) sum += a[i] * b[i]
+  for (let i = 0; i < a.length; i++) {
+    sum += a[i] * b[i]
+  }
   return sum
 }
 
@@ -69,14 +80,17 @@ export function jacobiSvd(rows: number, cols: number, at: (i: number, j: number)
   let converged = false
   for (let sweep = 0; sweep < 60 && !converged; sweep++) {
     converged = true
-    for (let p = 0; p < cols; p++)
+    for (let p = 0; p < cols; p++) {
       for (let q = p + 1; q < cols; q++) {
         const alpha = dot(a[p], a[p])
         const beta = dot(a[q], a[q])
         const gamma = dot(a[p], a[q])
-        if (Math.abs(gamma) <= 4 * EPS * Math.sqrt(alpha * beta) || Math.abs(gamma) <= EPS * negligible)
+        if (Math.abs(gamma) <= 4 * EPS * Math.sqrt(alpha * beta) || Math.abs(gamma) <= EPS * negligible) {
           continue
-        if (alpha <= negligible && beta <= negligible) continue
+        }
+        if (alpha <= negligible && beta <= negligible) {
+          continue
+        }
         converged = false
         const zeta = (beta - alpha) / (2 * gamma)
         const t = (zeta >= 0 ? 1 : -1) / (Math.abs(zeta) + Math.hypot(1, zeta))
@@ -84,6 +98,7 @@ export function jacobiSvd(rows: number, cols: number, at: (i: number, j: number)
         rotate(a[p], a[q], c, c * t)
         rotate(v[p], v[q], c, c * t)
       }
+    }
   }
   const lengths = a.map((column) => Math.sqrt(dot(column, column)))
   const order = lengths.map((_, j) => j).sort((x, y) => lengths[y] - lengths[x] || x - y)
@@ -97,11 +112,15 @@ export function jacobiSvd(rows: number, cols: number, at: (i: number, j: number)
 /** Smallest r whose squares reach `energy` of all of them; `s` descends. */
 export function rankByEnergy(s: readonly number[], energy: number): number {
   const total = s.reduce((sum, x) => sum + x * x, 0)
-  if (total === 0) return 0
+  if (total === 0) {
+    return 0
+  }
   let sum = 0
   for (let i = 0; i < s.length; i++) {
     sum += s[i] * s[i]
-    if (sum >= energy * total) return i + 1
+    if (sum >= energy * total) {
+      return i + 1
+    }
   }
   return s.length
 }

@@ -55,13 +55,19 @@ export class JsBackend implements Backend {
       const half = 2 ** Math.trunc(Math.log2(scale) / 2)
       const svd = jacobiSvd(rows, cols, (i, j) => matrices[m * size + i * cols + j] / half / (scale / half))
       let r = least
-      if (energy !== undefined) r = Math.min(rankByEnergy(svd.s, energy), maxRank || least)
-      else if (rank !== undefined) r = Math.min(rank, least)
+      if (energy !== undefined) {
+        r = Math.min(rankByEnergy(svd.s, energy), maxRank || least)
+      } else if (rank !== undefined) {
+        r = Math.min(rank, least)
+      }
       let kept = 0
       let left = 0
       svd.s.forEach((x, i) => {
-        if (i < r) kept += x * x
-        else left += x * x
+        if (i < r) {
+          kept += x * x
+        } else {
+          left += x * x
+        }
       })
       const total = kept + left
       ranks[m] = r
@@ -79,8 +85,12 @@ export class JsBackend implements Backend {
       for (let c = 0; c < ranks[m]; c++) {
         const sign = leadingSign(svd.u[c])
         s[m * width + c] = svd.s[c] * svd.scale
-        for (let i = 0; i < rows; i++) u[(m * rows + i) * width + c] = sign * svd.u[c][i]
-        for (let i = 0; i < cols; i++) v[(m * cols + i) * width + c] = sign * svd.v[c][i]
+        for (let i = 0; i < rows; i++) {
+          u[(m * rows + i) * width + c] = sign * svd.u[c][i]
+        }
+        for (let i = 0; i < cols; i++) {
+          v[(m * cols + i) * width + c] = sign * svd.v[c][i]
+        }
       }
     })
     return { maxRank: width, ranks, u, s, v, totalEnergy, errorBound, converged }
@@ -91,8 +101,9 @@ export class JsBackend implements Backend {
 function powerOfTwoAbove(values: Float32Array | Float64Array, index: number): number {
   let most = 0
   for (const x of values) {
-    if (!Number.isFinite(x))
+    if (!Number.isFinite(x)) {
       throw new QkError('ERR_NON_FINITE', `matrix ${index} has an entry that is not finite`)
+    }
     most = Math.max(most, Math.abs(x))
   }
   return most === 0 ? 1 : 2 ** Math.max(-1022, Math.floor(Math.log2(most)))
@@ -101,6 +112,10 @@ function powerOfTwoAbove(values: Float32Array | Float64Array, index: number): nu
 /** Sign that makes the entry of largest magnitude positive, the first such entry on a tie. */
 function leadingSign(column: Float64Array): 1 | -1 {
   let at = 0
-  for (let i = 1; i < column.length; i++) if (Math.abs(column[i]) > Math.abs(column[at])) at = i
+  for (let i = 1; i < column.length; i++) {
+    if (Math.abs(column[i]) > Math.abs(column[at])) {
+      at = i
+    }
+  }
   return column[at] < 0 ? -1 : 1
 }

@@ -42,7 +42,9 @@ export function momentBytes(spec: Pick<CovarianceSpec, 'contrasts' | 'heads' | '
 /** Bytes of the sums and of the room in which a batch is summed before it is added to them. */
 export function workingBytes(spec: CovarianceSpec, backend: BackendName): number {
   const bytes = momentBytes(spec)
-  if (backend !== 'cpu') return 2 * bytes
+  if (backend !== 'cpu') {
+    return 2 * bytes
+  }
   const split = Math.min(bytes * Math.ceil(CPU_MEMORY.mostTasks / spec.heads), CPU_MEMORY.mostSplit)
   return bytes + Math.max(Math.min(bytes, CPU_MEMORY.mostStaged), split)
 }
@@ -58,6 +60,8 @@ export function addMoments(to: CovarianceMoments, from: CovarianceMoments): void
   const targets = momentArrays(to)
   momentArrays(from).forEach((source, a) => {
     const target = targets[a]
-    for (let i = 0; i < target.length; i++) target[i] += source[i]
+    for (let i = 0; i < target.length; i++) {
+      target[i] += source[i]
+    }
   })
 }

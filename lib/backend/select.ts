@@ -29,16 +29,21 @@ const opened = new Map<string, Backend>()
 
 function open(choice: Exclude<BackendChoice, 'auto'>): Backend {
   const known = opened.get(choice)
-  if (known) return known
+  if (known) {
+    return known
+  }
   const backend = make(choice)
   opened.set(choice, backend)
   return backend
 }
 
 function make(choice: Exclude<BackendChoice, 'auto'>): Backend {
-  if (choice === 'js') return new JsBackend()
-  if (choice === 'cpu')
+  if (choice === 'js') {
+    return new JsBackend()
+  }
+  if (choice === 'cpu') {
     return new NativeBackend('cpu', loadAddon(), { instructionSet: process.env.QKSPACE_ISA })
+  }
   return new NativeBackend('cuda', loadAddon(), {
     library: cudaLibrary(),
     device: choice.slice('cuda:'.length),
@@ -47,10 +52,13 @@ function make(choice: Exclude<BackendChoice, 'auto'>): Backend {
 }
 
 function deviceMemory(text: string | undefined): number {
-  if (!text) return 0
+  if (!text) {
+    return 0
+  }
   const bytes = Number(text)
-  if (!(Number.isSafeInteger(bytes) && bytes > 0))
+  if (!(Number.isSafeInteger(bytes) && bytes > 0)) {
     throw new QkError('ERR_ARGUMENT', `QKSPACE_CUDA_MEMORY is '${text}', expected a number of bytes`)
+  }
   return bytes
 }
 
@@ -83,15 +91,20 @@ export function isBackendChoice(name: string): name is BackendChoice {
  */
 export function selectBackend(choice: BackendChoice = 'auto'): Backend {
   const name = choice === 'auto' ? process.env.QKSPACE_BACKEND || 'auto' : choice
-  if (typeof name !== 'string' || !isBackendChoice(name))
+  if (typeof name !== 'string' || !isBackendChoice(name)) {
     throw new QkError('ERR_BACKEND', `no backend is called '${shownValue(name)}'`, {
       hint: "use 'auto', 'cpu', 'cuda' or 'js'",
     })
-  if (name !== 'auto') return open(name)
+  }
+  if (name !== 'auto') {
+    return open(name)
+  }
   try {
     return open('cpu')
   } catch (error) {
-    if (process.env.QKSPACE_ISA) throw error
+    if (process.env.QKSPACE_ISA) {
+      throw error
+    }
     tellOfJs(error as QkError)
     return open('js')
   }
@@ -103,7 +116,9 @@ let told = false
 
 /** One line for the user who asked for no backend, and got the slow one. */
 function tellOfJs({ code }: QkError): void {
-  if (told) return
+  if (told) {
+    return
+  }
   told = true
   const fix = code === 'ERR_ADDON_LOAD' ? fixForAddon() : "'qkspace doctor' says why"
   process.stderr.write(

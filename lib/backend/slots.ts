@@ -12,10 +12,11 @@ export class Slots {
   #taken = 0
 
   async hold<T>(work: () => Promise<T>): Promise<T> {
-    if (this.#taken >= MAX_IN_FLIGHT)
+    if (this.#taken >= MAX_IN_FLIGHT) {
       throw new QkError('ERR_ARGUMENT', `${MAX_IN_FLIGHT} batches are in flight already`, {
         hint: 'await the promise of add() before adding more',
       })
+    }
     this.#taken++
     try {
       return await work()

@@ -42,7 +42,9 @@ export function attentionGroups(
         labelled.push({ contrast, side: 'positive', run, query, keys: positive, sequence })
         labelled.push({ contrast, side: 'negative', run, query, keys: negative, sequence })
       }
-      if (rule.labels) sequence += 1
+      if (rule.labels) {
+        sequence += 1
+      }
     }
     run += runs.length
   }
@@ -51,7 +53,9 @@ export function attentionGroups(
 
 function someQueries({ query, key, causal }: { query: Int32Array; key: Int32Array; causal: boolean }) {
   const found = [...query.keys()].flatMap((i) => {
-    if (query[i] < 0) return []
+    if (query[i] < 0) {
+      return []
+    }
     const visible = [...key.keys()].filter((j) => key[j] >= 0 && (causal ? j < i : j !== i))
     const positive = visible.filter((j) => key[j] === query[i])
     const negative = visible.filter((j) => key[j] !== query[i])
@@ -91,7 +95,9 @@ export class CellPlan {
     members.forEach((run, b) => {
       for (const group of this.#byRun.get(run) ?? []) {
         group.from = this.#count
-        for (const key of group.keys) cells.push(b, group.query, key, 0)
+        for (const key of group.keys) {
+          cells.push(b, group.query, key, 0)
+        }
         this.#count += group.keys.length
         group.to = this.#count
       }

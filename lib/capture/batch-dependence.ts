@@ -41,12 +41,16 @@ export async function findSharing(
   tokens: readonly number[],
   source?: RowSource,
 ): Promise<void> {
-  if (known.has(model) || tokens.length < 2 || fixedBatch(model.inputs) !== undefined) return
+  if (known.has(model) || tokens.length < 2 || fixedBatch(model.inputs) !== undefined) {
+    return
+  }
   const own = source ?? (await openSource(model))
   try {
     known.set(model, await trySharing(model, verifiedTokens(model, model.sites, tokens), own))
   } finally {
-    if (!source) await own.session.close()
+    if (!source) {
+      await own.session.close()
+    }
   }
 }
 
@@ -67,10 +71,16 @@ async function trySharing(model: Model, tokens: readonly number[], source: RowSo
   const whole = [...tokens]
   const alone = await rowsOfFirst(model, [whole], source)
   const company = await rowsOfFirst(model, [whole, [...whole].reverse()], source)
-  if (!alike(alone, company, source)) return 'alone'
-  if (!hasMask(model)) return 'equal length'
+  if (!alike(alone, company, source)) {
+    return 'alone'
+  }
+  if (!hasMask(model)) {
+    return 'equal length'
+  }
   // A model of one length pads every prompt alike.
-  if (fixedLength(model.inputs) !== undefined) return 'padded'
+  if (fixedLength(model.inputs) !== undefined) {
+    return 'padded'
+  }
   const half = whole.slice(0, Math.ceil(whole.length / 2))
   const short = await rowsOfFirst(model, [half], source)
   const padded = await rowsOfFirst(model, [half, whole], source)

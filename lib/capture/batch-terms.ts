@@ -39,8 +39,12 @@ export function layTerms(
         termUnits.push(prompt.unit)
         query.push(queryRow[firstRun].get(term.query)!)
         queryNeg.push(queryRow[other].get(term.queryNeg)!)
-        for (const p of term.positive) pos.push(keyRow[firstRun].get(p)!)
-        for (const p of term.negative) neg.push(keyRow[other].get(p)!)
+        for (const p of term.positive) {
+          pos.push(keyRow[firstRun].get(p)!)
+        }
+        for (const p of term.negative) {
+          neg.push(keyRow[other].get(p)!)
+        }
         posOffsets.push(pos.length)
         negOffsets.push(neg.length)
       }

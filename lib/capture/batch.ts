@@ -43,12 +43,16 @@ export async function* groupPrompts(
   let window: EncodedPrompt[] = []
   const flush = function* () {
     window.sort((a, b) => lengthKey(a) - lengthKey(b))
-    for (let i = 0; i < window.length; i += size) yield window.slice(i, i + size)
+    for (let i = 0; i < window.length; i += size) {
+      yield window.slice(i, i + size)
+    }
     window = []
   }
   for await (const prompt of prompts) {
     window.push(prompt)
-    if (window.length >= size * WINDOW_BATCHES) yield* flush()
+    if (window.length >= size * WINDOW_BATCHES) {
+      yield* flush()
+    }
   }
   yield* flush()
 }
@@ -109,7 +113,9 @@ export function buildBatch(
     )
     feeds[QUERY_ROWS] = int64Tensor(queryIndex, 3)
     feeds[KEY_ROWS] = int64Tensor(keyIndex, 3)
-    if (cells) feeds[ATTENTION_CELLS] = int64Tensor(cells.cellsOf(members), 4)
+    if (cells) {
+      feeds[ATTENTION_CELLS] = int64Tensor(cells.cellsOf(members), 4)
+    }
     return { feeds, queries, keys }
   })
   const terms = layTerms(group, contrasts, queryRow, keyRow)
@@ -123,18 +129,26 @@ function usedPositions({ rules }: EncodedPrompt, half: number): { queries: numbe
     for (const term of terms ?? []) {
       if (half === 0) {
         queries.add(term.query)
-        for (const p of term.positive) keys.add(p)
+        for (const p of term.positive) {
+          keys.add(p)
+        }
       }
       if (half === (counterfactual ? 1 : 0)) {
         queries.add(term.queryNeg)
-        for (const p of term.negative) keys.add(p)
+        for (const p of term.negative) {
+          keys.add(p)
+        }
       }
     }
     labels?.query.forEach((label, i) => {
-      if (label >= 0) queries.add(i)
+      if (label >= 0) {
+        queries.add(i)
+      }
     })
     labels?.key.forEach((label, i) => {
-      if (label >= 0) keys.add(i)
+      if (label >= 0) {
+        keys.add(i)
+      }
     })
   }
   const ascending = (set: Set<number>) => [...set].sort((a, b) => a - b)
@@ -144,7 +158,9 @@ function usedPositions({ rules }: EncodedPrompt, half: number): { queries: numbe
 /** Indices of the runs of each inference. */
 function shareInferences(runs: readonly Run[], { padded, fixedRuns, mostRuns }: Batching): number[][] {
   const key = (run: Run): string => {
-    if (run.kind === 'tokens') return padded ? 'tokens' : `tokens ${run.ids.length}`
+    if (run.kind === 'tokens') {
+      return padded ? 'tokens' : `tokens ${run.ids.length}`
+    }
     return JSON.stringify(Object.entries(run.tensors).map(([name, { shape }]) => [name, shape]))
   }
   return [...groupBy(runs.keys(), (i) => key(runs[i])).values()].flatMap((group) => {

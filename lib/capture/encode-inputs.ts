@@ -97,7 +97,9 @@ function readNamedNpy(source: { npy: string; row?: number }, where: string, fold
   try {
     return readNpy(path.resolve(folder, source.npy), source.row)
   } catch (error) {
-    if (!(error instanceof QkError)) throw error
+    if (!(error instanceof QkError)) {
+      throw error
+    }
     throw new QkError(error.code, `${where}: ${error.message}`, { hint: error.hint, cause: error })
   }
 }

@@ -75,21 +75,29 @@ export async function encodePrompt(model: Model, placed: PlacedPrompt): Promise<
         queryNeg: resolvePosition(term.queryNeg, other, at),
         negative: term.negative.map((p) => resolvePosition(p, other, at)),
       }
-      if (!counterfactual) refuseBothSides(encoded, at)
-      if (model.sites.every(({ causal, cross }) => causal && !cross)) refuseMasked(encoded, at)
+      if (!counterfactual) {
+        refuseBothSides(encoded, at)
+      }
+      if (model.sites.every(({ causal, cross }) => causal && !cross)) {
+        refuseMasked(encoded, at)
+      }
       return encoded
     })
     return { contrast, counterfactual, terms }
   })
   const runs = second ? [first.run, second.run] : [first.run]
-  if (prompt.answer === undefined) return { where, unit, runs, rules }
+  if (prompt.answer === undefined) {
+    return { where, unit, runs, rules }
+  }
   return { where, unit, runs, rules, answer: await encodeAnswer(model, prompt, first.run, where) }
 }
 
 /** A key of both sides would be taken off itself. */
 function refuseBothSides({ positive, negative }: EncodedTerm, where: string): void {
   const both = positive.find((key) => negative.includes(key))
-  if (both === undefined) return
+  if (both === undefined) {
+    return
+  }
   throw new QkError('ERR_PROMPT', `${where}: the key at ${both} is both positive and negative`, {
     hint: 'A key carries the feature, or does not: take it out of one of the sets.',
   })
@@ -102,7 +110,9 @@ function refuseMasked({ query, positive, queryNeg, negative }: EncodedTerm, wher
     ['negative', queryNeg, negative],
   ] as const) {
     const after = keys.find((key) => key > from)
-    if (after === undefined) continue
+    if (after === undefined) {
+      continue
+    }
     throw new QkError('ERR_POSITION', `${where}: a ${side} key is at ${after}, after the query at ${from}`, {
       hint: 'The model is causal: a query sees the keys up to its own position.',
     })
@@ -117,7 +127,9 @@ async function encodeAnswer(
   where: string,
 ): Promise<number> {
   if (typeof answer === 'number') {
-    if (Number.isSafeInteger(answer) && answer >= 0) return answer
+    if (Number.isSafeInteger(answer) && answer >= 0) {
+      return answer
+    }
     throw new QkError('ERR_PROMPT', `${where}: the answer ${answer} is not a token id or class`)
   }
   const writes = text !== undefined && pair === undefined
@@ -126,7 +138,9 @@ async function encodeAnswer(
   }
   const before = run.ids.length
   const { ids } = await encodeText(model.tokenizer, where, text + answer)
-  if (ids.length > before && run.ids.every((id, i) => ids[i] === id)) return ids[before]
+  if (ids.length > before && run.ids.every((id, i) => ids[i] === id)) {
+    return ids[before]
+  }
   throw new QkError('ERR_PROMPT', `${where}: the answer "${answer}" changes the tokens before it`, {
     hint: 'Does it need a space in front? Or give its token id.',
   })
@@ -138,7 +152,9 @@ export async function encodeSource(
   where: string,
   folder: string,
 ): Promise<{ run: Run; located: Located }> {
-  if (source.inputs) return encodeInputs(model, source.inputs, where, folder)
+  if (source.inputs) {
+    return encodeInputs(model, source.inputs, where, folder)
+  }
   if (!model.takesTokens) {
     const names = model.inputs.map((i) => `${i.name} [${i.shape}]`).join(', ')
     throw new QkError('ERR_PROMPT', `${where}: the model does not take token ids alone; it takes ${names}`, {
@@ -160,7 +176,9 @@ export async function encodeSource(
   const text = source.text!
   const tokens = await encodeText(model.tokenizer, where, text, pair)
   const { ids, segments } = tokens
-  if (ids.length === 0) throw new QkError('ERR_PROMPT', `${where}: the text has no tokens`)
+  if (ids.length === 0) {
+    throw new QkError('ERR_PROMPT', `${where}: the text has no tokens`)
+  }
   checkLength(model, ids.length, where)
   checkIds(ids, model.vocabulary, model.tokenizer, where)
   return { run: { kind: 'tokens', ids, segments }, located: { length: ids.length, text, pair, tokens } }
@@ -174,7 +192,9 @@ async function encodeText(
   pair?: string,
 ): Promise<TokenizedText> {
   return tokenizer.encode(text, pair).catch((error) => {
-    if (!(error instanceof QkError)) throw error
+    if (!(error instanceof QkError)) {
+      throw error
+    }
     throw new QkError(error.code, `${where}: ${error.message}`, { hint: error.hint, cause: error })
   })
 }
@@ -182,7 +202,9 @@ async function encodeText(
 /** Models exported for one length take shorter prompts only where a mask says what is padding. */
 function checkLength(model: Model, length: number, where: string): void {
   const fixed = fixedLength(model.inputs)
-  if (fixed === undefined || length === fixed) return
+  if (fixed === undefined || length === fixed) {
+    return
+  }
   const padded = model.inputs.some((i) => i.role === 'mask')
   if (length > fixed || !padded) {
     throw new QkError(
@@ -205,9 +227,13 @@ function encodeLabels(labels: Labels, length: number | undefined, where: string)
       )
     }
     return Int32Array.from(list, (label) => {
-      if (label === null) return -1
+      if (label === null) {
+        return -1
+      }
       const key = typeof label === 'number' ? label : `"${label}`
-      if (!ids.has(key)) ids.set(key, ids.size)
+      if (!ids.has(key)) {
+        ids.set(key, ids.size)
+      }
       return ids.get(key)!
     })
   }

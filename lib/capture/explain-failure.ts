@@ -5,7 +5,9 @@ import type { Inference } from './batch.js'
 
 /** onnxruntime's complaint with the prompts that it is about; other errors as they are. */
 export function explainFailure(error: unknown, { queries, keys }: Inference): unknown {
-  if (!(error instanceof QkError) || error.code !== 'ERR_INFERENCE') return error
+  if (!(error instanceof QkError) || error.code !== 'ERR_INFERENCE') {
+    return error
+  }
   const rows = [...queries, ...keys]
   if (/GatherND|invalid ind|out of bounds/i.test(error.message) && !/idx=/.test(error.message)) {
     const last = rows.reduce((a, b) => (b.position > a.position ? b : a))

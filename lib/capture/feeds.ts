@@ -52,8 +52,9 @@ export function runFeeds(
   const feeds: Record<string, WireTensor> = {}
   for (const input of inputs) {
     const tensors = runs.map((run) => {
-      if (run.kind !== 'inputs')
+      if (run.kind !== 'inputs') {
         throw new QkError('ERR_INTERNAL', 'runs of different kinds share an inference')
+      }
       return run.tensors[input.name]
     })
     const { shape } = tensors[0]
@@ -61,7 +62,9 @@ export function runFeeds(
     const data = makeArray(input, runs.length * size)
     const write = numberWriter(data, input.type)
     tensors.forEach(({ values }, b) => {
-      for (let i = 0; i < size; i++) write(b * size + i, values[i])
+      for (let i = 0; i < size; i++) {
+        write(b * size + i, values[i])
+      }
     })
     feeds[input.name] = { type: input.type, dims: [runs.length, ...shape], data }
   }

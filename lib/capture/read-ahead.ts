@@ -15,7 +15,9 @@ export async function* oneAhead<T>(source: AsyncGenerator<T, void>): AsyncGenera
     let next = ask()
     for (;;) {
       const { value, done } = await next
-      if (done) return
+      if (done) {
+        return
+      }
       next = ask()
       yield value
     }

@@ -18,7 +18,9 @@ export class RowMemory {
 
   giveBack(results: readonly Record<string, WireTensor>[]): void {
     for (const tensors of results) {
-      if (this.#free.length >= MOST_FREE) return
+      if (this.#free.length >= MOST_FREE) {
+        return
+      }
       const buffers = Object.entries(tensors).map(
         ([name, { data }]) => [name, data.buffer as SharedArrayBuffer] as const,
       )

@@ -37,7 +37,9 @@ export function runSize(model: Model, last?: ResolvedSite, limit = totalmem() / 
   return {
     mostRuns: (length) => Math.max(1, Math.floor((limit * BATCH_SHARE) / Math.max(1, bytes(length)))),
     check(length, where) {
-      if (bytes(length) <= limit) return
+      if (bytes(length) <= limit) {
+        return
+      }
       throw new QkError(
         'ERR_MEMORY_LIMIT',
         `${where}: the scores of ${counted(length, 'token')} take some ${gibibytes(bytes(length))} a layer while the model runs, ` +
@@ -61,7 +63,9 @@ export function verifiedTokens(
   sites: readonly ResolvedSite[],
   tokens: readonly number[],
 ): readonly number[] {
-  if (fixedLength(model.inputs) !== undefined) return tokens
+  if (fixedLength(model.inputs) !== undefined) {
+    return tokens
+  }
   const heads = sites.reduce((sum, site) => sum + site.heads, 0)
   return tokens.slice(0, Math.max(LEAST_TOKENS, Math.floor(Math.sqrt(MOST_SCORES / heads))))
 }

@@ -71,7 +71,11 @@ export async function* captureBatches(
   async function* encoded(): AsyncGenerator<EncodedPrompt, void> {
     for await (const placed of prompts) {
       const prompt = await encodePrompt(model, placed)
-      for (const run of prompt.runs) if (run.kind === 'tokens') size.check(run.ids.length, prompt.where)
+      for (const run of prompt.runs) {
+        if (run.kind === 'tokens') {
+          size.check(run.ids.length, prompt.where)
+        }
+      }
       yield prompt
     }
   }
@@ -87,7 +91,9 @@ export async function* captureBatches(
   async function* captured(): AsyncGenerator<{ batch: CapturedBatch; results: RunResult[] }, void> {
     const source = encoded()
     const { value: first, done } = await source.next()
-    if (done) return
+    if (done) {
+      return
+    }
     const sites = requests.map(({ site }) => site)
     // Before the capture's own session, so that the weights are in memory once.
     const relativeErrors = verified ? sites.map(() => Number.NaN) : await verifyOnPrompt(model, sites, first)
@@ -96,7 +102,9 @@ export async function* captureBatches(
     const session = await InferenceSession.open({ bytes: graph.bytes, weightsFolder, threads: model.threads })
     try {
       const [run] = first.runs
-      if (run.kind === 'tokens') await findSharing(model, run.ids, { session, requests, ...graph })
+      if (run.kind === 'tokens') {
+        await findSharing(model, run.ids, { session, requests, ...graph })
+      }
       for await (const batch of oneAhead(prepared(startingWith(first, source)))) {
         const results = await runBatch(session, batch, graph.outputs, memory, signal)
         const joined = (name: string) => joinRows(results.map((r) => r[name]))
@@ -154,7 +162,9 @@ async function runBatch(
 
 /** The rows of the inferences of a batch, one after another. */
 function joinRows(parts: WireTensor[]): WireTensor {
-  if (parts.length === 1) return parts[0]
+  if (parts.length === 1) {
+    return parts[0]
+  }
   const views = parts.map(({ data }) => new Uint8Array(data.buffer, data.byteOffset, data.byteLength))
   const shared = new SharedArrayBuffer(views.reduce((n, v) => n + v.length, 0))
   const bytes = new Uint8Array(shared)

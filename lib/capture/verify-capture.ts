@@ -35,7 +35,9 @@ export function acceptedError(model: Model, site: ResolvedSite, found: Verificat
   const { relativeError, finite } = found
   const limit = toleranceOf(site)
   // Rows that are not finite are refused, and named, where they are used.
-  if (relativeError <= limit || !finite) return relativeError
+  if (relativeError <= limit || !finite) {
+    return relativeError
+  }
   throw new QkError(
     'ERR_CAPTURE_MISMATCH',
     `${model.path}: the scores of layer ${site.layer} (node ${site.node}) cannot be recomputed from the ` +

@@ -47,7 +47,9 @@ const ESTIMATORS: Record<string, string> = {
 function covariances({ estimator, center, prompts }: CitedSettings): string[] {
   const sentences =
     estimator === null ? [] : [`Covariances have the estimator ${estimator}${ESTIMATORS[estimator] ?? ''}.`]
-  if (center === false) sentences.push('They were not centred.')
+  if (center === false) {
+    sentences.push('They were not centred.')
+  }
   if (center === true) {
     const rules = prompts.contrasts.map(({ rule }) => rule)
     const each = 'C+ and C- were centred, each by the product of its mean query and its mean key'
@@ -67,7 +69,9 @@ function ranks({ rank, test }: CitedSettings): string[] {
   if (rank?.rule === 'fixed') {
     return [`The rank of each head and contrast was set to ${rank.rank}; it was not tested against chance.`]
   }
-  if (rank === null || test === null) return []
+  if (rank === null || test === null) {
+    return []
+  }
   return [tested(test, rank.alpha), ...correction(test, rank.alpha), ...replication(test, rank.alpha)]
 }
 
@@ -99,7 +103,9 @@ function correction(
   { corrected, tested: count, discovered }: CitedTest,
   alpha: number | undefined,
 ): string[] {
-  if (!corrected) return [`${discovered} of ${count} were discovered.`]
+  if (!corrected) {
+    return [`${discovered} of ${count} were discovered.`]
+  }
   const rate = alpha === undefined ? '' : ` of ${alpha}`
   return [
     `The false discovery rate${rate} over all heads and contrasts was controlled by the Benjamini-Hochberg procedure: ` +
@@ -108,7 +114,9 @@ function correction(
 }
 
 function replication({ replicated, discovered }: CitedTest, alpha: number | undefined): string[] {
-  if (replicated === null) return []
+  if (replicated === null) {
+    return []
+  }
   const level = alpha === undefined ? '' : ` at ${alpha}`
   const half = alpha === undefined ? '' : ` at ${Number((alpha / 2).toPrecision(6))}`
   return [
@@ -119,7 +127,9 @@ function replication({ replicated, discovered }: CitedTest, alpha: number | unde
 }
 
 function roles({ roleRule }: CitedSettings): string[] {
-  if (!roleRule) return []
+  if (!roleRule) {
+    return []
+  }
   return [
     `A discovered contrast counts as a role of its head where the positive keys of a query get ${percent(roleRule.attention)} ` +
       `of its attention, and one of them ${roleRule.factor} times as much as a negative key.`,

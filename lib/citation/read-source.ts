@@ -25,7 +25,9 @@ export async function readCitedSource(file: string): Promise<CitedSource> {
       hint: 'Give the .safetensors, .npz or .json file of the same result or sweep.',
     })
   }
-  if (format === 'json') return sourceOf(file, parse(await text(file)))
+  if (format === 'json') {
+    return sourceOf(file, parse(await text(file)))
+  }
   const { qkspace, sweep } = format === 'npz' ? await fromNpz(file) : await fromSafetensors(file)
   return sourceOf(file, parse(qkspace), sweep === undefined ? undefined : parse(sweep))
 }
@@ -63,7 +65,9 @@ function sourceOf(
   document: Record<string, unknown> | undefined,
   sweep?: Record<string, unknown>,
 ): CitedSource {
-  if (document?.format === 'qkspace-sweep') return { kind: 'sweep', document, sweep: document }
+  if (document?.format === 'qkspace-sweep') {
+    return { kind: 'sweep', document, sweep: document }
+  }
   if (document?.format === 'qkspace-result') {
     return sweep ? { kind: 'sweep', document, sweep } : { kind: 'result', document }
   }

@@ -182,8 +182,12 @@ function rankOf(document: Json, sweep: Json | undefined, read: Reader): RankRule
   if (rank.rule === 'energy' && typeof rank.threshold === 'number') {
     return { rule: 'energy', threshold: rank.threshold }
   }
-  if (rank.rule === 'fixed' && typeof rank.rank === 'number') return { rule: 'fixed', rank: rank.rank }
-  if (typeof sweep?.alpha === 'number') return { rule: 'permutation', alpha: sweep.alpha }
+  if (rank.rule === 'fixed' && typeof rank.rank === 'number') {
+    return { rule: 'fixed', rank: rank.rank }
+  }
+  if (typeof sweep?.alpha === 'number') {
+    return { rule: 'permutation', alpha: sweep.alpha }
+  }
   read.text(undefined, 'the rank rule')
   return null
 }
@@ -218,26 +222,40 @@ function testOf(
   rank: RankRule | null,
   read: Reader,
 ): CitedTest | null {
-  if (rank !== null && rank.rule !== 'permutation') return null
+  if (rank !== null && rank.rule !== 'permutation') {
+    return null
+  }
   const tests = headTests(document)
   if (tests.length === 0) {
-    if (rank !== null) read.text(undefined, 'the tests of heads')
+    if (rank !== null) {
+      read.text(undefined, 'the tests of heads')
+    }
     return null
   }
   const numbers = (of: (test: Json) => unknown) =>
     tests.map(({ test }) => of(test)).filter((value): value is number => typeof value === 'number')
   const draws = numbers(({ draws }) => draws)
-  if (draws.length === 0) read.number(undefined, 'the draws of the test')
+  if (draws.length === 0) {
+    read.number(undefined, 'the draws of the test')
+  }
   const units: Record<string, number> = {}
   for (const { contrast, test } of tests) {
-    if (typeof test.units === 'number') units[contrast] = Math.max(units[contrast] ?? 0, test.units)
+    if (typeof test.units === 'number') {
+      units[contrast] = Math.max(units[contrast] ?? 0, test.units)
+    }
   }
-  if (Object.keys(units).length === 0) read.number(undefined, 'the units of the test')
+  if (Object.keys(units).length === 0) {
+    read.number(undefined, 'the units of the test')
+  }
   const found = tests.filter(({ test }) => test.discovered === true)
   const replicates = tests.some(({ test }) => 'replication' in test)
-  if (!replicates) read.text(undefined, 'replication between halves of the units')
+  if (!replicates) {
+    read.text(undefined, 'replication between halves of the units')
+  }
   const corrected = numbers(({ q }) => q).length > 0
-  if (!corrected) read.text(undefined, 'the correction over heads and contrasts')
+  if (!corrected) {
+    read.text(undefined, 'the correction over heads and contrasts')
+  }
   return {
     hypothesis: read.text(tests[0].test.hypothesis ?? sweep?.hypothesis, 'the hypothesis of the test'),
     draws: draws.length === 0 ? null : { fewest: least(draws), most: most(draws) },
@@ -256,7 +274,9 @@ const most = (values: readonly number[]) => values.reduce((a, b) => Math.max(a, 
 
 function roleRuleOf(sweep: Json, read: Reader): CitedSettings['roleRule'] {
   const { factor, attention } = object(sweep.roleRule)
-  if (typeof factor === 'number' && typeof attention === 'number') return { factor, attention }
+  if (typeof factor === 'number' && typeof attention === 'number') {
+    return { factor, attention }
+  }
   read.text(undefined, 'the rule of roles')
   return null
 }

@@ -63,12 +63,16 @@ for (const register of [
 ]) {
   register(program)
 }
-for (const command of program.commands) makeStrict(command)
+for (const command of program.commands) {
+  makeStrict(command)
+}
 
 function makeStrict(command: Command): void {
   command.exitOverride().showHelpAfterError('(see --help)')
   nameTyposFirst(command)
-  for (const inner of command.commands) makeStrict(inner)
+  for (const inner of command.commands) {
+    makeStrict(inner)
+  }
 }
 
 /** What Commander calls when a required option is missing, and when an option is unknown; its types leave both out. */
@@ -83,7 +87,9 @@ function nameTyposFirst(command: Command): void {
   const refuseMissing = refusals.missingMandatoryOptionValue.bind(command)
   refusals.missingMandatoryOptionValue = (option) => {
     const typo = command.args.find((argument) => /^-./.test(argument))
-    if (typo !== undefined) refusals.unknownOption(typo)
+    if (typo !== undefined) {
+      refusals.unknownOption(typo)
+    }
     refuseMissing(option)
   }
 }
@@ -96,13 +102,19 @@ try {
 
 /** Prints what went wrong to standard error and returns the exit status. */
 function report(error: unknown): number {
-  if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : EXIT.usage
+  if (error instanceof CommanderError) {
+    return error.exitCode === 0 ? 0 : EXIT.usage
+  }
   if (error instanceof QkError) {
     process.stderr.write(`qkspace: ${error.message}\n`)
-    if (error.hint) process.stderr.write(`  ${error.hint}\n`)
+    if (error.hint) {
+      process.stderr.write(`  ${error.hint}\n`)
+    }
   } else {
     process.stderr.write(`qkspace: ${(error as Error)?.message ?? error}\n`)
   }
-  if (process.env.QKSPACE_DEBUG) process.stderr.write(`${(error as Error)?.stack}\n`)
+  if (process.env.QKSPACE_DEBUG) {
+    process.stderr.write(`${(error as Error)?.stack}\n`)
+  }
   return error instanceof QkError && error.code === 'ERR_USAGE' ? EXIT.usage : EXIT.failed
 }

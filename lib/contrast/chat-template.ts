@@ -68,7 +68,9 @@ export function readTokenizerConfig(file: string): TokenizerConfig {
   let config: TokenizerConfig
   try {
     config = JSON.parse(text)
-    if (typeof config !== 'object' || config === null || Array.isArray(config)) throw new Error('no object')
+    if (typeof config !== 'object' || config === null || Array.isArray(config)) {
+      throw new Error('no object')
+    }
   } catch (error) {
     throw new QkError('ERR_FORMAT', `${file} is not a tokenizer_config.json: ${(error as Error).message}`, {
       cause: error,
@@ -123,8 +125,12 @@ export async function chatRenderer(
       add_generation_prompt: addGenerationPrompt,
       ...variables,
     })
-    if (start !== undefined) return withoutStart(text, start)
-    if (!text.startsWith(tokens.bos_token)) return text
+    if (start !== undefined) {
+      return withoutStart(text, start)
+    }
+    if (!text.startsWith(tokens.bos_token)) {
+      return text
+    }
     throw new QkError(
       'ERR_TOKENIZER',
       `the chat template starts with ${tokens.bos_token}, and it is not known whether the tokenizer adds it too`,
@@ -143,7 +149,9 @@ async function startTokens(
   tokenizer: ChatTemplateOptions['tokenizer'],
 ): Promise<string[] | undefined> {
   if (tokenizer === undefined) {
-    if (bos === undefined || adds === false) return []
+    if (bos === undefined || adds === false) {
+      return []
+    }
     return adds === true ? [bos] : undefined
   }
   const loaded = typeof tokenizer === 'string' ? await loadTokenizer(tokenizer) : tokenizer
@@ -156,16 +164,22 @@ async function startTokens(
 function withoutStart(text: string, start: readonly string[]): string {
   for (let i = 0; i < start.length; i++) {
     const written = start.slice(i).join('')
-    if (text.startsWith(written)) return text.slice(written.length)
+    if (text.startsWith(written)) {
+      return text.slice(written.length)
+    }
   }
   return text
 }
 
 function templateOf({ chat_template: given }: TokenizerConfig): string {
-  if (typeof given === 'string') return given
+  if (typeof given === 'string') {
+    return given
+  }
   if (Array.isArray(given)) {
     const found = given.find(({ name }) => name === 'default')
-    if (found) return found.template
+    if (found) {
+      return found.template
+    }
     const names = given.map(({ name }) => name).join(', ')
     throw new QkError('ERR_TEMPLATE', `no chat template is called default; there are ${names}`, {
       hint: 'Give the configuration with the one that you want as its "chat_template".',
@@ -189,7 +203,9 @@ function compile(text: string): Template {
 function render(template: Template, variables: Record<string, unknown>): string {
   const environment = new Environment()
   try {
-    for (const [name, value] of Object.entries(variables)) environment.set(name, value)
+    for (const [name, value] of Object.entries(variables)) {
+      environment.set(name, value)
+    }
     const text: unknown = new Interpreter(environment).run(template.parsed).value
     return String(text)
   } catch (error) {
@@ -220,7 +236,9 @@ function specialTokens(config: TokenizerConfig): Record<string, string> {
   const tokens: Record<string, string> = {}
   for (const [key, value] of Object.entries(config)) {
     const text = typeof value === 'object' ? (value as { content?: unknown } | null)?.content : value
-    if (/^\w+_token$/.test(key) && typeof text === 'string') tokens[key] = text
+    if (/^\w+_token$/.test(key) && typeof text === 'string') {
+      tokens[key] = text
+    }
   }
   return tokens
 }

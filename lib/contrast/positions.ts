@@ -17,7 +17,9 @@ export interface Located {
 
 /** The token index of a position. Errors: ERR_POSITION, ERR_MATCH. */
 export function resolvePosition(position: Position, run: Located, where: string): number {
-  if (typeof position === 'number') return resolveIndex(position, run, where)
+  if (typeof position === 'number') {
+    return resolveIndex(position, run, where)
+  }
   checkForm(position, where)
   const second = position.in === 'pair'
   const text = second ? run.pair : run.text
@@ -124,7 +126,9 @@ function matchSpan(
     )
   }
   const starts: number[] = []
-  for (let at = text.indexOf(match); at >= 0; at = text.indexOf(match, at + 1)) starts.push(at)
+  for (let at = text.indexOf(match); at >= 0; at = text.indexOf(match, at + 1)) {
+    starts.push(at)
+  }
   if (starts.length === 0) {
     throw new QkError('ERR_MATCH', `${where}: ${JSON.stringify(match)} is not in the text`, {
       hint: 'Capitals and spaces count.',
@@ -158,12 +162,20 @@ function tokensInSpan(
 ): number[] {
   const hits: number[] = []
   spans.forEach(([from, to], index) => {
-    if (special[index] || second[index] !== inSecond) return
+    if (special[index] || second[index] !== inSecond) {
+      return
+    }
     let a = from
     let b = to
-    while (a < b && /\s/.test(text[a])) a++
-    while (b > a && /\s/.test(text[b - 1])) b--
-    if (a < b && a < end && b > start) hits.push(index)
+    while (a < b && /\s/.test(text[a])) {
+      a++
+    }
+    while (b > a && /\s/.test(text[b - 1])) {
+      b--
+    }
+    if (a < b && a < end && b > start) {
+      hits.push(index)
+    }
   })
   return hits
 }

@@ -32,11 +32,15 @@ export function promptRules(prompt: Prompt, where: string, bare = false): TermRu
   const fail = (message: string, hint?: string): never => {
     throw new QkError('ERR_PROMPT', `${where}: ${message}`, { hint })
   }
-  if (!isObject(prompt)) fail('a prompt is an object')
+  if (!isObject(prompt)) {
+    fail('a prompt is an object')
+  }
   checkKeys(prompt, PROMPT_KEYS, 'a prompt', fail)
   checkSource(prompt, fail)
   for (const key of ['id', 'group'] as const) {
-    if (prompt[key] !== undefined && typeof prompt[key] !== 'string') fail(`"${key}" is a text`)
+    if (prompt[key] !== undefined && typeof prompt[key] !== 'string') {
+      fail(`"${key}" is a text`)
+    }
   }
   if (prompt.answer !== undefined && !['string', 'number'].includes(typeof prompt.answer)) {
     fail('"answer" is a text, or a token id or class')
@@ -56,7 +60,9 @@ export function promptRules(prompt: Prompt, where: string, bare = false): TermRu
       checkKeys(rule, RULE_KEYS, `contrast "${contrast}"`, failOther)
     }
   }
-  if (bare && CONTRAST_KEYS.every((key) => prompt[key] === undefined)) return []
+  if (bare && CONTRAST_KEYS.every((key) => prompt[key] === undefined)) {
+    return []
+  }
   const rules = rulesByName(prompt, fail)
   return Object.entries(rules).map(([contrast, rule]) => {
     if (!isContrastName(contrast)) {
@@ -72,7 +78,9 @@ export function promptRules(prompt: Prompt, where: string, bare = false): TermRu
     checkKeyNames(rule.keyNames, `contrast "${contrast}"`, fail)
     const named = rule.keyNames && { keyNames: rule.keyNames }
     if (rule.labels !== undefined) {
-      if (prompt.counterfactual) fail('"labels" and "counterfactual" do not go together')
+      if (prompt.counterfactual) {
+        fail('"labels" and "counterfactual" do not go together')
+      }
       checkLabels(rule.labels, fail)
       return { contrast, ...named, labels: rule.labels, counterfactual: false }
     }
@@ -139,18 +147,24 @@ const NEGATIVE_HALF_KEYS = { query: true, negative: true, label: true } as const
 /** A misspelt key that is ignored would give a wrong answer. */
 function checkKeys(value: object, known: KnownKeys, what: string, fail: Fail): void {
   const unknown = Object.keys(value).find((key) => !Object.hasOwn(known, key))
-  if (unknown !== undefined) fail(`${what} has no "${unknown}"`, `It has ${Object.keys(known).join(', ')}.`)
+  if (unknown !== undefined) {
+    fail(`${what} has no "${unknown}"`, `It has ${Object.keys(known).join(', ')}.`)
+  }
 }
 
 function rulesByName(prompt: Prompt, fail: Fail): Record<string, ContrastRule> {
   if (prompt.contrasts !== undefined) {
-    if (prompt.contrast !== undefined) fail('give "contrast" or "contrasts", not both')
+    if (prompt.contrast !== undefined) {
+      fail('give "contrast" or "contrasts", not both')
+    }
     if (!isObject(prompt.contrasts) || Object.keys(prompt.contrasts).length === 0) {
       fail('"contrasts" is an object from names to terms or labels')
     }
     return prompt.contrasts
   }
-  if (typeof prompt.contrast !== 'string') fail('give the name of the "contrast"')
+  if (typeof prompt.contrast !== 'string') {
+    fail('give the name of the "contrast"')
+  }
   const { keyNames, terms, labels } = prompt
   return { [prompt.contrast!]: { keyNames, terms, labels } }
 }
@@ -164,15 +178,23 @@ function counterfactualRule(prompt: Prompt, contrast: string): ContrastRule {
 }
 
 function pairTerms(terms: Term[], others: Term[] | undefined, where: string, fail: Fail): TermRule['terms'] {
-  if (!Array.isArray(terms) || terms.length === 0) fail('"terms" is a list, not empty')
-  if (others && !Array.isArray(others)) fail('counterfactual: "terms" is a list')
+  if (!Array.isArray(terms) || terms.length === 0) {
+    fail('"terms" is a list, not empty')
+  }
+  if (others && !Array.isArray(others)) {
+    fail('counterfactual: "terms" is a list')
+  }
   if (others && others.length !== terms.length) {
     fail(`${counted(terms.length, 'term')}, but ${others.length} in the counterfactual: they go in pairs`)
   }
   return terms.map((term, i) => {
     const other = others ? others[i] : term
-    if (!isObject(term)) fail(`term ${i} is an object`)
-    if (!isObject(other)) fail(`term ${i} of the counterfactual is an object`)
+    if (!isObject(term)) {
+      fail(`term ${i} is an object`)
+    }
+    if (!isObject(other)) {
+      fail(`term ${i} of the counterfactual is an object`)
+    }
     const empty = (side: string) => {
       throw new QkError('ERR_EMPTY_SET', `${where}: term ${i} has no ${side} position`, {
         hint: `Leave the term out, or give it "${side}" positions${others ? ' (negative ones in the counterfactual)' : ''}.`,
@@ -184,14 +206,22 @@ function pairTerms(terms: Term[], others: Term[] | undefined, where: string, fai
       others ? `term ${i}, whose negatives are in the counterfactual,` : `term ${i}`,
       fail,
     )
-    if (others) checkKeys(other, NEGATIVE_HALF_KEYS, `term ${i} of the counterfactual`, fail)
-    if (term.query === undefined || other.query === undefined) fail(`term ${i} has no "query" position`)
+    if (others) {
+      checkKeys(other, NEGATIVE_HALF_KEYS, `term ${i} of the counterfactual`, fail)
+    }
+    if (term.query === undefined || other.query === undefined) {
+      fail(`term ${i} has no "query" position`)
+    }
     for (const [side, set] of [
       ['positive', term.positive],
       ['negative', other.negative],
     ] as const) {
-      if (set !== undefined && !Array.isArray(set)) fail(`term ${i}: "${side}" is a list of positions`)
-      if (set === undefined || set.length === 0) empty(side)
+      if (set !== undefined && !Array.isArray(set)) {
+        fail(`term ${i}: "${side}" is a list of positions`)
+      }
+      if (set === undefined || set.length === 0) {
+        empty(side)
+      }
     }
     return {
       ...{ query: term.query, positive: term.positive!, queryNeg: other.query, negative: other.negative! },
@@ -209,7 +239,9 @@ function termLabels(
 ): Pick<PairedTerm, 'label' | 'labelNeg' | 'negativeLabels'> {
   const isLabel = (value: unknown) => typeof value === 'string' && value !== ''
   for (const value of [label, other?.label]) {
-    if (value !== undefined && !isLabel(value)) fail(`term ${index}: "label" is a text, not empty`)
+    if (value !== undefined && !isLabel(value)) {
+      fail(`term ${index}: "label" is a text, not empty`)
+    }
   }
   if (
     negativeLabels !== undefined &&
@@ -230,7 +262,9 @@ function termLabels(
 }
 
 function checkKeyNames(names: KeyNames | undefined, what: string, fail: Fail): void {
-  if (names === undefined) return
+  if (names === undefined) {
+    return
+  }
   const isName = (value: unknown) => typeof value === 'string' && value.trim() !== ''
   if (!isObject(names) || !isName(names.positive) || !isName(names.negative)) {
     fail(
@@ -242,14 +276,19 @@ function checkKeyNames(names: KeyNames | undefined, what: string, fail: Fail): v
 }
 
 function checkLabels(labels: Labels, fail: Fail): void {
-  if (!isObject(labels)) fail('"labels" is an object with the labels of "query"')
+  if (!isObject(labels)) {
+    fail('"labels" is an object with the labels of "query"')
+  }
   checkKeys(labels, LABELS_KEYS, '"labels"', fail)
-  if (labels.causal !== undefined && typeof labels.causal !== 'boolean')
+  if (labels.causal !== undefined && typeof labels.causal !== 'boolean') {
     fail('labels.causal is true or false')
+  }
   const isLabel = (l: unknown) => l === null || typeof l === 'string' || typeof l === 'number'
   for (const side of ['query', 'key'] as const) {
     const list = labels[side]
-    if (list === undefined && side === 'key') continue
+    if (list === undefined && side === 'key') {
+      continue
+    }
     if (!Array.isArray(list) || !list.every(isLabel)) {
       fail(`labels.${side} is a list of strings, numbers or nulls, one a position`)
     }

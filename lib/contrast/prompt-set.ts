@@ -84,7 +84,9 @@ const OPTIONS = { bare: true } satisfies Record<keyof PromptSetOptions, true>
 /** A JSONL file as a prompt set; nothing is read until it is used. Errors: ERR_FILE. */
 export function readPrompts(file: string, options: PromptSetOptions = {}): PromptSet {
   const bare = isBare(options, 'readPrompts')
-  if (typeof file !== 'string') throw new QkError('ERR_TYPE', 'readPrompts takes the path of a JSONL file')
+  if (typeof file !== 'string') {
+    throw new QkError('ERR_TYPE', 'readPrompts takes the path of a JSONL file')
+  }
   // A set is read more than once.
   checkRegularFile(file, 'the prompts')
   return jsonlSet({ name: file, folder: path.dirname(file), open: () => createReadStream(file) }, bare)
@@ -115,7 +117,9 @@ function jsonlSet({ name, folder, open }: JsonlSource, bare: boolean): PromptSet
     let index = 0
     for await (const line of linesOf(from(), name)) {
       number += 1
-      if (line.trim() === '') continue
+      if (line.trim() === '') {
+        continue
+      }
       const where = `${name}:${number}`
       yield place(parseLine(line, where), where, folder, index, bare)
       index += 1
@@ -132,7 +136,9 @@ function jsonlSet({ name, folder, open }: JsonlSource, bare: boolean): PromptSet
         }
       }
       const found = await summarise(prompts(hashed), signal)
-      if (found.prompts === 0) throw new QkError('ERR_PROMPT', `${name} holds no prompts`)
+      if (found.prompts === 0) {
+        throw new QkError('ERR_PROMPT', `${name} holds no prompts`)
+      }
       return { source: name, sha256: hash.digest('hex'), ...found }
     },
   }
@@ -141,7 +147,9 @@ function jsonlSet({ name, folder, open }: JsonlSource, bare: boolean): PromptSet
 /** Prompts given as objects; the iterable is gone through twice. Errors: ERR_TYPE. */
 export function promptSet(prompts: Prompts, options: PromptSetOptions = {}): PromptSet {
   const bare = isBare(options, 'promptSet')
-  if (typeof prompts === 'object' && 'summary' in prompts) return prompts
+  if (typeof prompts === 'object' && 'summary' in prompts) {
+    return prompts
+  }
   if (typeof prompts === 'string' || typeof prompts?.[Symbol.iterator] !== 'function') {
     throw new QkError(
       'ERR_TYPE',
@@ -164,7 +172,9 @@ export function promptSet(prompts: Prompts, options: PromptSetOptions = {}): Pro
     summary: async (signal) => {
       const hash = createHash('sha256')
       const found = await summarise(placed(), signal, (prompt) => hash.update(`${promptLine(prompt)}\n`))
-      if (found.prompts === 0) throw new QkError('ERR_PROMPT', 'the prompt set is empty')
+      if (found.prompts === 0) {
+        throw new QkError('ERR_PROMPT', 'the prompt set is empty')
+      }
       return { source: 'memory', sha256: hash.digest('hex'), ...found }
     },
   }

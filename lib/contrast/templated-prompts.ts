@@ -153,7 +153,9 @@ function place(
 
 /** The user's part of a text, and the part that begins the answer. */
 function cut(text: string, prefill: string | undefined, where: string): { message: string; opening: string } {
-  if (prefill === undefined || prefill === '') return { message: text, opening: '' }
+  if (prefill === undefined || prefill === '') {
+    return { message: text, opening: '' }
+  }
   if (!text.endsWith(prefill)) {
     throw new QkError('ERR_ARGUMENT', `${where}: the text does not end with ${JSON.stringify(prefill)}`, {
       hint: 'The prefill is the end of every text, where the answer begins.',
@@ -176,7 +178,9 @@ function movedTerm(
 
 function moved(position: Position, text: string, pieces: readonly Piece[], where: string): Position {
   if (typeof position === 'number') {
-    if (position === -1) return position
+    if (position === -1) {
+      return position
+    }
     throw new QkError('ERR_POSITION', `${where}: the token ${position} is another one in a chat`, {
       hint: 'Give the position as {"match": ...} or {"char": [start, end]}; -1 stays the last token.',
     })

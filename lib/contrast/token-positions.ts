@@ -49,7 +49,9 @@ async function locate(
   tokenizer: PromptTokenizer,
   where: string,
 ): Promise<Located> {
-  if (text === undefined) throw new QkError('ERR_PROMPT', `${where} is not given as "text"`)
+  if (text === undefined) {
+    throw new QkError('ERR_PROMPT', `${where} is not given as "text"`)
+  }
   const tokens = await tokenizer.encode(text, pair)
   return { length: tokens.ids.length, text, pair, tokens }
 }

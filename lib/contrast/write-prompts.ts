@@ -38,15 +38,21 @@ export async function writePrompts(file: string, prompts: Iterable<Prompt>): Pro
     lines.push(promptLine(withRows(prompt, file, stacks, where)))
     index += 1
   }
-  if (index === 0) throw new QkError('ERR_PROMPT', 'there are no prompts to write')
+  if (index === 0) {
+    throw new QkError('ERR_PROMPT', 'there are no prompts to write')
+  }
   const folder = path.dirname(file)
   const arrays = [...stacks.values()].map((stack) => ({ ...stack, path: path.join(folder, stack.file) }))
-  for (const { path: target } of arrays) await checkReplaceable(target, 'a .npy file', isNpy)
+  for (const { path: target } of arrays) {
+    await checkReplaceable(target, 'a .npy file', isNpy)
+  }
   for (const { path: target, rows, shape } of arrays) {
     await writeNpy(target, joined(rows), [rows.length, ...shape])
   }
   const bytes = function* () {
-    for (const line of lines) yield Buffer.from(`${line}\n`)
+    for (const line of lines) {
+      yield Buffer.from(`${line}\n`)
+    }
   }
   await writeFileAtomically(file, bytes())
   return [file, ...arrays.map((array) => array.path)]
@@ -68,7 +74,9 @@ async function isPromptSet(file: string): Promise<boolean> {
   const input = createReadStream(file, { end: LONGEST_FIRST_LINE })
   try {
     for await (const line of linesOf(input, file)) {
-      if (line.trim() === '') continue
+      if (line.trim() === '') {
+        continue
+      }
       promptRules(JSON.parse(line), file)
       return true
     }
@@ -90,9 +98,13 @@ interface Stack {
 /** The prompt with every tensor in place replaced by its row in a file. */
 function withRows(prompt: Prompt, set: string, stacks: Map<string, Stack>, where: string): Prompt {
   const store = <S extends PromptSource>(source: S): S => {
-    if (source.inputs === undefined) return source
+    if (source.inputs === undefined) {
+      return source
+    }
     const inputs = Object.entries(source.inputs).map(([name, tensor]): [string, TensorSource] => {
-      if ('npy' in tensor) return [name, tensor]
+      if ('npy' in tensor) {
+        return [name, tensor]
+      }
       const stack = stacks.get(name) ?? { file: arrayName(set, name, stacks), shape: tensor.shape, rows: [] }
       stacks.set(name, stack)
       if (`${tensor.shape}` !== `${stack.shape}`) {
@@ -117,7 +129,9 @@ function arrayName(set: string, input: string, stacks: Map<string, Stack>): stri
   const taken = new Set([...stacks.values()].map(({ file }) => file))
   for (let n = 1; ; n++) {
     const name = `${stem}${n === 1 ? '' : `-${n}`}.npy`
-    if (!taken.has(name)) return name
+    if (!taken.has(name)) {
+      return name
+    }
   }
 }
 

@@ -119,10 +119,14 @@ export async function accumulate(
     warnings: [...model.warnings],
   }
   const words = new UnknownWords()
-  if (attention) measureAttention(sites, contrasts.length)
+  if (attention) {
+    measureAttention(sites, contrasts.length)
+  }
   if (nullBytes > 0) {
     const plan = await keepRows(sites, summary, estimator, nullBytes)
-    if (plan.warning) sums.warnings.push(plan.warning)
+    if (plan.warning) {
+      sums.warnings.push(plan.warning)
+    }
   }
   try {
     let done = 0
@@ -151,8 +155,12 @@ export async function accumulate(
 /** Gives every group of heads a place for its attention, where the graph can be followed as far. */
 function measureAttention(sites: readonly SiteSums[], contrasts: number): void {
   for (const { site, groups } of sites) {
-    if (!site.patternAxes) continue
-    for (const group of groups) group.attention = new AttentionSums(contrasts, group.heads.length)
+    if (!site.patternAxes) {
+      continue
+    }
+    for (const group of groups) {
+      group.attention = new AttentionSums(contrasts, group.heads.length)
+    }
   }
 }
 

@@ -32,7 +32,9 @@ export async function addBatch(
       }
       try {
         const { covariance, scaled, kept, attention: sums } = slice.group
-        if (sums && attention && batch.attention) sums.add(batch.attention, attention, slice.firstHead)
+        if (sums && attention && batch.attention) {
+          sums.add(batch.attention, attention, slice.firstHead)
+        }
         await covariance.add(input)
         if (scaled) {
           await scaled.add({ ...input, q: scaledQueries(q, factors!, slice.firstHead, slice.heads) })
@@ -74,7 +76,9 @@ function scaledQueries(q: WireTensor, factors: WireTensor, first: number, count:
   for (let row = 0; row < rows; row++) {
     for (let h = 0; h < count; h++) {
       const from = row * heads + first + h
-      for (let i = 0; i < d; i++) data[(row * count + h) * d + i] = by[from] * values[from * d + i]
+      for (let i = 0; i < d; i++) {
+        data[(row * count + h) * d + i] = by[from] * values[from * d + i]
+      }
     }
   }
   return { data, shape: [1, rows, count, d] }
@@ -88,7 +92,9 @@ function locateNonFinite(
   q: WireTensor,
   k: WireTensor,
 ): unknown {
-  if (!(error instanceof QkError) || error.code !== 'ERR_NON_FINITE') return error
+  if (!(error instanceof QkError) || error.code !== 'ERR_NON_FINITE') {
+    return error
+  }
   const { site } = slice
   for (const [side, tensor] of [
     ['queries', q],
@@ -101,7 +107,9 @@ function locateNonFinite(
     for (let row = 0; row < rows; row++) {
       for (let at = row * heads * d; at < (row + 1) * heads * d; at++) {
         const finite = tensor.type === 'float16' ? (data[at] & 0x7c00) !== 0x7c00 : Number.isFinite(data[at])
-        if (finite) continue
+        if (finite) {
+          continue
+        }
         const { where, position } = origins[row]
         const head = Math.floor((at - row * heads * d) / d)
         const name = side === 'queries' ? `head ${slice.names[head] ?? head}` : `key head ${head}`

@@ -32,7 +32,9 @@ export class AttentionSums {
       this.#terms[at] += 1
       for (let h = 0; h < this.heads; h++) {
         let sum = 0
-        for (let entry = from; entry < to; entry++) sum += values[entry * width + firstHead + h]
+        for (let entry = from; entry < to; entry++) {
+          sum += values[entry * width + firstHead + h]
+        }
         this.#total[at * this.heads + h] += sum
         this.#perKey[at * this.heads + h] += sum / (to - from)
       }
@@ -42,7 +44,9 @@ export class AttentionSums {
   /** Undefined where the contrast has no terms. */
   mean(contrast: number, head: number): MeanAttention | undefined {
     const [positive, negative] = [0, 1].map((side) => contrast * 2 + side)
-    if (this.#terms[positive] === 0 || this.#terms[negative] === 0) return undefined
+    if (this.#terms[positive] === 0 || this.#terms[negative] === 0) {
+      return undefined
+    }
     const of = (sums: Float64Array, at: number) => sums[at * this.heads + head] / this.#terms[at]
     return {
       positive: of(this.#total, positive),

@@ -37,19 +37,24 @@ export class DeviceTensor {
 
   /** Frees the memory when the batches that read it are done; then it can be read no more. */
   release(): void {
-    if (this.#handle) this.backend.release(this.#handle)
+    if (this.#handle) {
+      this.backend.release(this.#handle)
+    }
     this.#handle = undefined
   }
 
   /** @internal As the backend takes it. Errors: ERR_ARGUMENT. */
   on(backend: Backend, name: string): RowTensor {
-    if (!this.#handle) throw new QkError('ERR_ARGUMENT', `${name} has been released`)
-    if (backend !== this.backend)
+    if (!this.#handle) {
+      throw new QkError('ERR_ARGUMENT', `${name} has been released`)
+    }
+    if (backend !== this.backend) {
       throw new QkError(
         'ERR_ARGUMENT',
         `${name} was uploaded to ${this.backend.name}, the sums are on ${backend.name}`,
         { hint: 'Upload to the same backend, and the same device of it.' },
       )
+    }
     return { ...this.tensor, resident: this.#handle }
   }
 }
@@ -66,11 +71,12 @@ export async function uploadTensor(input: TensorInput, options: UploadOptions = 
   checkOptions(options, OPTIONS, 'uploadTensor')
   const tensor = rowTensor(input, 'tensor')
   const need = spannedElements(tensor.shape, tensor.strides)
-  if (tensor.data.length < need)
+  if (tensor.data.length < need) {
     throw new QkError(
       'ERR_SHAPE',
       `tensor has ${tensor.data.length} elements, its shape and strides need ${need}`,
     )
+  }
   const backend = selectBackend(options.backend)
   const handle = await backend.upload(tensor, { signal: options.signal })
   return new DeviceTensor(backend, { ...tensor, data: tensor.data.slice(0, 0) }, handle)

@@ -135,10 +135,12 @@ export class QKCovariance {
     checkInteger(heads, 'heads', 1, MOST_HEADS)
     checkInteger(kvHeads, 'kvHeads', 1, MOST_HEADS)
     checkInteger(headDim, 'headDim', 1, MOST_DIMENSIONS)
-    if (heads % kvHeads !== 0)
+    if (heads % kvHeads !== 0) {
       throw new QkError('ERR_ARGUMENT', `kvHeads (${kvHeads}) does not divide heads (${heads})`)
-    if (!Array.isArray(contrasts) || contrasts.length === 0 || contrasts.some((c) => typeof c !== 'string'))
+    }
+    if (!Array.isArray(contrasts) || contrasts.length === 0 || contrasts.some((c) => typeof c !== 'string')) {
       throw new QkError('ERR_ARGUMENT', 'contrasts must be an array of at least one name')
+    }
     const seen = new Set<string>()
     for (const name of contrasts) {
       if (seen.has(name)) {
@@ -158,13 +160,14 @@ export class QKCovariance {
     this.backend = selectBackend(options.backend)
     this.bytes = workingBytes(this.spec, this.backend.name)
     const limit = options.memoryLimit ?? totalmem() / 2
-    if (!(this.bytes <= limit))
+    if (!(this.bytes <= limit)) {
       throw new QkError(
         'ERR_MEMORY_LIMIT',
         `the covariances of ${counted(heads, 'head')} and ${counted(contrasts.length, 'contrast')} take ${mebibytes(this.bytes)}, ` +
           `the limit is ${mebibytes(limit)}`,
         { hint: 'take fewer heads or contrasts at a time, or raise memoryLimit' },
       )
+    }
     this.#sums = this.backend.covariance(this.spec)
   }
 
@@ -180,7 +183,9 @@ export class QKCovariance {
     const terms = batch.terms && termBatch(batch.terms, this.contrasts)
     const list = batch.labels === undefined ? [] : Array.isArray(batch.labels) ? batch.labels : [batch.labels]
     const labels = (list as LabelsInput[]).map((l, i) => labelSequence(l, this.contrasts, `labels[${i}]`))
-    if (!terms && labels.length === 0) throw new QkError('ERR_ARGUMENT', 'a batch needs terms or labels')
+    if (!terms && labels.length === 0) {
+      throw new QkError('ERR_ARGUMENT', 'a batch needs terms or labels')
+    }
     await this.#sums.add({ q, k, terms, labels }, { signal: batch.signal, owned: transfer })
   }
 
@@ -205,12 +210,14 @@ export class QKCovariance {
     checkOptions(options, READ_KEYS, 'read()')
     const { dtype = 'f64' } = options
     const center = checkFlag(options.center ?? false, 'center')
-    if (dtype !== 'f64' && dtype !== 'f32')
+    if (dtype !== 'f64' && dtype !== 'f32') {
       throw new QkError('ERR_ARGUMENT', `dtype is '${shownValue(dtype)}', expected 'f64' or 'f32'`)
-    if (center && this.spec.estimator === 'sum')
+    }
+    if (center && this.spec.estimator === 'sum') {
       throw new QkError('ERR_ARGUMENT', "covariances of the estimator 'sum' cannot be centred", {
         hint: "accumulate with 'per-query' or 'per-pair'",
       })
+    }
     const moments = await this.moments(options.heads)
     const [cPos, cNeg] = [moments.positive, moments.negative].map((side) => {
       divide(side, this.spec.headDim, center)
@@ -225,17 +232,20 @@ export class QKCovariance {
       this.#checkMoments(other)
       return this.#sums.merge(other)
     }
-    for (const key of ['heads', 'kvHeads', 'headDim', 'estimator'] as const)
-      if (other.spec[key] !== this.spec[key])
+    for (const key of ['heads', 'kvHeads', 'headDim', 'estimator'] as const) {
+      if (other.spec[key] !== this.spec[key]) {
         throw new QkError(
           'ERR_ARGUMENT',
           `cannot merge: ${key} is ${other.spec[key]}, expected ${this.spec[key]}`,
         )
-    if (other.contrasts.join('\0') !== this.contrasts.join('\0'))
+      }
+    }
+    if (other.contrasts.join('\0') !== this.contrasts.join('\0')) {
       throw new QkError(
         'ERR_ARGUMENT',
         `cannot merge: contrasts are ${other.contrasts.join(', ')}, expected ${this.contrasts.join(', ')}`,
       )
+    }
     return this.#sums.merge(await other.moments())
   }
 
@@ -253,11 +263,12 @@ export class QKCovariance {
       throw new QkError('ERR_TYPE', `heads must be an array of the numbers of heads, got ${kindOf(heads)}`)
     }
     heads?.forEach((h, i) => {
-      if (!(Number.isInteger(h) && h >= 0 && h < this.spec.heads))
+      if (!(Number.isInteger(h) && h >= 0 && h < this.spec.heads)) {
         throw new QkError(
           'ERR_RANGE',
           `heads[${i}] is ${shownValue(h)}, expected 0 to ${this.spec.heads - 1}`,
         )
+      }
     })
     return heads
   }
@@ -271,14 +282,17 @@ export class QKCovariance {
       qk: contrasts * heads * d * d,
     }
     const check = (array: unknown, length: number, name: string) => {
-      if (!(array instanceof Float64Array) || array.length !== length)
+      if (!(array instanceof Float64Array) || array.length !== length) {
         throw new QkError('ERR_SHAPE', `moments: ${name} must be a Float64Array of ${length} elements`)
+      }
     }
     check(moments?.terms, contrasts, 'terms')
     check(moments.skipped, contrasts, 'skipped')
-    for (const side of ['positive', 'negative'] as const)
-      for (const [what, length] of Object.entries(expected))
+    for (const side of ['positive', 'negative'] as const) {
+      for (const [what, length] of Object.entries(expected)) {
         check(moments[side]?.[what as 'q'], length, `${side}.${what}`)
+      }
+    }
   }
 }
 
@@ -286,7 +300,9 @@ export class QKCovariance {
 function divide(side: CovarianceMoments['positive'], d: number, center: boolean): void {
   const heads = side.q.length / side.weight.length / d
   side.weight.forEach((weight, c) => {
-    if (weight === 0) return
+    if (weight === 0) {
+      return
+    }
     for (let row = c * heads * d; row < (c + 1) * heads * d; row++) {
       const head = Math.floor(row / d)
       const meanQ = side.q[row] / weight

@@ -85,19 +85,24 @@ export function termBatch(input: TermsInput, contrasts: readonly string[]): Term
   const queryNeg = input.queryNeg === undefined ? query : indices(input.queryNeg, 'queryNeg', n)
   const contrastIndex = contrastIndices(contrasts)
   let contrast: Int32Array
-  if (typeof input.contrast === 'string')
+  if (typeof input.contrast === 'string') {
     contrast = new Int32Array(n).fill(contrastIndex(input.contrast, 'contrast'))
-  else if (input.contrast instanceof Int32Array) contrast = indices(input.contrast, 'contrast', n)
-  else if (Array.isArray(input.contrast))
+  } else if (input.contrast instanceof Int32Array) {
+    contrast = indices(input.contrast, 'contrast', n)
+  } else if (Array.isArray(input.contrast)) {
     contrast = indices(
       input.contrast.map((c, i) => contrastIndex(c as string | number, `contrast[${i}]`)),
       'contrast',
       n,
     )
-  else throw new QkError('ERR_TYPE', 'contrast must be a name, or an index or a name for each term')
+  } else {
+    throw new QkError('ERR_TYPE', 'contrast must be a name, or an index or a name for each term')
+  }
   const pos = indices(input.pos, 'pos')
   const neg = indices(input.neg, 'neg')
-  if (input.group !== undefined) indices(input.group, 'group', n)
+  if (input.group !== undefined) {
+    indices(input.group, 'group', n)
+  }
   return {
     ...{ contrast, query, queryNeg, pos, neg },
     posOffsets: indices(input.posOffsets, 'posOffsets', n + 1),
@@ -125,11 +130,12 @@ export function labelSequence(
   const labels = (from: LabelsInput['queryLabels'], name: string, length: number) =>
     indices(Array.isArray(from) ? from.map((x) => x ?? -1) : (from as Int32Array), name, length)
   const contrast = contrastIndices(contrasts)(input.contrast, `${where}.contrast`)
-  if (!(Number.isInteger(contrast) && contrast >= 0 && contrast < contrasts.length))
+  if (!(Number.isInteger(contrast) && contrast >= 0 && contrast < contrasts.length)) {
     throw new QkError(
       'ERR_RANGE',
       `${where}.contrast is ${shownValue(contrast)}, expected 0 to ${contrasts.length - 1}`,
     )
+  }
   return {
     ...{ contrast, keyScope, queryRows, keyRows },
     queryPositions: indices(input.queryPositions ?? counting(n), `${where}.queryPositions`, n),
@@ -142,31 +148,44 @@ export function labelSequence(
 /** 0, 1, 2, ...; by a loop, which Int32Array.from is some fifty times slower than. */
 function counting(length: number): Int32Array {
   const out = new Int32Array(length)
-  for (let i = 0; i < length; i++) out[i] = i
+  for (let i = 0; i < length; i++) {
+    out[i] = i
+  }
   return out
 }
 
 /** An Int32Array as it is; a plain array checked and converted. Errors: ERR_TYPE, ERR_SHAPE, ERR_RANGE. */
 export function indices(from: Indices, name: string, length?: number): Int32Array {
-  if (!(from instanceof Int32Array) && !Array.isArray(from))
+  if (!(from instanceof Int32Array) && !Array.isArray(from)) {
     throw new QkError('ERR_TYPE', `${name} must be an Int32Array or an array of integers`)
-  if (length !== undefined && from.length !== length)
+  }
+  if (length !== undefined && from.length !== length) {
     throw new QkError('ERR_SHAPE', `${name} has ${from.length} elements, expected ${length}`)
-  if (from instanceof Int32Array) return from
+  }
+  if (from instanceof Int32Array) {
+    return from
+  }
   from.forEach((x, i) => {
-    if (typeof x !== 'number' || (x | 0) !== x)
+    if (typeof x !== 'number' || (x | 0) !== x) {
       throw new QkError('ERR_RANGE', `${name}[${i}] is ${shownValue(x)}, expected an integer below 2^31`)
+    }
   })
   return Int32Array.from(from)
 }
 
 function weights(from: Weights | undefined, name: string, length: number): Float32Array | undefined {
-  if (from === undefined) return undefined
-  if (!(from instanceof Float32Array) && !Array.isArray(from))
+  if (from === undefined) {
+    return undefined
+  }
+  if (!(from instanceof Float32Array) && !Array.isArray(from)) {
     throw new QkError('ERR_TYPE', `${name} must be a Float32Array or an array of numbers`)
-  if (from.length !== length)
+  }
+  if (from.length !== length) {
     throw new QkError('ERR_SHAPE', `${name} has ${from.length} elements, expected ${length}`)
-  if (from instanceof Float32Array) return from
+  }
+  if (from instanceof Float32Array) {
+    return from
+  }
   from.forEach((x, i) => {
     if (typeof x !== 'number') {
       throw new QkError('ERR_TYPE', `${name}[${i}] is ${shownValue(x)}, expected a number`)

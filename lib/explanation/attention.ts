@@ -153,7 +153,9 @@ function partsOf(
     for (let j = 0; j < length; j++) {
       const factor = site.factors.kind === 'constant' ? site.factors.byHead[head] : scaledBy![h * keys + j]
       const from = (j * count + keyHeads[h]) * d
-      for (let i = 0; i < d; i++) own[j * d + i] = site.operandScale * factor * rows[from + i]
+      for (let i = 0; i < d; i++) {
+        own[j * d + i] = site.operandScale * factor * rows[from + i]
+      }
     }
     return { q: queries.slice(h * d, (h + 1) * d), k: own }
   })

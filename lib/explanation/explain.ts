@@ -101,7 +101,9 @@ export async function explain(
     const { prompt, swaps, unfit } = await explainPrompt(run, rows, features, settings, turn)
     for (const own of operands) {
       const ofSite = swaps.filter(({ site }) => site === own.site)
-      if (ofSite.length > 0) plans.push({ run, operands: own, swaps: ofSite })
+      if (ofSite.length > 0) {
+        plans.push({ run, operands: own, swaps: ofSite })
+      }
     }
     if (unfit.length > 0) {
       left.add(`${unfit.join(', ')}: their keys are no positions of the prompt; they are left out`)
@@ -148,7 +150,9 @@ async function explainPrompt(
     ({ row, head: { features: own } }) =>
       own!.flatMap((feature) => {
         const pair = pairOf(row, query, atQuery, feature.contrast)
-        if (!pair) return []
+        if (!pair) {
+          return []
+        }
         const give = (swap: typeof feature.swap) => {
           feature.swap = swap
         }
@@ -188,7 +192,9 @@ function featuresOf(model: Model, result: Result, settings: Settings): Map<strin
   const found = new Map<string, HeadFeatures>()
   for (const { name } of chosenHeads(model, result, 'all')) {
     const own = HeadFeatures.of(result, name, contrasts, settings)
-    if (asked.has(name) && own.features.length > 0) found.set(name, own)
+    if (asked.has(name) && own.features.length > 0) {
+      found.set(name, own)
+    }
   }
   return found
 }
@@ -201,7 +207,9 @@ function requestsOf(
 ): { requests: AttentionRequest[]; warnings: string[] } {
   const bySite = [...groupBy(parseHeads(heads, model.sites), ({ site }) => model.sites[site])]
   const requests = bySite.flatMap(([site, refs]): AttentionRequest[] => {
-    if (!isFollowed(site)) return []
+    if (!isFollowed(site)) {
+      return []
+    }
     const own = refs.map(({ head }) => head)
     const parts = own.filter((head) => features.has(headName(site, head)))
     return [{ site, heads: own, whole: heads === 'all' ? parts : own, parts }]
@@ -211,8 +219,12 @@ function requestsOf(
     ([site]) =>
       `layer ${site.layer}: the axes of its scores could not be followed from product to softmax; it is left out`,
   )
-  if (requests.length === 0) throw new QkError('ERR_UNSUPPORTED_MODEL', warnings[0])
-  if (heads === 'all') warnings.push(...model.unsupported.map(describeUnsupported))
+  if (requests.length === 0) {
+    throw new QkError('ERR_UNSUPPORTED_MODEL', warnings[0])
+  }
+  if (heads === 'all') {
+    warnings.push(...model.unsupported.map(describeUnsupported))
+  }
   return { requests, warnings }
 }
 
@@ -224,8 +236,12 @@ function isFollowed(site: ResolvedSite): site is FollowedSite {
 function leaveOutPatterns(requests: readonly AttentionRequest[], runs: readonly ExplainedRun[]): Set<string> {
   const heads = requests.reduce((sum, { whole }) => sum + whole.length, 0)
   const longest = Math.max(0, ...runs.map(({ tokens }) => tokens?.length ?? 0))
-  if (heads * longest ** 2 <= MOST_PATTERN) return new Set()
-  for (const request of requests) request.whole = []
+  if (heads * longest ** 2 <= MOST_PATTERN) {
+    return new Set()
+  }
+  for (const request of requests) {
+    request.whole = []
+  }
   return new Set([
     `the whole patterns of ${heads} heads over ${longest} tokens would make the report too large; they are left out: name fewer heads`,
   ])
@@ -252,12 +268,16 @@ function settingsOf(model: Model, options: ExplainOptions) {
     })
   }
   if (features !== undefined) {
-    if (!result) throw new QkError('ERR_ARGUMENT', 'features are contrasts of a result, and none is given')
+    if (!result) {
+      throw new QkError('ERR_ARGUMENT', 'features are contrasts of a result, and none is given')
+    }
     if (!Array.isArray(features) || features.length === 0) {
       throw new QkError('ERR_ARGUMENT', 'features is a list of contrasts, not empty')
     }
   }
-  if (query !== undefined) checkInteger(query, 'query', Number.MIN_SAFE_INTEGER)
+  if (query !== undefined) {
+    checkInteger(query, 'query', Number.MIN_SAFE_INTEGER)
+  }
   checkInteger(examples, 'examples', 1)
   checkInteger(nulls, 'nulls', 0, MOST_CONTROLS)
   checkInteger(randoms, 'randoms', 0, MOST_CONTROLS)
@@ -275,14 +295,18 @@ function progressOf({ onProgress, result }: Settings, total: number) {
   return {
     captured: () => {
       captured += 1
-      if (captured < total || result) tell((share * captured) / total)
+      if (captured < total || result) {
+        tell((share * captured) / total)
+      }
     },
     planned: (count: number) => {
       swaps = count
     },
     swapped: () => {
       swapped += 1
-      if (swapped < swaps) tell(share + ((1 - share) * swapped) / swaps)
+      if (swapped < swaps) {
+        tell(share + ((1 - share) * swapped) / swaps)
+      }
     },
     end: () => tell(1),
   }

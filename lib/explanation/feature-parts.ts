@@ -81,7 +81,9 @@ export class HeadFeatures {
     const features = this.features.map(({ contrast, subspace: { rank } }, f) => {
       const { u, nulls } = bases[f]
       const own = project(u, left[f])
-      for (let i = 0; i < d; i++) rest[i] -= own[i]
+      for (let i = 0; i < d; i++) {
+        rest[i] -= own[i]
+      }
       const value = score(own, key)
       // What the other features leave for this one does not depend on its subspace.
       const figures = nullFigures(nulls.map((basis) => score(project(basis, left[f]), key)))
@@ -110,11 +112,15 @@ function centredKeys(k: Float64Array, visible: readonly boolean[], d: number): F
   const count = visible.filter(Boolean).length
   const mean = new Float64Array(d)
   visible.forEach((seen, j) => {
-    for (let i = 0; seen && i < d; i++) mean[i] += k[j * d + i] / count
+    for (let i = 0; seen && i < d; i++) {
+      mean[i] += k[j * d + i] / count
+    }
   })
   const out = new Float64Array(k.length)
   visible.forEach((seen, j) => {
-    for (let i = 0; seen && i < d; i++) out[j * d + i] = k[j * d + i] - mean[i]
+    for (let i = 0; seen && i < d; i++) {
+      out[j * d + i] = k[j * d + i] - mean[i]
+    }
   })
   return out
 }

@@ -56,7 +56,9 @@ export async function explainedRuns(
     const where = single ? THE_PROMPT : placed.where
     const encoded = await encodePrompt(model, { ...placed, where })
     const [run] = encoded.runs
-    if (run.kind === 'tokens') memory.check(run.ids.length, where)
+    if (run.kind === 'tokens') {
+      memory.check(run.ids.length, where)
+    }
     const terms = encoded.rules.flatMap(({ contrast, counterfactual, terms: own = [] }) =>
       own.map(
         (term): ExplainedTerm => ({
@@ -70,9 +72,13 @@ export async function explainedRuns(
       query: queryOf(run, query ?? terms[0]?.query ?? -1, where),
       ...(run.kind === 'tokens' && { tokens: [...run.ids], words: wordsOf(model, run.ids) }),
     })
-    if (runs.length === count) break
+    if (runs.length === count) {
+      break
+    }
   }
-  if (runs.length === 0) throw new QkError('ERR_PROMPT', 'the prompt set is empty')
+  if (runs.length === 0) {
+    throw new QkError('ERR_PROMPT', 'the prompt set is empty')
+  }
   return { runs, warnings: words.warnings() }
 }
 

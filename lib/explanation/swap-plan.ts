@@ -15,7 +15,9 @@ export function swappedHeads<T extends { row: HeadRow }>(
   terms: readonly ExplainedTerm[],
   named: boolean,
 ): T[] {
-  if (named) return [...heads]
+  if (named) {
+    return [...heads]
+  }
   const positive = [...new Set(terms.flatMap((term) => term.positive))]
   const weight = ({ row: { attention } }: T) =>
     positive.length > 0

@@ -140,7 +140,9 @@ function editsOf({ pair, give }: PlannedSwap, variants: Partial<Record<VariantKi
 
 function meanRow(rows: readonly number[][]): number[] {
   const [first] = rows
-  if (!first) return []
+  if (!first) {
+    return []
+  }
   return rowNumbers(first.map((_, j) => rows.reduce((sum, row) => sum + row[j], 0) / rows.length))
 }
 
@@ -224,7 +226,9 @@ function batchAxis({ axes }: Side): number {
 
 /** A tensor `count` times along an axis. */
 function repeated(tensor: WireTensor, axis: number, count: number): WireTensor {
-  if (count === 1) return tensor
+  if (count === 1) {
+    return tensor
+  }
   const { type, dims } = tensor
   const data = tensor.data as Float32Array
   const inner = dims.slice(axis).reduce((a, b) => a * b, 1)
@@ -233,7 +237,9 @@ function repeated(tensor: WireTensor, axis: number, count: number): WireTensor {
   const out = new View(data.length * count)
   for (let o = 0; o < outer; o++) {
     const block = data.subarray(o * inner, (o + 1) * inner)
-    for (let c = 0; c < count; c++) out.set(block, (o * count + c) * inner)
+    for (let c = 0; c < count; c++) {
+      out.set(block, (o * count + c) * inner)
+    }
   }
   return { type, dims: dims.map((size, i) => (i === axis ? size * count : size)), data: out }
 }

@@ -92,7 +92,9 @@ export function exportSubspaces(result: Result, options: ExportOptions = {}): Ex
   const contrast = contrastOf(result, options.contrast)
   const chosen = headsOf(result, contrast, options.heads)
   const layers = layersOf(result, contrast, chosen)
-  if (target !== 'transformer-lens') refuseRotary(layers, target)
+  if (target !== 'transformer-lens') {
+    refuseRotary(layers, target)
+  }
   const sides = layers.flatMap((layer) => [sideBases(layer, 'q'), sideBases(layer, 'k')])
   const arrays = new Map(sides.flatMap(LAYOUTS[target]))
   const { model, prompts, versions } = result.info
@@ -128,8 +130,12 @@ export async function writeSubspaces(file: string, { info, arrays }: ExportedSub
 
 function contrastOf(result: Result, asked: string | undefined): string {
   const names = result.contrastNames
-  if (asked !== undefined) return asked
-  if (names.length === 1) return names[0]
+  if (asked !== undefined) {
+    return asked
+  }
+  if (names.length === 1) {
+    return names[0]
+  }
   throw new QkError(
     'ERR_ARGUMENT',
     `the result has ${names.length} contrasts, and one is exported at a time`,
@@ -150,7 +156,9 @@ function headsOf(result: Result, contrast: string, asked: readonly string[] | un
       hint: 'Leave it out, or decompose with another rank rule.',
     })
   }
-  if (found.length > 0) return found
+  if (found.length > 0) {
+    return found
+  }
   throw new QkError(
     'ERR_ARGUMENT',
     `no head of the result has a subspace of "${contrast}": all ranks are 0`,
@@ -164,7 +172,9 @@ function layersOf(result: Result, contrast: string, heads: readonly string[]): L
   return result.info.sites.flatMap((site) => {
     const prefix = `${site.kind ? `${site.kind}.` : ''}L${site.layer}H`
     const own = heads.filter((head) => head.startsWith(prefix) && /^\d+$/.test(head.slice(prefix.length)))
-    if (own.length === 0) return []
+    if (own.length === 0) {
+      return []
+    }
     const subspaces = own.map((head) => {
       return [Number(head.slice(prefix.length)), result.head(head).contrast(contrast)] as const
     })
@@ -177,7 +187,9 @@ const isRotary = ({ rotary, hooks }: SavedSite) => rotary === true || hooks.q.en
 /** Errors: ERR_ARGUMENT. */
 function refuseRotary(layers: readonly LayerSubspaces[], target: ExportTarget): void {
   const rotary = layers.filter(({ site }) => isRotary(site))
-  if (rotary.length === 0) return
+  if (rotary.length === 0) {
+    return
+  }
   const names = rotary.map(({ site }) => `${site.kind ? `${site.kind}.` : ''}${site.layer}`).join(', ')
   throw new QkError(
     'ERR_ARGUMENT',

@@ -12,7 +12,9 @@ export interface HookName {
 /** Of `blocks.3.attn.hook_rot_q` and the like; undefined for any other name. */
 export function parseHookName(name: string): HookName | undefined {
   const found = /^(?:(enc|dec|cross)\.)?blocks\.(\d{1,6})\.attn\.hook_(rot_)?([qk])$/.exec(name)
-  if (!found) return undefined
+  if (!found) {
+    return undefined
+  }
   const [, kind, layer, rotary, side] = found
   return {
     ...(kind && { kind }),

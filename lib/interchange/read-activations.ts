@@ -66,7 +66,9 @@ export async function readActivations(
   if (layers !== undefined && !Array.isArray(layers)) {
     throw new QkError('ERR_TYPE', 'layers must be an array of numbers, as in [0, 3]')
   }
-  for (const layer of layers ?? []) checkInteger(layer, 'a layer', 0)
+  for (const layer of layers ?? []) {
+    checkInteger(layer, 'a layer', 0)
+  }
   const format = formatOf(file, ['safetensors', 'npz'])
   const isAsked = (name: string) => {
     const hook = parseHookName(name)
@@ -111,7 +113,9 @@ function planned(
     const { layer, kind } = parseHookName(q)!
     return { layer, ...(kind && { kind }), rotary, q, k }
   })
-  if (pairs.length === 0) throw noneFound(file, all, layers)
+  if (pairs.length === 0) {
+    throw noneFound(file, all, layers)
+  }
   const missing = layers?.find((layer) => !pairs.some((pair) => pair.layer === layer))
   if (missing !== undefined) {
     throw new QkError('ERR_FORMAT', `${file} has no queries and keys of layer ${missing}`, {
@@ -154,13 +158,19 @@ function wrongType(file: string, name: string, type: string, known: Record<strin
 async function fromSafetensors(file: string, plan: Plan, limit: number): Promise<Read> {
   return withSafetensors(file, async ({ entries, read, metadata }) => {
     const captured = metadata.format === CAPTURE_FORMAT ? captureInfo(file, metadata.qkspace) : undefined
-    if (captured && captured.prompts.length > 1) throw severalPrompts(file, captured)
+    if (captured && captured.prompts.length > 1) {
+      throw severalPrompts(file, captured)
+    }
     const pairs = plan(entries.map(({ name }) => name))
-    for (const pair of pairs) checkGroups(file, pair, captured)
+    for (const pair of pairs) {
+      checkGroups(file, pair, captured)
+    }
     const names = new Set(pairs.flatMap(({ q, k }) => [q, k]))
     const wanted = entries.filter(({ name }) => names.has(name))
     const wrong = wanted.find(({ dtype }) => !SAFETENSORS_TYPES[dtype])
-    if (wrong) throw wrongType(file, wrong.name, wrong.dtype, SAFETENSORS_TYPES)
+    if (wrong) {
+      throw wrongType(file, wrong.name, wrong.dtype, SAFETENSORS_TYPES)
+    }
     checkArrayMemory(
       file,
       wanted.map(({ bytes }) => bytes),
@@ -211,10 +221,14 @@ function severalPrompts(file: string, { prompts }: CaptureInfo): QkError {
 /** Some heads of a layer may leave its groups uneven, and rows alone do not tell. Errors: ERR_SHAPE. */
 function checkGroups(file: string, { q }: Pair, captured: CaptureInfo | undefined): void {
   const site = captured?.sites.find(({ hooks }) => hooks.q === q)
-  if (!site) return
+  if (!site) {
+    return
+  }
   const { heads, kvHeads, keyHeads } = site
   const group = heads.length / kvHeads.length
-  if (Number.isInteger(group) && keyHeads.every((place, h) => place === Math.floor(h / group))) return
+  if (Number.isInteger(group) && keyHeads.every((place, h) => place === Math.floor(h / group))) {
+    return
+  }
   throw new QkError(
     'ERR_SHAPE',
     `the heads ${heads.join(', ')} of ${file} do not share their key heads evenly`,
@@ -237,7 +251,9 @@ async function fromNpz(file: string, plan: Plan, limit: number): Promise<Read> {
   const tensors: Read['tensors'] = new Map()
   for (const [name, { descr, shape, data }] of arrays) {
     const dtype = NPY_TYPES[descr]
-    if (!dtype) throw wrongType(file, name, descr, NPY_TYPES)
+    if (!dtype) {
+      throw wrongType(file, name, descr, NPY_TYPES)
+    }
     tensors.set(name, { data: data as Float32Array | Uint16Array, dtype, shape })
   }
   return { pairs, tensors }
@@ -269,6 +285,8 @@ function layerOf(
         : a[2] % b[2] !== 0
           ? `${a[2]} query heads, which ${b[2]} key heads do not divide`
           : undefined
-  if (wrong) throw new QkError('ERR_SHAPE', `${q} and ${k} of ${file} have ${wrong}`)
+  if (wrong) {
+    throw new QkError('ERR_SHAPE', `${q} and ${k} of ${file} have ${wrong}`)
+  }
   return { layer, ...(kind && { kind }), hooks: { q, k }, rotary, q: queries, k: keys }
 }

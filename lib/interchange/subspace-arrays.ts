@@ -53,7 +53,9 @@ export function sideBases({ site, heads }: LayerSubspaces, side: 'q' | 'k'): Sid
 }
 
 function nullBasis({ nulls, rank, headDim: d }: ContrastSubspace, side: 'q' | 'k', draw: number): Basis {
-  if (!nulls || rank === 0) return empty(d)
+  if (!nulls || rank === 0) {
+    return empty(d)
+  }
   const all = side === 'q' ? nulls.u : nulls.v
   return { data: all.slice(draw * d * rank, (draw + 1) * d * rank), shape: [d, rank] }
 }
@@ -64,7 +66,9 @@ const widest = (bases: readonly Basis[]) => Math.max(0, ...bases.map(({ shape })
 function stacked(bases: readonly Basis[], d: number, width: number, out: FloatArray): void {
   bases.forEach(({ data, shape: [, rank] }, head) => {
     for (let i = 0; i < d; i++) {
-      for (let c = 0; c < rank; c++) out[(head * d + i) * width + c] = data[i * rank + c]
+      for (let c = 0; c < rank; c++) {
+        out[(head * d + i) * width + c] = data[i * rank + c]
+      }
     }
   })
 }
@@ -136,10 +140,14 @@ export function headArrays({ site, side, bases, nulls }: SideBases): Named[] {
   const { headDim: d } = site
   const component = side === 'q' ? 'head_query_output' : 'head_key_output'
   return bases.flatMap(({ data, shape: [, rank] }, head): Named[] => {
-    if (rank === 0) return []
+    if (rank === 0) {
+      return []
+    }
     const name = `${prefixOf(site)}layers.${site.layer}.${component}.${head}`
     const own: Named[] = [[name, { data, shape: [d, rank] }]]
-    if (nulls.length === 0) return own
+    if (nulls.length === 0) {
+      return own
+    }
     const sets = nulls.map((set) => set[head])
     const width = widest(sets)
     const all = new Float32Array(sets.length * d * width)

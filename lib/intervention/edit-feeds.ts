@@ -41,7 +41,9 @@ export function siteFeeds(
       heads.forEach((_, h) => {
         const mean = which === side ? means?.[first + h] : undefined
         // The first slot changes nothing, so nothing is added to it.
-        for (let s = 1; mean && s < slots[which]; s++) added.set(mean, (s * heads.length + h) * d)
+        for (let s = 1; mean && s < slots[which]; s++) {
+          added.set(mean, (s * heads.length + h) * d)
+        }
       })
       feeds[graph.sites[index].projection[which]] = {
         type: 'float32',

@@ -36,7 +36,9 @@ export interface EditLayout {
 
 /** The model has other axes than tokens where `length` is not known; then only single rows can be edited. */
 function lengthOf({ run, where }: EditedRun): number {
-  if (run.kind === 'tokens') return run.ids.length
+  if (run.kind === 'tokens') {
+    return run.ids.length
+  }
   throw new QkError('ERR_UNSUPPORTED_MODEL', `${where}: this edit needs a prompt of tokens`, {
     hint: "On prompts of tensors, edit keys with rows: 'query'.",
   })
@@ -63,10 +65,15 @@ export function layEdits(
     const donorRun = item.donor && runs.push(item.donor.run) - 1
     const editRow = (position: number, other: number | undefined): Slot => {
       const at: Slot['at'] = [b, position]
-      if (edit === 'ablate') return { at, from: at, factor: 0 }
-      if (edit === 'scale') return { at, from: at, factor }
-      if (item.donor)
+      if (edit === 'ablate') {
+        return { at, from: at, factor: 0 }
+      }
+      if (edit === 'scale') {
+        return { at, from: at, factor }
+      }
+      if (item.donor) {
         return { at, from: [donorRun!, side === 'key' ? item.donor.key : item.donor.query], factor: 1 }
+      }
       return { at, from: [b, other!], factor: 1 }
     }
     if (side === 'key') {
@@ -78,11 +85,17 @@ export function layEdits(
       }
       const first = slots.key.length - edited.length
       const queries = rows === 'all' ? [...Array(lengthOf(item)).keys()] : [item.query]
-      for (const i of queries) for (const [s, j] of edited.entries()) addCell(b, i, j, first + s)
+      for (const i of queries) {
+        for (const [s, j] of edited.entries()) {
+          addCell(b, i, j, first + s)
+        }
+      }
       return
     }
     const slot = slots.query.push(editRow(item.query, undefined)) - 1
-    for (let j = 0; j < lengthOf(item); j++) addCell(b, item.query, j, slot)
+    for (let j = 0; j < lengthOf(item); j++) {
+      addCell(b, item.query, j, slot)
+    }
   })
   const feeds = runFeeds(inputs, runs, padId, fixedRuns)
   feeds[EDIT_INPUTS.cells] = int64Tensor(cells, 4)

@@ -42,7 +42,9 @@ export function movesOf(
       return rows
     }
     // A single key keeps all attention, whatever is done to it.
-    if (keys === 1) return items.map(() => STILL)
+    if (keys === 1) {
+      return items.map(() => STILL)
+    }
     const move = measureMove({ before: own(before), after: own(after), origin, target })
     // Where neither key is attended to, or the origin is not, nothing moved.
     const known = (x: number) => (Number.isNaN(x) ? 0 : x)
@@ -63,7 +65,9 @@ export function outputsOf(logits: Float32Array, rows: number): Float32Array[] {
     const row = logits.subarray(r * classes, (r + 1) * classes)
     const most = row.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY)
     let sum = 0
-    for (const x of row) sum += Math.exp(x - most)
+    for (const x of row) {
+      sum += Math.exp(x - most)
+    }
     const shift = most + Math.log(sum)
     return row.map((x) => x - shift)
   })
@@ -90,7 +94,9 @@ export function changeOf(item: TermRun, before: Float32Array, after: Float32Arra
   for (let i = 0; i < before.length; i++) {
     // Classes of no weight add nothing, even where the other side is minus infinity.
     const p = Math.exp(before[i])
-    if (p > 0) kl += p * (before[i] - after[i])
+    if (p > 0) {
+      kl += p * (before[i] - after[i])
+    }
   }
   return {
     answer: both((row) => at(row, item.answer)),

@@ -110,7 +110,9 @@ export async function reportVariant(
   const head = (moves: readonly RowMove[], h: number): HeadMove => {
     const origin = beforeAfter(moves.map((m) => m.origin))
     const compared = beside((of) => of.moveEffects(h))
-    if (!table.targets) return { origin, ...compared }
+    if (!table.targets) {
+      return { origin, ...compared }
+    }
     return {
       origin,
       target: beforeAfter(moves.map((m) => m.target)),
@@ -140,7 +142,9 @@ export async function reportVariant(
   const heads: Record<string, HeadMove> = {}
   for (const [h, name] of names.entries()) {
     await turn()
-    if (measured) heads[name] = head(table.moves[h], h)
+    if (measured) {
+      heads[name] = head(table.moves[h], h)
+    }
   }
   await turn()
   return {

@@ -66,8 +66,11 @@ export class EditTable {
     const start = this.prompts.length - (draw === 0 ? 0 : items.length)
     /** The mean over draws: a term of the first one, to which the others are added. */
     const keep = <T extends object>(rows: T[], r: number, row: T) => {
-      if (draw === 0) rows.push(scaled(row, 1 / draws))
-      else addScaled(rows[start + r], row, 1 / draws)
+      if (draw === 0) {
+        rows.push(scaled(row, 1 / draws))
+      } else {
+        addScaled(rows[start + r], row, 1 / draws)
+      }
     }
     this.moveSums[draw] ??= this.moves.map(noMoves)
     let first = 0
@@ -83,9 +86,15 @@ export class EditTable {
       first += count
     })
     items.forEach((item, r) => {
-      if (draw === 0) this.prompts.push(item.prompt)
-      if (item.target === undefined) this.targets = false
-      if (!before.output || !after.output) return
+      if (draw === 0) {
+        this.prompts.push(item.prompt)
+      }
+      if (item.target === undefined) {
+        this.targets = false
+      }
+      if (!before.output || !after.output) {
+        return
+      }
       const change = changeOf(item, before.output[r], after.output[r])
       keep(this.changes, r, change)
       this.outputSums[draw] ??= { kl: 0, answerLogProb: 0, targetLogProb: 0, accuracy: 0, targetRate: 0 }
@@ -188,7 +197,10 @@ function scaled<T extends object>(record: T, factor: number): T {
 function addScaled<T extends object>(to: T, record: T, factor: number): void {
   const sums = to as Record<string, number | object>
   for (const [key, value] of Object.entries(record)) {
-    if (typeof value === 'number') sums[key] = (sums[key] as number) + factor * value
-    else addScaled(sums[key] as object, value, factor)
+    if (typeof value === 'number') {
+      sums[key] = (sums[key] as number) + factor * value
+    } else {
+      addScaled(sums[key] as object, value, factor)
+    }
   }
 }

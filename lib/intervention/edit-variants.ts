@@ -62,7 +62,9 @@ export async function editVariants(
   const turn = cooperator(signal)
   const entries = options.features.map((entry) => (typeof entry === 'string' ? [entry] : [...entry]))
   const variants: Variant[] = []
-  for (const names of entries) variants.push(...(await featureVariants(result, heads, names, options, turn)))
+  for (const names of entries) {
+    variants.push(...(await featureVariants(result, heads, names, options, turn)))
+  }
   const whole: Variant = {
     name: options.side === 'key' ? 'whole keys' : 'whole queries',
     kind: 'whole',
@@ -83,7 +85,9 @@ async function featureVariants(
   { side, contrast, nulls, randoms, seed }: VariantOptions,
   turn: () => Promise<void> | undefined,
 ): Promise<Variant[]> {
-  if (names.length === 0) throw new QkError('ERR_ARGUMENT', 'a union of features names none')
+  if (names.length === 0) {
+    throw new QkError('ERR_ARGUMENT', 'a union of features names none')
+  }
   const which = side === 'key' ? 'v' : 'u'
   const subspaces = heads.map((head) => names.map((name) => subspaceOf(result, head, name)))
   const bases = subspaces.map((own, h) =>
@@ -160,7 +164,9 @@ async function featureVariants(
 
 function subspaceOf(result: Result, { name, headDim }: EditedHead, contrast: string): ContrastSubspace {
   const found = result.head(name).contrast(contrast)
-  if (found.headDim === headDim) return found
+  if (found.headDim === headDim) {
+    return found
+  }
   throw new QkError(
     'ERR_ARGUMENT',
     `the result's head ${name} has dimension ${found.headDim}, the model's ${headDim}`,
@@ -185,7 +191,9 @@ function projection({ data, shape: [d, rank] }: Basis): Float32Array {
   for (let i = 0; i < d; i++) {
     for (let j = 0; j < d; j++) {
       let sum = 0
-      for (let r = 0; r < rank; r++) sum += data[i * rank + r] * data[j * rank + r]
+      for (let r = 0; r < rank; r++) {
+        sum += data[i * rank + r] * data[j * rank + r]
+      }
       out[i * d + j] = sum
     }
   }

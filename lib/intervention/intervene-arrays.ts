@@ -133,13 +133,16 @@ export function interveneArrays(options: InterveneArraysOptions): Intervention {
     const at = origin![row]
     if (edit === 'swap') {
       const other = target![row]
-      if (at === other)
+      if (at === other) {
         throw new QkError('ERR_ARGUMENT', `origin and target of row ${row} are both key ${at}`, {
           hint: 'a swap needs two different keys',
         })
+      }
       replaceKey(row, at, edited(keyAt(at), keyAt(other)))
       replaceKey(row, other, edited(keyAt(other), keyAt(at)))
-    } else replaceKey(row, at, edited(keyAt(at), replacement(row, keyAt(at))))
+    } else {
+      replaceKey(row, at, edited(keyAt(at), replacement(row, keyAt(at))))
+    }
   }
   return { ...attention(scores), before }
 }
@@ -163,7 +166,7 @@ function replacements(
   d: number,
 ): (row: number, x: FloatArray) => FloatArray {
   if (edit === 'patch' || (edit === 'swap' && side === 'query')) {
-    if (options.donor === undefined)
+    if (options.donor === undefined) {
       throw new QkError(
         'ERR_ARGUMENT',
         `edit '${edit}' of ${side === 'key' ? 'keys' : 'queries'} needs donor`,
@@ -171,12 +174,14 @@ function replacements(
           hint: 'give donor [n, d], the rows whose coordinates are taken',
         },
       )
+    }
     const donor = readArray(options.donor, 'donor', { n, d }).data
     return (row) => donor.subarray(row * d, (row + 1) * d)
   }
   if (edit === 'scale') {
-    if (options.factor === undefined)
+    if (options.factor === undefined) {
       throw new QkError('ERR_ARGUMENT', "edit 'scale' needs factor", { hint: 'give factor, a number' })
+    }
     const factor = checkNumber(options.factor, 'factor')
     return (_, x) => Float64Array.from(x, (value) => factor * value)
   }
@@ -193,11 +198,14 @@ function readPosition(
   keys: number,
 ): Int32Array | undefined {
   const positions = options[name]
-  if (positions !== undefined) return readPositions(positions, name, n, keys)
-  if (needed)
+  if (positions !== undefined) {
+    return readPositions(positions, name, n, keys)
+  }
+  if (needed) {
     throw new QkError('ERR_ARGUMENT', `edit '${options.edit}' of keys needs ${name}`, {
       hint: `give ${name}, an Int32Array with the index of a key for each row`,
     })
+  }
   return undefined
 }
 
@@ -207,9 +215,11 @@ function refuseUnused(options: InterveneArraysOptions, edit: Edit, side: 'key' |
     factor: edit === 'scale',
     mean: edit === 'ablate',
   }
-  for (const name of ['donor', 'factor', 'mean'] as const)
-    if (options[name] !== undefined && !uses[name])
+  for (const name of ['donor', 'factor', 'mean'] as const) {
+    if (options[name] !== undefined && !uses[name]) {
       throw new QkError('ERR_ARGUMENT', `edit '${edit}' on the side '${side}' does not use ${name}`, {
         hint: `leave ${name} out, or choose another edit`,
       })
+    }
+  }
 }

@@ -266,8 +266,9 @@ function settingsOf(model: Model, options: InterveneOptions) {
   checkChoice(settings.rows, 'rows', ['query', 'all'])
   checkChoice(settings.to, 'to', ['zero', 'mean'])
   for (const name of ['factor', 'strength'] as const) {
-    if (!Number.isFinite(settings[name]))
+    if (!Number.isFinite(settings[name])) {
       throw new QkError('ERR_ARGUMENT', `${name} is ${settings[name]}, expected a finite number`)
+    }
   }
   if (settings.to === 'mean' && settings.edit !== 'ablate') {
     throw new QkError('ERR_ARGUMENT', `to: 'mean' belongs to edit: 'ablate', not to '${settings.edit}'`)
@@ -306,6 +307,8 @@ function checkItems(items: readonly TermRun[], { edit, side }: Settings): void {
 
 function measured(outputs: Record<string, WireTensor>, graph: EditGraph, items: number): Measured {
   const patterns = graph.sites.map(({ pattern }) => outputs[pattern].data as Float32Array)
-  if (!graph.logits) return { patterns }
+  if (!graph.logits) {
+    return { patterns }
+  }
   return { patterns, output: outputsOf(outputs[graph.logits].data as Float32Array, items) }
 }

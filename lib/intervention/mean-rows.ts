@@ -31,7 +31,9 @@ export async function meanRows(
           const mean = new Float64Array(d)
           for (let c = 0; c < positive.weight.length; c++) {
             const from = (c * group.heads.length + h) * d
-            for (let i = 0; i < d; i++) mean[i] += rows[from + i] / weight
+            for (let i = 0; i < d; i++) {
+              mean[i] += rows[from + i] / weight
+            }
           }
           means.set(headName(site, head), mean)
         })

@@ -55,22 +55,25 @@ const ABOVE_ONE = 1e-2
  */
 export function measureMove(options: MeasureMoveOptions): Move {
   checkOptions(options, OPTIONS, 'measureMove()')
-  if (!(options.origin instanceof Int32Array || Array.isArray(options.origin)))
+  if (!(options.origin instanceof Int32Array || Array.isArray(options.origin))) {
     throw new QkError('ERR_TYPE', 'origin must be an Int32Array with the index of a key for each row')
+  }
   const n = options.origin.length
   const before = readPattern(options.before, 'before', n)
   const after = readPattern(options.after, 'after', n)
-  if (after.length !== before.length)
+  if (after.length !== before.length) {
     throw new QkError(
       'ERR_SHAPE',
       `after has ${after.length} elements, expected as many as before: ${before.length}`,
     )
+  }
   const keys = n === 0 ? 0 : before.length / n
   const origin = readPositions(options.origin, 'origin', n, keys)
   const target = readPositions(options.target, 'target', n, keys)
   const same = origin.findIndex((key, row) => key === target[row])
-  if (same >= 0)
+  if (same >= 0) {
     throw new QkError('ERR_ARGUMENT', `origin and target of row ${same} are both key ${origin[same]}`)
+  }
 
   const on = (pattern: FloatArray, positions: Int32Array) =>
     new Float64Array(n).map((_, row) => pattern[row * keys + positions[row]])
@@ -84,8 +87,11 @@ export function measureMove(options: MeasureMoveOptions): Move {
   const share = (target: number, origin: number) => target / (target + origin)
   const largestAt = (pattern: FloatArray, row: number) => {
     let largest = 0
-    for (let key = 1; key < keys; key++)
-      if (pattern[row * keys + key] > pattern[row * keys + largest]) largest = key
+    for (let key = 1; key < keys; key++) {
+      if (pattern[row * keys + key] > pattern[row * keys + largest]) {
+        largest = key
+      }
+    }
     return largest
   }
   return {
@@ -104,23 +110,28 @@ export function measureMove(options: MeasureMoveOptions): Move {
 
 /** The smaller of a loss and a gain that go together; 0 when they don't. */
 function shared(loss: number, gain: number): number {
-  if (Math.sign(loss) !== Math.sign(gain)) return 0
+  if (Math.sign(loss) !== Math.sign(gain)) {
+    return 0
+  }
   return Math.sign(loss) * Math.min(Math.abs(loss), Math.abs(gain))
 }
 
 function readPattern(pattern: FloatArray, name: string, n: number): FloatArray {
-  if (!(pattern instanceof Float32Array || pattern instanceof Float64Array))
+  if (!(pattern instanceof Float32Array || pattern instanceof Float64Array)) {
     throw new QkError('ERR_TYPE', `${name} must be a Float32Array or a Float64Array [n, keys]`)
+  }
   checkReadable(pattern, name)
-  if (n === 0 ? pattern.length !== 0 : pattern.length % n !== 0)
+  if (n === 0 ? pattern.length !== 0 : pattern.length % n !== 0) {
     throw new QkError(
       'ERR_SHAPE',
       `${name} has ${pattern.length} elements, no multiple of the ${n} rows of origin`,
     )
+  }
   const wrong = pattern.findIndex((x) => !(x >= 0 && x <= 1 + ABOVE_ONE))
-  if (wrong >= 0)
+  if (wrong >= 0) {
     throw new QkError('ERR_RANGE', `${name}[${wrong}] is ${pattern[wrong]}, expected attention, 0 to 1`, {
       hint: 'give the patterns (after the softmax), not the scores',
     })
+  }
   return pattern
 }

@@ -37,7 +37,9 @@ const MOST_SWEEPS = 60
  * column, or of zeros, has rank 0. Errors: ERR_TYPE, ERR_ARGUMENT, ERR_SHAPE, ERR_NON_FINITE.
  */
 export function orthonormalBasis(columns: ArrayInput, name = 'basis', d?: number): Basis {
-  if (d !== undefined) checkInteger(d, 'd', 0)
+  if (d !== undefined) {
+    checkInteger(d, 'd', 0)
+  }
   const { data, shape } = readArray(columns, name, { d, r: undefined })
   return fromVectors(orthonormalized(toVectors(data, shape[0], shape[1])), shape[0])
 }
@@ -47,9 +49,12 @@ export function orthonormalBasis(columns: ArrayInput, name = 'basis', d?: number
  * columns. Errors: as orthonormalBasis, and ERR_EMPTY_SET without any set.
  */
 export function unionBasis(sets: readonly ArrayInput[], name = 'bases', d?: number): Basis {
-  if (!Array.isArray(sets))
+  if (!Array.isArray(sets)) {
     throw new QkError('ERR_TYPE', `${name} must be an array of { data, shape: [d, r] }`)
-  if (sets.length === 0) throw new QkError('ERR_EMPTY_SET', `${name} is empty, expected at least one basis`)
+  }
+  if (sets.length === 0) {
+    throw new QkError('ERR_EMPTY_SET', `${name} is empty, expected at least one basis`)
+  }
   const first = orthonormalBasis(sets[0], `${name}[0]`, d)
   const bases = sets.map((set, i) =>
     i === 0 ? first : orthonormalBasis(set, `${name}[${i}]`, first.shape[0]),
@@ -73,7 +78,9 @@ export function withoutSpan(basis: Basis, earlier: Basis): Basis {
   // The columns had length 1: what is left of them is measured against that. A small remainder, once normalised,
   // shows what the first removal left; the second one takes it away.
   for (let pass = 0; pass < 2; pass++) {
-    for (const vector of vectors) subtract(vector, project(earlier, vector))
+    for (const vector of vectors) {
+      subtract(vector, project(earlier, vector))
+    }
     vectors = orthonormalized(vectors, 1)
   }
   return fromVectors(vectors, d)
@@ -89,11 +96,17 @@ export function project(basis: Basis, rows: FloatArray): Float64Array {
     along.fill(0)
     for (let i = 0; i < d; i++) {
       const x = rows[start + i]
-      if (x !== 0) for (let j = 0; j < rank; j++) along[j] += x * data[i * rank + j]
+      if (x !== 0) {
+        for (let j = 0; j < rank; j++) {
+          along[j] += x * data[i * rank + j]
+        }
+      }
     }
     for (let i = 0; i < d; i++) {
       let sum = 0
-      for (let j = 0; j < rank; j++) sum += along[j] * data[i * rank + j]
+      for (let j = 0; j < rank; j++) {
+        sum += along[j] * data[i * rank + j]
+      }
       out[start + i] = sum
     }
   }
@@ -114,14 +127,21 @@ export function projectOut(basis: Basis, rows: FloatArray): Float64Array {
 export function randomBasis(d: number, rank: number, seed: number | Random = 0): Basis {
   checkInteger(d, 'd', 1, MOST_DIMENSIONS)
   checkInteger(rank, 'rank', 0)
-  if (rank > d) throw new QkError('ERR_ARGUMENT', `rank is ${rank}, expected at most d = ${d}`)
+  if (rank > d) {
+    throw new QkError('ERR_ARGUMENT', `rank is ${rank}, expected at most d = ${d}`)
+  }
   const random = isRandom(seed) ? seed : seededRandom(checkInteger(seed, 'seed', 0))
   const vectors: Float64Array[] = []
   while (vectors.length < rank) {
     const vector = new Float64Array(d)
-    for (let i = 0; i < d; i++) vector[i] = random.normal()
-    for (let pass = 0; pass < 2; pass++)
-      for (const other of vectors) addMultiple(vector, -dot(vector, other), other)
+    for (let i = 0; i < d; i++) {
+      vector[i] = random.normal()
+    }
+    for (let pass = 0; pass < 2; pass++) {
+      for (const other of vectors) {
+        addMultiple(vector, -dot(vector, other), other)
+      }
+    }
     vectors.push(scaled(vector, 1 / Math.sqrt(dot(vector, vector))))
   }
   return fromVectors(vectors, d)
@@ -136,8 +156,14 @@ const isRandom = (seed: number | Random): seed is Random =>
  */
 function orthonormalized(vectors: Float64Array[], largest?: number): Float64Array[] {
   const magnitude = largestMagnitude(vectors)
-  if (magnitude === 0) return []
-  if (largest === undefined) for (const vector of vectors) divide(vector, magnitude)
+  if (magnitude === 0) {
+    return []
+  }
+  if (largest === undefined) {
+    for (const vector of vectors) {
+      divide(vector, magnitude)
+    }
+  }
   const measure = () => Math.sqrt(vectors.reduce((most, x) => Math.max(most, dot(x, x)), 0))
   rotateToOrthogonal(vectors, NEGLIGIBLE * (largest ?? measure()))
   const least = DROPPED_BELOW * (largest ?? measure())
@@ -152,10 +178,16 @@ function orthonormalized(vectors: Float64Array[], largest?: number): Float64Arra
 function rotateToOrthogonal(vectors: Float64Array[], negligible: number): void {
   for (let sweep = 0; sweep < MOST_SWEEPS; sweep++) {
     let rotated = false
-    for (let p = 0; p < vectors.length; p++)
-      for (let q = p + 1; q < vectors.length; q++)
-        if (rotatePair(vectors[p], vectors[q], negligible)) rotated = true
-    if (!rotated) return
+    for (let p = 0; p < vectors.length; p++) {
+      for (let q = p + 1; q < vectors.length; q++) {
+        if (rotatePair(vectors[p], vectors[q], negligible)) {
+          rotated = true
+        }
+      }
+    }
+    if (!rotated) {
+      return
+    }
   }
   throw new QkError('ERR_NO_CONVERGENCE', `a basis of ${vectors.length} columns was not made orthonormal`, {
     hint: 'please report the columns',
@@ -166,8 +198,9 @@ function rotatePair(x: Float64Array, y: Float64Array, negligible: number): boole
   const xx = dot(x, x)
   const yy = dot(y, y)
   const xy = dot(x, y)
-  if (Math.min(xx, yy) <= negligible ** 2 || Math.abs(xy) <= ORTHOGONAL * Math.sqrt(xx) * Math.sqrt(yy))
+  if (Math.min(xx, yy) <= negligible ** 2 || Math.abs(xy) <= ORTHOGONAL * Math.sqrt(xx) * Math.sqrt(yy)) {
     return false
+  }
   const zeta = (yy - xx) / (2 * xy)
   const tangent = (zeta < 0 ? -1 : 1) / (Math.abs(zeta) + Math.hypot(1, zeta))
   const cosine = 1 / Math.hypot(1, tangent)
@@ -184,7 +217,9 @@ function rotatePair(x: Float64Array, y: Float64Array, negligible: number): boole
 function toVectors(data: FloatArray, d: number, r: number): Float64Array[] {
   return Array.from({ length: r }, (_, j) => {
     const vector = new Float64Array(d)
-    for (let i = 0; i < d; i++) vector[i] = data[i * r + j]
+    for (let i = 0; i < d; i++) {
+      vector[i] = data[i * r + j]
+    }
     return vector
   })
 }
@@ -193,20 +228,28 @@ function fromVectors(vectors: readonly Float64Array[], d: number): Basis {
   const rank = vectors.length
   const data = new Float64Array(elementCount([d, rank]))
   vectors.forEach((vector, j) => {
-    for (let i = 0; i < d; i++) data[i * rank + j] = vector[i]
+    for (let i = 0; i < d; i++) {
+      data[i * rank + j] = vector[i]
+    }
   })
   return { data, shape: [d, rank] }
 }
 
 function largestMagnitude(vectors: readonly Float64Array[]): number {
   let largest = 0
-  for (const vector of vectors) for (const x of vector) largest = Math.max(largest, Math.abs(x))
+  for (const vector of vectors) {
+    for (const x of vector) {
+      largest = Math.max(largest, Math.abs(x))
+    }
+  }
   return largest
 }
 
 function dot(x: Float64Array, y: Float64Array): number {
   let sum = 0
-  for (let i = 0; i < x.length; i++) sum += x[i] * y[i]
+  for (let i = 0; i < x.length; i++) {
+    sum += x[i] * y[i]
+  }
   return sum
 }
 
@@ -216,11 +259,15 @@ function scaled(vector: Float64Array, factor: number): Float64Array {
 
 /** By division: the reciprocal of a very small number overflows. */
 function divide(vector: Float64Array, divisor: number): void {
-  for (let i = 0; i < vector.length; i++) vector[i] /= divisor
+  for (let i = 0; i < vector.length; i++) {
+    vector[i] /= divisor
+  }
 }
 
 function addMultiple(vector: Float64Array, factor: number, other: Float64Array): void {
-  for (let i = 0; i < vector.length; i++) vector[i] += factor * other[i]
+  for (let i = 0; i < vector.length; i++) {
+    vector[i] += factor * other[i]
+  }
 }
 
 function subtract(vector: Float64Array, other: Float64Array): void {

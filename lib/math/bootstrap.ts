@@ -67,13 +67,16 @@ export function bootstrapRatio(
   checkOptions(options, OPTIONS, 'bootstrapRatio()')
   const above = readValues(numerators, 'numerators')
   const below = readValues(denominators, 'denominators')
-  if (below.length !== above.length)
+  if (below.length !== above.length) {
     throw new QkError('ERR_SHAPE', `denominators has ${below.length} elements, numerators ${above.length}`)
+  }
   const negative = below.findIndex((x) => x < 0)
-  if (negative >= 0)
+  if (negative >= 0) {
     throw new QkError('ERR_RANGE', `denominators[${negative}] is ${below[negative]}, expected at least 0`)
-  if (below.every((x) => x === 0))
+  }
+  if (below.every((x) => x === 0)) {
     throw new QkError('ERR_ARGUMENT', 'denominators are all zero, expected at least one above')
+  }
   return resample(above, below, options)
 }
 
@@ -86,8 +89,9 @@ function resample(
 ): Interval & { ratio: number } {
   const samples = checkInteger(options.samples ?? 1000, 'samples', 1, MOST_SAMPLES)
   const level = checkNumber(options.level ?? 0.95, 'level')
-  if (!(level > 0 && level < 1))
+  if (!(level > 0 && level < 1)) {
     throw new QkError('ERR_ARGUMENT', `level is ${level}, expected between 0 and 1, such as 0.95`)
+  }
   const random = seededRandom(checkInteger(options.seed ?? 0, 'seed', 0))
   const units = sumByGroup(above, below, options.groups)
   const ratioOf = (pick: (i: number) => number) => {
@@ -100,7 +104,9 @@ function resample(
     return numerator / denominator
   }
   const ratio = ratioOf((i) => i)
-  if (units.length < 2) return { ratio, low: Number.NaN, high: Number.NaN }
+  if (units.length < 2) {
+    return { ratio, low: Number.NaN, high: Number.NaN }
+  }
   const drawn = Array.from({ length: samples }, () => ratioOf(() => random.below(units.length)))
   const sorted = Float64Array.from(drawn.filter(Number.isFinite)).sort()
   return { ratio, low: percentile(sorted, (1 - level) / 2), high: percentile(sorted, (1 + level) / 2) }
@@ -112,18 +118,21 @@ function sumByGroup(
   below: Float64Array,
   groups: BootstrapOptions['groups'],
 ): { above: number; below: number }[] {
-  if (groups !== undefined && !isList(groups))
+  if (groups !== undefined && !isList(groups)) {
     throw new QkError('ERR_TYPE', 'groups must be an array with the unit of each row, a number or a name')
-  if (groups !== undefined && groups.length !== above.length)
+  }
+  if (groups !== undefined && groups.length !== above.length) {
     throw new QkError(
       'ERR_SHAPE',
       `groups has ${groups.length} elements, expected one a row: ${above.length}`,
     )
+  }
   const units = new Map<number | string, { above: number; below: number }>()
   above.forEach((value, row) => {
     const group = groups === undefined ? row : groups[row]
-    if (typeof group !== 'number' && typeof group !== 'string')
+    if (typeof group !== 'number' && typeof group !== 'string') {
       throw new QkError('ERR_TYPE', `groups[${row}] is ${group}, expected a number or a name`)
+    }
     const unit = units.get(group) ?? { above: 0, below: 0 }
     units.set(group, unit)
     unit.above += value
@@ -141,16 +150,21 @@ export function percentile(sorted: Float64Array, fraction: number): number {
 }
 
 function readValues(values: ArrayLike<number>, name: string): Float64Array {
-  if (!isList(values)) throw new QkError('ERR_TYPE', `${name} must be an array of numbers`)
-  if (values.length === 0)
+  if (!isList(values)) {
+    throw new QkError('ERR_TYPE', `${name} must be an array of numbers`)
+  }
+  if (values.length === 0) {
     throw new QkError('ERR_EMPTY_SET', `${name} is empty, expected at least one number`)
+  }
   for (let row = 0; row < values.length; row++) {
-    if (typeof values[row] !== 'number')
+    if (typeof values[row] !== 'number') {
       throw new QkError('ERR_TYPE', `${name}[${row}] is ${shownValue(values[row])}, expected a number`)
-    if (!Number.isFinite(values[row]))
+    }
+    if (!Number.isFinite(values[row])) {
       throw new QkError('ERR_NON_FINITE', `${name}[${row}] is ${values[row]}`, {
         hint: 'leave out rows that have no value, and say how many',
       })
+    }
   }
   return Float64Array.from(values)
 }

@@ -4,8 +4,11 @@ export function groupBy<T, K>(items: Iterable<T>, key: (item: T) => K): Map<K, T
   for (const item of items) {
     const k = key(item)
     const group = groups.get(k)
-    if (group) group.push(item)
-    else groups.set(k, [item])
+    if (group) {
+      group.push(item)
+    } else {
+      groups.set(k, [item])
+    }
   }
   return groups
 }

@@ -3,8 +3,12 @@
 /** The deviation is that of n - 1; 0 for a single value. */
 export function meanAndDeviation(values: Float64Array): { mean: number; sd: number } {
   let mean = 0
-  for (const value of values) mean += value / values.length
+  for (const value of values) {
+    mean += value / values.length
+  }
   let square = 0
-  for (const value of values) square += (value - mean) ** 2
+  for (const value of values) {
+    square += (value - mean) ** 2
+  }
   return { mean, sd: Math.sqrt(square / Math.max(1, values.length - 1)) }
 }

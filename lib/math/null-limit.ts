@@ -13,9 +13,13 @@ export interface NullFigures {
 /** Null where there is no draw. */
 export function nullFigures(draws: ArrayLike<number>): NullFigures | null {
   const count = draws.length
-  if (count === 0) return null
+  if (count === 0) {
+    return null
+  }
   let sum = 0
-  for (let i = 0; i < count; i++) sum += draws[i]
+  for (let i = 0; i < count; i++) {
+    sum += draws[i]
+  }
   return { count, mean: sum / count, p95: nullP95(draws) }
 }
 
@@ -29,12 +33,16 @@ export const LEAST_NULL_DRAWS = 19
  */
 export function nullP95(draws: ArrayLike<number>): number {
   const sorted = Float64Array.from(draws).sort()
-  if (sorted.length === 0) return Number.NaN
+  if (sorted.length === 0) {
+    return Number.NaN
+  }
   return sorted[Math.min(sorted.length, Math.ceil(0.95 * (sorted.length + 1))) - 1]
 }
 
 /** Whether a figure is above the limit of so many draws; null where it is not known, or where there are too few. */
 export function exceedsNull(value: number | null, p95: number | null, draws: number): boolean | null {
-  if (value === null || p95 === null || Number.isNaN(value) || Number.isNaN(p95)) return null
+  if (value === null || p95 === null || Number.isNaN(value) || Number.isNaN(p95)) {
+    return null
+  }
   return draws < LEAST_NULL_DRAWS ? null : value > p95
 }

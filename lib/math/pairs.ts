@@ -17,6 +17,10 @@ export async function mapInPairs<T, R>(items: readonly T[], work: (item: T) => P
     }
   }
   const lanes = await Promise.allSettled([lane(), lane()])
-  for (const lane of lanes) if (lane.status === 'rejected') throw lane.reason
+  for (const lane of lanes) {
+    if (lane.status === 'rejected') {
+      throw lane.reason
+    }
+  }
   return results
 }

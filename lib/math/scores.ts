@@ -7,15 +7,20 @@ export function scoreRows(q: FloatArray, k: FloatArray, d: number, scale: number
   const n = q.length / d
   const keys = n === 0 ? 0 : k.length / (n * d)
   const scores = new Float64Array(n * keys)
-  for (let row = 0; row < n; row++)
-    for (let i = row * keys; i < (row + 1) * keys; i++) scores[i] = scale * dotAt(q, row * d, k, i * d, d)
+  for (let row = 0; row < n; row++) {
+    for (let i = row * keys; i < (row + 1) * keys; i++) {
+      scores[i] = scale * dotAt(q, row * d, k, i * d, d)
+    }
+  }
   return scores
 }
 
 /** The dot product of d elements of `a` from `fromA` and d of `b` from `fromB`. */
 export function dotAt(a: FloatArray, fromA: number, b: FloatArray, fromB: number, d: number): number {
   let sum = 0
-  for (let i = 0; i < d; i++) sum += a[fromA + i] * b[fromB + i]
+  for (let i = 0; i < d; i++) {
+    sum += a[fromA + i] * b[fromB + i]
+  }
   return sum
 }
 
@@ -25,14 +30,23 @@ export function softmaxRows(scores: Float64Array, keys: number, mask?: Uint8Arra
   const visible = (i: number) => mask === undefined || mask[i] === 1
   for (let start = 0; start < scores.length; start += keys) {
     let largest = Number.NEGATIVE_INFINITY
-    for (let i = start; i < start + keys; i++) if (visible(i)) largest = Math.max(largest, scores[i])
+    for (let i = start; i < start + keys; i++) {
+      if (visible(i)) {
+        largest = Math.max(largest, scores[i])
+      }
+    }
     let sum = 0
-    for (let i = start; i < start + keys; i++)
+    for (let i = start; i < start + keys; i++) {
       if (visible(i)) {
         pattern[i] = Math.exp(scores[i] - largest)
         sum += pattern[i]
       }
-    if (sum > 0) for (let i = start; i < start + keys; i++) pattern[i] /= sum
+    }
+    if (sum > 0) {
+      for (let i = start; i < start + keys; i++) {
+        pattern[i] /= sum
+      }
+    }
   }
   return pattern
 }

@@ -70,7 +70,9 @@ export async function openModel(given: string, options: OpenOptions = {}): Promi
   }
   const { path, tokenizer: lying, hub } = await resolveSource(given, { dtype, file }, { signal, onProgress })
   throwIfAborted(signal)
-  if (isolate) await openInChild(path, rest)
+  if (isolate) {
+    await openInChild(path, rest)
+  }
   const beside = tokenizer === undefined ? { foundTokenizer: lying } : { tokenizer: tokenizer || undefined }
   return openHere(path, rest, { ...beside, hub })
 }

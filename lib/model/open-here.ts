@@ -47,7 +47,9 @@ export async function openHere(path: string, options: OpenHereOptions, beside: B
   const named = beside.tokenizer === undefined ? undefined : await loadTokenizer(beside.tokenizer)
   const searched = findSites(graph, lowered.fused)
   const unreached = [...lowered.unsupported, ...searched.unsupported]
-  if (searched.candidates.length === 0) throw noAttention(path, unreached)
+  if (searched.candidates.length === 0) {
+    throw noAttention(path, unreached)
+  }
   refuseUnrunnable(path, graph)
   const taken = modelInputs(graph)
   const given = givenSizes(taken, options.sizes ?? {})
@@ -60,7 +62,9 @@ export async function openHere(path: string, options: OpenHereOptions, beside: B
   const located = await locateTokens({ graph, inputs, threads }, survey.sites)
   unsupported.push(...located.unsupported)
   const { sites } = located
-  if (sites.length === 0) throw noAttention(path, unsupported)
+  if (sites.length === 0) {
+    throw noAttention(path, unsupported)
+  }
   const verified = await verifySites(graph, sites, survey.feeds, threads, 'float64')
   sites.forEach((site, i) => {
     site.relativeError = verified[i].relativeError
@@ -80,11 +84,15 @@ export async function openHere(path: string, options: OpenHereOptions, beside: B
 async function tryTokenizer(
   file: string | undefined,
 ): Promise<{ tokenizer?: PromptTokenizer; warnings?: string[] }> {
-  if (file === undefined) return {}
+  if (file === undefined) {
+    return {}
+  }
   try {
     return { tokenizer: await loadTokenizer(file) }
   } catch (error) {
-    if (!(error instanceof QkError)) throw error
+    if (!(error instanceof QkError)) {
+      throw error
+    }
     return { warnings: [`the tokenizer beside the model is not used: ${error.message}`] }
   }
 }

@@ -77,6 +77,8 @@ export class Model {
 
 /** What callers pass as a model, `what` being the function that they call. Errors: ERR_TYPE. */
 export function checkModel(model: unknown, what: string): asserts model is Model {
-  if (model instanceof Model) return
+  if (model instanceof Model) {
+    return
+  }
   throw new QkError('ERR_TYPE', `${what} takes an opened model`, { hint: 'await openModel(file) first.' })
 }

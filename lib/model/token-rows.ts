@@ -24,7 +24,9 @@ export async function locateTokens(
   sites: readonly ResolvedSite[],
 ): Promise<{ sites: ResolvedSite[]; unsupported: UnsupportedSite[] }> {
   const open = sites.filter(({ query, key }) => query.others.before > 0 || key.others.before > 0)
-  if (open.length === 0) return { sites: [...sites], unsupported: [] }
+  if (open.length === 0) {
+    return { sites: [...sites], unsupported: [] }
+  }
   const runs = await runPrompts(context, open)
   const unsupported: UnsupportedSite[] = []
   /** By their number, what was found in the layers before: rows that attention has mixed no longer tell. */
@@ -32,7 +34,9 @@ export async function locateTokens(
   open.forEach((site, i) => {
     for (const which of ['query', 'key'] as const) {
       const count = site[which].others.before
-      if (count === 0) continue
+      if (count === 0) {
+        continue
+      }
       const found =
         placeOf(
           runs.map((run) => run[i][which]),
@@ -103,10 +107,14 @@ function placeOf([first, other, lastChanged]: readonly Rows[], count: number): O
     const before = learned.indexOf(false)
     // What stands between tokens has no place before or after them.
     const together = learned.slice(before, before + tokens).every((row) => !row)
-    if (together) return { before, after: count - before }
+    if (together) {
+      return { before, after: count - before }
+    }
   }
   // In a causal model the last token changes its own row and those after it.
   const changed = same(first, lastChanged).indexOf(false)
-  if (changed < tokens - 1) return undefined
+  if (changed < tokens - 1) {
+    return undefined
+  }
   return { before: changed - (tokens - 1), after: count - (changed - (tokens - 1)) }
 }

@@ -32,13 +32,17 @@ export function refuseUnrunnable(path: string, graph: Graph): void {
 
 /** The error of a model that did not load, where the reason is an operator without a kernel; else the error itself. */
 export function withMissingKernel(path: string, graph: Graph, error: unknown): unknown {
-  if (!(error instanceof QkError) || error.code !== 'ERR_INFERENCE') return error
+  if (!(error instanceof QkError) || error.code !== 'ERR_INFERENCE') {
+    return error
+  }
   const missing = /Could not find an implementation for (\S+?)\(\d+\) node with name '([^']*)'/.exec(
     error.message,
   )
   const half = graph.nodes.find(({ opType, input }) => {
     // It is read out of its type before anything is computed.
-    if (opType === 'Cast') return false
+    if (opType === 'Cast') {
+      return false
+    }
     return input.some((name) => typeOf(graph, name) === ElementType.bfloat16)
   })
   const isType = /bfloat16/.test(error.message)
@@ -49,7 +53,9 @@ export function withMissingKernel(path: string, graph: Graph, error: unknown): u
       { hint: FLOAT_EXPORT, cause: error },
     )
   }
-  if (!missing) return error
+  if (!missing) {
+    return error
+  }
   return new QkError(
     'ERR_UNSUPPORTED_MODEL',
     `${path}: onnxruntime has no kernel for ${missing[1]} "${missing[2]}" on the processor, for the types that it has here`,

@@ -20,8 +20,12 @@ export async function candidateRows(
   const [first] = heldOut
   const roles = new Map<number, string>()
   for await (const { term } of termRuns(model, promptSet([first]), { seed: 0 })) {
-    for (const position of term.positive) roles.set(position, 'answer')
-    for (const position of term.negative) roles.set(position, 'other')
+    for (const position of term.positive) {
+      roles.set(position, 'answer')
+    }
+    for (const position of term.negative) {
+      roles.set(position, 'other')
+    }
   }
   const positions = [...roles.keys()].sort((a, b) => a - b)
   const rows: Cell[][] = []

@@ -18,11 +18,15 @@ export interface Separation {
 /** Centroids by label, each [d]. */
 export function centroids({ rows, d, labels }: Labelled): Map<string, Float64Array> {
   const counts = new Map<string, number>()
-  for (const label of labels) counts.set(label, (counts.get(label) ?? 0) + 1)
+  for (const label of labels) {
+    counts.set(label, (counts.get(label) ?? 0) + 1)
+  }
   const found = new Map([...counts.keys()].sort().map((label) => [label, new Float64Array(d)]))
   labels.forEach((label, row) => {
     const centroid = found.get(label)!
-    for (let i = 0; i < d; i++) centroid[i] += rows[row * d + i] / counts.get(label)!
+    for (let i = 0; i < d; i++) {
+      centroid[i] += rows[row * d + i] / counts.get(label)!
+    }
   })
   return found
 }
@@ -41,9 +45,13 @@ export function separation(fitted: Labelled, held: Labelled): Separation {
     let least = Number.POSITIVE_INFINITY
     for (const [name, centroid] of known) {
       const distance = squaredDistance(x, centroid)
-      if (distance < least) [nearest, least] = [name, distance]
+      if (distance < least) {
+        ;[nearest, least] = [name, distance]
+      }
     }
-    if (nearest === label) right += 1
+    if (nearest === label) {
+      right += 1
+    }
     between += squaredDistance(own.get(label)!, overall)
     total += squaredDistance(x, overall)
   })
@@ -67,15 +75,23 @@ export function cornerFit(rows: Labelled): number {
   const corners = [...centroids(rows)]
   const [[pattern]] = corners
   const mean = new Float64Array(rows.d)
-  for (const [, c] of corners) for (let i = 0; i < rows.d; i++) mean[i] += c[i] / corners.length
+  for (const [, c] of corners) {
+    for (let i = 0; i < rows.d; i++) {
+      mean[i] += c[i] / corners.length
+    }
+  }
   let variance = 0
-  for (const [, c] of corners) variance += squaredDistance(c, mean) / corners.length
+  for (const [, c] of corners) {
+    variance += squaredDistance(c, mean) / corners.length
+  }
   let explained = 0
   for (let bit = 0; bit < pattern.length; bit++) {
     const effect = new Float64Array(rows.d)
     for (const [label, c] of corners) {
       const sign = label[bit] === '+' ? 1 : -1
-      for (let i = 0; i < rows.d; i++) effect[i] += (sign * (c[i] - mean[i])) / corners.length
+      for (let i = 0; i < rows.d; i++) {
+        effect[i] += (sign * (c[i] - mean[i])) / corners.length
+      }
     }
     explained += squaredDistance(effect, new Float64Array(rows.d))
   }
@@ -84,6 +100,8 @@ export function cornerFit(rows: Labelled): number {
 
 function squaredDistance(a: Float64Array, b: Float64Array): number {
   let sum = 0
-  for (let i = 0; i < a.length; i++) sum += (a[i] - b[i]) ** 2
+  for (let i = 0; i < a.length; i++) {
+    sum += (a[i] - b[i]) ** 2
+  }
   return sum
 }

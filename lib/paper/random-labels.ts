@@ -23,7 +23,9 @@ export function exchangeLabels(prompts: readonly Prompt[], seed: number): Prompt
 
 function exchanged(prompt: Prompt): Prompt {
   const { counterfactual } = prompt
-  if (!counterfactual) return withTerms(prompt, prompt)
+  if (!counterfactual) {
+    return withTerms(prompt, prompt)
+  }
   const { id, contrast, group } = prompt
   return {
     ...withTerms(counterfactual, counterfactual),

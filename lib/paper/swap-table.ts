@@ -98,7 +98,9 @@ export function effectOf(
     return variant && { ...EFFECTS[name](variant, head), draws: variant.draws }
   }
   const value = measured('features')?.value
-  if (!value) return undefined
+  if (!value) {
+    return undefined
+  }
   const nulls = measured('null')
   const mean = (kind: VariantKind) => measured(kind)?.value?.mean ?? null
   return {
@@ -123,7 +125,9 @@ export function effectRows(report: InterventionReport): Cell[][] {
     .flatMap(({ name, features, ranks }) =>
       (Object.keys(EFFECTS) as EffectName[]).flatMap((effect) => {
         const found = effectOf(report, features, effect)
-        if (!found) return []
+        if (!found) {
+          return []
+        }
         const { mean, low, high } = found.value
         return [
           [name, ranks[head], effect, mean, low ?? null, high ?? null, ...controlCells(mean, found.controls)],

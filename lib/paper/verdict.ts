@@ -92,7 +92,9 @@ export function verdictOf(
   conditions: readonly Condition[] = [],
 ): Verdict {
   const met = [...decisive, ...conditions].every((one) => one.met)
-  if (!met || decisive.some(({ nulls }) => nulls === null)) return 'not held'
+  if (!met || decisive.some(({ nulls }) => nulls === null)) {
+    return 'not held'
+  }
   return decisive.every(({ value, nulls }) => value > nulls!.p95)
     ? 'held'
     : 'held, and random labels do as well'
@@ -130,7 +132,9 @@ function inWords({ name, value, bar, met, against, nulls, keys }: DecisiveFigure
 
 /** Figures near 100% may differ in digits that are not shown. */
 function comparison(value: number, p95: number): string {
-  if (value <= p95) return 'not above'
+  if (value <= p95) {
+    return 'not above'
+  }
   return percent(value) === percent(p95) ? `above by ${(100 * (value - p95)).toPrecision(1)} points` : 'above'
 }
 

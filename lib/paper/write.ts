@@ -37,7 +37,9 @@ export async function preparePaperFolder(folder: string): Promise<void> {
 export async function writePaper(folder: string, report: PaperReport): Promise<string[]> {
   const files = [document(folder)]
   for (const [figure, names] of Object.entries(TABLES)) {
-    for (const name of names) await rm(path.join(folder, tableFile(figure, name)), { force: true })
+    for (const name of names) {
+      await rm(path.join(folder, tableFile(figure, name)), { force: true })
+    }
   }
   for (const { figure, tables } of report.figures) {
     for (const table of tables) {

@@ -30,7 +30,9 @@ type Turn = () => Promise<void> | undefined
 /** What JSON.stringify gives, piece by piece. */
 async function writeJson(value: unknown, write: Write, turn: Turn): Promise<void> {
   const wait = turn()
-  if (wait) await wait
+  if (wait) {
+    await wait
+  }
   if (typeof value !== 'object' || value === null) {
     write(JSON.stringify(value, rounded) ?? 'null')
     return
@@ -48,7 +50,9 @@ async function writeJson(value: unknown, write: Write, turn: Turn): Promise<void
   write('{')
   let before = ''
   for (const [key, entry] of Object.entries(value)) {
-    if (entry === undefined) continue
+    if (entry === undefined) {
+      continue
+    }
     write(`${before}${JSON.stringify(key)}:`)
     before = ','
     await writeJson(entry, write, turn)
@@ -60,14 +64,18 @@ async function writeEntries(list: readonly unknown[], write: Write, turn: Turn):
   if (list.every(isPlain)) {
     for (let from = 0; from < list.length; from += AT_ONCE) {
       const wait = turn()
-      if (wait) await wait
+      if (wait) {
+        await wait
+      }
       const piece = JSON.stringify(list.slice(from, from + AT_ONCE), rounded)
       write(`${from === 0 ? '' : ','}${piece.slice(1, -1)}`)
     }
     return
   }
   for (const [i, entry] of list.entries()) {
-    if (i > 0) write(',')
+    if (i > 0) {
+      write(',')
+    }
     await writeJson(entry, write, turn)
   }
 }
@@ -81,6 +89,8 @@ function isSmall(value: object): boolean {
 }
 
 function rounded(_key: string, value: unknown): unknown {
-  if (typeof value !== 'number' || Number.isInteger(value)) return value
+  if (typeof value !== 'number' || Number.isInteger(value)) {
+    return value
+  }
   return Number.isFinite(value) ? Number(value.toPrecision(DIGITS)) : null
 }

@@ -107,13 +107,21 @@ function kindOf(value: unknown): Kind | undefined {
     value !== null &&
     typeof (value as Record<string, unknown>)[key] === kind &&
     (value as Record<string, unknown>)[key] !== null
-  if (is('paper', 'string') && is('figures', 'object') && is('sizes', 'object')) return 'paper'
+  if (is('paper', 'string') && is('figures', 'object') && is('sizes', 'object')) {
+    return 'paper'
+  }
   const { prompts } = (value ?? {}) as { prompts?: unknown }
   if (Array.isArray(prompts) && prompts.every((p) => Array.isArray(p?.heads) && Array.isArray(p?.words))) {
     return 'explanation'
   }
-  if (!is('heads', 'object') || !is('prompts', 'object')) return undefined
-  if (is('examples', 'object') && is('features', 'object') && is('method', 'string')) return 'attribution'
-  if (is('variants', 'object') && is('edit', 'string')) return 'interventions'
+  if (!is('heads', 'object') || !is('prompts', 'object')) {
+    return undefined
+  }
+  if (is('examples', 'object') && is('features', 'object') && is('method', 'string')) {
+    return 'attribution'
+  }
+  if (is('variants', 'object') && is('edit', 'string')) {
+    return 'interventions'
+  }
   return undefined
 }

@@ -50,7 +50,9 @@ const KINDS = {
 async function checkParts(parts: ReportParts): Promise<void> {
   const turn = cooperator()
   for (const [kind, list] of Object.entries(parts) as [keyof ReportParts, readonly Named<unknown>[]][]) {
-    if (list === undefined) continue
+    if (list === undefined) {
+      continue
+    }
     if (!Array.isArray(list) || !list.every((one) => typeof one?.name === 'string')) {
       throw new QkError('ERR_TYPE', `writeReport takes ${kind} as a list of { name, value }`)
     }
@@ -70,7 +72,9 @@ async function checkParts(parts: ReportParts): Promise<void> {
 }
 
 function checkResult(value: unknown): void {
-  if (value instanceof Result) return
+  if (value instanceof Result) {
+    return
+  }
   throw new QkError('ERR_TYPE', 'writeReport takes results as { name, value }', {
     hint: 'The value is what `decompose` or `loadResult` returns.',
   })

@@ -28,7 +28,9 @@ export async function trimmed(document: ReportDocument): Promise<ReportDocument>
   const explanations: ReportDocument['explanations'] = []
   for (const own of document.explanations) {
     const prompts: ExplainedPrompt[] = []
-    for (const prompt of own.prompts) prompts.push(await trimPrompt(prompt, scores > MANY, turn))
+    for (const prompt of own.prompts) {
+      prompts.push(await trimPrompt(prompt, scores > MANY, turn))
+    }
     explanations.push({ ...own, prompts })
   }
   if (scores > MANY) {

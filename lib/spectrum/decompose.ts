@@ -105,7 +105,9 @@ export async function decompose(sums: Sums, options: DecomposeOptions = {}): Pro
         signal: options.signal,
       })
       sums.contrasts.forEach((contrast, c) => {
-        for (const [i, own] of found.entries()) Object.assign(own.get(contrast)!, controls[c][i])
+        for (const [i, own] of found.entries()) {
+          Object.assign(own.get(contrast)!, controls[c][i])
+        }
       })
       group.heads.forEach((head, i) => {
         heads.set(headName(site, head), found[i])
@@ -136,7 +138,9 @@ export async function decompose(sums: Sums, options: DecomposeOptions = {}): Pro
 /** Errors: ERR_ARGUMENT where no head has as many dimensions. */
 function checkFixedRank(rule: RankRule, { sites }: Sums): void {
   const most = Math.max(...sites.map(({ site }) => site.headDim))
-  if (rule.rule !== 'fixed' || rule.rank <= most) return
+  if (rule.rule !== 'fixed' || rule.rank <= most) {
+    return
+  }
   throw new QkError(
     'ERR_ARGUMENT',
     `the fixed rank is ${rule.rank}, and a head has at most d = ${most} dimensions`,
@@ -217,7 +221,9 @@ async function scoreGaps(
   if (factors.kind === 'constant') {
     return (i, head) => operandScale * factors.byHead[head] * trace(delta, i, d)
   }
-  if (!scaled) return () => Number.NaN
+  if (!scaled) {
+    return () => Number.NaN
+  }
   const { cPos, cNeg } = await scaled.read({ center })
   return (i) => operandScale * (trace(cPos, i, d) - trace(cNeg, i, d))
 }
@@ -225,13 +231,17 @@ async function scoreGaps(
 /** ||A - U diag(s) V^T||_F / ||A||_F of the first `rank` components, from all singular values. */
 function remainder(s: Float64Array, i: number, width: number, rank: number, totalEnergy: number): number {
   let left = 0
-  for (let c = rank; c < width; c++) left += s[i * width + c] ** 2
+  for (let c = rank; c < width; c++) {
+    left += s[i * width + c] ** 2
+  }
   return totalEnergy > 0 ? Math.sqrt(left / totalEnergy) : 0
 }
 
 function trace(batch: Float64Array, i: number, d: number): number {
   let sum = 0
-  for (let j = 0; j < d; j++) sum += batch[(i * d + j) * d + j]
+  for (let j = 0; j < d; j++) {
+    sum += batch[(i * d + j) * d + j]
+  }
   return sum
 }
 
@@ -240,8 +250,12 @@ function headInfo(contrasts: ReadonlyMap<string, ContrastSubspace>): Result['inf
     [...contrasts].map(([name, { rank, totalEnergy, scoreGap, errorBound, converged, ...more }]) => {
       const { terms, skipped, attention, test } = more
       const info: HeadInfo = { rank, totalEnergy, scoreGap, errorBound, converged, terms, skipped }
-      if (attention) info.attention = attention
-      if (test) info.test = test
+      if (attention) {
+        info.attention = attention
+      }
+      if (test) {
+        info.test = test
+      }
       return [name, info]
     }),
   )

@@ -56,26 +56,37 @@ const MAX_SIDE = 4096
 export async function svd(matrices: Float32Array | Float64Array, options: SvdOptions): Promise<SvdResult> {
   checkOptions(options, OPTIONS, 'svd')
   const { n, rows, cols, energy, rank, maxRank, backend = 'auto', seed = 0, threads = 0, signal } = options
-  if (!(matrices instanceof Float32Array || matrices instanceof Float64Array))
+  if (!(matrices instanceof Float32Array || matrices instanceof Float64Array)) {
     throw new QkError('ERR_TYPE', 'matrices must be a Float32Array or a Float64Array')
+  }
   const count = elementCount([n, rows, cols], 'the shape [n, rows, cols]')
   for (const [name, side] of [
     ['rows', rows],
     ['cols', cols],
-  ] as const)
-    if (side < 1 || side > MAX_SIDE)
+  ] as const) {
+    if (side < 1 || side > MAX_SIDE) {
       throw new QkError('ERR_SHAPE', `${name} is ${side}, expected 1 to ${MAX_SIDE}`)
+    }
+  }
   checkReadable(matrices, 'matrices')
-  if (matrices.length !== count)
+  if (matrices.length !== count) {
     throw new QkError(
       'ERR_SHAPE',
       `matrices has ${matrices.length} elements, [${n}, ${rows}, ${cols}] needs ${count}`,
     )
-  if (energy !== undefined && rank !== undefined)
+  }
+  if (energy !== undefined && rank !== undefined) {
     throw new QkError('ERR_ARGUMENT', 'energy and rank exclude each other')
-  if (energy !== undefined) checkFraction(energy, 'energy')
-  if (rank !== undefined) checkInteger(rank, 'rank', 0)
-  if (maxRank !== undefined) checkInteger(maxRank, 'maxRank', 1)
+  }
+  if (energy !== undefined) {
+    checkFraction(energy, 'energy')
+  }
+  if (rank !== undefined) {
+    checkInteger(rank, 'rank', 0)
+  }
+  if (maxRank !== undefined) {
+    checkInteger(maxRank, 'maxRank', 1)
+  }
   checkInteger(seed, 'seed', 0)
   checkInteger(threads, 'threads', 0)
   const most = Math.min(rows, cols)

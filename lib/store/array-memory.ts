@@ -6,7 +6,9 @@ import { mebibytes } from '../math/bytes.js'
 /** Checks the bytes of the arrays that are about to be read. Errors: ERR_MEMORY_LIMIT. */
 export function checkArrayMemory(file: string, sizes: readonly number[], limit: number): void {
   const total = sizes.reduce((sum, bytes) => sum + bytes, 0)
-  if (total <= limit) return
+  if (total <= limit) {
+    return
+  }
   throw new QkError(
     'ERR_MEMORY_LIMIT',
     `the arrays of ${file} take ${mebibytes(total)}, the limit is ${mebibytes(limit)}`,

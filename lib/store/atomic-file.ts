@@ -16,7 +16,9 @@ export function watchUnfinishedFiles(watcher: (some: boolean) => void): void {
 
 /** Removes what has been written so far; for signal handlers, just before the process ends. */
 export function removeUnfinishedFiles(): void {
-  for (const file of unfinished) rmSync(file, { force: true })
+  for (const file of unfinished) {
+    rmSync(file, { force: true })
+  }
   unfinished.clear()
 }
 
@@ -135,7 +137,9 @@ export async function checkReplaceable(
 ): Promise<void> {
   await checkWritable(file)
   const exists = await stat(file).catch(() => undefined)
-  if (!exists || (await isOfKind(file))) return
+  if (!exists || (await isOfKind(file))) {
+    return
+  }
   throw new QkError('ERR_FILE', `cannot write ${file}: it exists, and is not ${what}`, {
     hint: 'Choose another name, or remove the file first.',
   })
@@ -193,15 +197,21 @@ export async function withScratchFile(
   try {
     const handle = await open(scratch, 'wx')
     try {
-      if (target.found) await likeFound(handle, target.found)
-      for await (const chunk of chunks) await handle.writeFile(chunk)
+      if (target.found) {
+        await likeFound(handle, target.found)
+      }
+      for await (const chunk of chunks) {
+        await handle.writeFile(chunk)
+      }
       await handle.sync()
     } finally {
       await handle.close()
     }
     await use(() => createReadStream(scratch, { highWaterMark: CHUNK_BYTES }), scratch, target.path)
   } catch (error) {
-    if (error instanceof QkError) throw error
+    if (error instanceof QkError) {
+      throw error
+    }
     const full = (error as NodeJS.ErrnoException).code === 'ENOSPC'
     throw new QkError(
       'ERR_FILE',
@@ -214,7 +224,9 @@ export async function withScratchFile(
   } finally {
     await rm(scratch, { force: true }).catch(() => {})
     unfinished.delete(scratch)
-    if (unfinished.size === 0) watch(false)
+    if (unfinished.size === 0) {
+      watch(false)
+    }
   }
 }
 

@@ -11,7 +11,9 @@ const CHUNK_BYTES = 2 ** 20
 export async function fileHash(file: string): Promise<{ name: string; sha256: string }> {
   const hash = createHash('sha256')
   try {
-    for await (const chunk of createReadStream(file, { highWaterMark: CHUNK_BYTES })) hash.update(chunk)
+    for await (const chunk of createReadStream(file, { highWaterMark: CHUNK_BYTES })) {
+      hash.update(chunk)
+    }
   } catch (cause) {
     throw new QkError('ERR_FILE', `cannot read ${file}: ${(cause as Error).message}`, { cause })
   }

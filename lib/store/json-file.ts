@@ -43,18 +43,28 @@ const kindLike = (value: object): JsonKind => ({
 /** Fields of a document stand at the beginning of a line, two spaces from the left. */
 async function isOfKind(file: string, { first, fields }: JsonKind): Promise<boolean> {
   const start = (await fileStart(file, 64)).toString('latin1')
-  if (start.trim() === '') return true
-  if (!start.startsWith(`{\n  "${first}":`)) return false
+  if (start.trim() === '') {
+    return true
+  }
+  if (!start.startsWith(`{\n  "${first}":`)) {
+    return false
+  }
   const wanted = new Set(fields.map((field) => `\n  ${field}`))
-  if (wanted.size === 0) return true
+  if (wanted.size === 0) {
+    return true
+  }
   const longest = Math.max(...fields.map((field) => field.length)) + 3
   let before = ''
   for await (const chunk of createReadStream(file, { encoding: 'latin1' })) {
     const text = before + chunk
     for (const field of wanted) {
-      if (text.includes(field)) wanted.delete(field)
+      if (text.includes(field)) {
+        wanted.delete(field)
+      }
     }
-    if (wanted.size === 0) return true
+    if (wanted.size === 0) {
+      return true
+    }
     before = text.slice(-longest)
   }
   return false

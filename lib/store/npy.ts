@@ -70,7 +70,9 @@ export function readNpy(file: string, row?: number): Npy {
 /** Errors: ERR_FORMAT. */
 function readerOf(descr: string, file: string): (typeof READERS)[string] {
   const reader = READERS[descr]
-  if (reader) return reader
+  if (reader) {
+    return reader
+  }
   if (descr.endsWith('O')) {
     throw new QkError('ERR_FORMAT', `${file} holds Python objects, not numbers`, {
       hint: 'Objects are pickles, which can run code when they are read: save arrays of numbers.',
@@ -87,7 +89,9 @@ const size = (dims: readonly number[]) => dims.reduce((a, b) => a * b, 1)
 export function splitNpy(bytes: Uint8Array, file: string): NpyHeader & { data: Uint8Array } {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const { start, length } = headerSpan(buffer.subarray(0, 12), file)
-  if (start + length > bytes.length) throw new QkError('ERR_FORMAT', `${file} is cut short`)
+  if (start + length > bytes.length) {
+    throw new QkError('ERR_FORMAT', `${file} is cut short`)
+  }
   const header = parseHeader(buffer.subarray(start, start + length), start, file)
   return { ...header, data: bytes.subarray(header.offset) }
 }
@@ -113,7 +117,9 @@ function readBytes(fd: number, offset: number, length: number): ArrayBuffer {
   const bytes = new Uint8Array(length)
   for (let done = 0; done < length; ) {
     const got = readSync(fd, bytes, done, Math.min(length - done, MOST_AT_ONCE), offset + done)
-    if (got === 0) break
+    if (got === 0) {
+      break
+    }
     done += got
   }
   return bytes.buffer
@@ -121,7 +127,9 @@ function readBytes(fd: number, offset: number, length: number): ArrayBuffer {
 
 function readHeader(fd: number, file: string): NpyHeader {
   const { start, length } = headerSpan(Buffer.from(readBytes(fd, 0, 12)), file)
-  if (start + length > fstatSync(fd).size) throw new QkError('ERR_FORMAT', `${file} is cut short`)
+  if (start + length > fstatSync(fd).size) {
+    throw new QkError('ERR_FORMAT', `${file} is cut short`)
+  }
   return parseHeader(Buffer.from(readBytes(fd, start, length)), start, file)
 }
 

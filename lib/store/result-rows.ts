@@ -103,6 +103,8 @@ const layerOf = (head: string): number => Number(/L(\d+)H\d+$/.exec(head)?.[1])
 
 /** A rank rule as it is written on the command line. */
 export function ruleText(rule: RankRule): string {
-  if (rule.rule === 'permutation') return `permutation:${rule.alpha ?? 0.05}`
+  if (rule.rule === 'permutation') {
+    return `permutation:${rule.alpha ?? 0.05}`
+  }
   return rule.rule === 'energy' ? `energy:${rule.threshold}` : `fixed:${rule.rank}`
 }

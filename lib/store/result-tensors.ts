@@ -28,8 +28,12 @@ function* subspaceTensors(
   yield tensor('u', u, [d, rank])
   yield tensor('s', s, [rank])
   yield tensor('v', v, [d, rank])
-  if (spectrum) yield tensor('spectrum', spectrum, [spectrum.length])
-  if (cPos) yield tensor('c_pos', cPos, [d, d])
+  if (spectrum) {
+    yield tensor('spectrum', spectrum, [spectrum.length])
+  }
+  if (cPos) {
+    yield tensor('c_pos', cPos, [d, d])
+  }
   // Controls are random draws: 24 bits of them are enough.
   if (nulls) {
     yield tensor('null_u', nulls.u, [nulls.count, d, rank], 'f32')
@@ -40,7 +44,9 @@ function* subspaceTensors(
     yield tensor('mean_query', meanQuery, [d], 'f32')
     yield tensor('key_components', keyComponents, [d, keyComponents.length / d], 'f32')
   }
-  if (cNeg) yield tensor('c_neg', cNeg, [d, d])
+  if (cNeg) {
+    yield tensor('c_neg', cNeg, [d, d])
+  }
 }
 
 /**
@@ -66,7 +72,9 @@ export function loadedSubspace(
   }
   const need = (part: string, shape: readonly number[]): Float64Array => {
     const values = kept(part, shape)
-    if (!values) throw new QkError('ERR_FORMAT', `${file} lacks the tensor ${name}.${part}`)
+    if (!values) {
+      throw new QkError('ERR_FORMAT', `${file} lacks the tensor ${name}.${part}`)
+    }
     return values
   }
   const spectrum = kept('spectrum', [d])
@@ -92,7 +100,9 @@ function checkShape(
 ): void {
   const fits =
     shape.length === expected.length && expected.every((size, i) => size === undefined || size === shape[i])
-  if (fits) return
+  if (fits) {
+    return
+  }
   const sizes = expected.map((size) => size ?? 'any').join(', ')
   throw new QkError(
     'ERR_FORMAT',

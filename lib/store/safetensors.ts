@@ -106,20 +106,26 @@ class Header {
     if (shape.reduce((a, b) => a * b, 1) !== data.length) {
       throw new QkError('ERR_INTERNAL', `tensor ${name} has ${data.length} elements for the shape [${shape}]`)
     }
-    if (this.entries.has(name)) throw new QkError('ERR_INTERNAL', `two tensors are called ${name}`)
+    if (this.entries.has(name)) {
+      throw new QkError('ERR_INTERNAL', `two tensors are called ${name}`)
+    }
     const end = this.offset + data.byteLength
     this.entries.set(name, { dtype, shape, data_offsets: [this.offset, end] })
     this.offset = end
     this.size += Buffer.byteLength(name) + ENTRY_BYTES
     // Known before the rest of the tensors is made.
-    if (this.size > MAX_HEADER) this.refuse(this.size)
+    if (this.size > MAX_HEADER) {
+      this.refuse(this.size)
+    }
   }
 
   /** Length and header. Errors: ERR_FORMAT. */
   chunks(metadata: Record<string, string>, rename = (name: string) => name): [Uint8Array, Uint8Array] {
     const tensors = [...this.entries].map(([name, entry]) => [rename(name), entry] as const)
     let json = JSON.stringify({ __metadata__: metadata, ...Object.fromEntries(tensors) })
-    if (Buffer.byteLength(json) > MAX_HEADER) this.refuse(Buffer.byteLength(json))
+    if (Buffer.byteLength(json) > MAX_HEADER) {
+      this.refuse(Buffer.byteLength(json))
+    }
     json += ' '.repeat((8 - (Buffer.byteLength(json) % 8)) % 8)
     const length = Buffer.alloc(8)
     length.writeBigUInt64LE(BigInt(Buffer.byteLength(json)))
@@ -156,7 +162,9 @@ export interface OpenSafetensors {
 export async function readSafetensors(file: string): Promise<SafetensorsFile> {
   return withSafetensors(file, async ({ metadata, entries, read }) => {
     const wrong = entries.find(({ dtype }) => !(dtype in TYPES))
-    if (wrong) throw badFile(file, `tensor ${wrong.name} has the type ${wrong.dtype}`)
+    if (wrong) {
+      throw badFile(file, `tensor ${wrong.name} has the type ${wrong.dtype}`)
+    }
     const tensors = new Map<string, StoredTensor>()
     for (const entry of entries) {
       const { make } = TYPES[entry.dtype as keyof typeof TYPES]
@@ -188,14 +196,20 @@ export async function withSafetensors<T>(
         const { bytesRead } = await handle.read(bytes, done, length - done, at + done).catch((error) => {
           throw new QkError('ERR_FILE', `cannot read ${file}: ${error.message}`, { cause: error })
         })
-        if (bytesRead === 0) throw bad('it ends too early')
+        if (bytesRead === 0) {
+          throw bad('it ends too early')
+        }
         done += bytesRead
       }
       return bytes.buffer
     }
-    if (size < 8) throw bad(`it has ${size} bytes`)
+    if (size < 8) {
+      throw bad(`it has ${size} bytes`)
+    }
     const headerLength = Number(Buffer.from(await read(0, 8)).readBigUInt64LE())
-    if (headerLength > Math.min(size - 8, MAX_HEADER)) throw bad(`its header claims ${headerLength} bytes`)
+    if (headerLength > Math.min(size - 8, MAX_HEADER)) {
+      throw bad(`its header claims ${headerLength} bytes`)
+    }
     const header = parseHeader(Buffer.from(await read(8, headerLength)).toString('utf8'), bad)
     const { __metadata__: metadata = {}, ...tensors } = header
     checkMetadata(metadata, bad)
@@ -278,7 +292,9 @@ function checkTiling(
 function parseHeader(text: string, bad: (why: string) => QkError): Record<string, unknown> {
   try {
     const header = JSON.parse(text)
-    if (isDictionary(header)) return header
+    if (isDictionary(header)) {
+      return header
+    }
   } catch {
     // Reported below.
   }

@@ -53,7 +53,9 @@ export async function fitHalves(sums: Sums, result: Result, options: FitOptions)
           const { rank } = result.head(headName(site, head)).contrast(contrast)
           return rank > 0 ? [{ name: headName(site, head), head: place, rank }] : []
         })
-        if (heads.length === 0) continue
+        if (heads.length === 0) {
+          continue
+        }
         const fits = await mapInPairs([0, 1] as const, (half) => {
           return fitHalf(nullData, group, c, half, heads, options)
         })
@@ -95,7 +97,9 @@ async function fitHalf(
     return heads.map(({ rank }, i): Fit => {
       const columns = (basis: Float64Array) => {
         // A half of exchangeable sequences of too few lengths has nothing to fit.
-        if (maxRank < rank) return new Float64Array(d * rank)
+        if (maxRank < rank) {
+          return new Float64Array(d * rank)
+        }
         return firstColumns(basis.subarray(i * d * maxRank, (i + 1) * d * maxRank), maxRank, rank)
       }
       return { u: columns(u), v: columns(v), nulls: nulls[i], directions: directions[i] }

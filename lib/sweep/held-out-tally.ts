@@ -113,19 +113,25 @@ export class HeldOutTally {
         return score - dot(part, keys[j], d)
       })
       this.#rest[index] += centredEnergy(rest)
-      if (!swaps) continue
+      if (!swaps) {
+        continue
+      }
       const gain = dot(projected(v, width, queries[0], d), difference, d)
       // In one run both keys meet the same query.
       apply(index, gain, -gain)
     }
     const whole = subspaces.length
     const gain = dot(queries[0], difference, d)
-    if (swaps) apply(whole, gain, -gain)
+    if (swaps) {
+      apply(whole, gain, -gain)
+    }
   }
 
   /** Undefined where no term was measured. */
   figures(): HeldOut | undefined {
-    if (this.#terms === 0) return undefined
+    if (this.#terms === 0) {
+      return undefined
+    }
     const explained =
       this.#energy > 0 ? this.#controlled(this.#rest.map((rest) => 1 - rest / this.#energy)) : null
     const origin = this.#origin / this.#swapped
@@ -167,7 +173,9 @@ export class HeldOutTally {
 
 function dot(a: Float64Array, b: Float64Array, d: number): number {
   let sum = 0
-  for (let i = 0; i < d; i++) sum += a[i] * b[i]
+  for (let i = 0; i < d; i++) {
+    sum += a[i] * b[i]
+  }
   return sum
 }
 
@@ -176,12 +184,16 @@ function projected(columns: Float64Array, width: number, q: Float64Array, d: num
   const along = new Float64Array(width)
   for (let i = 0; i < d; i++) {
     const x = q[i]
-    for (let c = 0; c < width; c++) along[c] += x * columns[i * width + c]
+    for (let c = 0; c < width; c++) {
+      along[c] += x * columns[i * width + c]
+    }
   }
   const out = new Float64Array(d)
   for (let i = 0; i < d; i++) {
     let sum = 0
-    for (let c = 0; c < width; c++) sum += along[c] * columns[i * width + c]
+    for (let c = 0; c < width; c++) {
+      sum += along[c] * columns[i * width + c]
+    }
     out[i] = sum
   }
   return out

@@ -59,7 +59,9 @@ export async function measureHeldOut(
     for (const term of termsOf(batch)) {
       const half = halfOf(seed, unitKey(term.unit))
       for (const [i, head] of fitted.entries()) {
-        if (head.contrast !== contrasts[term.contrast]) continue
+        if (head.contrast !== contrasts[term.contrast]) {
+          continue
+        }
         tallies[i].add(rows[sites.indexOf(head.site)].term(term, head.head, seed), term.unit, half)
         await pause()
       }
@@ -82,7 +84,9 @@ async function* sampled(
     const rules = placed.rules.filter(({ contrast }) => {
       return wanted.has(contrast) && share < units / (unitsOf.get(contrast) ?? 1)
     })
-    if (rules.length > 0) yield { ...placed, rules }
+    if (rules.length > 0) {
+      yield { ...placed, rules }
+    }
   }
 }
 
@@ -181,8 +185,12 @@ class SiteRows {
   #factor(row: number, head: number): number {
     const { factors, operandScale, altered, candidate, heads } = this.site
     const capped = candidate.steps.some(({ node }) => node.opType === 'Tanh')
-    if (altered || capped) return Number.NaN
-    if (factors.kind === 'constant') return operandScale * factors.byHead[head]
+    if (altered || capped) {
+      return Number.NaN
+    }
+    if (factors.kind === 'constant') {
+      return operandScale * factors.byHead[head]
+    }
     return this.#factors ? operandScale * this.#factors[row * heads + head] : Number.NaN
   }
 }

@@ -65,7 +65,9 @@ export async function preparedSet(
   }
   const missing = roles.filter((role) => !contrasts.includes(role))
   const warnings = rare.map((role) => `${role}: only ${definitions[role].prompts} prompts have it; left out`)
-  if (missing.length > 0) warnings.push(`${missing.join(', ')}: left out, no prompt has such keys`)
+  if (missing.length > 0) {
+    warnings.push(`${missing.join(', ')}: left out, no prompt has such keys`)
+  }
   if (model.sites.some(({ cross }) => cross)) {
     warnings.push('heads of cross attention have no roles, and were left out')
   }

@@ -41,7 +41,9 @@ export function rolesByHead(
 ): Record<string, { role: string; attention: number }[]> {
   const found: Record<string, { role: string; attention: number }[]> = {}
   for (const { head, contrast, role, attention } of rows) {
-    if (!role) continue
+    if (!role) {
+      continue
+    }
     found[head] ??= []
     found[head].push({ role: contrast, attention: attention!.positive })
   }

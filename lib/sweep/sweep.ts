@@ -149,7 +149,9 @@ export async function sweep(
 
 /** Nobody chose the length of a random sequence: a model that fails on it may have fewer positions. */
 function withLength(error: unknown): unknown {
-  if (!(error instanceof QkError) || error.code !== 'ERR_INFERENCE') return error
+  if (!(error instanceof QkError) || error.code !== 'ERR_INFERENCE') {
+    return error
+  }
   return new QkError(error.code, error.message, {
     hint: 'Has the model fewer positions than the random sequences have tokens? Give a smaller length.',
     cause: error,
@@ -180,14 +182,20 @@ const MOST_TOKENS = 16_384
 function settingsOf(options: SweepOptions) {
   const given = Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined))
   const settings = { ...DEFAULTS, ...given } as typeof DEFAULTS & Omit<SweepOptions, keyof typeof DEFAULTS>
-  for (const name of ['seed', 'heldOut'] as const) checkInteger(settings[name], name, 0)
+  for (const name of ['seed', 'heldOut'] as const) {
+    checkInteger(settings[name], name, 0)
+  }
   checkInteger(settings.nulls, 'nulls', 0, 10_000)
   checkInteger(settings.sequences, 'sequences', 1, MOST_SEQUENCES)
   checkInteger(settings.length, 'length', 1, MOST_TOKENS)
   checkFlag(settings.center, 'center')
   checkLevel(settings.alpha)
-  if (settings.draws !== undefined) checkInteger(settings.draws, 'draws', 1)
-  if (settings.mostDraws !== undefined) checkInteger(settings.mostDraws, 'mostDraws', settings.draws ?? 1)
+  if (settings.draws !== undefined) {
+    checkInteger(settings.draws, 'draws', 1)
+  }
+  if (settings.mostDraws !== undefined) {
+    checkInteger(settings.mostDraws, 'mostDraws', settings.draws ?? 1)
+  }
   const { roleFactor, roleAttention } = settings
   if (!(checkNumber(roleFactor, 'roleFactor') >= 1)) {
     throw new QkError('ERR_ARGUMENT', `roleFactor is ${roleFactor}, expected at least 1`)
@@ -203,9 +211,15 @@ function settingsOf(options: SweepOptions) {
 
 /** Errors: ERR_ARGUMENT. */
 function rolesOf(roles: unknown): readonly Role[] {
-  if (roles === false) return []
-  if (roles === true) return ROLES
-  if (Array.isArray(roles) && roles.length > 0 && roles.every((role) => ROLES.includes(role))) return roles
+  if (roles === false) {
+    return []
+  }
+  if (roles === true) {
+    return ROLES
+  }
+  if (Array.isArray(roles) && roles.length > 0 && roles.every((role) => ROLES.includes(role))) {
+    return roles
+  }
   throw new QkError('ERR_ARGUMENT', `roles is ${JSON.stringify(roles)}, expected true, false or names`, {
     hint: `The roles are ${ROLES.join(', ')}.`,
   })
@@ -219,11 +233,15 @@ async function addHeldOut(
   result: Result,
   { heldOut: units, nulls: count, center, seed, batchSize, memoryLimit, signal, onProgress }: Settings,
 ): Promise<void> {
-  if (units === 0) return
+  if (units === 0) {
+    return
+  }
   const fitted = await fitHalves(sums, result, {
     ...{ count, seed, signal, backend: sums.backend.name, hypothesis: center ? 'interaction' : 'effect' },
   })
-  if (fitted.length === 0) return
+  if (fitted.length === 0) {
+    return
+  }
   const of = (name: string) =>
     Math.max(...result.headNames.map((head) => result.head(head).contrast(name).test!.units))
   const unitsOf = new Map(sums.contrasts.map((name) => [name, of(name)]))
@@ -234,7 +252,9 @@ async function addHeldOut(
   })
   fitted.forEach(({ name, contrast }, i) => {
     const heldOut = measured[i]
-    if (!heldOut) return
+    if (!heldOut) {
+      return
+    }
     // The file of the subspaces says it too.
     result.head(name).contrast(contrast).heldOut = heldOut
     result.info.heads[name][contrast].heldOut = heldOut

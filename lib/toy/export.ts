@@ -103,7 +103,9 @@ export function readToyRecord(model: Model): ToyRecord | undefined {
 /** Configuration of a toy model, which gives its encoders again. Errors: ERR_UNSUPPORTED_MODEL. */
 export function readToyConfig(model: Model): ToyConfig {
   const record = readToyRecord(model)
-  if (record) return record.config
+  if (record) {
+    return record.config
+  }
   throw new QkError('ERR_UNSUPPORTED_MODEL', `${model.path} is not a toy model of qkspace`, {
     hint: 'Toy models are made by `qkspace toy train`.',
   })

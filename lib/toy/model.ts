@@ -82,18 +82,26 @@ export function toyLoss(
     const xq = batch.queries.subarray(b * dModel, (b + 1) * dModel)
     vectorTimesMatrix(xq, wq, q)
     matrixTimesVector(wk, q, probe)
-    for (let t = 0; t < context; t++) pattern[t] = scale * dot(x, t * dModel, probe)
+    for (let t = 0; t < context; t++) {
+      pattern[t] = scale * dot(x, t * dModel, probe)
+    }
     softmax(pattern)
     weightedRows(x, pattern, mixed)
     vectorTimesMatrix(mixed, wv, o)
     vectorTimesMatrix(o, wo, logits)
-    if (argmax(logits) === batch.answers[b]) correct += 1
+    if (argmax(logits) === batch.answers[b]) {
+      correct += 1
+    }
     softmax(logits)
     loss -= Math.log(Math.max(logits[batch.answers[b]], Number.MIN_VALUE))
-    if (!gradient) continue
+    if (!gradient) {
+      continue
+    }
 
     logits[batch.answers[b]] -= 1
-    for (let p = 0; p < payloads; p++) logits[p] /= batch.size
+    for (let p = 0; p < payloads; p++) {
+      logits[p] /= batch.size
+    }
     addOuter(gradient.wo, o, logits)
     matrixTimesVector(wo, logits, dO)
     addOuter(gradient.wv, mixed, dO)
@@ -104,7 +112,9 @@ export function toyLoss(
       da[t] = dot(x, t * dModel, back)
       mean += pattern[t] * da[t]
     }
-    for (let t = 0; t < context; t++) da[t] = scale * pattern[t] * (da[t] - mean)
+    for (let t = 0; t < context; t++) {
+      da[t] = scale * pattern[t] * (da[t] - mean)
+    }
     weightedRows(x, da, mixed)
     addOuter(gradient.wk, mixed, q)
     vectorTimesMatrix(mixed, wk, dQ)
@@ -132,13 +142,17 @@ function vectorTimesMatrix(v: Float64Array, m: Float64Array, out: Float64Array):
   out.fill(0)
   for (let i = 0; i < v.length; i++) {
     const value = v[i]
-    for (let j = 0; j < n; j++) out[j] += value * m[i * n + j]
+    for (let j = 0; j < n; j++) {
+      out[j] += value * m[i * n + j]
+    }
   }
 }
 
 /** out = M v, M [out.length, v.length] */
 function matrixTimesVector(m: Float64Array, v: Float64Array, out: Float64Array): void {
-  for (let i = 0; i < out.length; i++) out[i] = dot(m, i * v.length, v)
+  for (let i = 0; i < out.length; i++) {
+    out[i] = dot(m, i * v.length, v)
+  }
 }
 
 /** out = sum_t weights_t rows_t */
@@ -147,7 +161,9 @@ function weightedRows(rows: Float64Array, weights: Float64Array, out: Float64Arr
   out.fill(0)
   for (let t = 0; t < weights.length; t++) {
     const weight = weights[t]
-    for (let c = 0; c < n; c++) out[c] += weight * rows[t * n + c]
+    for (let c = 0; c < n; c++) {
+      out[c] += weight * rows[t * n + c]
+    }
   }
 }
 
@@ -156,23 +172,33 @@ function addOuter(m: Float64Array, a: Float64Array, b: Float64Array): void {
   const n = b.length
   for (let i = 0; i < a.length; i++) {
     const value = a[i]
-    for (let j = 0; j < n; j++) m[i * n + j] += value * b[j]
+    for (let j = 0; j < n; j++) {
+      m[i * n + j] += value * b[j]
+    }
   }
 }
 
 function softmax(v: Float64Array): void {
   let max = Number.NEGATIVE_INFINITY
-  for (const value of v) max = Math.max(max, value)
+  for (const value of v) {
+    max = Math.max(max, value)
+  }
   let sum = 0
   for (let i = 0; i < v.length; i++) {
     v[i] = Math.exp(v[i] - max)
     sum += v[i]
   }
-  for (let i = 0; i < v.length; i++) v[i] /= sum
+  for (let i = 0; i < v.length; i++) {
+    v[i] /= sum
+  }
 }
 
 function argmax(v: Float64Array): number {
   let best = 0
-  for (let i = 1; i < v.length; i++) if (v[i] > v[best]) best = i
+  for (let i = 1; i < v.length; i++) {
+    if (v[i] > v[best]) {
+      best = i
+    }
+  }
   return best
 }

@@ -26,13 +26,17 @@ export function retrievalPrompts(task: ToyTask, count: number, seed: number): Re
     let target = 0
     task.sample(random, batch, (_, t, own, isTarget) => {
       tokens.push(own.slice())
-      if (isTarget) target = t
+      if (isTarget) {
+        target = t
+      }
     })
     const wanted = tokens[target]
     const shares = (own: Float64Array, from: number, to?: number) =>
       own.subarray(from, to).every((value, i) => value === wanted[from + i])
     const neither = [...tokens.keys()].filter((t) => !shares(tokens[t], 0, r1) && !shares(tokens[t], r1))
-    if (neither.length === 0) continue
+    if (neither.length === 0) {
+      continue
+    }
     latents.push(wanted)
     prompts.push({
       id: `retrieval-${prompts.length}`,

@@ -84,7 +84,9 @@ export class ToyTask {
     // Drawing normals would cost more than training; noise is read from a fixed table at random places.
     this.noise = new Float64Array(1 << 16)
     drawNormals(seededRandom(config.seed ^ 0x5eed), this.noise)
-    for (let i = 0; i < this.noise.length; i++) this.noise[i] *= config.noise
+    for (let i = 0; i < this.noise.length; i++) {
+      this.noise[i] *= config.noise
+    }
   }
 
   /** A batch to be filled by `sample`. */
@@ -117,8 +119,9 @@ export class ToyTask {
           batch.answers[b] = payload
         } else {
           latents = other
-          do this.drawLatents(random, other)
-          while (same(other, wanted))
+          do {
+            this.drawLatents(random, other)
+          } while (same(other, wanted))
         }
         this.writeToken(random, batch.tokens, (b * context + t) * dModel, latents, payload)
         seen?.(b, t, latents, t === target)
@@ -177,8 +180,13 @@ export class ToyTask {
 
   /** z1 and z2 together, [r1 + r2]. */
   private drawLatents(random: Random, out: Float64Array): void {
-    if (this.config.task === 2) drawNormals(random, out)
-    else for (let i = 0; i < out.length; i++) out[i] = random.next() < 0.5 ? -1 : 1
+    if (this.config.task === 2) {
+      drawNormals(random, out)
+    } else {
+      for (let i = 0; i < out.length; i++) {
+        out[i] = random.next() < 0.5 ? -1 : 1
+      }
+    }
   }
 
   private writeToken(
@@ -190,7 +198,9 @@ export class ToyTask {
   ): void {
     const { dModel } = this.config
     this.writeEncoded(random, out, at, this.tokenEncoder, latents)
-    for (let c = 0; c < dModel; c++) out[at + c] += this.encoders.payload[payload * dModel + c]
+    for (let c = 0; c < dModel; c++) {
+      out[at + c] += this.encoders.payload[payload * dModel + c]
+    }
   }
 
   private writeQuery(random: Random, out: Float64Array, at: number, latents: Float64Array): void {
@@ -210,7 +220,9 @@ export class ToyTask {
     const from = random.below(this.noise.length - dModel)
     for (let c = 0; c < dModel; c++) {
       let sum = this.noise[from + c]
-      for (let i = 0; i < n; i++) sum += encoder[c * n + i] * latents[i]
+      for (let i = 0; i < n; i++) {
+        sum += encoder[c * n + i] * latents[i]
+      }
       out[at + c] = sum
     }
   }
@@ -229,7 +241,9 @@ function drawNormals(random: Random, out: Float64Array): void {
     const radius = Math.sqrt(-2 * Math.log(1 - random.next()))
     const angle = 2 * Math.PI * random.next()
     out[i] = radius * Math.cos(angle)
-    if (i + 1 < out.length) out[i + 1] = radius * Math.sin(angle)
+    if (i + 1 < out.length) {
+      out[i + 1] = radius * Math.sin(angle)
+    }
   }
 }
 
@@ -239,6 +253,10 @@ export function signs(latents: Float64Array): string {
 }
 
 function same(a: Float64Array, b: Float64Array): boolean {
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false
+  for (let i = 0; i < a.length; i++) {
+    if (a[i] !== b[i]) {
+      return false
+    }
+  }
   return true
 }

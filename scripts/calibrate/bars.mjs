@@ -50,7 +50,11 @@ function falsePositiveRows(done) {
     row.missed = above[i] <= ALPHA
     row.note = below[i] <= ALPHA ? 'conservative' : `p ${figure(row.above)}, Holm ${figure(above[i])}`
   })
-  for (const row of rows) if (row.exception) row.note = 'exception: 0.05 is not promised'
+  for (const row of rows) {
+    if (row.exception) {
+      row.note = 'exception: 0.05 is not promised'
+    }
+  }
   return rows
 }
 
@@ -134,8 +138,12 @@ function bundledRows(done) {
 function otherRows(done) {
   return done.flatMap(({ cell, result }) => {
     const row = (text) => [{ name: cell.id, group: cell.group, figure: text, missed: false, note: '' }]
-    if (cell.group === 'power') return row(result.power.map(figure).join(' / '))
-    if (cell.group !== 'rank of noise') return []
+    if (cell.group === 'power') {
+      return row(result.power.map(figure).join(' / '))
+    }
+    if (cell.group !== 'rank of noise') {
+      return []
+    }
     return row(`energy ${result.energyMedian}, tested 0 in ${figure(result.testedZero)}`)
   })
 }

@@ -78,7 +78,9 @@ function shuffled(prompts, seed) {
     }),
   })
   return prompts.map((prompt) => {
-    if (!prompt.contrasts) return rule(prompt)
+    if (!prompt.contrasts) {
+      return rule(prompt)
+    }
     const contrasts = Object.entries(prompt.contrasts).map(([name, of]) => [name, rule(of)])
     return { ...prompt, contrasts: Object.fromEntries(contrasts) }
   })
@@ -93,11 +95,17 @@ function randomModel(folder, seed) {
   const model = fromBinary(ModelProtoSchema, readFileSync(bundledFile('boxes.onnx')))
   const random = seededRandom(50 + seed)
   for (const tensor of model.graph.initializer) {
-    if (tensor.dataType !== FLOAT || tensor.dims.length < 2 || !tensor.rawData?.length) continue
+    if (tensor.dataType !== FLOAT || tensor.dims.length < 2 || !tensor.rawData?.length) {
+      continue
+    }
     const values = new Float32Array(Uint8Array.from(tensor.rawData).buffer)
-    if (values.length < LEAST_WEIGHTS) continue
+    if (values.length < LEAST_WEIGHTS) {
+      continue
+    }
     const spread = Math.sqrt(values.reduce((sum, x) => sum + x * x, 0) / values.length)
-    for (let i = 0; i < values.length; i++) values[i] = spread * random.normal()
+    for (let i = 0; i < values.length; i++) {
+      values[i] = spread * random.normal()
+    }
     tensor.rawData = new Uint8Array(values.buffer)
   }
   const file = path.join(folder, `random-${seed}.onnx`)

@@ -272,7 +272,9 @@ const POWER = [16, 32, 64, 128].flatMap((d) => {
     const strengths = DISTANCES.filter((distance) => distance <= farthest)
       .map((distance) => strengthAt(distance, d, units))
       .filter((strength) => strength <= MOST_STRENGTH)
-    if (strengthAt(farthest, d, units) > MOST_STRENGTH) strengths.push(MOST_STRENGTH)
+    if (strengthAt(farthest, d, units) > MOST_STRENGTH) {
+      strengths.push(MOST_STRENGTH)
+    }
     const sets = d * units >= 128 * 1000 ? 50 : d * units >= 64 * 1000 ? 100 : 200
     const heads = Math.max(10, Math.min(sets, Math.floor(CALL / (2 * units * d))))
     return strengths.map((strength) => ({

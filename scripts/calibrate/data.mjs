@@ -53,33 +53,53 @@ export function explicitTerms(random, options) {
   }, 0)
   const widths = { q: heads * d, k: kvHeads * d }
   const { q: qWidth, k: kWidth } = widths
-  if (options.common)
+  if (options.common) {
     for (const [data, width] of [
       [q, qWidth],
       [k, kWidth],
-    ])
+    ]) {
       shareNoise(random, data, width, d)
-  if (counterfactual)
+    }
+  }
+  if (counterfactual) {
     for (const [data, width] of [
       [q, qWidth],
       [k, kWidth],
-    ])
+    ]) {
       shareRuns(random, data, width)
-  if (options.positiveScale) for (const at of firstKey) scaleRow(k, at, kWidth, options.positiveScale)
-  if (options.offset) addOffsets(random, q, k, { terms, perPrompt, firstKey, sharedKeys, widths })
-  if (options.means) addMeans(random, q, k, widths)
-  if (options.outlier || options.scales) scaleUnits(random, q, k, { firstKey, keys, heads, d, ...options })
+    }
+  }
+  if (options.positiveScale) {
+    for (const at of firstKey) {
+      scaleRow(k, at, kWidth, options.positiveScale)
+    }
+  }
+  if (options.offset) {
+    addOffsets(random, q, k, { terms, perPrompt, firstKey, sharedKeys, widths })
+  }
+  if (options.means) {
+    addMeans(random, q, k, widths)
+  }
+  if (options.outlier || options.scales) {
+    scaleUnits(random, q, k, { firstKey, keys, heads, d, ...options })
+  }
   if (options.keyOffset) {
     const constant = rows(1, kWidth, () => options.keyOffset * random.normal())
-    for (const at of firstKey) addRow(k, at * kWidth, constant, 0, kWidth)
+    for (const at of firstKey) {
+      addRow(k, at * kWidth, constant, 0, kWidth)
+    }
   }
-  if (options.plant) plantSignal(random, q, k, { terms, firstKey, heads, kvHeads, d, plant: options.plant })
+  if (options.plant) {
+    plantSignal(random, q, k, { terms, firstKey, heads, kvHeads, d, plant: options.plant })
+  }
   const setOf = (term) => (sharedKeys ? Math.floor(term / perPrompt) : term)
   const positions = range(terms)
   const pos = positions.map((t) => firstKey[setOf(t)])
   const neg = positions.flatMap((t) => range(sets[setOf(t)]).map((i) => firstKey[setOf(t)] + 1 + i))
   const negOffsets = [0]
-  for (const t of positions) negOffsets.push(negOffsets[t] + sets[setOf(t)])
+  for (const t of positions) {
+    negOffsets.push(negOffsets[t] + sets[setOf(t)])
+  }
   return {
     q: { data: q, dtype: 'f32', shape: [units, perPrompt * runs, heads, d] },
     k: { data: k, dtype: 'f32', shape: [keys, 1, kvHeads, d] },
@@ -103,10 +123,14 @@ function scaleUnits(random, q, k, { firstKey, keys, heads, d, outlier = 1, scale
     for (let h = 0; h < heads; h++) {
       const by = (unit === 0 ? outlier : 1) * Math.exp(scales * random.normal())
       const scale = (data, row) => {
-        for (let i = (row * heads + h) * d; i < (row * heads + h + 1) * d; i++) data[i] *= by
+        for (let i = (row * heads + h) * d; i < (row * heads + h + 1) * d; i++) {
+          data[i] *= by
+        }
       }
       scale(q, unit)
-      for (let row = from; row < to; row++) scale(k, row)
+      for (let row = from; row < to; row++) {
+        scale(k, row)
+      }
     }
   })
 }
@@ -126,7 +150,9 @@ export function skewedUnits(random, { heads, d, units, weight }) {
     q.set(a, u * width)
     for (let h = 0; h < heads; h++) {
       const by = skewed()
-      for (let i = h * d; i < (h + 1) * d; i++) k[2 * u * width + i] = by * b[i]
+      for (let i = h * d; i < (h + 1) * d; i++) {
+        k[2 * u * width + i] = by * b[i]
+      }
     }
   }
   const terms = range(units)
@@ -151,7 +177,9 @@ export function orthonormal(random, d, count) {
     for (let pass = 0; pass < 2; pass++) {
       for (const other of columns) {
         const along = x.reduce((sum, value, i) => sum + value * other[i], 0)
-        for (let i = 0; i < d; i++) x[i] -= along * other[i]
+        for (let i = 0; i < d; i++) {
+          x[i] -= along * other[i]
+        }
       }
     }
     const norm = Math.hypot(...x)
@@ -163,8 +191,12 @@ export function orthonormal(random, d, count) {
 export const range = (n) => Array.from({ length: n }, (_, i) => i)
 
 function noiseOf(random, { noise = 'gaussian', d }) {
-  if (noise === 't3') return random.t3
-  if (noise === 'gaussian') return random.normal
+  if (noise === 't3') {
+    return random.t3
+  }
+  if (noise === 'gaussian') {
+    return random.normal
+  }
   let [last, at] = [0, 0]
   return () => {
     last = at === 0 ? random.normal() : COLOUR * last + Math.sqrt(1 - COLOUR ** 2) * random.normal()
@@ -175,16 +207,22 @@ function noiseOf(random, { noise = 'gaussian', d }) {
 
 function rows(count, width, draw) {
   const out = new Float32Array(count * width)
-  for (let i = 0; i < out.length; i++) out[i] = draw()
+  for (let i = 0; i < out.length; i++) {
+    out[i] = draw()
+  }
   return out
 }
 
 function addRow(to, at, from, start, width) {
-  for (let i = 0; i < width; i++) to[at + i] += from[start + i]
+  for (let i = 0; i < width; i++) {
+    to[at + i] += from[start + i]
+  }
 }
 
 function scaleRow(data, row, width, by) {
-  for (let i = row * width; i < (row + 1) * width; i++) data[i] *= by
+  for (let i = row * width; i < (row + 1) * width; i++) {
+    data[i] *= by
+  }
 }
 
 /** Rows 2 i and 2 i + 1, the two runs of a prompt, get a common part. */
@@ -202,7 +240,9 @@ function shareRuns(random, data, width) {
 function shareNoise(random, data, width, d) {
   for (let at = 0; at < data.length; at += width) {
     const common = Float64Array.from({ length: d }, random.normal)
-    for (let i = 0; i < width; i++) data[at + i] = SHARED * (data[at + i] + common[i % d])
+    for (let i = 0; i < width; i++) {
+      data[at + i] = SHARED * (data[at + i] + common[i % d])
+    }
   }
 }
 
@@ -211,9 +251,13 @@ function addOffsets(random, q, k, { terms, perPrompt, firstKey, sharedKeys, widt
     const [ofQuery, ofKey] = [rows(1, widths.q, random.normal), rows(1, widths.k, random.normal)]
     for (let t = term; t < term + perPrompt; t++) {
       addRow(q, t * widths.q, ofQuery, 0, widths.q)
-      if (!sharedKeys) addRow(k, firstKey[t] * widths.k, ofKey, 0, widths.k)
+      if (!sharedKeys) {
+        addRow(k, firstKey[t] * widths.k, ofKey, 0, widths.k)
+      }
     }
-    if (sharedKeys) addRow(k, firstKey[term / perPrompt] * widths.k, ofKey, 0, widths.k)
+    if (sharedKeys) {
+      addRow(k, firstKey[term / perPrompt] * widths.k, ofKey, 0, widths.k)
+    }
   }
 }
 
@@ -221,15 +265,21 @@ function addOffsets(random, q, k, { terms, perPrompt, firstKey, sharedKeys, widt
 function addMeans(random, q, k, widths) {
   const ofQuery = rows(1, widths.q, random.normal)
   const ofKey = rows(1, widths.k, () => 2 * random.normal())
-  for (let at = 0; at < q.length; at += widths.q) addRow(q, at, ofQuery, 0, widths.q)
-  for (let at = 0; at < k.length; at += widths.k) addRow(k, at, ofKey, 0, widths.k)
+  for (let at = 0; at < q.length; at += widths.q) {
+    addRow(q, at, ofQuery, 0, widths.q)
+  }
+  for (let at = 0; at < k.length; at += widths.k) {
+    addRow(k, at, ofKey, 0, widths.k)
+  }
 }
 
 /** Positive keys become k + sum_i s_i (q · u_i) v_i, so that the expected ΔC is sum_i s_i u_i v_i^T for white queries. */
 export function plantSignal(random, q, k, { terms, firstKey, heads, kvHeads, d, plant }) {
   for (let h = 0; h < heads; h++) {
     const values = plant[h]
-    if (values.length === 0) continue
+    if (values.length === 0) {
+      continue
+    }
     const u = orthonormal(random, d, values.length)
     const v = orthonormal(random, d, values.length)
     const keyHead = Math.floor(h / (heads / kvHeads))
@@ -238,8 +288,12 @@ export function plantSignal(random, q, k, { terms, firstKey, heads, kvHeads, d, 
       const key = (firstKey[t] * kvHeads + keyHead) * d
       values.forEach((s, c) => {
         let along = 0
-        for (let i = 0; i < d; i++) along += q[query + i] * u[c][i]
-        for (let i = 0; i < d; i++) k[key + i] += s * along * v[c][i]
+        for (let i = 0; i < d; i++) {
+          along += q[query + i] * u[c][i]
+        }
+        for (let i = 0; i < d; i++) {
+          k[key + i] += s * along * v[c][i]
+        }
       })
     }
   }

@@ -29,7 +29,9 @@ export async function falsePositives(
     const input = GENERATORS[data](random, { ...options, heads: count })
     const { tests } = await testRank({ ...input, alpha: ALPHA, draws, mostDraws, seed: call + 1 })
     for (const test of tests[0]) {
-      for (const name of hypotheses) p[name].push(test.p[name])
+      for (const name of hypotheses) {
+        p[name].push(test.p[name])
+      }
     }
   }
   return Object.fromEntries(hypotheses.map((name) => [name, summary(p[name])]))

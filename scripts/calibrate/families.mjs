@@ -20,7 +20,9 @@ export async function manyHeads(id, { d, units, heads, signals, families, streng
     // Signals are spread over the heads, so that under grouped keys they share key heads with heads that have none.
     const every = heads / signals
     const plant = range(heads).map((h) => {
-      if (h % every !== 0) return []
+      if (h % every !== 0) {
+        return []
+      }
       return Array(1 + random.below(3)).fill(noise * (least + (most - least) * random.next()))
     })
     const input = explicitTerms(random, { heads, d, units, plant, ...sharing })

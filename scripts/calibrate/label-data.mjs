@@ -11,7 +11,9 @@ const LABELS = {
   sticky: (random) => {
     let label = random.below(CLASSES)
     return () => {
-      if (random.next() > STAYS) label = random.below(CLASSES)
+      if (random.next() > STAYS) {
+        label = random.below(CLASSES)
+      }
       return label
     }
   },
@@ -21,7 +23,9 @@ const LABELS = {
   alternating: (random) => {
     let label = random.below(2)
     return () => {
-      if (random.next() < STAYS) label = 1 - label
+      if (random.next() < STAYS) {
+        label = 1 - label
+      }
       return label
     }
   },
@@ -37,8 +41,14 @@ export function labelSequences(random, options) {
   const width = heads * d
   const q = new Float32Array(units * length * width)
   const k = new Float32Array(units * length * width)
-  for (const data of [q, k]) fillAlong(random, data, length, width)
-  if (trend) for (const data of [q, k]) addTrend(random, data, length, width)
+  for (const data of [q, k]) {
+    fillAlong(random, data, length, width)
+  }
+  if (trend) {
+    for (const data of [q, k]) {
+      addTrend(random, data, length, width)
+    }
+  }
   const vector = () => Float64Array.from({ length: width }, () => (signal ?? 0) * random.normal())
   const classes = Array.from({ length: CLASSES }, () => ({ query: vector(), key: vector() }))
   const sequences = Array.from({ length: units }, (_, s) => {
@@ -48,8 +58,12 @@ export function labelSequences(random, options) {
     const drawn = rows.map((_, i) => label(i, size))
     if (signal) {
       for (const [row, of] of rows.map((row, i) => [row, classes[drawn[i]]])) {
-        for (let i = 0; i < width; i++) q[row * width + i] += of.query[i]
-        for (let i = 0; i < width; i++) k[row * width + i] += of.key[i]
+        for (let i = 0; i < width; i++) {
+          q[row * width + i] += of.query[i]
+        }
+        for (let i = 0; i < width; i++) {
+          k[row * width + i] += of.key[i]
+        }
       }
     }
     return { queryRows: rows, keyRows: rows, queryLabels: drawn, keyLabels: drawn, keyScope: 'before' }

@@ -106,7 +106,9 @@ const known = new Map()
 /** The 95th percentile of s_1 of ΔC of Gaussian noise, by simulation. */
 export async function noiseLevel({ d, units, heads }) {
   const name = `noise ${d} ${units}`
-  if (known.has(name)) return known.get(name)
+  if (known.has(name)) {
+    return known.get(name)
+  }
   const largest = []
   for (let call = 0; largest.length < NOISE_SETS; call++) {
     const random = simulationRandom(seedOf(`${name} ${call}`))

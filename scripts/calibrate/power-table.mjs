@@ -12,7 +12,9 @@ const at = (name) => fileURLToPath(new URL(`../../${name}`, import.meta.url))
 const { cells } = JSON.parse(readFileSync(at('bench/results/calibration.json'), 'utf8'))
 const curves = new Map()
 for (const [id, { params, result }] of Object.entries(cells)) {
-  if (!id.startsWith('power/')) continue
+  if (!id.startsWith('power/')) {
+    continue
+  }
   const { d: headDim, units, strength } = params
   const name = `${headDim} ${units}`
   const curve = curves.get(name) ?? { headDim, units, sets: result.sets, points: [] }

@@ -26,7 +26,9 @@ export async function powerOfEffect(id, { d, units, strength, sets, heads }) {
     const plant = Array(count).fill([s])
     const source = await gaussianSource(random, { d, units, heads: count, plant, seed: call + 1 })
     try {
-      for (const tally of await screen(source, range(count), STAGES)) p.push(tally.p)
+      for (const tally of await screen(source, range(count), STAGES)) {
+        p.push(tally.p)
+      }
     } finally {
       source.release()
     }

@@ -48,6 +48,8 @@ export function simulationRandom(seed) {
 /** A seed that differs between cells and between the calls of one: 32-bit FNV-1a of a text. */
 export function seedOf(text) {
   let hash = 0x811c9dc5
-  for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193)
+  for (let i = 0; i < text.length; i++) {
+    hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193)
+  }
   return hash >>> 0
 }

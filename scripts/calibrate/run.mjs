@@ -32,13 +32,17 @@ const results = new Results(file, { fresh: options.fresh })
 const only = new RegExp(options.only ?? '')
 const cells = (options.quick ? QUICK : FULL).filter(({ id }) => only.test(id))
 
-if (!options.table) await measure()
+if (!options.table) {
+  await measure()
+}
 report()
 
 async function measure() {
   const here = machine()
   for (const [i, cell] of cells.entries()) {
-    if (results.get(cell)) continue
+    if (results.get(cell)) {
+      continue
+    }
     const begin = performance.now()
     const result = await MEASURES[cell.group](cell.id, cell.params)
     const seconds = (performance.now() - begin) / 1000
@@ -52,7 +56,9 @@ function report() {
   const rows = judge(done)
   let group
   for (const row of rows) {
-    if (row.group !== group) process.stdout.write(`\n${row.group}\n`)
+    if (row.group !== group) {
+      process.stdout.write(`\n${row.group}\n`)
+    }
     group = row.group
     process.stdout.write(
       `${row.missed ? 'MISSED ' : '       '}${row.name.padEnd(66)} ${row.figure}  ${row.note}\n`,
@@ -60,5 +66,7 @@ function report() {
   }
   const missed = rows.filter((row) => row.missed)
   process.stdout.write(`\n${done.length} of ${cells.length} cells, ${missed.length} figures miss their bar\n`)
-  if (missed.length > 0) process.exitCode = 1
+  if (missed.length > 0) {
+    process.exitCode = 1
+  }
 }

@@ -2,14 +2,18 @@
 
 /** P(X = x) of `n` trials, by logarithms. */
 export function binomialDensity(x, n, p) {
-  if (p <= 0 || p >= 1) return x === (p <= 0 ? 0 : n) ? 1 : 0
+  if (p <= 0 || p >= 1) {
+    return x === (p <= 0 ? 0 : n) ? 1 : 0
+  }
   return Math.exp(logChoose(n, x) + x * Math.log(p) + (n - x) * Math.log1p(-p))
 }
 
 /** P(X <= x). */
 export function binomialBelow(x, n, p) {
   let sum = 0
-  for (let i = 0; i <= x; i++) sum += binomialDensity(i, n, p)
+  for (let i = 0; i <= x; i++) {
+    sum += binomialDensity(i, n, p)
+  }
   return Math.min(1, sum)
 }
 
@@ -19,8 +23,11 @@ export function interval(x, n) {
     let [low, high] = [0, 1]
     for (let i = 0; i < 50; i++) {
       const middle = (low + high) / 2
-      if (above(middle)) high = middle
-      else low = middle
+      if (above(middle)) {
+        high = middle
+      } else {
+        low = middle
+      }
     }
     return (low + high) / 2
   }

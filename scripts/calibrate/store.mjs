@@ -23,7 +23,9 @@ export class Results {
     const { machines, cells } = this.#data
     const { date, ...rest } = machine
     let at = machines.findIndex((known) => same(known, rest))
-    if (at < 0) at = machines.push(rest) - 1
+    if (at < 0) {
+      at = machines.push(rest) - 1
+    }
     cells[id] = { params, result, machine: at, date, seconds: Math.round(seconds) }
     this.#write()
   }

@@ -33,7 +33,9 @@ try {
     ['Models that exist', sharedModels()],
   ]
   const text = [introduction()]
-  for (const [title, models] of sections) text.push(await section(title, models))
+  for (const [title, models] of sections) {
+    text.push(await section(title, models))
+  }
   writeFileSync(fileURLToPath(new URL('../../docs/dialects.md', import.meta.url)), `${text.join('\n\n')}\n`)
 } finally {
   rmSync(folder, { recursive: true, force: true })
@@ -50,7 +52,9 @@ function tinyModels(list) {
 /** None where Python has no PyTorch. */
 function zooModels() {
   const program = fileURLToPath(new URL('../../test/zoo/export_zoo.py', import.meta.url))
-  if (spawnSync('/usr/bin/python3', [program, folder]).status !== 0) return []
+  if (spawnSync('/usr/bin/python3', [program, folder]).status !== 0) {
+    return []
+  }
   return ZOO.split(' ').map((title) => ({ title, file: path.join(folder, `${title}.onnx`) }))
 }
 
@@ -66,7 +70,9 @@ async function section(title, models) {
     ['model', 'captured', 'attributed', 'intervened', 'verified error'],
     ['---', '---', '---', '---', '---'],
   ]
-  for (const { title: name, file } of models) rows.push([name, ...(await examine(file))])
+  for (const { title: name, file } of models) {
+    rows.push([name, ...(await examine(file))])
+  }
   return `## ${title}\n\n${rows.map((row) => `| ${row.join(' | ')} |`).join('\n')}`
 }
 
@@ -90,16 +96,21 @@ async function examine(file) {
 
 function attributed({ captured }, { sites }) {
   const gap = attributionGap(captured)
-  if (!(gap < 1e-6)) return `no: parts are ${gap.toExponential(0)} off`
+  if (!(gap < 1e-6)) {
+    return `no: parts are ${gap.toExponential(0)} off`
+  }
   return sites.some(({ uncovered }) => uncovered) ? 'yes, of q·k; what else is added is not' : 'yes'
 }
 
 async function intervened(model, run) {
   try {
     const { unchanged, moved } = await editEffect(model, run)
-    if (!(unchanged < 1e-5))
+    if (!(unchanged < 1e-5)) {
       return `no: an edit of nothing changes the output by ${unchanged.toExponential(0)}`
-    if (moved > 10 * unchanged) return 'yes'
+    }
+    if (moved > 10 * unchanged) {
+      return 'yes'
+    }
     return 'edits of nothing change nothing; a swap of two keys does not reach its first output'
   } catch (error) {
     return `no: ${reason(error)}`

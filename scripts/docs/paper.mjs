@@ -65,9 +65,15 @@ const NOTES = {
 }
 
 const cell = (value) => {
-  if (value === null) return ''
-  if (typeof value === 'boolean') return value ? 'yes' : 'no'
-  if (typeof value !== 'number' || Number.isInteger(value)) return String(value).replaceAll('|', '\\|')
+  if (value === null) {
+    return ''
+  }
+  if (typeof value === 'boolean') {
+    return value ? 'yes' : 'no'
+  }
+  if (typeof value !== 'number' || Number.isInteger(value)) {
+    return String(value).replaceAll('|', '\\|')
+  }
   return Math.abs(value) >= 100 ? value.toFixed(0) : value.toFixed(3)
 }
 const table = (columns, rows) =>

@@ -38,6 +38,8 @@ function demoReport() {
     [path.join(root, 'dist', 'cli', 'main.js'), 'demo', '--out', folder],
     { stdio: ['ignore', 'ignore', 'inherit'] },
   )
-  if (status !== 0) throw new Error('the demo failed')
+  if (status !== 0) {
+    throw new Error('the demo failed')
+  }
   return path.join(folder, 'report.html')
 }

@@ -27,9 +27,13 @@ for (; index < Number(to); index++) {
   number.writeDoubleLE(index)
   writeSync(progress, number, 0, 8, 0)
   const error = await tryInput(target, inputOf(target, prepared, Number(seed), index), folder, prepared)
-  if (error === undefined) tell({ outcome: 'taken' })
-  else if (isRefusal(error)) tell({ outcome: error.code })
-  else tell({ index, kind: 'error without a code', message: `${error?.stack ?? error}` })
+  if (error === undefined) {
+    tell({ outcome: 'taken' })
+  } else if (isRefusal(error)) {
+    tell({ outcome: error.code })
+  } else {
+    tell({ index, kind: 'error without a code', message: `${error?.stack ?? error}` })
+  }
 }
 tell({ finished: true })
 process.exit(0)

@@ -23,7 +23,9 @@ export function killTree(pid) {
   } catch {
     // It has ended by itself.
   }
-  for (const child of children) killTree(child)
+  for (const child of children) {
+    killTree(child)
+  }
 }
 
 function childrenOf(pid) {
@@ -52,7 +54,9 @@ export function watch(pid, { seconds, bytes, progress = () => 0 }, over) {
       since = Date.now()
     }
     const late = Date.now() - since > seconds * 1000
-    if (!late && residentBytes(pid) <= bytes) return
+    if (!late && residentBytes(pid) <= bytes) {
+      return
+    }
     clearInterval(timer)
     over(late ? 'hang' : 'memory')
     killTree(pid)

@@ -51,7 +51,9 @@ export const oddNumber = (random) => random.pick(NUMBERS)
 /** Some bytes changed, put in, taken out, doubled or cut off. */
 export function changedBytes(random, bytes) {
   let changed = Buffer.from(bytes)
-  for (let changes = 1 + random.below(4); changes > 0; changes--) changed = changedOnce(random, changed)
+  for (let changes = 1 + random.below(4); changes > 0; changes--) {
+    changed = changedOnce(random, changed)
+  }
   return changed
 }
 
@@ -85,7 +87,9 @@ function changedOnce(random, bytes) {
     }
     default: {
       const flipped = Buffer.from(bytes)
-      if (at < flipped.length) flipped[at] ^= 1 << random.below(8)
+      if (at < flipped.length) {
+        flipped[at] ^= 1 << random.below(8)
+      }
       return flipped
     }
   }
@@ -123,7 +127,9 @@ export function changedText(random, text, words) {
 /** A copy of a JSON document with some values exchanged, left out, doubled or put under other names. */
 export function changedJson(random, document) {
   const changed = { document: structuredClone(document) }
-  for (let changes = 1 + random.below(3); changes > 0; changes--) changeInside(random, changed)
+  for (let changes = 1 + random.below(3); changes > 0; changes--) {
+    changeInside(random, changed)
+  }
   return changed.document
 }
 
@@ -147,7 +153,9 @@ function changeInside(random, parent) {
       parent[key] = structuredClone(parent[random.pick(keys)])
       break
     default:
-      if (key === '__proto__') return
+      if (key === '__proto__') {
+        return
+      }
       parent[key] = oddValue(random, value)
   }
 }

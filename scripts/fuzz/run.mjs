@@ -24,13 +24,16 @@ const PREPARE_SECONDS = 120
 const values = options()
 const [seed, count, from, seconds] = ['seed', 'count', 'from', 'seconds'].map((option) => {
   const value = Number(values[option])
-  if (!Number.isSafeInteger(value) || value < 0)
+  if (!Number.isSafeInteger(value) || value < 0) {
     usage(`--${option} is ${values[option]}, expected a whole number`)
+  }
   return value
 })
 const names = values.target ?? TARGETS
 const unknown = names.find((name) => !TARGETS.includes(name) && !path.isAbsolute(name))
-if (unknown !== undefined) usage(`there is no target ${unknown}; there are ${TARGETS.join(', ')}`)
+if (unknown !== undefined) {
+  usage(`there is no target ${unknown}; there are ${TARGETS.join(', ')}`)
+}
 
 const kept = fileURLToPath(new URL('../../build/fuzz/', import.meta.url))
 let failed = false
@@ -52,7 +55,9 @@ async function tryTarget(name) {
     for (const finding of findings) {
       kinds.set(likeness(finding), [...(kinds.get(likeness(finding)) ?? []), finding])
     }
-    for (const alike of kinds.values()) await report(name, alike, folder)
+    for (const alike of kinds.values()) {
+      await report(name, alike, folder)
+    }
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
@@ -105,7 +110,9 @@ async function tryUntilDeath(name, start, folder, counts, findings) {
     over = kind
   })
   const started = setInterval(() => {
-    if (reached() === undefined) return
+    if (reached() === undefined) {
+      return
+    }
     clearInterval(started)
     stop()
     stop = watch(child.pid, { seconds, bytes: MOST_BYTES, progress: reached }, (kind) => {
@@ -118,11 +125,15 @@ async function tryUntilDeath(name, start, folder, counts, findings) {
   clearInterval(started)
   stop()
   const index = reached()
-  if (status === 0 && finished) return end
-  if (index === undefined)
+  if (status === 0 && finished) {
+    return end
+  }
+  if (index === undefined) {
     throw new Error(`${name}: the child could not start: ${signal ?? status}\n${words}`)
-  if (!uncaught)
+  }
+  if (!uncaught) {
     findings.push({ index, kind: over ?? `abort (${signal ?? `status ${status}`})`, message: words })
+  }
   return index + 1
 }
 
@@ -142,7 +153,9 @@ async function report(name, [{ index, kind, message }, ...more], folder) {
   process.stdout.write(
     `${name}: ${kind} at input ${index}: ${again}\n  ${file}\n  ${message.trim().slice(0, 600)}\n`,
   )
-  if (more.length > 0) process.stdout.write(`  ${more.length} more like it\n`)
+  if (more.length > 0) {
+    process.stdout.write(`  ${more.length} more like it\n`)
+  }
 }
 
 function options() {

@@ -60,7 +60,9 @@ function build() {
       env: { ...process.env, QKSPACE_CUDA_ARCHITECTURES: options.architectures },
     },
   )
-  if (status === 0 && existsSync(path.join(built, 'Release', 'qkspace_cuda.so'))) return
+  if (status === 0 && existsSync(path.join(built, 'Release', 'qkspace_cuda.so'))) {
+    return
+  }
   process.stderr.write(`${stdout}${stderr}\nthe CUDA backend was not built\n`)
   process.exit(1)
 }
@@ -68,8 +70,9 @@ function build() {
 function fillTree() {
   rmSync(tree, { recursive: true, force: true })
   const to = (...parts) => path.join(tree, ...parts)
-  for (const folder of ['bin', 'build/Release', 'test/helpers', 'test/backend', 'bench'])
+  for (const folder of ['bin', 'build/Release', 'test/helpers', 'test/backend', 'bench']) {
     mkdirSync(to(folder), { recursive: true })
+  }
 
   copyFileSync(process.execPath, to('bin', 'node'))
   execFileSync('strip', [to('bin', 'node')])
@@ -82,22 +85,29 @@ function fillTree() {
   copyFileSync(at('ava.config.js'), to('ava.config.js'))
   const code = (file) => !/\.(map|d\.ts)$/.test(file)
   // Only the arithmetic: models, and what reads them, need onnxruntime-node.
-  for (const part of ['backend', 'covariance', 'math', 'spectrum', 'errors.js', 'validate.js'])
+  for (const part of ['backend', 'covariance', 'math', 'spectrum', 'errors.js', 'validate.js']) {
     cpSync(at('dist', part), to('dist', part), { recursive: true, filter: code })
-  for (const name of ['data.mjs', 'matrices.mjs', 'report.mjs'])
+  }
+  for (const name of ['data.mjs', 'matrices.mjs', 'report.mjs']) {
     copyFileSync(at('bench', name), to('bench', name))
-  for (const folder of ['bench/gpu', 'scripts/gpu']) cpSync(at(folder), to(folder), { recursive: true })
-  for (const name of readdirSync(at('test', 'helpers')).filter((file) => file.startsWith('arithmetic-')))
+  }
+  for (const folder of ['bench/gpu', 'scripts/gpu']) {
+    cpSync(at(folder), to(folder), { recursive: true })
+  }
+  for (const name of readdirSync(at('test', 'helpers')).filter((file) => file.startsWith('arithmetic-'))) {
     copyFileSync(at('test', 'helpers', name), to('test', 'helpers', name))
-  for (const name of readdirSync(at('test', 'backend')).filter((file) => file.endsWith('-cuda.test.js')))
+  }
+  for (const name of readdirSync(at('test', 'backend')).filter((file) => file.endsWith('-cuda.test.js'))) {
     copyFileSync(at('test', 'backend', name), to('test', 'backend', name))
+  }
 
-  for (const name of closure(PACKAGES))
+  for (const name of closure(PACKAGES)) {
     cpSync(at('node_modules', name), to('node_modules', name), {
       recursive: true,
       dereference: true,
       filter: code,
     })
+  }
   writeFileSync(to('packed.json'), `${JSON.stringify(origin(), null, 1)}\n`)
 }
 
@@ -106,7 +116,9 @@ function closure(names) {
   const add = (name) => {
     const manifest = at('node_modules', name, 'package.json')
     // A dependency that lies inside of the package that needs it comes with it.
-    if (found.has(name) || !existsSync(manifest)) return
+    if (found.has(name) || !existsSync(manifest)) {
+      return
+    }
     found.add(name)
     Object.keys(JSON.parse(readFileSync(manifest, 'utf8')).dependencies ?? {}).forEach(add)
   }

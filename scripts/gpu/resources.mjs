@@ -79,7 +79,9 @@ function readable(symbol) {
 
 function run(command, args) {
   const result = spawnSync(command, args, { encoding: 'utf8', maxBuffer: 1 << 26 })
-  if (result.status === 0) return result
+  if (result.status === 0) {
+    return result
+  }
   process.stderr.write(`${command}: ${result.error?.message ?? result.stderr}\n`)
   process.exit(1)
 }

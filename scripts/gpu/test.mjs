@@ -22,7 +22,9 @@ const { values: options } = parseArgs({
 })
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const results = options.results && path.resolve(options.results)
-if (results) mkdirSync(results, { recursive: true })
+if (results) {
+  mkdirSync(results, { recursive: true })
+}
 
 const ava = [
   path.join(root, 'node_modules', 'ava', 'entrypoints', 'cli.mjs'),
@@ -30,7 +32,9 @@ const ava = [
   ...options.match.flatMap((title) => ['--match', title]),
 ]
 
-if (!options.sanitize) process.exit(await run('test', process.execPath, ava))
+if (!options.sanitize) {
+  process.exit(await run('test', process.execPath, ava))
+}
 const sanitizer = ['compute-sanitizer', '/usr/local/cuda/bin/compute-sanitizer'].find(
   (exe) => spawnSync(exe, ['--version']).status === 0,
 )
@@ -39,7 +43,9 @@ if (!sanitizer) {
   process.exit(1)
 }
 const verdicts = []
-for (const tool of ['memcheck', 'racecheck']) verdicts.push(await sanitize(tool))
+for (const tool of ['memcheck', 'racecheck']) {
+  verdicts.push(await sanitize(tool))
+}
 process.exit(verdicts.every(Boolean) ? 0 : 1)
 
 /** Runs with the GPU required, shows what is printed, and keeps it. Gives the exit status. */
@@ -51,11 +57,12 @@ function run(name, command, args) {
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     const log = results && createWriteStream(path.join(results, `${name}.txt`))
-    for (const stream of ['stdout', 'stderr'])
+    for (const stream of ['stdout', 'stderr']) {
       child[stream].on('data', (chunk) => {
         process[stream].write(chunk)
         log?.write(chunk)
       })
+    }
     child.on('error', reject)
     child.on('close', (status) => (log ? log.end(() => resolve(status ?? 1)) : resolve(status ?? 1)))
   })
@@ -72,11 +79,17 @@ async function sanitize(tool) {
   ])
   const logs = readdirSync(folder).map((name) => readFileSync(path.join(folder, name), 'utf8'))
   rmSync(folder, { recursive: true })
-  if (results) writeFileSync(path.join(results, `${tool}.txt`), logs.join('\n'))
+  if (results) {
+    writeFileSync(path.join(results, `${tool}.txt`), logs.join('\n'))
+  }
   // Of the runner's processes one uses the GPU; the others end without a summary, or with one that counts nothing.
   const summaries = logs.flatMap((log) => log.match(/^=+ (ERROR|RACECHECK) SUMMARY: .*$/gm) ?? [])
   const clean = summaries.length > 0 && summaries.every((line) => /SUMMARY: 0 /.test(line))
-  for (const line of summaries) process.stdout.write(`${tool}: ${line.replace(/^=+ /, '')}\n`)
-  if (summaries.length === 0) process.stdout.write(`${tool}: no summary; it did not see the GPU being used\n`)
+  for (const line of summaries) {
+    process.stdout.write(`${tool}: ${line.replace(/^=+ /, '')}\n`)
+  }
+  if (summaries.length === 0) {
+    process.stdout.write(`${tool}: no summary; it did not see the GPU being used\n`)
+  }
   return status === 0 && clean
 }

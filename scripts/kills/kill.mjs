@@ -44,12 +44,14 @@ export async function killAtMoments(name, { folder, moments, seed }) {
     cpSync(at('earlier'), at('killed'), { recursive: true })
     const ended = await run(at('killed'), COMMANDS[name](2), { signal, delay })
     const how = `${signal} after ${Math.round(delay)} ms of ${Math.round(length)}`
-    if (ended.signal !== signal && ended.status !== 0)
+    if (ended.signal !== signal && ended.status !== 0) {
       wrong.push(`${how}: ${ended.status ?? ended.signal} ${ended.stderr}`)
+    }
     for (const [outcome, file] of judged(filesOf(at('killed')), earlier, later, signal)) {
       counts[outcome] = (counts[outcome] ?? 0) + 1
-      if (!['earlier', 'new', 'left by SIGKILL'].includes(outcome))
+      if (!['earlier', 'new', 'left by SIGKILL'].includes(outcome)) {
         wrong.push(`${how}: ${file} is ${outcome}`)
+      }
     }
   }
   return { counts, wrong }
@@ -58,15 +60,21 @@ export async function killAtMoments(name, { folder, moments, seed }) {
 /** What each file is, of those that are there and those that should be. */
 function* judged(files, earlier, later, signal) {
   for (const [file, bytes] of files) {
-    if (bytes.equals(earlier.get(file) ?? Buffer.from('\u0000'))) yield ['earlier', file]
-    else if (bytes.equals(later.get(file) ?? Buffer.from('\u0000'))) yield ['new', file]
-    else if (!earlier.has(file) && !later.has(file)) {
+    if (bytes.equals(earlier.get(file) ?? Buffer.from('\u0000'))) {
+      yield ['earlier', file]
+    } else if (bytes.equals(later.get(file) ?? Buffer.from('\u0000'))) {
+      yield ['new', file]
+    } else if (!earlier.has(file) && !later.has(file)) {
       const isPart = /^\..*\.part$/.test(path.basename(file))
       yield [isPart && signal === 'SIGKILL' ? 'left by SIGKILL' : 'left behind', file]
-    } else yield ['neither earlier nor new', file]
+    } else {
+      yield ['neither earlier nor new', file]
+    }
   }
   for (const file of earlier.keys()) {
-    if (!files.has(file)) yield ['gone', file]
+    if (!files.has(file)) {
+      yield ['gone', file]
+    }
   }
 }
 
@@ -76,7 +84,9 @@ async function filesAfter(folder, args) {
   const prompts = boxesOrder({ ...bundledWords(), prompts: 40, seed: 1 })
   writeFileSync(path.join(folder, 'prompts.jsonl'), `${prompts.map(promptLine).join('\n')}\n`)
   const { status, stderr } = await run(folder, args)
-  if (status !== 0) throw new Error(`${args.join(' ')} failed: ${stderr}`)
+  if (status !== 0) {
+    throw new Error(`${args.join(' ')} failed: ${stderr}`)
+  }
   return filesOf(folder)
 }
 

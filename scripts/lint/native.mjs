@@ -24,8 +24,12 @@ const required = process.argv.includes('--require')
 const formatted = [...sourcesUnder('native'), ...sourcesUnder(emulator)]
 const compiled = sourcesUnder('native').filter((file) => /\.(?:cc|cu)$/.test(file))
 
-if (available(FORMAT, write ? 'formatted' : 'checked for its format')) format()
-if (!write && available(TIDY, 'checked for bugs')) await tidy()
+if (available(FORMAT, write ? 'formatted' : 'checked for its format')) {
+  format()
+}
+if (!write && available(TIDY, 'checked for bugs')) {
+  await tidy()
+}
 
 function sourcesUnder(folder) {
   return readdirSync(path.join(root, folder), { recursive: true })
@@ -35,9 +39,13 @@ function sourcesUnder(folder) {
 }
 
 function available(tool, what) {
-  if (!spawnSync(tool, ['--version']).error) return true
+  if (!spawnSync(tool, ['--version']).error) {
+    return true
+  }
   process.stderr.write(`${tool} was not found: native/ is not ${what} (Debian: apt-get install ${tool})\n`)
-  if (required) process.exit(1)
+  if (required) {
+    process.exit(1)
+  }
   return false
 }
 
@@ -66,7 +74,9 @@ async function tidy() {
       wanted: shared + digest([file]),
     }))
     .filter(({ stamp, wanted }) => !existsSync(stamp) || readFileSync(stamp, 'utf8') !== wanted)
-  if (waiting.length > 0) process.stderr.write(`${TIDY}: ${waiting.length} of ${compiled.length} sources\n`)
+  if (waiting.length > 0) {
+    process.stderr.write(`${TIDY}: ${waiting.length} of ${compiled.length} sources\n`)
+  }
   let failed = 0
   const work = async () => {
     for (let next = waiting.shift(); next; next = waiting.shift()) {
@@ -89,7 +99,9 @@ async function tidy() {
 /** As the addon is compiled (CMakeLists.txt); the CUDA backend as it is compiled for the host. */
 function flagsOf(file) {
   const common = ['-x', 'c++', '-std=c++17', '-pthread', '-Wall', '-Wextra', '-I', 'native']
-  if (file.startsWith('native/cuda/')) return [...common, '-I', emulator]
+  if (file.startsWith('native/cuda/')) {
+    return [...common, '-I', emulator]
+  }
   const defined = [
     'NAPI_VERSION=8',
     'NODE_ADDON_API_CPP_EXCEPTIONS',
@@ -122,6 +134,8 @@ function run(command, args) {
 
 function digest(files) {
   const hash = createHash('sha256')
-  for (const file of files) hash.update(file).update(readFileSync(path.join(root, file)))
+  for (const file of files) {
+    hash.update(file).update(readFileSync(path.join(root, file)))
+  }
   return hash.digest('hex')
 }

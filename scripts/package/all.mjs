@@ -46,7 +46,9 @@ if (wanted.includes('qkspace')) {
 for (const platform of PLATFORMS.filter(({ name }) => wanted.includes(name))) {
   const missing = missingTool(platform)
   if (missing) {
-    if (options.only) fail(`${platform.name}: ${missing}`)
+    if (options.only) {
+      fail(`${platform.name}: ${missing}`)
+    }
     process.stderr.write(`left out ${platform.name}: ${missing}\n`)
     continue
   }

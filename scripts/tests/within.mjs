@@ -21,7 +21,9 @@ const end = Date.now() + minutes * 60_000
 const failed = []
 const leftOut = []
 
-if (!(await run([ava, '--config', 'ava.fast.config.js']))) failed.push('the fast tier')
+if (!(await run([ava, '--config', 'ava.fast.config.js']))) {
+  failed.push('the fast tier')
+}
 // What several of the files load is built once.
 await run(['test/cuda-on-host/prepare.mjs'])
 
@@ -37,7 +39,9 @@ const work = async () => {
 }
 await Promise.all(Array.from({ length: os.availableParallelism() }, work))
 
-for (const name of failed) process.stderr.write(`failed: ${name}\n`)
+for (const name of failed) {
+  process.stderr.write(`failed: ${name}\n`)
+}
 if (leftOut.length > 0) {
   process.stderr.write(`left out, since ${minutes} minutes were over: ${leftOut.join(', ')}\n`)
 } else {

@@ -8,8 +8,9 @@ import { cudaOnHost, noCompiler } from '../helpers/cuda-on-host.js'
 import { cli } from '../helpers/files.js'
 
 const reason = noCompiler()
-if (reason) test.skip(`cuda on the host: ${reason}`, () => {})
-else {
+if (reason) {
+  test.skip(`cuda on the host: ${reason}`, () => {})
+} else {
   process.env.QKSPACE_CUDA_LIBRARY = cudaOnHost()
   // Larger matrices take the way of 160 x 160, which test/cuda-on-host/svd_test.cc goes.
   conformance('cuda', undefined, { largest: 128 })
@@ -24,7 +25,8 @@ else {
       /^used at most +3\.6 GiB$/m,
       /^driver +for CUDA 13\.0$/m,
       /^runtime +CUDA 13\.0$/m,
-    ])
+    ]) {
       t.regex(stdout, line)
+    }
   })
 }

@@ -17,9 +17,11 @@ const CHECKS = {
 }
 
 const reason = noCompiler()
-if (reason) test.skip(`indices of the CUDA backend: ${reason}`, () => {})
-else {
+if (reason) {
+  test.skip(`indices of the CUDA backend: ${reason}`, () => {})
+} else {
   const program = indexTest()
-  for (const [check, title] of Object.entries(CHECKS))
+  for (const [check, title] of Object.entries(CHECKS)) {
     test(title, (t) => t.notThrowsAsync(promisify(execFile)(program, [check])))
+  }
 }

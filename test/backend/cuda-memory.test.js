@@ -38,13 +38,16 @@ onHost('a batch larger than the memory is streamed, and gives what the processor
   const batch = { q, k, terms: list, labels }
   const [here, there] = [await momentsOn('cpu', batch), await momentsOn('cuda', batch)]
   t.deepEqual(there.terms, here.terms)
-  for (const side of ['positive', 'negative'])
+  for (const side of ['positive', 'negative']) {
     for (const what of ['q', 'k', 'qk']) {
       const most = Math.max(...here[side][what].map(Math.abs))
       there[side][what].forEach((x, i) => {
-        if (!(Math.abs(x - here[side][what][i]) <= 1e-5 * most)) t.fail(`${side} ${what} ${i}`)
+        if (!(Math.abs(x - here[side][what][i]) <= 1e-5 * most)) {
+          t.fail(`${side} ${what} ${i}`)
+        }
       })
     }
+  }
 })
 
 onHost('what does not fit is an error with the sizes, and the next batch goes through', async (t) => {

@@ -22,11 +22,13 @@ async function digests(schedule, memory) {
 }
 
 const reason = noCompiler()
-if (reason) test.skip(`cuda streams: ${reason}`, () => {})
-else {
+if (reason) {
+  test.skip(`cuda streams: ${reason}`, () => {})
+} else {
   const wanted = digests('early')
-  for (const schedule of ['early', 'late', 'copies-early', 'kernels-early'])
+  for (const schedule of ['early', 'late', 'copies-early', 'kernels-early']) {
     test.serial(`same bits in little memory as in much: streams ${schedule}`, async (t) => {
       t.deepEqual(await digests(schedule, NARROW), await wanted)
     })
+  }
 }

@@ -13,8 +13,9 @@ test('a missing binary', async (t) => {
   t.teardown(() => rm(folder, { recursive: true }))
   await writeFile(join(folder, 'package.json'), '{ "type": "module" }')
   await symlink(join(root, 'node_modules'), join(folder, 'node_modules'))
-  for (const part of ['backend', 'errors.js', 'math', 'validate.js'])
+  for (const part of ['backend', 'errors.js', 'math', 'validate.js']) {
     await cp(join(root, 'dist', part), join(folder, 'dist', part), { recursive: true })
+  }
 
   const { backends, selectBackend } = await import(join(folder, 'dist/backend/select.js'))
   const cpu = backends().find((b) => b.name === 'cpu')

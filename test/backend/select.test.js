@@ -27,7 +27,9 @@ test('every backend is listed, with a reason where it cannot be used', (t) => {
     list.map((b) => b.name),
     ['cpu', 'js', 'cuda'],
   )
-  for (const b of list) t.is(b.available, b.reason === undefined)
+  for (const b of list) {
+    t.is(b.available, b.reason === undefined)
+  }
   t.is(selectBackend('js').name, 'js')
   t.is(selectBackend('js'), selectBackend('js'))
 })

@@ -15,12 +15,16 @@ test('every f16 and bf16 value survives the way through a number', (t) => {
   for (const [to, from] of [
     [f16ToNumber, numberToF16],
     [bf16ToNumber, numberToBf16],
-  ])
+  ]) {
     for (let bits = 0; bits < 65536; bits++) {
       const value = to(bits)
-      if (Number.isNaN(value)) t.true(Number.isNaN(to(from(value))))
-      else if (from(value) !== bits) t.fail(`${bits}: ${value} became ${from(value)}`)
+      if (Number.isNaN(value)) {
+        t.true(Number.isNaN(to(from(value))))
+      } else if (from(value) !== bits) {
+        t.fail(`${bits}: ${value} became ${from(value)}`)
+      }
     }
+  }
   t.pass()
 })
 

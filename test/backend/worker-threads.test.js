@@ -15,7 +15,9 @@ test('several worker threads at once, some terminated in the middle of their wor
   await Promise.all(doomed.map((worker) => once(worker, 'message')))
   await Promise.all(doomed.map((worker) => worker.terminate()))
   const results = await Promise.all(finished)
-  for (const result of results) t.deepEqual(result, results[0])
+  for (const result of results) {
+    t.deepEqual(result, results[0])
+  }
   t.true(results[0].cPos.every(Number.isFinite))
 })
 

@@ -39,16 +39,24 @@ export function terms(
     out.contrast.push(below(contrasts))
     out.query.push(below(qRows))
     for (const side of ['pos', 'neg']) {
-      for (let j = below(most); j >= 0; j--) out[side].push(below(kRows))
+      for (let j = below(most); j >= 0; j--) {
+        out[side].push(below(kRows))
+      }
       out[`${side}Offsets`].push(out[side].length)
     }
   }
-  if (counterfactual) out.queryNeg = out.query.map((q, t) => (t % 3 ? below(qRows) : q))
+  if (counterfactual) {
+    out.queryNeg = out.query.map((q, t) => (t % 3 ? below(qRows) : q))
+  }
   const arrays = Object.fromEntries(Object.entries(out).map(([key, x]) => [key, Int32Array.from(x)]))
-  if (weights) arrays.weights = Float32Array.from({ length: n }, next)
-  if (keyWeights)
-    for (const side of ['pos', 'neg'])
+  if (weights) {
+    arrays.weights = Float32Array.from({ length: n }, next)
+  }
+  if (keyWeights) {
+    for (const side of ['pos', 'neg']) {
       arrays[`${side}Weights`] = Float32Array.from(out[side], () => 0.1 + next())
+    }
+  }
   return arrays
 }
 

@@ -21,7 +21,9 @@ if (workerData.forever) {
   for (let i = 0; ; i++) {
     // Several at a time, so that some are queued and one runs whenever the end comes.
     await Promise.all([once(), once(), once()])
-    if (i === 0) parentPort.postMessage('busy')
+    if (i === 0) {
+      parentPort.postMessage('busy')
+    }
   }
 } else {
   parentPort.postMessage(await once())

@@ -18,7 +18,9 @@ import { svdSuite } from './arithmetic-svd-suite.js'
  * environment makes a missing GPU a failure.
  */
 export function conformance(backend, instructionSet, sizes) {
-  if (instructionSet) process.env.QKSPACE_ISA = instructionSet
+  if (instructionSet) {
+    process.env.QKSPACE_ISA = instructionSet
+  }
   const { reason } = backends().find((b) => b.name === backend)
   if (reason && backend === process.env.QKSPACE_REQUIRE) {
     test(`${backend} is required`, (t) => t.fail(reason))
@@ -32,9 +34,13 @@ export function conformance(backend, instructionSet, sizes) {
     t.is(reason, undefined)
     const description = selectBackend(backend).describe()
     t.is(description.name, backend)
-    if (instructionSet) t.is(description.instructionSet, instructionSet)
+    if (instructionSet) {
+      t.is(description.instructionSet, instructionSet)
+    }
   })
-  if (backend !== 'js') timingsTest(backend)
+  if (backend !== 'js') {
+    timingsTest(backend)
+  }
   covarianceSuite(test, backend)
   inputSuite(test, backend)
   svdSuite(test, backend, sizes)

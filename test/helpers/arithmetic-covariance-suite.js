@@ -37,15 +37,21 @@ export function covarianceSuite(test, backend) {
       ['positive', cPos],
       ['negative', cNeg],
     ]) {
-      for (let i = 0; i < spec.contrasts; i++)
+      for (let i = 0; i < spec.contrasts; i++) {
         t.true(Math.abs(moments[side].weight[i] - weight[side][i]) <= 1e-6 * weight[side][i])
+      }
       for (let i = 0; i < c.length; i++) {
         const w = moments[side].weight[Math.floor(i / block)]
         const size = sums[side].size[i]
         const error = Math.abs(c[i] * w - sums[side].qk[i])
-        if (Number.isNaN(error)) t.fail('NaN')
-        if (size === 0) t.is(c[i], 0)
-        else worst = Math.max(worst, error / (EPS * size))
+        if (Number.isNaN(error)) {
+          t.fail('NaN')
+        }
+        if (size === 0) {
+          t.is(c[i], 0)
+        } else {
+          worst = Math.max(worst, error / (EPS * size))
+        }
       }
     }
     t.true(worst <= bound, `${worst} units of 2^-23, allowed ${bound}`)
@@ -53,7 +59,7 @@ export function covarianceSuite(test, backend) {
     return moments
   }
 
-  for (const estimator of ['per-query', 'per-pair', 'sum'])
+  for (const estimator of ['per-query', 'per-pair', 'sum']) {
     test(`covariance: ${estimator}, contrasts, counterfactual queries, weights, grouped keys, labels`, async (t) => {
       const spec = { heads: 4, kvHeads: 2, headDim: 12, contrasts: 3, estimator }
       const q = tensor([2, 30, 4, 12], { seed: 1 })
@@ -64,20 +70,22 @@ export function covarianceSuite(test, backend) {
       )
       await check(t, spec, { q, k, terms: terms(150, 60, 75, options), labels }, 4)
     })
+  }
 
   for (const [layout, dtype, d] of [
     ...Object.keys(LAYOUTS).flatMap((l) => ['f32', 'f16', 'bf16'].map((x) => [l, x, 9])),
     ...[1, 2, 16, 31, 64, 80, 130].map((x) => ['BTHd', 'f32', x]),
     ...[16, 40, 64].map((x) => ['BHTd', 'f16', x]),
-  ])
+  ]) {
     test(`covariance: keys ${layout}, ${dtype}, d ${d}, views with an offset`, async (t) => {
       const spec = { heads: 2, kvHeads: 1, headDim: d, contrasts: 1, estimator: 'per-query' }
       const q = tensor([2, 9, 2, d], { layout: layout === 'BHdT' ? 'BHTd' : layout, dtype, offset: 3 })
       const k = tensor([2, 9, 1, d], { layout, dtype, seed: 5, offset: 1 })
       await check(t, spec, { q, k, terms: terms(20, 18, 18, { most: 3 }) }, 4)
     })
+  }
 
-  for (const [dtype, d] of ['f32', 'f16', 'bf16'].flatMap((x) => [8, 24, 64, 136].map((d) => [x, d])))
+  for (const [dtype, d] of ['f32', 'f16', 'bf16'].flatMap((x) => [8, 24, 64, 136].map((d) => [x, d]))) {
     test(`covariance: pairs, ${dtype}, d ${d}`, async (t) => {
       const spec = { heads: 2, kvHeads: 1, headDim: d, contrasts: 2, estimator: 'per-query' }
       const q = tensor([1, 90, 2, d], { dtype, seed: 61 })
@@ -85,6 +93,7 @@ export function covarianceSuite(test, backend) {
       // More than one slice of a contrast, the last one odd.
       await check(t, spec, { q, k, terms: terms(301, 90, 70, { contrasts: 2, most: 1 }) }, 4)
     })
+  }
 
   test('covariance: labels of more than one tile, d 72', async (t) => {
     const spec = { heads: 2, kvHeads: 2, headDim: 72, contrasts: 1, estimator: 'per-query' }
@@ -100,13 +109,17 @@ export function covarianceSuite(test, backend) {
       const k = tensor([2, 20, 2, 16], { dtype, seed: 72 })
       const batches = [1, 2].map((seed) => terms(90, 60, 40, { most: seed, seed }))
       const plain = make(spec)
-      for (const list of batches) await plain.add({ q, k, terms: list })
+      for (const list of batches) {
+        await plain.add({ q, k, terms: list })
+      }
       const [onQ, onK] = await Promise.all([q, k].map((x) => uploadTensor(x, { backend })))
       t.deepEqual([onQ.dtype, onQ.shape], [dtype, q.shape])
       q.data.fill(0)
       k.data.fill(0)
       const resident = make(spec)
-      for (const list of batches) await resident.add({ q: onQ, k: onK, terms: list })
+      for (const list of batches) {
+        await resident.add({ q: onQ, k: onK, terms: list })
+      }
       t.deepEqual(await resident.moments(), await plain.moments())
       await t.throwsAsync(resident.add({ q: onK, k: onQ, terms: batches[0] }), { code: 'ERR_SHAPE' })
       onQ.release()
@@ -125,7 +138,7 @@ export function covarianceSuite(test, backend) {
   })
 
   test('covariance: labels against the naive T x T rule', async (t) => {
-    for (const keyScope of ['before', 'others', 'all'])
+    for (const keyScope of ['before', 'others', 'all']) {
       for (const estimator of ['per-query', 'per-pair', 'sum']) {
         const spec = { heads: 1, kvHeads: 1, headDim: 5, contrasts: 2, estimator }
         const q = tensor([1, 60, 1, 5], { seed: 8 })
@@ -136,6 +149,7 @@ export function covarianceSuite(test, backend) {
         ]
         await check(t, spec, { q, k, labels }, 20)
       }
+    }
   })
 
   test('contract 1: error bounds hold for many rows, zero-mean and all-positive', async (t) => {
@@ -157,7 +171,9 @@ export function covarianceSuite(test, backend) {
     const q = tensor([1, 10, 1, 20], { seed: 13 })
     const k = tensor([1, 40, 1, 20], { seed: 14, abs: true })
     const factor = 2 ** 125
-    for (let i = 0; i < k.data.length; i++) k.values[i] = k.data[i] *= factor
+    for (let i = 0; i < k.data.length; i++) {
+      k.values[i] = k.data[i] *= factor
+    }
     await check(t, spec, { q, k, terms: terms(60, 10, 40, { most: 40 }) }, 34)
   })
 
@@ -218,19 +234,24 @@ export function covarianceSuite(test, backend) {
       const sums = pairSums(batch, spec, pairs)
       for (const side of ['positive', 'negative']) {
         const mean = { q: new Float64Array(14), k: new Float64Array(14) }
-        for (const p of pairs)
-          if (p.side === side)
-            for (let h = 0; h < 2; h++)
+        for (const p of pairs) {
+          if (p.side === side) {
+            for (let h = 0; h < 2; h++) {
               for (let i = 0; i < 7; i++) {
                 mean.q[h * 7 + i] += p.w * entry(q, p.q, h, i)
                 mean.k[h * 7 + i] += p.w * entry(k, p.k, 0, i)
               }
-        for (const what of ['q', 'k'])
-          for (let i = 0; i < 14; i++)
+            }
+          }
+        }
+        for (const what of ['q', 'k']) {
+          for (let i = 0; i < 14; i++) {
             t.true(
               Math.abs(moments[side][what][i] - mean[what][i]) <= 1e-5 * weight[side][0],
               `${side} ${what}`,
             )
+          }
+        }
         const c = side === 'positive' ? centred.cPos : centred.cNeg
         for (let i = 0; i < c.length; i++) {
           const row = Math.floor(i / 7)
@@ -291,7 +312,9 @@ export function covarianceSuite(test, backend) {
       terms: terms(170, 50, 50, { contrasts: 2, seed, weights: true }),
     }))
     const one = make(spec)
-    for (const part of parts) await one.add(part)
+    for (const part of parts) {
+      await one.add(part)
+    }
     const merged = make(spec)
     for (const part of parts) {
       const shard = make(spec)
@@ -299,13 +322,20 @@ export function covarianceSuite(test, backend) {
       await merged.merge(shard)
     }
     const other = make(spec, { backend: backend === 'js' ? 'auto' : 'js' })
-    for (const part of parts) await other.add(part)
+    for (const part of parts) {
+      await other.add(part)
+    }
     const near = (a, b, tolerance) => {
       const scale = Math.max(...b.positive.qk.map(Math.abs))
-      for (const side of ['positive', 'negative'])
-        for (const what of ['weight', 'q', 'k', 'qk'])
-          for (let i = 0; i < a[side][what].length; i++)
-            if (!(Math.abs(a[side][what][i] - b[side][what][i]) <= tolerance * scale)) return false
+      for (const side of ['positive', 'negative']) {
+        for (const what of ['weight', 'q', 'k', 'qk']) {
+          for (let i = 0; i < a[side][what].length; i++) {
+            if (!(Math.abs(a[side][what][i] - b[side][what][i]) <= tolerance * scale)) {
+              return false
+            }
+          }
+        }
+      }
       return true
     }
     t.true(near(await merged.moments(), await one.moments(), 1e-12))

@@ -54,11 +54,12 @@ function drawsOf(p, from, to) {
   const words = Math.ceil(p.draws / 32)
   const here = Math.ceil((to - from) / 32)
   const flips = new Uint32Array(p.unitCount * here)
-  for (let unit = 0; unit < p.unitCount; unit++)
+  for (let unit = 0; unit < p.unitCount; unit++) {
     for (let b = from; b < to; b++) {
       const bit = (p.flips[unit * words + (b >>> 5)] >>> (b & 31)) & 1
       flips[unit * here + ((b - from) >>> 5)] |= bit << ((b - from) & 31)
     }
+  }
   return { ...p, draws: to - from, flips }
 }
 
@@ -77,7 +78,9 @@ export function flipsSuite(test, backend) {
         signal,
       )
     } finally {
-      for (const handle of uploads) used.release(handle)
+      for (const handle of uploads) {
+        used.release(handle)
+      }
     }
   }
   /** Some draws of every head against the definition. */
@@ -147,8 +150,8 @@ export function flipsSuite(test, backend) {
       for (let components = 1; components <= rank + 1; components++) {
         const found = await values(p, { removed, components })
         t.is(found.length, 3 * 35 * components)
-        for (const head of [0, 2])
-          for (const draw of [0, 34])
+        for (const head of [0, 2]) {
+          for (const draw of [0, 34]) {
             for (let j = 0; j < components; j++) {
               const taken = rank - (components - 1) + j
               const [left, right] = [u, v].map(({ columns }) => columns[head].slice(0, taken))
@@ -156,6 +159,8 @@ export function flipsSuite(test, backend) {
               const value = found[(head * 35 + draw) * components + j]
               t.true(Math.abs(value - expected) <= tolerance * expected, `${value}, expected ${expected}`)
             }
+          }
+        }
       }
     }
   })
@@ -181,7 +186,9 @@ export function flipsSuite(test, backend) {
         k: rows(orthonormal(d, 3, 6)),
         coefficients: Float32Array.of(3, 2, 1),
       }
-      for (const value of await values(p)) t.true(Math.abs(value - 3) <= 3 * tolerance, `${value}`)
+      for (const value of await values(p)) {
+        t.true(Math.abs(value - 3) <= 3 * tolerance, `${value}`)
+      }
     }
   })
 
@@ -206,13 +213,16 @@ export function flipsSuite(test, backend) {
       [130, 200],
     ]) {
       const some = await values(drawsOf(p, from, to))
-      for (const h of [0, 1])
+      for (const h of [0, 1]) {
         t.deepEqual(
           some.subarray(h * (to - from), (h + 1) * (to - from)),
           all.subarray(h * 200 + from, h * 200 + to),
         )
+      }
     }
-    for (const threads of [1, 2]) t.deepEqual(await values(p, { threads }), all)
+    for (const threads of [1, 2]) {
+      t.deepEqual(await values(p, { threads }), all)
+    }
   })
 
   test('flips: matrices of zeros, of rank 1, and of two equal singular values', async (t) => {
@@ -223,8 +233,9 @@ export function flipsSuite(test, backend) {
     // Rows q_r = k_r = e_r: a diagonal matrix, with two entries of 3.
     const identity = { ...p.q, data: new Float32Array(24 * 24).map((_, i) => (i % 25 === 0 ? 1 : 0)) }
     const coefficients = new Float32Array(24).map((_, r) => (r < 2 ? 3 : 1 / (r + 1)))
-    for (const value of await values(p, { q: identity, k: identity, coefficients }))
+    for (const value of await values(p, { q: identity, k: identity, coefficients })) {
       t.true(Math.abs(value - 3) <= 3 * tolerance, `${value}`)
+    }
   })
 
   if (backend !== 'cuda') {

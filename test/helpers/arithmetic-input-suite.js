@@ -25,7 +25,9 @@ export function inputSuite(test, backend) {
     const promise = copied.add(mine)
     mine.q.data.fill(Number.NaN)
     mine.k.data.fill(7)
-    for (const array of Object.values(mine.terms)) array.fill(-1)
+    for (const array of Object.values(mine.terms)) {
+      array.fill(-1)
+    }
     await promise
     t.deepEqual(await copied.moments(), moments)
 
@@ -53,7 +55,9 @@ export function inputSuite(test, backend) {
     const refused = async (more, code) => {
       const given = batch({ transfer: true, ...more })
       await t.throwsAsync(cov.add(given), { code })
-      for (const { data } of [given.q, given.k]) t.true(data.length > 0)
+      for (const { data } of [given.q, given.k]) {
+        t.true(data.length > 0)
+      }
     }
     const list = terms(300, 40, 30, { contrasts: 2 })
     await refused({ k: { ...tensor([2, 15, 2, D]), shape: [2, 16, 2, D] } }, 'ERR_SHAPE')
@@ -196,7 +200,7 @@ export function inputSuite(test, backend) {
   for (const [size, n] of [
     ['a small batch', 3],
     ['a large batch', 2000],
-  ])
+  ]) {
     test(`NaN names tensor, head and row, and adds nothing: ${size}`, async (t) => {
       const cov = make()
       await cov.add(batch())
@@ -227,6 +231,7 @@ export function inputSuite(test, backend) {
         await t.notThrowsAsync(cov.add(unused))
       }
     })
+  }
 
   test('labels: NaN in a key that is read is found', async (t) => {
     const cov = make()
@@ -278,7 +283,9 @@ export function inputSuite(test, backend) {
     const results = await Promise.allSettled(Array.from({ length: 20 }, () => cov.add(batch())))
     const failed = results.filter((r) => r.status === 'rejected')
     t.is(failed.length, 4)
-    for (const f of failed) t.is(f.reason.code, 'ERR_ARGUMENT')
+    for (const f of failed) {
+      t.is(f.reason.code, 'ERR_ARGUMENT')
+    }
     t.is((await cov.moments()).terms[0] + (await cov.moments()).terms[1], 16 * 300)
   })
 
@@ -293,7 +300,8 @@ export function inputSuite(test, backend) {
       [{ threads: -1 }, 'ERR_ARGUMENT'],
       [{ backend: 'gpu' }, 'ERR_BACKEND'],
       [{ backend: 'cuda:' }, 'ERR_BACKEND'],
-    ])
+    ]) {
       t.throws(() => make(more), { code })
+    }
   })
 }

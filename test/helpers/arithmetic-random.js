@@ -26,11 +26,17 @@ export function orthonormal(n, count, seed) {
     for (let pass = 0; pass < 2; pass++) {
       for (const y of columns) {
         let along = 0
-        for (let i = 0; i < n; i++) along += x[i] * y[i]
-        for (let i = 0; i < n; i++) x[i] -= along * y[i]
+        for (let i = 0; i < n; i++) {
+          along += x[i] * y[i]
+        }
+        for (let i = 0; i < n; i++) {
+          x[i] -= along * y[i]
+        }
       }
       const length = Math.hypot(...x)
-      for (let i = 0; i < n; i++) x[i] /= length
+      for (let i = 0; i < n; i++) {
+        x[i] /= length
+      }
     }
     columns.push(x)
   }
@@ -43,8 +49,14 @@ export function withSpectrum(rows, cols, spectrum, seed) {
   const v = orthonormal(cols, spectrum.length, seed + 1)
   const a = new Float64Array(rows * cols)
   spectrum.forEach((s, c) => {
-    if (s === 0) return
-    for (let i = 0; i < rows; i++) for (let j = 0; j < cols; j++) a[i * cols + j] += s * u[c][i] * v[c][j]
+    if (s === 0) {
+      return
+    }
+    for (let i = 0; i < rows; i++) {
+      for (let j = 0; j < cols; j++) {
+        a[i * cols + j] += s * u[c][i] * v[c][j]
+      }
+    }
   })
   return a
 }

@@ -45,10 +45,16 @@ export function pairsOf(batch, estimator, contrasts) {
   }
   for (const l of batch.labels ?? []) {
     l.queryRows.forEach((query, i) => {
-      if (l.queryLabels[i] < 0) return
+      if (l.queryLabels[i] < 0) {
+        return
+      }
       const reached = Array.from(l.keyRows.keys()).filter((j) => {
-        if (l.keyLabels[j] < 0) return false
-        if (l.keyScope === 'before') return l.keyPositions[j] < l.queryPositions[i]
+        if (l.keyLabels[j] < 0) {
+          return false
+        }
+        if (l.keyScope === 'before') {
+          return l.keyPositions[j] < l.queryPositions[i]
+        }
         return l.keyScope === 'all' || l.keyPositions[j] !== l.queryPositions[i]
       })
       const pos = reached.filter((j) => l.keyLabels[j] === l.queryLabels[i]).map((j) => l.keyRows[j])
@@ -60,7 +66,7 @@ export function pairsOf(batch, estimator, contrasts) {
       for (const [side, keys] of [
         ['positive', pos],
         ['negative', neg],
-      ])
+      ]) {
         add(
           side,
           l.contrast,
@@ -69,6 +75,7 @@ export function pairsOf(batch, estimator, contrasts) {
           keys.map(() => 1),
           1,
         )
+      }
       terms[l.contrast]++
     })
   }
@@ -81,7 +88,7 @@ export function pairSums(batch, spec, pairs) {
   const length = contrasts * heads * d * d
   const side = () => ({ qk: new Float64Array(length), size: new Float64Array(length) })
   const out = { positive: side(), negative: side() }
-  for (const p of pairs)
+  for (const p of pairs) {
     for (let h = 0; h < heads; h++) {
       const kv = Math.floor(h / (heads / kvHeads))
       for (let i = 0; i < d; i++) {
@@ -94,5 +101,6 @@ export function pairSums(batch, spec, pairs) {
         }
       }
     }
+  }
   return out
 }

@@ -21,26 +21,30 @@ function residual(a, result, m, rows, cols) {
   const { u, s, v, maxRank: width } = result
   let left = 0
   let total = 0
-  for (let i = 0; i < rows; i++)
+  for (let i = 0; i < rows; i++) {
     for (let j = 0; j < cols; j++) {
       let x = a[i * cols + j]
       total += x * x
-      for (let c = 0; c < width; c++)
+      for (let c = 0; c < width; c++) {
         x -= u[(m * rows + i) * width + c] * s[m * width + c] * v[(m * cols + j) * width + c]
+      }
       left += x * x
     }
+  }
   return total > 0 ? Math.sqrt(left / total) : 0
 }
 
 function orthogonality(x, m, length, width, rank) {
   let worst = 0
-  for (let a = 0; a < rank; a++)
+  for (let a = 0; a < rank; a++) {
     for (let b = 0; b <= a; b++) {
       let dot = 0
-      for (let i = 0; i < length; i++)
+      for (let i = 0; i < length; i++) {
         dot += x[(m * length + i) * width + a] * x[(m * length + i) * width + b]
+      }
       worst = Math.max(worst, Math.abs(dot - +(a === b)))
     }
+  }
   return Number.isNaN(worst) ? Infinity : worst
 }
 
@@ -48,8 +52,14 @@ function signsFixed(u, m, rows, width, rank) {
   for (let c = 0; c < rank; c++) {
     let at = 0
     const x = (i) => u[(m * rows + i) * width + c]
-    for (let i = 1; i < rows; i++) if (Math.abs(x(i)) > Math.abs(x(at))) at = i
-    if (!(x(at) > 0)) return false
+    for (let i = 1; i < rows; i++) {
+      if (Math.abs(x(i)) > Math.abs(x(at))) {
+        at = i
+      }
+    }
+    if (!(x(at) > 0)) {
+      return false
+    }
   }
   return true
 }
@@ -59,7 +69,9 @@ const exactRank = (spectrum, energy) => {
   let sum = 0
   for (let r = 0; r < spectrum.length; r++) {
     sum += spectrum[r] ** 2
-    if (sum >= energy * total) return r + 1
+    if (sum >= energy * total) {
+      return r + 1
+    }
   }
   return spectrum.length
 }
@@ -90,15 +102,18 @@ export function svdSuite(test, backend, { largest = 256 } = {}) {
         const s = own.s[m * width + c]
         const expected = c < rank ? spectrum[c] / top : 0
         t.true(Math.abs(s - expected) <= 1e-6, `s[${c}] ${s}, expected ${expected}`)
-        if (c > 0) t.true(s <= own.s[m * width + c - 1])
+        if (c > 0) {
+          t.true(s <= own.s[m * width + c - 1])
+        }
       }
       t.true(orthogonality(result.u, m, rows, width, rank) <= 1e-11, 'u')
       t.true(orthogonality(result.v, m, cols, width, rank) <= 1e-11, 'v')
       t.true(signsFixed(result.u, m, rows, width, rank), 'signs')
       t.is(result.converged[m], 1)
       const energy = (norm * top) ** 2
-      if (energy > 1e-290 && energy < 1e290)
+      if (energy > 1e-290 && energy < 1e290) {
         t.true(Math.abs(result.totalEnergy[m] / (spectrum[0] ? energy : 1) - +!!spectrum[0]) <= 1e-5)
+      }
     })
     return result
   }
@@ -115,7 +130,7 @@ export function svdSuite(test, backend, { largest = 256 } = {}) {
     [70, 50],
     ...large.map((d) => [d, d]),
   ]
-  for (const [rows, cols] of shapes)
+  for (const [rows, cols] of shapes) {
     test(`svd: ${rows} x ${cols}, every spectrum, full, by energy and by rank`, async (t) => {
       const k = Math.min(rows, cols)
       const spectra = Object.values(SPECTRA).map((make) => make(k))
@@ -139,6 +154,7 @@ export function svdSuite(test, backend, { largest = 256 } = {}) {
         t.is(capped.ranks[m], Math.min(2, exactRank(s, 0.9901)))
       })
     })
+  }
 
   test('svd: f32, entries of 1e-30 and 1e30, subnormals, f64 extremes', async (t) => {
     for (const [Type, scale, size] of [
@@ -154,8 +170,9 @@ export function svdSuite(test, backend, { largest = 256 } = {}) {
       const spectrum = fill(size, (i) => 0.7 ** i)
       const matrix = Type.from(withSpectrum(size, size, spectrum, 3), (x) => x * scale)
       const scaled = spectrum.map((s) => s * scale)
-      for (const request of [{}, { energy: 0.99 }, { rank: 3 }])
+      for (const request of [{}, { energy: 0.99 }, { rank: 3 }]) {
         await check(t, [size, size], matrix, [scaled], request)
+      }
     }
   })
 
@@ -186,19 +203,23 @@ export function svdSuite(test, backend, { largest = 256 } = {}) {
       const spectrum = fill(d, (i) => (0.5 + 0.008 * m) ** i + 0.001)
       matrices.set(withSpectrum(d, d, spectrum, 1000 + m), m * d * d)
     }
-    for (let i = 0; i < matrices.length; i++) matrices[i] += 1e-3 * next()
+    for (let i = 0; i < matrices.length; i++) {
+      matrices[i] += 1e-3 * next()
+    }
     const full = await svd(matrices, { n, rows: d, cols: d, backend })
     for (const energy of [0.8, 0.99, 0.999]) {
       const cut = await svd(matrices, { n, rows: d, cols: d, energy, backend })
-      for (let m = 0; m < n; m++)
+      for (let m = 0; m < n; m++) {
         t.is(cut.ranks[m], exactRank([...full.s.subarray(m * d, (m + 1) * d)], energy))
+      }
     }
   })
 
   test('svd: same bits for any number of threads and for the same seed', async (t) => {
     const matrices = new Float64Array(5 * 64 * 64)
-    for (let m = 0; m < 5; m++)
+    for (let m = 0; m < 5; m++) {
       matrices.set(withSpectrum(64, 64, SPECTRA['low rank and noise'](64), m), m * 64 * 64)
+    }
     let first
     for (const threads of [1, 2, 3, 1]) {
       const result = await svd(matrices, {

@@ -51,9 +51,13 @@ export function repeatHeads(g, name, { heads, kvHeads }, repeat = 'expand') {
   }
   const wide = g.node('Unsqueeze', [name, g.ints([2])])
   let copies
-  if (repeat === 'tile') copies = g.node('Tile', [wide, g.ints([1, 1, groups, 1, 1])])
-  else if (repeat === 'concat') copies = g.node('Concat', Array(groups).fill(wide), { axis: 2 })
-  else copies = g.node('Expand', [wide, g.ints([1, 1, groups, 1, 1])])
+  if (repeat === 'tile') {
+    copies = g.node('Tile', [wide, g.ints([1, 1, groups, 1, 1])])
+  } else if (repeat === 'concat') {
+    copies = g.node('Concat', Array(groups).fill(wide), { axis: 2 })
+  } else {
+    copies = g.node('Expand', [wide, g.ints([1, 1, groups, 1, 1])])
+  }
   const shape = g.node('Shape', [name])
   const at = (i) => g.node('Gather', [shape, g.ints([i])])
   return g.node('Reshape', [copies, g.node('Concat', [at(0), g.ints([heads]), at(2), at(3)], { axis: 0 })])

@@ -32,7 +32,9 @@ export async function bareRows(model, tokens) {
         feeds[graph.outputs[i].directions] = { type: 'float32', dims: [heads.length, d, d], data }
       })
       const found = await session.run(feeds)
-      for (const [i, { projections }] of graph.outputs.entries()) rows[i].push(...found[projections].data)
+      for (const [i, { projections }] of graph.outputs.entries()) {
+        rows[i].push(...found[projections].data)
+      }
     }
   } finally {
     await session.close()

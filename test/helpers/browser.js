@@ -14,7 +14,9 @@ const args = [
 
 /** `test.serial`, for pages share the cores; or `test.skip` under a name that says why, where chromium is not installed. */
 export function withBrowser(test) {
-  if (existsSync(executablePath)) return test.serial
+  if (existsSync(executablePath)) {
+    return test.serial
+  }
   return (title, ...rest) => test.skip(`${title} (needs ${executablePath})`, ...rest)
 }
 
@@ -34,7 +36,9 @@ export function browserFor(test) {
     const seen = { errors: [], requests: [] }
     await context.route('**/*', (route) => {
       const url = route.request().url()
-      if (url === address) return route.continue()
+      if (url === address) {
+        return route.continue()
+      }
       seen.requests.push(url)
       return route.abort()
     })
@@ -42,12 +46,16 @@ export function browserFor(test) {
     // Other test files may keep every core busy.
     page.setDefaultTimeout(120_000)
     page.on('console', (message) => {
-      if (['error', 'warning'].includes(message.type())) seen.errors.push(message.text())
+      if (['error', 'warning'].includes(message.type())) {
+        seen.errors.push(message.text())
+      }
     })
     page.on('pageerror', (error) => seen.errors.push(error.stack ?? `${error}`))
     page.on('request', (request) => {
       const url = request.url()
-      if (!/^(data|blob):/.test(url) && url !== address) seen.requests.push(url)
+      if (!/^(data|blob):/.test(url) && url !== address) {
+        seen.requests.push(url)
+      }
     })
     await page.goto(`${address}${hash}`)
     await page.waitForFunction(() => document.documentElement.dataset.ready)
@@ -59,7 +67,9 @@ export function browserFor(test) {
 export async function showAll(page, { unfold = false } = {}) {
   if (unfold) {
     await page.evaluate(() => {
-      for (const details of document.querySelectorAll('details')) details.open = true
+      for (const details of document.querySelectorAll('details')) {
+        details.open = true
+      }
     })
   }
   await page.evaluate(async () => {

@@ -11,13 +11,17 @@ const ROWS = 20_000
 
 function digest(...arrays) {
   const hash = createHash('sha256')
-  for (const array of arrays) hash.update(new Uint8Array(array.buffer, array.byteOffset, array.byteLength))
+  for (const array of arrays) {
+    hash.update(new Uint8Array(array.buffer, array.byteOffset, array.byteLength))
+  }
   return hash.digest('hex').slice(0, 16)
 }
 
 async function moments(...batches) {
   const [cov, merged] = [new QKCovariance(spec), new QKCovariance(spec)]
-  for (const batch of batches) await cov.add(batch)
+  for (const batch of batches) {
+    await cov.add(batch)
+  }
   await merged.merge(cov)
   const { positive, negative } = await merged.moments()
   cov.dispose()

@@ -26,10 +26,14 @@ function sources() {
 /** Runs `command`, which makes `file`, unless the file is newer than all sources; throws what it wrote if it fails. */
 function makeFrom(file, command, args) {
   const changed = (path) => statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0
-  if (changed(file) > Math.max(...sources().map(changed))) return
+  if (changed(file) > Math.max(...sources().map(changed))) {
+    return
+  }
   mkdirSync(dirname(file), { recursive: true })
   const { status, error, stdout, stderr } = spawnSync(command, args, { encoding: 'utf8' })
-  if (status !== 0) throw new Error(`${command} failed: ${error?.message ?? stdout + stderr}`)
+  if (status !== 0) {
+    throw new Error(`${command} failed: ${error?.message ?? stdout + stderr}`)
+  }
 }
 
 /** Path of the library, as QKSPACE_CUDA_LIBRARY takes it. */

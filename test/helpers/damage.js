@@ -9,7 +9,9 @@ export function* withFields(document, { free = /^$/ } = {}) {
   function* walk(value, path) {
     const place = path.join('.')
     const kind = path.map((part) => (/^\d+$/.test(part) ? '*' : part)).join('.')
-    if (free.test(place)) return
+    if (free.test(place)) {
+      return
+    }
     const isNew = !seen.has(kind)
     seen.add(kind)
     if (isNew && path.length > 0) {
@@ -19,7 +21,9 @@ export function* withFields(document, { free = /^$/ } = {}) {
       }
     }
     if (typeof value === 'object' && value !== null) {
-      for (const [key, inner] of Object.entries(value)) yield* walk(inner, [...path, key])
+      for (const [key, inner] of Object.entries(value)) {
+        yield* walk(inner, [...path, key])
+      }
     }
   }
   yield* walk(document, [])

@@ -60,11 +60,17 @@ export async function editor(model, requests) {
       const d = site.headDim
       for (const side of ['query', 'key']) {
         const data = new Float32Array(heads.length * d * d)
-        if (side === full.side) for (const h of heads.keys()) data.set(projections[s][h], h * d * d)
+        if (side === full.side) {
+          for (const h of heads.keys()) {
+            data.set(projections[s][h], h * d * d)
+          }
+        }
         feeds[graph.sites[s].projection[side]] = { type: 'float32', dims: [1, heads.length, d, d], data }
         const rows = new Float32Array(slots[side] * heads.length * d)
         for (let slot = 1; added && side === full.side && slot < slots[side]; slot++) {
-          for (const h of heads.keys()) rows.set(added[s][h], (slot * heads.length + h) * d)
+          for (const h of heads.keys()) {
+            rows.set(added[s][h], (slot * heads.length + h) * d)
+          }
         }
         const dims = [slots[side], heads.length, d]
         feeds[graph.sites[s].added[side]] = { type: 'float32', dims, data: rows }
@@ -83,7 +89,9 @@ export async function editor(model, requests) {
       )
     })
     // Models that do not declare the shape of their output have no logits to report.
-    if (!graph.logits) return { patterns }
+    if (!graph.logits) {
+      return { patterns }
+    }
     const { data, dims } = outputs[graph.logits]
     const logits = items.map((_, r) => Array.from(data.subarray(r * dims[1], (r + 1) * dims[1])))
     return { patterns, logits }

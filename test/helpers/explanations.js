@@ -84,7 +84,9 @@ export async function explanationGap(model, prompt, result, most = 4) {
     }
     for (const { contrast, part, swap } of features) {
       larger('parts', ofScores(part, row.parts[contrast]))
-      if (!swap || !terms.some((term) => term.contrast === contrast)) continue
+      if (!swap || !terms.some((term) => term.contrast === contrast)) {
+        continue
+      }
       gap.swaps += 1
       const { origin, target, after, whole } = swap
       const options = { result, heads: head, features: [contrast], nulls: 0, randoms: 0 }

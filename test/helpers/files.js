@@ -23,6 +23,8 @@ export const sharedModel = (name) => path.join(shared, name)
 
 /** `test`, or `test.skip` under a name that says why, where the shared collection is absent. */
 export function withSharedModels(test) {
-  if (existsSync(shared)) return test
+  if (existsSync(shared)) {
+    return test
+  }
   return (title, ...rest) => test.skip(`${title} (needs ../shared/models)`, ...rest)
 }

@@ -13,7 +13,9 @@ export function flippedMatrix({ q, k, coefficients, units, flips, draws }, head,
     const keys = Array.from({ length: d }, (_, j) => entry(k, r, keyHead, j))
     for (let i = 0; i < d; i++) {
       const x = (turned ? -1 : 1) * coefficients[r] * entry(q, r, head, i)
-      for (let j = 0; j < d; j++) out[i * d + j] += x * keys[j]
+      for (let j = 0; j < d; j++) {
+        out[i * d + j] += x * keys[j]
+      }
     }
   }
   return out
@@ -25,13 +27,21 @@ export function projected(a, d, u, v) {
   u.forEach((x, c) => {
     for (let j = 0; j < d; j++) {
       let along = 0
-      for (let i = 0; i < d; i++) along += x[i] * out[i * d + j]
-      for (let i = 0; i < d; i++) out[i * d + j] -= along * x[i]
+      for (let i = 0; i < d; i++) {
+        along += x[i] * out[i * d + j]
+      }
+      for (let i = 0; i < d; i++) {
+        out[i * d + j] -= along * x[i]
+      }
     }
     for (let i = 0; i < d; i++) {
       let along = 0
-      for (let j = 0; j < d; j++) along += v[c][j] * out[i * d + j]
-      for (let j = 0; j < d; j++) out[i * d + j] -= along * v[c][j]
+      for (let j = 0; j < d; j++) {
+        along += v[c][j] * out[i * d + j]
+      }
+      for (let j = 0; j < d; j++) {
+        out[i * d + j] -= along * v[c][j]
+      }
     }
   })
   return out
@@ -40,20 +50,32 @@ export function projected(a, d, u, v) {
 /** The largest singular value of A [d, d], by squaring A^T A until one direction is left. */
 export function largest(a, d) {
   let power = new Float64Array(d * d)
-  for (let c = 0; c < d; c++)
-    for (let i = 0; i < d; i++) for (let j = 0; j < d; j++) power[i * d + j] += a[c * d + i] * a[c * d + j]
+  for (let c = 0; c < d; c++) {
+    for (let i = 0; i < d; i++) {
+      for (let j = 0; j < d; j++) {
+        power[i * d + j] += a[c * d + i] * a[c * d + j]
+      }
+    }
+  }
   const gram = power.slice()
   for (let step = 0; step < 24; step++) {
     let norm = 0
-    for (const x of power) norm += x * x
-    if (norm === 0) return 0
+    for (const x of power) {
+      norm += x * x
+    }
+    if (norm === 0) {
+      return 0
+    }
     norm = Math.sqrt(norm)
     const next = new Float64Array(d * d)
-    for (let c = 0; c < d; c++)
+    for (let c = 0; c < d; c++) {
       for (let i = 0; i < d; i++) {
         const x = power[i * d + c] / norm
-        for (let j = 0; j < d; j++) next[i * d + j] += x * (power[c * d + j] / norm)
+        for (let j = 0; j < d; j++) {
+          next[i * d + j] += x * (power[c * d + j] / norm)
+        }
       }
+    }
     power = next
   }
   // Now a multiple of v v^T: v^T G v / v^T v = trace(P G) / trace(P).
@@ -61,7 +83,9 @@ export function largest(a, d) {
   let below = 0
   for (let i = 0; i < d; i++) {
     below += power[i * d + i]
-    for (let j = 0; j < d; j++) above += power[i * d + j] * gram[j * d + i]
+    for (let j = 0; j < d; j++) {
+      above += power[i * d + j] * gram[j * d + i]
+    }
   }
   return Math.sqrt(above / below)
 }

@@ -33,7 +33,9 @@ export class GraphBuilder {
 
   /** Several outputs are given as a list of names. The result is what was given, or the name of the only one. */
   node(opType, input, attributes = {}, output = `${opType}_${this.nodes.length}`, domain = '') {
-    if (domain) this.domains.add(domain)
+    if (domain) {
+      this.domains.add(domain)
+    }
     const outputs = [output].flat()
     const attribute = Object.entries(attributes).map(([name, value]) => attributeOf(name, value))
     this.nodes.push(
@@ -73,7 +75,9 @@ export class GraphBuilder {
       output: outputs.map(typed),
     })
     const opsetImport = [{ domain: '', version: BigInt(opset) }]
-    for (const domain of this.domains) opsetImport.push({ domain, version: 1n })
+    for (const domain of this.domains) {
+      opsetImport.push({ domain, version: 1n })
+    }
     const model = create(ModelProtoSchema, { irVersion: 8n, opsetImport, graph })
     writeFileSync(file, toBinary(ModelProtoSchema, model))
     return file
@@ -83,8 +87,12 @@ export class GraphBuilder {
 /** A whole number is an INT, another one a FLOAT; lists are INTS. */
 function attributeOf(name, value) {
   const make = (type, fields) => create(AttributeProtoSchema, { name, type: AttributeType[type], ...fields })
-  if (typeof value === 'string') return make('STRING', { s: Buffer.from(value) })
-  if (Array.isArray(value)) return make('INTS', { ints: value.map(BigInt) })
+  if (typeof value === 'string') {
+    return make('STRING', { s: Buffer.from(value) })
+  }
+  if (Array.isArray(value)) {
+    return make('INTS', { ints: value.map(BigInt) })
+  }
   return Number.isInteger(value) ? make('INT', { i: BigInt(value) }) : make('FLOAT', { f: value })
 }
 

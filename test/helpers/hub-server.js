@@ -32,13 +32,20 @@ export function startHub(test) {
       .flatMap(({ commits }) => [...commits.values()].flatMap((files) => Object.values(files)))
       .find((one) => request.url === `/${sha256(one)}`)
     note('cdn', request)
-    if (faulty('cdn', request, response, bytes)) return
-    if (bytes) sendBytes(request, response, bytes)
-    else fail(response, 404, 'EntryNotFound')
+    if (faulty('cdn', request, response, bytes)) {
+      return
+    }
+    if (bytes) {
+      sendBytes(request, response, bytes)
+    } else {
+      fail(response, 404, 'EntryNotFound')
+    }
   })
   const front = createServer((request, response) => {
     note('hub', request)
-    if (!faulty('hub', request, response)) answer(request, response)
+    if (!faulty('hub', request, response)) {
+      answer(request, response)
+    }
   })
   let ports
   test.before(async () => {
@@ -90,11 +97,17 @@ export function startHub(test) {
     const asked = decodeURIComponent(revision)
     const commit = known.commits.has(asked) ? asked : known.refs.get(asked)
     const files = known.commits.get(commit)
-    if (!files) fail(response, 404, 'RevisionNotFound')
-    else if (api?.[2] === 'revision') info(response, repo, commit, files)
-    else if (api) tree(response, pathname, searchParams, files)
-    else if (!allowed) fail(response, 403, 'GatedRepo')
-    else resolve(request, response, commit, files[decodeURIComponent(file[3])])
+    if (!files) {
+      fail(response, 404, 'RevisionNotFound')
+    } else if (api?.[2] === 'revision') {
+      info(response, repo, commit, files)
+    } else if (api) {
+      tree(response, pathname, searchParams, files)
+    } else if (!allowed) {
+      fail(response, 403, 'GatedRepo')
+    } else {
+      resolve(request, response, commit, files[decodeURIComponent(file[3])])
+    }
   }
 
   function info(response, repo, sha, files) {
@@ -163,7 +176,9 @@ export function sendBytes(request, response, bytes) {
   const [, from] = /^bytes=(\d+)-$/.exec(request.headers.range ?? '') ?? []
   const part = from === undefined ? bytes : bytes.subarray(Number(from))
   const headers = { 'Content-Length': part.length, 'Accept-Ranges': 'bytes' }
-  if (from !== undefined) headers['Content-Range'] = `bytes ${from}-${bytes.length - 1}/${bytes.length}`
+  if (from !== undefined) {
+    headers['Content-Range'] = `bytes ${from}-${bytes.length - 1}/${bytes.length}`
+  }
   response.writeHead(from === undefined ? 200 : 206, headers)
   response.end(request.method === 'HEAD' ? undefined : part)
 }

@@ -15,7 +15,9 @@ export function inductionSequences({ vocabulary, length, segment: segments, gap:
     const distance = segment + between(gaps)
     const first = random.below(length - distance - segment + 1)
     const second = first + distance
-    for (let i = 0; i < segment; i++) tokens[second + i] = tokens[first + i]
+    for (let i = 0; i < segment; i++) {
+      tokens[second + i] = tokens[first + i]
+    }
     return { tokens, second, segment }
   })
 }
@@ -45,8 +47,12 @@ export function plainAttention(sequences, { data, shape: [, heads, length] }) {
         const row = data.subarray(((s * heads + head) * length + i) * length)
         const on = (isKey) => tokens.reduce((sum, _, j) => (j <= i && isKey(j) ? sum + row[j] : sum), 0)
         means.previous.add(row[i - 1])
-        if (i >= 4) means.first.add(row[0])
-        if (tokens.indexOf(tokens[i]) < i) means.same.add(on((j) => j < i && tokens[j] === tokens[i]))
+        if (i >= 4) {
+          means.first.add(row[0])
+        }
+        if (tokens.indexOf(tokens[i]) < i) {
+          means.same.add(on((j) => j < i && tokens[j] === tokens[i]))
+        }
         if (i >= second && i < second + segment) {
           means.induction.add(on((j) => j > 0 && tokens[j - 1] === tokens[i]))
         }

@@ -72,8 +72,11 @@ export function readTree(root, folder) {
   const walk = (at) => {
     for (const entry of readdirSync(path.join(root, at), { withFileTypes: true })) {
       const inner = `${at}/${entry.name}`
-      if (entry.isDirectory()) walk(inner)
-      else files.set(inner, SOURCE.test(entry.name) ? readFileSync(path.join(root, inner), 'utf8') : '')
+      if (entry.isDirectory()) {
+        walk(inner)
+      } else {
+        files.set(inner, SOURCE.test(entry.name) ? readFileSync(path.join(root, inner), 'utf8') : '')
+      }
     }
   }
   walk(folder)
@@ -117,10 +120,14 @@ export function upwardImports(imports) {
   }
   return [...imports].flatMap(([file, targets]) => {
     const own = partOf(file)
-    if (own.rank < 0) return [`${file} lies in no layer`]
+    if (own.rank < 0) {
+      return [`${file} lies in no layer`]
+    }
     return targets.flatMap((target) => {
       const other = partOf(target)
-      if (other.name === own.name || other.rank < own.rank) return []
+      if (other.name === own.name || other.rank < own.rank) {
+        return []
+      }
       return [`${file} (${own.name}) imports ${target} (${other.name})`]
     })
   })
@@ -137,15 +144,25 @@ export function circles(imports) {
     lowest.set(file, order.get(file))
     stack.push(file)
     for (const target of imports.get(file) ?? []) {
-      if (!order.has(target)) visit(target)
-      if (stack.includes(target)) lowest.set(file, Math.min(lowest.get(file), lowest.get(target)))
+      if (!order.has(target)) {
+        visit(target)
+      }
+      if (stack.includes(target)) {
+        lowest.set(file, Math.min(lowest.get(file), lowest.get(target)))
+      }
     }
-    if (lowest.get(file) !== order.get(file)) return
+    if (lowest.get(file) !== order.get(file)) {
+      return
+    }
     const circle = stack.splice(stack.indexOf(file))
-    if (circle.length > 1 || imports.get(file)?.includes(file)) found.push(circle.sort())
+    if (circle.length > 1 || imports.get(file)?.includes(file)) {
+      found.push(circle.sort())
+    }
   }
   for (const file of imports.keys()) {
-    if (!order.has(file)) visit(file)
+    if (!order.has(file)) {
+      visit(file)
+    }
   }
   return found
 }
@@ -155,7 +172,9 @@ export function overgrown(files) {
   const counts = new Map()
   for (const file of files.keys()) {
     // What describes a folder does not crowd it.
-    if (path.posix.basename(file) === 'README.md') continue
+    if (path.posix.basename(file) === 'README.md') {
+      continue
+    }
     const folder = path.posix.dirname(file)
     counts.set(folder, (counts.get(folder) ?? 0) + 1)
   }

@@ -9,7 +9,11 @@ export function naiveCovariances(terms, d, estimator = 'per-query') {
     const add = (c, query, keys) => {
       const weight = estimator === 'per-query' ? 1 / keys.length : 1
       for (const key of keys) {
-        for (let i = 0; i < d; i++) for (let j = 0; j < d; j++) c[i][j] += weight * query[i] * key[j]
+        for (let i = 0; i < d; i++) {
+          for (let j = 0; j < d; j++) {
+            c[i][j] += weight * query[i] * key[j]
+          }
+        }
       }
     }
     add(sides.cPos, q, pos)
@@ -18,8 +22,16 @@ export function naiveCovariances(terms, d, estimator = 'per-query') {
     pairsNeg += neg.length
   }
   const weights = estimator === 'per-pair' ? [pairsPos, pairsNeg] : [terms.length, terms.length]
-  for (const row of sides.cPos) for (let j = 0; j < d; j++) row[j] /= weights[0]
-  for (const row of sides.cNeg) for (let j = 0; j < d; j++) row[j] /= weights[1]
+  for (const row of sides.cPos) {
+    for (let j = 0; j < d; j++) {
+      row[j] /= weights[0]
+    }
+  }
+  for (const row of sides.cNeg) {
+    for (let j = 0; j < d; j++) {
+      row[j] /= weights[1]
+    }
+  }
   return sides
 }
 
@@ -29,7 +41,9 @@ export function relativeDifference(a, b) {
     Array.from(a).flatMap((r) => (r.length === undefined ? [r] : [...r])),
     Array.from(b).flatMap((r) => (r.length === undefined ? [r] : [...r])),
   ]
-  if (x.length !== y.length) return Number.POSITIVE_INFINITY
+  if (x.length !== y.length) {
+    return Number.POSITIVE_INFINITY
+  }
   let largest = 0
   let difference = 0
   x.forEach((value, i) => {
@@ -47,7 +61,9 @@ export const projector = ({ u, rank }, d) =>
   Array.from({ length: d * d }, (_, at) => {
     const [i, j] = [Math.floor(at / d), at % d]
     let sum = 0
-    for (let c = 0; c < rank; c++) sum += u[i * rank + c] * u[j * rank + c]
+    for (let c = 0; c < rank; c++) {
+      sum += u[i * rank + c] * u[j * rank + c]
+    }
     return sum
   })
 

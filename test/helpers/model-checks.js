@@ -101,7 +101,9 @@ function strongestPair(pattern, outputDims) {
   const values = numbers(pattern)
   const attention = Array.from({ length: keys }, (_, j) => {
     let sum = 0
-    for (let h = 0; h < heads; h++) sum += values[(h * queries + query) * keys + j]
+    for (let h = 0; h < heads; h++) {
+      sum += values[(h * queries + query) * keys + j]
+    }
     return sum
   })
   const [origin, target] = [...attention.keys()].sort((a, b) => attention[b] - attention[a])

@@ -42,11 +42,21 @@ export class Ref {
 /** A whole number is an INT, another one a FLOAT; lists are INTS; tensors, graphs and `Ref`s are what they are. */
 export function attribute(name, value) {
   const make = (type, fields) => create(AttributeProtoSchema, { name, type: AttributeType[type], ...fields })
-  if (value instanceof Ref) return make(value.type, { refAttrName: value.attribute })
-  if (typeof value === 'string') return make('STRING', { s: Buffer.from(value) })
-  if (Array.isArray(value)) return make('INTS', { ints: value.map(BigInt) })
-  if (value?.$typeName === 'onnx.TensorProto') return make('TENSOR', { t: value })
-  if (value?.$typeName === 'onnx.GraphProto') return make('GRAPH', { g: value })
+  if (value instanceof Ref) {
+    return make(value.type, { refAttrName: value.attribute })
+  }
+  if (typeof value === 'string') {
+    return make('STRING', { s: Buffer.from(value) })
+  }
+  if (Array.isArray(value)) {
+    return make('INTS', { ints: value.map(BigInt) })
+  }
+  if (value?.$typeName === 'onnx.TensorProto') {
+    return make('TENSOR', { t: value })
+  }
+  if (value?.$typeName === 'onnx.GraphProto') {
+    return make('GRAPH', { g: value })
+  }
   return Number.isInteger(value) ? make('INT', { i: BigInt(value) }) : make('FLOAT', { f: value })
 }
 

@@ -108,7 +108,9 @@ export function writeOperator(
     output: outputNames.filter((name) => name).map((name) => info(name, TYPES[types[name] ?? type])),
   })
   const opsetImport = [{ domain: '', version: BigInt(opset) }]
-  if (domain) opsetImport.push({ domain, version: 1n })
+  if (domain) {
+    opsetImport.push({ domain, version: 1n })
+  }
   writeFileSync(
     file,
     toBinary(ModelProtoSchema, create(ModelProtoSchema, { irVersion: 10n, opsetImport, graph })),

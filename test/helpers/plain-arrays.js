@@ -13,7 +13,9 @@ export function fromColumns(columns, d = columns[0].length) {
   const r = columns.length
   const data = new Float64Array(d * r)
   columns.forEach((column, j) => {
-    for (let i = 0; i < d; i++) data[i * r + j] = column[i]
+    for (let i = 0; i < d; i++) {
+      data[i * r + j] = column[i]
+    }
   })
   return { data, shape: [d, r] }
 }
@@ -31,7 +33,9 @@ export function rowOf({ data, shape }, index) {
 
 export function inner(x, y) {
   let sum = 0
-  for (let i = 0; i < x.length; i++) sum += x[i] * y[i]
+  for (let i = 0; i < x.length; i++) {
+    sum += x[i] * y[i]
+  }
   return sum
 }
 
@@ -40,7 +44,9 @@ export const minus = (x, y) => plus(x, y, -1)
 
 /** The projection of x on the span of independent columns, by solving the normal equations. */
 export function projection(columns, x) {
-  if (columns.length === 0) return x.map(() => 0)
+  if (columns.length === 0) {
+    return x.map(() => 0)
+  }
   const gram = columns.map((a) => columns.map((b) => inner(a, b)))
   const weights = solve(
     gram,
@@ -58,19 +64,27 @@ function solve(matrix, right) {
   const a = matrix.map((row, i) => [...row, right[i]])
   for (let c = 0; c < n; c++) {
     let pivot = c
-    for (let i = c; i < n; i++) if (Math.abs(a[i][c]) > Math.abs(a[pivot][c])) pivot = i
+    for (let i = c; i < n; i++) {
+      if (Math.abs(a[i][c]) > Math.abs(a[pivot][c])) {
+        pivot = i
+      }
+    }
     const swapped = a[c]
     a[c] = a[pivot]
     a[pivot] = swapped
     for (let i = c + 1; i < n; i++) {
       const factor = a[i][c] / a[c][c]
-      for (let j = c; j <= n; j++) a[i][j] -= factor * a[c][j]
+      for (let j = c; j <= n; j++) {
+        a[i][j] -= factor * a[c][j]
+      }
     }
   }
   const x = new Array(n).fill(0)
   for (let c = n - 1; c >= 0; c--) {
     let sum = a[c][n]
-    for (let j = c + 1; j < n; j++) sum -= a[c][j] * x[j]
+    for (let j = c + 1; j < n; j++) {
+      sum -= a[c][j] * x[j]
+    }
     x[c] = sum / a[c][c]
   }
   return x
@@ -78,7 +92,9 @@ function solve(matrix, right) {
 
 /** All orders of 0 ... n - 1. */
 export function permutations(n) {
-  if (n === 0) return [[]]
+  if (n === 0) {
+    return [[]]
+  }
   return permutations(n - 1).flatMap((order) =>
     Array.from({ length: n }, (_, at) => [...order.slice(0, at), n - 1, ...order.slice(at)]),
   )
@@ -86,7 +102,9 @@ export function permutations(n) {
 
 /** max |a - b|; infinite when the lengths differ or anything is NaN. */
 export function largestGap(a, b) {
-  if (a.length !== b.length) return Number.POSITIVE_INFINITY
+  if (a.length !== b.length) {
+    return Number.POSITIVE_INFINITY
+  }
   let gap = 0
   for (let i = 0; i < a.length; i++) {
     const difference = Math.abs(a[i] - b[i])

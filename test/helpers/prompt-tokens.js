@@ -7,7 +7,9 @@ import { loadTokenizer } from '../../dist/model/tokenizer/tokenizer.js'
 const opened = new Map()
 
 function tokenizerOf(file) {
-  if (!opened.has(file)) opened.set(file, loadTokenizer(file))
+  if (!opened.has(file)) {
+    opened.set(file, loadTokenizer(file))
+  }
   return opened.get(file)
 }
 

@@ -8,7 +8,9 @@ const has = (module) => spawnSync(python, ['-c', `import ${module}`], { stdio: '
 
 /** `test`, or `test.skip` under a name that says why. */
 export function withPython(test, module) {
-  if (has(module)) return test
+  if (has(module)) {
+    return test
+  }
   return (title, ...rest) => test.skip(`${title} (needs Python with ${module})`, ...rest)
 }
 

@@ -15,8 +15,12 @@ const CONTRIB = 'com.microsoft'
 
 /** Writes x [.., rows] times values [rows, columns]. */
 export function writeProjection(g, x, name, [rows, columns], values, format = 'float') {
-  if (format === 'float') return g.node('MatMul', [x, g.float(name, [rows, columns], values)])
-  if (format.startsWith('nbits-')) return inBlocks(g, x, name, [rows, columns], values, blockOf(format))
+  if (format === 'float') {
+    return g.node('MatMul', [x, g.float(name, [rows, columns], values)])
+  }
+  if (format.startsWith('nbits-')) {
+    return inBlocks(g, x, name, [rows, columns], values, blockOf(format))
+  }
   const { steps, scales } = bytesOf(values, [rows, columns])
   const stored = g.stored(name, INT8, [rows, columns], steps)
   const scale = g.stored(`${name}_scale`, FLOAT, [columns], scales)
@@ -36,7 +40,9 @@ export function writeProjection(g, x, name, [rows, columns], values, format = 'f
 
 /** What a format leaves of the weights. */
 export function restoredWeights(values, [rows, columns], format) {
-  if (format === 'float') return values
+  if (format === 'float') {
+    return values
+  }
   const block = format.startsWith('nbits-') ? blockOf(format) : rows
   const { steps, scales } = format.startsWith('nbits-')
     ? nibblesOf(values, [rows, columns], block)

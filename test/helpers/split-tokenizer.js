@@ -12,7 +12,9 @@ export function writeSplitTokenizer(file, texts, split) {
   for (const word of split) {
     // WordPiece takes the longest beginning that it knows, be it another word's.
     let known = word.length - 1
-    while (!words.has(word.slice(0, known))) known -= 1
+    while (!words.has(word.slice(0, known))) {
+      known -= 1
+    }
     words.add(`##${word.slice(known)}`)
   }
   const vocab = Object.fromEntries(['[UNK]', ...words].map((word, i) => [word, i]))

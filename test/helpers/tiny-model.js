@@ -74,10 +74,16 @@ export function writeTinyModel(folder, options = {}) {
     .join('-')
     .replaceAll(/[^\w.-]+/g, '_')
   const file = path.join(folder, `tiny-${named || 'plain'}.onnx`)
-  if (external) moveWeights(g, `${file}_data`)
+  if (external) {
+    moveWeights(g, `${file}_data`)
+  }
   const inputs = [valueInfo('input_ids', INT64, ['batch', 'seq'])]
-  if (mask !== 'none') inputs.push(valueInfo('attention_mask', INT64, ['batch', 'seq']))
-  if (segments) inputs.push(valueInfo('token_type_ids', INT64, ['batch', 'seq']))
+  if (mask !== 'none') {
+    inputs.push(valueInfo('attention_mask', INT64, ['batch', 'seq']))
+  }
+  if (segments) {
+    inputs.push(valueInfo('token_type_ids', INT64, ['batch', 'seq']))
+  }
   const output = valueInfo('output', g.floatType, ['batch', 'seq', width])
   return g.write(file, inputs, [output], { opset: attention.startsWith('onnx') ? 23 : 17 })
 }
@@ -132,7 +138,9 @@ function writtenOutAttention(g, projected, options) {
   let keys = repeatHeads(g, k, { heads, kvHeads }, repeat)
   let values = repeatHeads(g, v, { heads, kvHeads }, repeat)
 
-  if (scale === 'query') q = g.node('Mul', [q, g.scalar(1 / Math.sqrt(d))])
+  if (scale === 'query') {
+    q = g.node('Mul', [q, g.scalar(1 / Math.sqrt(d))])
+  }
   if (scale === 'split') {
     q = g.node('Mul', [q, g.scalar(d ** -0.25)])
     keys = g.node('Mul', [keys, g.scalar(d ** -0.25)])
@@ -184,21 +192,29 @@ function writtenOutAttention(g, projected, options) {
     const transposed = g.node('Transpose', [keys], { perm: [0, 1, 3, 2] })
     scores = g.node('MatMul', [q, transposed], {}, 'scores')
   }
-  if (scale === 'div') scores = g.node('Div', [scores, g.scalar(Math.sqrt(d))])
-  if (scale === 'mul') scores = g.node('Mul', [scores, g.scalar(1 / Math.sqrt(d))])
+  if (scale === 'div') {
+    scores = g.node('Div', [scores, g.scalar(Math.sqrt(d))])
+  }
+  if (scale === 'mul') {
+    scores = g.node('Mul', [scores, g.scalar(1 / Math.sqrt(d))])
+  }
   if (scale === 'computed') {
     const last = g.node('Gather', [g.node('Shape', [q]), g.ints([3], [])])
     const root = g.node('Sqrt', [g.node('Cast', [last], { to: g.floatType })])
     scores = g.node('Div', [scores, root])
   }
 
-  if (fold) scores = split4(scores)
+  if (fold) {
+    scores = split4(scores)
+  }
   if (mask === 'where') {
     scores = g.node('Where', [visibleKeys(g), scores, g.scalar(g.half ? -65504 : -3.4e38)])
   } else if (mask === 'add') {
     scores = g.node('Add', [scores, visibilityBias(g)])
   }
-  if (fold) scores = joined4(scores)
+  if (fold) {
+    scores = joined4(scores)
+  }
   if (mixed) {
     // Talking heads: each head's scores become a mixture of all heads'.
     const mixture = g.float(
@@ -218,7 +234,9 @@ function writtenOutAttention(g, projected, options) {
 function writeEnding(g, attended, x, options) {
   const { ending = 'none' } = options
   const { width } = tinySizes(options)
-  if (ending === 'none') return g.node('Identity', [attended], {}, 'output')
+  if (ending === 'none') {
+    return g.node('Identity', [attended], {}, 'output')
+  }
   const gain = g.float(
     'gain',
     [width],

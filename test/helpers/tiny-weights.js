@@ -22,7 +22,9 @@ export function tinyWeights(options) {
   const draw = (size, deviation) => Float64Array.from({ length: size }, () => random.normal() * deviation)
   const projection = (columns) => restoredWeights(draw(width * columns, 0.5), [width, columns], format)
   const table = draw(vocabulary * width, 1)
-  if (nanToken !== undefined) table[nanToken * width] = Number.NaN
+  if (nanToken !== undefined) {
+    table[nanToken * width] = Number.NaN
+  }
   const [wq, wk, wv] = [heads, kvHeads, kvHeads].map((n) => projection(n * d))
   const wo = draw(heads * d * width, 0.5)
   const [bq, bk, bv] = [heads, kvHeads, kvHeads].map((n) => draw(n * d, bias ? 0.5 : 0))
@@ -48,14 +50,18 @@ export function tinyReference(tokens, options = {}) {
     Array.from({ length: n }, (_, h) => {
       let row = Array.from({ length: d }, (_, c) => {
         let sum = bias[h * d + c]
-        for (let i = 0; i < width; i++) sum += table[token * width + i] * w[i * n * d + h * d + c]
+        for (let i = 0; i < width; i++) {
+          sum += table[token * width + i] * w[i * n * d + h * d + c]
+        }
         return sum
       })
       if (norm) {
         const root = Math.sqrt(row.reduce((s, v) => s + v * v, 0) / d + 1e-3)
         row = row.map((v) => v / root)
       }
-      if (!rope) return row
+      if (!rope) {
+        return row
+      }
       const half = d / 2
       return row.map((value, c) => {
         const turned = c < half ? -row[c + half] : row[c - half]

@@ -5,7 +5,9 @@ function product(a, b, n, m, k) {
   const out = new Float64Array(n * k)
   for (let i = 0; i < n; i++) {
     for (let j = 0; j < k; j++) {
-      for (let l = 0; l < m; l++) out[i * k + j] += a[i * m + l] * b[l * k + j]
+      for (let l = 0; l < m; l++) {
+        out[i * k + j] += a[i * m + l] * b[l * k + j]
+      }
     }
   }
   return out

@@ -13,10 +13,14 @@ export function latentDecoder(encoders, dModel) {
     const system = rows.map((row) => [...rows.map((other) => dot(row, other)), dot(row, vector)])
     system.forEach((pivotRow, p) => {
       const pivot = pivotRow[p]
-      for (let c = 0; c < pivotRow.length; c++) pivotRow[c] /= pivot
+      for (let c = 0; c < pivotRow.length; c++) {
+        pivotRow[c] /= pivot
+      }
       for (const row of system) {
         const factor = row === pivotRow ? 0 : row[p]
-        for (let c = 0; c < row.length; c++) row[c] -= factor * pivotRow[c]
+        for (let c = 0; c < row.length; c++) {
+          row[c] -= factor * pivotRow[c]
+        }
       }
     })
     return system.map((row) => row[row.length - 1])

@@ -13,7 +13,9 @@ export function writePattern(g, given, { softmax = 'plain', sink, quantised = fa
     const step = () => [g.scalar(0.05), g.stored(`zero_${g.initializers.length}`, INT8, [], Int8Array.of(0))]
     scores = g.node('DequantizeLinear', [g.node('QuantizeLinear', [scores, ...step()]), ...step()])
   }
-  if (!sink) return writeSoftmax(g, scores, softmax, 'pattern')
+  if (!sink) {
+    return writeSoftmax(g, scores, softmax, 'pattern')
+  }
   const rows = g.node('Slice', [g.node('Shape', [scores]), g.ints([0]), g.ints([3])])
   const shape = g.node('Concat', [rows, g.ints([1])], { axis: 0 })
   const stored = g.float(
@@ -29,8 +31,12 @@ export function writePattern(g, given, { softmax = 'plain', sink, quantised = fa
 }
 
 function writeSoftmax(g, scores, how, output) {
-  if (how === 'plain') return g.node('Softmax', [scores], { axis: -1 }, output)
-  if (how === 'log') return g.node('Exp', [g.node('LogSoftmax', [scores], { axis: -1 })], {}, output)
+  if (how === 'plain') {
+    return g.node('Softmax', [scores], { axis: -1 }, output)
+  }
+  if (how === 'log') {
+    return g.node('Exp', [g.node('LogSoftmax', [scores], { axis: -1 })], {}, output)
+  }
   const shifted =
     how === 'shifted'
       ? g.node('Sub', [scores, g.node('ReduceMax', [scores], { axes: [-1], keepdims: 1 })])

@@ -161,7 +161,9 @@ test.serial(
     const env = environment()
     const half = new Promise((resolve) => {
       hub.fault = ({ host, response, bytes }) => {
-        if (host !== 'cdn' || bytes?.length !== model.length) return false
+        if (host !== 'cdn' || bytes?.length !== model.length) {
+          return false
+        }
         response.writeHead(200, { 'Content-Length': bytes.length })
         response.write(bytes.subarray(0, bytes.length / 2), resolve)
         return true

@@ -43,12 +43,16 @@ const FILES = {
 const HF = Object.keys(process.env).filter((name) =>
   /^(HF_|HUGGING|TRANSFORMERS_OFFLINE|XDG_CACHE)/.test(name),
 )
-for (const name of HF) delete process.env[name]
+for (const name of HF) {
+  delete process.env[name]
+}
 
 /** An empty cache for the test that follows. */
 function fresh(more = {}) {
   const home = mkdtempSync(path.join(folder, 'home-'))
-  for (const name of ['HF_TOKEN', 'HF_HUB_OFFLINE', 'HF_HUB_CACHE']) delete process.env[name]
+  for (const name of ['HF_TOKEN', 'HF_HUB_OFFLINE', 'HF_HUB_CACHE']) {
+    delete process.env[name]
+  }
   Object.assign(process.env, { HF_ENDPOINT: hub.endpoint, HF_HOME: home, ...more })
   hub.requests.length = 0
   hub.fault = undefined
@@ -57,7 +61,9 @@ function fresh(more = {}) {
 
 /** Every file of the cache, with what it links to. */
 function cached(cache) {
-  if (!existsSync(cache)) return []
+  if (!existsSync(cache)) {
+    return []
+  }
   return readdirSync(cache, { recursive: true })
     .map((name) => [name, lstatSync(path.join(cache, name))])
     .filter(([, found]) => !found.isDirectory())
@@ -291,7 +297,9 @@ for (const id of [
 /** What the CDN does to the model's file; everything else is answered as usual. */
 function whenSending(act) {
   hub.fault = ({ host, request, response, bytes }) => {
-    if (host !== 'cdn' || bytes?.length !== model.length) return false
+    if (host !== 'cdn' || bytes?.length !== model.length) {
+      return false
+    }
     act(request, response, bytes)
     return true
   }
@@ -307,8 +315,11 @@ test.serial('a connection that breaks goes on where it ended', async (t) => {
   fresh()
   let breaks = 1
   whenSending((request, response, bytes) => {
-    if (breaks-- > 0) breakInHalf(response, bytes)
-    else sendBytes(request, response, bytes)
+    if (breaks-- > 0) {
+      breakInHalf(response, bytes)
+    } else {
+      sendBytes(request, response, bytes)
+    }
   })
   t.is((await openModel('hf:org/breaks')).sites.length, 4)
   const ranges = hub.requests.filter(
@@ -323,8 +334,11 @@ test.serial('and from the beginning where the server knows no ranges', async (t)
   fresh()
   let breaks = 1
   whenSending((_, response, bytes) => {
-    if (breaks-- > 0) breakInHalf(response, bytes)
-    else response.writeHead(200).end(bytes)
+    if (breaks-- > 0) {
+      breakInHalf(response, bytes)
+    } else {
+      response.writeHead(200).end(bytes)
+    }
   })
   t.is((await openModel('hf:org/rangeless')).sites.length, 4)
 })
@@ -389,7 +403,9 @@ test.serial('a small file with other bytes is found out by git’s own hash', as
   hub.add('org/small', FILES)
   const cache = fresh()
   hub.fault = ({ path: where, response }) => {
-    if (!where.endsWith('/config.json')) return false
+    if (!where.endsWith('/config.json')) {
+      return false
+    }
     response.end(Buffer.from('{"model_type": "boxed"}'))
     return true
   }
@@ -422,7 +438,9 @@ for (const [what, where, text] of nonsense) {
     hub.add('org/nonsense', FILES)
     const cache = fresh()
     hub.fault = ({ path: asks, response }) => {
-      if (!asks.includes(where)) return false
+      if (!asks.includes(where)) {
+        return false
+      }
       response.writeHead(200, { 'Content-Type': 'application/json' }).end(text)
       return true
     }
@@ -464,7 +482,9 @@ test.serial('aborted, before and in the middle', async (t) => {
     response.write(bytes.subarray(0, bytes.length / 2))
   })
   const onProgress = ({ file }) => {
-    if (file === 'onnx/model.onnx') controller.abort(new Error('enough'))
+    if (file === 'onnx/model.onnx') {
+      controller.abort(new Error('enough'))
+    }
   }
   const { signal } = controller
   const error = await t.throwsAsync(openModel('hf:org/aborted', { signal, onProgress }), {

@@ -318,8 +318,11 @@ test('an archive damaged at any byte is read as it was or refused, and nothing e
     bytes[at] ^= 0x55
     writeFileSync(file, bytes)
     const read = await readActivations(file, { memoryLimit: 2 ** 20 }).catch((error) => error)
-    if (Array.isArray(read)) t.deepEqual([...read[0].q.data, ...read[0].k.data], [1, 2, 3, 4])
-    else t.true(['ERR_FORMAT', 'ERR_MEMORY_LIMIT', 'ERR_SHAPE'].includes(read.code), `${at}: ${read.stack}`)
+    if (Array.isArray(read)) {
+      t.deepEqual([...read[0].q.data, ...read[0].k.data], [1, 2, 3, 4])
+    } else {
+      t.true(['ERR_FORMAT', 'ERR_MEMORY_LIMIT', 'ERR_SHAPE'].includes(read.code), `${at}: ${read.stack}`)
+    }
   }
 })
 

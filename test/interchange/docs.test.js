@@ -23,7 +23,9 @@ function shell(code) {
     .replace('tokenizer.json', bundledFile('boxes.tokenizer.json'))
     .trim()
     .split(/\s+/)
-  if (words[0] !== 'qkspace') throw new Error(`not a command of qkspace: ${code}`)
+  if (words[0] !== 'qkspace') {
+    throw new Error(`not a command of qkspace: ${code}`)
+  }
   return spawnSync(process.execPath, [cli, ...words.slice(1)], { cwd: folder, encoding: 'utf8' })
 }
 

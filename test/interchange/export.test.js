@@ -46,7 +46,9 @@ test('for TransformerLens: a basis a head by hook name, padded by zeros, null su
   t.deepEqual(q.shape, [4, 32, width])
   for (const head of ['L3H0', 'L3H1']) {
     const found = made.boxes.head(head).contrast('order')
-    if (found.rank === 0) continue
+    if (found.rank === 0) {
+      continue
+    }
     t.true(apart(ofHead(q, Number(head.at(-1))), subspace(made.boxes, head, 'order', 'u')) < 1e-9)
   }
   t.true(ofHead(q, 3).data.every((value) => value === 0))

@@ -57,12 +57,18 @@ function changeOfScores(q, k, head, u, rank) {
     const removed = new Float64Array(d)
     for (let c = 0; c < rank; c++) {
       let along = 0
-      for (let x = 0; x < d; x++) along += query[x] * u[x * rank + c]
-      for (let x = 0; x < d; x++) removed[x] += along * u[x * rank + c]
+      for (let x = 0; x < d; x++) {
+        along += query[x] * u[x * rank + c]
+      }
+      for (let x = 0; x < d; x++) {
+        removed[x] += along * u[x * rank + c]
+      }
     }
     for (let j = 0; j < positions; j++) {
       let change = 0
-      for (let x = 0; x < d; x++) change += removed[x] * k.data[(j * keyHeads + keyHead) * d + x]
+      for (let x = 0; x < d; x++) {
+        change += removed[x] * k.data[(j * keyHeads + keyHead) * d + x]
+      }
       sum += (change / Math.sqrt(d)) ** 2
     }
   }

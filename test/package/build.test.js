@@ -33,7 +33,9 @@ function linkDependencies({ dependencies = {} }) {
     const place = path.join(root, 'node_modules', name)
     const link = path.join(modules, name)
     // One that lies inside of the package that needs it comes with it.
-    if (existsSync(link) || !existsSync(place)) continue
+    if (existsSync(link) || !existsSync(place)) {
+      continue
+    }
     mkdirSync(path.dirname(link), { recursive: true })
     symlinkSync(place, link)
     linkDependencies(readJson(place))

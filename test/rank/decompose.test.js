@@ -166,8 +166,11 @@ test.serial('the plan: memory, then disk, then a sample of units that is the sam
   try {
     await t.throwsAsync(keepPlan(101, 100, 0), { code: 'ERR_FILE', message: /none/ })
   } finally {
-    if (folderOf === undefined) delete process.env.TMPDIR
-    else process.env.TMPDIR = folderOf
+    if (folderOf === undefined) {
+      delete process.env.TMPDIR
+    } else {
+      process.env.TMPDIR = folderOf
+    }
   }
 })
 

@@ -36,8 +36,9 @@ function randomSequences({ lengths, classes = 3, keyScope = 'before', seed, draw
   let first = 0
   return lengths.map((length) => {
     const labels = new Int32Array(length)
-    for (let i = 0; i < length; i++)
+    for (let i = 0; i < length; i++) {
       labels[i] = draw ? draw(next, i, length, labels) : Math.floor(classes * next())
+    }
     first += length
     return sequence(first - length, length, labels, keyScope)
   })
@@ -169,8 +170,12 @@ test('null matrices are sums with exchanged labels less the mean over donors', a
     let counted = 0
     queryRows.forEach((row, i) => {
       const sides = [[], []]
-      for (let j = 0; j < i; j++) sides[labels[j] === labels[i] ? 0 : 1].push(queryRows[j])
-      if (sides.some((side) => side.length === 0)) return
+      for (let j = 0; j < i; j++) {
+        sides[labels[j] === labels[i] ? 0 : 1].push(queryRows[j])
+      }
+      if (sides.some((side) => side.length === 0)) {
+        return
+      }
       counted += 1
       const dot = (from, at, basis) =>
         basis.reduce((sum, x, c) => sum + x * from[(at * heads + head) * d + c], 0)
@@ -205,7 +210,9 @@ test('null matrices are sums with exchanged labels less the mean over donors', a
   ].map((x) => Float64Array.from(x))
   const sum = (await source.contributions(1, u, v, 1)).reduce((a, b) => a + b)
   let whole = 0
-  for (let i = 0; i < 9; i++) whole += u[Math.floor(i / 3)] * observed[9 + i] * v[i % 3]
+  for (let i = 0; i < 9; i++) {
+    whole += u[Math.floor(i / 3)] * observed[9 + i] * v[i % 3]
+  }
   t.true(Math.abs(sum - whole) < 1e-6, `${sum}, ${whole}`)
   const directed = await source.directed(1, u, v, 40)
   t.true(Math.abs(directed[0] - whole) < 1e-6)
@@ -223,7 +230,9 @@ test('null matrices are sums with exchanged labels less the mean over donors', a
     for (let step = 0; step < 400; step++) {
       const y = gram(x)
       const z = new Float64Array(3)
-      for (let i = 0; i < 9; i++) z[i % 3] += matrix[i] * y[Math.floor(i / 3)]
+      for (let i = 0; i < 9; i++) {
+        z[i % 3] += matrix[i] * y[Math.floor(i / 3)]
+      }
       norm = Math.hypot(...z)
       x = z.map((value) => value / norm)
     }
@@ -284,7 +293,9 @@ test('labels that queries and keys carry are found, replicated, and by every bac
   const [q, k] = [activations(lengths, heads, d, 31), activations(lengths, heads, d, 32)]
   for (const { queryRows, queryLabels } of sequences) {
     queryRows.forEach((row, i) => {
-      for (const side of [q, k]) side.data[row * heads * d + queryLabels[i]] += 1.5
+      for (const side of [q, k]) {
+        side.data[row * heads * d + queryLabels[i]] += 1.5
+      }
     })
   }
   const labels = sequences.map(({ contrast, ...rest }) => rest)

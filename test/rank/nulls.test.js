@@ -34,7 +34,9 @@ function spanDifference(a, b, d, rank) {
   for (let x = 0; x < rank; x++) {
     for (let y = 0; y < rank; y++) {
       let dot = 0
-      for (let i = 0; i < d; i++) dot += a[i * rank + x] * b[i * rank + y]
+      for (let i = 0; i < d; i++) {
+        dot += a[i * rank + x] * b[i * rank + y]
+      }
       overlap += dot ** 2
     }
   }
@@ -81,7 +83,9 @@ test('a discovered head has twenty null subspaces of its rank, the same after sa
     for (let b = 0; b < 20; b++) {
       const own = side.subarray(b * d * rank, (b + 1) * d * rank)
       t.true(Math.abs(spanDifference(own, own, d, rank)) < 1e-5, 'orthonormal columns')
-      if (b > 0) t.true(spanDifference(own, side.subarray(0, d * rank), d, rank) > 1e-3, 'each its own')
+      if (b > 0) {
+        t.true(spanDifference(own, side.subarray(0, d * rank), d, rank) > 1e-3, 'each its own')
+      }
     }
   }
   t.true(Math.abs(Math.hypot(...directions.meanQuery) - 1) < 1e-9)
@@ -110,5 +114,7 @@ test('under the energy rule null subspaces come on request, and never without ke
   t.is((await of(kept, { nulls: 5 })).nulls.count, 5)
   t.is((await of(bare, { nulls: 5 })).nulls, undefined)
   await t.throwsAsync(decompose(kept, { nulls: -1 }), { code: 'ERR_ARGUMENT' })
-  for (const sums of [kept, bare]) disposeSums(sums)
+  for (const sums of [kept, bare]) {
+    disposeSums(sums)
+  }
 })

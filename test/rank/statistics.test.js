@@ -53,7 +53,9 @@ test('max-T: step-down over shared draws, by its definition', (t) => {
     let above = 0
     for (let b = 0; b < draws; b++) {
       const most = Math.max(...order.slice(step).map((j) => scaled[j].of(nulls[j][b])))
-      if (most >= z[i]) above += 1
+      if (most >= z[i]) {
+        above += 1
+      }
     }
     least = Math.max(least, (1 + above) / (1 + draws))
     near(t, adjustedByMaximum(observed, nulls)[i], least)
@@ -100,14 +102,20 @@ test('signs follow from seed, unit and draw alone, and are even', async (t) => {
   )
   // Of 319 draws of 400 units the mean sign has a standard error of 0.0028; of two units' products 0.056 each.
   let sum = 0
-  for (let u = 0; u < 400; u++) for (let b = 1; b < 320; b++) sum += sign(u, b)
+  for (let u = 0; u < 400; u++) {
+    for (let b = 1; b < 320; b++) {
+      sum += sign(u, b)
+    }
+  }
   t.true(Math.abs(sum / 400 / 319) < 0.012)
   for (const [a, b] of [
     [0, 1],
     [5, 300],
   ]) {
     let together = 0
-    for (let draw = 1; draw < 320; draw++) together += sign(a, draw) * sign(b, draw)
+    for (let draw = 1; draw < 320; draw++) {
+      together += sign(a, draw) * sign(b, draw)
+    }
     t.true(Math.abs(together / 319) < 0.25)
   }
   t.notDeepEqual(flipBits(8, keys, 0, 320), bits)

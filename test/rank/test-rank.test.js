@@ -90,7 +90,9 @@ function centred({ q, k, terms }) {
     for (const rows of sides) {
       for (let i = 0; i < heads * d; i++) {
         const mean = rows.reduce((sum, row) => sum + data[row * heads * d + i], 0) / rows.length
-        for (const row of rows) out[row * heads * d + i] -= mean
+        for (const row of rows) {
+          out[row * heads * d + i] -= mean
+        }
       }
     }
     return { data: out, shape }
@@ -210,7 +212,9 @@ test('a constant key offset with a mean query is an effect and no interaction', 
   const data = plantedTerms({ units: 300, heads: 30, d: 8, mean: 0.6, seed: 12 })
   const [, , heads, d] = data.q.shape
   for (let term = 0; term < 300; term++) {
-    for (let h = 0; h < heads; h++) data.k.data[(2 * term * heads + h) * d] += 0.6
+    for (let h = 0; h < heads; h++) {
+      data.k.data[(2 * term * heads + h) * d] += 0.6
+    }
   }
   const { tests } = await testRank({ ...data, mostDraws: 199 })
   t.true(tests[0].every(({ p }) => p.effect <= 0.01))
@@ -257,7 +261,9 @@ test('rows of both sides: centred as the hypothesis and the estimator say', asyn
     Float64Array.from({ length: d * d }, (_, at) => {
       const [i, j] = [Math.floor(at / d), at % d]
       return sum((r) => {
-        if (rows.side[r] !== s) return 0
+        if (rows.side[r] !== s) {
+          return 0
+        }
         const keys = rows.keys[r]
         return (rows.weight[r] * (rows.q[r * d + i] - qc[i]) * (rows.k[r * d + j] - keys * kc[j])) / total
       })
@@ -269,7 +275,9 @@ test('rows of both sides: centred as the hypothesis and the estimator say', asyn
   const mean = (name, s, total) =>
     Float64Array.from({ length: d }, (_, i) =>
       sum((r) => {
-        if (s && rows.side[r] !== s) return 0
+        if (s && rows.side[r] !== s) {
+          return 0
+        }
         return (rows.weight[r] * (name === 'q' ? rows.keys[r] : 1) * rows[name][r * d + i]) / total
       }),
     )

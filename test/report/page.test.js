@@ -75,7 +75,9 @@ for (const [width, colorScheme] of [
       // Rows of tokens scroll in their frame; nothing else is ever wider than it.
       t.true(fits || (scrolls && /profile|scores/.test(id)), id)
       t.is(buttons.length, 3)
-      for (const label of buttons) t.regex(label, /^Download “.+” as (SVG|PNG|CSV)$/)
+      for (const label of buttons) {
+        t.regex(label, /^Download “.+” as (SVG|PNG|CSV)$/)
+      }
     }
     const { scroll, inner } = await page.evaluate(() => ({
       scroll: document.documentElement.scrollWidth,
@@ -284,10 +286,15 @@ browserTest('numbers of the page are those of the documents behind it', async (t
   const packed = documentOf(readFileSync(file, 'utf8'))
   const { heads } = packed.results[0]
   const same = (own, behind, where) => {
-    if (typeof behind === 'number') t.is(own, Number.isInteger(behind) ? behind : kept(behind), where)
-    else if (typeof behind === 'object' && behind !== null) {
-      for (const [key, value] of Object.entries(behind)) same(own[key], value, `${where}.${key}`)
-    } else t.is(own, behind, where)
+    if (typeof behind === 'number') {
+      t.is(own, Number.isInteger(behind) ? behind : kept(behind), where)
+    } else if (typeof behind === 'object' && behind !== null) {
+      for (const [key, value] of Object.entries(behind)) {
+        same(own[key], value, `${where}.${key}`)
+      }
+    } else {
+      t.is(own, behind, where)
+    }
   }
   same(heads, JSON.parse(JSON.stringify(made.result.info.heads)), 'heads')
   same(packed.interventions[0], JSON.parse(JSON.stringify(made.interventions)), 'interventions')

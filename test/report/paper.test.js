@@ -48,7 +48,9 @@ async function isRigid(t, page, figure, points) {
   const { circles, view } = await seenPoints(page, figure)
   const dot = (a, b) => a.reduce((sum, value, i) => sum + value * b[i], 0)
   for (const [i, row] of view.entries()) {
-    for (const [j, other] of view.entries()) t.true(Math.abs(dot(row, other) - Number(i === j)) < 1e-5)
+    for (const [j, other] of view.entries()) {
+      t.true(Math.abs(dot(row, other) - Number(i === j)) < 1e-5)
+    }
   }
   t.is(circles.length, points.length)
   const mean = (list, of) => list.reduce((sum, item) => sum + of(item), 0) / list.length

@@ -20,8 +20,9 @@ test('1,024 heads, 8 contrasts and 64 prompts of 128 tokens take less than 5 MiB
   t.is(explanations[0].prompts[0].heads.length, 1024)
   t.is(leftOut.length, 2)
   for (const own of Object.values(results[0].heads)) {
-    for (const { spectrum, test: found } of Object.values(own))
+    for (const { spectrum, test: found } of Object.values(own)) {
       t.is(spectrum.length, found.discovered ? 128 : 16)
+    }
   }
 })
 

@@ -25,7 +25,9 @@ test('the heads that attend by the order of the boxes are those whose keys, exch
   for (const heads of result.headNames) {
     const { variants } = await intervene(model, of(48, 9), { result, heads, randoms: 0, nulls: 0 })
     const { output } = variants.find(({ kind }) => kind === 'whole')
-    if (output.kl.mean > 0.01) changed.push(heads)
+    if (output.kl.mean > 0.01) {
+      changed.push(heads)
+    }
   }
   t.deepEqual(Object.keys(found.roles).sort(), changed.sort())
   t.deepEqual(changed, ['L3H0'])

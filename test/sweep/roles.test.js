@@ -22,8 +22,12 @@ test('the heads of the model that nobody guided are named as plain attention nam
       ['previous token', previous],
       ['induction', induction],
     ]) {
-      if (plain >= 0.5) t.true(named(head, role), `${head}: ${role}, plainly ${plain}`)
-      if (plain < 0.2) t.false(named(head, role), `${head}: ${role}, plainly ${plain}`)
+      if (plain >= 0.5) {
+        t.true(named(head, role), `${head}: ${role}, plainly ${plain}`)
+      }
+      if (plain < 0.2) {
+        t.false(named(head, role), `${head}: ${role}, plainly ${plain}`)
+      }
     }
   }
   t.deepEqual(
@@ -99,7 +103,11 @@ test('random sequences repeat a segment at a distance of their own, between what
     const at = (i, by) => [0, 1, 2, 3, 4, 5].every((j) => tokens[i + j] === tokens[i + by + j])
     let found
     for (let by = 6; by < 42 && !found; by++) {
-      for (let i = 0; i + by + 6 <= 48 && !found; i++) if (at(i, by)) found = by
+      for (let i = 0; i + by + 6 <= 48 && !found; i++) {
+        if (at(i, by)) {
+          found = by
+        }
+      }
     }
     t.truthy(found)
     distances.add(found)

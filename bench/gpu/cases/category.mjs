@@ -62,7 +62,9 @@ function categoryTerms(prompts, items, seed) {
       const positive = j === 0 || (j > 1 && random.next() < 0.2)
       sides[positive ? 'pos' : 'neg'].push(p * items + j)
     }
-    for (const side of ['pos', 'neg']) offsets[side].push(sides[side].length)
+    for (const side of ['pos', 'neg']) {
+      offsets[side].push(sides[side].length)
+    }
   }
   return {
     contrast: 'c',

@@ -37,7 +37,9 @@ export default {
         const first = Uint32Array.from({ length: rows }, (_, unit) => flips[unit * words])
         const few = { q, k, flips: first, heads, rows, draws: CHECKED }
         const want = await largest(selectBackend('cpu'), few)
-        for (const tensor of [q, k]) tensor.release()
+        for (const tensor of [q, k]) {
+          tensor.release()
+        }
         return Math.max(
           ...Array.from(want, (value, i) => {
             const at = Math.floor(i / CHECKED) * draws + (i % CHECKED)

@@ -31,10 +31,12 @@ export default {
         fresh: (seed) => {
           const area = side * side
           const data = new Float32Array(new SharedArrayBuffer(4 * n * area))
-          for (let m = 0; m < Math.min(n, DISTINCT); m++)
+          for (let m = 0; m < Math.min(n, DISTINCT); m++) {
             data.set(makeMatrix(side, 'low rank', seed * DISTINCT + m), m * area)
-          for (let m = DISTINCT; m < n; m++)
+          }
+          for (let m = DISTINCT; m < n; m++) {
             data.copyWithin(m * area, (m % DISTINCT) * area, ((m % DISTINCT) + 1) * area)
+          }
           return data
         },
         once: (data) => svd(data, { n, ...options, backend: bench.name }),
@@ -56,7 +58,9 @@ export default {
 /** Of singular values, relative to the largest, and of the product beyond that of the reference. */
 function errorOf(matrices, side, found, want, m) {
   const rank = want.ranks[m]
-  if (found.ranks[m] !== rank) return Number.POSITIVE_INFINITY
+  if (found.ranks[m] !== rank) {
+    return Number.POSITIVE_INFINITY
+  }
   const values = ({ s, maxRank }) => s.subarray(m * maxRank, m * maxRank + rank)
   const top = values(want)[0]
   const ofValues = Math.max(...values(found).map((s, i) => Math.abs(s - values(want)[i]) / top))
@@ -67,10 +71,13 @@ function errorOf(matrices, side, found, want, m) {
 
 function product({ u, s, v, maxRank }, side, m) {
   const out = new Float64Array(side * side)
-  for (let i = 0; i < side; i++)
+  for (let i = 0; i < side; i++) {
     for (let c = 0; c < maxRank; c++) {
       const x = u[(m * side + i) * maxRank + c] * s[m * maxRank + c]
-      for (let j = 0; j < side; j++) out[i * side + j] += x * v[(m * side + j) * maxRank + c]
+      for (let j = 0; j < side; j++) {
+        out[i * side + j] += x * v[(m * side + j) * maxRank + c]
+      }
     }
+  }
   return out
 }

@@ -34,7 +34,9 @@ export class Candidates {
     this.seen.delete(prompt)
     this.seen.set(prompt, seen)
     for (const old of this.seen.keys()) {
-      if (this.seen.size <= 4 * this.batch) break
+      if (this.seen.size <= 4 * this.batch) {
+        break
+      }
       this.seen.delete(old)
     }
     const added = { query: !seen.queries.has(query), firstKey: { ...seen.keys }, again: known !== undefined }

@@ -156,7 +156,9 @@ export class ComponentExtremes {
         const key = column(feature, bases.v, false)
         places[head].query.push(query)
         // Keys of cross attention are of another sequence than the prompt's.
-        if (!chosen[head].site.cross) places[head].key.push(key)
+        if (!chosen[head].site.cross) {
+          places[head].key.push(key)
+        }
         return { query, key }
       }
       return { ...of(directions), ...(nulls && { null: of(nulls) }) }
@@ -170,7 +172,9 @@ export class ComponentExtremes {
       const added = new Map<string, Added>()
       for (const [feature, candidates] of this.candidates) {
         const takes = !this.own.has(feature) || feature === item.contrast
-        if (takes) added.set(feature, candidates.add(item))
+        if (takes) {
+          added.set(feature, candidates.add(item))
+        }
       }
       return { item, run, added, describe: describer(this.model, item) }
     })
@@ -179,10 +183,16 @@ export class ComponentExtremes {
   /** Rows of a site, by its place among the captured ones. Yields to the event loop through `turn`. */
   async add(site: number, rows: CapturedRows, turn: () => Promise<void> | undefined): Promise<void> {
     for (const head of this.heads) {
-      if (head.site !== site) continue
+      if (head.site !== site) {
+        continue
+      }
       for (const term of this.batch) {
-        for (const one of head.query) takeQuery(one, term, rows, head.place)
-        for (const one of head.key) takeKeys(one, term, rows, head)
+        for (const one of head.query) {
+          takeQuery(one, term, rows, head.place)
+        }
+        for (const one of head.key) {
+          takeKeys(one, term, rows, head)
+        }
         await turn()
       }
     }
@@ -197,7 +207,9 @@ export class ComponentExtremes {
       found[feature] ??= { query: {}, key: {} }
       const { name, site } = this.chosen[head]
       for (const side of ['query', 'key'] as const) {
-        if (side === 'key' && site.cross) continue
+        if (side === 'key' && site.cross) {
+          continue
+        }
         const { [side]: own, null: nulls } = this.columns[i]
         const read = reads(i, side)
         const ofHeads = found[feature][side]
@@ -226,7 +238,9 @@ function takeQuery(
   place: number,
 ) {
   const added = term.added.get(feature)
-  if (!added?.query) return
+  if (!added?.query) {
+    return
+  }
   const { query, term: encoded } = term.item
   const [, positions, heads, d] = rows.dims.q
   const value = along(direction, rows.q, ((term.run * positions + query) * heads + place) * d)
@@ -241,31 +255,43 @@ function takeKeys(
 ) {
   const added = term.added.get(feature)
   const { item, run } = term
-  if (!added || item.run.kind !== 'tokens') return
+  if (!added || item.run.kind !== 'tokens') {
+    return
+  }
   const [, positions, heads, d] = rows.dims.k
   const end = head.causal ? item.query + 1 : item.run.ids.length
   for (let key = added.firstKey[head.causal ? 'causal' : 'whole']; key < end; key++) {
     const value = along(direction, rows.k, ((run * positions + key) * heads + head.place) * d)
     extremes.take(value, () => ({ ...term.describe(key), ...saidOf(item, key) }))
   }
-  if (!added.again) return
+  if (!added.again) {
+    return
+  }
   // A later term of the prompt may say of a key what an earlier one did not.
   for (const kept of extremes.kept) {
-    if (kept.prompt === item.prompt && kept.role === null) Object.assign(kept, saidOf(item, kept.position))
+    if (kept.prompt === item.prompt && kept.role === null) {
+      Object.assign(kept, saidOf(item, kept.position))
+    }
   }
 }
 
 function saidOf({ term, donor }: TermRun, key: number): Pick<Extreme, 'label' | 'role'> {
-  if (term.positive.includes(key)) return { label: term.label ?? null, role: 'positive' }
+  if (term.positive.includes(key)) {
+    return { label: term.label ?? null, role: 'positive' }
+  }
   // The negative keys of a counterfactual term are of another prompt.
   const at = donor ? -1 : term.negative.indexOf(key)
-  if (at < 0) return { label: null, role: null }
+  if (at < 0) {
+    return { label: null, role: null }
+  }
   return { label: term.negativeLabels?.[at] ?? null, role: 'negative' }
 }
 
 function along(direction: Float64Array, rows: Float64Array, at: number): number {
   let sum = 0
-  for (let i = 0; i < direction.length; i++) sum += direction[i] * rows[at + i]
+  for (let i = 0; i < direction.length; i++) {
+    sum += direction[i] * rows[at + i]
+  }
   return sum
 }
 
@@ -275,7 +301,9 @@ function describer({ tokenizer }: Model, { where, prompt, run }: TermRun): (posi
   let words: string[] | undefined
   return (position) => {
     const found = known.get(position)
-    if (found) return found
+    if (found) {
+      return found
+    }
     const ids = run.kind === 'tokens' ? run.ids : []
     words ??= ids.map((id) => tokenizer?.token(id) ?? `#${id}`)
     const { token, before, after } = tokenInContext(words, position, REACH)

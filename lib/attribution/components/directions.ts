@@ -32,7 +32,9 @@ export function chosenComponents(
   return features.flatMap((feature) =>
     heads.flatMap(({ name }, head) => {
       const subspace = result.head(name).contrast(feature)
-      if (subspace.test && !subspace.test.discovered) return []
+      if (subspace.test && !subspace.test.discovered) {
+        return []
+      }
       return Array.from({ length: Math.min(subspace.rank, MOST_COMPONENTS) }, (_, index): Component => {
         const nulls = nullDirections(subspace, index)
         return {
@@ -47,7 +49,9 @@ export function chosenComponents(
 
 function nullDirections(subspace: ContrastSubspace, index: number): Record<Side, Float64Array> | undefined {
   const { nulls } = subspace
-  if (!nulls || nulls.count === 0) return undefined
+  if (!nulls || nulls.count === 0) {
+    return undefined
+  }
   return { u: column(nulls.u, subspace, index), v: column(nulls.v, subspace, index) }
 }
 

@@ -27,14 +27,22 @@ export class Extremes<T extends Named> {
 
   /** Takes a value; `describe` is asked only where it may be kept. A value that is no number is passed over. */
   take(value: number, describe: () => T): void {
-    if (!Number.isFinite(value)) return
-    if (this.count === 0) this.shift = value
+    if (!Number.isFinite(value)) {
+      return
+    }
+    if (this.count === 0) {
+      this.shift = value
+    }
     this.count += 1
     const above = value - this.shift
     this.sum += above
     this.squares += above * above
-    if (this.high.admits(value)) this.high.offer(value, describe())
-    if (this.low.admits(value)) this.low.offer(value, describe())
+    if (this.high.admits(value)) {
+      this.high.offer(value, describe())
+    }
+    if (this.low.admits(value)) {
+      this.low.offer(value, describe())
+    }
   }
 
   /** What is kept, at both ends. */
@@ -77,11 +85,17 @@ class End<T extends Named> {
   offer(value: number, item: T): void {
     const own = { value, item }
     const rivals = this.kept.filter((other) => this.excludes(other.item, item))
-    if (rivals.some((other) => this.order(other, own) <= 0)) return
-    for (const rival of rivals) this.kept.splice(this.kept.indexOf(rival), 1)
+    if (rivals.some((other) => this.order(other, own) <= 0)) {
+      return
+    }
+    for (const rival of rivals) {
+      this.kept.splice(this.kept.indexOf(rival), 1)
+    }
     const after = this.kept.findIndex((other) => this.order(own, other) < 0)
     this.kept.splice(after < 0 ? this.kept.length : after, 0, own)
-    if (this.kept.length > this.size) this.kept.pop()
+    if (this.kept.length > this.size) {
+      this.kept.pop()
+    }
   }
 
   private excludes(a: T, b: T): boolean {

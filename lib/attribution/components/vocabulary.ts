@@ -73,8 +73,12 @@ export async function vocabularyReads(
     }
   }
   const ids = model.inputs.find(({ role }) => role === 'ids')
-  if (used.length === 0) return nothing('')
-  if (!ids || !model.tokenizer) return nothing('the model has no tokenizer')
+  if (used.length === 0) {
+    return nothing('')
+  }
+  if (!ids || !model.tokenizer) {
+    return nothing('the model has no tokenizer')
+  }
   const vocabulary = Math.min(model.vocabulary ?? model.tokenizer.size, model.tokenizer.size)
   const length = fixedLength(model.inputs) ?? 1
   if (most === undefined && vocabulary * length > MOST_READ && length > 1) {
@@ -89,7 +93,9 @@ export async function vocabularyReads(
     return (['query', 'key'] as const).flatMap((side): SiteReads[] => {
       const stream = streams.get(site)![side]
       // Keys of cross attention are another sequence's.
-      if ('reason' in stream || (side === 'key' && site.cross)) return []
+      if ('reason' in stream || (side === 'key' && site.cross)) {
+        return []
+      }
       const directions = heads.map((head) => directionsOf(components, head, side, found))
       const columns = Math.max(...directions.map((own) => own.length))
       const siteHeads = heads.map((head) => chosen[head].head)
@@ -99,7 +105,9 @@ export async function vocabularyReads(
   const failed = await readSites(model, sites, count, signal)
   const reads = (component: number, side: ReadSide) => {
     const [own, nulls] = [found.get(`${component} ${side}`), found.get(`${component} ${side} null`)]
-    if (!own || failed.has(`${chosen[own.head].site.node} ${side}`)) return undefined
+    if (!own || failed.has(`${chosen[own.head].site.node} ${side}`)) {
+      return undefined
+    }
     return { own: readsOf(own), ...(nulls && { null: readsOf(nulls) }) }
   }
   const told = used.map((head) => {
@@ -119,7 +127,9 @@ function directionsOf(
 ): Direction[] {
   const which = side === 'query' ? 'u' : 'v'
   return components.flatMap((component, i) => {
-    if (component.head !== head) return []
+    if (component.head !== head) {
+      return []
+    }
     const of = (key: string, vector: Float64Array) => {
       const direction = { head, vector, extremes: new Extremes<ReadCandidate>(ENDS) }
       found.set(key, direction)
@@ -141,22 +151,32 @@ async function readSites(
   signal?: AbortSignal,
 ): Promise<Map<string, string>> {
   const failed = new Map<string, string>()
-  if (sites.length === 0) return failed
+  if (sites.length === 0) {
+    return failed
+  }
   const attempt = async (some: readonly SiteReads[]): Promise<QkError | undefined> => {
     try {
       await readTogether(model, some, count, signal)
       return undefined
     } catch (error) {
       throwIfAborted(signal)
-      if (!(error instanceof QkError) || error.code !== 'ERR_INFERENCE') throw error
+      if (!(error instanceof QkError) || error.code !== 'ERR_INFERENCE') {
+        throw error
+      }
       return error
     }
   }
-  if (!(await attempt(sites))) return failed
+  if (!(await attempt(sites))) {
+    return failed
+  }
   for (const site of sites) {
-    for (const direction of site.directions.flat()) direction.extremes = new Extremes(ENDS)
+    for (const direction of site.directions.flat()) {
+      direction.extremes = new Extremes(ENDS)
+    }
     const error = await attempt([site])
-    if (error) failed.set(`${site.site.node} ${site.side}`, error.message)
+    if (error) {
+      failed.set(`${site.site.node} ${site.side}`, error.message)
+    }
   }
   return failed
 }
@@ -201,7 +221,9 @@ function directionsTensor({ site, heads, columns, directions }: SiteReads): Wire
   const data = new Float32Array(heads.length * d * columns)
   directions.forEach((own, h) => {
     own.forEach(({ vector }, c) => {
-      for (let i = 0; i < d; i++) data[(h * d + i) * columns + c] = vector[i]
+      for (let i = 0; i < d; i++) {
+        data[(h * d + i) * columns + c] = vector[i]
+      }
     })
   })
   return { type: 'float32', dims: [heads.length, d, columns], data }
@@ -249,13 +271,20 @@ function inWords(
   ] as const) {
     const stream = streams[side]
     const failure = failed.get(`${site.node} ${side}`)
-    if (side === 'key' && site.cross) missing.push('its keys are of another sequence')
-    else if ('reason' in stream) missing.push(`its ${noun} ${stream.reason}`)
-    else if (failure) missing.push(`its ${noun}: ${failure}`)
-    else read.push({ weight, stream })
+    if (side === 'key' && site.cross) {
+      missing.push('its keys are of another sequence')
+    } else if ('reason' in stream) {
+      missing.push(`its ${noun} ${stream.reason}`)
+    } else if (failure) {
+      missing.push(`its ${noun}: ${failure}`)
+    } else {
+      read.push({ weight, stream })
+    }
   }
   const unavailable = missing.length > 0 ? { unavailable: missing.join('; ') } : {}
-  if (read.length === 0) return unavailable
+  if (read.length === 0) {
+    return unavailable
+  }
   const [{ stream }] = read
   const weights = read.map(({ weight }) => weight).join(' and ')
   const norm = stream.norm

@@ -65,7 +65,9 @@ export async function* captureMany(
 ): AsyncGenerator<CapturedPrompt, void> {
   checkModel(model, 'captureMany')
   checkOptions(options, OPTIONS, 'captureMany')
-  for (const name of ['scores', 'pattern'] as const) checkFlag(options[name] ?? false, name)
+  for (const name of ['scores', 'pattern'] as const) {
+    checkFlag(options[name] ?? false, name)
+  }
   const requests = captureRequests(model, options)
   const set = promptSet(prompts, { bare: true })
   const run = new ManyRuns(model, requests, options)
@@ -80,7 +82,9 @@ export async function* captureMany(
   } finally {
     await run.close()
   }
-  if (count === 0) throw new QkError('ERR_PROMPT', 'the prompt set is empty')
+  if (count === 0) {
+    throw new QkError('ERR_PROMPT', 'the prompt set is empty')
+  }
 }
 
 /** The sessions of one call: one that captures and verifies, and another one for prompts that are too long for that. */
@@ -100,7 +104,9 @@ class ManyRuns {
     this.verifying ??= await CaptureSession.open(model, requests, this.options, { verify: true })
     const parts = new CapturedSteps(requests)
     const whole = run.kind === 'tokens' ? run.ids : undefined
-    if (whole) runSize(model).check(whole.length, where)
+    if (whole) {
+      runSize(model).check(whole.length, where)
+    }
     const checked = whole && verifiedTokens(model, this.sites, whole)
     const long = whole && checked && checked.length < whole.length
     const first = long ? { ...run, ids: checked } : run

@@ -97,7 +97,9 @@ export class CaptureRun {
     let feeds = whole()
     let found = await this.run(feeds)
     for (let step = 0; step < newTokens; step++) {
-      if (!logits) throw new QkError('ERR_UNSUPPORTED_MODEL', 'the model has no output to write from')
+      if (!logits) {
+        throw new QkError('ERR_UNSUPPORTED_MODEL', 'the model has no output to write from')
+      }
       const { outputs, tensors } = found
       tokens.push(likeliest(outputs[logits], tokens.length - 1))
       if (this.caches) {
@@ -111,7 +113,9 @@ export class CaptureRun {
     }
     const sites = this.requests.map(({ site }) => site)
     const checked = verifiedTokens(model, sites, tokens)
-    if (checked.length < tokens.length) feeds = this.feedsOf(checked, segments)
+    if (checked.length < tokens.length) {
+      feeds = this.feedsOf(checked, segments)
+    }
     return { ...(await this.finish(parts, found, feeds)), tokens, newTokens }
   }
 
@@ -157,8 +161,12 @@ export function capturedSites(
 }
 
 function logitsOf(outputs: readonly string[], wanted: string | undefined): string | undefined {
-  if (wanted === undefined) return outputs.find((name) => /logits/i.test(name))
-  if (outputs.includes(wanted)) return wanted
+  if (wanted === undefined) {
+    return outputs.find((name) => /logits/i.test(name))
+  }
+  if (outputs.includes(wanted)) {
+    return wanted
+  }
   throw new QkError('ERR_ARGUMENT', `the model has no output "${wanted}"`, {
     hint: `It has ${outputs.join(', ')}.`,
   })

@@ -56,7 +56,9 @@ export class CaptureSession {
   ): Promise<CaptureSession> {
     let checks: SiteCheck[] = []
     const graph = fullCaptureGraph(model.graph, requests, (editor) => {
-      for (const name of also) editor.output(name)
+      for (const name of also) {
+        editor.output(name)
+      }
       for (const { site, heads, hooks } of requests) {
         const { fused, softmaxInput, softmax } = site.candidate
         const taken = { count: site.heads, chosen: heads }
@@ -66,11 +68,16 @@ export class CaptureSession {
           const keys = withoutOthers(editor, whole, 3, site.sinks)
           editor.output(editor.node('Identity', [keys], {}, name))
         }
-        if (kinds.scores) add(softmaxInput, hooks.scores)
-        if (kinds.pattern) add(fused?.pattern ?? softmax.output[0], hooks.pattern)
+        if (kinds.scores) {
+          add(softmaxInput, hooks.scores)
+        }
+        if (kinds.pattern) {
+          add(fused?.pattern ?? softmax.output[0], hooks.pattern)
+        }
       }
-      if (verify)
+      if (verify) {
         checks = requests.map(({ site }) => addCheck(editor, site, wholeRows(editor, site), 'float32'))
+      }
       return true
     })
     const { weightsFolder } = model.graph.model

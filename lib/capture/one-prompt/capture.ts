@@ -95,7 +95,9 @@ export async function capture(
 
 async function tokensOf(model: Model, prompt: PromptSource): Promise<TokenRun> {
   const { run } = await encodeSource(model, prompt, 'the prompt', '.')
-  if (run.kind !== 'tokens') throw new QkError('ERR_PROMPT', 'the prompt has neither text nor tokens')
+  if (run.kind !== 'tokens') {
+    throw new QkError('ERR_PROMPT', 'the prompt has neither text nor tokens')
+  }
   return run
 }
 
@@ -105,13 +107,17 @@ function wholeInputs(model: Model, { inputs = {} }: PromptSource, folder = '.'):
   return Object.fromEntries(
     model.inputs.map((input) => {
       const source = inputs[input.name]
-      if (!source) throw new QkError('ERR_PROMPT', `the input "${input.name}" is missing`)
+      if (!source) {
+        throw new QkError('ERR_PROMPT', `the input "${input.name}" is missing`)
+      }
       const at = `input "${input.name}"`
       const { values, shape } = readTensor(source, at, folder)
       checkValues(values, input, model, at)
       const data = makeArray(input, values.length)
       const write = numberWriter(data, input.type)
-      for (let i = 0; i < values.length; i++) write(i, values[i])
+      for (let i = 0; i < values.length; i++) {
+        write(i, values[i])
+      }
       return [input.name, { type: input.type, dims: shape, data }] as const
     }),
   )

@@ -40,7 +40,9 @@ export class CapturedSteps {
     for (const { hooks } of this.sites) {
       joined[hooks.k] = captured(last[hooks.k])
       for (const hook of [hooks.q, hooks.scores, hooks.pattern]) {
-        if (last[hook]) joined[hook] = this.rows(hook, hook === hooks.q ? 1 : 2, hook === hooks.scores)
+        if (last[hook]) {
+          joined[hook] = this.rows(hook, hook === hooks.q ? 1 : 2, hook === hooks.scores)
+        }
       }
     }
     return joined
@@ -49,7 +51,9 @@ export class CapturedSteps {
   /** Rows of all steps one after another along `axis`; keys that a row could not see yet are masked, or get nothing. */
   private rows(hook: string, axis: number, masked: boolean): CapturedTensor {
     const parts = this.steps.map((step) => captured(step[hook]))
-    if (parts.length === 1) return parts[0]
+    if (parts.length === 1) {
+      return parts[0]
+    }
     const { dtype, shape: end } = parts[parts.length - 1]
     const shape = [...end]
     shape[axis] = parts.reduce((n, part) => n + part.shape[axis], 0)

@@ -121,13 +121,17 @@ export async function writeCaptures(
       }
       index += 1
     }
-    if (index === 0) throw new QkError('ERR_PROMPT', 'there are no captures to write')
+    if (index === 0) {
+      throw new QkError('ERR_PROMPT', 'there are no captures to write')
+    }
   }
   await streamSafetensors(file, tensors(), {
     // A single prompt needs no name.
     rename: (name) => (prefixes.size === 1 ? name.slice([...prefixes][0].length) : name),
     metadata: () => {
-      if (info.prompts.length === 1) info.prompts[0].prefix = ''
+      if (info.prompts.length === 1) {
+        info.prompts[0].prefix = ''
+      }
       return { format: CAPTURE_FORMAT, qkspace: JSON.stringify(info) }
     },
   })

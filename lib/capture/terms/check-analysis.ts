@@ -27,7 +27,9 @@ export function samePromptsWarnings(
   { info }: Result,
   { sha256 }: Pick<PromptSetSummary, 'sha256'>,
 ): string[] {
-  if (info.prompts.sha256 !== sha256) return []
+  if (info.prompts.sha256 !== sha256) {
+    return []
+  }
   return [
     'the result was made from these very prompts (the same SHA-256): its subspaces fit them, and figures are too favourable; measure on other prompts',
   ]

@@ -58,7 +58,9 @@ export async function* termRuns(
   for await (const placed of set) {
     const encoded = await encodePrompt(model, placed)
     for (const rule of encoded.rules) {
-      if (contrasts && !contrasts.includes(rule.contrast)) continue
+      if (contrasts && !contrasts.includes(rule.contrast)) {
+        continue
+      }
       if (!rule.terms) {
         throw new QkError(
           'ERR_PROMPT',
@@ -100,7 +102,9 @@ function tokenAt({ runs: [run] }: EncodedPrompt, position: number): number | und
 export async function settleSharing(model: Model, set: PromptSet): Promise<void> {
   for await (const placed of set) {
     const { runs } = await encodePrompt(model, placed)
-    if (runs[0].kind === 'tokens') await findSharing(model, runs[0].ids)
+    if (runs[0].kind === 'tokens') {
+      await findSharing(model, runs[0].ids)
+    }
     return
   }
 }
@@ -123,7 +127,9 @@ export async function* termRunBatches(
       ? `${run.ids.length}`
       : JSON.stringify(Object.values(run.tensors).map((t) => t.shape))
   const flush = function* () {
-    if (waiting.length === 0) return
+    if (waiting.length === 0) {
+      return
+    }
     const { padded, fixedRuns, mostRuns } = batching
     const key = (item: TermRun) => {
       const donor = item.donor ? length(item.donor) : ''
@@ -141,14 +147,20 @@ export async function* termRunBatches(
       const together = fixedRuns ?? mostRuns(longest)
       // A donor is a run of the same inference.
       const most = Math.max(1, Math.floor(together / (group[0].donor ? 2 : 1)))
-      for (let i = 0; i < group.length; i += most) yield group.slice(i, i + most)
+      for (let i = 0; i < group.length; i += most) {
+        yield group.slice(i, i + most)
+      }
     }
     waiting = []
   }
   for await (const item of items) {
-    if (item.run.kind === 'tokens') memory.check(item.run.ids.length, item.where)
+    if (item.run.kind === 'tokens') {
+      memory.check(item.run.ids.length, item.where)
+    }
     waiting.push(item)
-    if (waiting.length === size) yield* flush()
+    if (waiting.length === size) {
+      yield* flush()
+    }
   }
   yield* flush()
 }

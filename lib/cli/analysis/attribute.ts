@@ -123,7 +123,9 @@ function printReport(report: AttributionReport): void {
       ),
     )
   }
-  if (noNull) printLine(`\n${noNull}`)
+  if (noNull) {
+    printLine(`\n${noNull}`)
+  }
 }
 
 function explainedRow(head: string, terms: string, by: string, explained: Explained): string[] {

@@ -55,7 +55,9 @@ async function run(options: Options): Promise<void> {
     let done = 0
     for await (const one of capturesOf(model, prompts, options)) {
       for (const [name, { shape, dtype }] of Object.entries(one.activations)) {
-        if (done === 0) shapes.set(name, `[${shape.join(', ')}] ${dtype}`)
+        if (done === 0) {
+          shapes.set(name, `[${shape.join(', ')}] ${dtype}`)
+        }
       }
       yield one
       done += 1
@@ -77,8 +79,11 @@ async function* capturesOf(
   { heads, scores, pattern }: Options,
 ): AsyncGenerator<CapturedPrompt> {
   const what = { heads, scores, pattern }
-  if ('summary' in prompts) yield* captureMany(model, prompts, what)
-  else yield { where: 'the prompt', prompt: prompts, ...(await capture(model, prompts, what)) }
+  if ('summary' in prompts) {
+    yield* captureMany(model, prompts, what)
+  } else {
+    yield { where: 'the prompt', prompt: prompts, ...(await capture(model, prompts, what)) }
+  }
 }
 
 function printCaptures({ prompts }: CaptureInfo, shapes: ReadonlyMap<string, string>): void {

@@ -119,8 +119,11 @@ async function run(options: Options): Promise<void> {
   disposeSums(sums)
   printWarnings(result.info.warnings)
   await result.save(options.out)
-  if (options.json) printJson(resultJson(result))
-  else printResult(result, options.out)
+  if (options.json) {
+    printJson(resultJson(result))
+  } else {
+    printResult(result, options.out)
+  }
 }
 
 /** The document of `decompose --json`. */
@@ -156,7 +159,9 @@ export function printResult(result: Result, out: string): void {
     `${counted(prompts.prompts, 'prompt')}, ${counted(result.headNames.length, 'head')}, estimator ${estimator}, ` +
       `backend ${backend.name} (${backend.instructionSet})`,
   )
-  if (sharing && sharing !== 'padded') printLine(SHARING[sharing])
+  if (sharing && sharing !== 'padded') {
+    printLine(SHARING[sharing])
+  }
   for (const contrast of result.contrastNames) {
     const ranked = byEvidence(result, contrast)
     printLine()
@@ -168,9 +173,14 @@ export function printResult(result: Result, out: string): void {
       `${contrast}: ${counted(terms, 'term')}${left}${tested ? `, ${counted(tested.units, 'unit')}` : ''}; heads ${order}`,
     )
     const shown = ranked.slice(0, SHOWN_HEADS)
-    if (tested) printTests(shown)
-    else printRanks(shown)
-    if (ranked.length > SHOWN_HEADS) printLine(`… and ${ranked.length - SHOWN_HEADS} more`)
+    if (tested) {
+      printTests(shown)
+    } else {
+      printRanks(shown)
+    }
+    if (ranked.length > SHOWN_HEADS) {
+      printLine(`… and ${ranked.length - SHOWN_HEADS} more`)
+    }
   }
   printDiscoveries(result)
   printLine()
@@ -222,7 +232,9 @@ function printDiscoveries(result: Result): void {
   const tests = result.headNames.flatMap((head) =>
     result.contrastNames.flatMap((name) => result.head(head).contrast(name).test ?? []),
   )
-  if (tests.length === 0) return
+  if (tests.length === 0) {
+    return
+  }
   const found = tests.filter(({ discovered }) => discovered)
   const replicated = found.filter(({ replication }) => replication?.replicated)
   const { rank } = result.info

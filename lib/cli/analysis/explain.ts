@@ -77,7 +77,9 @@ async function run(options: Options): Promise<void> {
   if (features && options.result === undefined) {
     throw new QkError('ERR_USAGE', '--features are contrasts of a result', { hint: 'Give it as --result.' })
   }
-  if (out !== undefined) await asUsage(writerOf(out).check(out))
+  if (out !== undefined) {
+    await asUsage(writerOf(out).check(out))
+  }
   const result = options.result === undefined ? undefined : await loadResult(options.result)
   const model = await openNamed(options.model, options)
   checkPromptFor(model, options)
@@ -91,13 +93,17 @@ async function run(options: Options): Promise<void> {
   }).finally(() => bar.stop())
   printWarnings(report.warnings)
   const names = { result: path.basename(options.result ?? ''), prompts: promptName(options) }
-  if (out !== undefined) await writerOf(out).write(out, { report, names, ...(result && { result }) })
+  if (out !== undefined) {
+    await writerOf(out).write(out, { report, names, ...(result && { result }) })
+  }
   if (json) {
     printJson(report)
     return
   }
   printExplanation(report, { result: result !== undefined, prompts: options.prompts })
-  if (out !== undefined) printLine(`\nsaved ${out}`)
+  if (out !== undefined) {
+    printLine(`\nsaved ${out}`)
+  }
 }
 
 /** Where the prompts came from, as the page names it. */
@@ -136,7 +142,9 @@ const WRITERS: Record<
 /** Errors: ERR_USAGE for an ending that is no format. */
 function writerOf(file: string) {
   const found = WRITERS[path.extname(file).toLowerCase()]
-  if (found) return found
+  if (found) {
+    return found
+  }
   throw new QkError('ERR_USAGE', `${file} has no ending that an explanation is saved by`, {
     hint: `Endings: ${Object.keys(WRITERS).join(', ')}.`,
   })

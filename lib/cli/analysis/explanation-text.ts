@@ -25,7 +25,9 @@ export function printExplanation(
   { result, prompts: set }: { result: boolean; prompts?: string },
 ): void {
   prompts.forEach((prompt, i) => {
-    if (i > 0) printLine()
+    if (i > 0) {
+      printLine()
+    }
     printPrompt(prompt)
   })
   if (result && prompts.every(({ heads }) => heads.every(({ features }) => !features))) {
@@ -38,7 +40,9 @@ export function printExplanation(
         'then add --result R.safetensors.',
     )
   }
-  if (noNull) printLine(`\n${noNull}`)
+  if (noNull) {
+    printLine(`\n${noNull}`)
+  }
 }
 
 function printPrompt(prompt: ExplainedPrompt): void {
@@ -53,12 +57,15 @@ function printPrompt(prompt: ExplainedPrompt): void {
       .slice(0, LISTED_HEADS)
       .map(({ head, attention, key }) => [head, percent(attention[key]), tokenAt(prompt, key)]),
   )
-  if (heads.length > LISTED_HEADS)
+  if (heads.length > LISTED_HEADS) {
     printLine(`and ${counted(heads.length - LISTED_HEADS, 'head')} more, in --out and --json`)
+  }
   const exchanged = heads.filter(({ features }) => features?.some(({ swap }) => swap))
   const others = heads.slice(0, LISTED_HEADS).filter((head) => head.features && !exchanged.includes(head))
   const told = [...exchanged, ...others].sort((a, b) => b.attention[b.key] - a.attention[a.key])
-  for (const head of told.slice(0, TOLD_HEADS)) printHead(prompt, head)
+  for (const head of told.slice(0, TOLD_HEADS)) {
+    printHead(prompt, head)
+  }
   if (told.length > TOLD_HEADS) {
     printLine(
       `\nfeatures of ${counted(told.length - TOLD_HEADS, 'head')} more: --head names them, --out and --json hold all`,
@@ -85,7 +92,9 @@ function printHead(
     printLine(`and ${all.length - features.length} features more, in --out and --json`)
   }
   const swaps = features.filter(({ swap }) => swap)
-  if (swaps.length === 0) return
+  if (swaps.length === 0) {
+    return
+  }
   printLine('Exchanging a feature of two tokens changes the attention on them:')
   printTable(
     [
@@ -107,7 +116,9 @@ function printHead(
 }
 
 function gainCells({ gain: { value, nulls, exceedsNull: exceeds } }: ExplainedFeature): string[] {
-  if (!nulls) return [fixed(value, 2), 'no null', 'no null', '']
+  if (!nulls) {
+    return [fixed(value, 2), 'no null', 'no null', '']
+  }
   return [fixed(value, 2), fixed(nulls.mean, 2), fixed(nulls.p95, 2), exceeds === false ? 'within null' : '']
 }
 

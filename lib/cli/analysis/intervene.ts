@@ -92,19 +92,25 @@ function printReport(report: InterventionReport): void {
       'with 95% intervals over prompts',
   )
   const looked = [...heads].sort((a, b) => attentionBefore(report, b) - attentionBefore(report, a))
-  for (const head of looked.slice(0, SHOWN_HEADS)) printHead(report, head)
+  for (const head of looked.slice(0, SHOWN_HEADS)) {
+    printHead(report, head)
+  }
   if (heads.length > SHOWN_HEADS) {
     printLine(
       `\n… and ${counted(heads.length - SHOWN_HEADS, 'head')} that look at the origin less; --json has them all`,
     )
   }
   printOutput(report)
-  if (noNull) printLine(`\n${noNull}`)
+  if (noNull) {
+    printLine(`\n${noNull}`)
+  }
   for (const { name, kind, vacuous, draws } of variants) {
-    if (vacuous && kind === 'random')
+    if (vacuous && kind === 'random') {
       printLine(`\n${name}: not measured; the features span whole heads, so it would be the edit itself`)
-    if (kind === 'features' && draws > 0 && !measured(variants, name))
+    }
+    if (kind === 'features' && draws > 0 && !measured(variants, name)) {
       printLine(`\n${name}: not measured; the prompts have no terms of its own, and --contrast names others`)
+    }
   }
 }
 
@@ -158,7 +164,9 @@ function withinNull(
   exceeds: Partial<Record<string, boolean | null>> | null | undefined,
   names: Readonly<Record<string, string>>,
 ): string {
-  if (!exceeds) return ''
+  if (!exceeds) {
+    return ''
+  }
   const within = Object.entries(names).filter(([key]) => exceeds[key] === false)
   return within.length === 0 ? '' : `within null: ${within.map(([, name]) => name).join(', ')}`
 }
@@ -171,7 +179,9 @@ function attentionBefore({ variants }: InterventionReport, head: string): number
 
 function printOutput({ variants }: InterventionReport): void {
   const measured = variants.filter((v) => v.output)
-  if (measured.length === 0) return
+  if (measured.length === 0) {
+    return
+  }
   const answered = measured.every((v) => v.output!.accuracy)
   const other = measured.every((v) => v.output!.targetRate)
   printLine('\nthe model’s output')

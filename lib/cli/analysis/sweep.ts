@@ -118,7 +118,9 @@ async function run(options: Options): Promise<void> {
     return
   }
   printSweep(found)
-  if (saved) printLine(`\nsaved ${saved.join(', ')}`)
+  if (saved) {
+    printLine(`\nsaved ${saved.join(', ')}`)
+  }
 }
 
 /** Saves what was found and gives the names of the files. */
@@ -129,7 +131,9 @@ type Save = (found: SweepResult) => Promise<string[]>
  * else; ERR_ARGUMENT for an ending that is no format, unless it is that of a folder.
  */
 async function outputOf(out: string): Promise<Save> {
-  if (path.extname(out) === '' || (await isFolder(out))) return outputFolder(out)
+  if (path.extname(out) === '' || (await isFolder(out))) {
+    return outputFolder(out)
+  }
   await checkSweepPath(out)
   return async (found) => {
     await found.save(out)
@@ -146,10 +150,14 @@ async function outputFolder(out: string): Promise<Save> {
   const at = (ending: string) => path.join(out, `sweep.${ending}`)
   const saved = [at('json'), at('csv'), at('safetensors')]
   const report = at('html')
-  for (const file of saved) await checkSweepPath(file)
+  for (const file of saved) {
+    await checkSweepPath(file)
+  }
   await checkReportPath(report)
   return async (found) => {
-    for (const file of saved) await found.save(file)
+    for (const file of saved) {
+      await found.save(file)
+    }
     await writeReport(report, { results: [{ name: 'sweep', value: found.result }] })
     return [...saved, report]
   }
@@ -191,8 +199,12 @@ export function printSweep(found: SweepResult): void {
   )
   printLine()
   const seen = discovered.filter(({ attention }) => !attention || attention.positive >= LEAST_ATTENTION)
-  if (seen.length > 0) printRows(seen.slice(0, SHOWN))
-  if (seen.length > SHOWN) printLine(`… and ${seen.length - SHOWN} more`)
+  if (seen.length > 0) {
+    printRows(seen.slice(0, SHOWN))
+  }
+  if (seen.length > SHOWN) {
+    printLine(`… and ${seen.length - SHOWN} more`)
+  }
   const faint = discovered.length - seen.length
   if (faint > 0) {
     printLine(
@@ -205,7 +217,9 @@ export function printSweep(found: SweepResult): void {
       `replicated between halves of the prompts; not discovered: ${rows.length - discovered.length}`,
   )
   const unresolved = rows.filter((row) => row.unresolvedNeeds !== undefined)
-  if (unresolved.length > 0) printLine(`${unresolved.length} unresolved: they need more draws than the limit`)
+  if (unresolved.length > 0) {
+    printLine(`${unresolved.length} unresolved: they need more draws than the limit`)
+  }
   printLine()
   printRoles(roles, roleRule)
 }
@@ -233,9 +247,13 @@ const percent = (x: number | undefined) => (x === undefined ? '' : `${fixed(100 
 
 /** A figure, and the null's 95th percentile; a star where random labels do as well. */
 function against(controlled: Controlled | null | undefined): string {
-  if (!controlled) return ''
+  if (!controlled) {
+    return ''
+  }
   const { value, null: none, exceedsNull } = controlled
-  if (none.draws === 0) return `${percent(value)} (no null)`
+  if (none.draws === 0) {
+    return `${percent(value)} (no null)`
+  }
   return `${percent(value)} (${percent(none.p95)})${exceedsNull === false ? ' *' : ''}`
 }
 

@@ -45,18 +45,24 @@ export async function runAnalysis<T extends { warnings?: string[] }>(
   print: (report: T) => void,
   kind: JsonKind,
 ): Promise<void> {
-  if (options.out !== undefined) await asUsage(checkJsonPath(options.out, kind))
+  if (options.out !== undefined) {
+    await asUsage(checkJsonPath(options.out, kind))
+  }
   const prompts = await promptSetOf(options.prompts)
   const result = await loadResult(options.result)
   const model = await openNamed(options.model, options)
   const bar = progressBar('prompts')
   const report = await analyse(model, prompts, result, bar.update).finally(() => bar.stop())
   printWarnings(report.warnings)
-  if (options.out !== undefined) await writeJsonFile(options.out, report, kind)
+  if (options.out !== undefined) {
+    await writeJsonFile(options.out, report, kind)
+  }
   if (options.json) {
     printJson(report)
     return
   }
   print(report)
-  if (options.out) printLine(`\nsaved ${options.out}`)
+  if (options.out) {
+    printLine(`\nsaved ${options.out}`)
+  }
 }

@@ -13,13 +13,17 @@ export function endAtOnceOnSignals(): void {
   watchUnfinishedFiles((some) => {
     for (const signal of SIGNALS) {
       process.off(signal, end)
-      if (some) process.on(signal, end)
+      if (some) {
+        process.on(signal, end)
+      }
     }
   })
 }
 
 function end(signal: NodeJS.Signals): void {
   removeUnfinishedFiles()
-  for (const one of SIGNALS) process.off(one, end)
+  for (const one of SIGNALS) {
+    process.off(one, end)
+  }
   process.kill(process.pid, signal)
 }

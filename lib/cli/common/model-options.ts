@@ -66,7 +66,9 @@ export async function openNamed(
     ...{ tokenizer, dtype, file, sizes: size, ...more },
     onProgress: ({ done, total }) => bar.update(kilobytes(done), kilobytes(total)),
   }).finally(() => bar.stop())
-  if (opened.path !== model) printNote(`model ${opened.path}`)
+  if (opened.path !== model) {
+    printNote(`model ${opened.path}`)
+  }
   if (opened.tokenizer && tokenizer === undefined) {
     printNote(`tokenizer ${opened.tokenizer.path}, found beside the model`)
   }

@@ -9,13 +9,17 @@ import { MOST_CONTROLS } from '../../validate.js'
 export const parseChoice =
   <T extends string>(what: string, known: readonly T[]) =>
   (value: string): T => {
-    if (known.includes(value as T)) return value as T
+    if (known.includes(value as T)) {
+      return value as T
+    }
     throw new InvalidArgumentError(`There is no ${what} "${value}"; use ${known.join(', ')}.`)
   }
 
 /** A backend, or a device of one, as in `cuda:1`. */
 export function parseBackend(value: string): BackendChoice {
-  if (isBackendChoice(value)) return value
+  if (isBackendChoice(value)) {
+    return value
+  }
   throw new InvalidArgumentError(
     `There is no backend "${value}"; use auto, cpu, cuda, cuda:1 (a device) or js.`,
   )
@@ -67,7 +71,9 @@ export function parseHeadNames(value: string): string {
 /** Names with commas. */
 export function parseNames(value: string): string[] {
   const names = value.split(',').map((name) => name.trim())
-  if (names.every((name) => name !== '')) return names
+  if (names.every((name) => name !== '')) {
+    return names
+  }
   throw new InvalidArgumentError('Write names with commas between them.')
 }
 
@@ -78,7 +84,9 @@ export function parseUnions(value: string): string[][] {
 
 export function parseNumber(value: string): number {
   const number = Number(value)
-  if (value.trim() === '' || !Number.isFinite(number)) throw new InvalidArgumentError('Expected a number.')
+  if (value.trim() === '' || !Number.isFinite(number)) {
+    throw new InvalidArgumentError('Expected a number.')
+  }
   return number
 }
 
@@ -99,21 +107,27 @@ export const parseControls = parseWhole(0, MOST_CONTROLS)
 /** A whole number that may be negative, as positions from the end are. */
 export function parseWholeNumber(value: string): number {
   const number = Number(value)
-  if (value.trim() !== '' && Number.isSafeInteger(number)) return number
+  if (value.trim() !== '' && Number.isSafeInteger(number)) {
+    return number
+  }
   throw new InvalidArgumentError('Expected a whole number.')
 }
 
 /** Generators have 2^32 states. */
 export function parseSeed(value: string): number {
   const seed = parseWhole(0)(value)
-  if (seed > 0xffffffff) throw new InvalidArgumentError('Expected at most 4294967295.')
+  if (seed > 0xffffffff) {
+    throw new InvalidArgumentError('Expected at most 4294967295.')
+  }
   return seed
 }
 
 /** `hidden=24`, as often as there are axes: what came before is carried along. */
 export function parseAxisSize(value: string, before: Record<string, number> = {}): Record<string, number> {
   const at = value.lastIndexOf('=')
-  if (at < 1) throw new InvalidArgumentError('Write the name of a free axis and its size, as in hidden=24.')
+  if (at < 1) {
+    throw new InvalidArgumentError('Write the name of a free axis and its size, as in hidden=24.')
+  }
   return { ...before, [value.slice(0, at)]: parseWhole(1)(value.slice(at + 1)) }
 }
 
@@ -122,12 +136,18 @@ const LARGEST_SIZE = 1024
 
 export function parseSize(value: string): number {
   const size = parseWhole(1)(value)
-  if (size > LARGEST_SIZE) throw new InvalidArgumentError(`Expected at most ${LARGEST_SIZE}.`)
+  if (size > LARGEST_SIZE) {
+    throw new InvalidArgumentError(`Expected at most ${LARGEST_SIZE}.`)
+  }
   return size
 }
 
 export function parseTask(value: string): 1 | 2 {
-  if (value === '1') return 1
-  if (value === '2') return 2
+  if (value === '1') {
+    return 1
+  }
+  if (value === '2') {
+    return 2
+  }
   throw new InvalidArgumentError('The tasks are 1 and 2.')
 }

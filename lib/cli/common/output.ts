@@ -36,7 +36,9 @@ export function printTable(header: readonly string[], rows: readonly (readonly s
     cells.map((cell, c) => (numeric[c] ? cell.padStart(widths[c]) : cell.padEnd(widths[c]))).join('  ')
   printLine(line(header).trimEnd())
   printLine(widths.map((w) => '─'.repeat(w)).join('  '))
-  for (const row of rows) printLine(line(row).trimEnd())
+  for (const row of rows) {
+    printLine(line(row).trimEnd())
+  }
 }
 
 /** Fixed decimals, without a minus before zero. */
@@ -58,7 +60,9 @@ export interface Progress {
 
 /** A progress bar when standard error is a terminal; nothing otherwise. */
 export function progressBar(what: string): Progress {
-  if (!process.stderr.isTTY) return { update: () => {}, stop: () => {} }
+  if (!process.stderr.isTTY) {
+    return { update: () => {}, stop: () => {} }
+  }
   const bar = new cliProgress.SingleBar(
     {
       format: `${what} {bar} {value}/{total} {eta_formatted}`,
@@ -72,14 +76,20 @@ export function progressBar(what: string): Progress {
   let started = false
   return {
     update: (done, total) => {
-      if (!started) bar.start(total, done)
+      if (!started) {
+        bar.start(total, done)
+      }
       // The weights of a model that is downloaded are known only when its graph is there.
-      if (bar.getTotal() !== total) bar.setTotal(total)
+      if (bar.getTotal() !== total) {
+        bar.setTotal(total)
+      }
       bar.update(done)
       started = true
     },
     stop: () => {
-      if (started) bar.stop()
+      if (started) {
+        bar.stop()
+      }
     },
   }
 }

@@ -28,7 +28,9 @@ export function addPromptOptions(command: Command): Command {
 
 function parseTokens(value: string): number[] {
   const ids = value.split(',').map((id) => (/^\s*\d+\s*$/.test(id) ? Number(id) : Number.NaN))
-  if (ids.every((id) => Number.isSafeInteger(id))) return ids
+  if (ids.every((id) => Number.isSafeInteger(id))) {
+    return ids
+  }
   throw new InvalidArgumentError('Write token ids with commas between them, as in 1,5,27.')
 }
 
@@ -46,10 +48,14 @@ const STANDARD_INPUT = '-'
  * file is not read yet. Errors: ERR_FILE.
  */
 export async function promptSetOf(named: string, options: PromptSetOptions = {}): Promise<PromptSet> {
-  if (named !== STANDARD_INPUT) return readPrompts(named, options)
+  if (named !== STANDARD_INPUT) {
+    return readPrompts(named, options)
+  }
   const chunks: Buffer[] = []
   try {
-    for await (const chunk of process.stdin) chunks.push(chunk as Buffer)
+    for await (const chunk of process.stdin) {
+      chunks.push(chunk as Buffer)
+    }
   } catch (cause) {
     throw new QkError('ERR_FILE', `cannot read standard input: ${(cause as Error).message}`, { cause })
   }
@@ -72,13 +78,17 @@ export async function promptsOf({
       { hint: 'Give one of --prompt "text", --tokens 1,2,3 and --prompts set.jsonl.' },
     )
   }
-  if (prompts !== undefined) return promptSetOf(prompts, { bare: true })
+  if (prompts !== undefined) {
+    return promptSetOf(prompts, { bare: true })
+  }
   return prompt !== undefined ? { text: prompt } : { tokens }
 }
 
 /** Errors: ERR_TOKENIZER where the prompt is text that the model cannot read. */
 export function checkPromptFor(model: Model, { prompt }: PromptOptions): void {
-  if (prompt === undefined || model.tokenizer) return
+  if (prompt === undefined || model.tokenizer) {
+    return
+  }
   throw new QkError('ERR_TOKENIZER', `--prompt is text, and ${model.path} has no tokenizer beside it`, {
     hint: 'Give --tokenizer tokenizer.json, or the prompt as token ids: --tokens 1,2,3.',
   })

@@ -100,7 +100,9 @@ function cmake(args: readonly string[], verbose = false): Promise<void> {
     for (const stream of [child.stdout, child.stderr]) {
       stream.setEncoding('utf8').on('data', (text: string) => {
         output += text
-        if (verbose) process.stderr.write(text)
+        if (verbose) {
+          process.stderr.write(text)
+        }
       })
     }
     child.on('error', reject)

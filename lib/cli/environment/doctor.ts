@@ -45,10 +45,14 @@ export function registerDoctor(program: Command): void {
         ]),
       )
       for (const { name, reason, hint } of found) {
-        if (reason) printLine(`\n${name}: ${[reason, hint].filter(Boolean).join('\n')}`)
+        if (reason) {
+          printLine(`\n${name}: ${[reason, hint].filter(Boolean).join('\n')}`)
+        }
       }
       for (const { description } of found) {
-        if (description?.device) printDevice(description.device)
+        if (description?.device) {
+          printDevice(description.device)
+        }
       }
       printLine()
       printTable(['component', 'version'], [['platform', platform], ...Object.entries(versions())])

@@ -65,18 +65,23 @@ function printSites(model: Model): void {
   if (partly.length > 0) {
     printLine()
     printLine('Not covered by q·k, though it depends on queries or keys:')
-    for (const site of partly)
+    for (const site of partly) {
       printLine(`  ${siteName(site)}: what is added by ${site.uncovered!.join(', ')}`)
+    }
   }
   if (model.unsupported.length > 0) {
     printLine()
     printLine('Not captured:')
-    for (const site of model.unsupported) printLine(`  ${describeUnsupported(site)}`)
+    for (const site of model.unsupported) {
+      printLine(`  ${describeUnsupported(site)}`)
+    }
   }
   if (model.notes.length > 0) {
     printLine()
     printLine('Of the graph:')
-    for (const note of model.notes) printLine(`  ${note}`)
+    for (const note of model.notes) {
+      printLine(`  ${note}`)
+    }
   }
 }
 

@@ -43,24 +43,34 @@ function run(options: Options): void {
   if (units === undefined) {
     const wanted = power ?? 0.8
     const answer = unitsFor({ ...effect, power: wanted })
-    if (json) printJson({ ...effect, power: wanted, ...answer })
-    else printLine(`${answer.atMost ? 'at most ' : ''}${answer.units} units have a power of ${wanted}`)
-    if (!json) explain(options, answer.level)
+    if (json) {
+      printJson({ ...effect, power: wanted, ...answer })
+    } else {
+      printLine(`${answer.atMost ? 'at most ' : ''}${answer.units} units have a power of ${wanted}`)
+    }
+    if (!json) {
+      explain(options, answer.level)
+    }
     return
   }
   const answer = powerOf({ ...effect, units })
-  if (json) printJson({ ...effect, units, ...answer })
-  else
+  if (json) {
+    printJson({ ...effect, units, ...answer })
+  } else {
     printLine(`${units} units have a power of ${answer.atLeast ? 'at least ' : ''}${fixed(answer.power, 2)}`)
-  if (!json) explain(options, answer.level)
+  }
+  if (!json) {
+    explain(options, answer.level)
+  }
 }
 
 function explain({ strength, headDim, heads, effects }: Options, level: number): void {
   printLine(
     `to find an effect of one direction with a correlation of ${strength}, at d = ${headDim}, one term a unit,`,
   )
-  if (heads === 1) printLine(`with the test of effect at ${level}.`)
-  else {
+  if (heads === 1) {
+    printLine(`with the test of effect at ${level}.`)
+  } else {
     printLine(
       `where ${effects} of ${heads} heads have one, so that each is tested at about 0.05 · ${effects} / ${heads} = ${Number(level.toPrecision(3))}.`,
     )

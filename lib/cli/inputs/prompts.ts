@@ -178,8 +178,9 @@ async function runPayload(options: PayloadCommand): Promise<void> {
   await checkOutput(options)
   const common = { prompts, seed, pairs }
   let toy: PayloadOptions
-  if (model === undefined) toy = { task: task!, r1: r1!, r2: r2!, toySeed, ...common }
-  else {
+  if (model === undefined) {
+    toy = { task: task!, r1: r1!, r2: r2!, toySeed, ...common }
+  } else {
     const { seed: modelSeed, ...config } = readToyConfig(await openNamed(model, {}))
     toy = { ...config, toySeed: modelSeed, ...common }
   }
@@ -218,7 +219,9 @@ async function make(prompts: () => Prompt[] | Promise<Prompt[]>): Promise<Prompt
   try {
     return await prompts()
   } catch (error) {
-    if (!(error instanceof QkError) || error.code !== 'ERR_ARGUMENT') throw error
+    if (!(error instanceof QkError) || error.code !== 'ERR_ARGUMENT') {
+      throw error
+    }
     throw new QkError('ERR_USAGE', error.message, { hint: error.hint, cause: error })
   }
 }
@@ -227,7 +230,9 @@ async function checkOutput({ out, json }: OutputOptions): Promise<void> {
   if (json && out === undefined) {
     throw usage('--json prints a summary, and standard output is taken by the prompts', 'Give --out as well.')
   }
-  if (out !== undefined) await asUsage(checkPromptSetPath(out))
+  if (out !== undefined) {
+    await asUsage(checkPromptSetPath(out))
+  }
 }
 
 async function checkText(options: TextOptions): Promise<void> {
@@ -247,11 +252,15 @@ async function inChat(set: Prompt[], options: TextOptions): Promise<Prompt[]> {
   if (options.chatTemplate !== undefined) {
     const chatTemplate = await resolveTokenizerConfig(options.chatTemplate)
     const beside = path.join(path.dirname(chatTemplate), 'tokenizer.json')
-    if (tokenizer === undefined && existsSync(beside)) tokenizer = beside
+    if (tokenizer === undefined && existsSync(beside)) {
+      tokenizer = beside
+    }
     const config = readTokenizerConfig(chatTemplate)
     prompts = await make(() => withChatTemplate(set, config, { tokenizer, system, prefill }))
   }
-  if (tokenizer !== undefined) await checkTokenPositions(prompts, await loadTokenizer(tokenizer))
+  if (tokenizer !== undefined) {
+    await checkTokenPositions(prompts, await loadTokenizer(tokenizer))
+  }
   return prompts
 }
 
@@ -259,7 +268,9 @@ async function inChat(set: Prompt[], options: TextOptions): Promise<Prompt[]> {
 async function deliver(family: string, prompts: Prompt[], options: OutputOptions): Promise<void> {
   const { out, seed, json } = options
   if (out === undefined) {
-    for (const prompt of prompts) printLine(promptLine(prompt))
+    for (const prompt of prompts) {
+      printLine(promptLine(prompt))
+    }
     return
   }
   const files = await writePrompts(out, prompts)
@@ -269,7 +280,9 @@ async function deliver(family: string, prompts: Prompt[], options: OutputOptions
     return
   }
   const { text } = prompts[0]
-  if (text !== undefined) printLine(`${text}\n`)
+  if (text !== undefined) {
+    printLine(`${text}\n`)
+  }
   printTable(
     ['contrast', 'prompts'],
     Object.entries(contrasts).map(([name, n]) => [name, `${n}`]),
@@ -281,7 +294,9 @@ async function deliver(family: string, prompts: Prompt[], options: OutputOptions
 function count(prompts: readonly Prompt[]): Record<string, number> {
   const found: Record<string, number> = {}
   for (const { contrast, contrasts } of prompts) {
-    for (const name of contrasts ? Object.keys(contrasts) : [contrast!]) found[name] = (found[name] ?? 0) + 1
+    for (const name of contrasts ? Object.keys(contrasts) : [contrast!]) {
+      found[name] = (found[name] ?? 0) + 1
+    }
   }
   return found
 }

@@ -31,7 +31,9 @@ export function readCategories(file: string): Record<string, string[]> {
   const isLists = (v: unknown): v is Record<string, string[]> =>
     typeof v === 'object' && v !== null && !Array.isArray(v) && Object.values(v).every(Array.isArray)
   const found = [value?.categories, value].find(isLists)
-  if (found) return found
+  if (found) {
+    return found
+  }
   throw new QkError('ERR_FORMAT', `${file} holds no categories`, {
     hint: 'It is a JSON object from names to lists of words, as in {"fruit": ["apple", "pear"], "tool": ["saw"]}.',
   })

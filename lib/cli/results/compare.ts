@@ -110,27 +110,41 @@ function printComparison({ rows, sameModel }: Comparison): void {
       }),
     ]),
   )
-  if (rows.length > SHOWN_ROWS) printLine(`… and ${rows.length - SHOWN_ROWS} more`)
+  if (rows.length > SHOWN_ROWS) {
+    printLine(`… and ${rows.length - SHOWN_ROWS} more`)
+  }
   printLine()
-  for (const line of explanations(rows, sameModel)) printLine(line)
+  for (const line of explanations(rows, sameModel)) {
+    printLine(line)
+  }
 }
 
 const changed = <T>({ a, b }: Change<T>, text: (value: T) => string) => `${text(a)} → ${text(b)}`
 
 function inWhich({ a, b }: Change<boolean | null>): string {
-  if (a === null && b === null) return ''
-  if (a && b) return 'both'
+  if (a === null && b === null) {
+    return ''
+  }
+  if (a && b) {
+    return 'both'
+  }
   return a ? 'A' : b ? 'B' : 'neither'
 }
 
 function sideCells(side: SideOverlap | null): string[] {
-  if (!side) return ['', '']
+  if (!side) {
+    return ['', '']
+  }
   return [fixed(side.overlap, 3), side.null ? fixed(side.null.p95, 3) : 'no null']
 }
 
 function beyond({ rank, query, key }: ComparedContrast): string {
-  if (!query || !key) return `rank 0 in ${rank.a === 0 ? (rank.b === 0 ? 'both' : 'A') : 'B'}`
-  if (query.withinNull === null) return 'no null'
+  if (!query || !key) {
+    return `rank 0 in ${rank.a === 0 ? (rank.b === 0 ? 'both' : 'A') : 'B'}`
+  }
+  if (query.withinNull === null) {
+    return 'no null'
+  }
   const sides = [!query.withinNull && 'query', !key.withinNull && 'key'].filter(Boolean)
   return sides.length > 0 ? sides.join(' and ') : 'within the null'
 }

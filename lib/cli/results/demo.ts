@@ -52,18 +52,30 @@ export function registerDemo(program: Command): void {
     .addHelpText('after', examples('qkspace demo --out results'))
     .action(async ({ out, json }: { out: string; json?: boolean }) => {
       await checkDemoFolder(out)
-      if (!json) printLine('Toy payload retrieval: are the ranks of two known latents recovered?\n')
+      if (!json) {
+        printLine('Toy payload retrieval: are the ranks of two known latents recovered?\n')
+      }
       const toys: ToyRow[] = []
-      for (const name of bundledToys()) toys.push(await toyRow(name, out))
-      if (!json) printToys(toys)
+      for (const name of bundledToys()) {
+        toys.push(await toyRow(name, out))
+      }
+      if (!json) {
+        printToys(toys)
+      }
       const { result, file, words } = await decomposeBoxes(out)
       const boxes = boxesRows(result, words)
-      if (!json) printBoxes(boxes, file)
-      if (!json) printLine(`\n${INDUCTION}\n`)
+      if (!json) {
+        printBoxes(boxes, file)
+      }
+      if (!json) {
+        printLine(`\n${INDUCTION}\n`)
+      }
       const induction = await sweepInduction(out)
-      if (!json) printSweep(induction)
+      if (!json) {
+        printSweep(induction)
+      }
       const { file: report, finding } = await writeDemoReport(out, result, boxes)
-      if (json)
+      if (json) {
         printJson({
           toys,
           boxes,
@@ -72,7 +84,9 @@ export function registerDemo(program: Command): void {
           saved: out,
           report,
         })
-      else printFinding(finding, report)
+      } else {
+        printFinding(finding, report)
+      }
     })
 }
 
@@ -83,7 +97,9 @@ const inductionFile = (out: string) => path.join(out, 'induction.sweep.json')
 /** Makes the folder, and checks all files that will be written, before the work starts. Errors: ERR_FILE. */
 async function checkDemoFolder(out: string): Promise<void> {
   makeFolder(out)
-  for (const name of bundledToys()) await checkResultPath(toyFile(out, name))
+  for (const name of bundledToys()) {
+    await checkResultPath(toyFile(out, name))
+  }
   await checkResultPath(boxesFile(out))
   await checkSweepPath(inductionFile(out))
   await checkReportPath(demoReportFile(out))
@@ -92,7 +108,9 @@ async function checkDemoFolder(out: string): Promise<void> {
 /** The three sentences that a newcomer takes home: what a head looks at, what moves it, and how sure that is. */
 function printFinding({ sentences }: Finding, report: string): void {
   printLine('\nWhat the heads of the transformer that binds do')
-  for (const [i, sentence] of sentences.entries()) printLine(`  ${i + 1}. ${sentence}`)
+  for (const [i, sentence] of sentences.entries()) {
+    printLine(`  ${i + 1}. ${sentence}`)
+  }
   printLine(`\nopen ${report} in a browser: it begins with this finding, and shows the attention itself`)
 }
 
@@ -148,7 +166,9 @@ function printToys(rows: readonly ToyRow[]): void {
 function verdict(truth: readonly number[], recovered: readonly number[], dHead: number): string {
   const right = truth.join() === recovered.join()
   const missed = recovered.some((rank, i) => rank < truth[i]) ? 'not recovered' : 'too many'
-  if (truth[0] + truth[1] <= dHead) return right ? 'recovered' : missed
+  if (truth[0] + truth[1] <= dHead) {
+    return right ? 'recovered' : missed
+  }
   const superposed = `${truth[0]} + ${truth[1]} in ${dHead} dimensions: superposition`
   return right ? `recovered, ${superposed}` : superposed
 }
@@ -186,7 +206,9 @@ async function decomposeAll(model: Model, prompts: Prompt[], what: string): Prom
     return await decompose(sums, { spectrum: true })
   } finally {
     bar.stop()
-    if (sums) disposeSums(sums)
+    if (sums) {
+      disposeSums(sums)
+    }
   }
 }
 

@@ -43,7 +43,9 @@ export function registerPaper(program: Command): void {
 function parseFigures(value: string): number[] {
   return parseNames(value).map((name) => {
     const number = Number(name)
-    if (FIGURE_NUMBERS.includes(number)) return number
+    if (FIGURE_NUMBERS.includes(number)) {
+      return number
+    }
     throw new InvalidArgumentError(`There is no figure "${name}"; use ${FIGURE_NUMBERS.join(', ')}.`)
   })
 }
@@ -73,8 +75,12 @@ async function run({ out, quick = false, only, seed, randomLabels = false, json 
   )
   for (const { figure, title, why, further = [], notes = [] } of report.figures) {
     printLine(`\n${figure}  ${title}\n   ${why}`)
-    for (const { claim, why: own } of further) printLine(`   ${claim} ${own}`)
-    for (const note of notes) printLine(`   Note: ${note}`)
+    for (const { claim, why: own } of further) {
+      printLine(`   ${claim} ${own}`)
+    }
+    for (const note of notes) {
+      printLine(`   Note: ${note}`)
+    }
   }
   printLine(`\nsaved ${files[0]}, and ${files.length - 1} tables as CSV beside it; open ${page} in a browser`)
 }

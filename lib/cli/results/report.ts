@@ -76,5 +76,7 @@ async function run(
       explanations: explanation,
       papers: paper,
     })
-  } else printLine(`saved ${out} (${(bytes / 2 ** 20).toFixed(1)} MiB); open it in a browser`)
+  } else {
+    printLine(`saved ${out} (${(bytes / 2 ** 20).toFixed(1)} MiB); open it in a browser`)
+  }
 }

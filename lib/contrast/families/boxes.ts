@@ -194,7 +194,9 @@ function layOut(
 function directionOf(options: BoxesOptions): BoxesQuestion {
   checkFamilyOptions(options, 'boxes')
   const { question = 'box-of-object' } = options
-  if (question === 'box-of-object' || question === 'object-of-box') return question
+  if (question === 'box-of-object' || question === 'object-of-box') {
+    return question
+  }
   throw new QkError('ERR_ARGUMENT', `there is no question "${question}"`, {
     hint: 'Use box-of-object or object-of-box.',
   })
@@ -244,7 +246,9 @@ function scenes(options: BoxesOptions, question: BoxesQuestion, spare = 0): Scen
 }
 
 function needWords(found: number, needed: number, what: string, pairs: number): void {
-  if (found >= needed) return
+  if (found >= needed) {
+    return
+  }
   throw new QkError('ERR_ARGUMENT', `${pairs} pairs need ${needed} ${what}, and there are ${found}`, {
     hint: 'Give more words, or ask for fewer pairs.',
   })

@@ -95,7 +95,9 @@ export function categoryPrompts(options: CategoriesOptions): Prompt[] {
       },
     ]
     const contrasts: Prompt['contrasts'] = { [category]: { keyNames: OF_CATEGORY, terms } }
-    if (pooled) contrasts[POOLED] = { keyNames: OF_CATEGORY, terms }
+    if (pooled) {
+      contrasts[POOLED] = { keyNames: OF_CATEGORY, terms }
+    }
     if (select !== 'all') {
       const wanted = select === 'first' ? places[0] : places[matching - 1]
       const rest = places.filter((place) => place !== wanted)
@@ -139,7 +141,9 @@ function categoryOf(categories: CategoriesOptions['categories'], word: string): 
 /** The words that are of other categories and not of this one. */
 function outside(categories: CategoriesOptions['categories'], category: string): string[] {
   const all = new Set(Object.values(categories).flat())
-  for (const word of categories[category]) all.delete(word)
+  for (const word of categories[category]) {
+    all.delete(word)
+  }
   return [...all]
 }
 
@@ -162,10 +166,13 @@ function layoutOf(template: string): (words: readonly string[], category: string
     const spans: Layout['spans'] = []
     let text = ''
     for (const piece of pieces) {
-      if (piece === '{category}') text += category
-      else if (piece === '{article}') text += /^[aeiou]/i.test(category) ? 'an' : 'a'
-      else if (piece !== '{items}') text += piece
-      else {
+      if (piece === '{category}') {
+        text += category
+      } else if (piece === '{article}') {
+        text += /^[aeiou]/i.test(category) ? 'an' : 'a'
+      } else if (piece !== '{items}') {
+        text += piece
+      } else {
         words.forEach((word, i) => {
           text += `${i === 0 ? '' : '\n'}- ${word}`
           spans.push([text.length - word.length, text.length])

@@ -6,7 +6,9 @@ import type { Position } from '../prompt.js'
 
 /** What a family of prompts is made from. Errors: ERR_TYPE. */
 export function checkFamilyOptions(options: unknown, family: string): void {
-  if (typeof options === 'object' && options !== null) return
+  if (typeof options === 'object' && options !== null) {
+    return
+  }
   throw new QkError(
     'ERR_TYPE',
     `prompts of ${family} are made from an object of options, got ${kindOf(options)}`,
@@ -25,7 +27,9 @@ export function checkWords(words: readonly string[], what: string): void {
     })
   }
   const twice = words.find((word, i) => words.indexOf(word) !== i)
-  if (twice !== undefined) throw new QkError('ERR_ARGUMENT', `${what} holds "${twice}" twice`)
+  if (twice !== undefined) {
+    throw new QkError('ERR_ARGUMENT', `${what} holds "${twice}" twice`)
+  }
 }
 
 /** Refuses words that are not in the list that they are taken from. Errors: ERR_ARGUMENT. */
@@ -34,7 +38,9 @@ export function checkAsked(
   from: readonly string[],
   what: string,
 ): void {
-  if (asked === undefined) return
+  if (asked === undefined) {
+    return
+  }
   checkWords(asked, 'asked')
   const unknown = asked.find((word) => !from.includes(word))
   if (unknown !== undefined) {

@@ -52,12 +52,16 @@ export function keptBytes(
 /** Decides before the first batch. `limit`: bytes in memory. Errors: ERR_FILE where the temporary folder cannot be used. */
 export async function keepPlan(bytes: number, limit: number, seed: number): Promise<KeepPlan> {
   const all = { fraction: 1, keeps: () => true }
-  if (bytes <= limit) return { folder: undefined, ...all }
+  if (bytes <= limit) {
+    return { folder: undefined, ...all }
+  }
   const folder = tmpdir()
   const free = await freeBytes(folder)
   const most = Math.max(DISK_SHARE * free, limit)
   const onDisk = most > limit
-  if (bytes <= most) return { folder, ...all }
+  if (bytes <= most) {
+    return { folder, ...all }
+  }
   const fraction = most / bytes
   return {
     folder: onDisk ? folder : undefined,

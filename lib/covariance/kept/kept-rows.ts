@@ -77,7 +77,11 @@ export class KeptRows {
     const { pieces, sequenceIds, pairs } = this.index.contrasts[contrast]
     const sequences = this.#sequences(contrast)
     const units = new Set<number>()
-    for (const { unit } of pieces) for (const i of unit) units.add(i)
+    for (const { unit } of pieces) {
+      for (const i of unit) {
+        units.add(i)
+      }
+    }
     const ids =
       sequences.length > 0 ? [...new Set(sequenceIds)] : Array.from(units, (i) => this.index.unitIds[i])
     return { sequences, sequenceIds, pairs, units: ids }
@@ -85,7 +89,9 @@ export class KeptRows {
 
   /** All rows of a contrast. */
   async read(contrast: number): Promise<KeptTerms | KeptLabels> {
-    if (this.#disposed) throw new QkError('ERR_ARGUMENT', 'the sums have been disposed of')
+    if (this.#disposed) {
+      throw new QkError('ERR_ARGUMENT', 'the sums have been disposed of')
+    }
     const { sequences } = this.index.contrasts[contrast]
     return sequences.length > 0 ? this.#readLabels(contrast) : this.#readTerms(contrast)
   }
@@ -136,7 +142,9 @@ export class KeptRows {
     let at = 0
     for (const piece of pieces) {
       unit.set(piece.unit, at)
-      if (piece.keys) keys.set(piece.keys, at)
+      if (piece.keys) {
+        keys.set(piece.keys, at)
+      }
       at += piece.rows
     }
     return {

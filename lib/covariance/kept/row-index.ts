@@ -69,12 +69,18 @@ export class RowIndex {
 
   /** Enters a batch, the first time that it comes; groups of heads all bring the same one. */
   enter(batch: IndexedBatch): KeptPart {
-    if (this.#last?.termUnits === batch.termUnits) return this.#last.part
+    if (this.#last?.termUnits === batch.termUnits) {
+      return this.#last.part
+    }
     const part: KeptPart = { pieces: new Map(), labels: [] }
     this.#last = { termUnits: batch.termUnits, part }
-    if (batch.terms) this.#enterTerms(batch.terms, batch.termUnits, part)
+    if (batch.terms) {
+      this.#enterTerms(batch.terms, batch.termUnits, part)
+    }
     batch.labels.forEach((sequence, i) => {
-      if (!this.#keeps(this.#unit(batch.labelUnits[i]))) return
+      if (!this.#keeps(this.#unit(batch.labelUnits[i]))) {
+        return
+      }
       part.labels.push(i)
       this.#enterLabels(sequence, batch.labelUnits[i])
     })
@@ -88,7 +94,9 @@ export class RowIndex {
       const { pairs } = this.contrasts[c]
       pairs[0] += (weights?.[t] ?? 1) * (posOffsets[t + 1] - posOffsets[t])
       pairs[1] += (weights?.[t] ?? 1) * (negOffsets[t + 1] - negOffsets[t])
-      if (!this.#keeps(this.#unit(units[t]))) return
+      if (!this.#keeps(this.#unit(units[t]))) {
+        return
+      }
       const list = chosen.get(c) ?? []
       list.push(t)
       chosen.set(c, list)
@@ -129,7 +137,9 @@ export class RowIndex {
 
   #unit(id: string): number {
     const known = this.#indices.get(id)
-    if (known !== undefined) return known
+    if (known !== undefined) {
+      return known
+    }
     const index = this.unitIds.push(id) - 1
     this.#indices.set(id, index)
     this.#keys.push(unitKey(id))

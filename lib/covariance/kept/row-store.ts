@@ -33,7 +33,9 @@ export class RowStore {
 
   /** Errors: ERR_FILE where the disk is full. */
   async append(data: Float32Array): Promise<StoredPiece> {
-    if (this.folder === undefined) return { length: data.length, data }
+    if (this.folder === undefined) {
+      return { length: data.length, data }
+    }
     const offset = this.#end
     this.#end += data.byteLength
     this.#writing = this.#writing.then(() => this.#write(data, offset))
@@ -58,7 +60,9 @@ export class RowStore {
             bytes.length - done,
             offset! + done,
           )
-          if (bytesRead === 0) throw new QkError('ERR_FILE', 'the temporary file of kept rows ends too early')
+          if (bytesRead === 0) {
+            throw new QkError('ERR_FILE', 'the temporary file of kept rows ends too early')
+          }
           done += bytesRead
         }
       }
@@ -70,7 +74,9 @@ export class RowStore {
   dispose(): void {
     const file = this.#file
     this.#file = undefined
-    if (file === undefined) return
+    if (file === undefined) {
+      return
+    }
     dropped.unregister(this)
     close(file, () => {})
   }

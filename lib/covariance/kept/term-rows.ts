@@ -119,13 +119,17 @@ function addKeys(
   sign: number,
 ): number {
   let total = 0
-  for (let j = offsets[t]; j < offsets[t + 1]; j++) total += weights?.[j] ?? 1
+  for (let j = offsets[t]; j < offsets[t + 1]; j++) {
+    total += weights?.[j] ?? 1
+  }
   const factor = sign === 0 ? 1 : sign / total
   const key = new Float64Array(sum.length)
   for (let j = offsets[t]; j < offsets[t + 1]; j++) {
     read(rows[j], key, 0)
     const by = factor * (weights?.[j] ?? 1)
-    for (let x = 0; x < sum.length; x++) sum[x] += by * key[x]
+    for (let x = 0; x < sum.length; x++) {
+      sum[x] += by * key[x]
+    }
   }
   return total
 }
@@ -143,7 +147,9 @@ export function rowReader(t: RowTensor): RowReader {
   return (row, out, at) => {
     const from = start(row)
     for (let h = 0; h < heads; h++) {
-      for (let i = 0; i < d; i++) out[at + h * d + i] = read(from + h * sh + i * sd)
+      for (let i = 0; i < d; i++) {
+        out[at + h * d + i] = read(from + h * sh + i * sd)
+      }
     }
   }
 }

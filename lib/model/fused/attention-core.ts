@@ -69,7 +69,9 @@ export function writeAttention(write: SubgraphWriter, parts: AttentionParts): At
     scores = step('Mul', [scores, cap], 0)
   }
   const capped = scores
-  for (const bias of parts.biases) scores = step('Add', [scores, float(bias)], 0)
+  for (const bias of parts.biases) {
+    scores = step('Add', [scores, float(bias)], 0)
+  }
   for (const allowed of parts.allowed) {
     scores = step('Where', [allowed, scores, write.float(LOWEST)], 1)
   }
@@ -143,7 +145,9 @@ export function causalKeys(
   const rows = offset === undefined ? own : write.op('Add', [own, offset])
   const columns = write.reshape(write.range(write.scalarSize(k, 2)), [1, -1])
   const allowed: string[] = []
-  if (causal) allowed.push(write.op('Not', [write.op('Less', [rows, columns])]))
+  if (causal) {
+    allowed.push(write.op('Not', [write.op('Less', [rows, columns])]))
+  }
   if (window !== undefined) {
     const first = write.op('Sub', [rows, write.ints([window], [])])
     allowed.push(write.op('Less', [first, columns]))

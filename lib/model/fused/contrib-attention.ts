@@ -25,7 +25,9 @@ export function writeContribAttention(
   { q, k, v, past, mask, attentionBias }: ContribParts,
 ): LoweredAttention | Refusal {
   const biases = addedBiases(graph, node, write, { mask, attentionBias }, { q, k })
-  if ('reason' in biases) return biases
+  if ('reason' in biases) {
+    return biases
+  }
   const causal = graph.int(node, 'unidirectional', 0) === 1
   const core = writeAttention(write, {
     q,

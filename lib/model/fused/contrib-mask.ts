@@ -24,9 +24,13 @@ export function addedBiases(
   { q, k }: { q: string; k: string },
 ): string[] | Refusal {
   const given = attentionBias ? [attentionBias] : []
-  if (!mask) return given
+  if (!mask) {
+    return given
+  }
   const visible = visibleKeys(graph, write, mask, q, k)
-  if (typeof visible !== 'string') return visible
+  if (typeof visible !== 'string') {
+    return visible
+  }
   const filter = graph.float(node, 'mask_filter_value', DEFAULT_FILTER)
   return [write.op('Where', [visible, write.float(0), write.float(filter)]), ...given]
 }

@@ -26,7 +26,9 @@ const Q_NORM = 14
 export const groupQueryAttention: FusedOperator = (context) => {
   const { graph, node, write } = context
   const refusal = refuse(context)
-  if (refusal) return refusal
+  if (refusal) {
+    return refusal
+  }
   const heads = graph.int(node, 'num_heads', 0)
   const kvHeads = graph.int(node, 'kv_num_heads', 0)
   const packed = optionalInput(node, KEY) === undefined
@@ -103,8 +105,12 @@ function rotateQueries({ graph, node, write }: LoweringContext, query: string, p
 
 /** An output of the operator, which is given a name where the model had no use for it. */
 function ownOutput(node: NodeProto, index: number): string {
-  while (node.output.length <= index) node.output.push('')
-  if (!node.output[index]) node.output[index] = `qkspace.present/${index}/${node.output[0]}`
+  while (node.output.length <= index) {
+    node.output.push('')
+  }
+  if (!node.output[index]) {
+    node.output[index] = `qkspace.present/${index}/${node.output[0]}`
+  }
   return node.output[index]
 }
 

@@ -81,7 +81,9 @@ export function lowerAttention(graph: Graph): Lowered {
   for (const node of graph.nodes) {
     nodes.push(node)
     const op = operatorName(node)
-    if (!isFusedAttention(node)) continue
+    if (!isFusedAttention(node)) {
+      continue
+    }
     const write = new SubgraphWriter(new NodeWriter(`qkspace.lowered.${fused.length}`))
     const result = FUSED_OPERATORS[op]({ graph, node, write })
     if ('reason' in result) {
@@ -92,7 +94,9 @@ export function lowerAttention(graph: Graph): Lowered {
     nodes.push(...write.addedNodes)
     initializers.push(...write.addedInitializers)
   }
-  if (fused.length === 0) return { graph, fused, unsupported }
+  if (fused.length === 0) {
+    return { graph, fused, unsupported }
+  }
   const { proto } = graph.model
   const opsetImport = graph.hasDefaultOpset
     ? proto.opsetImport

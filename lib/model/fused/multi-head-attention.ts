@@ -68,9 +68,13 @@ function lower(
   inputs: Inputs,
 ): LoweredAttention | Refusal {
   const heads = graph.int(node, 'num_heads', 0)
-  if (heads < 1) return { reason: 'it does not say how many heads it has', needs: 'the attribute num_heads' }
+  if (heads < 1) {
+    return { reason: 'it does not say how many heads it has', needs: 'the attribute num_heads' }
+  }
   const rows = projectedRows(graph, write, inputs, heads)
-  if ('reason' in rows) return rows
+  if ('reason' in rows) {
+    return rows
+  }
   const { q } = rows
   const past = pastRows(write, inputs)
   const k = past ? write.concat([past.k, rows.k], 2) : rows.k
@@ -94,18 +98,23 @@ function projectedRows(
   const packed = (tensor: string, member: number) =>
     write.transpose(write.op('Gather', [tensor, write.ints([member], [])], { axis: 3 }), [0, 2, 1, 3])
   if (!key) {
-    if (bias)
+    if (bias) {
       return { reason: 'its queries, keys and values are packed and have a bias', needs: 'three inputs' }
+    }
     return { q: packed(query, 0), k: packed(query, 1), v: packed(query, 2) }
   }
   const hidden = write.size(query, 2)
   const biased = (tensor: string, from: number, to?: number) => {
-    if (!bias) return tensor
+    if (!bias) {
+      return tensor
+    }
     const edge = (n: number) => write.op('Mul', [hidden, write.ints([n])])
     return write.op('Add', [tensor, write.slice(bias, 0, edge(from), to ? edge(to) : TO_THE_END)])
   }
   const q = write.splitHeads(biased(query, 0, 1), heads)
-  if (!value) return { q, k: packed(key, 0), v: packed(key, 1) }
+  if (!value) {
+    return { q, k: packed(key, 0), v: packed(key, 1) }
+  }
   const rank = rankOf(graph, key)
   if (rank === undefined) {
     return {
@@ -115,7 +124,9 @@ function projectedRows(
     }
   }
   // Keys of cross attention come with their heads split, projected once for all steps.
-  if (rank === 4) return { q, k: key, v: value }
+  if (rank === 4) {
+    return { q, k: key, v: value }
+  }
   return {
     q,
     k: write.splitHeads(biased(key, 1, 2), heads),
@@ -127,8 +138,12 @@ function pastRows(
   write: SubgraphWriter,
   { pastKey, pastValue, pastLength }: Inputs,
 ): { k: string; v: string } | undefined {
-  if (!pastKey || !pastValue) return undefined
-  if (!pastLength) return { k: pastKey, v: pastValue }
+  if (!pastKey || !pastValue) {
+    return undefined
+  }
+  if (!pastLength) {
+    return { k: pastKey, v: pastValue }
+  }
   const end = write.reshape(write.cast(pastLength, ElementType.int64), [1])
   return { k: write.slice(pastKey, 2, 0, end), v: write.slice(pastValue, 2, 0, end) }
 }

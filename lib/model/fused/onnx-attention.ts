@@ -38,8 +38,11 @@ export const onnxAttention: FusedOperator = ({ graph, node, write }) => {
         needs: 'shape inference (onnx.shape_inference)',
       }
     }
-    if (type === ElementType.bool) allowed.push(mask)
-    else biases.push(mask)
+    if (type === ElementType.bool) {
+      allowed.push(mask)
+    } else {
+      biases.push(mask)
+    }
   }
   const causal = graph.int(node, 'is_causal', 0) === 1
   let offset = pastKey && write.scalarSize(pastKey, 2)
@@ -50,7 +53,9 @@ export const onnxAttention: FusedOperator = ({ graph, node, write }) => {
     allowed.push(write.op('Less', [columns, filled]))
     offset = write.op('Sub', [filled, write.scalarSize(q, 2)])
   }
-  if (causal) allowed.push(...causalKeys(write, q, k, offset))
+  if (causal) {
+    allowed.push(...causalKeys(write, q, k, offset))
+  }
   const core = writeAttention(write, {
     q,
     k,

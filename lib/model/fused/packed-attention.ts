@@ -7,7 +7,9 @@ export const packedAttention: FusedOperator = ({ graph, node, write }) => {
   const [input, weights] = node.input
   const [bias, mask, past, attentionBias, pastLength] = [2, 3, 4, 5, 6].map((i) => optionalInput(node, i))
   const heads = graph.int(node, 'num_heads', 0)
-  if (heads < 1) return { reason: 'it does not say how many heads it has', needs: 'the attribute num_heads' }
+  if (heads < 1) {
+    return { reason: 'it does not say how many heads it has', needs: 'the attribute num_heads' }
+  }
   if (graph.int(node, 'do_rotary', 0) === 1) {
     return {
       reason: 'it rotates inside, which onnxruntime does on no processor',

@@ -99,7 +99,9 @@ export function attentionGraph(graph: Graph, requests: readonly AttentionRequest
           ? undefined
           : float(rows(parts, factorsOfScores(editor, candidate), NO_SINKS), named('factors'))
       const operands = { query: site.query.tensor, key: site.key.tensor }
-      for (const name of Object.values(operands)) editor.output(name)
+      for (const name of Object.values(operands)) {
+        editor.output(name)
+      }
       outputs.parts = {
         q: float(q, named('q')),
         k: float(keys, named('k')),

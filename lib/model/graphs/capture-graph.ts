@@ -72,7 +72,9 @@ export function captureGraph(
     },
     {
       factors: (site, heads, output) => {
-        if (site.factors.kind !== 'rows') return undefined
+        if (site.factors.kind !== 'rows') {
+          return undefined
+        }
         return gather(factorRows(editor, site), heads, QUERY_ROWS, output)
       },
       attention: attention
@@ -137,7 +139,9 @@ export function tokenCaptureGraph(graph: Graph, requests: readonly SiteRequest[]
     },
     {
       factors: ({ candidate, factors, patternAxes, query, key }, heads, output) => {
-        if (factors.kind === 'constant' || !patternAxes) return undefined
+        if (factors.kind === 'constant' || !patternAxes) {
+          return undefined
+        }
         const own = factorsOfScores(editor, candidate)
         const all = scoreMatrix(editor, own, patternAxes, heads, `${output}/all`)
         const rows = withoutOthers(editor, withoutOthers(editor, all, 2, query.others), 3, key.others)
@@ -183,7 +187,11 @@ function build(
   })
   if (!more || more(editor, outputs)) {
     for (const { q, k, factors: own, attention: cells } of outputs) {
-      for (const name of [q, k, own, cells]) if (name) editor.output(name)
+      for (const name of [q, k, own, cells]) {
+        if (name) {
+          editor.output(name)
+        }
+      }
     }
   }
   const { bytes, inputs } = editor.build()
@@ -215,7 +223,9 @@ export function scoreMatrix(
   }
   const order: ProductAxis[] = ['batch', 'head', 'group', 'one', 'queryPos', 'keyPos']
   const perm = [...own.keys()].sort((a, b) => order.indexOf(own[a]) - order.indexOf(own[b]) || a - b)
-  if (perm.some((from, to) => from !== to)) name = editor.node('Transpose', [name], { perm })
+  if (perm.some((from, to) => from !== to)) {
+    name = editor.node('Transpose', [name], { perm })
+  }
   if (own.length !== 4 || !own.includes('head')) {
     const shape = editor.node('Shape', [name])
     const ends = (from: number, to: number) =>
@@ -224,7 +234,9 @@ export function scoreMatrix(
     name = editor.node('Reshape', [name, editor.node('Concat', sizes, { axis: 0 })])
   }
   const all = chosen.length === count && chosen.every((h, i) => h === i)
-  if (!all) name = editor.node('Gather', [name, editor.int64Constant(chosen)], { axis: 1 })
+  if (!all) {
+    name = editor.node('Gather', [name, editor.int64Constant(chosen)], { axis: 1 })
+  }
   return editor.node('Identity', [name], {}, output)
 }
 
@@ -253,12 +265,16 @@ export function byRows(editor: GraphEditor, side: Side, { count, chosen }: Heads
     .map((axis, i) => ({ i, rank: order.indexOf(axis) }))
     .sort((a, b) => a.rank - b.rank || a.i - b.i)
     .map(({ i }) => i)
-  if (perm.some((from, to) => from !== to)) tensor = editor.node('Transpose', [tensor], { perm })
+  if (perm.some((from, to) => from !== to)) {
+    tensor = editor.node('Transpose', [tensor], { perm })
+  }
   if (axes.length !== 4 || !axes.includes('head')) {
     tensor = editor.node('Reshape', [tensor, editor.int64Constant([0, 0, count, -1])])
   }
   const all = chosen.length === count && chosen.every((h, i) => h === i)
-  if (!all) tensor = editor.node('Gather', [tensor, editor.int64Constant(chosen)], { axis: 2 })
+  if (!all) {
+    tensor = editor.node('Gather', [tensor, editor.int64Constant(chosen)], { axis: 2 })
+  }
   return tensor
 }
 
@@ -268,7 +284,9 @@ function withHeadAxis(
   { tensor, axes }: Side,
   heads: number,
 ): { tensor: string; axes: Axis[] } {
-  if (axes[0] !== 'fold') return { tensor, axes }
+  if (axes[0] !== 'fold') {
+    return { tensor, axes }
+  }
   return { tensor: splitFold(editor, tensor, axes.length, heads), axes: ['batch', 'head', ...axes.slice(1)] }
 }
 

@@ -84,7 +84,9 @@ export function editGraph(
   { output, sequenceFirst = false, given = new Map() }: EditGraphOptions = {},
 ): EditGraph {
   const editor = new GraphEditor(graph)
-  for (const [tensor, type] of given) editor.give(tensor, type)
+  for (const [tensor, type] of given) {
+    editor.give(tensor, type)
+  }
   const { cells, query, key, rows } = EDIT_INPUTS
   editor.input(cells, ElementType.int64, ['qkspace.cells.n', 4])
   editor.input(rows, ElementType.int64, ['qkspace.rows.n', 3])
@@ -162,7 +164,9 @@ export function editGraph(
 
 /** What follows a fused operator reads the attention of its subgraph, whose scores are edited. */
 function runLowered(editor: GraphEditor, { candidate: { fused }, outputType }: ResolvedSite): void {
-  if (!fused) return
+  if (!fused) {
+    return
+  }
   const [own] = fused.node.output
   editor.intercept(own)
   editor.node('Cast', [fused.output], { to: elementTypeOf(outputType) }, own)
@@ -189,7 +193,9 @@ function outputRows(
     ? outputs.find((o) => o.name === wanted)
     : (fits.find((o) => /logits/i.test(o.name)) ?? fits[0])
   if (!found) {
-    if (!wanted) return undefined
+    if (!wanted) {
+      return undefined
+    }
     throw new QkError('ERR_ARGUMENT', `the model has no output "${wanted}"`, {
       hint: `It has ${outputs.map((o) => o.name).join(', ')}.`,
     })
@@ -207,7 +213,9 @@ function outputRows(
 
 /** Axes of the pattern. Errors: ERR_UNSUPPORTED_MODEL where they could not be followed from the product. */
 function followedAxes({ patternAxes, candidate, layer }: ResolvedSite): ProductAxis[] {
-  if (patternAxes) return patternAxes
+  if (patternAxes) {
+    return patternAxes
+  }
   const moved = candidate.steps.find(({ node }) => RESHAPING.has(node.opType))?.node
   throw new QkError(
     'ERR_UNSUPPORTED_MODEL',

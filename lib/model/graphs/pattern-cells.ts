@@ -99,7 +99,9 @@ export function attentionCells(
   output: string,
 ): string | undefined {
   const { candidate, key, sinks, patternAxes } = site
-  if (!patternAxes) return undefined
+  if (!patternAxes) {
+    return undefined
+  }
   const pattern = candidate.fused?.pattern ?? candidate.softmax.output[0]
   const before = sinks.before + key.others.before
   const index = cellIndex(editor, site, heads, ATTENTION_CELLS, patternAxes, before)

@@ -39,7 +39,11 @@ export function siteStreams(
   }))
   const first = new Map<string, ResolvedSite>()
   for (const { site, query, key } of taps) {
-    for (const tap of [query, key]) if ('tensor' in tap && !first.has(tap.tensor)) first.set(tap.tensor, site)
+    for (const tap of [query, key]) {
+      if ('tensor' in tap && !first.has(tap.tensor)) {
+        first.set(tap.tensor, site)
+      }
+    }
   }
   const tapped = new Set(first.keys())
   return new Map(
@@ -57,7 +61,9 @@ function withEmbedding(
   first: ReadonlyMap<string, ResolvedSite>,
   tapped: ReadonlySet<string>,
 ): SiteStream | NoTap {
-  if ('reason' in tap) return tap
+  if ('reason' in tap) {
+    return tap
+  }
   const before = madeFrom(graph, flow, tap.tensor, tapped)
   // In the order of the sites: the first is the one nearest to the embeddings.
   const embedding = tap.atEmbedding ? tap.tensor : [...tapped].find((name) => before.has(name))!
@@ -91,11 +97,16 @@ export function readsGraph(
   const replaced = new Set<string>()
   for (const { stream } of requests) {
     const [tensor] = stream.summing ? stream.summing.output : [stream.tensor]
-    if (stream.atEmbedding || stream.embedding === stream.tensor || replaced.has(tensor)) continue
+    if (stream.atEmbedding || stream.embedding === stream.tensor || replaced.has(tensor)) {
+      continue
+    }
     replaced.add(tensor)
     editor.intercept(tensor)
-    if (stream.summing) editor.addedNodes.push(normOfOne(editor, stream.summing, stream.embedding))
-    else editor.node('Identity', [stream.embedding], {}, tensor)
+    if (stream.summing) {
+      editor.addedNodes.push(normOfOne(editor, stream.summing, stream.embedding))
+    } else {
+      editor.node('Identity', [stream.embedding], {}, tensor)
+    }
   }
   const outputs = requests.map(({ site, side, heads, columns }, index): ReadsOutput => {
     const directions = `qkspace.directions/${index}`
@@ -112,7 +123,9 @@ export function readsGraph(
 }
 
 function headsOf(site: ResolvedSite, side: ReadSide, heads: readonly number[]): Heads {
-  if (side === 'query') return { count: site.heads, chosen: heads }
+  if (side === 'query') {
+    return { count: site.heads, chosen: heads }
+  }
   const chosen = heads.map((head) => keyHeadOf(site, head) * site.keyStride)
   return { count: site.kvHeads * site.keyStride, chosen }
 }

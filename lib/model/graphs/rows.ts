@@ -57,7 +57,9 @@ export function timesHeads(
   axes: readonly (Axis | ProductAxis)[],
   heads: number,
 ): string {
-  if (!axes.includes('fold')) return indices
+  if (!axes.includes('fold')) {
+    return indices
+  }
   const factors = axes.map((axis) => (axis === 'fold' ? heads : 1))
   return editor.node('Mul', [indices, editor.int64Constant(factors)])
 }
@@ -69,7 +71,9 @@ export function withoutOthers(
   axis: number,
   { before, after }: OtherRows,
 ): string {
-  if (before === 0 && after === 0) return tensor
+  if (before === 0 && after === 0) {
+    return tensor
+  }
   const bounds = [before, after > 0 ? -after : TO_THE_END, axis]
   return editor.node('Slice', [tensor, ...bounds.map((bound) => editor.int64Constant([bound]))])
 }

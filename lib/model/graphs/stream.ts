@@ -52,14 +52,23 @@ export function tokenFlow(graph: Graph, ids: string): TokenFlow {
   const same = new Set([ids])
   for (const name of same) {
     for (const node of graph.consumers.get(name) ?? []) {
-      if (LOOKUPS[node.opType] !== undefined && node.input[LOOKUPS[node.opType]] === name) lookups.add(node)
-      else if (SAME_IDS.has(node.opType) && node.input[0] === name) same.add(node.output[0])
+      if (LOOKUPS[node.opType] !== undefined && node.input[LOOKUPS[node.opType]] === name) {
+        lookups.add(node)
+      } else if (SAME_IDS.has(node.opType) && node.input[0] === name) {
+        same.add(node.output[0])
+      }
     }
   }
   const carrying = new Set<string>()
   for (const node of graph.nodes) {
-    if (!lookups.has(node) && !namesUsedBy(node).some((name) => carrying.has(name))) continue
-    for (const name of node.output) if (name && !graph.isStatic(name)) carrying.add(name)
+    if (!lookups.has(node) && !namesUsedBy(node).some((name) => carrying.has(name))) {
+      continue
+    }
+    for (const name of node.output) {
+      if (name && !graph.isStatic(name)) {
+        carrying.add(name)
+      }
+    }
   }
   return { carries: (tensor) => carrying.has(tensor), lookups }
 }
@@ -69,7 +78,9 @@ export function tokenFlow(graph: Graph, ids: string): TokenFlow {
  * projection, that a residual sum reads as well.
  */
 export function streamTap(graph: Graph, flow: TokenFlow, captured: string): StreamTap | NoTap {
-  if (!flow.carries(captured)) return { reason: 'are not computed from the embeddings of tokens' }
+  if (!flow.carries(captured)) {
+    return { reason: 'are not computed from the embeddings of tokens' }
+  }
   const path = new Set<NodeProto>()
   const norms = new NormSeen(graph)
   let front = new Set([captured])
@@ -79,7 +90,9 @@ export function streamTap(graph: Graph, flow: TokenFlow, captured: string): Stre
       return { tensor, atEmbedding: fromLookupAlone(graph, flow, tensor), ...norms.found }
     }
     const node = last(graph, front)
-    if (!node) return { reason: 'depend on inputs of the graph that are no token ids' }
+    if (!node) {
+      return { reason: 'depend on inputs of the graph that are no token ids' }
+    }
     const sources = keysOfCache(node, front) ?? namesUsedBy(node)
     if (mixes(graph, flow, node) && !keysOfCache(node, front)) {
       return { reason: `are computed from other positions without a residual sum between (${nameOf(node)})` }
@@ -101,9 +114,13 @@ export function streamTap(graph: Graph, flow: TokenFlow, captured: string): Stre
     }
     const rest = [...front].filter((name) => graph.producers.get(name) !== node)
     front = new Set([...rest, ...sources.filter((name) => flow.carries(name))])
-    if (front.size > 0) continue
+    if (front.size > 0) {
+      continue
+    }
     // The embedding itself, which no residual sum reads.
-    if (!projected) return { reason: 'are looked up, not projected' }
+    if (!projected) {
+      return { reason: 'are looked up, not projected' }
+    }
     return { tensor: node.output[0], atEmbedding: true, ...norms.found }
   }
 }
@@ -118,10 +135,20 @@ export function madeFrom(
   const seen = new Set([tensor])
   for (const name of seen) {
     const node = graph.producers.get(name)
-    if (!node) continue
+    if (!node) {
+      continue
+    }
     // A node that sums and normalises gives the sum as well.
-    for (const other of node.output) if (wanted.has(other)) seen.add(other)
-    for (const input of namesUsedBy(node)) if (flow.carries(input)) seen.add(input)
+    for (const other of node.output) {
+      if (wanted.has(other)) {
+        seen.add(other)
+      }
+    }
+    for (const input of namesUsedBy(node)) {
+      if (flow.carries(input)) {
+        seen.add(input)
+      }
+    }
   }
   return new Set([...seen].filter((name) => wanted.has(name)))
 }
@@ -137,7 +164,9 @@ function isStream(graph: Graph, tensor: string, path: ReadonlySet<NodeProto>): b
   let names = [tensor]
   for (let step = 0; step < STEPS_TO_SUM && names.length > 0; step++) {
     const users = names.flatMap((name) => graph.consumers.get(name) ?? []).filter((node) => !path.has(node))
-    if (users.some(({ opType }) => SUMS.has(opType) || SKIP_NORMS.has(opType))) return true
+    if (users.some(({ opType }) => SUMS.has(opType) || SKIP_NORMS.has(opType))) {
+      return true
+    }
     names = users.filter((node) => passesOn(graph, node)).map(({ output }) => output[0])
   }
   return false
@@ -152,7 +181,9 @@ function passesOn(graph: Graph, node: NodeProto): boolean {
 
 /** The sum that an operator gives beside what it normalises: of the fourth output, or of the third of an embedding's. */
 function sumOf(node: NodeProto, flow: TokenFlow): string | undefined {
-  if (SKIP_NORMS.has(node.opType)) return node.output[3] || undefined
+  if (SKIP_NORMS.has(node.opType)) {
+    return node.output[3] || undefined
+  }
   return node.opType === 'EmbedLayerNormalization' && flow.lookups.has(node)
     ? node.output[2] || undefined
     : undefined
@@ -160,9 +191,13 @@ function sumOf(node: NodeProto, flow: TokenFlow): string | undefined {
 
 /** What an operator's cache of keys is made from, where nothing else that it gives is looked for. */
 function keysOfCache(node: NodeProto, front: ReadonlySet<string>): string[] | undefined {
-  if (node.opType !== 'GroupQueryAttention') return undefined
+  if (node.opType !== 'GroupQueryAttention') {
+    return undefined
+  }
   const [attended, keys, values] = node.output
-  if (!front.has(keys) || front.has(attended) || front.has(values)) return undefined
+  if (!front.has(keys) || front.has(attended) || front.has(values)) {
+    return undefined
+  }
   // Queries, keys and values may be one packed tensor.
   return [node.input[1] || node.input[0]]
 }
@@ -172,7 +207,9 @@ function last(graph: Graph, tensors: Iterable<string>): NodeProto | undefined {
   let found: NodeProto | undefined
   for (const name of tensors) {
     const node = graph.producers.get(name)
-    if (node && (!found || graph.indexOf(node) > graph.indexOf(found))) found = node
+    if (node && (!found || graph.indexOf(node) > graph.indexOf(found))) {
+      found = node
+    }
   }
   return found
 }
@@ -182,8 +219,12 @@ const RECURRENT = new Set(['Scan', 'Loop', 'LSTM', 'GRU', 'RNN'])
 
 /** Whether a node lets positions read each other: attention and recurrence. */
 function mixes(graph: Graph, flow: TokenFlow, node: NodeProto): boolean {
-  if (normalisesScores(node) || RECURRENT.has(node.opType)) return true
-  if (!PRODUCTS.has(node.opType)) return false
+  if (normalisesScores(node) || RECURRENT.has(node.opType)) {
+    return true
+  }
+  if (!PRODUCTS.has(node.opType)) {
+    return false
+  }
   const factors = new Set(
     node.input.filter((name) => flow.carries(name)).map((name) => graph.producers.get(name)),
   )
@@ -198,9 +239,17 @@ function fromLookupAlone(graph: Graph, flow: TokenFlow, tensor: string): boolean
   const seen = new Set([tensor])
   for (const name of seen) {
     const node = graph.producers.get(name)
-    if (!node) continue
-    if (mixes(graph, flow, node)) return false
-    for (const input of namesUsedBy(node)) if (flow.carries(input)) seen.add(input)
+    if (!node) {
+      continue
+    }
+    if (mixes(graph, flow, node)) {
+      return false
+    }
+    for (const input of namesUsedBy(node)) {
+      if (flow.carries(input)) {
+        seen.add(input)
+      }
+    }
   }
   return true
 }
@@ -232,9 +281,15 @@ class NormSeen {
 
   get found(): Pick<StreamTap, 'norm'> {
     const has = (ops: ReadonlySet<string>) => this.nodes.some(({ opType }) => ops.has(opType))
-    if (has(LAYER_NORMS)) return { norm: 'LayerNorm' }
-    if (has(RMS_NORMS)) return { norm: 'RMSNorm' }
-    if (!has(ROOTS) || !has(MEANS)) return {}
+    if (has(LAYER_NORMS)) {
+      return { norm: 'LayerNorm' }
+    }
+    if (has(RMS_NORMS)) {
+      return { norm: 'RMSNorm' }
+    }
+    if (!has(ROOTS) || !has(MEANS)) {
+      return {}
+    }
     // Only a LayerNorm takes a mean off.
     const takesMean = this.nodes.some(({ opType, input }) => {
       return opType === 'Sub' && this.graph.producers.get(input[1])?.opType === 'ReduceMean'

@@ -40,14 +40,18 @@ export function addCheck(
   const product = productOf(write, site, rows, precision)
   const recomputed = write.float(replaySteps(editor, site.candidate.steps, product))
   const errors = [write.error(scores, recomputed, visible)]
-  if (fused) errors.push(...ownErrors(write, site, fused, visible))
+  if (fused) {
+    errors.push(...ownErrors(write, site, fused, visible))
+  }
   const check: SiteCheck = {
     errors,
     compared: write.sum(write.float(visible)),
     nonFinite: write.op('Add', [write.nonFinite(rows.q), write.nonFinite(rows.k)]),
     strides: strideChecks(write, site, rows),
   }
-  for (const name of namesOf(check)) editor.output(name)
+  for (const name of namesOf(check)) {
+    editor.output(name)
+  }
   return check
 }
 
@@ -195,7 +199,9 @@ function ownErrors(
   const seen = write.op('Less', [write.constant(0), write.op('MatMul', [write.float(visible), ones])])
   const rows = (tensor: string) => {
     const own = write.float(tensor)
-    if (byHead) return own
+    if (byHead) {
+      return own
+    }
     return write.op('Transpose', [write.reshape(own, [0, 0, heads, -1])], { perm: [0, 2, 1, 3] })
   }
   const [own, lowered] = [node.output[0], output].map(rows)

@@ -76,6 +76,8 @@ function readCheck(
 }
 
 function ratio(difference: number, total: number): number {
-  if (total === 0) return difference === 0 ? 0 : Number.POSITIVE_INFINITY
+  if (total === 0) {
+    return difference === 0 ? 0 : Number.POSITIVE_INFINITY
+  }
   return Math.sqrt(difference / total)
 }

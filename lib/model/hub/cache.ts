@@ -33,7 +33,9 @@ export class CachedRepository {
 
   /** The commit that a revision was at when it was last downloaded; a commit is itself. */
   commitOf(revision: string): string | undefined {
-    if (isCommit(revision)) return revision
+    if (isCommit(revision)) {
+      return revision
+    }
     try {
       const commit = readFileSync(this.#ref(revision), 'utf8').trim()
       return isCommit(commit) ? commit : undefined
@@ -43,7 +45,9 @@ export class CachedRepository {
   }
 
   async setCommit(revision: string, commit: string): Promise<void> {
-    if (isCommit(revision) || this.commitOf(revision) === commit) return
+    if (isCommit(revision) || this.commitOf(revision) === commit) {
+      return
+    }
     const file = this.#ref(revision)
     makeFolder(path.dirname(file))
     await writeFileAtomically(file, [Buffer.from(commit)])

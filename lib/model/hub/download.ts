@@ -52,11 +52,15 @@ async function* received(file: RemoteFile, { url, fetch, signal }: Download) {
         yield fresh
       }
       // A server may also end too early in good order.
-      if (count >= file.size) return
+      if (count >= file.size) {
+        return
+      }
       throw new TypeError(`the answer ended after ${count} of ${file.size} bytes`)
     } catch (error) {
       throwIfAborted(signal)
-      if (error instanceof QkError) throw error
+      if (error instanceof QkError) {
+        throw error
+      }
       if (attempt === ATTEMPTS) {
         const { code, message, hint } = unreachable(new URL(url).origin, error)
         throw new QkError(code, `${file.path} was not downloaded: ${message}`, { hint, cause: error })
@@ -69,11 +73,15 @@ async function* checked(file: RemoteFile, chunks: AsyncIterable<Uint8Array>, onB
   const large = file.hash.length === 64
   const hash = createHash(large ? 'sha256' : 'sha1')
   // Git hashes a file with its kind and length before it.
-  if (!large) hash.update(`blob ${file.size}\0`)
+  if (!large) {
+    hash.update(`blob ${file.size}\0`)
+  }
   let size = 0
   for await (const chunk of chunks) {
     size += chunk.length
-    if (size > file.size) break
+    if (size > file.size) {
+      break
+    }
     hash.update(chunk)
     onBytes(chunk.length)
     yield chunk

@@ -54,7 +54,9 @@ export function parseHubId(text: string): HubId {
 
   function pathOf(segments: string[]): Pick<HubId, 'path'> {
     const path = segments.join('/').replace(/\/$/, '')
-    if (path === '') return {}
+    if (path === '') {
+      return {}
+    }
     return isSafePath(path) ? { path } : refuse(`has the path '${path}', which leads out of the repository`)
   }
 }

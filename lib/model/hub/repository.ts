@@ -66,7 +66,9 @@ function offline({ repo, revision }: Asked, { cache }: HubSettings, cached: Cach
     folder: cached.snapshot(commit),
     need: async (needed) => {
       const absent = needed.find((file) => !cached.has(commit, file))
-      if (absent !== undefined) throw missing(`${absent} of ${repo}@${revision}`)
+      if (absent !== undefined) {
+        throw missing(`${absent} of ${repo}@${revision}`)
+      }
     },
     settle: async () => {},
   }
@@ -96,8 +98,9 @@ async function online(
       const found = new Map<string, RemoteFile>()
       const entries = hub.listFiles({ ...common, repo, revision: commit, recursive: true })
       for await (const { type, path: file, size, oid, lfs } of entries) {
-        if (type === 'file')
+        if (type === 'file') {
           found.set(file, { path: file, size: lfs?.size ?? size, hash: lfs?.oid ?? oid ?? '' })
+        }
       }
       return found
     })
@@ -129,11 +132,15 @@ async function online(
     need: async (needed) => {
       throwIfAborted(signal)
       const absent = needed.filter((file) => !cached.has(commit, file))
-      if (absent.length === 0) return
+      if (absent.length === 0) {
+        return
+      }
       const known = await list()
       const files = absent.map((file) => {
         const entry = known.get(file)
-        if (!entry || !isSound(entry)) throw odd(asked, settings)
+        if (!entry || !isSound(entry)) {
+          throw odd(asked, settings)
+        }
         return entry
       })
       progress.total += files.reduce((sum, { size }) => sum + size, 0)
@@ -163,7 +170,9 @@ async function understood<T>(
     return await ask()
   } catch (cause) {
     throwIfAborted(signal)
-    if (cause instanceof QkError) throw cause
+    if (cause instanceof QkError) {
+      throw cause
+    }
     throw odd(asked, settings, cause)
   }
 }

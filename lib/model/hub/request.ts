@@ -32,7 +32,9 @@ export function hubFetch(settings: HubSettings, asked: Asked, signal?: AbortSign
       throwIfAborted(signal)
       throw unreachable(url.origin, cause)
     }
-    if (response.ok) return response
+    if (response.ok) {
+      return response
+    }
     await response.body?.cancel()
     throw refusal(response, settings, asked)
   }

@@ -30,7 +30,9 @@ export function hubSettings(env: Environment = process.env): HubSettings {
 
 function endpointOf(given: string | undefined): string {
   const endpoint = (given || 'https://huggingface.co').replace(/\/+$/, '')
-  if (URL.canParse(endpoint) && /^https?:/.test(endpoint)) return endpoint
+  if (URL.canParse(endpoint) && /^https?:/.test(endpoint)) {
+    return endpoint
+  }
   throw new QkError('ERR_ARGUMENT', `HF_ENDPOINT is '${given}', expected the address of a server`, {
     hint: 'Write it as in https://huggingface.co.',
   })
@@ -38,13 +40,19 @@ function endpointOf(given: string | undefined): string {
 
 /** The token never stands in a message. */
 function tokenOf(env: Environment, home: string): string | undefined {
-  if (isTrue(env.HF_HUB_DISABLE_IMPLICIT_TOKEN)) return undefined
+  if (isTrue(env.HF_HUB_DISABLE_IMPLICIT_TOKEN)) {
+    return undefined
+  }
   const file = folder(env.HF_TOKEN_PATH) ?? path.join(home, 'token')
   const given = env.HF_TOKEN?.trim() || env.HUGGING_FACE_HUB_TOKEN?.trim()
   const token = given || fromFile(file)
-  if (!token) return undefined
+  if (!token) {
+    return undefined
+  }
   // What is no header value would be quoted by the error of `fetch`.
-  if (/^[\x21-\x7e]+$/.test(token)) return token
+  if (/^[\x21-\x7e]+$/.test(token)) {
+    return token
+  }
   throw new QkError(
     'ERR_ARGUMENT',
     `the token of ${given ? 'HF_TOKEN' : file} has spaces or other characters that no token has`,
@@ -56,7 +64,9 @@ function fromFile(file: string): string | undefined {
     return readFileSync(file, 'utf8').trim()
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException
-    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined
+    if (code === 'ENOENT' || code === 'ENOTDIR') {
+      return undefined
+    }
     throw new QkError('ERR_FILE', `cannot read the token in ${file}: ${message}`, { cause })
   }
 }

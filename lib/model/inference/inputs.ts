@@ -72,7 +72,9 @@ const OTHER_INTEGERS = /position|type|segment|mask|length/i
 
 /** Ids of sequences, or of one sequence without a batch axis. */
 function isNamedIds({ name, type, shape }: Described): boolean {
-  if (!isInteger(type) || shape.length === 0 || shape.length > 2) return false
+  if (!isInteger(type) || shape.length === 0 || shape.length > 2) {
+    return false
+  }
   return /(^|[_.])(input_?)?(ids?|tokens?)$/i.test(name) && !OTHER_INTEGERS.test(name)
 }
 
@@ -93,12 +95,16 @@ export function tableRows(graph: Graph, name: string): number | undefined {
   const seen = new Set<string>()
   const pending = [name]
   for (let ids = pending.pop(); ids !== undefined; ids = pending.pop()) {
-    if (seen.has(ids)) continue
+    if (seen.has(ids)) {
+      continue
+    }
     seen.add(ids)
     for (const user of graph.consumers.get(ids) ?? []) {
       if (user.opType === 'Gather' && user.input[1] === ids) {
         const table = graph.initializers.get(user.input[0])
-        if (table && table.dims.length === 2) return Number(table.dims[0])
+        if (table && table.dims.length === 2) {
+          return Number(table.dims[0])
+        }
       }
       if (user.opType === 'Cast' || user.opType === 'Reshape' || user.opType === 'Slice') {
         pending.push(user.output[0])
@@ -109,13 +115,25 @@ export function tableRows(graph: Graph, name: string): number | undefined {
 }
 
 function roleOf({ name, type, shape }: Described, ids: Described | undefined): InputRole {
-  if (ids === undefined) return 'custom'
+  if (ids === undefined) {
+    return 'custom'
+  }
   // What belongs to an encoder's states, as their mask and keys do, only the user has.
-  if (/encoder_(attention_mask|hidden)|past.*encoder/i.test(name)) return 'custom'
-  if (/mask/i.test(name) && shape.length === ids.shape.length) return 'mask'
-  if (/position/i.test(name) && isInteger(type) && shape.length <= 2 && shape.length > 0) return 'positions'
-  if (/token_type|segment/i.test(name) && isInteger(type)) return 'segments'
-  if (/past|cache/i.test(name) && shape.length >= 3) return 'cache'
+  if (/encoder_(attention_mask|hidden)|past.*encoder/i.test(name)) {
+    return 'custom'
+  }
+  if (/mask/i.test(name) && shape.length === ids.shape.length) {
+    return 'mask'
+  }
+  if (/position/i.test(name) && isInteger(type) && shape.length <= 2 && shape.length > 0) {
+    return 'positions'
+  }
+  if (/token_type|segment/i.test(name) && isInteger(type)) {
+    return 'segments'
+  }
+  if (/past|cache/i.test(name) && shape.length >= 3) {
+    return 'cache'
+  }
   return 'custom'
 }
 
@@ -124,7 +142,9 @@ export function turned(inputs: readonly ModelInput[]): ModelInput[] {
   const ids = inputs.find(({ role }) => role === 'ids')!
   const [position] = ids.shape
   return inputs.map((input) => {
-    if (input.shape.length !== 2 || input.role === 'custom' || input.role === 'cache') return input
+    if (input.shape.length !== 2 || input.role === 'custom' || input.role === 'cache') {
+      return input
+    }
     const named = typeof position === 'string' && position !== '' && input.shape[1] === position
     return { ...input, sequenceFirst: !named }
   })
@@ -189,7 +209,9 @@ const VALUES: Partial<
 }
 
 function dimsOf({ shape, sequenceFirst }: ModelInput, sequences: number, length: number): number[] {
-  if (shape.length === 1) return [length]
+  if (shape.length === 1) {
+    return [length]
+  }
   return sequenceFirst ? [length, sequences] : [sequences, length]
 }
 
@@ -213,7 +235,9 @@ export function stepFeeds(
     const data = makeArray(input, length)
     const write = numberWriter(data, input.type)
     const value = { ids: token, mask: 1, positions: past }[input.role as string] ?? 0
-    for (let i = 0; i < length; i++) write(i, value)
+    for (let i = 0; i < length; i++) {
+      write(i, value)
+    }
     feeds[input.name] = { type: input.type, dims: dimsOf(input, 1, length), data }
   }
   return feeds
@@ -230,9 +254,13 @@ export function cacheOutputs(
   )
   const pairs = new Map<string, string>()
   for (const { name, role } of inputs) {
-    if (role !== 'cache') continue
+    if (role !== 'cache') {
+      continue
+    }
     const output = byStem.get(stem(name))
-    if (output === undefined) return undefined
+    if (output === undefined) {
+      return undefined
+    }
     pairs.set(name, output)
   }
   return pairs.size > 0 ? pairs : undefined
@@ -248,7 +276,9 @@ export function fixedLength(inputs: readonly ModelInput[]): number | undefined {
 /** Sequences of every run, in a model that was exported for one number of them. */
 export function fixedBatch(inputs: readonly ModelInput[]): number | undefined {
   const ids = inputs.find((i) => i.role === 'ids')
-  if (ids?.shape.length === 1) return 1
+  if (ids?.shape.length === 1) {
+    return 1
+  }
   // Caches may put another axis first, and positions may be one list for all.
   const first = ids ? [ids.shape[layoutOf(ids).sequence]] : inputs.map(({ shape }) => shape[0])
   return first.find((size) => typeof size === 'number')
@@ -260,7 +290,9 @@ function emptyCache(input: ModelInput, batch: number): WireTensor {
   const named = shape.findIndex((d) => typeof d === 'string' && /past|seq|len|total|pos/i.test(d))
   const position = named >= 0 ? named : shape.findLastIndex((d, i) => typeof d === 'string' && i > 0)
   const dims = shape.map((d, i) => {
-    if (i === position) return 0
+    if (i === position) {
+      return 0
+    }
     return typeof d === 'number' ? d : batch
   })
   const size = dims.reduce((a, b) => a * b, 1)

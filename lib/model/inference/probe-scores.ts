@@ -21,12 +21,16 @@ export function checkScores(
 ): void {
   for (const input of inputs) {
     const axis = positionsOf(input, given)
-    if (axis === undefined) continue
+    if (axis === undefined) {
+      continue
+    }
     const { dims } = feeds[input.name]
     const positions = dims[axis]
     const sequences = dims.length === 1 ? 1 : dims[1 - axis]
     const entries = sequences * positions ** 2 * layers
-    if (entries <= MOST_ENTRIES) continue
+    if (entries <= MOST_ENTRIES) {
+      continue
+    }
     throw new QkError(
       'ERR_UNSUPPORTED_MODEL',
       `the input "${input.name}" has ${sequences} x ${positions} positions, whose scores in ${layers} layers are too many to try the model on`,
@@ -38,8 +42,12 @@ export function checkScores(
 /** The axis of positions, where its length is said: of token ids, or of [batch, positions, features]. */
 function positionsOf(input: ModelInput, given: GivenSizes): 0 | 1 | undefined {
   const { name, role, shape, type } = input
-  if (role === 'ids') return shape.length === 1 ? 0 : layoutOf(input).position
-  if (role !== 'custom' || shape.length !== 3 || !type.startsWith('float')) return undefined
+  if (role === 'ids') {
+    return shape.length === 1 ? 0 : layoutOf(input).position
+  }
+  if (role !== 'custom' || shape.length !== 3 || !type.startsWith('float')) {
+    return undefined
+  }
   const isGiven = (axis: number) => {
     const d = shape[axis]
     return typeof d === 'string' && given.has(axisKey(name, axis, d))

@@ -54,7 +54,9 @@ const FRAMES = [64, 512, 3_000, 16_000]
 /** The sizes to try, in order: short ones, and where tensors have free axes that are no tokens, those of images and sound. */
 export function probeSizes(inputs: readonly ModelInput[], given: GivenSizes = new Map()): ProbeSizes[] {
   const tries = openSizes(inputs)
-  if (given.size === 0) return tries
+  if (given.size === 0) {
+    return tries
+  }
   const ids = inputs.find(({ role }) => role === 'ids')
   const own = ids && tokenKeys(ids)
   const batch = own && given.get(own.sequences)
@@ -66,7 +68,9 @@ function openSizes(inputs: readonly ModelInput[]): ProbeSizes[] {
   const open = inputs.filter(
     ({ role, shape }) => role === 'custom' && shape.some((d, axis) => axis > 0 && typeof d === 'string'),
   )
-  if (open.length === 0) return [...SHORT]
+  if (open.length === 0) {
+    return [...SHORT]
+  }
   const image = open.some(({ shape }) => shape.length > 3)
   const long = image ? IMAGE_SIDES.length : FRAMES.length
   const nth = (list: readonly number[], i: number) => list[Math.min(i, list.length - 1)]
@@ -86,7 +90,9 @@ export function tokenKeys(ids: ModelInput): { sequences: string; positions: stri
     const size = ids.shape[axis]
     return typeof size === 'string' ? axisKey(ids.name, axis, size) : ''
   }
-  if (ids.shape.length === 1) return { sequences: '', positions: key(0) }
+  if (ids.shape.length === 1) {
+    return { sequences: '', positions: key(0) }
+  }
   const { sequence, position } = layoutOf(ids)
   return { sequences: key(sequence), positions: key(position) }
 }
@@ -109,11 +115,19 @@ export function probeFeeds(
   const tokens = inputs.filter((i) => i.role !== 'custom')
   const solved = solvedSizes(graph)
   const chosen = solved.choice()
-  for (const [key, size] of sizes.given ?? []) chosen.set(key, size)
-  if (ids && tokenKeys(ids).sequences) chosen.set(tokenKeys(ids).sequences, batch)
+  for (const [key, size] of sizes.given ?? []) {
+    chosen.set(key, size)
+  }
+  if (ids && tokenKeys(ids).sequences) {
+    chosen.set(tokenKeys(ids).sequences, batch)
+  }
   for (const { shape, sequenceFirst } of tokens.filter((i) => i.role !== 'cache')) {
     const positions = sequenceFirst ? shape.slice(0, 1) : shape.slice(1)
-    for (const d of positions) if (typeof d === 'string' && d) chosen.set(d, length)
+    for (const d of positions) {
+      if (typeof d === 'string' && d) {
+        chosen.set(d, length)
+      }
+    }
   }
   const shapes = custom.map((input) => customShape(input, chosen, batch, sizes))
   const rows = ids ? batch * length * tokens.length : 0
@@ -140,7 +154,9 @@ const elementsOf = (dims: readonly number[]) => dims.reduce((a, b) => a * b, 1)
 
 /** Elements of 4 bytes, as nearly all are. */
 function checkBytes(elements: number): void {
-  if (elements * 4 <= MAX_INPUT_BYTES) return
+  if (elements * 4 <= MAX_INPUT_BYTES) {
+    return
+  }
   throw new QkError(
     'ERR_UNSUPPORTED_MODEL',
     `a synthetic batch would have ${elements} elements, too many to try the model on`,
@@ -152,14 +168,18 @@ function checkBytes(elements: number): void {
 
 function customShape(input: ModelInput, chosen: ChosenSizes, batch: number, sizes: ProbeSizes): number[] {
   return input.shape.map((d, axis) => {
-    if (typeof d === 'number') return d
+    if (typeof d === 'number') {
+      return d
+    }
     const own = () => (axis === 0 || /batch/i.test(d) ? batch : extentOf(input, d, sizes))
     return chosen.take(axisKey(input.name, axis, d), own)
   })
 }
 
 function customValue(graph: Graph, { name, type }: ModelInput, random: Random): () => number {
-  if (type.startsWith('float')) return () => random.normal()
+  if (type.startsWith('float')) {
+    return () => random.normal()
+  }
   const limit = Math.min(tableRows(graph, name) ?? SMALL_VOCABULARY, 2)
   // A mask of zeros would leave nothing to compare.
   return /mask/i.test(name) ? () => 1 : () => random.below(limit)
@@ -175,9 +195,13 @@ function fill(
   draw: () => number,
 ): void {
   const drawn = Math.min(data.length, DRAWN)
-  for (let i = 0; i < drawn; i++) write(i, draw())
+  for (let i = 0; i < drawn; i++) {
+    write(i, draw())
+  }
   // Twice as many are copied each time, at a multiple of the drawn ones.
-  for (let done = drawn; done < data.length; done *= 2) data.copyWithin(done, 0, done)
+  for (let done = drawn; done < data.length; done *= 2) {
+    data.copyWithin(done, 0, done)
+  }
 }
 
 /** Where nothing tells how many ids there are. */
@@ -185,7 +209,11 @@ const SMALL_VOCABULARY = 16
 
 function extentOf({ shape, type }: ModelInput, name: string, { length, extents }: ProbeSizes): number {
   // Beams of a search are one, where nothing is searched.
-  if (/beam/i.test(name)) return 1
-  if (!extents || !type.startsWith('float')) return length
+  if (/beam/i.test(name)) {
+    return 1
+  }
+  if (!extents || !type.startsWith('float')) {
+    return length
+  }
   return shape.length > 3 ? extents.image : shape.length === 3 ? extents.frames : extents.sound
 }

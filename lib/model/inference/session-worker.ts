@@ -76,8 +76,12 @@ function share(tensor: ort.Tensor, into: SharedArrayBuffer | undefined): WireTen
 function prepared(name: string, dims: readonly number[] | undefined): ort.Tensor | null {
   const buffer = reused.get(name)
   const size = dims?.reduce((a, b) => a * b, 1)
-  if (!buffer || !dims || !size) return null
-  if (size * 4 <= buffer.byteLength) return new ort.Tensor('float32', new Float32Array(buffer, 0, size), dims)
+  if (!buffer || !dims || !size) {
+    return null
+  }
+  if (size * 4 <= buffer.byteLength) {
+    return new ort.Tensor('float32', new Float32Array(buffer, 0, size), dims)
+  }
   const larger = new ArrayBuffer(size * 5)
   reused.set(name, larger)
   return new ort.Tensor('float32', new Float32Array(larger, 0, size), dims)
@@ -116,7 +120,9 @@ async function run({ id, feeds, fetches, shapes, into }: Request & { kind: 'run'
     )
     // The first run tells the types.
     for (const [name, { type }] of Object.entries(results)) {
-      if (shapes?.[name] && type === 'float32' && !reused.has(name)) reused.set(name, new ArrayBuffer(0))
+      if (shapes?.[name] && type === 'float32' && !reused.has(name)) {
+        reused.set(name, new ArrayBuffer(0))
+      }
     }
     return { kind: 'result', id, outputs }
   } catch (error) {

@@ -29,8 +29,11 @@ export class InferenceSession {
       }
       const pending = this.pending.get(response.id)
       this.pending.delete(response.id)
-      if (response.kind === 'result') pending?.resolve(response.outputs)
-      else pending?.reject(new QkError('ERR_INFERENCE', `onnxruntime failed: ${response.message}`))
+      if (response.kind === 'result') {
+        pending?.resolve(response.outputs)
+      } else {
+        pending?.reject(new QkError('ERR_INFERENCE', `onnxruntime failed: ${response.message}`))
+      }
     })
     worker.on('error', (error) =>
       this.end(
@@ -72,7 +75,9 @@ export class InferenceSession {
   ): Promise<Record<string, WireTensor>> {
     const { signal, ...rest } = options
     throwIfAborted(signal)
-    if (this.ended) throw this.ended
+    if (this.ended) {
+      throw this.ended
+    }
     const id = this.nextId++
     return new Promise((resolve, reject) => {
       const release = onAbort(signal, () => reject(abortedError(signal)))
@@ -89,15 +94,21 @@ export class InferenceSession {
 
   /** Lets the running batch end, frees the model and gives the thread back. */
   async close(): Promise<void> {
-    if (this.ended) return
+    if (this.ended) {
+      return
+    }
     this.ended = new QkError('ERR_INFERENCE', 'the session is closed')
     const { kind } = await this.ask({ kind: 'close' })
-    if (kind === 'closed') returnThread(PROGRAM, this.worker)
+    if (kind === 'closed') {
+      returnThread(PROGRAM, this.worker)
+    }
   }
 
   private end(error: QkError): void {
     this.ended ??= error
-    for (const { reject } of this.pending.values()) reject(error)
+    for (const { reject } of this.pending.values()) {
+      reject(error)
+    }
     this.pending.clear()
   }
 }

@@ -13,10 +13,14 @@ let done = false
 
 /** Call before a thread loads onnxruntime. Errors: ERR_ADDON_LOAD where it cannot be done. */
 export function disableTelemetry(): void {
-  if (done) return
+  if (done) {
+    return
+  }
   const already = process.env[VARIABLE] === '1'
   process.env[VARIABLE] = '1'
-  if (!isMainThread && !already) setForProcess()
+  if (!isMainThread && !already) {
+    setForProcess()
+  }
   done = true
 }
 

@@ -31,7 +31,9 @@ export function takeThread(program: URL): Worker {
 
 /** Removes our listeners; a Worker has some of its own that it cannot do without. */
 function forget(worker: Worker): void {
-  for (const event of ['message', 'error', 'exit']) worker.removeAllListeners(event)
+  for (const event of ['message', 'error', 'exit']) {
+    worker.removeAllListeners(event)
+  }
 }
 
 /** Takes a thread back that has nothing left to do. Ends it when enough of them wait. */

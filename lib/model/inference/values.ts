@@ -7,8 +7,12 @@ import type { WireTensor } from './session.js'
 /** All elements as float64, whatever the element type. */
 export function tensorValues(tensor: WireTensor): Float64Array {
   const { data, type } = tensor
-  if (data instanceof BigInt64Array) return Float64Array.from(data, Number)
-  if (data instanceof Uint16Array && type === 'float16') return Float64Array.from(data, f16ToNumber)
+  if (data instanceof BigInt64Array) {
+    return Float64Array.from(data, Number)
+  }
+  if (data instanceof Uint16Array && type === 'float16') {
+    return Float64Array.from(data, f16ToNumber)
+  }
   if (ArrayBuffer.isView(data) && !(data instanceof DataView)) {
     // The constructor copies many times faster than `from` iterates.
     return new Float64Array(data as unknown as ArrayLike<number>)

@@ -24,7 +24,9 @@ async function answer(path: string, options: ChildRequest['options']): Promise<C
     return { ok: true }
   } catch (error) {
     const { message } = error as Error
-    if (!(error instanceof QkError)) return { ok: false, code: 'ERR_INTERNAL', message }
+    if (!(error instanceof QkError)) {
+      return { ok: false, code: 'ERR_INTERNAL', message }
+    }
     const { code, hint } = error
     return { ok: false, code, message, ...(hint !== undefined && { hint }) }
   }

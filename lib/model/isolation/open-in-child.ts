@@ -24,8 +24,12 @@ export async function openInChild(path: string, { threads, sizes }: OpenHereOpti
   })
   child.send({ path, options: { threads, sizes } } satisfies ChildRequest)
   const { answer, ...end } = await outcome(child)
-  if (!answer) throw crashed(path, end)
-  if (!answer.ok) throw new QkError(answer.code, answer.message, { hint: answer.hint })
+  if (!answer) {
+    throw crashed(path, end)
+  }
+  if (!answer.ok) {
+    throw new QkError(answer.code, answer.message, { hint: answer.hint })
+  }
 }
 
 interface Outcome {

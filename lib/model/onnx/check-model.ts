@@ -36,9 +36,13 @@ export function checkOpsets(file: string, { graph, opsetImport }: ModelProto): O
     }
     imports.set(domain, entry)
   }
-  if (imports.has('')) return [...imports.values()]
+  if (imports.has('')) {
+    return [...imports.values()]
+  }
   for (const node of allNodes(graph!.node)) {
-    if (plainDomain(node.domain) !== '') continue
+    if (plainDomain(node.domain) !== '') {
+      continue
+    }
     throw invalidModel(
       file,
       `${describeNode(node)} is a standard operator, and no version of the standard operator set is imported`,
@@ -53,7 +57,9 @@ export function checkOpsets(file: string, { graph, opsetImport }: ModelProto): O
  */
 export function checkInputs(file: string, { input, initializer, node }: GraphProto): ValueInfoProto[] {
   for (const { name, dims } of initializer) {
-    if (dims.every((size) => size >= 0n)) continue
+    if (dims.every((size) => size >= 0n)) {
+      continue
+    }
     throw invalidModel(file, `its initializer "${name}" has the dimensions ${dims.join(' x ')}`)
   }
   const weights = new Set(initializer.map(({ name }) => name))
@@ -66,10 +72,14 @@ export function checkInputs(file: string, { input, initializer, node }: GraphPro
 /** onnxruntime reads the shape of inputs that it was not told, and aborts the process. */
 function refuseShapeless(file: string, inputs: readonly ValueInfoProto[], nodes: readonly NodeProto[]): void {
   const open = inputs.filter(({ type }) => type?.value.case === 'tensorType' && !type.value.value.shape)
-  if (open.length === 0) return
+  if (open.length === 0) {
+    return
+  }
   const read = new Set(nodes.flatMap(namesUsedBy))
   const found = open.find(({ name }) => read.has(name))
-  if (!found) return
+  if (!found) {
+    return
+  }
   throw new QkError('ERR_UNSUPPORTED_MODEL', `${file}: its input "${found.name}" has no shape`, {
     hint: 'Write how many axes it has into the file: free axes may have names in place of sizes.',
   })
@@ -105,7 +115,9 @@ function fixedSizes({ type }: ValueInfoProto): bigint[] {
 
 function withFreeAxes(info: ValueInfoProto): ValueInfoProto {
   const { type } = info
-  if (type?.value.case !== 'tensorType' || !type.value.value.shape) return info
+  if (type?.value.case !== 'tensorType' || !type.value.value.shape) {
+    return info
+  }
   const tensor = type.value.value
   const dim = type.value.value.shape.dim.map((d) =>
     d.value.case === 'dimValue' && d.value.value < 0n ? create(TensorShapeProto_DimensionSchema) : d,

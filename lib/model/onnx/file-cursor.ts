@@ -32,7 +32,9 @@ export class FileCursor {
     for (let i = 0; i < 10; i++) {
       const byte = this.byte()
       value += (byte & 0x7f) * scale
-      if (byte < 0x80) return value
+      if (byte < 0x80) {
+        return value
+      }
       scale *= 128
     }
     throw this.corrupt(`a number of more than ten bytes ends at byte ${this.position}`)
@@ -51,14 +53,21 @@ export class FileCursor {
 
   /** Moves past the value of a field whose tag has been read. */
   skip(wire: number, end: number): void {
-    if (wire === Wire.varint) this.varint()
-    else if (wire === Wire.fixed64) this.position += 8
-    else if (wire === Wire.fixed32) this.position += 4
-    else if (wire === Wire.bytes) {
+    if (wire === Wire.varint) {
+      this.varint()
+    } else if (wire === Wire.fixed64) {
+      this.position += 8
+    } else if (wire === Wire.fixed32) {
+      this.position += 4
+    } else if (wire === Wire.bytes) {
       const length = this.length(end)
       this.position += length
-    } else throw this.corrupt(`byte ${this.position} has the unknown wire type ${wire}`)
-    if (this.position > end) throw this.corrupt(`the file ends inside a field at byte ${this.position}`)
+    } else {
+      throw this.corrupt(`byte ${this.position} has the unknown wire type ${wire}`)
+    }
+    if (this.position > end) {
+      throw this.corrupt(`the file ends inside a field at byte ${this.position}`)
+    }
   }
 
   /** A copy of the bytes [start, end) of the file. */
@@ -73,7 +82,9 @@ export class FileCursor {
     const out = Buffer.alloc(end - start)
     for (let done = 0; done < out.length; ) {
       const got = readSync(this.fd, out, done, out.length - done, start + done)
-      if (got === 0) throw this.corrupt(`the file ends at byte ${start + done}, expected ${end}`)
+      if (got === 0) {
+        throw this.corrupt(`the file ends at byte ${start + done}, expected ${end}`)
+      }
       done += got
     }
     return out
@@ -88,7 +99,9 @@ export class FileCursor {
   private byte(): number {
     let offset = this.position - this.windowStart
     if (offset < 0 || offset >= this.window.length) {
-      if (this.position >= this.size) throw this.corrupt(`it ends at byte ${this.size}, inside a field`)
+      if (this.position >= this.size) {
+        throw this.corrupt(`it ends at byte ${this.size}, inside a field`)
+      }
       const end = Math.min(this.size, this.position + WINDOW_BYTES)
       this.window = this.read(this.position, end)
       this.windowStart = this.position

@@ -59,7 +59,9 @@ export class GraphEditor extends NodeWriter {
    * needs it.
    */
   give(tensor: string, elemType: number): void {
-    if (this.given.has(tensor) || this.graph.inputs.some(({ name }) => name === tensor)) return
+    if (this.given.has(tensor) || this.graph.inputs.some(({ name }) => name === tensor)) {
+      return
+    }
     this.given.add(tensor)
     const type = { value: { case: 'tensorType' as const, value: { elemType } } }
     this.addedInputs.push(create(ValueInfoProtoSchema, { name: tensor, type }))
@@ -91,7 +93,9 @@ export class GraphEditor extends NodeWriter {
         .map((name) => create(ValueInfoProtoSchema, { name, ...this.declared(name) })),
     })
     const own = new Set(graph.inputs.map((i) => i.name))
-    for (const input of this.addedInputs) own.add(input.name)
+    for (const input of this.addedInputs) {
+      own.add(input.name)
+    }
     return {
       bytes: toBinary(ModelProtoSchema, proto),
       inputs: inputs.map((i) => i.name).filter((name) => own.has(name)),
@@ -101,7 +105,9 @@ export class GraphEditor extends NodeWriter {
   /** The element type that the file declares: some operators leave it open. Shapes may have changed. */
   private declared(name: string): { type?: TypeProto } {
     const value = this.graph.declaredTypes.get(name)?.value
-    if (value?.case !== 'tensorType') return {}
+    if (value?.case !== 'tensorType') {
+      return {}
+    }
     const { elemType } = value.value
     return { type: create(TypeProtoSchema, { value: { case: 'tensorType', value: { elemType } } }) }
   }
@@ -115,10 +121,18 @@ export class GraphEditor extends NodeWriter {
       const node = producers.get(tensor)!
       const output = node.output.map((name) => (name === tensor ? raw : name))
       const renamed = create(NodeProtoSchema, { ...node, output })
-      for (const name of output) producers.set(name, renamed)
+      for (const name of output) {
+        producers.set(name, renamed)
+      }
     }
-    for (const tensor of this.given) producers.delete(tensor)
-    for (const node of this.addedNodes) for (const name of node.output) producers.set(name, node)
+    for (const tensor of this.given) {
+      producers.delete(tensor)
+    }
+    for (const node of this.addedNodes) {
+      for (const name of node.output) {
+        producers.set(name, node)
+      }
+    }
     const order: NodeProto[] = []
     const needed = new Set<string>()
     const state = new Map<NodeProto, 'open' | 'done'>()
@@ -142,7 +156,9 @@ export class GraphEditor extends NodeWriter {
           })
       if (pending.length > 0) {
         state.set(node, 'open')
-        for (const used of pending) stack.push(used)
+        for (const used of pending) {
+          stack.push(used)
+        }
         continue
       }
       state.set(node, 'done')

@@ -29,18 +29,30 @@ export class Graph {
 
   constructor(readonly model: OnnxModel) {
     const graph = model.proto.graph!
-    for (const tensor of graph.initializer) this.initializers.set(tensor.name, tensor)
+    for (const tensor of graph.initializer) {
+      this.initializers.set(tensor.name, tensor)
+    }
     for (const { name, type } of [...graph.valueInfo, ...graph.output, ...graph.input]) {
-      if (type) this.declaredTypes.set(name, type)
+      if (type) {
+        this.declaredTypes.set(name, type)
+      }
     }
     graph.node.forEach((node, index) => {
       this.order.set(node, index)
-      for (const name of node.output) if (name) this.producers.set(name, node)
+      for (const name of node.output) {
+        if (name) {
+          this.producers.set(name, node)
+        }
+      }
       for (const name of namesUsedBy(node)) {
         const users = this.consumers.get(name)
-        if (!users) this.consumers.set(name, [node])
+        if (!users) {
+          this.consumers.set(name, [node])
+        }
         // A node that reads a tensor twice is one consumer: walks along consumers would else double at each.
-        else if (users[users.length - 1] !== node) users.push(node)
+        else if (users[users.length - 1] !== node) {
+          users.push(node)
+        }
       }
     })
     // Old exporters list initializers among the inputs, as defaults that a caller could override.
@@ -73,7 +85,9 @@ export class Graph {
   /** Whether the tensor depends on no input except through shapes: a scale, an axis, a constant table. */
   isStatic(name: string): boolean {
     const known = this.staticMemo.get(name)
-    if (known !== undefined) return known
+    if (known !== undefined) {
+      return known
+    }
     // Iterative, since graphs may be deeper than the stack; a cycle counts as not static.
     const stack: string[] = [name]
     const open = new Set<string>()
@@ -99,7 +113,11 @@ export class Graph {
         stack.pop()
       } else {
         open.add(current)
-        for (const n of pending) if (!open.has(n)) stack.push(n)
+        for (const n of pending) {
+          if (!open.has(n)) {
+            stack.push(n)
+          }
+        }
       }
     }
     return this.staticMemo.get(name)!
@@ -109,21 +127,35 @@ export class Graph {
   isWeight(name: string): boolean {
     let current = name
     for (let steps = 0; steps < MAX_STORED_STEPS; steps++) {
-      if (this.initializers.has(current)) return true
+      if (this.initializers.has(current)) {
+        return true
+      }
       const node = this.producers.get(current)
-      if (!node) return false
-      if (node.opType === 'Constant') return true
-      if (!STORED_AS_IT_IS.has(node.opType)) return false
+      if (!node) {
+        return false
+      }
+      if (node.opType === 'Constant') {
+        return true
+      }
+      if (!STORED_AS_IT_IS.has(node.opType)) {
+        return false
+      }
       current = node.input[0]
     }
     return false
   }
 
   private staticLeaf(name: string): boolean | undefined {
-    if (this.initializers.has(name)) return true
+    if (this.initializers.has(name)) {
+      return true
+    }
     const node = this.producers.get(name)
-    if (!node) return false
-    if (node.opType === 'Shape' || node.opType === 'Size' || node.opType === 'Constant') return true
+    if (!node) {
+      return false
+    }
+    if (node.opType === 'Shape' || node.opType === 'Size' || node.opType === 'Constant') {
+      return true
+    }
     return undefined
   }
 
@@ -155,7 +187,9 @@ export class Graph {
     const node = this.producers.get(name)
     if (node?.opType === 'Constant') {
       const value = this.attribute(node, 'value')?.t
-      if (value) return tensorInts(value)
+      if (value) {
+        return tensorInts(value)
+      }
       const single = this.attribute(node, 'value_int')
       return single ? [Number(single.i)] : this.ints(node, 'value_ints')
     }
@@ -168,17 +202,25 @@ export class Graph {
     const node = this.producers.get(name)
     const tensor =
       node?.opType === 'Constant' ? this.attribute(node, 'value')?.t : this.initializers.get(name)
-    if (tensor?.dataType !== ElementType.float || tensor.externalData.length > 0) return undefined
-    if (tensor.floatData.length > 0) return tensor.floatData
+    if (tensor?.dataType !== ElementType.float || tensor.externalData.length > 0) {
+      return undefined
+    }
+    if (tensor.floatData.length > 0) {
+      return tensor.floatData
+    }
     const raw = Buffer.from(tensor.rawData)
     return Array.from({ length: raw.length / 4 }, (_, i) => raw.readFloatLE(i * 4))
   }
 }
 
 function tensorInts(tensor: TensorProto): number[] | undefined {
-  if (tensor.externalData.length > 0) return undefined
+  if (tensor.externalData.length > 0) {
+    return undefined
+  }
   if (tensor.dataType === ElementType.int64) {
-    if (tensor.int64Data.length > 0) return tensor.int64Data.map(Number)
+    if (tensor.int64Data.length > 0) {
+      return tensor.int64Data.map(Number)
+    }
     const raw = Buffer.from(tensor.rawData)
     return Array.from({ length: raw.length / 8 }, (_, i) => Number(raw.readBigInt64LE(i * 8)))
   }
@@ -189,7 +231,9 @@ function tensorInts(tensor: TensorProto): number[] | undefined {
 export function namesUsedBy(node: NodeProto): string[] {
   const direct = node.input.filter((name) => name !== '')
   // Hardly any node has a body, and this is asked of every node several times.
-  if (node.attribute.every(({ g, graphs }) => !g && graphs.length === 0)) return direct
+  if (node.attribute.every(({ g, graphs }) => !g && graphs.length === 0)) {
+    return direct
+  }
   return [...direct, ...subgraphsOf(node).flatMap(outerNames)]
 }
 

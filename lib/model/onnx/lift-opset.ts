@@ -21,11 +21,17 @@ const OLDEST_LIFTED = 9
 
 /** Why a graph of an older opset cannot be read as one of opset 11; undefined where it can. */
 export function liftObstacle(graph: Graph): string | undefined {
-  if (graph.opset < OLDEST_LIFTED) return `only opsets from ${OLDEST_LIFTED} on are lifted`
+  if (graph.opset < OLDEST_LIFTED) {
+    return `only opsets from ${OLDEST_LIFTED} on are lifted`
+  }
   for (const node of allNodes(graph.nodes)) {
-    if (plainDomain(node.domain) !== '') continue
+    if (plainDomain(node.domain) !== '') {
+      continue
+    }
     const reason = CHANGED[node.opType]?.(graph, node)
-    if (reason) return `${describeNode(node)} stands in the way: ${reason}`
+    if (reason) {
+      return `${describeNode(node)} stands in the way: ${reason}`
+    }
   }
   return undefined
 }
@@ -48,27 +54,41 @@ const CHANGED: Record<string, (graph: Graph, node: NodeProto) => string | undefi
 }
 
 function resizing(graph: Graph, node: NodeProto): string | undefined {
-  if (node.input.length !== 2) return 'it has no input for its scales'
+  if (node.input.length !== 2) {
+    return 'it has no input for its scales'
+  }
   const mode = graph.string(node, 'mode') ?? 'nearest'
-  if (!['nearest', 'linear', 'bilinear'].includes(mode)) return `its mode is "${mode}"`
-  if (mode !== 'nearest' || nearestMode(graph, node)) return undefined
+  if (!['nearest', 'linear', 'bilinear'].includes(mode)) {
+    return `its mode is "${mode}"`
+  }
+  if (mode !== 'nearest' || nearestMode(graph, node)) {
+    return undefined
+  }
   return 'it takes the nearest pixel, above or below by scales that are not known, or that grow one axis and shrink another'
 }
 
 /** onnxruntime used to take the pixel below where an axis grows, and the one above where it shrinks. */
 function nearestMode(graph: Graph, node: NodeProto): 'floor' | 'ceil' | undefined {
   // An Upsample grows.
-  if (node.opType === 'Upsample') return 'floor'
+  if (node.opType === 'Upsample') {
+    return 'floor'
+  }
   const scales = graph.constantFloats(node.input[1])
-  if (!scales) return undefined
-  if (scales.every((scale) => scale >= 1)) return 'floor'
+  if (!scales) {
+    return undefined
+  }
+  if (scales.every((scale) => scale >= 1)) {
+    return 'floor'
+  }
   return scales.every((scale) => scale <= 1) ? 'ceil' : undefined
 }
 
 /** The graph at opset 11, or as it was where it is newer, or something stands in the way. */
 export function liftOpset(graph: Graph): OnnxModel {
   const { model } = graph
-  if (!graph.hasDefaultOpset || graph.opset >= LEAST_OPSET || liftObstacle(graph)) return model
+  if (!graph.hasDefaultOpset || graph.opset >= LEAST_OPSET || liftObstacle(graph)) {
+    return model
+  }
   return new Lifting(graph).result()
 }
 
@@ -102,7 +122,9 @@ class Lifting {
   }
 
   private withBodies(node: NodeProto): NodeProto {
-    if (node.attribute.every((attribute) => graphsOf(attribute).length === 0)) return node
+    if (node.attribute.every((attribute) => graphsOf(attribute).length === 0)) {
+      return node
+    }
     const attribute = node.attribute.map((a) =>
       withFields(a, { ...(a.g && { g: this.lifted(a.g) }), graphs: a.graphs.map((g) => this.lifted(g)) }),
     )
@@ -110,7 +132,9 @@ class Lifting {
   }
 
   private node(node: NodeProto): NodeProto {
-    if (plainDomain(node.domain) !== '') return node
+    if (plainDomain(node.domain) !== '') {
+      return node
+    }
     const { graph, write } = this
     const [data = '', scales = ''] = node.input
     const ints = (name: string) => graph.ints(node, name)
@@ -125,14 +149,18 @@ class Lifting {
         return withInputs(node, [data, write.int64Constant(ints('pads') ?? []), value], ['pads', 'value'])
       }
       case 'Slice': {
-        if (graph.opset >= 10) return node
+        if (graph.opset >= 10) {
+          return node
+        }
         const [starts, ends, axes] = [ints('starts') ?? [], ints('ends') ?? [], ints('axes')]
         const which = axes ?? starts.map((_, axis) => axis)
         const inputs = [starts, ends, which].map((list) => write.int64Constant(list))
         return withInputs(node, [data, ...inputs], ['starts', 'ends', 'axes'])
       }
       case 'TopK':
-        if (graph.opset >= 10) return node
+        if (graph.opset >= 10) {
+          return node
+        }
         return withInputs(node, [data, write.int64Constant([graph.int(node, 'k', 1)])], ['k'])
       case 'Scatter':
         return withFields(node, { opType: 'ScatterElements' })

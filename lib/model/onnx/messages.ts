@@ -25,38 +25,70 @@ export function subgraphsOf(node: NodeProto): GraphProto[] {
 export function* allNodes(nodes: readonly NodeProto[]): Generator<NodeProto> {
   for (const node of nodes) {
     yield node
-    for (const body of subgraphsOf(node)) yield* allNodes(body.node)
+    for (const body of subgraphsOf(node)) {
+      yield* allNodes(body.node)
+    }
   }
 }
 
 /** Every tensor that a graph itself makes or is given: its inputs, initializers and nodes' outputs. */
 export function* definedNames(graph: GraphProto): Generator<string> {
-  for (const { name } of graph.input) yield name
-  for (const { name } of graph.initializer) yield name
-  for (const { values } of graph.sparseInitializer) if (values) yield values.name
-  for (const { output } of graph.node) for (const name of output) if (name) yield name
+  for (const { name } of graph.input) {
+    yield name
+  }
+  for (const { name } of graph.initializer) {
+    yield name
+  }
+  for (const { values } of graph.sparseInitializer) {
+    if (values) {
+      yield values.name
+    }
+  }
+  for (const { output } of graph.node) {
+    for (const name of output) {
+      if (name) {
+        yield name
+      }
+    }
+  }
 }
 
 /** Every tensor with data: initializers and attributes, those of subgraphs and functions included. */
 export function* allTensors({ graph, functions }: ModelProto): Generator<TensorProto> {
-  if (graph) yield* tensorsOf(graph)
-  for (const { node } of functions) for (const inner of node) yield* nodeTensors(inner)
+  if (graph) {
+    yield* tensorsOf(graph)
+  }
+  for (const { node } of functions) {
+    for (const inner of node) {
+      yield* nodeTensors(inner)
+    }
+  }
 }
 
 function* tensorsOf({ initializer, sparseInitializer, node }: GraphProto): Generator<TensorProto> {
   yield* initializer
   for (const { values, indices } of sparseInitializer) {
-    if (values) yield values
-    if (indices) yield indices
+    if (values) {
+      yield values
+    }
+    if (indices) {
+      yield indices
+    }
   }
-  for (const inner of node) yield* nodeTensors(inner)
+  for (const inner of node) {
+    yield* nodeTensors(inner)
+  }
 }
 
 function* nodeTensors({ attribute }: NodeProto): Generator<TensorProto> {
   for (const value of attribute) {
-    if (value.t) yield value.t
+    if (value.t) {
+      yield value.t
+    }
     yield* value.tensors
-    for (const body of graphsOf(value)) yield* tensorsOf(body)
+    for (const body of graphsOf(value)) {
+      yield* tensorsOf(body)
+    }
   }
 }
 

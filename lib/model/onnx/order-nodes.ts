@@ -10,7 +10,11 @@ import type { GraphProto, NodeProto } from './proto/onnx_pb.js'
 /** Errors: ERR_NOT_ONNX for tensors that nothing makes or two nodes make, and for cycles. */
 export function orderNodes(file: string, graph: GraphProto): NodeProto[] {
   const constants = new Map<string, NodeProto>()
-  for (const node of graph.node) if (isConstant(node)) constants.set(node.output[0], node)
+  for (const node of graph.node) {
+    if (isConstant(node)) {
+      constants.set(node.output[0], node)
+    }
+  }
   // What has no result changes nothing. Of constants of one name onnxruntime takes the last, and exporters
   // that write equal ones several times exist.
   const nodes = graph.node.filter(
@@ -22,7 +26,9 @@ export function orderNodes(file: string, graph: GraphProto): NodeProto[] {
   const makers = new Map<string, number>()
   nodes.forEach((node, index) => {
     for (const name of node.output) {
-      if (name === '') continue
+      if (name === '') {
+        continue
+      }
       const other = makers.get(name)
       const by = given.get(name) ?? (other === undefined ? undefined : describeNode(nodes[other]))
       if (by !== undefined) {
@@ -35,8 +41,9 @@ export function orderNodes(file: string, graph: GraphProto): NodeProto[] {
     const before: number[] = []
     for (const name of namesUsedBy(node)) {
       const maker = makers.get(name)
-      if (maker !== undefined) before.push(maker)
-      else if (!given.has(name)) {
+      if (maker !== undefined) {
+        before.push(maker)
+      } else if (!given.has(name)) {
         throw invalidModel(
           file,
           `${describeNode(nodes[index])} reads the tensor "${name}", which nothing makes`,
@@ -46,7 +53,9 @@ export function orderNodes(file: string, graph: GraphProto): NodeProto[] {
     return before
   })
   for (const { name } of graph.output) {
-    if (makers.has(name) || given.has(name)) continue
+    if (makers.has(name) || given.has(name)) {
+      continue
+    }
     throw invalidModel(file, `nothing makes its output "${name}"`)
   }
   const inOrder = needs.every((before, index) => before.every((maker) => maker < index))
@@ -65,14 +74,22 @@ function givenNames(
 ): Map<string, string> {
   const given = new Map<string, string>()
   for (const { name } of graph.input) {
-    if (given.has(name)) throw invalidModel(file, `it has two inputs called "${name}"`)
+    if (given.has(name)) {
+      throw invalidModel(file, `it has two inputs called "${name}"`)
+    }
     given.set(name, 'an input')
   }
   for (const { name } of graph.initializer) {
     // A constant of the same name is taken in its place.
-    if (!constants.has(name)) given.set(name, 'an initializer')
+    if (!constants.has(name)) {
+      given.set(name, 'an initializer')
+    }
   }
-  for (const { values } of graph.sparseInitializer) if (values) given.set(values.name, 'an initializer')
+  for (const { values } of graph.sparseInitializer) {
+    if (values) {
+      given.set(values.name, 'an initializer')
+    }
+  }
   return given
 }
 
@@ -85,7 +102,9 @@ function sorted(file: string, nodes: NodeProto[], needs: number[][]): NodeProto[
     while (stack.length > 0) {
       const index = stack[stack.length - 1]
       if (state[index] !== undefined) {
-        if (state[index] === 'open') order.push(nodes[index])
+        if (state[index] === 'open') {
+          order.push(nodes[index])
+        }
         state[index] = 'done'
         stack.pop()
         continue
@@ -99,7 +118,9 @@ function sorted(file: string, nodes: NodeProto[], needs: number[][]): NodeProto[
             `${describeNode(nodes[maker])} depends on its own result, through ${describeNode(nodes[index])}`,
           )
         }
-        if (state[maker] === undefined) stack.push(maker)
+        if (state[maker] === undefined) {
+          stack.push(maker)
+        }
       }
     }
   }

@@ -71,7 +71,9 @@ function readProto(file: string): { realFile: string; proto: ModelProto; embedde
   const fd = openSync(realFile, 'r')
   try {
     const { size } = fstatSync(fd)
-    if (size === 0) throw new QkError('ERR_NOT_ONNX', `${file} is empty`)
+    if (size === 0) {
+      throw new QkError('ERR_NOT_ONNX', `${file} is empty`)
+    }
     const cursor = new FileCursor(fd, size, file)
     const { bytes, embedded } = readSkeleton(cursor)
     return { realFile, proto: decode(bytes, cursor), embedded }
@@ -88,11 +90,15 @@ function resolveFile(file: string, shown: string): string {
   try {
     const real = realpathSync(file)
     // Asked before it is opened: to open a pipe is to wait for its writer.
-    if (!statSync(real).isFile()) throw new QkError('ERR_FILE', `${shown} is not a file`)
+    if (!statSync(real).isFile()) {
+      throw new QkError('ERR_FILE', `${shown} is not a file`)
+    }
     closeSync(openSync(real, 'r'))
     return real
   } catch (error) {
-    if (error instanceof QkError) throw error
+    if (error instanceof QkError) {
+      throw error
+    }
     throw new QkError('ERR_FILE', `cannot open ${shown}: ${(error as Error).message}`, { cause: error })
   }
 }
@@ -117,7 +123,9 @@ function readSkeleton(cursor: FileCursor): { bytes: Uint8Array; embedded: Map<nu
   while (cursor.position < cursor.size) {
     const start = cursor.position
     const { field, wire } = cursor.tag()
-    if (field === 0) throw cursor.corrupt(`byte ${start} does not start a field`)
+    if (field === 0) {
+      throw cursor.corrupt(`byte ${start} does not start a field`)
+    }
     if (field === 7 && wire === Wire.bytes) {
       const length = cursor.length(cursor.size)
       model.push(lengthDelimited(7, readGraph(cursor, cursor.position + length, found)))
@@ -143,15 +151,21 @@ function readGraph(cursor: FileCursor, end: number, found: Found): Uint8Array[] 
     const length = cursor.length(end)
     const body = cursor.position
     if (length >= INLINE_BYTES) {
-      if (start > keepFrom) parts.push(cursor.slice(keepFrom, start))
+      if (start > keepFrom) {
+        parts.push(cursor.slice(keepFrom, start))
+      }
       const { kept, raw } = readTensorHeader(cursor, body + length)
       parts.push(lengthDelimited(5, kept))
-      if (raw) found.embedded.set(index, raw)
+      if (raw) {
+        found.embedded.set(index, raw)
+      }
       keepFrom = body + length
     }
     cursor.position = body + length
   }
-  if (end > keepFrom) parts.push(cursor.slice(keepFrom, end))
+  if (end > keepFrom) {
+    parts.push(cursor.slice(keepFrom, end))
+  }
   return parts
 }
 
@@ -202,13 +216,17 @@ function relocateWeights(
   const resolved = new Map<string, string>()
   proto.graph!.initializer.forEach((tensor, index) => {
     const raw = embedded.get(index)
-    if (!raw) return
+    if (!raw) {
+      return
+    }
     placed.push({ tensor, file: realFile, offset: `${raw.offset}`, length: `${raw.length}` })
     // Whatever it says of another file, its data are here.
     tensor.dataLocation = TensorProto_DataLocation.DEFAULT
   })
   for (const tensor of allTensors(proto)) {
-    if (tensor.dataLocation !== TensorProto_DataLocation.EXTERNAL) continue
+    if (tensor.dataLocation !== TensorProto_DataLocation.EXTERNAL) {
+      continue
+    }
     const entry = (key: string) => tensor.externalData.find((e) => e.key === key)?.value
     const location = locationOf(tensor)
     if (!location) {
@@ -229,7 +247,9 @@ function relocateWeights(
       ['location', location],
       ['offset', offset],
     ]
-    if (length !== undefined) entries.push(['length', length])
+    if (length !== undefined) {
+      entries.push(['length', length])
+    }
     tensor.dataLocation = TensorProto_DataLocation.EXTERNAL
     tensor.externalData = entries.map(([key, value]) => create(StringStringEntryProtoSchema, { key, value }))
   }
@@ -264,7 +284,9 @@ function commonFolder(folders: string[]): string {
   let depth = first.length
   for (const other of split) {
     let same = 0
-    while (same < depth && same < other.length && other[same] === first[same]) same++
+    while (same < depth && same < other.length && other[same] === first[same]) {
+      same++
+    }
     depth = same
   }
   return first.slice(0, depth).join(path.sep) || path.sep

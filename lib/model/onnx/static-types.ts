@@ -29,12 +29,18 @@ export function rankOf(graph: Graph, tensor: string): number | undefined {
 /** All tensors, in one pass over the nodes, which stand in topological order. */
 function typesOf(graph: Graph): Map<string, StaticType> {
   let types = inferred.get(graph)
-  if (types) return types
+  if (types) {
+    return types
+  }
   types = new Map()
   for (const [name, { dataType, dims }] of graph.initializers) {
     types.set(name, { type: dataType, rank: dims.length })
   }
-  for (const name of graph.declaredTypes.keys()) if (!types.has(name)) types.set(name, declared(graph, name))
+  for (const name of graph.declaredTypes.keys()) {
+    if (!types.has(name)) {
+      types.set(name, declared(graph, name))
+    }
+  }
   for (const node of graph.nodes) {
     const inputs = node.input.map((name) => types!.get(name) ?? UNKNOWN)
     const found = { type: outputType(graph, node, inputs), rank: outputRank(graph, node, inputs) }
@@ -49,7 +55,9 @@ function typesOf(graph: Graph): Map<string, StaticType> {
 
 function declared(graph: Graph, name: string): StaticType {
   const value = graph.declaredTypes.get(name)?.value
-  if (value?.case !== 'tensorType') return UNKNOWN
+  if (value?.case !== 'tensorType') {
+    return UNKNOWN
+  }
   return { type: value.value.elemType || undefined, rank: value.value.shape?.dim.length }
 }
 
@@ -72,10 +80,18 @@ const TYPE_INPUT: Record<string, number> = { Where: 1, CastLike: 1, DequantizeLi
 
 function outputType(graph: Graph, node: NodeProto, inputs: readonly StaticType[]): number | undefined {
   const { opType } = node
-  if (BOOLEAN.has(opType)) return ElementType.bool
-  if (INT64.has(opType)) return ElementType.int64
-  if (opType === 'Cast') return graph.int(node, 'to', 0) || undefined
-  if (opType === 'Constant') return constantType(graph, node)
+  if (BOOLEAN.has(opType)) {
+    return ElementType.bool
+  }
+  if (INT64.has(opType)) {
+    return ElementType.int64
+  }
+  if (opType === 'Cast') {
+    return graph.int(node, 'to', 0) || undefined
+  }
+  if (opType === 'Constant') {
+    return constantType(graph, node)
+  }
   if (opType === 'ConstantOfShape') {
     return graph.attribute(node, 'value')?.t?.dataType ?? ElementType.float
   }
@@ -84,8 +100,12 @@ function outputType(graph: Graph, node: NodeProto, inputs: readonly StaticType[]
 
 function constantType(graph: Graph, node: NodeProto): number | undefined {
   const tensor = graph.attribute(node, 'value')?.t
-  if (tensor) return tensor.dataType
-  if (graph.attribute(node, 'value_float') || graph.attribute(node, 'value_floats')) return ElementType.float
+  if (tensor) {
+    return tensor.dataType
+  }
+  if (graph.attribute(node, 'value_float') || graph.attribute(node, 'value_floats')) {
+    return ElementType.float
+  }
   return graph.attribute(node, 'value_int') || graph.attribute(node, 'value_ints')
     ? ElementType.int64
     : undefined
@@ -113,8 +133,12 @@ const OPEN = new Set(['Loop', 'Scan', 'If', 'SequenceAt', 'GatherND', 'Compress'
 function outputRank(graph: Graph, node: NodeProto, inputs: readonly StaticType[]): number | undefined {
   const { opType } = node
   const first = inputs[0]?.rank
-  if (opType in FIXED_RANK) return FIXED_RANK[opType]
-  if (OPEN.has(opType)) return undefined
+  if (opType in FIXED_RANK) {
+    return FIXED_RANK[opType]
+  }
+  if (OPEN.has(opType)) {
+    return undefined
+  }
   if (BROADCASTING.has(opType)) {
     const ranks = inputs.map(({ rank }) => rank)
     return ranks.some((rank) => rank === undefined) ? undefined : Math.max(...(ranks as number[]))
@@ -142,7 +166,9 @@ function outputRank(graph: Graph, node: NodeProto, inputs: readonly StaticType[]
     case 'Unsqueeze':
     case 'Squeeze': {
       const axes = graph.ints(node, 'axes') ?? graph.constantInts(node.input[1] ?? '')
-      if (first === undefined || !axes) return undefined
+      if (first === undefined || !axes) {
+        return undefined
+      }
       return opType === 'Unsqueeze' ? first + axes.length : first - axes.length
     }
     case 'Einsum':
@@ -156,13 +182,19 @@ function outputRank(graph: Graph, node: NodeProto, inputs: readonly StaticType[]
 }
 
 function scalarOrList(graph: Graph, node: NodeProto): number | undefined {
-  if (graph.attribute(node, 'value_float') || graph.attribute(node, 'value_int')) return 0
+  if (graph.attribute(node, 'value_float') || graph.attribute(node, 'value_int')) {
+    return 0
+  }
   return graph.attribute(node, 'value_floats') || graph.attribute(node, 'value_ints') ? 1 : undefined
 }
 
 function reducedRank(graph: Graph, node: NodeProto, rank: number | undefined): number | undefined {
-  if (graph.int(node, 'keepdims', 1) === 1) return rank
-  if (node.opType.startsWith('Arg')) return rank === undefined ? undefined : rank - 1
+  if (graph.int(node, 'keepdims', 1) === 1) {
+    return rank
+  }
+  if (node.opType.startsWith('Arg')) {
+    return rank === undefined ? undefined : rank - 1
+  }
   const axes = graph.ints(node, 'axes') ?? graph.constantInts(node.input[1] ?? '')
   return axes && rank !== undefined ? rank - axes.length : undefined
 }
@@ -170,13 +202,19 @@ function reducedRank(graph: Graph, node: NodeProto, rank: number | undefined): n
 /** Length of a shape: a constant one, or one that is put together of single numbers and constant pieces. */
 function shapeLength(graph: Graph, shape: string): number | undefined {
   const constant = graph.constantInts(shape)?.length
-  if (constant !== undefined) return constant
+  if (constant !== undefined) {
+    return constant
+  }
   const node = graph.producers.get(shape)
-  if (node?.opType !== 'Concat') return undefined
+  if (node?.opType !== 'Concat') {
+    return undefined
+  }
   let length = 0
   for (const name of node.input) {
     const part = graph.constantInts(name)?.length ?? (isOneNumber(graph, name) ? 1 : undefined)
-    if (part === undefined) return undefined
+    if (part === undefined) {
+      return undefined
+    }
     length += part
   }
   return length

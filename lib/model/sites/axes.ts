@@ -46,13 +46,19 @@ export function capturePoint(
   for (const step of steps) {
     const from = shapes(step.source)
     const to = shapes(tensor)
-    if (!from || !to || !current) break
+    if (!from || !to || !current) {
+      break
+    }
     if (step.factor !== undefined) {
-      if (!scalar(step.factor)) break
+      if (!scalar(step.factor)) {
+        break
+      }
       factors.push({ name: step.factor, divide: step.node.opType === 'Div' })
     } else {
       const stepped = stepBack(graph, step.node, current, from, to)
-      if (!stepped) break
+      if (!stepped) {
+        break
+      }
       current = stepped.axes
       repeats *= stepped.repeats
     }
@@ -128,7 +134,9 @@ function reshapeBack(axes: Axis[], from: readonly number[], to: readonly number[
       i += 2
       j++
     } else if (j < to.length && to[j] === 1) {
-      if (axes[j] !== 'one') return undefined
+      if (axes[j] !== 'one') {
+        return undefined
+      }
       j++
     } else if (i < from.length && from[i] === 1) {
       before[i++] = 'one'
@@ -142,16 +150,22 @@ function reshapeBack(axes: Axis[], from: readonly number[], to: readonly number[
 /** Only a group axis, or the head axis of a single key head, may be repeated, and from size one. */
 function repeatBack(axes: Axis[], from: readonly number[], to: readonly number[]): Stepped | undefined {
   const offset = to.length - from.length
-  if (offset < 0) return undefined
+  if (offset < 0) {
+    return undefined
+  }
   const before: Axis[] = []
   let repeats = 1
   for (let j = 0; j < to.length; j++) {
     const size = j < offset ? 1 : from[j - offset]
     if (size === to[j]) {
-      if (j >= offset) before[j - offset] = axes[j]
+      if (j >= offset) {
+        before[j - offset] = axes[j]
+      }
     } else if ((axes[j] === 'group' || axes[j] === 'head') && size === 1) {
       repeats *= to[j]
-      if (j >= offset) before[j - offset] = axes[j] === 'head' ? 'head' : 'one'
+      if (j >= offset) {
+        before[j - offset] = axes[j] === 'head' ? 'head' : 'one'
+      }
     } else {
       return undefined
     }

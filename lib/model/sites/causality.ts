@@ -17,7 +17,9 @@ export function looksCausal(
   axes: readonly ProductAxis[] | undefined,
   { keys, first }: { keys: number; first: number },
 ): boolean {
-  if (!axes) return false
+  if (!axes) {
+    return false
+  }
   const strides = contiguousStrides(dims)
   const axisOf = (axis: ProductAxis) => {
     const at = axes.indexOf(axis)
@@ -26,12 +28,20 @@ export function looksCausal(
   const [query, key] = [axisOf('queryPos'), axisOf('keyPos')]
   // Sinks are no keys, and no past.
   const past = keys - query.size
-  if (past < 0 || query.size < 2) return false
+  if (past < 0 || query.size < 2) {
+    return false
+  }
   const data = tensorValues({ dims, ...masks })
   const masked = (i: number, j: number) => data[i * query.stride + (first + j) * key.stride] <= MASKED_BELOW
   for (let i = 0; i < query.size; i++) {
-    if (masked(i, i + past)) return false
-    for (let j = i + past + 1; j < keys; j++) if (!masked(i, j)) return false
+    if (masked(i, i + past)) {
+      return false
+    }
+    for (let j = i + past + 1; j < keys; j++) {
+      if (!masked(i, j)) {
+        return false
+      }
+    }
   }
   return true
 }

@@ -6,7 +6,9 @@ import type { NodeProto } from '../onnx/proto/onnx_pb.js'
 
 /** The constant factor of a multiplication or division between the product and the softmax. */
 export function constantFactor(graph: Graph, node: NodeProto): { name: string; divide: boolean } | undefined {
-  if (node.opType !== 'Mul' && node.opType !== 'Div') return undefined
+  if (node.opType !== 'Mul' && node.opType !== 'Div') {
+    return undefined
+  }
   const side = graph.isStatic(node.input[1])
     ? 1
     : node.opType === 'Mul' && graph.isStatic(node.input[0])
@@ -21,7 +23,9 @@ export function constantFactor(graph: Graph, node: NodeProto): { name: string; d
  */
 export function givenFactors(graph: Graph, { steps }: SiteCandidate): string[] {
   return steps.flatMap(({ node, chain }) => {
-    if (node.opType !== 'Mul' && node.opType !== 'Div') return []
+    if (node.opType !== 'Mul' && node.opType !== 'Div') {
+      return []
+    }
     return node.input.filter((name, i) => i !== chain && !graph.isStatic(name))
   })
 }
@@ -35,7 +39,9 @@ export function stepsScale(
   let scale = 1
   let beforeLast = 1
   for (const { node } of candidate.steps) {
-    if (node.opType === 'Tanh') return beforeLast
+    if (node.opType === 'Tanh') {
+      return beforeLast
+    }
     const factor = constantFactor(graph, node)
     const value = factor && scalarValue(factor.name)
     if (factor && value !== undefined) {

@@ -33,7 +33,9 @@ export function parseHeads(
     const ref = parseHead(name, sites)
     found.set(`${ref.site}.${ref.head}`, ref)
   }
-  if (found.size === 0) throw new QkError('ERR_UNKNOWN_HEAD', 'no head is named')
+  if (found.size === 0) {
+    throw new QkError('ERR_UNKNOWN_HEAD', 'no head is named')
+  }
   return [...found.values()].sort((a, b) => a.site - b.site || a.head - b.head)
 }
 

@@ -46,7 +46,9 @@ function placeOfSite(site: ResolvedSite): Place {
     causal: site.causal,
     name(layer, kind) {
       site.layer = layer
-      if (kind) site.kind = kind
+      if (kind) {
+        site.kind = kind
+      }
       const prefix = `${kind ? `${kind}.` : ''}blocks.${layer}.attn`
       site.hooks = site.rotary
         ? { q: `${prefix}.hook_rot_q`, k: `${prefix}.hook_rot_k` }
@@ -66,7 +68,9 @@ function placeOfRefused(graph: Graph, site: RefusedSite): Place {
     causal: undefined,
     name(layer, kind) {
       site.layer = layer
-      if (kind) site.kind = kind
+      if (kind) {
+        site.kind = kind
+      }
     },
   }
 }
@@ -80,22 +84,31 @@ function kindsOf(graph: Graph, places: readonly Place[]): SiteKind[] {
   const mixed = new Set(own.map(({ causal }) => causal)).size > 1
   const causal = new Map<Place, boolean>()
   const nextTo = (index: number, step: 1 | -1) => {
-    for (let i = index + step; i >= 0 && i < own.length; i += step)
-      if (own[i].causal !== undefined) return own[i]
+    for (let i = index + step; i >= 0 && i < own.length; i += step) {
+      if (own[i].causal !== undefined) {
+        return own[i]
+      }
+    }
     return undefined
   }
   own.forEach((place, i) => {
     const neighbours = mixed && !place.causal ? [causalNear(own, i, -1), causalNear(own, i, 1)] : []
     const stack = neighbours.find((other) => other && sameStack(graph, place, other))
     causal.set(place, place.causal ?? stack?.causal ?? (nextTo(i, -1) ?? nextTo(i, 1))?.causal ?? false)
-    if (stack) causal.set(place, true)
+    if (stack) {
+      causal.set(place, true)
+    }
   })
   return places.map((place) => (place.cross ? 'cross' : causal.get(place) ? 'dec' : 'enc'))
 }
 
 /** The nearest causal attention before or after one. */
 function causalNear(own: readonly Place[], index: number, step: 1 | -1): Place | undefined {
-  for (let i = index + step; i >= 0 && i < own.length; i += step) if (own[i].causal) return own[i]
+  for (let i = index + step; i >= 0 && i < own.length; i += step) {
+    if (own[i].causal) {
+      return own[i]
+    }
+  }
   return undefined
 }
 

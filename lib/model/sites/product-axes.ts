@@ -27,14 +27,18 @@ export function productAxes(
   const { product, softmaxAxis } = candidate
   const outShape = shapes(product.output[0])
   const softmaxShape = shapes(candidate.softmaxInput)
-  if (!outShape || !softmaxShape) return { reason: 'the probe did not reach it' }
+  if (!outShape || !softmaxShape) {
+    return { reason: 'the probe did not reach it' }
+  }
   const keyAxis = axisInProduct(
     candidate,
     shapes,
     graph,
     softmaxAxis < 0 ? softmaxAxis + softmaxShape.length : softmaxAxis,
   )
-  if (keyAxis === undefined) return { reason: 'the axis of its softmax could not be followed to its product' }
+  if (keyAxis === undefined) {
+    return { reason: 'the axis of its softmax could not be followed to its product' }
+  }
   return product.opType === 'Einsum'
     ? einsumAxes(graph, product, outShape, keyAxis, batch)
     : matmulAxes(graph, product, shapes, outShape, keyAxis, batch)
@@ -64,14 +68,20 @@ function axisInProduct(
     const from =
       shapes(node.input[chain]) ??
       (node.input[chain] === candidate.product.output[0] ? shapes(candidate.product.output[0]) : undefined)
-    if (!to || !from) return undefined
+    if (!to || !from) {
+      return undefined
+    }
     if (node.opType === 'Transpose') {
       const axis = axisOf(to, keys)
-      if (axis === undefined) return undefined
+      if (axis === undefined) {
+        return undefined
+      }
       keys = stretchOf(from, (graph.ints(node, 'perm') ?? from.map((_, i) => from.length - 1 - i))[axis])
     } else if (node.opType === 'Concat') {
       const axis = axisOf(to, keys)
-      if (axis === undefined) return undefined
+      if (axis === undefined) {
+        return undefined
+      }
       keys = stretchOf(from, axis)
     }
   }
@@ -95,16 +105,26 @@ function leadingAxes(
   batch: number,
 ): ('batch' | 'head' | 'group' | 'fold')[] | undefined {
   const shape = scores.slice(0, -2)
-  if (shape.length === 0) return []
+  if (shape.length === 0) {
+    return []
+  }
   if (shape.length === 1) {
-    if (shape[0] === batch) return ['batch']
+    if (shape[0] === batch) {
+      return ['batch']
+    }
     // As many queries as sequences: what looks like the batch are positions, and there is none.
     const queries = scores[keyAxis === scores.length - 1 ? scores.length - 2 : scores.length - 1]
-    if (batch > 1 && queries === batch) return ['head']
+    if (batch > 1 && queries === batch) {
+      return ['head']
+    }
     return shape[0] % batch === 0 ? ['fold'] : undefined
   }
-  if (shape.length === 2) return ['batch', 'head']
-  if (shape.length === 3) return ['batch', 'head', 'group']
+  if (shape.length === 2) {
+    return ['batch', 'head']
+  }
+  if (shape.length === 3) {
+    return ['batch', 'head', 'group']
+  }
   return undefined
 }
 
@@ -122,17 +142,22 @@ function matmulAxes(
     return { reason: 'its product transposes the batch of an operand' }
   }
   const lead = leadingAxes(outShape, keyAxis, batch)
-  if (!lead)
+  if (!lead) {
     return { reason: `the leading axes of its scores, ${outShape.join(' x ')}, are not batch and heads` }
+  }
   const sequences = lead[0] === 'batch' ? outShape[0] : batch
   if (sequences !== batch) {
     return { reason: `it runs over parts of a sequence: ${sequences} of them for a batch of ${batch}` }
   }
-  if (keyAxis < rank - 2) return { reason: 'its softmax does not run over the keys of one query' }
+  if (keyAxis < rank - 2) {
+    return { reason: 'its softmax does not run over the keys of one query' }
+  }
   const keyOperand = keyAxis === rank - 1 ? 1 : 0
   const side = (operand: 0 | 1): OperandAxes | undefined => {
     const shape = shapes(product.input[operand])
-    if (!shape || shape.length > rank || shape.length < 2) return undefined
+    if (!shape || shape.length > rank || shape.length < 2) {
+      return undefined
+    }
     const leading = lead.slice(lead.length - (shape.length - 2)) as Axis[]
     // An operand that is broadcast over a leading axis has size one there.
     const own = leading.map((axis, i) => (shape[i] === 1 && axis === 'group' ? 'one' : axis))
@@ -142,7 +167,9 @@ function matmulAxes(
   }
   const left = side(0)
   const right = side(1)
-  if (!left || !right) return { reason: 'the ranks of its operands do not match' }
+  if (!left || !right) {
+    return { reason: 'the ranks of its operands do not match' }
+  }
   return {
     query: keyOperand === 1 ? left : right,
     key: keyOperand === 1 ? right : left,
@@ -162,7 +189,9 @@ function einsumAxes(
 ): ProductAxes | { reason: string } {
   const equation = (graph.string(product, 'equation') ?? '').replaceAll(' ', '')
   const match = /^([a-zA-Z]+),([a-zA-Z]+)->([a-zA-Z]+)$/.exec(equation)
-  if (!match) return { reason: `the Einsum equation "${equation}" is not of the form ab,bc->ac` }
+  if (!match) {
+    return { reason: `the Einsum equation "${equation}" is not of the form ab,bc->ac` }
+  }
   const [, left, right, out] = match
   const keyLetter = out[keyAxis]
   const keyOperand = right.includes(keyLetter) && !left.includes(keyLetter) ? 1 : 0
@@ -180,7 +209,9 @@ function einsumAxes(
   // Queries grouped over a key head bring one more axis of their own: [.., group, pos] in output order.
   const ownInOrder = [...out].filter((l) => own.includes(l))
   const queryPos = ownInOrder.at(-1)
-  for (const letter of ownInOrder) meaning.set(letter, letter === queryPos ? 'pos' : 'group')
+  for (const letter of ownInOrder) {
+    meaning.set(letter, letter === queryPos ? 'pos' : 'group')
+  }
   meaning.set(keyLetter, 'pos')
   const axesOf = (letters: string) => [...letters].map((l) => meaning.get(l)!)
   const productAxis = (letter: string): ProductAxis =>
@@ -199,12 +230,16 @@ export function patternAxes(
   product: readonly ProductAxis[],
   shapes: Shapes,
 ): ProductAxis[] | undefined {
-  if (staysInPlace(candidate, shapes)) return [...product]
+  if (staysInPlace(candidate, shapes)) {
+    return [...product]
+  }
   let axes: ProductAxis[] | undefined = [...product]
   for (const { node, chain } of candidate.steps) {
     const from = shapes(node.input[chain])
     const to = shapes(node.output[0])
-    if (!from || !to || !axes) return undefined
+    if (!from || !to || !axes) {
+      return undefined
+    }
     if (node.opType === 'Transpose') {
       const perm = graph.ints(node, 'perm') ?? from.map((_, i) => from.length - 1 - i)
       const before: ProductAxis[] = axes
@@ -221,7 +256,9 @@ export function patternAxes(
 /** Whether the softmax reads the scores in the product's own shape and order, however they were reshaped in between. */
 function staysInPlace({ product, softmaxInput, steps }: SiteCandidate, shapes: Shapes): boolean {
   const [first, last] = [shapes(product.output[0]), shapes(softmaxInput)]
-  if (!first || !last || first.join() !== last.join()) return false
+  if (!first || !last || first.join() !== last.join()) {
+    return false
+  }
   const as = (name: string) => sizeOf(shapes(name) ?? []) === sizeOf(first)
   return steps.every(({ node }) => node.opType !== 'Transpose' && as(node.output[0]))
 }

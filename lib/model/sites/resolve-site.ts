@@ -37,7 +37,9 @@ export function resolveSite(
   const where = candidate.fused
     ? fusedPlacement(candidate.fused)
     : writtenOutPlacement(graph, candidate, shapes, scalar, batch)
-  if ('reason' in where) return refuse(where.reason)
+  if ('reason' in where) {
+    return refuse(where.reason)
+  }
   const { query, key, productAxes } = where
 
   const operandScale = [...query.factors, ...key.factors].reduce(
@@ -46,15 +48,18 @@ export function resolveSite(
   )
   const heads = headCount(query.axes, shapes(query.tensor)!, batch)
   const kvHeads = headCount(key.axes, shapes(key.tensor)!, batch)
-  if (heads % kvHeads !== 0)
+  if (heads % kvHeads !== 0) {
     return refuse(`${heads} query heads cannot be shared out over ${kvHeads} key heads`)
+  }
   const headDim = shapes(query.tensor)![query.axes.indexOf('dim')]
   const masks = masksOf(candidate)
   const pattern = patternAxes(graph, candidate, productAxes, shapes)
   if (!pattern && axesBeyondOne(masks.dims) > axesBeyondOne(shapes(product.output[0])!)) {
     return refuse('heads share an axis with positions in the product of its queries and keys')
   }
-  if (graph.isStatic(key.tensor)) return refuse('its keys are stored, not computed from what the model reads')
+  if (graph.isStatic(key.tensor)) {
+    return refuse('its keys are stored, not computed from what the model reads')
+  }
   const rows = ({ tensor, axes }: CapturePoint) => ({
     tensor,
     length: axes.includes('pos') ? shapes(tensor)![axes.indexOf('pos')] : 1,
@@ -66,7 +71,9 @@ export function resolveSite(
     key: ownRows ? otherRows(key, probe, 'keys') : 0,
   }
   for (const found of [others.query, others.key]) {
-    if (typeof found !== 'number') return refuse(found.reason)
+    if (typeof found !== 'number') {
+      return refuse(found.reason)
+    }
   }
   const sinks = sinkColumns(candidate, shapes)
   const productGroups = productAxes.includes('group')
@@ -155,7 +162,9 @@ function writtenOutPlacement(
   batch: number,
 ): Placement | { reason: string } {
   const axes = productAxes(graph, candidate, shapes, batch)
-  if ('reason' in axes) return axes
+  if ('reason' in axes) {
+    return axes
+  }
   const point = (side: OperandAxes): CapturePoint =>
     capturePoint(
       graph,
@@ -166,7 +175,9 @@ function writtenOutPlacement(
       (name) => scalarValue(name) !== undefined,
     )
   const query = point(axes.query)
-  if (query.repeats !== 1) return { reason: 'its queries are repeated over heads' }
+  if (query.repeats !== 1) {
+    return { reason: 'its queries are repeated over heads' }
+  }
   return { query, key: point(axes.key), productAxes: axes.product }
 }
 
@@ -174,11 +185,15 @@ function writtenOutPlacement(
 function sinkColumns({ steps }: SiteCandidate, shapes: Shapes): OtherRows {
   const sinks = { before: 0, after: 0 }
   for (const { node, chain } of steps) {
-    if (node.opType !== 'Concat') continue
+    if (node.opType !== 'Concat') {
+      continue
+    }
     const [own, all] = [shapes(node.input[chain])!, shapes(node.output[0])!]
     const axis = all.findIndex((size, i) => size !== own[i])
     node.input.forEach((name, i) => {
-      if (i !== chain && axis >= 0) sinks[i < chain ? 'before' : 'after'] += shapes(name)![axis]
+      if (i !== chain && axis >= 0) {
+        sinks[i < chain ? 'before' : 'after'] += shapes(name)![axis]
+      }
     })
   }
   return sinks

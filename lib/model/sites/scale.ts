@@ -37,12 +37,16 @@ export function scoreFactors(
   const found = runs.map((run): ScoreFactors => {
     const everywhere = factorsAnywhere(run, heads)
     // Nearly always all entries are one number; seeing that is much faster than sorting them by their axes.
-    if (everywhere.kind === 'constant' || !axes) return everywhere
+    if (everywhere.kind === 'constant' || !axes) {
+      return everywhere
+    }
     return factorsByAxes(run, axes, { heads, groups, firstKey })
   })
   const limit = roundingOf(runs[0].factors)
   const [first] = found
-  if (first.kind !== 'constant') return first
+  if (first.kind !== 'constant') {
+    return first
+  }
   const lasting = found.every(
     (other) => other.kind === 'constant' && other.byHead.every((x, h) => same(x, first.byHead[h], limit)),
   )
@@ -64,7 +68,9 @@ function factorsAnywhere({ factors }: Scores, heads: number): ScoreFactors {
   const values = tensorValues(factors)
   const limit = roundingOf(factors)
   for (let i = 1; i < values.length; i++) {
-    if (!same(values[i], values[0], limit)) return { kind: 'entries' }
+    if (!same(values[i], values[0], limit)) {
+      return { kind: 'entries' }
+    }
   }
   return { kind: 'constant', byHead: new Array(heads).fill(values[0]) }
 }
@@ -91,19 +97,28 @@ function factorsByAxes(
       index[axis] = Math.floor(at / own[axis]) % size
     })
     const place = index.reduce((sum, i, axis) => sum + (i + (axis === keys ? firstKey : 0)) * other[axis], 0)
-    if (masked[place] <= MASKED_BELOW) continue
+    if (masked[place] <= MASKED_BELOW) {
+      continue
+    }
     const row = at - index[keys] * own[keys]
     const sequence = row - (queries < 0 ? 0 : index[queries] * own[queries])
     const head = headAt(index, axes, heads, groups)
-    if (!byHead.has(head)) byHead.set(head, values[at])
-    if (!byRow.has(row)) byRow.set(row, values[at])
-    if (!bySequence.has(sequence)) bySequence.set(sequence, values[at])
+    if (!byHead.has(head)) {
+      byHead.set(head, values[at])
+    }
+    if (!byRow.has(row)) {
+      byRow.set(row, values[at])
+    }
+    if (!bySequence.has(sequence)) {
+      bySequence.set(sequence, values[at])
+    }
     perHead &&= same(values[at], byHead.get(head)!, limit)
     perRow &&= same(values[at], byRow.get(row)!, limit)
     perSequence &&= same(values[at], bySequence.get(sequence)!, limit)
   }
-  if (perHead)
+  if (perHead) {
     return { kind: 'constant', byHead: Array.from({ length: heads }, (_, h) => byHead.get(h) ?? Number.NaN) }
+  }
   return perRow ? { kind: 'rows', perQuery: !perSequence } : { kind: 'entries' }
 }
 
@@ -114,7 +129,9 @@ function headAt(
   groups: number,
 ): number {
   const at = (axis: ProductAxis) => index[axes.indexOf(axis)] ?? 0
-  if (axes.includes('fold')) return at('fold') % heads
+  if (axes.includes('fold')) {
+    return at('fold') % heads
+  }
   return at('head') * (axes.includes('group') ? groups : 1) + at('group')
 }
 
@@ -123,8 +140,12 @@ export function shownScale(
   factors: ScoreFactors,
   operandScale: number,
 ): number | 'per head' | 'per query' | 'computed' {
-  if (factors.kind === 'entries') return 'computed'
-  if (factors.kind === 'rows') return factors.perQuery ? 'per query' : 'computed'
+  if (factors.kind === 'entries') {
+    return 'computed'
+  }
+  if (factors.kind === 'rows') {
+    return factors.perQuery ? 'per query' : 'computed'
+  }
   const [first] = factors.byHead
   return factors.byHead.every((x) => same(x, first, ROUNDING.float32)) ? operandScale * first : 'per head'
 }

@@ -80,7 +80,9 @@ export interface Probe {
 /** Runs all candidates at once. Errors: ERR_INFERENCE. */
 export async function probe(context: ProbeContext, candidates: readonly SiteCandidate[]): Promise<Probe> {
   const editor = new GraphEditor(context.graph)
-  for (const candidate of candidates) requestProbe(editor, candidate)
+  for (const candidate of candidates) {
+    requestProbe(editor, candidate)
+  }
   const { first, sequences, positions } = await runProbe(context, editor, candidates.length)
   const values = (run: ProbeRun) => new ProbeValues(run.values, run.sizes)
   return {
@@ -104,7 +106,9 @@ export async function probeEach(
   for (const candidate of candidates) {
     const { fused } = candidate
     try {
-      if (fused) await probe(context, [candidate])
+      if (fused) {
+        await probe(context, [candidate])
+      }
       running.push(candidate)
     } catch (error) {
       unsupported.push({
@@ -123,11 +127,17 @@ export async function probeEach(
 function batchSizes(inputs: readonly ModelInput[], feeds: Tensors): BatchSizes {
   const named = (role: InputRole) => inputs.find((i) => i.role === role && feeds[i.name])
   const input = named('ids') ?? named('custom')
-  if (!input) return { sequences: 1, positions: undefined }
+  if (!input) {
+    return { sequences: 1, positions: undefined }
+  }
   const { dims } = feeds[input.name]
-  if (input.role !== 'ids') return { sequences: dims[0] ?? 1, positions: undefined }
+  if (input.role !== 'ids') {
+    return { sequences: dims[0] ?? 1, positions: undefined }
+  }
   // Ids of one axis are one sequence.
-  if (dims.length === 1) return { sequences: 1, positions: dims[0] }
+  if (dims.length === 1) {
+    return { sequences: 1, positions: dims[0] }
+  }
   const { sequence, position } = layoutOf(input)
   return { sequences: dims[sequence], positions: dims[position] }
 }
@@ -149,19 +159,31 @@ function requestProbe(editor: GraphEditor, candidate: SiteCandidate): void {
   const shaped = new Set([...product.input, product.output[0], candidate.softmaxInput])
   if (fused) {
     // The outputs are for verification, which runs on the same feeds.
-    for (const tensor of [fused.q, fused.k, fused.output, fused.node.output[0]]) shaped.add(tensor)
+    for (const tensor of [fused.q, fused.k, fused.output, fused.node.output[0]]) {
+      shaped.add(tensor)
+    }
   }
   for (const step of [...left, ...right]) {
     shaped.add(step.source)
-    if (step.factor !== undefined) editor.output(step.factor)
+    if (step.factor !== undefined) {
+      editor.output(step.factor)
+    }
   }
   for (const { node } of steps) {
     shaped.add(node.output[0])
-    if (node.opType === 'Concat') for (const input of node.input) shaped.add(input)
+    if (node.opType === 'Concat') {
+      for (const input of node.input) {
+        shaped.add(input)
+      }
+    }
     const factor = constantFactor(editor.graph, node)
-    if (factor !== undefined) editor.output(factor.name)
+    if (factor !== undefined) {
+      editor.output(factor.name)
+    }
   }
-  for (const name of givenFactors(editor.graph, candidate)) shaped.add(name)
+  for (const name of givenFactors(editor.graph, candidate)) {
+    shaped.add(name)
+  }
   for (const tensor of shaped) {
     const output = shapeName(tensor)
     editor.node('Shape', [tensor], {}, output)
@@ -207,10 +229,14 @@ async function runProbe(context: ProbeContext, editor: GraphEditor, layers: numb
   try {
     for (const sizes of tries) {
       // A run cannot be interrupted; the next one can be left out.
-      if (failures.length > 0 && budget.isSpent) break
+      if (failures.length > 0 && budget.isSpent) {
+        break
+      }
       try {
         const first = await run(sizes)
-        if (first.sizes.positions === undefined) return { first }
+        if (first.sizes.positions === undefined) {
+          return { first }
+        }
         return {
           first,
           sequences: await varied(first, { ...sizes, batch: sizes.batch + 1 }, 'sequences'),

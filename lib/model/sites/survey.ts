@@ -38,7 +38,9 @@ export async function surveySites(
   let found = await probe(context, candidates).catch(async (error) => {
     const alone = await probeEach(context, candidates)
     unsupported.push(...alone.unsupported)
-    if (alone.unsupported.length === 0 || alone.running.length === 0) throw error
+    if (alone.unsupported.length === 0 || alone.running.length === 0) {
+      throw error
+    }
     return probe(context, alone.running)
   })
   if (idsAreTurned(inputs, found)) {
@@ -49,8 +51,11 @@ export async function surveySites(
   const tokens = takesTokens(inputs)
   for (const candidate of found.running) {
     const site = resolveSite(graph, candidate, found, { tokens })
-    if ('reason' in site) unsupported.push({ ...site, at: candidate.product })
-    else sites.push(site)
+    if ('reason' in site) {
+      unsupported.push({ ...site, at: candidate.product })
+    } else {
+      sites.push(site)
+    }
   }
   nameLayers(graph, sites, unsupported)
   return { sites, unsupported, inputs, feeds: found.feeds }

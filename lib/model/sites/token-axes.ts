@@ -11,11 +11,15 @@ import type { Probe, ProbeValues } from './site-probe.js'
  */
 export function idsAreTurned(inputs: readonly ModelInput[], { running, values, more }: Probe): boolean {
   const ids = inputs.find(({ role }) => role === 'ids')
-  if (ids?.shape.length !== 2 || !more.positions) return false
+  if (ids?.shape.length !== 2 || !more.positions) {
+    return false
+  }
   const votes = running.map((candidate): number => {
     const keys = (of: ProbeValues) => keyCount(candidate, of)
     const own = keys(values)
-    if (keys(more.positions!) !== own) return -1
+    if (keys(more.positions!) !== own) {
+      return -1
+    }
     const follows = more.sequences ? keys(more.sequences) !== own : ids.shape[0] === own
     return follows ? 1 : 0
   })
@@ -42,7 +46,9 @@ export function otherRows(
     const [a, b] = [`${count} for ${tokens} tokens`, `${rows(longer)} for ${longer.sizes.positions}`]
     return { reason: `its ${what} are not those of the tokens: there are ${a}, ${b}` }
   }
-  if (count < tokens) return { reason: `its ${what} are fewer than the tokens: ${count} for ${tokens}` }
+  if (count < tokens) {
+    return { reason: `its ${what} are fewer than the tokens: ${count} for ${tokens}` }
+  }
   if (more.sequences && !followsSequences(tensor, axes, values, more.sequences)) {
     return { reason: `its ${what} do not follow the sequences of a batch` }
   }
@@ -57,7 +63,9 @@ function followsSequences(
   more: ProbeValues,
 ): boolean {
   const at = axes.findIndex((axis) => axis === 'batch' || axis === 'fold')
-  if (at < 0) return false
+  if (at < 0) {
+    return false
+  }
   const perSequence = (of: ProbeValues) => of.shapes(tensor)![at] / of.sizes.sequences
   return perSequence(values) === perSequence(more)
 }

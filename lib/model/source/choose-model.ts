@@ -86,13 +86,17 @@ async function genaiFile(folder: ModelFolder, dtype: ModelDtype | undefined): Pr
   try {
     named = JSON.parse(await folder.read(GENAI_CONFIG))?.model?.decoder?.filename
   } catch (cause) {
-    if (cause instanceof QkError) throw cause
+    if (cause instanceof QkError) {
+      throw cause
+    }
     throw new QkError('ERR_FORMAT', `${shown} is not JSON: ${(cause as Error).message}`, { cause })
   }
   const hint = 'Choose a file of the folder with { file } (--file).'
   if (typeof named !== 'string') {
     // A pipeline of several models has no single decoder; the number type may still tell the file.
-    if (dtype !== undefined) return undefined
+    if (dtype !== undefined) {
+      return undefined
+    }
     throw new QkError('ERR_FORMAT', `${shown} has no model.decoder.filename`, { hint })
   }
   const normal = insideFolder(named)

@@ -115,7 +115,9 @@ function folderOfHub(id: string, root: string, repository: HubRepository, open: 
 async function needCompanions(repository: HubRepository, folders: readonly string[]): Promise<void> {
   const places = new Set(folders.map((folder) => (folder === '.' ? '' : folder)))
   for (const folder of [...places]) {
-    if (path.posix.basename(folder) === ONNX_FOLDER) places.add(parentOf(folder))
+    if (path.posix.basename(folder) === ONNX_FOLDER) {
+      places.add(parentOf(folder))
+    }
   }
   const wanted = new Set(
     [...places].flatMap((folder) => COMPANIONS.map((name) => path.posix.join(folder, name))),
@@ -136,8 +138,12 @@ function weightsOf(id: string, at: string, file: string, repository: HubReposito
   const known = new Set(repository.files)
   return externalLocations(at).flatMap((location) => {
     const weights = path.posix.join(path.posix.dirname(file), location)
-    if (path.posix.isAbsolute(location) || /(^|[\\/])\.\.([\\/]|$)/.test(location)) return []
-    if (known.has(weights)) return [weights]
+    if (path.posix.isAbsolute(location) || /(^|[\\/])\.\.([\\/]|$)/.test(location)) {
+      return []
+    }
+    if (known.has(weights)) {
+      return [weights]
+    }
     throw new QkError('ERR_HUB', `${id}: ${file} keeps weights in ${weights}, which is not there`, {
       hint: 'Where HF_HUB_OFFLINE is set, unset it: the download may have ended in between.',
     })
@@ -145,7 +151,9 @@ function weightsOf(id: string, at: string, file: string, repository: HubReposito
 }
 
 function listed(before: string, files: readonly string[]): string {
-  if (files.length === 0) return ''
+  if (files.length === 0) {
+    return ''
+  }
   const more = files.length > LISTED ? `, and ${files.length - LISTED} more` : ''
   return `${before} ${files.slice(0, LISTED).join(', ')}${more}`
 }

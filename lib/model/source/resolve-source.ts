@@ -40,7 +40,9 @@ export async function resolveSource(
   if (file !== undefined && typeof file !== 'string') {
     throw new QkError('ERR_TYPE', `file must be a path inside the folder, got ${typeof file}`)
   }
-  if (dtype !== undefined) checkChoice(dtype, 'dtype', MODEL_DTYPES)
+  if (dtype !== undefined) {
+    checkChoice(dtype, 'dtype', MODEL_DTYPES)
+  }
   if (dtype !== undefined && file !== undefined) {
     throw new QkError('ERR_ARGUMENT', 'dtype and file both choose a file of the folder', {
       hint: 'Give one of them.',

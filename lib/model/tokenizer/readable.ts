@@ -19,11 +19,15 @@ export function readableToken(token: string): string {
  */
 function fromBytes(token: string): string | undefined {
   // Plain letters are themselves, and a lone letter of Latin-1 is no UTF-8.
-  if (!/[^\x20-\x7e]/.test(token)) return undefined
+  if (!/[^\x20-\x7e]/.test(token)) {
+    return undefined
+  }
   const bytes: number[] = []
   for (const character of token) {
     const byte = BYTE_OF.get(character)
-    if (byte === undefined) return undefined
+    if (byte === undefined) {
+      return undefined
+    }
     bytes.push(byte)
   }
   try {

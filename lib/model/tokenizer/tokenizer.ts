@@ -165,8 +165,12 @@ function vocabularyOf(
 /** From the tokenizer's code points to UTF-16 units; the same number unless the text has astral characters. */
 function utf16Offsets(text: string): (codePoint: number) => number {
   const points = [...text]
-  if (points.length === text.length) return (n) => n
+  if (points.length === text.length) {
+    return (n) => n
+  }
   const starts = [0]
-  for (const point of points) starts.push(starts[starts.length - 1] + point.length)
+  for (const point of points) {
+    starts.push(starts[starts.length - 1] + point.length)
+  }
   return (n) => starts[Math.min(n, points.length)]
 }

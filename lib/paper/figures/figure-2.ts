@@ -55,8 +55,12 @@ export async function figure2(context: FigureContext): Promise<PaperFigure> {
   const add = async (name: string, file: string) => {
     found.push(...(await rankedToy(name, await openModel(file), context, spectrum)))
   }
-  for (const name of bundledToys()) await add(name.replace(/\.onnx$/, ''), bundledFile(name))
-  if (context.sizes.trainToys) await trainMissing(context, add)
+  for (const name of bundledToys()) {
+    await add(name.replace(/\.onnx$/, ''), bundledFile(name))
+  }
+  if (context.sizes.trainToys) {
+    await trainMissing(context, add)
+  }
   const fitting = found.filter(({ fits }) => fits)
   const crowded = found.filter(({ fits }) => !fits)
   const part = (right: (one: Ranked) => boolean) => fitting.filter(right).length / fitting.length

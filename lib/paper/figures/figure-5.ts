@@ -102,7 +102,9 @@ function withinBlocks(g: Float64Array, r1: number, columns: readonly number[]): 
     for (let j = 0; j < n; j++) {
       const square = g[i * n + columns[j]] ** 2
       total += square
-      if (i < r1 === j < r1) within += square
+      if (i < r1 === j < r1) {
+        within += square
+      }
     }
   }
   return within / total
@@ -119,7 +121,9 @@ export function latentInteraction(model: Model): Float64Array {
   return Float64Array.from({ length: n * n }, (_, at) => {
     const [i, j] = [Math.floor(at / n), at % n]
     let sum = 0
-    for (let c = 0; c < dHead; c++) sum += queries[i * dHead + c] * keys[j * dHead + c]
+    for (let c = 0; c < dHead; c++) {
+      sum += queries[i * dHead + c] * keys[j * dHead + c]
+    }
     return sum
   })
 }
@@ -140,7 +144,9 @@ function product(a: Float64Array, b: Float32Array, inner: number, cols: number):
   const out = new Float64Array((a.length / inner) * cols)
   for (let at = 0; at < out.length; at++) {
     const row = Math.floor(at / cols)
-    for (let i = 0; i < inner; i++) out[at] += a[row * inner + i] * b[i * cols + (at % cols)]
+    for (let i = 0; i < inner; i++) {
+      out[at] += a[row * inner + i] * b[i * cols + (at % cols)]
+    }
   }
   return out
 }

@@ -97,7 +97,9 @@ function claimAbout(swapped: readonly Swapped[], center: boolean): PaperClaim {
         const name = `flips by ${features.join(' + ')} (${one.word}):`
         const value = flip(one, features)
         const beside = flips(one, features)?.controls ?? { nulls: null }
-        if (features === BOTH) return atLeast(name, value, BARS.both, beside)
+        if (features === BOTH) {
+          return atLeast(name, value, BARS.both, beside)
+        }
         const met = value < flip(one, BOTH)
         return figureOf(name, value, { bar: 'less than both', met }, beside)
       }),
@@ -213,7 +215,9 @@ async function placeTables(
           decisive.push(atLeast(`${measure}, keys in the order subspace:`, value, BARS.place, controls))
         }
       }
-      if (contrasts === BOTH || rank === 0) continue
+      if (contrasts === BOTH || rank === 0) {
+        continue
+      }
       const { scores, count } = await principalComponents(coordinates(k, basis), rank, 3, signal)
       labels.forEach((label, i) => {
         const at = (c: number) => (c < count ? scores[i * count + c] : null)

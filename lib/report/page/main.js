@@ -39,7 +39,9 @@ function redraw(forPaper) {
   reshadeFinding()
   reshadeAttention()
   reshadeTokens()
-  if (forPaper) drawEverything()
+  if (forPaper) {
+    drawEverything()
+  }
 }
 
 function title() {
@@ -77,10 +79,14 @@ async function start() {
   )
   main.replaceChildren(...parts.map(([, , make]) => make()))
   const [, wanted] = /^#(\w+)$/.exec(location.hash) ?? []
-  if (parts.some(([id]) => id === wanted)) document.getElementById(wanted).scrollIntoView()
+  if (parts.some(([id]) => id === wanted)) {
+    document.getElementById(wanted).scrollIntoView()
+  }
   let width = main.clientWidth
   new ResizeObserver(() => {
-    if (main.clientWidth === width) return
+    if (main.clientWidth === width) {
+      return
+    }
     width = main.clientWidth
     redraw(false)
   }).observe(main)

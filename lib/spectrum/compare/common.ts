@@ -25,7 +25,9 @@ export function inCommon(
   const commonHeads = heads
     ? [...new Set(heads.map((name) => nameInBoth(a, b, name)))]
     : a.headNames.filter((name) => b.headNames.includes(name))
-  if (commonHeads.length === 0) nothingInCommon('ERR_UNKNOWN_HEAD', 'head', a.headNames, b.headNames)
+  if (commonHeads.length === 0) {
+    nothingInCommon('ERR_UNKNOWN_HEAD', 'head', a.headNames, b.headNames)
+  }
   const commonContrasts = a.contrastNames.filter((name) => b.contrastNames.includes(name))
   if (commonContrasts.length === 0) {
     nothingInCommon('ERR_UNKNOWN_CONTRAST', 'contrast', a.contrastNames, b.contrastNames)
@@ -41,7 +43,9 @@ export function inCommon(
   )
   for (const { head, contrast } of pairs) {
     const [inA, inB] = [a, b].map((result) => result.head(head).contrast(contrast).headDim)
-    if (inA === inB) continue
+    if (inA === inB) {
+      continue
+    }
     throw new QkError('ERR_SHAPE', `${head} has the head dimension ${inA} in A and ${inB} in B`, {
       hint: 'Compare results of one model, of copies of it, or of checkpoints of one training.',
     })
@@ -55,7 +59,9 @@ function nameInBoth(a: Result, b: Result, name: string): string {
     try {
       return result.head(name).name
     } catch (error) {
-      if (!(error instanceof QkError)) throw error
+      if (!(error instanceof QkError)) {
+        throw error
+      }
       throw new QkError(error.code, `${NAMES[i]} has no head ${name}`, { hint: error.hint })
     }
   })
@@ -98,7 +104,9 @@ export function comparisonWarnings({ info: a }: Result, { info: b }: Result): st
 function headCounts(a: ResultInfo, b: ResultInfo): string[] {
   return a.sites.flatMap((site) => {
     const other = b.sites.find(({ layer, kind }) => layer === site.layer && kind === site.kind)
-    if (!other || other.heads === site.heads) return []
+    if (!other || other.heads === site.heads) {
+      return []
+    }
     const layer = `${site.kind ? `${site.kind}.` : ''}L${site.layer}`
     return [`${layer} has ${site.heads} heads in A and ${other.heads} in B: equal names are other heads`]
   })

@@ -82,10 +82,15 @@ export function compareResults(a: Result, b: Result, options: CompareOptions = {
 }
 
 function headList(heads: 'all' | string | readonly string[]): readonly string[] | undefined {
-  if (heads === 'all') return undefined
-  if (typeof heads === 'string') return heads.split(',').map((name) => name.trim())
-  if (Array.isArray(heads) && heads.length > 0 && heads.every((name) => typeof name === 'string'))
+  if (heads === 'all') {
+    return undefined
+  }
+  if (typeof heads === 'string') {
+    return heads.split(',').map((name) => name.trim())
+  }
+  if (Array.isArray(heads) && heads.length > 0 && heads.every((name) => typeof name === 'string')) {
     return heads
+  }
   throw new QkError('ERR_TYPE', "heads are 'all', a string of names, or a list of names")
 }
 

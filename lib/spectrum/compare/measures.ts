@@ -41,7 +41,9 @@ export function measuresOfBoth(
   for (const name of Object.keys(MEASURES) as MeasureOfBoth[]) {
     const read: (info: HeadInfo) => number | undefined = MEASURES[name]
     const pair = { a: read(infoA), b: read(infoB) }
-    if (isKnown(pair.a) && isKnown(pair.b)) found[name] = { a: pair.a, b: pair.b }
+    if (isKnown(pair.a) && isKnown(pair.b)) {
+      found[name] = { a: pair.a, b: pair.b }
+    }
   }
   return found
 }

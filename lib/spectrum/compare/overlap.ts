@@ -47,10 +47,14 @@ export interface SideOverlap {
  * (0.10 of the overlaps exceeded it, with 8 components of the bundled transformer).
  */
 export function sideOverlap(a: Side, b: Side): SideOverlap | null {
-  if (a.rank === 0 || b.rank === 0) return null
+  if (a.rank === 0 || b.rank === 0) {
+    return null
+  }
   const overlap = overlapOf(a, b.basis, b.rank)
   const nulls = [nullOverlaps(a, b), nullOverlaps(b, a)].filter((values) => values.length > 0)
-  if (nulls.length === 0) return { overlap, null: null, withinNull: null }
+  if (nulls.length === 0) {
+    return { overlap, null: null, withinNull: null }
+  }
   const all = nulls.flat()
   const mean = all.reduce((sum, x) => sum + x, 0) / all.length
   const p95 = Math.max(...nulls.map(nullP95))
@@ -71,7 +75,9 @@ function overlapOf(a: Side, other: Float64Array, rank: number): number {
   for (let x = 0; x < a.rank; x++) {
     for (let y = 0; y < rank; y++) {
       let cosine = 0
-      for (let i = 0; i < a.d; i++) cosine += a.basis[i * a.rank + x] * other[i * rank + y]
+      for (let i = 0; i < a.d; i++) {
+        cosine += a.basis[i * a.rank + x] * other[i * rank + y]
+      }
       energy += cosine * cosine
     }
   }

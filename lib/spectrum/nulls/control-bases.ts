@@ -23,7 +23,9 @@ export function nullCount(features: readonly ContrastSubspace[]): number {
 
 /** Null subspace `draw` of a feature; of no columns where the feature has none. */
 export function nullBasis({ headDim: d, rank, nulls }: ContrastSubspace, side: Side, draw: number): Basis {
-  if (rank === 0 || !nulls) return { data: new Float64Array(0), shape: [d, 0] }
+  if (rank === 0 || !nulls) {
+    return { data: new Float64Array(0), shape: [d, 0] }
+  }
   const size = d * rank
   const data = nulls[side].subarray(draw * size, (draw + 1) * size)
   return orthonormalBasis({ data, shape: [d, rank] })
@@ -33,13 +35,17 @@ export function nullBasis({ headDim: d, rank, nulls }: ContrastSubspace, side: S
 export function keyBasis(features: readonly ContrastSubspace[], rank: number): Basis | undefined {
   const d = features[0].headDim
   const kept = features.flatMap(({ directions }) => directions?.keyComponents ?? [])
-  if (rank === 0 || kept.length === 0) return undefined
+  if (rank === 0 || kept.length === 0) {
+    return undefined
+  }
   const found: Float64Array[] = []
   const widest = Math.max(...kept.map((components) => components.length / d))
   for (let c = 0; c < widest && found.length < rank; c++) {
     for (const components of kept) {
       const width = components.length / d
-      if (c < width && found.length < rank) addDirection(found, column(components, width, c))
+      if (c < width && found.length < rank) {
+        addDirection(found, column(components, width, c))
+      }
     }
   }
   return fromColumns(found, d)
@@ -49,9 +55,15 @@ export function keyBasis(features: readonly ContrastSubspace[], rank: number): B
 export function meanQueryBasis(features: readonly ContrastSubspace[]): Basis | undefined {
   const d = features[0].headDim
   const kept = features.flatMap(({ directions }) => directions?.meanQuery ?? [])
-  if (kept.length === 0) return undefined
+  if (kept.length === 0) {
+    return undefined
+  }
   const sum = new Float64Array(d)
-  for (const own of kept) for (let i = 0; i < d; i++) sum[i] += own[i]
+  for (const own of kept) {
+    for (let i = 0; i < d; i++) {
+      sum[i] += own[i]
+    }
+  }
   return orthonormalBasis({ data: sum, shape: [d, 1] })
 }
 
@@ -64,11 +76,17 @@ function addDirection(found: Float64Array[], vector: Float64Array): void {
   for (let pass = 0; pass < 2; pass++) {
     for (const earlier of found) {
       const along = earlier.reduce((sum, x, i) => sum + x * vector[i], 0)
-      for (let i = 0; i < vector.length; i++) vector[i] -= along * earlier[i]
+      for (let i = 0; i < vector.length; i++) {
+        vector[i] -= along * earlier[i]
+      }
     }
     const length = Math.hypot(...vector)
-    if (length < 1e-3) return
-    for (let i = 0; i < vector.length; i++) vector[i] /= length
+    if (length < 1e-3) {
+      return
+    }
+    for (let i = 0; i < vector.length; i++) {
+      vector[i] /= length
+    }
   }
   found.push(vector)
 }

@@ -101,7 +101,9 @@ export async function plainDirections(
 ): Promise<PlainDirections[]> {
   const d = source.headDim
   const moments: SideMoments[] = []
-  for (const { head } of heads) moments.push(await source.sides(head))
+  for (const { head } of heads) {
+    moments.push(await source.sides(head))
+  }
   const keys = new Float64Array(heads.length * d * d)
   moments.forEach(({ keyMoment }, i) => {
     keys.set(keyMoment, i * d * d)

@@ -21,7 +21,9 @@ export async function nullEnergyRanks(
   contrast: number,
   { count, threshold, seed = 0, signal }: EnergyRanksOptions,
 ): Promise<number[][]> {
-  if (!group.kept) return []
+  if (!group.kept) {
+    return []
+  }
   const { data } = new SumsNullData(sums, seed).of(group, group.kept, contrast)
   const source = await data.source('effect')
   try {

@@ -24,10 +24,14 @@ export async function groupControls(
   options: NullsOptions,
 ): Promise<Controls[][]> {
   const found: Controls[][] = ranks.map((own) => own.map(() => ({})))
-  if (!group.kept || options.count === 0) return found
+  if (!group.kept || options.count === 0) {
+    return found
+  }
   for (const [c, own] of ranks.entries()) {
     const heads = own.map((rank, head) => ({ head, rank })).filter(({ rank }) => rank > 0)
-    if (heads.length === 0 || isMixed(sums, c)) continue
+    if (heads.length === 0 || isMixed(sums, c)) {
+      continue
+    }
     const { data } = nullData.of(group, group.kept, c)
     const plain = await data.source('effect')
     try {
@@ -39,7 +43,9 @@ export async function groupControls(
           found[c][head] = { nulls: nulls[i], directions: directions[i] }
         })
       } finally {
-        if (center) source.release()
+        if (center) {
+          source.release()
+        }
       }
     } finally {
       plain.release()

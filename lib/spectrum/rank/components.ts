@@ -74,7 +74,9 @@ export async function testComponents(
       for (const tally of tallies[i]) {
         p.push(Math.max(p[p.length - 1], tally.p))
         nulls.push(tally.nullValues)
-        if (p[p.length - 1] > alpha) return false
+        if (p[p.length - 1] > alpha) {
+          return false
+        }
       }
       return true
     })
@@ -99,7 +101,9 @@ async function growComponents(
   let had = 0
   let open = [...heads.keys()]
   for (const stage of stages) {
-    if (open.length === 0) return
+    if (open.length === 0) {
+      return
+    }
     await drawUntil(
       source,
       open.map((i) => heads[i]),
@@ -115,8 +119,12 @@ async function growComponents(
 /** Whether more draws may change p of a component that comes before the first rejected one. */
 function undecided(tallies: readonly Tally[], alpha: number): boolean {
   for (const tally of tallies) {
-    if (!tally.settled) return true
-    if (tally.p > alpha) return false
+    if (!tally.settled) {
+      return true
+    }
+    if (tally.p > alpha) {
+      return false
+    }
   }
   return false
 }

@@ -16,7 +16,9 @@ export function adjustedByRate(p: ArrayLike<number>, dependent = false): Float64
   let harmonic = 1
   if (dependent) {
     harmonic = 0
-    for (let i = 1; i <= m; i++) harmonic += 1 / i
+    for (let i = 1; i <= m; i++) {
+      harmonic += 1 / i
+    }
   }
   const q = new Float64Array(p.length).fill(Number.NaN)
   let least = 1
@@ -51,8 +53,12 @@ export function adjustedByMaximum(observed: ArrayLike<number>, nulls: readonly F
   for (const i of order) {
     let above = 0
     for (let b = 0; b < draws; b++) {
-      if (scaled[i][b] > running[b]) running[b] = scaled[i][b]
-      if (running[b] >= z[i]) above += 1
+      if (scaled[i][b] > running[b]) {
+        running[b] = scaled[i][b]
+      }
+      if (running[b] >= z[i]) {
+        above += 1
+      }
     }
     adjusted[i] = (1 + above) / (1 + draws)
   }

@@ -9,9 +9,13 @@
  */
 export function gammaTail(observed: number, nulls: ArrayLike<number>): number {
   const n = nulls.length
-  if (n < 20) return Number.NaN
+  if (n < 20) {
+    return Number.NaN
+  }
   let mean = 0
-  for (let i = 0; i < n; i++) mean += nulls[i] / n
+  for (let i = 0; i < n; i++) {
+    mean += nulls[i] / n
+  }
   let second = 0
   let third = 0
   for (let i = 0; i < n; i++) {
@@ -20,7 +24,9 @@ export function gammaTail(observed: number, nulls: ArrayLike<number>): number {
     third += x ** 3 / n
   }
   const sd = Math.sqrt(second)
-  if (!(sd > 1e-9 * Math.abs(mean))) return Number.NaN
+  if (!(sd > 1e-9 * Math.abs(mean))) {
+    return Number.NaN
+  }
   const z = (observed - mean) / sd
   // A skewness of nearly 0, or below it, is taken as a small positive one: the normal distribution is the limit.
   const skewness = Math.max(third / sd ** 3, 0.02)
@@ -53,7 +59,9 @@ export function upperGamma(a: number, x: number): number {
     c = b + numerator / c
     const step = c * d
     fraction *= step
-    if (Math.abs(step - 1) < 1e-16) break
+    if (Math.abs(step - 1) < 1e-16) {
+      break
+    }
   }
   return front * fraction
 }

@@ -31,7 +31,9 @@ export function stagesFrom(first: number, most: number): number[] {
  */
 export function stagesForLevel(stages: readonly number[], level: number, most: number): number[] {
   const enough = stages.findIndex((stage) => 1 / (stage + 1) <= level / FINE)
-  if (enough >= 0) return stages.slice(0, enough + 1)
+  if (enough >= 0) {
+    return stages.slice(0, enough + 1)
+  }
   const needed = Math.ceil(FINE / level) - 1
   return needed <= most ? [...stages, needed] : [...stages]
 }
@@ -69,9 +71,13 @@ export class Tally {
 
   /** Takes the value of the next draw. */
   take(value: number): void {
-    if (this.draws < this.kept.length) this.kept[this.draws] = value
+    if (this.draws < this.kept.length) {
+      this.kept[this.draws] = value
+    }
     this.draws += 1
-    if (this.observed <= this.resolution || value >= this.observed * (1 - TIE)) this.exceedances += 1
+    if (this.observed <= this.resolution || value >= this.observed * (1 - TIE)) {
+      this.exceedances += 1
+    }
   }
 }
 
@@ -99,10 +105,15 @@ export async function drawUntil(
     tallies.forEach((row, h) => {
       row.forEach((tally, c) => {
         const value = (draw: number) => values[(h * draws + draw - from) * components + c]
-        if (next === 0) tally.observed = value(0)
-        if (!active.has(tally)) return
-        for (let draw = Math.max(1, next); draw < end; draw++)
+        if (next === 0) {
+          tally.observed = value(0)
+        }
+        if (!active.has(tally)) {
+          return
+        }
+        for (let draw = Math.max(1, next); draw < end; draw++) {
           tally.take(value(draw) * source.nullFactor(heads[h]))
+        }
       })
     })
     next = end
@@ -120,7 +131,9 @@ export async function screen(
   let had = 0
   let open = [...heads.keys()]
   for (const stage of stages) {
-    if (open.length === 0) break
+    if (open.length === 0) {
+      break
+    }
     const rows = open.map((i) => [tallies[i]])
     await drawUntil(
       source,

@@ -19,7 +19,9 @@ export async function nearTies(
   rank: number,
   signal?: AbortSignal,
 ): Promise<number[][]> {
-  if (rank === 0) return []
+  if (rank === 0) {
+    return []
+  }
   const d = source.headDim
   const units = source.units.length
   const x = await source.contributions(head, firstColumns(u, d, rank), firstColumns(v, d, rank), rank, signal)
@@ -29,8 +31,11 @@ export async function nearTies(
       return units * (x[i * units + unit] - x[(i + 1) * units + unit])
     })
     const separate = s[i] - s[i + 1] >= APART * standardError(difference)
-    if (separate) blocks.push([i + 1])
-    else blocks[blocks.length - 1].push(i + 1)
+    if (separate) {
+      blocks.push([i + 1])
+    } else {
+      blocks[blocks.length - 1].push(i + 1)
+    }
   }
   return blocks
 }

@@ -31,7 +31,9 @@ export class SumsNullData {
     const { sums, seed } = this
     const { heads, kvHeads, headDim, estimator } = spec
     const { units: ids, sequences, sequenceIds } = kept.contrast(contrast)
-    if (isMixed(sums, contrast)) throw mixed(sums.contrasts[contrast])
+    if (isMixed(sums, contrast)) {
+      throw mixed(sums.contrasts[contrast])
+    }
     const sizes = { heads, kvHeads, headDim }
     if (sequences.length > 0) {
       const load = () => this.#rows.read(kept, contrast) as Promise<KeptLabels>

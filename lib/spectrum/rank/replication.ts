@@ -66,10 +66,14 @@ async function oneWay(
   const heads = Array.from({ length: from.heads }, (_, h) => h)
   const found: (Replica | undefined)[] = heads.map(() => undefined)
   const fewest = Math.min(from.units.length, to.units.length)
-  if (leastPOfSigns(fewest) > alpha) return found
+  if (leastPOfSigns(fewest) > alpha) {
+    return found
+  }
   const tallies = await screen(from, heads, [draws], signal)
   const passed = heads.filter((h) => tallies[h].p <= alpha)
-  if (passed.length === 0) return found
+  if (passed.length === 0) {
+    return found
+  }
   const d = from.headDim
   const matrices = await from.observed(passed, signal)
   const { u, s, v } = await svd(matrices, { n: passed.length, rows: d, cols: d, rank: 1, backend, signal })
@@ -79,13 +83,19 @@ async function oneWay(
     for (const stage of ONE_SIDED_STAGES) {
       const sums = await to.directed(head, of(u), of(v), stage + 1, signal)
       tally.observed = sums[0]
-      for (let b = tally.draws + 1; b <= stage; b++) tally.take(to.nullFactor(head) * sums[b])
-      if (tally.settled) break
+      for (let b = tally.draws + 1; b <= stage; b++) {
+        tally.take(to.nullFactor(head) * sums[b])
+      }
+      if (tally.settled) {
+        break
+      }
     }
     const each = await to.contributions(head, of(u), of(v), 1, signal)
     const units = to.units.length
     let total = 0
-    for (const x of each) total += x
+    for (const x of each) {
+      total += x
+    }
     const error = (1.96 * standardError(each.map((x) => units * x))) / s[i]
     found[head] = { p: tally.p, ratio: total / s[i], error }
   }

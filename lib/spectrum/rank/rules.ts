@@ -53,7 +53,9 @@ const RULES: { [N in RankRule['rule']]: RuleDefinition<RuleNamed<N>> } = {
 
 /** A significance level, above 0 and below 1. Errors: ERR_ARGUMENT. */
 export function checkLevel(alpha: number): void {
-  if (typeof alpha === 'number' && alpha > 0 && alpha < 1) return
+  if (typeof alpha === 'number' && alpha > 0 && alpha < 1) {
+    return
+  }
   throw new QkError('ERR_ARGUMENT', `alpha is ${shownValue(alpha)}, expected a level above 0 and below 1`)
 }
 

@@ -82,8 +82,12 @@ export async function subjectsOf(options: SubjectOptions) {
   await refuseNonFinite(k, 'k', signal)
   const single = contrasts.length === 1 ? contrasts[0] : undefined
   const contrastOf = <T>(contrast: T, where: string): NonNullable<T> | string => {
-    if (contrast !== undefined && contrast !== null) return contrast
-    if (single !== undefined) return single
+    if (contrast !== undefined && contrast !== null) {
+      return contrast
+    }
+    if (single !== undefined) {
+      return single
+    }
     throw new QkError('ERR_ARGUMENT', `${where} says no contrast, of ${contrasts.length}`)
   }
   const interaction = estimator !== 'sum'
@@ -165,7 +169,9 @@ async function termData(
     seed,
     exchangeable === true || (counterfactual && chosen.every((t) => terms.query[t] !== terms.queryNeg[t])),
   )
-  if (!exchangeable) return flips
+  if (!exchangeable) {
+    return flips
+  }
   const units = Int32Array.from(chosen, (t) => index.get(ids[t])!)
   return new SetData(
     backend,
@@ -187,7 +193,9 @@ async function labelData(
 ): Promise<NullData> {
   const { estimator = 'per-query', seed = 0, backend = 'auto', exchangeable, signal } = options
   const rows = await plainRows(q, k, estimator, signal)
-  if (exchangeable) return flipData(selectBackend(backend), labelFlips(rows, sequences, ids), seed, true)
+  if (exchangeable) {
+    return flipData(selectBackend(backend), labelFlips(rows, sequences, ids), seed, true)
+  }
   return new LabelData(backend, rows, async () => rows, labelUnits(sequences, ids), seed)
 }
 
@@ -201,8 +209,12 @@ function namedContrasts(of: TermsInput['contrast'] | undefined, labels: SubjectO
       ? [of]
       : [...(of ?? [])]
   const known = given.filter((contrast) => contrast !== undefined)
-  if (known.length === 0) return ['contrast']
-  if (known.every((contrast) => typeof contrast === 'string')) return [...new Set(known)] as string[]
+  if (known.length === 0) {
+    return ['contrast']
+  }
+  if (known.every((contrast) => typeof contrast === 'string')) {
+    return [...new Set(known)] as string[]
+  }
   const most = known.reduce<number>((largest, contrast) => Math.max(largest, Number(contrast)), 0)
   // Names are made for all of them: an index that is no contrast's must not fill the memory.
   if (!(most < MOST_CONTRASTS)) {
@@ -219,7 +231,9 @@ function unitIds(
   what: string,
   otherwise: (i: number) => number,
 ): string[] {
-  if (given === undefined) return Array.from({ length: count }, (_, i) => `${otherwise(i)}`)
+  if (given === undefined) {
+    return Array.from({ length: count }, (_, i) => `${otherwise(i)}`)
+  }
   if (!(given instanceof Int32Array || Array.isArray(given))) {
     throw new QkError('ERR_TYPE', 'units must be an Int32Array, or an array of numbers or names')
   }
@@ -230,7 +244,9 @@ function unitIds(
     )
   }
   return Array.from(given as ArrayLike<number | string>, (unit, i) => {
-    if (typeof unit === 'string' || Number.isSafeInteger(unit)) return `${unit}`
+    if (typeof unit === 'string' || Number.isSafeInteger(unit)) {
+      return `${unit}`
+    }
     throw new QkError('ERR_TYPE', `units[${i}] is ${shownValue(unit)}, expected a whole number or a name`)
   })
 }
@@ -252,7 +268,9 @@ async function refuseNonFinite(tensor: RowTensor, name: string, signal?: AbortSi
     await pause()
     read(r, row, 0)
     const wrong = row.findIndex((x) => !Number.isFinite(x))
-    if (wrong < 0) continue
+    if (wrong < 0) {
+      continue
+    }
     throw new QkError('ERR_NON_FINITE', `${name}: row ${r}, head ${Math.floor(wrong / d)} is not finite`)
   }
 }

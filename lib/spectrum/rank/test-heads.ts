@@ -66,7 +66,9 @@ export function unitWarnings(subjects: readonly TestSubject[], alpha: number): s
         },
       )
     }
-    if (count < FEW_UNITS) return [`${name}: only ${counted(count, 'unit')}; the test has little power`]
+    if (count < FEW_UNITS) {
+      return [`${name}: only ${counted(count, 'unit')}; the test has little power`]
+    }
     if (count < SYMMETRIC_UNITS && data.assumesSymmetry) {
       return [
         `${name}: ${counted(count, 'unit')}; p assumes symmetric unit contributions (at 100 it matters little)`,
@@ -145,9 +147,13 @@ async function continueDraws(
     const extreme = entries.filter(({ tally }) => tally.exceedances === 0)
     const needed = Math.ceil(entries.length / (alpha * extreme.length)) - 1
     const short = extreme.filter(({ tally }) => tally.draws < needed)
-    if (extreme.length === 0 || short.length === 0) return { unresolved }
+    if (extreme.length === 0 || short.length === 0) {
+      return { unresolved }
+    }
     if (needed > mostDraws) {
-      for (const entry of short) unresolved.set(entry, needed)
+      for (const entry of short) {
+        unresolved.set(entry, needed)
+      }
       return { unresolved }
     }
     for (const subject of new Set(short.map((entry) => entry.subject))) {

@@ -77,7 +77,9 @@ export async function testRank(options: TestRankOptions): Promise<RankTests> {
   checkLevel(alpha)
   checkInteger(draws, 'draws', 1, MOST_DRAWS)
   checkInteger(mostDraws, 'mostDraws', draws, 10_000_000)
-  if (options.exchangeable !== undefined) checkFlag(options.exchangeable, 'exchangeable')
+  if (options.exchangeable !== undefined) {
+    checkFlag(options.exchangeable, 'exchangeable')
+  }
   if (hypothesis === 'interaction' && estimator === 'sum') {
     throw new QkError(
       'ERR_ARGUMENT',

@@ -43,7 +43,9 @@ export async function testSums(
   const found = new Map<HeadGroup, (GroupTest | undefined)[]>()
   const subjects: (TestSubject & { group: HeadGroup; contrast: number; labels: boolean })[] = []
   for (const group of sums.sites.flatMap(({ groups }) => groups)) {
-    if (!group.kept) throw notKept()
+    if (!group.kept) {
+      throw notKept()
+    }
     found.set(
       group,
       sums.contrasts.map(() => undefined),

@@ -27,8 +27,12 @@ export async function testedMatrices(
       return
     }
     const counterfactual = sums.prompts.definitions[name].rule === 'counterfactual'
-    if (sums.estimator === 'per-query' && !(center && counterfactual)) return
-    if (center && !counterfactual) return
+    if (sums.estimator === 'per-query' && !(center && counterfactual)) {
+      return
+    }
+    if (center && !counterfactual) {
+      return
+    }
     // Pairs that each side's sums of keys hold: terms under `per-query`, where keys are means.
     const pairs =
       sums.estimator === 'sum' ? kept!.contrast(c).pairs : [positive.weight[c], negative.weight[c]]

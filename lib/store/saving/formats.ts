@@ -22,7 +22,9 @@ export function knownFormat<F extends SaveFormat>(file: string, formats: readonl
  */
 export function checkEnding(file: string, what: string, endings: readonly string[]): void {
   const ending = endingOf(file)
-  if (ending === '' || endings.includes(ending.toLowerCase())) return
+  if (ending === '' || endings.includes(ending.toLowerCase())) {
+    return
+  }
   throw new QkError(
     'ERR_ARGUMENT',
     `${file} ends in ${ending}, and ${what} is saved as ${endings.join(' or ')}`,
@@ -34,9 +36,13 @@ export function checkEnding(file: string, what: string, endings: readonly string
 
 /** A name without an ending is `.safetensors`. Errors: ERR_ARGUMENT, with the list. */
 export function formatOf<F extends SaveFormat>(file: string, formats: readonly F[]): F | 'safetensors' {
-  if (endingOf(file) === '') return 'safetensors'
+  if (endingOf(file) === '') {
+    return 'safetensors'
+  }
   const found = knownFormat(file, formats)
-  if (found) return found
+  if (found) {
+    return found
+  }
   throw new QkError('ERR_ARGUMENT', `${file} ends in ${endingOf(file)}, which is no format to save in`, {
     hint: `Formats: ${formats.map((format) => `.${format}`).join(', ')}.`,
   })

@@ -50,10 +50,18 @@ export async function checkSavePath(file: string, kind: FileKind): Promise<SaveF
 /** Errors: those of `checkSavePath`; nothing is left behind. */
 export async function saveParts(file: string, kind: FileKind, parts: SavedParts): Promise<void> {
   const format = await checkSavePath(file, kind)
-  if (format === 'safetensors') return writeSafetensors(file, parts.tensors(), parts.metadata())
-  if (format === 'npz') return writeNpz(file, parts.tensors(), parts.metadata())
-  if (format === 'json') return writeFileAtomically(file, [Buffer.from(`${jsonText(parts.document!())}\n`)])
-  if (format === 'csv') return writeFileAtomically(file, [Buffer.from(csvText(parts.table!()))])
+  if (format === 'safetensors') {
+    return writeSafetensors(file, parts.tensors(), parts.metadata())
+  }
+  if (format === 'npz') {
+    return writeNpz(file, parts.tensors(), parts.metadata())
+  }
+  if (format === 'json') {
+    return writeFileAtomically(file, [Buffer.from(`${jsonText(parts.document!())}\n`)])
+  }
+  if (format === 'csv') {
+    return writeFileAtomically(file, [Buffer.from(csvText(parts.table!()))])
+  }
   const { rows: _, ...about } = parts.document!() as { rows?: unknown }
   const metadata = { format: kind.format, qkspace: JSON.stringify(about) }
   return writeFileAtomically(file, [await parquetBytes(parts.table!(), metadata)])
@@ -89,10 +97,13 @@ async function parquetFooter(file: string): Promise<Buffer> {
   try {
     const { size } = await handle.stat()
     const end = Buffer.alloc(8)
-    if (size < 12 || (await handle.read(end, 0, 8, size - 8)).bytesRead < 8) return Buffer.alloc(0)
-    const length = end.readUInt32LE(0)
-    if (end.toString('latin1', 4) !== 'PAR1' || length > Math.min(size - 12, MOST_FOOTER))
+    if (size < 12 || (await handle.read(end, 0, 8, size - 8)).bytesRead < 8) {
       return Buffer.alloc(0)
+    }
+    const length = end.readUInt32LE(0)
+    if (end.toString('latin1', 4) !== 'PAR1' || length > Math.min(size - 12, MOST_FOOTER)) {
+      return Buffer.alloc(0)
+    }
     const { buffer, bytesRead } = await handle.read(Buffer.alloc(length), 0, length, size - 8 - length)
     return buffer.subarray(0, bytesRead)
   } finally {
@@ -103,7 +114,9 @@ async function parquetFooter(file: string): Promise<Buffer> {
 /** Refuses an option that only tensors have where the file holds none. Errors: ERR_ARGUMENT. */
 export function refuseWithoutTensors(file: string, name: string, given: unknown, kind: FileKind): void {
   const format = formatOf(file, kind.formats)
-  if (given === undefined || format === 'safetensors' || format === 'npz') return
+  if (given === undefined || format === 'safetensors' || format === 'npz') {
+    return
+  }
   throw new QkError('ERR_ARGUMENT', `${name} is the type of stored tensors, and .${format} files hold none`, {
     hint: 'Leave it out, or save as .safetensors or .npz.',
   })

@@ -26,7 +26,9 @@ export async function readNpz(file: string, choose: Choice, limit: number): Prom
 export async function readNpzText(file: string, name: string, limit: number): Promise<string | undefined> {
   const entries = await readEntries(file, (names) => names.filter((other) => other === name), limit)
   const bytes = entries.get(name)
-  if (!bytes) return undefined
+  if (!bytes) {
+    return undefined
+  }
   const { descr, shape, data } = splitNpy(bytes, `${name} of ${file}`)
   const length = /^<U(\d+)$/.exec(descr)?.[1]
   if (length === undefined || shape.length > 0 || data.length !== 4 * Number(length)) {
@@ -37,7 +39,9 @@ export async function readNpzText(file: string, name: string, limit: number): Pr
     throw new QkError('ERR_FORMAT', `${name} of ${file} is not a text`)
   }
   let text = ''
-  for (const character of characters) text += String.fromCodePoint(character)
+  for (const character of characters) {
+    text += String.fromCodePoint(character)
+  }
   return text
 }
 
@@ -49,17 +53,25 @@ async function readEntries(file: string, choose: Choice, limit: number): Promise
     const { size: fileSize } = await stat(file)
     const all = new Map<string, Entry>()
     for await (const entry of zip.eachEntry()) {
-      if (!entry.fileName.endsWith(ENDING)) continue
+      if (!entry.fileName.endsWith(ENDING)) {
+        continue
+      }
       const name = entry.fileName.slice(0, -ENDING.length)
-      if (all.has(name)) throw new QkError('ERR_FORMAT', `${file} holds the array ${name} twice`)
+      if (all.has(name)) {
+        throw new QkError('ERR_FORMAT', `${file} holds the array ${name} twice`)
+      }
       all.set(name, entry)
     }
     const chosen = choose([...all.keys()])
-    for (const name of chosen) checkEntry(all.get(name)!, name, file, fileSize)
+    for (const name of chosen) {
+      checkEntry(all.get(name)!, name, file, fileSize)
+    }
     const sizes = chosen.map((name) => all.get(name)!.uncompressedSize)
     checkArrayMemory(file, sizes, limit)
     const entries = new Map<string, Uint8Array>()
-    for (const name of chosen) entries.set(name, await inflate(zip, all.get(name)!, name, file))
+    for (const name of chosen) {
+      entries.set(name, await inflate(zip, all.get(name)!, name, file))
+    }
     return entries
   } catch (error) {
     throw asQkError(error, file)
@@ -70,13 +82,17 @@ async function readEntries(file: string, choose: Choice, limit: number): Promise
 
 async function openZip(file: string): Promise<ZipFile> {
   return openPromise(file, { autoClose: false }).catch((error: NodeJS.ErrnoException) => {
-    if (error.syscall === undefined) throw asQkError(error, file)
+    if (error.syscall === undefined) {
+      throw asQkError(error, file)
+    }
     throw new QkError('ERR_FILE', `cannot open ${file}: ${error.message}`, { cause: error })
   })
 }
 
 function asQkError(error: unknown, file: string): unknown {
-  if (error instanceof QkError) return error
+  if (error instanceof QkError) {
+    return error
+  }
   return new QkError('ERR_FORMAT', `${file} is not a whole .npz archive: ${(error as Error).message}`, {
     hint: 'Save it again with numpy.savez.',
     cause: error,
@@ -90,7 +106,9 @@ const MOST_INFLATION = 1032
 function checkEntry(entry: Entry, name: string, file: string, fileSize: number): void {
   const { compressedSize, uncompressedSize } = entry
   const bad = (why: string) => new QkError('ERR_FORMAT', `${name} of ${file} ${why}`)
-  if (!entry.canDecodeFileData()) throw bad('is encrypted, or compressed by a method other than deflate')
+  if (!entry.canDecodeFileData()) {
+    throw bad('is encrypted, or compressed by a method other than deflate')
+  }
   if (compressedSize > fileSize) {
     throw bad(`claims ${compressedSize} bytes of a file of ${fileSize} bytes`)
   }
@@ -115,6 +133,8 @@ async function inflate(zip: ZipFile, entry: Entry, name: string, file: string): 
       cause: error,
     })
   }
-  if (done === bytes.length && checksum === entry.crc32) return bytes
+  if (done === bytes.length && checksum === entry.crc32) {
+    return bytes
+  }
   throw new QkError('ERR_FORMAT', `${name} of ${file} is damaged: its checksum is not the one of the archive`)
 }

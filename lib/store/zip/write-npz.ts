@@ -35,7 +35,9 @@ export async function writeNpz(
     zip.addReadStreamLazy(`${name}.npy`, { ...ENTRY, size }, (done) => done(null, Readable.from(parts)))
   }
   const texts = Object.entries(metadata).filter(([name]) => name !== 'format')
-  for (const [name, text] of texts) add(name, textArray(text))
+  for (const [name, text] of texts) {
+    add(name, textArray(text))
+  }
   for (const [name, { data, shape }] of tensors) {
     const bytes = new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
     add(name, [npyHeader(data, shape), bytes])

@@ -8,7 +8,9 @@ const DELIMITER =
 
 /** Undefined without a tokenizer. */
 export function delimiterTest(tokenizer: PromptTokenizer | undefined): ((id: number) => boolean) | undefined {
-  if (!tokenizer) return undefined
+  if (!tokenizer) {
+    return undefined
+  }
   const known = new Map<number, boolean>()
   return (id) => {
     const found = known.get(id) ?? DELIMITER.test(tokenizer.token(id))

@@ -59,7 +59,9 @@ export async function randomSequences(model: Model, options: SequenceOptions): P
   return Array.from({ length: sequences }, (_, i) => {
     const inner = repeating(length - before.length - after.length, plain, random)
     for (let at = 0; delimiters.length > 0 && at < inner.length; at++) {
-      if (random.below(BLOCK_LENGTH) === 0) inner[at] = random.pick(delimiters)
+      if (random.below(BLOCK_LENGTH) === 0) {
+        inner[at] = random.pick(delimiters)
+      }
     }
     return { id: `sequence ${i}`, tokens: [...before, ...inner, ...after] }
   })
@@ -85,7 +87,9 @@ async function vocabularyOf({ tokenizer, vocabulary, path }: Model) {
     })
   }
   const all = Array.from({ length: size }, (_, id) => id)
-  if (!tokenizer) return { plain: all, delimiters: [], before: [], after: [] }
+  if (!tokenizer) {
+    return { plain: all, delimiters: [], before: [], after: [] }
+  }
   const encoded = await tokenizer.encode('')
   const ids = encoded.ids.filter((_, i) => encoded.special[i])
   // A single one begins a text; of two or more the last ones end it.

@@ -48,7 +48,9 @@ export function withRoles(model: Model, set: PromptSet, { roles, each, seed }: R
         const terms = found.get(role)
         return terms ? [ruleOf(role, terms)] : []
       })
-      if (placed.rules.length + rules.length > 0) yield { ...placed, rules: [...placed.rules, ...rules] }
+      if (placed.rules.length + rules.length > 0) {
+        yield { ...placed, rules: [...placed.rules, ...rules] }
+      }
     }
   }
   return {

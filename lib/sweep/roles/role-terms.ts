@@ -55,21 +55,31 @@ export function roleTerms(tokens: RoleTokens, random: Random, each: number): Map
   for (const role of ROLES) {
     const terms: Term[] = []
     for (const query of queries) {
-      if (terms.length === each) break
+      if (terms.length === each) {
+        break
+      }
       const term = termOf(role, query, tokens)
-      if (term) terms.push(term)
+      if (term) {
+        terms.push(term)
+      }
     }
-    if (terms.length > 0) found.set(role, terms)
+    if (terms.length > 0) {
+      found.set(role, terms)
+    }
   }
   return found
 }
 
 function termOf(role: Role, query: number, tokens: RoleTokens): Term | undefined {
-  if (role === 'block') return blockTerm(query, tokens)
+  if (role === 'block') {
+    return blockTerm(query, tokens)
+  }
   const { ids, causal } = tokens
   const seen = (j: number) => j >= 0 && j < ids.length && j !== query && (!causal || j < query)
   const positive = positivesOf(role, query, tokens).filter(seen)
-  if (positive.length === 0) return undefined
+  if (positive.length === 0) {
+    return undefined
+  }
   const taken = new Set([...positive, ...sinksBut(role)])
   const negative = [...ids.keys()].filter((j) => {
     return seen(j) && !taken.has(j) && positive.some((p) => Math.abs(p - j) <= NEAR)
@@ -107,11 +117,17 @@ function positivesOf(role: Role, query: number, { ids, isDelimiter }: RoleTokens
 
 /** The keys on both sides of the last delimiter before the query, which are all far from it. */
 function blockTerm(query: number, { ids, isDelimiter }: RoleTokens): Term | undefined {
-  if (!isDelimiter) return undefined
+  if (!isDelimiter) {
+    return undefined
+  }
   const boundary = ids.slice(0, query).findLastIndex((id) => isDelimiter(id))
   const { keys, away } = BLOCK
-  if (boundary - keys < 1 || query - boundary < keys + away) return undefined
+  if (boundary - keys < 1 || query - boundary < keys + away) {
+    return undefined
+  }
   const negative = Array.from({ length: keys }, (_, i) => boundary - keys + i)
-  if (negative.some((j) => isDelimiter(ids[j]))) return undefined
+  if (negative.some((j) => isDelimiter(ids[j]))) {
+    return undefined
+  }
   return { query, positive: Array.from({ length: keys }, (_, i) => boundary + 1 + i), negative }
 }

@@ -20,6 +20,8 @@ export function hasRole(
   { discovered, attention }: { discovered: boolean; attention: MeanAttention | null },
   { factor, attention: least }: RoleRule,
 ): boolean {
-  if (!discovered || !attention) return false
+  if (!discovered || !attention) {
+    return false
+  }
   return attention.positive >= least && attention.perPositive >= factor * attention.perNegative
 }

@@ -21,7 +21,9 @@ export function calibrationPage(done, machines, seconds) {
   const rows = judge(done)
   const sections = Object.entries(GROUPS).map(([group, words]) => {
     const own = rows.filter((row) => row.group === group)
-    if (own.length === 0) return ''
+    if (own.length === 0) {
+      return ''
+    }
     const table = [
       ['cell', 'figure', 'verdict'],
       ['---', '---', '---'],

@@ -23,12 +23,16 @@ export function installTool() {
   const [command, ...args] = npmCommand('ci', '--ignore-scripts', '--no-audit', '--no-fund')
   const { status, error, stdout, stderr } = spawnSync(command, args, { cwd: tool, encoding: 'utf8' })
   const text = `${error?.message ?? ''}${stdout ?? ''}${stderr ?? ''}`
-  if (status === 0) writeFileSync(stamp, wanted)
+  if (status === 0) {
+    writeFileSync(stamp, wanted)
+  }
   return { installed: status === 0, unreachable: status !== 0 && UNREACHABLE.test(text), text }
 }
 
 function digest(files) {
   const hash = createHash('sha256').update(process.version)
-  for (const file of files) hash.update(file).update(readFileSync(path.join(tool, file)))
+  for (const file of files) {
+    hash.update(file).update(readFileSync(path.join(tool, file)))
+  }
   return hash.digest('hex')
 }

@@ -17,5 +17,7 @@ const { status, error } = spawnSync(process.execPath, [typedoc, ...process.argv.
   cwd: tool,
   stdio: 'inherit',
 })
-if (error) process.stderr.write(`TypeDoc could not be started: ${error.message}\n`)
+if (error) {
+  process.stderr.write(`TypeDoc could not be started: ${error.message}\n`)
+}
 process.exit(status ?? 1)

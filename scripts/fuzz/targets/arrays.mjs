@@ -216,11 +216,15 @@ export const target = {
     const args = { args: make() }
     for (const { path, value } of changes) {
       let place = args
-      for (const key of path.slice(0, -1)) place = place?.[key]
+      for (const key of path.slice(0, -1)) {
+        place = place?.[key]
+      }
       // An earlier change may have taken the place away; a typed array holds numbers alone.
       const isNumbers = ArrayBuffer.isView(place)
       const takesIt = !isNumbers || (typeof value.json === 'number' && !(place instanceof BigInt64Array))
-      if (place !== null && typeof place === 'object' && takesIt) place[path.at(-1)] = decoded(value)
+      if (place !== null && typeof place === 'object' && takesIt) {
+        place[path.at(-1)] = decoded(value)
+      }
     }
     await run(args.args)
   },
@@ -232,7 +236,9 @@ function changeOf(random, args) {
   let value = args
   while (typeof value === 'object' && value !== null && (path.length === 1 || random.next() < 0.75)) {
     const keys = Object.keys(value)
-    if (keys.length === 0) break
+    if (keys.length === 0) {
+      break
+    }
     const key = random.pick(keys)
     path.push(ArrayBuffer.isView(value) || Array.isArray(value) ? Number(key) : key)
     value = value[key]
@@ -242,7 +248,9 @@ function changeOf(random, args) {
 
 function encodedValue(random, old) {
   const kind = random.next()
-  if (kind < 0.25) return { special: random.pick(Object.keys(SPECIAL)) }
+  if (kind < 0.25) {
+    return { special: random.pick(Object.keys(SPECIAL)) }
+  }
   if (kind < 0.45) {
     return {
       array: random.pick(Object.keys(TYPES)),
@@ -250,12 +258,18 @@ function encodedValue(random, old) {
       fill: random.pick([0, 1, -1, 3, 2 ** 31 - 1]),
     }
   }
-  if (kind < 0.7) return { json: oddNumber(random) }
+  if (kind < 0.7) {
+    return { json: oddNumber(random) }
+  }
   return { json: oddValue(random, typeof old === 'object' && ArrayBuffer.isView(old) ? null : old) }
 }
 
 function decoded({ special, array, length, fill, json }) {
-  if (special !== undefined) return SPECIAL[special]()
-  if (array === undefined) return json
+  if (special !== undefined) {
+    return SPECIAL[special]()
+  }
+  if (array === undefined) {
+    return json
+  }
   return new TYPES[array](length).fill(array === 'BigInt64Array' ? BigInt(fill) : fill)
 }

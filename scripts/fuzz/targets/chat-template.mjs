@@ -90,8 +90,12 @@ export const target = {
   make: (random, seeds) => {
     const seed = random.pick(seeds)
     const kind = random.next()
-    if (kind < 0.2) return Buffer.from(JSON.stringify(changedJson(random, seed)) ?? '')
-    if (kind < 0.3) return changedBytes(random, Buffer.from(JSON.stringify(seed)))
+    if (kind < 0.2) {
+      return Buffer.from(JSON.stringify(changedJson(random, seed)) ?? '')
+    }
+    if (kind < 0.3) {
+      return changedBytes(random, Buffer.from(JSON.stringify(seed)))
+    }
     const template = changedText(random, random.pick(TEMPLATES), WORDS)
     return Buffer.from(JSON.stringify({ ...seed, chat_template: template }))
   },

@@ -159,12 +159,19 @@ export const target = {
     const args = [...random.pick(COMMANDS)]
     for (let changes = random.below(3); changes >= 0; changes--) {
       const at = random.below(args.length + 1)
-      if (KEPT.has(args[at])) continue
+      if (KEPT.has(args[at])) {
+        continue
+      }
       const kind = random.below(4)
-      if (kind === 0) args.splice(at, 1)
-      else if (kind === 1) args.splice(at, 0, random.pick(WORDS))
-      else if (kind === 2) args.splice(at, 1, random.pick(WORDS))
-      else args.splice(at, 0, args[random.below(args.length)])
+      if (kind === 0) {
+        args.splice(at, 1)
+      } else if (kind === 1) {
+        args.splice(at, 0, random.pick(WORDS))
+      } else if (kind === 2) {
+        args.splice(at, 1, random.pick(WORDS))
+      } else {
+        args.splice(at, 0, args[random.below(args.length)])
+      }
     }
     return Buffer.from(JSON.stringify(args))
   },

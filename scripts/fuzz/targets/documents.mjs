@@ -51,10 +51,14 @@ export const target = {
       try {
         await read(file)
       } catch (error) {
-        if (!(error instanceof QkError)) throw error
+        if (!(error instanceof QkError)) {
+          throw error
+        }
         refusals.push(error)
       }
     }
-    if (refusals.length === READERS.length) throw refusals[0]
+    if (refusals.length === READERS.length) {
+      throw refusals[0]
+    }
   },
 }

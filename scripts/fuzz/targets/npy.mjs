@@ -55,7 +55,9 @@ export const target = {
       try {
         read()
       } catch (error) {
-        if (!isRefusal(error)) throw error
+        if (!isRefusal(error)) {
+          throw error
+        }
       }
     }
     readNpy(file)

@@ -27,9 +27,13 @@ export const target = {
   make: (random, seeds) => {
     const { bytes, proto } = random.pick(seeds)
     // Weights are most of the bytes: more changes there would test nothing.
-    if (random.next() < 0.4) return changedBytes(random, bytes)
+    if (random.next() < 0.4) {
+      return changedBytes(random, bytes)
+    }
     const model = proto()
-    for (let changes = 1 + random.below(3); changes > 0; changes--) changeField(random, model)
+    for (let changes = 1 + random.below(3); changes > 0; changes--) {
+      changeField(random, model)
+    }
     return Buffer.from(toBinary(ModelProtoSchema, model))
   },
   run: async (file) => {
@@ -59,20 +63,34 @@ function changeField(random, message) {
 function changeList(random, list) {
   const at = random.below(list.length)
   const kind = random.next()
-  if (kind < 0.1) list.splice(at, 1)
-  else if (kind < 0.2) list.splice(at, 0, structuredClone(list[random.below(list.length)]))
-  else if (kind < 0.25) list.reverse()
-  else if (typeof list[at] === 'object' && list[at] !== null && !(list[at] instanceof Uint8Array)) {
+  if (kind < 0.1) {
+    list.splice(at, 1)
+  } else if (kind < 0.2) {
+    list.splice(at, 0, structuredClone(list[random.below(list.length)]))
+  } else if (kind < 0.25) {
+    list.reverse()
+  } else if (typeof list[at] === 'object' && list[at] !== null && !(list[at] instanceof Uint8Array)) {
     changeField(random, list[at])
-  } else list[at] = another(random, list[at])
+  } else {
+    list[at] = another(random, list[at])
+  }
 }
 
 function another(random, value) {
-  if (typeof value === 'bigint') return BigInt.asIntN(64, BigInt(Math.trunc(oddNumber(random) % 2 ** 63)))
-  if (typeof value === 'number') return Math.trunc(oddNumber(random)) | 0
-  if (typeof value === 'boolean') return !value
-  if (typeof value === 'string')
+  if (typeof value === 'bigint') {
+    return BigInt.asIntN(64, BigInt(Math.trunc(oddNumber(random) % 2 ** 63)))
+  }
+  if (typeof value === 'number') {
+    return Math.trunc(oddNumber(random)) | 0
+  }
+  if (typeof value === 'boolean') {
+    return !value
+  }
+  if (typeof value === 'string') {
     return random.pick(['', 'x', `${value}x`, 'MatMul', 'Softmax', 'input_ids', 'batch', '/'])
-  if (value instanceof Uint8Array) return changedBytes(random, value)
+  }
+  if (value instanceof Uint8Array) {
+    return changedBytes(random, value)
+  }
   return value
 }

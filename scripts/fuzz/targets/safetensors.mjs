@@ -13,8 +13,9 @@ export const target = {
   prepare: async (folder) => {
     const result = path.join(folder, 'seed-result.safetensors')
     // Kept over the deaths of children.
-    if (!existsSync(result))
+    if (!existsSync(result)) {
       await (await boxesResult({ rank: { rule: 'fixed', rank: 2 }, nulls: 3 })).save(result)
+    }
     const activations = path.join(folder, 'seed-activations.safetensors')
     const rows = () => ({
       data: Float32Array.from({ length: 2 * 3 * 2 * 4 }, (_, i) => i),
@@ -40,7 +41,9 @@ export const target = {
   make: (random, seeds) => {
     const { bytes, header, data } = random.pick(seeds)
     const kind = random.next()
-    if (kind < 0.2) return changedBytes(random, bytes)
+    if (kind < 0.2) {
+      return changedBytes(random, bytes)
+    }
     const documents = Object.keys(header.__metadata__ ?? {}).filter((key) =>
       /^[{[]/.test(header.__metadata__[key]),
     )
@@ -59,12 +62,16 @@ export const target = {
       try {
         await read(file)
       } catch (error) {
-        if (!isRefusal(error)) throw error
+        if (!isRefusal(error)) {
+          throw error
+        }
       }
     }
     const result = await loadResult(file)
     result.toRows()
-    for (const head of result.headNames) result.head(head).contrast(result.contrastNames[0])
+    for (const head of result.headNames) {
+      result.head(head).contrast(result.contrastNames[0])
+    }
   },
 }
 

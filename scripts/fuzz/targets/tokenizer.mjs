@@ -63,14 +63,18 @@ export const target = {
   },
   make: (random, seeds) => {
     const seed = random.pick(seeds)
-    if (random.next() < 0.15) return changedBytes(random, Buffer.from(JSON.stringify(seed)))
+    if (random.next() < 0.15) {
+      return changedBytes(random, Buffer.from(JSON.stringify(seed)))
+    }
     return Buffer.from(JSON.stringify(changedJson(random, seed)) ?? '')
   },
   run: async (file) => {
     const tokenizer = await loadTokenizer(file)
     for (const text of TEXTS) {
       const { ids } = await tokenizer.encode(text)
-      for (const id of ids) tokenizer.token(id)
+      for (const id of ids) {
+        tokenizer.token(id)
+      }
     }
     await tokenizer.encode('a b', 'c d')
   },

@@ -24,13 +24,17 @@ export function filledRows(buffer: number | undefined, added: number | undefined
 
 /** Undefined for operators of other kinds. */
 export function fusedShapes(graph: Graph, node: NodeProto, shapes: Shapes): FusedShapes | undefined {
-  if (node.domain === '' || node.domain === 'ai.onnx') return undefined
+  if (node.domain === '' || node.domain === 'ai.onnx') {
+    return undefined
+  }
   const at = (i: number) => node.input[i] || undefined
   const shape = (i: number) => shapes(node.input[i] ?? '')
   const heads = graph.int(node, 'num_heads', 0)
   const values = new Map<string, Held>()
   const hold = (tensor: string | undefined, value: Held) => {
-    if (tensor) values.set(tensor, value)
+    if (tensor) {
+      values.set(tensor, value)
+    }
   }
   const query = shape(0)
   switch (node.opType) {
@@ -47,7 +51,9 @@ export function fusedShapes(graph: Graph, node: NodeProto, shapes: Shapes): Fuse
     case 'MultiHeadAttention':
       projected(query, shape(1), shape(2), shape(3), heads)
       pasts([shape(6), shape(7)], query, heads)
-      if (at(8)) decodes({ query, past: shape(6), beams: shape(9), hold, filled: at(8), cache: at(9) })
+      if (at(8)) {
+        decodes({ query, past: shape(6), beams: shape(9), hold, filled: at(8), cache: at(9) })
+      }
       return { output: query?.length === 3 ? query : undefined, values }
     case 'DecoderMaskedMultiHeadAttention':
       projected(query, shape(1), shape(2), shape(10), heads)
@@ -95,7 +101,9 @@ function projected(
   bias: Shape | undefined,
   heads: number,
 ): void {
-  if (query?.length !== 3) return
+  if (query?.length !== 3) {
+    return
+  }
   equateMultiple(query[2], heads)
   equate(query[0], key?.[0])
   equate(query[0], value?.[0])
@@ -113,11 +121,17 @@ function projected(
 /** [batch, heads, rows, d] of both keys and values. */
 function pasts(given: readonly (Shape | undefined)[], query: Shape | undefined, heads: number): void {
   for (const past of given) {
-    if (past?.length !== 4) continue
+    if (past?.length !== 4) {
+      continue
+    }
     equate(past[0], query?.[0])
-    if (heads > 0) equate(past[1], heads)
+    if (heads > 0) {
+      equate(past[1], heads)
+    }
     equate(past[2], given[0]?.[2])
-    if (query?.length === 3) equateTimes(query[2], heads, past[3])
+    if (query?.length === 3) {
+      equateTimes(query[2], heads, past[3])
+    }
   }
 }
 
@@ -136,7 +150,9 @@ interface Decoding {
 function decodes({ query, past, beams, filled, cache, hold }: Decoding): void {
   // Without a past it says nothing that is read.
   hold(filled, past ? { buffer: past[2], added: query?.[1] } : 0)
-  if (!beams) return
+  if (!beams) {
+    return
+  }
   equate(query?.[1], 1)
   equate(beams[0], query?.[0])
   equate(beams[1], 1)

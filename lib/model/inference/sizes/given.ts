@@ -48,9 +48,13 @@ export function settledInputs(
   return inputs.map((input) => ({
     ...input,
     shape: input.shape.map((d, axis) => {
-      if (typeof d === 'number') return d
+      if (typeof d === 'number') {
+        return d
+      }
       const key = axisKey(input.name, axis, d)
-      if (prompts.has(key)) return d
+      if (prompts.has(key)) {
+        return d
+      }
       const told = input.role === 'cache' && axis > 0 ? solved.exact(key) : undefined
       return given.get(key) ?? told ?? d
     }),
@@ -60,7 +64,9 @@ export function settledInputs(
 /** Axes that change from prompt to prompt: those of the ids, or what is called so where a model takes tensors. */
 function promptAxes(inputs: readonly ModelInput[]): Set<string> {
   const ids = inputs.filter(({ role }) => role === 'ids')
-  if (ids.length > 0) return new Set(freeAxes(ids))
+  if (ids.length > 0) {
+    return new Set(freeAxes(ids))
+  }
   const isLength = (key: string) =>
     /seq|len|pos|frame|sample|time/i.test(key) && !/enc|past|max|total|mem/i.test(key)
   return new Set(

@@ -14,13 +14,19 @@ export function shapeOfOutput(graph: Graph, node: NodeProto, shapes: Shapes): Sh
   const first = shapes(node.input[0] ?? '')
   const second = shapes(node.input[1] ?? '')
   const { opType } = node
-  if (KEEPING.has(opType)) return first
-  if (BROADCASTING.has(opType)) return broadcast(node.input.map(shapes))
+  if (KEEPING.has(opType)) {
+    return first
+  }
+  if (BROADCASTING.has(opType)) {
+    return broadcast(node.input.map(shapes))
+  }
   switch (opType) {
     case 'LayerNormalization':
     case 'SimplifiedLayerNormalization':
     case 'RMSNormalization':
-      if (second?.length === 1) equate(first?.at(-1), second[0])
+      if (second?.length === 1) {
+        equate(first?.at(-1), second[0])
+      }
       return first
     case 'SkipLayerNormalization':
     case 'SkipSimplifiedLayerNormalization':
@@ -41,7 +47,9 @@ export function shapeOfOutput(graph: Graph, node: NodeProto, shapes: Shapes): Sh
     case 'Gemm':
       return gemm(graph, node, first, second, shapes(node.input[2] ?? ''))
     case 'Conv':
-      if (first && typeof second?.[1] === 'number') equate(first[1], second[1] * graph.int(node, 'group', 1))
+      if (first && typeof second?.[1] === 'number') {
+        equate(first[1], second[1] * graph.int(node, 'group', 1))
+      }
       return first && [first[0], second?.[0], ...first.slice(2).map(() => undefined)]
     case 'Concat':
       return concatenated(graph, node, node.input.map(shapes))
@@ -74,19 +82,25 @@ const BROADCASTING = new Set(
 
 /** Axes that meet are equal, or one of them is 1. */
 function broadcast(given: readonly (Shape | undefined)[]): Shape | undefined {
-  if (given.some((shape) => !shape)) return undefined
+  if (given.some((shape) => !shape)) {
+    return undefined
+  }
   const shapes = given as Shape[]
   const rank = Math.max(...shapes.map(({ length }) => length))
   return Array.from({ length: rank }, (_, i) => {
     const met = shapes.flatMap((shape) => (i - rank + shape.length >= 0 ? [shape.at(i - rank)] : []))
     const sizes = met.filter((size) => settled(size) !== 1)
-    for (const size of sizes) equate(sizes[0], size)
+    for (const size of sizes) {
+      equate(sizes[0], size)
+    }
     return sizes.length === 0 ? 1 : settled(sizes.find((size) => size !== undefined))
   })
 }
 
 function product(left: Shape | undefined, right: Shape | undefined): Shape | undefined {
-  if (!left || !right || left.length < 2 || right.length < 2) return undefined
+  if (!left || !right || left.length < 2 || right.length < 2) {
+    return undefined
+  }
   equate(left.at(-1), right.at(-2))
   const batch = broadcast([left.slice(0, -2), right.slice(0, -2)])
   return batch && [...batch, left.at(-2), right.at(-1)]
@@ -99,13 +113,17 @@ function gemm(
   b: Shape | undefined,
   bias: Shape | undefined,
 ): Shape | undefined {
-  if (a?.length !== 2 || b?.length !== 2) return undefined
+  if (a?.length !== 2 || b?.length !== 2) {
+    return undefined
+  }
   const turned = (shape: Shape, attribute: string) =>
     graph.int(node, attribute, 0) === 1 ? shape.toReversed() : shape
   const [rows, inner] = turned(a, 'transA')
   const [depth, columns] = turned(b, 'transB')
   equate(inner, depth)
-  if (bias?.length === 1 && settled(bias[0]) !== 1) equate(columns, bias[0])
+  if (bias?.length === 1 && settled(bias[0]) !== 1) {
+    equate(columns, bias[0])
+  }
   return [rows, columns]
 }
 
@@ -117,10 +135,16 @@ function concatenated(
 ): Shape | undefined {
   const shapes = given.filter((shape) => shape !== undefined)
   const rank = shapes[0]?.length ?? 0
-  if (rank === 0 || shapes.some(({ length }) => length !== rank)) return undefined
+  if (rank === 0 || shapes.some(({ length }) => length !== rank)) {
+    return undefined
+  }
   const axis = (graph.int(node, 'axis', 0) + rank) % rank
   for (const shape of shapes) {
-    for (let i = 0; i < rank; i++) if (i !== axis) equate(shapes[0][i], shape[i])
+    for (let i = 0; i < rank; i++) {
+      if (i !== axis) {
+        equate(shapes[0][i], shape[i])
+      }
+    }
   }
   const joined = given.map((shape) => settled(shape?.[axis]))
   const sum = joined.every((size) => typeof size === 'number') ? joined.reduce((a, b) => a + b, 0) : undefined
@@ -130,11 +154,15 @@ function concatenated(
 /** Axes of one letter are equal. */
 function einsum(equation: string, given: readonly (Shape | undefined)[]): Shape | undefined {
   const [left, right] = equation.replaceAll(' ', '').split('->')
-  if (right === undefined || equation.includes('.')) return undefined
+  if (right === undefined || equation.includes('.')) {
+    return undefined
+  }
   const sizes = new Map<string, Size>()
   left.split(',').forEach((letters, i) => {
     const shape = given[i]
-    if (shape?.length !== letters.length) return
+    if (shape?.length !== letters.length) {
+      return
+    }
     for (const [at, letter] of [...letters].entries()) {
       equate(sizes.get(letter), shape[at])
       sizes.set(letter, settled(sizes.get(letter)) ?? shape[at])
@@ -145,27 +173,39 @@ function einsum(equation: string, given: readonly (Shape | undefined)[]): Shape 
 
 /** The shape, but for some axes; unknown where these are. */
 function changedAxes(given: Shape | undefined, axes: number[] | undefined): Shape | undefined {
-  if (!given || !axes) return undefined
+  if (!given || !axes) {
+    return undefined
+  }
   // Without axes, the first ones may be changed, or all.
-  if (axes.length === 0) return given.map(() => undefined)
+  if (axes.length === 0) {
+    return given.map(() => undefined)
+  }
   const changed = new Set(axes.map((axis) => (axis + given.length) % given.length))
   return given.map((size, i) => (changed.has(i) ? undefined : size))
 }
 
 function gathered(data: Shape | undefined, indices: Shape | undefined, axis: number): Shape | undefined {
-  if (!data || !indices) return undefined
+  if (!data || !indices) {
+    return undefined
+  }
   const at = axis < 0 ? axis + data.length : axis
   return [...data.slice(0, at), ...indices, ...data.slice(at + 1)]
 }
 
 /** By a constant shape: what both sides have in front and behind is cut off, and what is left is equal. */
 function reshaped(given: Shape | undefined, target: number[] | undefined): Shape | undefined {
-  if (!given || !target) return undefined
+  if (!given || !target) {
+    return undefined
+  }
   const shape: Shape = target.map((size, i) => (size > 0 ? size : size === 0 ? given[i] : undefined))
   let [front, back] = [0, 0]
   const shorter = Math.min(given.length, shape.length)
-  while (front < shorter && isSame(given[front], shape[front])) front++
-  while (back < shorter - front && isSame(given.at(-1 - back), shape.at(-1 - back))) back++
+  while (front < shorter && isSame(given[front], shape[front])) {
+    front++
+  }
+  while (back < shorter - front && isSame(given.at(-1 - back), shape.at(-1 - back))) {
+    back++
+  }
   const old = given.slice(front, given.length - back)
   const made = shape.slice(front, shape.length - back)
   const numbers = (sizes: Shape) =>
@@ -173,14 +213,22 @@ function reshaped(given: Shape | undefined, target: number[] | undefined): Shape
   const count = (sizes: Shape) => numbers(sizes).reduce((a, b) => a * b, 1)
   const open = old.filter((size) => typeof settled(size) !== 'number')
   // Rows of all sequences in one list mostly stay as wide as they are.
-  if (target.at(-1)! > 1 && target.length === 2 && target[0] === -1) guess(given.at(-1), target[1])
+  if (target.at(-1)! > 1 && target.length === 2 && target[0] === -1) {
+    guess(given.at(-1), target[1])
+  }
   const isOpen = (size: Size) => typeof settled(size) !== 'number'
   if (made.every((size) => !isOpen(size)) && open.length === 1) {
-    if (count(made) % count(old) === 0) equate(open[0], count(made) / count(old))
+    if (count(made) % count(old) === 0) {
+      equate(open[0], count(made) / count(old))
+    }
   } else if (open.length === 1 && made.filter(isOpen).length === 1) {
     // [hidden] to [heads, -1]: a multiple.
-    if (count(old) === 1) equateMultiple(open[0], count(made))
-    if (count(made) === count(old)) shape[front + made.findIndex(isOpen)] = open[0]
+    if (count(old) === 1) {
+      equateMultiple(open[0], count(made))
+    }
+    if (count(made) === count(old)) {
+      shape[front + made.findIndex(isOpen)] = open[0]
+    }
   } else if (open.length === 0 && made.filter(isOpen).length === 1) {
     shape[front + made.findIndex(isOpen)] = count(old) / count(made)
   }
@@ -194,7 +242,9 @@ function isSame(left: Size, right: Size): boolean {
 
 function squeezed(graph: Graph, node: NodeProto, given: Shape | undefined): Shape | undefined {
   const axes = graph.ints(node, 'axes') ?? graph.constantInts(node.input[1] ?? '')
-  if (!given || !axes) return undefined
+  if (!given || !axes) {
+    return undefined
+  }
   if (node.opType === 'Squeeze') {
     const gone = new Set(axes.map((axis) => (axis + given.length) % given.length))
     return given.filter((_, i) => !gone.has(i))

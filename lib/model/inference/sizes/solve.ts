@@ -27,7 +27,9 @@ export class SolvedSizes {
   private readonly held = new Map<string, Held>()
 
   constructor(graph: Graph) {
-    for (const [name, { dims }] of graph.initializers) this.shapes.set(name, dims.map(Number))
+    for (const [name, { dims }] of graph.initializers) {
+      this.shapes.set(name, dims.map(Number))
+    }
     for (const { name, type } of graph.inputs) {
       const dims = type?.value.case === 'tensorType' ? (type.value.value.shape?.dim ?? []) : []
       const shape = dims.map(({ value }, axis) =>
@@ -41,10 +43,14 @@ export class SolvedSizes {
     for (const node of graph.nodes) {
       const fused = fusedShapes(graph, node, shapes)
       const found = fused ? fused.output : shapeOfOutput(graph, node, shapes)
-      for (const [tensor, value] of fused?.values ?? []) this.held.set(tensor, value)
+      for (const [tensor, value] of fused?.values ?? []) {
+        this.held.set(tensor, value)
+      }
       const constant = graph.attribute(node, 'value')?.t
       const output = constant && node.opType === 'Constant' ? constant.dims.map(Number) : found
-      if (output && node.output[0]) this.shapes.set(node.output[0], output)
+      if (output && node.output[0]) {
+        this.shapes.set(node.output[0], output)
+      }
     }
   }
 
@@ -72,8 +78,9 @@ export class SolvedSizes {
   valueOf(input: string, chosen: ChosenSizes): number | undefined {
     const held = this.held.get(input)
     const number = (size: Size) => (typeof size === 'object' ? chosen.of(size) : size)
-    if (typeof held === 'object' && 'buffer' in held)
+    if (typeof held === 'object' && 'buffer' in held) {
       return filledRows(number(held.buffer), number(held.added))
+    }
     return number(held)
   }
 }
@@ -95,7 +102,9 @@ export class ChosenSizes {
   take(key: string, wanted: () => number): number {
     const root = this.root(key)
     const known = this.of(root)
-    if (known !== undefined) return known
+    if (known !== undefined) {
+      return known
+    }
     const { multiple = 1, guess } = root
     const fits = guess !== undefined && guess % multiple === 0
     const size = fits ? guess : multiple > 1 ? multiple * PER_MULTIPLE : wanted()
@@ -106,9 +115,13 @@ export class ChosenSizes {
   of(unknown: Unknown): number | undefined {
     const root = rootOf(unknown)
     const own = this.chosen.get(root) ?? root.value
-    if (own !== undefined || !root.times) return own
+    if (own !== undefined || !root.times) {
+      return own
+    }
     const other = rootOf(root.times.of)
-    if (other.times && rootOf(other.times.of) === root) return undefined
+    if (other.times && rootOf(other.times.of) === root) {
+      return undefined
+    }
     const base = this.take(other.key, () => PER_MULTIPLE)
     return base * root.times.factor
   }

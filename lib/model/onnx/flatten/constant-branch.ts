@@ -31,20 +31,30 @@ export class BranchChooser {
 
   /** The branch to put in the place of an If, where attention lies in it or beside it. */
   take(node: NodeProto): TakenBranch | undefined {
-    if (node.opType !== 'If' || plainDomain(node.domain) !== '') return undefined
+    if (node.opType !== 'If' || plainDomain(node.domain) !== '') {
+      return undefined
+    }
     const yes = node.attribute.find((a) => a.name === 'then_branch')?.g
     const no = node.attribute.find((a) => a.name === 'else_branch')?.g
-    if (!yes || !no || yes.input.length > 0 || no.input.length > 0) return undefined
+    if (!yes || !no || yes.input.length > 0 || no.input.length > 0) {
+      return undefined
+    }
     const condition = this.trace(node.input[0])
     const constant = this.constant(condition)
     const isSwitch = constant === undefined && this.sources.isSwitch(condition)
-    if (constant === undefined && !isSwitch) return undefined
+    if (constant === undefined && !isSwitch) {
+      return undefined
+    }
     const inYes = this.sources.hasAttention(yes.node)
     const inNo = this.sources.hasAttention(no.node)
     const fixed = constant ?? this.chosen.get(condition)
-    if (!inYes && !inNo && (isSwitch ? fixed === undefined : true)) return undefined
+    if (!inYes && !inNo && (isSwitch ? fixed === undefined : true)) {
+      return undefined
+    }
     const value = fixed ?? (condition !== CACHE_SWITCH && inYes && !inNo)
-    if (isSwitch) this.chosen.set(condition, value)
+    if (isSwitch) {
+      this.chosen.set(condition, value)
+    }
     const why = isSwitch
       ? `its input "${condition}" is taken to be ${value}`
       : `its condition is always ${value}`
@@ -55,7 +65,9 @@ export class BranchChooser {
     const seen = new Set<string>()
     for (let name = tensor; ; ) {
       const node = this.sources.producer(name)
-      if (node?.opType !== 'Identity' || seen.has(name)) return name
+      if (node?.opType !== 'Identity' || seen.has(name)) {
+        return name
+      }
       seen.add(name)
       name = node.input[0]
     }
@@ -67,7 +79,9 @@ export class BranchChooser {
       node?.opType === 'Constant'
         ? node.attribute.find((a) => a.name === 'value')?.t
         : this.sources.initializer(tensor)
-    if (value?.dataType !== BOOL || value.externalData.length > 0) return undefined
+    if (value?.dataType !== BOOL || value.externalData.length > 0) {
+      return undefined
+    }
     const data = value.rawData.length > 0 ? value.rawData : value.int32Data
     return data.length === 1 ? data[0] !== 0 : undefined
   }

@@ -52,15 +52,30 @@ export interface Piece {
 export function copyPiece({ nodes, outputs }: Piece, scope: Scope, context: CopyContext): NodeProto[] {
   const { names, prefix } = context
   const made = new Set<string>()
-  for (const { output } of nodes) for (const name of output) if (name) made.add(name)
+  for (const { output } of nodes) {
+    for (const name of output) {
+      if (name) {
+        made.add(name)
+      }
+    }
+  }
   const passedOn: (readonly [string, string])[] = []
   for (const [inner, outer] of outputs) {
-    if (outer === '') continue
+    if (outer === '') {
+      continue
+    }
     // A name that some other subgraph defines too would be taken for that one inside of it.
-    if (made.has(inner) && !scope.has(inner) && names.timesDefined(outer) === 1) scope.set(inner, outer)
-    else passedOn.push([inner, outer])
+    if (made.has(inner) && !scope.has(inner) && names.timesDefined(outer) === 1) {
+      scope.set(inner, outer)
+    } else {
+      passedOn.push([inner, outer])
+    }
   }
-  for (const name of made) if (!scope.has(name)) scope.set(name, names.claim(prefix + name))
+  for (const name of made) {
+    if (!scope.has(name)) {
+      scope.set(name, names.claim(prefix + name))
+    }
+  }
   const copies = nodes.map((node) => copyNode(node, scope, context))
   for (const [inner, outer] of passedOn) {
     const name = `${prefix}Identity`
@@ -85,7 +100,9 @@ function copyAttribute(attribute: AttributeProto, scope: Scope, context: CopyCon
     const given = context.attributes.get(attribute.refAttrName)
     return given ? [withFields(given, { name: attribute.name })] : []
   }
-  if (graphsOf(attribute).length === 0) return [attribute]
+  if (graphsOf(attribute).length === 0) {
+    return [attribute]
+  }
   return [
     withFields(attribute, {
       ...(attribute.g ? { g: copyBody(attribute.g, scope, context) } : {}),
@@ -96,7 +113,11 @@ function copyAttribute(attribute: AttributeProto, scope: Scope, context: CopyCon
 
 function copyBody(body: GraphProto, outside: Scope, context: CopyContext): GraphProto {
   const scope = new Scope(outside.resolve)
-  for (const name of definedNames(body)) if (!scope.has(name)) scope.set(name, context.names.claim(name))
+  for (const name of definedNames(body)) {
+    if (!scope.has(name)) {
+      scope.set(name, context.names.claim(name))
+    }
+  }
   const renamed = <T extends { name: string }>(item: T) =>
     withFields(item, { name: scope.resolve(item.name) } as Partial<T>)
   return withFields(body, {
@@ -111,7 +132,9 @@ function copyBody(body: GraphProto, outside: Scope, context: CopyContext): Graph
 
 /** A sparse tensor bears the name of its values. */
 export function renameSparse(sparse: SparseTensorProto, scope: Scope): SparseTensorProto {
-  if (!sparse.values) return sparse
+  if (!sparse.values) {
+    return sparse
+  }
   return withFields(sparse, {
     values: withFields(sparse.values, { name: scope.resolve(sparse.values.name) }),
   })

@@ -37,7 +37,9 @@ const MAX_PREFIX = 200
  */
 export function flatten(model: OnnxModel, isAttention: (node: NodeProto) => boolean): OnnxModel {
   const graph = model.proto.graph!
-  if (model.proto.functions.length === 0 && !graph.node.some((node) => node.opType === 'If')) return model
+  if (model.proto.functions.length === 0 && !graph.node.some((node) => node.opType === 'If')) {
+    return model
+  }
   return new Flattening(model, isAttention).result()
 }
 
@@ -71,7 +73,9 @@ class Flattening {
     this.library.checkSize(graph.node)
     this.names = new TensorNames(graph)
     this.remember(graph.node)
-    for (const tensor of graph.initializer) this.initializers.set(tensor.name, tensor)
+    for (const tensor of graph.initializer) {
+      this.initializers.set(tensor.name, tensor)
+    }
     const switches = new Set(graph.input.filter(isBoolean).map(({ name }) => name))
     this.chooser = new BranchChooser({
       producer: (tensor) => this.producers.get(tensor),
@@ -103,14 +107,18 @@ class Flattening {
         continue
       }
       this.remember(instead)
-      for (let i = instead.length - 1; i >= 0; i--) pending.push(instead[i])
+      for (let i = instead.length - 1; i >= 0; i--) {
+        pending.push(instead[i])
+      }
     }
     return done
   }
 
   private replacement(node: NodeProto): NodeProto[] | undefined {
     const called = this.library.find(node)
-    if (called) return this.bodyOf(called, node)
+    if (called) {
+      return this.bodyOf(called, node)
+    }
     const taken = this.chooser.take(node)
     return taken && this.branch(node, taken)
   }
@@ -128,7 +136,9 @@ class Flattening {
       scope.set(name, call.input[i] ?? '')
     })
     const written = fn.node.flatMap(({ output }) => output).find((name) => name && scope.has(name))
-    if (written !== undefined) throw refuse(`which writes to its own input "${written}"`)
+    if (written !== undefined) {
+      throw refuse(`which writes to its own input "${written}"`)
+    }
     const attributes = new Map([...fn.attributeProto, ...call.attribute].map((a) => [a.name, a]))
     this.importOpsets(fn)
     const prefix = `${(call.name || call.opType).slice(0, MAX_PREFIX)}/`
@@ -144,8 +154,12 @@ class Flattening {
         `${describeNode(node)} has ${node.output.length} outputs, its branch ${body.output.length}`,
       )
     }
-    for (const name of namesUsedBy(node)) this.released.add(name)
-    for (const both of subgraphsOf(node)) this.names.forget(both)
+    for (const name of namesUsedBy(node)) {
+      this.released.add(name)
+    }
+    for (const both of subgraphsOf(node)) {
+      this.names.forget(both)
+    }
     const scope = new Scope((name) => name)
     const claim = (name: string) => scope.set(name, this.names.claim(name))
     for (const tensor of body.initializer) {
@@ -162,7 +176,9 @@ class Flattening {
     const copies = copyPiece({ nodes: body.node, outputs }, scope, { names: this.names, prefix: '' })
     for (const info of [...body.valueInfo, ...body.output]) {
       const moved = withFields(info, { name: scope.resolve(info.name) })
-      if (scope.has(info.name)) this.graph.valueInfo.push(moved)
+      if (scope.has(info.name)) {
+        this.graph.valueInfo.push(moved)
+      }
     }
     return copies
   }
@@ -171,7 +187,9 @@ class Flattening {
   private importOpsets(fn: FunctionProto): void {
     for (const entry of fn.opsetImport) {
       const domain = plainDomain(entry.domain)
-      if (!this.opsets.some((known) => plainDomain(known.domain) === domain)) this.opsets.push(entry)
+      if (!this.opsets.some((known) => plainDomain(known.domain) === domain)) {
+        this.opsets.push(entry)
+      }
     }
   }
 
@@ -180,10 +198,14 @@ class Flattening {
     const { graph } = this
     const { chosen } = this.chooser
     const read = new Set(graph.node.flatMap(namesUsedBy))
-    for (const { name } of graph.output) read.add(name)
+    for (const { name } of graph.output) {
+      read.add(name)
+    }
     for (const input of graph.input) {
       const value = chosen.get(input.name)
-      if (value !== undefined && read.has(input.name)) graph.initializer.push(booleanLike(input, value))
+      if (value !== undefined && read.has(input.name)) {
+        graph.initializer.push(booleanLike(input, value))
+      }
     }
     graph.input = graph.input.filter(
       ({ name }) => !chosen.has(name) && (read.has(name) || !this.released.has(name)),
@@ -192,12 +214,22 @@ class Flattening {
 
   /** Calls inside of Loops and the like, and of operators that onnxruntime has itself. */
   private callsRemain(): boolean {
-    for (const node of allNodes(this.graph.node)) if (this.library.named(node)) return true
+    for (const node of allNodes(this.graph.node)) {
+      if (this.library.named(node)) {
+        return true
+      }
+    }
     return false
   }
 
   private remember(nodes: readonly NodeProto[]): void {
-    for (const node of nodes) for (const name of node.output) if (name) this.producers.set(name, node)
+    for (const node of nodes) {
+      for (const name of node.output) {
+        if (name) {
+          this.producers.set(name, node)
+        }
+      }
+    }
   }
 }
 

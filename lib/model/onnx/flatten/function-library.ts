@@ -29,10 +29,14 @@ export class FunctionLibrary {
   ) {
     for (const fn of model.functions) {
       const key = keyOf(fn.domain, fn.name, fn.overload)
-      if (this.functions.has(key)) throw invalidModel(file, `two functions are called "${shownName(fn)}"`)
+      if (this.functions.has(key)) {
+        throw invalidModel(file, `two functions are called "${shownName(fn)}"`)
+      }
       this.functions.set(key, fn)
     }
-    for (const fn of calleesFirst(this.functions, (node) => this.find(node), file)) this.examine(fn)
+    for (const fn of calleesFirst(this.functions, (node) => this.find(node), file)) {
+      this.examine(fn)
+    }
   }
 
   /** The function that bears the name of a node's operator. */
@@ -49,7 +53,9 @@ export class FunctionLibrary {
   hasAttention(nodes: readonly NodeProto[]): boolean {
     for (const node of allNodes(nodes)) {
       const called = this.find(node)
-      if (called ? this.withAttention.has(called) : this.isAttention(node)) return true
+      if (called ? this.withAttention.has(called) : this.isAttention(node)) {
+        return true
+      }
     }
     return false
   }
@@ -57,7 +63,9 @@ export class FunctionLibrary {
   /** Errors: ERR_UNSUPPORTED_MODEL where the nodes would become too many. */
   checkSize(nodes: readonly NodeProto[]): void {
     const size = this.sizeOf(nodes)
-    if (size <= MAX_INLINED_SIZE) return
+    if (size <= MAX_INLINED_SIZE) {
+      return
+    }
     throw new QkError(
       'ERR_UNSUPPORTED_MODEL',
       `${this.file}: with its functions inlined, the graph would name ${size.toPrecision(3)} tensors`,
@@ -67,7 +75,9 @@ export class FunctionLibrary {
 
   private examine(fn: FunctionProto): void {
     this.sizes.set(fn, this.sizeOf(fn.node))
-    if (this.hasAttention(fn.node)) this.withAttention.add(fn)
+    if (this.hasAttention(fn.node)) {
+      this.withAttention.add(fn)
+    }
   }
 
   private sizeOf(nodes: readonly NodeProto[]): number {
@@ -101,7 +111,9 @@ function* calleesFirst(
     while (stack.length > 0) {
       const fn = stack[stack.length - 1]
       if (state.has(fn)) {
-        if (state.get(fn) === 'open') yield fn
+        if (state.get(fn) === 'open') {
+          yield fn
+        }
         state.set(fn, 'done')
         stack.pop()
         continue
@@ -109,7 +121,9 @@ function* calleesFirst(
       state.set(fn, 'open')
       for (const node of allNodes(fn.node)) {
         const called = find(node)
-        if (!called || state.get(called) === 'done') continue
+        if (!called || state.get(called) === 'done') {
+          continue
+        }
         if (state.get(called) === 'open') {
           throw invalidModel(file, `its function "${shownName(called)}" calls itself`)
         }

@@ -37,7 +37,13 @@ export class TensorNames {
   }
 
   private count(graph: GraphProto, change: 1 | -1): void {
-    for (const name of definedNames(graph)) this.definitions.set(name, this.timesDefined(name) + change)
-    for (const node of graph.node) for (const body of subgraphsOf(node)) this.count(body, change)
+    for (const name of definedNames(graph)) {
+      this.definitions.set(name, this.timesDefined(name) + change)
+    }
+    for (const node of graph.node) {
+      for (const body of subgraphsOf(node)) {
+        this.count(body, change)
+      }
+    }
   }
 }

@@ -41,11 +41,17 @@ function ancestry(graph: Graph, tensor: string): Ancestry {
       return []
     }
     // The step by which activations are quantised depends on all of them, and tells nothing of where one comes from.
-    if (node.opType === 'DynamicQuantizeLinear' && name !== node.output[0]) return []
+    if (node.opType === 'DynamicQuantizeLinear' && name !== node.output[0]) {
+      return []
+    }
     const inputs = node.input.filter((input) => input !== '')
     if (PROJECTIONS.has(node.opType) && inputs.some((input) => graph.isWeight(input))) {
       projections.add(node)
-      for (const input of inputs) if (!graph.isStatic(input)) sources.add(origin(graph, input))
+      for (const input of inputs) {
+        if (!graph.isStatic(input)) {
+          sources.add(origin(graph, input))
+        }
+      }
       return []
     }
     between.push(node)
@@ -54,7 +60,9 @@ function ancestry(graph: Graph, tensor: string): Ancestry {
   for (let front = [tensor]; front.length > 0 && between.length < MAX_ANCESTORS; ) {
     const next: string[] = []
     for (const name of front) {
-      if (seen.has(name) || graph.isStatic(name)) continue
+      if (seen.has(name) || graph.isStatic(name)) {
+        continue
+      }
       seen.add(name)
       next.push(...visit(name))
     }
@@ -83,7 +91,9 @@ function origin(graph: Graph, tensor: string): string {
   let name = tensor
   for (;;) {
     const node = graph.producers.get(name)
-    if (!node || !SAME_VALUES.has(node.opType)) return name
+    if (!node || !SAME_VALUES.has(node.opType)) {
+      return name
+    }
     name = node.input[0]
   }
 }
@@ -104,8 +114,12 @@ export function isCross(
     return apart(own.sources, other.sources) && !shareRows(graph, query.tensor, key.tensor)
   }
   // Queries that are learned, not computed from any input.
-  if (graph.isStatic(query.tensor) !== graph.isStatic(key.tensor)) return true
-  if (query.length === key.length) return false
+  if (graph.isStatic(query.tensor) !== graph.isStatic(key.tensor)) {
+    return true
+  }
+  if (query.length === key.length) {
+    return false
+  }
   const from = ({ sources, inputs }: Ancestry) => (sources.size > 0 ? sources : inputs)
   return apart(from(own), from(other))
 }
@@ -117,7 +131,9 @@ const MAX_ROW_ANCESTORS = 2048
 export function shareRows(graph: Graph, a: string, b: string): boolean {
   const own = new Set(rowAncestors(graph, a))
   for (const tensor of rowAncestors(graph, b)) {
-    if (own.has(tensor)) return true
+    if (own.has(tensor)) {
+      return true
+    }
   }
   return false
 }
@@ -129,15 +145,23 @@ export function shareRows(graph: Graph, a: string, b: string): boolean {
 function* rowAncestors(graph: Graph, tensor: string): Generator<string> {
   const seen = new Set<string>([tensor])
   for (const name of seen) {
-    if (seen.size > MAX_ROW_ANCESTORS) return
+    if (seen.size > MAX_ROW_ANCESTORS) {
+      return
+    }
     const node = graph.producers.get(name)
-    if (!node) continue
+    if (!node) {
+      continue
+    }
     yield name
     const computed = node.input.filter((input) => input !== '' && !graph.isStatic(input))
     const mixes = ['MatMul', 'FusedMatMul', 'Einsum', 'Gemm'].includes(node.opType) && computed.length > 1
     const looksUp = node.opType === 'Gather' && graph.isWeight(node.input[0])
-    if (mixes || looksUp) continue
-    for (const input of computed) seen.add(input)
+    if (mixes || looksUp) {
+      continue
+    }
+    for (const input of computed) {
+      seen.add(input)
+    }
   }
 }
 
@@ -146,7 +170,9 @@ export function uncoveredTerms(graph: Graph, { steps }: SiteCandidate, query: st
   const own = new Set([query, key].flatMap((tensor) => [...ancestry(graph, tensor).projections]))
   return steps.flatMap(({ node, chain }) => {
     // What multiplies is followed as a factor.
-    if (node.opType === 'Mul' || node.opType === 'Div') return []
+    if (node.opType === 'Mul' || node.opType === 'Div') {
+      return []
+    }
     // The largest score of a row, which is taken off for the sake of range, changes no attention.
     const shifts = (name: string) => graph.producers.get(name)?.opType === 'ReduceMax'
     const added = node.input.filter(
@@ -163,8 +189,12 @@ function comesFrom(graph: Graph, tensor: string, nodes: ReadonlySet<NodeProto>):
     for (const name of front) {
       const node = graph.producers.get(name)
       // A mask may take its shape from the scores.
-      if (!node || seen.has(node) || graph.isStatic(name)) continue
-      if (nodes.has(node)) return true
+      if (!node || seen.has(node) || graph.isStatic(name)) {
+        continue
+      }
+      if (nodes.has(node)) {
+        return true
+      }
       seen.add(node)
       next.push(...node.input.filter((input) => input !== ''))
     }
@@ -176,6 +206,8 @@ function comesFrom(graph: Graph, tensor: string, nodes: ReadonlySet<NodeProto>):
 /** Rotation by position: halves or pairs are negated and swapped between the projection and the product. */
 export function isRotary(graph: Graph, tensor: string): boolean {
   const ops = new Set(ancestry(graph, tensor).between.map((node) => node.opType))
-  if (ops.has('RotaryEmbedding')) return true
+  if (ops.has('RotaryEmbedding')) {
+    return true
+  }
   return ops.has('Mul') && ops.has('Concat') && (ops.has('Neg') || ops.has('Sub'))
 }

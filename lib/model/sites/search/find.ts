@@ -45,8 +45,11 @@ export function findSites(
     const softmax = lowered.has(node) ? undefined : normalisation(graph, node)
     if (softmax) {
       const found = matchSoftmax(graph, softmax)
-      if (found && 'reason' in found) unsupported.push(found)
-      else if (found) candidates.push(found)
+      if (found && 'reason' in found) {
+        unsupported.push(found)
+      } else if (found) {
+        candidates.push(found)
+      }
     } else if (functions.hasAttention(subgraphsOf(node).flatMap((body) => body.node))) {
       unsupported.push({
         node: node.name || node.output[0],
@@ -65,9 +68,13 @@ function matchSoftmax(
   graph: Graph,
   { node, input, axis }: Normalisation,
 ): SiteCandidate | RefusedSite | undefined {
-  if (!meetsValues(graph, node.output[0])) return undefined
+  if (!meetsValues(graph, node.output[0])) {
+    return undefined
+  }
   const found = scorePath(graph, input)
-  if (!found) return refusePath(graph, node, input)
+  if (!found) {
+    return refusePath(graph, node, input)
+  }
   const { product, steps } = found
   if (INTEGER_PRODUCTS[product.opType]) {
     return {
@@ -99,9 +106,13 @@ function meetsValues(graph: Graph, pattern: string): boolean {
     const next: string[] = []
     for (const name of front) {
       for (const user of graph.consumers.get(name) ?? []) {
-        if (seen.has(user)) continue
+        if (seen.has(user)) {
+          continue
+        }
         seen.add(user)
-        if (isProduct(graph, user)) return true
+        if (isProduct(graph, user)) {
+          return true
+        }
         if (RESHAPING.has(user.opType) || PASSING.has(user.opType) || POINTWISE.has(user.opType)) {
           next.push(user.output[0])
         } else if (['Where', 'IsNaN', 'Slice', 'DynamicQuantizeLinear'].includes(user.opType)) {
@@ -129,20 +140,30 @@ const PRODUCTS = new Set(['MatMul', 'FusedMatMul', 'Einsum', 'Gemm'])
 function isProduct(graph: Graph, node: NodeProto): boolean {
   const places = PRODUCTS.has(node.opType) && node.input.length === 2 ? [0, 1] : INTEGER_PRODUCTS[node.opType]
   const operands = places?.map((place) => node.input[place])
-  if (!operands) return false
+  if (!operands) {
+    return false
+  }
   return operands.every((name) => !graph.isWeight(name)) && operands.some((name) => !graph.isStatic(name))
 }
 
 function scorePath(graph: Graph, top: string): { product: NodeProto; steps: ScoreStep[] } | undefined {
   const visited = new Set<string>()
   const walk = (name: string, depth: number): { product: NodeProto; steps: ScoreStep[] } | undefined => {
-    if (depth > MAX_SCORE_STEPS || visited.has(name)) return undefined
+    if (depth > MAX_SCORE_STEPS || visited.has(name)) {
+      return undefined
+    }
     visited.add(name)
     const node = graph.producers.get(name)
-    if (!node) return undefined
-    if (isProduct(graph, node)) return { product: node, steps: [] }
+    if (!node) {
+      return undefined
+    }
+    if (isProduct(graph, node)) {
+      return { product: node, steps: [] }
+    }
     for (const chain of chainInputs(node)) {
-      if (graph.isStatic(node.input[chain])) continue
+      if (graph.isStatic(node.input[chain])) {
+        continue
+      }
       const found = walk(node.input[chain], depth + 1)
       if (found) {
         found.steps.push({ node, chain })
@@ -156,11 +177,19 @@ function scorePath(graph: Graph, top: string): { product: NodeProto; steps: Scor
 
 /** Inputs through which scores may come. */
 function chainInputs(node: NodeProto): number[] {
-  if (RESHAPING.has(node.opType) || PASSING.has(node.opType)) return [0]
-  if (node.opType === 'Where') return [1, 2]
-  if (node.opType === 'Clip') return [0]
+  if (RESHAPING.has(node.opType) || PASSING.has(node.opType)) {
+    return [0]
+  }
+  if (node.opType === 'Where') {
+    return [1, 2]
+  }
+  if (node.opType === 'Clip') {
+    return [0]
+  }
   // Concat adds a sink as one more column, in front or behind.
-  if (node.opType === 'Concat' || POINTWISE.has(node.opType)) return node.input.map((_, i) => i)
+  if (node.opType === 'Concat' || POINTWISE.has(node.opType)) {
+    return node.input.map((_, i) => i)
+  }
   return []
 }
 
@@ -175,10 +204,16 @@ function refusePath(graph: Graph, softmax: NodeProto, top: string): RefusedSite 
     const next: Blocked[] = []
     for (const { name, blocked } of front) {
       const node = graph.producers.get(name)
-      if (!node) continue
-      if (isProduct(graph, node)) return blocked && refusedBetween(softmax, node, blocked)
+      if (!node) {
+        continue
+      }
+      if (isProduct(graph, node)) {
+        return blocked && refusedBetween(softmax, node, blocked)
+      }
       const fresh = stepsBack(graph, node, blocked).filter((step) => !seen.has(step.name))
-      for (const step of fresh) seen.add(step.name)
+      for (const step of fresh) {
+        seen.add(step.name)
+      }
       next.push(...fresh)
     }
     front = next
@@ -196,7 +231,9 @@ interface Blocked {
 function stepsBack(graph: Graph, node: NodeProto, blocked: NodeProto | undefined): Blocked[] {
   const computed = node.input.filter((input) => input !== '' && !graph.isStatic(input))
   const passed = chainInputs(node).length > 0
-  if (!passed && computed.length !== 1) return []
+  if (!passed && computed.length !== 1) {
+    return []
+  }
   return computed.map((name) => ({ name, blocked: blocked ?? (passed ? undefined : node) }))
 }
 
@@ -219,9 +256,13 @@ function operandSteps(graph: Graph, operand: string): OperandStep[] {
   let name = operand
   while (steps.length < MAX_OPERAND_STEPS) {
     const node = graph.producers.get(name)
-    if (!node || node.domain === 'com.microsoft') break
+    if (!node || node.domain === 'com.microsoft') {
+      break
+    }
     const step = operandStep(graph, node)
-    if (!step) break
+    if (!step) {
+      break
+    }
     steps.push(step)
     name = step.source
   }
@@ -234,7 +275,9 @@ function operandStep(graph: Graph, node: NodeProto): OperandStep | undefined {
     // Where both are static, one may be computed, as learned queries are: the factor is the one that is stored.
     const scales = (factor: string, other: string) =>
       graph.isStatic(factor) && (!graph.isStatic(other) || (graph.isWeight(factor) && !graph.isWeight(other)))
-    if (scales(b, a)) return { node, source: a, factor: b }
+    if (scales(b, a)) {
+      return { node, source: a, factor: b }
+    }
     return node.opType === 'Mul' && scales(a, b) ? { node, source: b, factor: a } : undefined
   }
   if (node.opType === 'Concat') {

@@ -23,7 +23,9 @@ export function normalisation(graph: Graph, node: NodeProto): Normalisation | un
       return { node, input: node.input[0], axis: axisOf(graph, node) }
     case 'Exp': {
       const log = graph.producers.get(before(graph, node.input[0], SAME_VALUES))
-      if (log?.opType !== 'LogSoftmax') return undefined
+      if (log?.opType !== 'LogSoftmax') {
+        return undefined
+      }
       return { node, input: log.input[0], axis: axisOf(graph, log) }
     }
     case 'Div':
@@ -50,12 +52,17 @@ function axisOf(graph: Graph, node: NodeProto): number {
 function quotient(graph: Graph, node: NodeProto, top: string, bottom: string): Normalisation | undefined {
   const exponential = before(graph, top, SAME_VALUES)
   const exp = graph.producers.get(exponential)
-  if (exp?.opType !== 'Exp') return undefined
-  const sum = graph.producers.get(before(graph, bottom, GUARDS))
-  if (sum?.opType !== 'ReduceSum' || before(graph, sum.input[0], SAME_VALUES) !== exponential)
+  if (exp?.opType !== 'Exp') {
     return undefined
+  }
+  const sum = graph.producers.get(before(graph, bottom, GUARDS))
+  if (sum?.opType !== 'ReduceSum' || before(graph, sum.input[0], SAME_VALUES) !== exponential) {
+    return undefined
+  }
   const axes = graph.ints(sum, 'axes') ?? (sum.input[1] ? graph.constantInts(sum.input[1]) : undefined)
-  if (axes?.length !== 1) return undefined
+  if (axes?.length !== 1) {
+    return undefined
+  }
   return { node, input: beforeShift(graph, exp.input[0]), axis: axes[0] }
 }
 
@@ -64,9 +71,13 @@ function before(graph: Graph, tensor: string, kinds: ReadonlySet<string>): strin
   let name = tensor
   for (;;) {
     const node = graph.producers.get(name)
-    if (!node || !kinds.has(node.opType)) return name
+    if (!node || !kinds.has(node.opType)) {
+      return name
+    }
     const computed = node.input.filter((input) => input !== '' && !graph.isStatic(input))
-    if (computed.length !== 1) return name
+    if (computed.length !== 1) {
+      return name
+    }
     name = computed[0]
   }
 }
@@ -74,7 +85,9 @@ function before(graph: Graph, tensor: string, kinds: ReadonlySet<string>): strin
 /** x of x - max(x). */
 function beforeShift(graph: Graph, tensor: string): string {
   const shift = graph.producers.get(tensor)
-  if (shift?.opType !== 'Sub') return tensor
+  if (shift?.opType !== 'Sub') {
+    return tensor
+  }
   const largest = graph.producers.get(before(graph, shift.input[1], SAME_VALUES))
   const own = before(graph, shift.input[0], SAME_VALUES)
   return largest?.opType === 'ReduceMax' && before(graph, largest.input[0], SAME_VALUES) === own

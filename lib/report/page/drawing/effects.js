@@ -99,7 +99,9 @@ const changeOf = (own) => own && { mean: Math.abs(own.after.mean - own.before.me
 /** How far the output moved: answers where any was given, and the divergence. */
 export function outputEffects(own, index) {
   const variants = own.variants.filter((v) => v.output)
-  if (variants.length === 0) return []
+  if (variants.length === 0) {
+    return []
+  }
   return OUTPUTS.filter(({ isThere }) => isThere(variants)).map(
     ({ name, title, caption, measures, axis }) => {
       const rows = () => rowsOf(own, (v) => v.output, measures)
@@ -126,7 +128,9 @@ function rowsOf(own, of, measures) {
       .filter((v) => v.kind === 'features' && of(v))
       .flatMap((v) => {
         const value = figureOf(of(v))
-        if (!value) return []
+        if (!value) {
+          return []
+        }
         const beside = (kind) => {
           const other = controlOf(own, v, kind)
           return (other && of(other) && figureOf(of(other))?.mean) ?? null

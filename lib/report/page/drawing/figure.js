@@ -20,7 +20,9 @@ const nearby = new IntersectionObserver(
     for (const { target, isIntersecting } of entries) {
       const own = figureOf.get(target)
       own.near = isIntersecting
-      if (isIntersecting && own.stale) setTimeout(own.drawIfStale)
+      if (isIntersecting && own.stale) {
+        setTimeout(own.drawIfStale)
+      }
     }
   },
   { rootMargin: AHEAD },
@@ -68,7 +70,9 @@ export function figure({
   const fillNumbers = () => {
     numbers.querySelector('.scroll')?.remove()
     const all = numbers.open ? rows() : []
-    if (all.length > 0) numbers.append(table(all, `Numbers of ${title()}`))
+    if (all.length > 0) {
+      numbers.append(table(all, `Numbers of ${title()}`))
+    }
   }
   numbers.addEventListener('toggle', fillNumbers)
   const redrawPlot = () => {
@@ -99,7 +103,9 @@ export function figure({
     near: false,
     stale: true,
     drawIfStale: () => {
-      if (own.stale && node.isConnected) drawAll()
+      if (own.stale && node.isConnected) {
+        drawAll()
+      }
     },
   }
   const redraw = () => {
@@ -107,7 +113,9 @@ export function figure({
     node.id = `figure-${id()}`
     heading.textContent = title()
     words.textContent = caption()
-    if (own.near) own.drawIfStale()
+    if (own.near) {
+      own.drawIfStale()
+    }
   }
   own.redraw = redraw
   figures.add(own)
@@ -122,21 +130,28 @@ export function figure({
 export function keyEntry({ text, fill, shape, hollow }) {
   const sign = el('i', { class: shape })
   sign.style[hollow ? 'borderColor' : 'background'] = fill
-  if (hollow) sign.classList.add('hollow')
+  if (hollow) {
+    sign.classList.add('hollow')
+  }
   return el('span', {}, sign, text)
 }
 
 /** Draws every figure of the page anew: the width or the colours have changed. */
 export function redrawAll() {
   for (const own of figures) {
-    if (own.node.isConnected) own.redraw()
-    else figures.delete(own)
+    if (own.node.isConnected) {
+      own.redraw()
+    } else {
+      figures.delete(own)
+    }
   }
 }
 
 /** Draws also what is far from the window: paper has no window. */
 export function drawEverything() {
-  for (const { drawIfStale } of figures) drawIfStale()
+  for (const { drawIfStale } of figures) {
+    drawIfStale()
+  }
 }
 
 const SVG = 'http://www.w3.org/2000/svg'
@@ -153,7 +168,9 @@ function standalone(svg, title, key) {
   const top = HEAD + key.length * KEY_LINE
   const add = (tag, attributes, text = '') => {
     const node = document.createElementNS(SVG, tag)
-    for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value)
+    for (const [name, value] of Object.entries(attributes)) {
+      node.setAttribute(name, value)
+    }
     node.textContent = text
     copy.prepend(node)
   }
@@ -177,7 +194,9 @@ function standalone(svg, title, key) {
   })) {
     copy.setAttribute(name, value)
   }
-  for (const node of copy.querySelectorAll('[tabindex]')) node.removeAttribute('tabindex')
+  for (const node of copy.querySelectorAll('[tabindex]')) {
+    node.removeAttribute('tabindex')
+  }
   return wellFormed(new XMLSerializer().serializeToString(copy))
 }
 
@@ -219,6 +238,8 @@ export function frame(options) {
     style: { fontSize: '12px', background: 'transparent', ...options.style },
   })
   // Plot names its groups of marks; a name needs a role.
-  for (const marks of plot.querySelectorAll('g[aria-label]')) marks.setAttribute('role', 'group')
+  for (const marks of plot.querySelectorAll('g[aria-label]')) {
+    marks.setAttribute('role', 'group')
+  }
   return plot
 }

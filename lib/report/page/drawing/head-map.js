@@ -113,22 +113,32 @@ export function headMap(width, { cells, selectedHead, choose }) {
 
 /** Part of the cell's width and height that a head fills. */
 function partOf({ discovered, replicated }) {
-  if (discovered === undefined || replicated) return 1
+  if (discovered === undefined || replicated) {
+    return 1
+  }
   return discovered ? 0.76 : 0.5
 }
 
 /** Frames the cell of a head; false where the map has none. */
 export function markHead(root, head) {
   const frame = root.querySelector('.chosen')
-  if (!frame) return
+  if (!frame) {
+    return
+  }
   let found
   for (const rect of root.querySelectorAll('rect[data-head]')) {
     const chosen = rect.dataset.head === head
-    if (chosen) found = rect
-    if (rect.getAttribute('aria-pressed') !== `${chosen}`) rect.setAttribute('aria-pressed', `${chosen}`)
+    if (chosen) {
+      found = rect
+    }
+    if (rect.getAttribute('aria-pressed') !== `${chosen}`) {
+      rect.setAttribute('aria-pressed', `${chosen}`)
+    }
   }
   frame.setAttribute('visibility', found ? 'visible' : 'hidden')
-  if (!found) return
+  if (!found) {
+    return
+  }
   for (const [name, grown] of [
     ['x', -2],
     ['y', -2],
@@ -144,23 +154,34 @@ function listen(root, rects, cells, choose) {
   const cellOf = (target) => cells[rects.indexOf(target.closest?.('rect[data-head]'))]
   root.addEventListener('click', ({ target }) => {
     const cell = cellOf(target)
-    if (cell) choose(cell)
+    if (cell) {
+      choose(cell)
+    }
   })
   root.addEventListener('keydown', (event) => {
-    if (event.key !== 'Enter' && event.key !== ' ') return
+    if (event.key !== 'Enter' && event.key !== ' ') {
+      return
+    }
     const cell = cellOf(event.target)
-    if (!cell) return
+    if (!cell) {
+      return
+    }
     event.preventDefault()
     choose(cell)
   })
   for (const kind of ['pointerover', 'focusin']) {
     root.addEventListener(kind, ({ target }) => {
       const cell = cellOf(target)
-      if (cell) showTip(target, cell.words)
-      else hideTip()
+      if (cell) {
+        showTip(target, cell.words)
+      } else {
+        hideTip()
+      }
     })
   }
-  for (const kind of ['pointerleave', 'focusout']) root.addEventListener(kind, hideTip)
+  for (const kind of ['pointerleave', 'focusout']) {
+    root.addEventListener(kind, hideTip)
+  }
 }
 
 /** Cells by their place, for arrow keys: layers may have different numbers of heads. */

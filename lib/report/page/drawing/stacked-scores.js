@@ -77,7 +77,9 @@ export function stackedScores(width, rows, total, words, features) {
 function extent(rows, total) {
   let [low, high] = [0, 0]
   const sums = total.map(() => [0, 0])
-  for (const { token, value } of rows) sums[token][value < 0 ? 0 : 1] += value
+  for (const { token, value } of rows) {
+    sums[token][value < 0 ? 0 : 1] += value
+  }
   for (const [below, above] of sums) {
     low = Math.min(low, below)
     high = Math.max(high, above)

@@ -6,7 +6,9 @@ const SVG = 'http://www.w3.org/2000/svg'
 export function svg(tag, attributes = {}, ...children) {
   const node = document.createElementNS(SVG, tag)
   for (const [name, value] of Object.entries(attributes)) {
-    if (value !== undefined) node.setAttribute(name, value)
+    if (value !== undefined) {
+      node.setAttribute(name, value)
+    }
   }
   node.append(...children.flat(3).filter((child) => child instanceof Node || typeof child === 'string'))
   return node

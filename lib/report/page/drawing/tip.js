@@ -21,5 +21,7 @@ export function showTip(target, words) {
 }
 
 export function hideTip() {
-  if (box) box.hidden = true
+  if (box) {
+    box.hidden = true
+  }
 }

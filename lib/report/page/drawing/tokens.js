@@ -22,8 +22,12 @@ export const markLegend = ({ positive, negative }) =>
 /** What every token of a prompt is in a term: `query`, `positive`, `negative` or undefined. */
 export function marksOf(term, query, length) {
   const marks = Array(length).fill(undefined)
-  for (const i of term?.negative ?? []) marks[i] = 'negative'
-  for (const i of term?.positive ?? []) marks[i] = 'positive'
+  for (const i of term?.negative ?? []) {
+    marks[i] = 'negative'
+  }
+  for (const i of term?.positive ?? []) {
+    marks[i] = 'positive'
+  }
   marks[query] = 'query'
   return marks
 }
@@ -40,7 +44,9 @@ export function tokenText({ words, shade, marks = [], describe, show = () => {},
   const nodes = words.map((word, i) => {
     const tell = () => {
       live.textContent = describe(i)
-      for (const other of nodes) other.classList.toggle('current', other === nodes[i])
+      for (const other of nodes) {
+        other.classList.toggle('current', other === nodes[i])
+      }
       show(i)
     }
     const node = el(

@@ -57,10 +57,14 @@ export function attention() {
     text.replaceChildren(...strip(profile))
     const shownFigures = [profile, ...(own().features ? [parts] : []), heads, grid]
     figures.replaceChildren(...shownFigures.map(({ node }) => node))
-    for (const { redraw } of shownFigures) redraw()
+    for (const { redraw } of shownFigures) {
+      redraw()
+    }
   }
   onSelect((change) => {
-    if (change.result || change.contrast) Object.assign(state, { prompt: 0 })
+    if (change.result || change.contrast) {
+      Object.assign(state, { prompt: 0 })
+    }
     Object.assign(state, { query: undefined, token: undefined })
     refresh()
   })
@@ -90,7 +94,9 @@ const reshades = []
 
 /** The shades of tokens follow the scheme. */
 export function reshadeAttention() {
-  for (const again of reshades) again()
+  for (const again of reshades) {
+    again()
+  }
 }
 
 function promptMenu(refresh) {

@@ -29,7 +29,9 @@ export function attribution() {
             ),
           ]),
     )
-    for (const { follow } of shown) follow()
+    for (const { follow } of shown) {
+      follow()
+    }
   }
   onSelect(fill)
   fill()
@@ -93,8 +95,9 @@ function example(own, index) {
     })
   }
   const describe = (i) => {
-    if (i >= row().total.length)
+    if (i >= row().total.length) {
       return `Token ${i}, “${readable(textOf(prompt())[i])}”: after the query, not attended.`
+    }
     const parts = [...own.features, REST].map((name) => `${name} ${number(valuesOf(name)[i])}`)
     return `Token ${i}, “${readable(textOf(prompt())[i])}”: full score ${number(row().total[i])} = ${parts.join(', ')}.`
   }
@@ -151,8 +154,11 @@ function example(own, index) {
     )
   }
   const refresh = () => {
-    if (!menus.contains(document.activeElement)) fillMenus()
-    else syncMenus()
+    if (!menus.contains(document.activeElement)) {
+      fillMenus()
+    } else {
+      syncMenus()
+    }
     fillText()
     bars.redraw()
   }
@@ -166,8 +172,12 @@ function example(own, index) {
   const follow = () => {
     const rows = rowsOfHead()
     const best = rows.find(({ contrast }) => contrast === selection.contrast) ?? rows[0]
-    if (best) state.row = best.i
-    if (own.features.includes(selection.contrast)) state.feature = selection.contrast
+    if (best) {
+      state.row = best.i
+    }
+    if (own.features.includes(selection.contrast)) {
+      state.feature = selection.contrast
+    }
     refresh()
   }
   redrawText.push(fillText)
@@ -182,7 +192,9 @@ function example(own, index) {
 
 /** What the features explain of one row, beside what they and null subspaces explain of all rows. */
 function ofRow({ explained: own, head, contrast }, { heads }) {
-  if (own === null) return ''
+  if (own === null) {
+    return ''
+  }
   const { controls } = heads[head].contrasts[contrast]
   const nulls = controls.nulls
     ? `null subspaces ${percent(controls.nulls.mean)} of all rows’, 95th percentile ${percent(controls.nulls.p95)}`
@@ -194,7 +206,9 @@ const redrawText = []
 
 /** The shades of tokens follow the scheme. */
 export function reshadeTokens() {
-  for (const fill of redrawText) fill()
+  for (const fill of redrawText) {
+    fill()
+  }
 }
 
 /** Signed values by colour, those after the query by none. */

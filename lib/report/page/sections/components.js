@@ -36,7 +36,9 @@ function blockOf(own) {
   const { head, contrast } = selection
   const of = (side) => own.components?.[contrast]?.[side]?.[head] ?? []
   const count = Math.max(of('query').length, of('key').length)
-  if (count === 0) return []
+  if (count === 0) {
+    return []
+  }
   const through = own.readsThrough?.[head]
   const unavailable = own.readsUnavailable?.[head]
   const cards = Array.from({ length: count }, (_, c) => card(c, of('query')[c], of('key')[c]))

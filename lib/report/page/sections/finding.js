@@ -41,7 +41,9 @@ export function finding() {
     )
     picture.replaceChildren(...pictureOf(keys))
     evidence.node.hidden = !own.edits?.moved
-    for (const { redraw } of [evidence, keys]) redraw()
+    for (const { redraw } of [evidence, keys]) {
+      redraw()
+    }
   }
   onSelect(fill)
   fill()
@@ -56,7 +58,9 @@ const redrawn = []
 
 /** The shades of tokens follow the scheme. */
 export function reshadeFinding() {
-  for (const again of redrawn) again()
+  for (const again of redrawn) {
+    again()
+  }
 }
 
 /** What would make the finding surer. */
@@ -64,7 +68,9 @@ function missing({ standing, edits }) {
   if (standing === 'untested') {
     return [absent('To test it:', decomposeCommand('--rank permutation:0.05'))]
   }
-  if (!isDiscovery(standing) || edits) return []
+  if (!isDiscovery(standing) || edits) {
+    return []
+  }
   return [
     absent('What its dimensions do to the attention was not measured. To measure it:', interveneCommand()),
   ]
@@ -74,7 +80,9 @@ function missing({ standing, edits }) {
 function evidenceFigure() {
   const rows = () => {
     const moved = present().edits?.moved
-    if (!moved) return []
+    if (!moved) {
+      return []
+    }
     const { value, low, high, ...beside } = moved
     const control = (label, mean) => (typeof mean === 'number' ? [{ label, mean, isControl: true }] : [])
     return [
@@ -160,7 +168,9 @@ function describe({ attention, scores }, swap, words, i) {
 function keyRows() {
   const [prompt] = storedPrompts()
   const own = headOf(prompt)
-  if (!own) return []
+  if (!own) {
+    return []
+  }
   const term = termOf(prompt)
   const swap = swapOf(own)
   const marked = term
@@ -193,8 +203,9 @@ function keysFigure() {
     id: () => `prompt-${selection.head}-${selection.contrast.replace(/\W+/g, '-')}`,
     title: () => `Attention of ${selection.head} on the marked keys of this prompt`,
     caption: () => {
-      if (!swap())
+      if (!swap()) {
         return 'The key with + carries the feature. No edit of this feature in this head is stored.'
+      }
       const { words } = storedPrompts()[0]
       const { origin, target } = swap()
       const name = (i) => `“${readable(words[i]).trim()}” (${i})`

@@ -55,7 +55,9 @@ const block = (own, index) =>
 /** How far labels lie apart, beside the null. */
 function separationWords({ value, nulls, exceedsNull }) {
   const own = `Labels account for ${percent(value, 0)} of the variance here`
-  if (!nulls) return `${own}; there are no null subspaces to compare with.`
+  if (!nulls) {
+    return `${own}; there are no null subspaces to compare with.`
+  }
   const verdict = exceedsNull === false ? ': no more than by chance' : ''
   return `${own}, in subspaces of random labels for ${percent(nulls.mean, 0)} (95th percentile ${percent(nulls.p95, 0)})${verdict}.`
 }
@@ -85,7 +87,9 @@ function cloudOf(own, side, index) {
       `${points.length} ${TITLES[side].toLowerCase()} of terms in the subspace of rank ${rank}; the axes hold ${percent(held(inSpace ? 3 : 4), 0)} of their variance there.${apart}`,
     more: () => ({ head, feature: contrast, side }),
   }
-  if (wide === 0) return planes({ ...common, cloud: () => nothing })
+  if (wide === 0) {
+    return planes({ ...common, cloud: () => nothing })
+  }
   return inSpace
     ? scatter({
         ...common,

@@ -46,7 +46,9 @@ export function maps() {
   const others = el('div', { class: 'maps' })
   const more = el('details', { class: 'more' }, el('summary', {}), others)
   more.addEventListener('toggle', () => {
-    for (const { redraw } of figures.slice(FIRST)) redraw()
+    for (const { redraw } of figures.slice(FIRST)) {
+      redraw()
+    }
   })
   const fill = () => {
     const contrasts = selection.result.prompts.contrasts
@@ -54,15 +56,22 @@ export function maps() {
     const nodes = figures.map(({ node }) => node)
     grid.replaceChildren(...nodes.slice(0, FIRST))
     others.replaceChildren(...nodes.slice(FIRST))
-    for (const own of [grid, others]) own.style.setProperty('--least', `${leastWidth(selection.result)}px`)
+    for (const own of [grid, others]) {
+      own.style.setProperty('--least', `${leastWidth(selection.result)}px`)
+    }
     more.hidden = nodes.length <= FIRST
     more.querySelector('summary').textContent = plural(nodes.length - FIRST, 'more contrast')
   }
   onSelect(({ result }) => {
-    if (result) fill()
-    else
-      for (const { node } of figures)
-        for (const svg of node.querySelectorAll('.plot svg')) markHead(svg, selection.head)
+    if (result) {
+      fill()
+    } else {
+      for (const { node } of figures) {
+        for (const svg of node.querySelectorAll('.plot svg')) {
+          markHead(svg, selection.head)
+        }
+      }
+    }
   })
   fill()
   const options = measures().map((value) => ({ value, text: MEASURES[value].text }))
@@ -78,7 +87,9 @@ export function maps() {
       { class: 'choices' },
       menu('Colour', options, measure, (value) => {
         measure = value
-        for (const { redraw } of figures) redraw()
+        for (const { redraw } of figures) {
+          redraw()
+        }
       }),
     ),
     grid,
@@ -117,7 +128,9 @@ function mapOf(contrast, measure) {
     const { fill } = scaleOf(contrast, measure())
     return Object.entries(result.heads).flatMap(([name, all]) => {
       const found = all[contrast]
-      if (!found) return []
+      if (!found) {
+        return []
+      }
       return [
         {
           name,
@@ -155,7 +168,9 @@ function mapOf(contrast, measure) {
     rows: () =>
       Object.entries(result.heads).flatMap(([head, all]) => {
         const { scoreGap, totalEnergy, rank, terms, skipped, attention, test } = all[contrast] ?? {}
-        if (rank === undefined) return []
+        if (rank === undefined) {
+          return []
+        }
         return [
           {
             head,
@@ -190,7 +205,9 @@ function captionOf(result, contrast, measure) {
   const attention = best.found.attention
     ? `, with ${percent(best.found.attention.positive, 0)} of its attention on the positive keys`
     : ''
-  if (tested.length === 0) return `${words} Nothing was tested; most attention: ${best.head}${attention}.`
+  if (tested.length === 0) {
+    return `${words} Nothing was tested; most attention: ${best.head}${attention}.`
+  }
   const discovered = tested.filter(({ test }) => test.discovered).length
   const limit =
     measure === 'evidence' && discovered > 0

@@ -90,8 +90,9 @@ function contrastRows(result) {
     const row = { contrast: name, rule: rule ?? '', prompts: prompts ?? '' }
     const { terms, skipped, test } = first[name]
     const tested = test ? { discovered: discoveries(result, name) } : {}
-    if (!best)
+    if (!best) {
       return { ...row, terms, skipped, ...tested, 'best head': 'none discovered', 'score gap': '', rank: '' }
+    }
     const { head } = best
     const { attention, scoreGap, rank } = best.found
     return {

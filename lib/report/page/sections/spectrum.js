@@ -51,7 +51,9 @@ const barKey = (kept, cut) => [
 /** Behind the last component that was kept. */
 const cutLine = (rows, width) => {
   const last = rows.findLast((r) => r.kept)
-  if (!last) return undefined
+  if (!last) {
+    return undefined
+  }
   const step = (width - MARGINS.marginLeft - MARGINS.marginRight) / rows.length
   const dx = isWhole() ? step / 2 : 0
   return Plot.ruleX([last], {
@@ -63,9 +65,15 @@ const cutLine = (rows, width) => {
 function rankWords() {
   const { rule, rank } = selection.result.rank
   const { test } = selected()
-  if (rule === 'fixed') return `The rank was fixed at ${rank}.`
-  if (!test) return ''
-  if (!test.discovered) return 'Random labels do as well: the rank is 0.'
+  if (rule === 'fixed') {
+    return `The rank was fixed at ${rank}.`
+  }
+  if (!test) {
+    return ''
+  }
+  if (!test.discovered) {
+    return 'Random labels do as well: the rank is 0.'
+  }
   const alone = test.blocks.filter((block) => block.length === 1).length
   const blocks = test.blocks.map((block) =>
     block.length === 1 ? `${block[0] + 1}` : `${block[0] + 1} to ${block.at(-1) + 1}`,
@@ -142,7 +150,9 @@ function values() {
     ],
     draw: (width) => {
       const rows = components()
-      if (rows.length === 0) return NOTHING
+      if (rows.length === 0) {
+        return NOTHING
+      }
       return frame({
         width,
         height: 260,
@@ -214,7 +224,9 @@ function energies() {
     ],
     draw: (width) => {
       const rows = components()
-      if (rows.length === 0) return NOTHING
+      if (rows.length === 0) {
+        return NOTHING
+      }
       const { threshold } = rule()
       return frame({
         width,

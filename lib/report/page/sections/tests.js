@@ -32,7 +32,11 @@ export function tests() {
             ),
           ]),
     )
-    for (const { figures } of shown) for (const { redraw } of figures) redraw()
+    for (const { figures } of shown) {
+      for (const { redraw } of figures) {
+        redraw()
+      }
+    }
   }
   onSelect(fill)
   fill()

@@ -7,8 +7,9 @@ const quoted = (text) => (/^[\w./:@=+-]+$/.test(text) ? text : `'${text.replaceA
 
 /** Model and result of the selection, as options. */
 function common() {
-  if (!selection.result)
+  if (!selection.result) {
     return `--model ${quoted(fileName(report.explanations[0].model))} --prompts SET.jsonl`
+  }
   const { model, name } = selection.result
   const source = model.hub
     ? `hf:${model.hub.repo}@${model.hub.commit}/${model.hub.file}`

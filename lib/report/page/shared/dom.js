@@ -6,9 +6,14 @@ export { capital, fileName, modelName, number, percent, plural, pValue, share } 
 export function el(tag, attributes = {}, ...children) {
   const node = document.createElement(tag)
   for (const [name, value] of Object.entries(attributes)) {
-    if (value === undefined || value === false) continue
-    if (typeof value === 'function') node.addEventListener(name, value)
-    else node.setAttribute(name, value === true ? '' : value)
+    if (value === undefined || value === false) {
+      continue
+    }
+    if (typeof value === 'function') {
+      node.addEventListener(name, value)
+    } else {
+      node.setAttribute(name, value === true ? '' : value)
+    }
   }
   node.append(...children.flat().filter((child) => child !== undefined && child !== null))
   return node
@@ -84,7 +89,9 @@ export function roving(nodes, step, current = 0) {
     })
     node.addEventListener('keydown', (event) => {
       const next = step(event.key, i)
-      if (next === undefined || !nodes[next]) return
+      if (next === undefined || !nodes[next]) {
+        return
+      }
       event.preventDefault()
       nodes[next].focus()
     })

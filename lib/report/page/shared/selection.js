@@ -18,13 +18,19 @@ export async function load() {
   const packed = Uint8Array.from(atob(document.getElementById('data').textContent), (c) => c.charCodeAt(0))
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream('gzip'))
   Object.assign(report, await new Response(stream).json())
-  if (report.results.length > 0) Object.assign(selection, opening(report.results[0]))
-  else if (storedHeads().length > 0) selection.head = storedHeads()[0]
-  else return
+  if (report.results.length > 0) {
+    Object.assign(selection, opening(report.results[0]))
+  } else if (storedHeads().length > 0) {
+    selection.head = storedHeads()[0]
+  } else {
+    return
+  }
   Object.assign(selection, named(location.hash))
   addEventListener('hashchange', () => {
     const wanted = named(location.hash)
-    if (wanted) select(wanted)
+    if (wanted) {
+      select(wanted)
+    }
   })
 }
 
@@ -45,7 +51,9 @@ function opening(result) {
 /** The selection that an address names; undefined where it names none that is here. */
 function named(hash) {
   const parts = hash.slice(1).split('/').map(decoded)
-  if (report.results.length === 0) return storedHeads().includes(parts[0]) ? { head: parts[0] } : undefined
+  if (report.results.length === 0) {
+    return storedHeads().includes(parts[0]) ? { head: parts[0] } : undefined
+  }
   const number = /^\d+$/.test(parts[0]) ? Number(parts.shift()) : undefined
   const result = number === undefined ? (selection.result ?? report.results[0]) : report.results[number - 1]
   const [head, contrast] = parts
@@ -63,7 +71,9 @@ function decoded(text) {
 
 /** The address of a selection. */
 export function addressOf({ result, head, contrast }) {
-  if (!result) return `#${encodeURIComponent(head)}`
+  if (!result) {
+    return `#${encodeURIComponent(head)}`
+  }
   const number = report.results.length > 1 ? `${report.results.indexOf(result) + 1}/` : ''
   return `#${number}${encodeURIComponent(head)}/${encodeURIComponent(contrast)}`
 }
@@ -75,11 +85,15 @@ export function addressOf({ result, head, contrast }) {
 export function select({ result = selection.result, ...change }) {
   const other = result !== selection.result
   const next = { ...selection, ...(other && opening(result)), ...change }
-  if (['result', 'head', 'contrast'].every((name) => next[name] === selection[name])) return
+  if (['result', 'head', 'contrast'].every((name) => next[name] === selection[name])) {
+    return
+  }
   Object.assign(selection, next)
   // In place of the present entry: the way back leads out of the report, not through every head looked at.
   history.replaceState(null, '', addressOf(selection))
-  for (const listener of listeners) listener(other ? { ...selection } : change)
+  for (const listener of listeners) {
+    listener(other ? { ...selection } : change)
+  }
 }
 
 export function onSelect(listener) {

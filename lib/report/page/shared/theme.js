@@ -64,7 +64,9 @@ export function themeSwitch(redraw) {
     apply()
   }
   const printing = (on) => {
-    if (paper === on) return
+    if (paper === on) {
+      return
+    }
     paper = on
     apply()
   }

@@ -103,7 +103,9 @@ export abstract class CovarianceSource {
       contrasts: Array.from({ length: contrasts }, (_, c) => `${c}`),
     })
     try {
-      for (const { terms, labels } of batches) await covariance.add({ q, k, terms, labels, signal })
+      for (const { terms, labels } of batches) {
+        await covariance.add({ q, k, terms, labels, signal })
+      }
       return await covariance.moments()
     } finally {
       covariance.dispose()
@@ -113,7 +115,9 @@ export abstract class CovarianceSource {
   /** Rows of heads, uploaded; each head with its key head where only some are asked for. */
   async #gather(heads: readonly number[]): Promise<{ q: DeviceTensor; k: DeviceTensor }> {
     const name = heads.join(' ')
-    if (this.#gathered?.heads === name) return this.#gathered
+    if (this.#gathered?.heads === name) {
+      return this.#gathered
+    }
     this.release()
     const { q, k, heads: all, kvHeads, headDim: d } = this.rows
     const complete = heads.length === all && heads.every((head, i) => head === i)
@@ -140,7 +144,9 @@ function rootMeanSquare(data: Float32Array, heads: number, head: number, d: numb
   const rows = data.length / (heads * d)
   let square = 0
   for (let row = 0; row < rows; row++) {
-    for (let i = 0; i < d; i++) square += data[(row * heads + head) * d + i] ** 2
+    for (let i = 0; i < d; i++) {
+      square += data[(row * heads + head) * d + i] ** 2
+    }
   }
   return rows > 0 ? Math.sqrt(square / rows) : 0
 }
@@ -168,6 +174,10 @@ export function centredRows(
 function lessMean(data: Float32Array, width: number, used: Iterable<number>): Float32Array {
   const mean = new Float64Array(width)
   const list = [...used]
-  for (const row of list) for (let i = 0; i < width; i++) mean[i] += data[row * width + i] / list.length
+  for (const row of list) {
+    for (let i = 0; i < width; i++) {
+      mean[i] += data[row * width + i] / list.length
+    }
+  }
   return data.map((x, i) => x - mean[i % width])
 }

@@ -29,7 +29,9 @@ export async function flipMatrices(
 ): Promise<Float64Array> {
   const size = heads.length * d * d
   const out = new Float64Array(draws * size)
-  if (rows.rows === 0) return out
+  if (rows.rows === 0) {
+    return out
+  }
   const keyHeads = heads.map((head) => Math.floor(head / (all / kvHeads)))
   const keys = pickHeads(rows.k, rows.rows, kvHeads, d, keyHeads)
   const withZero = new Float32Array(keys.length + heads.length * d)
@@ -54,7 +56,9 @@ export async function flipMatrices(
         await covariance.add({ q, k, terms: termsOfDraw(rows, flips, words, from + c, c), signal })
       }
       const { positive, negative } = await covariance.moments()
-      for (let i = 0; i < count * size; i++) out[from * size + i] = positive.qk[i] - negative.qk[i]
+      for (let i = 0; i < count * size; i++) {
+        out[from * size + i] = positive.qk[i] - negative.qk[i]
+      }
     } finally {
       covariance.dispose()
     }

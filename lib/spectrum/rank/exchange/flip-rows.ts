@@ -61,7 +61,9 @@ export async function flipRows(
     subtract(q, i * qWidth, from.q, row * qWidth, qCentre, 1, qWidth)
     subtract(k, i * kWidth, from.k, row * kWidth, kCentre, from.keys[row], kWidth)
     const magnitudes = rowMagnitudes(Math.abs(coefficients[i]), q, i * qWidth, k, i * kWidth, from)
-    for (let h = 0; h < heads; h++) magnitude[h] += magnitudes[h]
+    for (let h = 0; h < heads; h++) {
+      magnitude[h] += magnitudes[h]
+    }
     shares.add(units[i], magnitudes)
     await pause()
   }
@@ -93,7 +95,9 @@ function sortedRows(from: UnitRows, keep: (unit: UnitKey) => boolean) {
   const rowsOf: number[][] = kept.map(() => [])
   for (let row = 0; row < from.rows; row++) {
     const at = place[unit[row]]
-    if (at >= 0) rowsOf[at].push(row)
+    if (at >= 0) {
+      rowsOf[at].push(row)
+    }
   }
   const used = rowsOf.map((rows, at) => ({ rows, key: kept[at].key })).filter(({ rows }) => rows.length > 0)
   return {
@@ -129,7 +133,9 @@ async function centresOf(
   const [qWidth, kWidth] = [from.heads * from.headDim, from.kvHeads * from.headDim]
   const zero = (): Centre => ({ q: new Float64Array(qWidth), k: new Float64Array(kWidth) })
   const interaction = hypothesis === 'interaction'
-  if (!interaction && estimator === 'per-query') return [zero(), zero()]
+  if (!interaction && estimator === 'per-query') {
+    return [zero(), zero()]
+  }
   const sums = [zero(), zero()]
   const pairs = [0, 0]
   const pause = cooperator()
@@ -144,7 +150,9 @@ async function centresOf(
   const pooled = counterfactual || !interaction
   const mean = (of: 'q' | 'k', s: number): Float64Array => {
     const total = pooled ? pairs[0] + pairs[1] : pairs[s]
-    if (total === 0) return new Float64Array(sums[s][of].length)
+    if (total === 0) {
+      return new Float64Array(sums[s][of].length)
+    }
     return sums[s][of].map((x, i) => (pooled ? sums[0][of][i] + sums[1][of][i] : x) / total)
   }
   return [0, 1].map((s) => ({
@@ -164,14 +172,18 @@ function rowMagnitudes(
 ): Float64Array {
   const norm = (values: Float32Array, at: number) => {
     let square = 0
-    for (let i = at; i < at + d; i++) square += values[i] ** 2
+    for (let i = at; i < at + d; i++) {
+      square += values[i] ** 2
+    }
     return Math.sqrt(square)
   }
   const out = new Float64Array(heads)
   const group = heads / kvHeads
   for (let keyHead = 0; keyHead < kvHeads; keyHead++) {
     const key = weight * norm(k, kAt + keyHead * d)
-    for (let h = keyHead * group; h < (keyHead + 1) * group; h++) out[h] = key * norm(q, qAt + h * d)
+    for (let h = keyHead * group; h < (keyHead + 1) * group; h++) {
+      out[h] = key * norm(q, qAt + h * d)
+    }
   }
   return out
 }
@@ -190,9 +202,13 @@ class UnitShares {
   }
 
   add(unit: number, magnitudes: Float64Array): void {
-    if (unit !== this.#current) this.#close()
+    if (unit !== this.#current) {
+      this.#close()
+    }
     this.#current = unit
-    for (let h = 0; h < magnitudes.length; h++) this.#unit[h] += magnitudes[h]
+    for (let h = 0; h < magnitudes.length; h++) {
+      this.#unit[h] += magnitudes[h]
+    }
   }
 
   /** sum_u m_u^4 / (sum_u m_u^2)^2, m_u the magnitude of unit u: 1 / k where k equal units outweigh all others. */
@@ -225,7 +241,9 @@ function centringFactor(units: number, concentration: number): number {
 }
 
 function add(sum: Float64Array, from: Float32Array, at: number, by: number): void {
-  for (let i = 0; i < sum.length; i++) sum[i] += by * from[at + i]
+  for (let i = 0; i < sum.length; i++) {
+    sum[i] += by * from[at + i]
+  }
 }
 
 function subtract(
@@ -237,5 +255,7 @@ function subtract(
   times: number,
   width: number,
 ): void {
-  for (let i = 0; i < width; i++) out[to + i] = from[at + i] - times * centre[i]
+  for (let i = 0; i < width; i++) {
+    out[to + i] = from[at + i] - times * centre[i]
+  }
 }

@@ -93,7 +93,9 @@ class FlipSource implements NullSource {
     seed: number,
     oneSided: OneSidedSigns,
   ): Promise<FlipSource> {
-    if (rows.rows === 0) return new FlipSource(backend, rows, sizes, seed, oneSided, undefined)
+    if (rows.rows === 0) {
+      return new FlipSource(backend, rows, sizes, seed, oneSided, undefined)
+    }
     const resident = async (data: Float32Array, heads: number): Promise<RowTensor> => {
       const shape = [1, rows.rows, heads, sizes.headDim] as const
       const strides = contiguousStrides(shape) as unknown as RowTensor['strides']
@@ -128,9 +130,13 @@ class FlipSource implements NullSource {
         for (let i = 0; i < d; i++) {
           const by = rows.coefficients[r] * rows.q[q + i]
           const at = (h * d + i) * d
-          for (let j = 0; j < d; j++) out[at + j] += by * rows.k[k + j]
+          for (let j = 0; j < d; j++) {
+            out[at + j] += by * rows.k[k + j]
+          }
         }
-        if (r % 64 === 0) await pause()
+        if (r % 64 === 0) {
+          await pause()
+        }
       }
     }
     return out
@@ -153,7 +159,9 @@ class FlipSource implements NullSource {
   async values(request: ValuesRequest): Promise<Float64Array> {
     const { heads, from, to, removed, components, signal } = request
     const { rows, tensors, units } = this
-    if (!tensors) return new Float64Array(heads.length * (to - from) * components)
+    if (!tensors) {
+      return new Float64Array(heads.length * (to - from) * components)
+    }
     return this.backend.largestOfFlips(
       {
         q: tensors.q,
@@ -183,7 +191,9 @@ class FlipSource implements NullSource {
     const out = new Float64Array(columns * units.length)
     const [left, right] = [new Float64Array(columns), new Float64Array(columns)]
     for (let r = 0; r < rows.rows; r++) {
-      if (r % 64 === 0) await pause()
+      if (r % 64 === 0) {
+        await pause()
+      }
       const [q, k] = this.#at(r, head)
       left.fill(0)
       right.fill(0)
@@ -212,7 +222,9 @@ class FlipSource implements NullSource {
   }
 
   release(): void {
-    if (!this.tensors) return
+    if (!this.tensors) {
+      return
+    }
     this.backend.release(this.tensors.q.resident as ResidentHandle)
     this.backend.release(this.tensors.k.resident as ResidentHandle)
   }

@@ -30,14 +30,18 @@ export class KeySets {
     const [draws, count] = [to - from, query.length]
     const repeated = <T extends Int32Array | Float32Array>(array: T): T => {
       const out = new (array.constructor as new (length: number) => T)(draws * array.length)
-      for (let c = 0; c < draws; c++) out.set(array, c * array.length)
+      for (let c = 0; c < draws; c++) {
+        out.set(array, c * array.length)
+      }
       return out
     }
     const offsets = (array: Int32Array) => {
       const out = new Int32Array(draws * count + 1)
       const each = array[count]
       for (let c = 0; c < draws; c++) {
-        for (let t = 0; t < count; t++) out[c * count + t + 1] = c * each + array[t + 1]
+        for (let t = 0; t < count; t++) {
+          out[c * count + t + 1] = c * each + array[t + 1]
+        }
       }
       return out
     }
@@ -60,8 +64,11 @@ export class KeySets {
         const positive = posOffsets[t + 1] - posOffsets[t]
         const order = this.#order(from + c, t, keys.length, positive)
         order.forEach((key, i) => {
-          if (i < positive) out.pos[c * pos.length + posOffsets[t] + i] = keys[key]
-          else out.neg[c * neg.length + negOffsets[t] + i - positive] = keys[key]
+          if (i < positive) {
+            out.pos[c * pos.length + posOffsets[t] + i] = keys[key]
+          } else {
+            out.neg[c * neg.length + negOffsets[t] + i - positive] = keys[key]
+          }
         })
       }
       await pause()
@@ -72,7 +79,9 @@ export class KeySets {
   /** The order of a term's keys in a draw: the first are the positive ones. */
   #order(draw: number, t: number, size: number, positive: number): number[] {
     const order = Array.from({ length: size }, (_, i) => i)
-    if (draw === 0) return order
+    if (draw === 0) {
+      return order
+    }
     const stream = STREAMS.sets + 16 * size + 65536 * positive
     const random = seededRandom(unitWord(this.#seed, this.#units[t], stream, draw))
     return random.sample(order, size)

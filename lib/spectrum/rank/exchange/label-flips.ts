@@ -19,7 +19,11 @@ export function labelFlips(
       sides.forEach((list, s) => {
         const sum = new Float64Array(kWidth)
         const by = estimator === 'per-query' ? 1 / list.length : 1
-        for (const row of list) for (let i = 0; i < kWidth; i++) sum[i] += by * k[row * kWidth + i]
+        for (const row of list) {
+          for (let i = 0; i < kWidth; i++) {
+            sum[i] += by * k[row * kWidth + i]
+          }
+        }
         made.push({
           query,
           unit,
@@ -58,16 +62,22 @@ function* labelledQueries(
 ): Generator<{ query: number; sides: [number[], number[]] }> {
   const { keyScope, queryRows, queryPositions, queryLabels, keyRows, keyPositions, keyLabels } = sequence
   for (let i = 0; i < queryRows.length; i++) {
-    if (queryLabels[i] < 0) continue
+    if (queryLabels[i] < 0) {
+      continue
+    }
     const sides: [number[], number[]] = [[], []]
     for (let j = 0; j < keyRows.length; j++) {
       const hidden =
         keyScope === 'before'
           ? keyPositions[j] >= queryPositions[i]
           : keyScope === 'others' && keyPositions[j] === queryPositions[i]
-      if (hidden || keyLabels[j] < 0) continue
+      if (hidden || keyLabels[j] < 0) {
+        continue
+      }
       sides[keyLabels[j] === queryLabels[i] ? 0 : 1].push(keyRows[j])
     }
-    if (sides[0].length > 0 && sides[1].length > 0) yield { query: queryRows[i], sides }
+    if (sides[0].length > 0 && sides[1].length > 0) {
+      yield { query: queryRows[i], sides }
+    }
   }
 }

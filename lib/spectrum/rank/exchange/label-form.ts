@@ -21,7 +21,9 @@ export function labelForm(
   const number = (j: number) => b[keyRows[j]]
   const before = keyScope === 'before'
   let next = 0
-  while (!before && next < keyRows.length) seen.take(next, number(next++))
+  while (!before && next < keyRows.length) {
+    seen.take(next, number(next++))
+  }
   const own =
     keyScope === 'others' ? new Map([...keyPositions].map((position, j) => [position, j])) : undefined
   const means = estimator === 'per-query'
@@ -30,13 +32,17 @@ export function labelForm(
     while (before && next < keyRows.length && keyPositions[next] < queryPositions[i]) {
       seen.take(next, number(next++))
     }
-    if (queryLabels[i] < 0) continue
+    if (queryLabels[i] < 0) {
+      continue
+    }
     const j = own?.get(queryPositions[i])
     const { positive, positives, negative, negatives } = seen.split(
       queryLabels[i],
       j === undefined || keyLabels[j] < 0 ? undefined : { label: keyLabels[j], value: number(j) },
     )
-    if (positives === 0 || negatives === 0) continue
+    if (positives === 0 || negatives === 0) {
+      continue
+    }
     const up = positive / (means ? positives : 1) / positiveWeight
     const down = negative / (means ? negatives : 1) / negativeWeight
     total += a[queryRows[i]] * (up - down)
@@ -53,14 +59,18 @@ class SeenKeys {
 
   constructor(private readonly labels: Int32Array) {
     let most = 0
-    for (const label of labels) most = Math.max(most, label + 1)
+    for (const label of labels) {
+      most = Math.max(most, label + 1)
+    }
     this.sums = new Float64Array(most)
     this.counts = new Float64Array(most)
   }
 
   take(j: number, value: number): void {
     const label = this.labels[j]
-    if (label < 0) return
+    if (label < 0) {
+      return
+    }
     this.sums[label] += value
     this.counts[label] += 1
     this.sum += value

@@ -45,7 +45,9 @@ export function labelUnits(sequences: readonly LabelSequence[], ids: readonly st
   const units = members.flatMap(({ id, sequences: list }): LabelUnit[] => {
     const whole = unitKey(id)
     const uncut = { key: whole, whole, sequences: list, shape: shape(list) }
-    if (!lonely(list) || !cuttable(list) || length === 0) return [uncut]
+    if (!lonely(list) || !cuttable(list) || length === 0) {
+      return [uncut]
+    }
     const blocks = Math.floor(list[0].queryRows.length / length)
     return Array.from({ length: blocks }, (_, place) => {
       const part = [block(list[0], place * length, (place + 1) * length)]
@@ -65,7 +67,9 @@ function denseLabels(): (sequence: LabelSequence) => LabelSequence {
   const known = new Map<number, number>()
   const dense = (labels: Int32Array) => {
     return labels.map((label) => {
-      if (label < 0) return -1
+      if (label < 0) {
+        return -1
+      }
       const index = known.get(label) ?? known.size
       known.set(label, index)
       return index
@@ -81,7 +85,9 @@ function denseLabels(): (sequence: LabelSequence) => LabelSequence {
 /** A single sequence whose queries and keys are the same positions, so that a window of one is a window of the other. */
 function cuttable(list: readonly LabelSequence[]): boolean {
   const [{ keyScope, queryPositions, keyPositions }] = list
-  if (list.length > 1 || keyScope === 'all' || queryPositions.length !== keyPositions.length) return false
+  if (list.length > 1 || keyScope === 'all' || queryPositions.length !== keyPositions.length) {
+    return false
+  }
   return queryPositions.every((position, i) => position === keyPositions[i])
 }
 
@@ -132,7 +138,11 @@ export function exchangeable(units: readonly LabelUnit[]): LabelUnit[] {
 /** One over the number of arrangements of labels. */
 export function leastPOf(units: readonly LabelUnit[]): number {
   let p = 1
-  for (const group of exchangeGroups(units)) for (let n = 2; n <= group.length; n++) p /= n
+  for (const group of exchangeGroups(units)) {
+    for (let n = 2; n <= group.length; n++) {
+      p /= n
+    }
+  }
   return p
 }
 
@@ -145,7 +155,9 @@ export function donorsOf(
   stream: number = STREAMS.labels,
 ): Int32Array {
   const donors = Int32Array.from(units.keys())
-  if (draw === 0) return donors
+  if (draw === 0) {
+    return donors
+  }
   for (const group of groups) {
     const place = new Map(group.map((i) => [i, unitWord(seed, units[i].key, stream, draw)]))
     const shuffled = [...group].sort((a, b) => place.get(a)! - place.get(b)! || a - b)
@@ -158,7 +170,9 @@ export function donorsOf(
 
 /** Donors that the mean of a unit's contributions is taken over: all of its group, or evenly spaced ones of a large one. */
 export function meanDonors(group: readonly number[], unit: number): number[] {
-  if (group.length <= MOST_DONORS) return [...group]
+  if (group.length <= MOST_DONORS) {
+    return [...group]
+  }
   const at = group.indexOf(unit)
   return Array.from({ length: MOST_DONORS }, (_, i) => {
     return group[(at + Math.floor((i * group.length) / MOST_DONORS)) % group.length]

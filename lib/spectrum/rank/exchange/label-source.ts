@@ -92,7 +92,9 @@ class LabelSource extends CovarianceSource implements NullSource {
     for (let c = 0; c < columns; c++) {
       const form = this.#forms(head, u, v, columns, c)
       const means = await this.#meanForms(form, signal)
-      for (let i = 0; i < n; i++) out[c * n + i] = form(i, i) - means[i]
+      for (let i = 0; i < n; i++) {
+        out[c * n + i] = form(i, i) - means[i]
+      }
     }
     return out
   }
@@ -149,24 +151,31 @@ class LabelSource extends CovarianceSource implements NullSource {
   /** D̄ of heads. */
   async #meansOf(heads: readonly number[], signal?: AbortSignal): Promise<ReadonlyMap<number, Float64Array>> {
     const missing = heads.filter((head) => !this.#means.has(head))
-    if (missing.length === 0) return this.#means
+    if (missing.length === 0) {
+      return this.#means
+    }
     const size = this.headDim ** 2
     const means = new Map(missing.map((head) => [head, new Float64Array(size)]))
     for (const group of this.#groups) {
       const count = meanDonors(group, group[0]).length
       const everyPair = function* (this: LabelSource): Generator<LabelSequence> {
         for (const i of group) {
-          for (const donor of meanDonors(group, i))
+          for (const donor of meanDonors(group, i)) {
             yield* withLabelsOf(this.labelled[i], this.labelled[donor])
+          }
         }
       }
       const sums = await this.#sums(missing, everyPair.call(this), 1, signal)
       missing.forEach((head, h) => {
         const mean = means.get(head)!
-        for (let i = 0; i < size; i++) mean[i] += sums[h * size + i] / count
+        for (let i = 0; i < size; i++) {
+          mean[i] += sums[h * size + i] / count
+        }
       })
     }
-    for (const [head, mean] of means) this.#means.set(head, mean)
+    for (const [head, mean] of means) {
+      this.#means.set(head, mean)
+    }
     return this.#means
   }
 
@@ -184,12 +193,16 @@ class LabelSource extends CovarianceSource implements NullSource {
 
   /** What sides are divided by: queries that count (`per-query`, `sum`), or pairs of each side (`per-pair`). */
   #sideWeights(): SideWeights {
-    if (this.#weights) return this.#weights
+    if (this.#weights) {
+      return this.#weights
+    }
     const ones = new Float64Array(Math.max(this.rows.q.length, this.rows.k.length) / this.headDim).fill(1)
     const count = (estimator: Estimator, sides: SideWeights) => {
       let sum = 0
       for (const { sequences } of this.labelled) {
-        for (const sequence of sequences) sum += labelForm(sequence, ones, ones, estimator, sides)
+        for (const sequence of sequences) {
+          sum += labelForm(sequence, ones, ones, estimator, sides)
+        }
       }
       return sum
     }
@@ -211,12 +224,16 @@ class LabelSource extends CovarianceSource implements NullSource {
     const known = n <= MOST_KEPT ? new Float64Array(n * n).fill(Number.NaN) : undefined
     return (unit: number, donor: number): number => {
       const at = unit * n + donor
-      if (known && !Number.isNaN(known[at])) return known[at]
+      if (known && !Number.isNaN(known[at])) {
+        return known[at]
+      }
       let value = 0
       for (const sequence of withLabelsOf(this.labelled[unit], this.labelled[donor])) {
         value += labelForm(sequence, a, b, this.rows.estimator, weights)
       }
-      if (known) known[at] = value
+      if (known) {
+        known[at] = value
+      }
       return value
     }
   }
@@ -246,7 +263,9 @@ class LabelSource extends CovarianceSource implements NullSource {
     const along = (data: Float32Array, count: number, of: number, basis: Float64Array) => {
       const out = new Float64Array(data.length / (count * d))
       for (let row = 0; row < out.length; row++) {
-        for (let i = 0; i < d; i++) out[row] += data[(row * count + of) * d + i] * basis[i * columns + c]
+        for (let i = 0; i < d; i++) {
+          out[row] += data[(row * count + of) * d + i] * basis[i * columns + c]
+        }
       }
       return out
     }
@@ -258,9 +277,13 @@ function* inBatches(sequences: Iterable<LabelSequence>): Generator<{ labels: Lab
   let labels: LabelSequence[] = []
   for (const sequence of sequences) {
     labels.push(sequence)
-    if (labels.length < MOST_SEQUENCES) continue
+    if (labels.length < MOST_SEQUENCES) {
+      continue
+    }
     yield { labels }
     labels = []
   }
-  if (labels.length > 0) yield { labels }
+  if (labels.length > 0) {
+    yield { labels }
+  }
 }

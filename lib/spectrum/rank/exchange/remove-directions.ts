@@ -19,13 +19,21 @@ export function removeDirections(
   for (let c = 0; c < rank; c++) {
     for (let j = 0; j < d; j++) {
       let sum = 0
-      for (let i = 0; i < d; i++) sum += u[basis + i * width + c] * batch[at(i, j)]
-      for (let i = 0; i < d; i++) batch[at(i, j)] -= sum * u[basis + i * width + c]
+      for (let i = 0; i < d; i++) {
+        sum += u[basis + i * width + c] * batch[at(i, j)]
+      }
+      for (let i = 0; i < d; i++) {
+        batch[at(i, j)] -= sum * u[basis + i * width + c]
+      }
     }
     for (let i = 0; i < d; i++) {
       let sum = 0
-      for (let j = 0; j < d; j++) sum += batch[at(i, j)] * v[basis + j * width + c]
-      for (let j = 0; j < d; j++) batch[at(i, j)] -= sum * v[basis + j * width + c]
+      for (let j = 0; j < d; j++) {
+        sum += batch[at(i, j)] * v[basis + j * width + c]
+      }
+      for (let j = 0; j < d; j++) {
+        batch[at(i, j)] -= sum * v[basis + j * width + c]
+      }
     }
   }
 }

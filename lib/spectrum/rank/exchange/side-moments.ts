@@ -39,8 +39,14 @@ export async function sideMoments(
   const key = new Float64Array(d)
   for (const row of spread(k.length / (kvHeads * d))) {
     const at = (row * kvHeads + keyHead) * d
-    for (let i = 0; i < d; i++) key[i] = k[at + i] - mean[i]
-    for (let i = 0; i < d; i++) for (let j = 0; j < d; j++) keyMoment[i * d + j] += key[i] * key[j]
+    for (let i = 0; i < d; i++) {
+      key[i] = k[at + i] - mean[i]
+    }
+    for (let i = 0; i < d; i++) {
+      for (let j = 0; j < d; j++) {
+        keyMoment[i * d + j] += key[i] * key[j]
+      }
+    }
     await pause()
   }
   return { meanQuery, keyMoment }
@@ -50,7 +56,9 @@ function meanOf(data: Float32Array, heads: number, head: number, d: number): Flo
   const mean = new Float64Array(d)
   const rows = data.length / (heads * d)
   for (let row = 0; row < rows; row++) {
-    for (let i = 0; i < d; i++) mean[i] += data[(row * heads + head) * d + i] / rows
+    for (let i = 0; i < d; i++) {
+      mean[i] += data[(row * heads + head) * d + i] / rows
+    }
   }
   return mean
 }
@@ -58,5 +66,7 @@ function meanOf(data: Float32Array, heads: number, head: number, d: number): Flo
 /** Rows at even distances. */
 function* spread(rows: number): Generator<number> {
   const step = Math.max(1, rows / MOST_ROWS)
-  for (let at = 0; at < rows; at += step) yield Math.floor(at)
+  for (let at = 0; at < rows; at += step) {
+    yield Math.floor(at)
+  }
 }

@@ -64,11 +64,15 @@ export class OneSidedSigns {
       return other.length === units.length && other.every((key, i) => compareKeys(key, units[i]) === 0)
     }
     const known = this.#known.find((entry) => entry.signs.draws === draws && same(entry.units))
-    if (known) return known.signs
+    if (known) {
+      return known.signs
+    }
     const bits = await drawnFlips(this.seed, units, [0, draws], STREAMS.oneSided, signal)
     const signs = await groupedSigns(bits, units.length, draws, signal)
     this.#known.push({ units, signs })
-    if (this.#known.length > KEPT) this.#known.shift()
+    if (this.#known.length > KEPT) {
+      this.#known.shift()
+    }
     return signs
   }
 }
@@ -91,7 +95,9 @@ export async function signedSums(
       table[pattern] = table[pattern & (pattern - 1)] - 2 * group[lowest]
     }
     const at = (first / TOGETHER) * draws
-    for (let draw = 0; draw < draws; draw++) out[draw] += table[patterns[at + draw]]
+    for (let draw = 0; draw < draws; draw++) {
+      out[draw] += table[patterns[at + draw]]
+    }
     await pause()
   }
   return out

@@ -37,7 +37,9 @@ export async function drawnFlips(
   const bits = new Uint32Array(keys.length * words)
   const pause = cooperator(signal)
   for (const [unit, key] of keys.entries()) {
-    if (unit % UNITS_AT_ONCE === 0) await pause()
+    if (unit % UNITS_AT_ONCE === 0) {
+      await pause()
+    }
     writeWords(bits, unit * words, words, (w) => unitWord(seed, key, stream, from / 32 + w), from === 0)
   }
   return bits

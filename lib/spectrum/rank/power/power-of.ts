@@ -69,7 +69,9 @@ export function powerOf(options: PowerOptions): PowerAnswer {
   const level = checkEffect(options)
   const [fewest, most] = tableRange().units
   checkInteger(units, 'units', 1)
-  if (units < fewest || units > most) throw outside(`units is ${units}`, `${fewest} to ${most} units`)
+  if (units < fewest || units > most) {
+    throw outside(`units is ${units}`, `${fewest} to ${most} units`)
+  }
   return { ...within(units, options, level), level }
 }
 
@@ -87,7 +89,9 @@ export function unitsFor(options: UnitsOptions): UnitsAnswer {
   const level = checkEffect(options)
   const [fewest, most] = tableRange().units
   const enough = (units: number) => within(units, options, level).power >= wanted
-  if (enough(fewest)) return { units: fewest, atMost: true, level }
+  if (enough(fewest)) {
+    return { units: fewest, atMost: true, level }
+  }
   if (!enough(most)) {
     const { power } = within(most, options, level)
     throw outside(
@@ -98,8 +102,11 @@ export function unitsFor(options: UnitsOptions): UnitsAnswer {
   let [low, high] = [fewest, most]
   while (high - low > 1) {
     const middle = Math.floor((low + high) / 2)
-    if (enough(middle)) high = middle
-    else low = middle
+    if (enough(middle)) {
+      high = middle
+    } else {
+      low = middle
+    }
   }
   return { units: high, atMost: false, level }
 }
@@ -134,7 +141,9 @@ function checkEffect({ strength, headDim, heads = 1, effects = 1 }: EffectOption
 
 function within(units: number, { strength, headDim }: EffectOptions, level: number): Power {
   const power = tablePower(units, strength, headDim, level)
-  if (power) return power
+  if (power) {
+    return power
+  }
   throw outside(`strength ${strength} with ${units} units at headDim ${headDim}`, 'no effect as strong there')
 }
 

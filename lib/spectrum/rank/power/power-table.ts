@@ -61,7 +61,9 @@ export function tablePower(
       const power = at(n)
       return power ? [{ ...power, weight: w }] : []
     })
-    if (known.length > 0) return { ...mixed(known), weight }
+    if (known.length > 0) {
+      return { ...mixed(known), weight }
+    }
     // Curves of few units end at the largest strength; that of the next more units stands for them.
     const next = sizes.filter((n) => n > units).find((n) => at(n) !== undefined)
     return next === undefined ? undefined : { ...at(next)!, weight }
@@ -73,7 +75,9 @@ export function tablePower(
 function around(values: readonly number[], value: number): { at: number; weight: number }[] {
   const below = Math.max(...values.filter((x) => x <= value))
   const above = Math.min(...values.filter((x) => x >= value))
-  if (below === above) return [{ at: below, weight: 1 }]
+  if (below === above) {
+    return [{ at: below, weight: 1 }]
+  }
   const weight = Math.log(value / below) / Math.log(above / below)
   return [
     { at: below, weight: 1 - weight },
@@ -103,10 +107,14 @@ function between(curve: readonly (readonly number[])[], x: number): Power | unde
     const [, last] = curve[curve.length - 1]
     return last >= CERTAIN ? { power: last, atLeast: true } : undefined
   }
-  if (after === 0) return { power: curve[0][1], atLeast: false }
+  if (after === 0) {
+    return { power: curve[0][1], atLeast: false }
+  }
   const [[x0, y0], [x1, y1]] = [curve[after - 1], curve[after]]
   const part = (x - x0) / (x1 - x0)
-  if (part > 1 - 1e-9) return { power: y1, atLeast: false }
+  if (part > 1 - 1e-9) {
+    return { power: y1, atLeast: false }
+  }
   return { power: expit(logit(y0) + part * (logit(y1) - logit(y0))), atLeast: false }
 }
 

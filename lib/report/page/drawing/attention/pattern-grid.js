@@ -108,8 +108,11 @@ export function patternGrid(width, { words, pattern, query, choose, tell }) {
     if (event.key in steps) {
       const [down, across] = steps[event.key]
       move({ query: at.query + down, key: at.key + across })
-    } else if (event.key === 'Enter' || event.key === ' ') choose(at.query)
-    else return
+    } else if (event.key === 'Enter' || event.key === ' ') {
+      choose(at.query)
+    } else {
+      return
+    }
     event.preventDefault()
   })
   const root = canvas(

@@ -95,7 +95,9 @@ const diamond = (x, y) =>
 function arcs({ attention, query, x }) {
   const top = ARCS + GAP - 8
   return attention.flatMap((value, i) => {
-    if (value < FAINT || i === query) return []
+    if (value < FAINT || i === query) {
+      return []
+    }
     const [from, to] = [x(query), x(i)]
     const lift = Math.min(ARCS, 14 + Math.abs(from - to) * 0.22)
     return svg('path', {

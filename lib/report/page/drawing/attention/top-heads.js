@@ -29,7 +29,9 @@ export function topHeads(width, { rows, selectedHead, tokenName, choose }) {
     const pick = () => choose(row.head)
     bar.addEventListener('click', pick)
     bar.addEventListener('keydown', (event) => {
-      if (event.key !== 'Enter' && event.key !== ' ') return
+      if (event.key !== 'Enter' && event.key !== ' ') {
+        return
+      }
       event.preventDefault()
       pick()
     })

@@ -30,7 +30,9 @@ export function looks(points) {
   const labelled = points.some((p) => p.label !== null)
   const nameOf = (p) => (labelled ? (p.label ?? UNLABELLED) : p.role)
   const counts = new Map()
-  for (const p of points) counts.set(nameOf(p), (counts.get(nameOf(p)) ?? 0) + 1)
+  for (const p of points) {
+    counts.set(nameOf(p), (counts.get(nameOf(p)) ?? 0) + 1)
+  }
   counts.delete(UNLABELLED)
   const common = [...counts].sort((a, b) => b[1] - a[1]).map(([name]) => name)
   const named = common.slice(0, common.length > MOST_LABELS ? MOST_LABELS - 1 : MOST_LABELS).sort(natural)

@@ -33,8 +33,12 @@ export function planes({ id, title, caption, cloud, more = () => ({}) }) {
 }
 
 function drawn(width, { points, shares }) {
-  if (shares.length === 1) return strip(width, points, shares)
-  if (shares.length < 4) return plane(width, points, shares, [0, 1])
+  if (shares.length === 1) {
+    return strip(width, points, shares)
+  }
+  if (shares.length < 4) {
+    return plane(width, points, shares, [0, 1])
+  }
   const narrow = width < 480
   const each = narrow ? width : Math.floor((width - 16) / 2)
   const pair = [plane(each, points, shares, [0, 1]), plane(each, points, shares, [2, 3])]

@@ -31,7 +31,9 @@ export function scatter({ id, title, caption, cloud, more = () => ({}) }) {
     key: () => pointLegend(points()),
     fileKey: () => pointLegend(points()),
     draw: (width) => {
-      if (points().length === 0) return cloud()
+      if (points().length === 0) {
+        return cloud()
+      }
       view ??= firstView(points())
       return draw(width, cloud(), view)
     },
@@ -45,7 +47,9 @@ export function scatter({ id, title, caption, cloud, more = () => ({}) }) {
     after: (plot) => {
       const drawn = points().length > 0
       plot.classList.toggle('turns', drawn)
-      if (!drawn) return plot.removeAttribute('tabindex')
+      if (!drawn) {
+        return plot.removeAttribute('tabindex')
+      }
       plot.tabIndex = 0
       plot.setAttribute('role', 'group')
       plot.setAttribute('aria-roledescription', 'plot that turns')
@@ -72,14 +76,18 @@ export function scatter({ id, title, caption, cloud, more = () => ({}) }) {
 function turnable(plot, { by, back }) {
   let from
   const start = (event) => {
-    if (event.button !== 0 || !plot.classList.contains('turns')) return
+    if (event.button !== 0 || !plot.classList.contains('turns')) {
+      return
+    }
     from = { x: event.clientX, y: event.clientY }
     plot.setPointerCapture(event.pointerId)
   }
   // On its way down: where there is a tip, the drawing keeps what comes up.
   plot.addEventListener('pointerdown', start, { capture: true })
   plot.addEventListener('pointermove', ({ clientX, clientY }) => {
-    if (!from) return
+    if (!from) {
+      return
+    }
     by((clientX - from.x) * RADIANS_A_PIXEL, (from.y - clientY) * RADIANS_A_PIXEL)
     from = { x: clientX, y: clientY }
   })
@@ -90,10 +98,16 @@ function turnable(plot, { by, back }) {
   }
   const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }
   plot.addEventListener('keydown', (event) => {
-    if (event.target !== plot || !plot.classList.contains('turns')) return
-    if (event.key in steps) by(...steps[event.key].map((n) => n * STEP))
-    else if (event.key === 'Home') back()
-    else return
+    if (event.target !== plot || !plot.classList.contains('turns')) {
+      return
+    }
+    if (event.key in steps) {
+      by(...steps[event.key].map((n) => n * STEP))
+    } else if (event.key === 'Home') {
+      back()
+    } else {
+      return
+    }
     event.preventDefault()
   })
 }

@@ -9,7 +9,9 @@ export function clouds(points, anchor, labelColumn, titleOf) {
   const groups = new Map()
   for (const { [labelColumn]: label, pc1, pc2, pc3, ...rest } of points) {
     const key = JSON.stringify(rest)
-    if (!groups.has(key)) groups.set(key, { rest, points: [] })
+    if (!groups.has(key)) {
+      groups.set(key, { rest, points: [] })
+    }
     const at = [pc1, pc2, pc3].filter((value) => value !== null)
     groups.get(key).points.push({ at, label: readableLabel(labelColumn, label) })
   }

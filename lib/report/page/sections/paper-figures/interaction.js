@@ -92,7 +92,9 @@ function interactionMap(model, rows, anchor) {
       readableCells(svg, rects, cells.map(words), n)
       rects.forEach((rect, i) => {
         rect.setAttribute('role', 'img')
-        for (const event of ['focus', 'mouseenter']) rect.addEventListener(event, () => tell(cells[i]))
+        for (const event of ['focus', 'mouseenter']) {
+          rect.addEventListener(event, () => tell(cells[i]))
+        }
       })
       return svg
     },

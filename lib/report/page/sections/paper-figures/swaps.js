@@ -23,7 +23,9 @@ export function swapFigures({ swaps, effects }, anchor) {
   const make = (name, title, caption, names, bars, x) => {
     const fills = named(names)
     const present = () => bars().filter((row) => row.mean !== null)
-    if (present().length === 0) return []
+    if (present().length === 0) {
+      return []
+    }
     const suffix = () => (chosen === '' ? '' : `, ${chosen}`)
     return [
       figure({
@@ -81,7 +83,9 @@ export function swapFigures({ swaps, effects }, anchor) {
     chosen,
     (value) => {
       chosen = value
-      for (const { redraw } of figures) redraw()
+      for (const { redraw } of figures) {
+        redraw()
+      }
     },
   )
   return [
