@@ -93,8 +93,13 @@ test('ranks that are missed, and too many false discoveries, are caught', (t) =>
   const heads = FULL.find(({ group }) => group === 'many heads')
   const figures = { families: 10, falseDiscoveryRate: 0.05, falseCoverage: 0.05, power: 0.9, exactRanks: 0.9 }
   const others = {
-    ...{ falseCoverageUnadjusted: 0.09, replicationFalse: 0.01, replicatedPower: 0.8 },
-    ...{ dependentFalse: 0, dependentPower: 0, maximumAnyFalse: 0, maximumPower: 0 },
+    falseCoverageUnadjusted: 0.09,
+    replicationFalse: 0.01,
+    replicatedPower: 0.8,
+    dependentFalse: 0,
+    dependentPower: 0,
+    maximumAnyFalse: 0,
+    maximumPower: 0,
   }
   t.is(missed(heads, { ...figures, ...others }), 0)
   t.is(missed(heads, { ...figures, ...others, falseDiscoveryRate: 0.07, replicationFalse: 0.04 }), 2)

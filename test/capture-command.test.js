@@ -160,7 +160,12 @@ checked('the file is what the format says, as read by Python', async (t) => {
 test('heads that share key heads unevenly are captured, and refused as activations', async (t) => {
   const { status, cwd } = await run(
     ...boxes,
-    ...['--tokens', '1,2,3', '--heads', 'L1H0,L1H1,L1H2,L2H0,L2H2', '--out', 'uneven.safetensors'],
+    '--tokens',
+    '1,2,3',
+    '--heads',
+    'L1H0,L1H1,L1H2,L2H0,L2H2',
+    '--out',
+    'uneven.safetensors',
   )
   t.is(status, 0)
   const written = path.join(cwd, 'uneven.safetensors')

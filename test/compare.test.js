@@ -203,7 +203,14 @@ test('the command prints a table or one document', async (t) => {
   const same = await runCommand(folder, ['compare', fileA, fileA, '--heads', 'L3H0'])
   t.is(same.stderr, 'qkspace: warning: A and B are the same result\n')
   const json = await runCommand(folder, [
-    ...['compare', fileA, fileB, '--json', '--heads', '3.0', '--contrast', 'order'],
+    'compare',
+    fileA,
+    fileB,
+    '--json',
+    '--heads',
+    '3.0',
+    '--contrast',
+    'order',
   ])
   t.is(json.status, 0)
   const document = JSON.parse(json.stdout)

@@ -87,8 +87,13 @@ for (const { title, op, options } of TINY_DIALECTS) {
     const { heads, kvHeads, headDim } = tinySizes(options)
     // Keys that are repeated before the operator are captured before they are.
     t.like(model.sites[0], {
-      ...{ op, heads, kvHeads, headDim },
-      ...{ causal: true, cross: false, rotary: options.rope ?? true },
+      op,
+      heads,
+      kvHeads,
+      headDim,
+      causal: true,
+      cross: false,
+      rotary: options.rope ?? true,
     })
     t.true(Math.abs(model.sites[0].scale - 1 / Math.sqrt(headDim)) < 1e-6)
     t.true(model.sites[0].relativeError < 1e-5)
@@ -126,7 +131,12 @@ for (const { title, options, roundedActivations = false } of QUANTISED_MODELS) {
     t.is(model.sites.length, 1)
     const { heads, kvHeads, headDim } = tinySizes(options)
     t.like(model.sites[0], {
-      ...{ heads, kvHeads, headDim, cross: false, causal: true, rotary: options.rope ?? true },
+      heads,
+      kvHeads,
+      headDim,
+      cross: false,
+      causal: true,
+      rotary: options.rope ?? true,
     })
     t.true(model.sites[0].relativeError < 1e-5)
     // Activations in 256 steps leave the formulas at a distance.

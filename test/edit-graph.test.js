@@ -91,7 +91,9 @@ onModels('a swap in a subspace is what float64 on the captured rows says', async
       const { pattern } = interveneArrays({
         q: { data: Float64Array.from(q), shape: [1, d] },
         k: { data: Float64Array.from(k.flat()), shape: [1, keys, d] },
-        ...{ scale, edit: 'swap', basis: subspaces[h].basis },
+        scale,
+        edit: 'swap',
+        basis: subspaces[h].basis,
         origin: Int32Array.of(item.origin),
         target: Int32Array.of(item.target),
       })

@@ -196,8 +196,11 @@ test('an exchange in a plain model is what interveneArrays gives, and so are its
           const { pattern } = interveneArrays({
             q: { data: q, shape: [1, d] },
             k: { data: Float64Array.from(k.flatMap((row) => [...row])), shape: [1, k.length, d] },
-            ...{ scale: site.scale, edit: 'swap', basis: { data, shape: [d, columns] } },
-            ...{ origin: [swap.origin], target: [swap.target] },
+            scale: site.scale,
+            edit: 'swap',
+            basis: { data, shape: [d, columns] },
+            origin: [swap.origin],
+            target: [swap.target],
           })
           return pattern
         }

@@ -45,10 +45,21 @@ test('rows have every head and contrast with the figures of the result, nulls be
   for (const row of rows) {
     const { test: own, ...subspace } = made.tested.head(row.head).contrast('order')
     t.like(row, {
-      ...{ rank: own.rank, unadjustedRank: own.unadjustedRank, hypothesis: 'effect', q: own.q },
-      ...{ draws: own.draws, units: 60, discovered: own.discovered, rankRule: 'permutation:0.05' },
-      ...{ totalEnergy: subspace.totalEnergy, scoreGap: subspace.scoreGap, terms: 60, skipped: 0 },
-      ...{ qAnyDependence: own.qAnyDependence, pMaximum: own.pMaximum, statistic: own.statistic },
+      rank: own.rank,
+      unadjustedRank: own.unadjustedRank,
+      hypothesis: 'effect',
+      q: own.q,
+      draws: own.draws,
+      units: 60,
+      discovered: own.discovered,
+      rankRule: 'permutation:0.05',
+      totalEnergy: subspace.totalEnergy,
+      scoreGap: subspace.scoreGap,
+      terms: 60,
+      skipped: 0,
+      qAnyDependence: own.qAnyDependence,
+      pMaximum: own.pMaximum,
+      statistic: own.statistic,
     })
     t.deepEqual(row.p, own.p)
     t.deepEqual(row.statisticNull, own.null)
@@ -231,8 +242,13 @@ test('decompose --out takes every format, and refuses others before it opens the
   t.deepEqual(saved.left, ['r.parquet'])
   t.like((await parquet(path.join(saved.cwd, 'r.parquet'))).rows[0], { head: 'L3H0', rank: 2, terms: 24 })
   const refused = await runCommand(folder, [
-    ...['decompose', '--model', 'nowhere.onnx', '--prompts', 'nowhere.jsonl'],
-    ...['--out', 'r.xlsx'],
+    'decompose',
+    '--model',
+    'nowhere.onnx',
+    '--prompts',
+    'nowhere.jsonl',
+    '--out',
+    'r.xlsx',
   ])
   t.is(refused.status, 2)
   t.regex(refused.stderr, /r\.xlsx ends in \.xlsx.*\n.*\.safetensors, \.npz, \.json, \.csv, \.parquet/)

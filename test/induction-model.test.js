@@ -15,11 +15,26 @@ test('two causal layers of four heads, without warnings', async (t) => {
   const model = await openModel(file)
   t.deepEqual(
     model.sites.map(({ layer, op, heads, kvHeads, headDim, scale, causal, rotary, cross }) => ({
-      ...{ layer, op, heads, kvHeads, headDim, scale, causal, rotary, cross },
+      layer,
+      op,
+      heads,
+      kvHeads,
+      headDim,
+      scale,
+      causal,
+      rotary,
+      cross,
     })),
     [0, 1].map((layer) => ({
-      ...{ layer, op: 'MatMul', heads: 4, kvHeads: 4, headDim: 16, scale: 0.25 },
-      ...{ causal: true, rotary: false, cross: false },
+      layer,
+      op: 'MatMul',
+      heads: 4,
+      kvHeads: 4,
+      headDim: 16,
+      scale: 0.25,
+      causal: true,
+      rotary: false,
+      cross: false,
     })),
   )
   t.deepEqual(model.unsupported, [])

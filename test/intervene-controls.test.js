@@ -145,7 +145,11 @@ test('a feature is edited on the terms of its own contrast, a union on those of 
 test('where the origin has less than 0.05 of the attention there is nothing to move', async (t) => {
   const { model, result, held } = await boxes()
   const report = await intervene(model, swapped(held), {
-    ...{ result, heads: 'L3H0', features: [RENAMED], nulls: 19, randoms: 0 },
+    result,
+    heads: 'L3H0',
+    features: [RENAMED],
+    nulls: 19,
+    randoms: 0,
   })
   const { origin, moved, deltaP, exceedsNull } = variant(report, 'features', [RENAMED]).heads.L3H0
   t.true(origin.before.mean < 0.05)
@@ -188,7 +192,10 @@ test('subspaces of shuffled answers flip no more than null subspaces', async (t)
   disposeSums(sums)
   for (const heads of ['L3H0', 'L3H2']) {
     const report = await intervene(model, boxesOrder({ ...words, prompts: 48, seed: 4 }), {
-      ...{ result, heads, randoms: 0, batchSize: 48 },
+      result,
+      heads,
+      randoms: 0,
+      batchSize: 48,
     })
     const { exceedsNull } = variant(report, 'features', ['order']).heads[heads]
     t.false(exceedsNull.flipRate, heads)
@@ -204,7 +211,9 @@ test('a result without null subspaces says so; progress counts runs', async (t) 
   disposeSums(sums)
   const seen = []
   const report = await intervene(model, held, {
-    ...{ result, randoms: 2, onProgress: (progress) => seen.push(progress) },
+    result,
+    randoms: 2,
+    onProgress: (progress) => seen.push(progress),
   })
   t.is(report.noNull, 'no null: the result was made without null subspaces')
   t.is(variant(report, 'features', ['order']).heads.L3H0.exceedsNull, null)

@@ -37,7 +37,10 @@ function boxes() {
 test('the joint swap turns attention and answer; controls of its rank do not', async (t) => {
   const { model, result, held } = await boxes()
   const report = await intervene(model, held, {
-    ...{ result, heads: 'L3H0', randoms: 4, seed: 3 },
+    result,
+    heads: 'L3H0',
+    randoms: 4,
+    seed: 3,
     features: ['order', ['order', 'unused']],
   })
   t.is(report.terms, 48)

@@ -96,7 +96,9 @@ test('a key that is positive and negative is refused; of two runs it may have th
   t.is(status, 1)
   t.regex(stderr, /both\.jsonl:1: term 0: the key at \d is both positive and negative/)
   const counterfactual = {
-    ...{ text: 'The apple is', contrast: 'c', terms: [{ query: -1, positive: [1] }] },
+    text: 'The apple is',
+    contrast: 'c',
+    terms: [{ query: -1, positive: [1] }],
     counterfactual: { text: 'The pear is', terms: [{ query: -1, negative: [1] }] },
   }
   await t.notThrowsAsync(accumulate(own, [counterfactual], { heads: 'L0H0' }))

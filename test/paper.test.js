@@ -21,7 +21,13 @@ const folder = temporaryFolder(test)
 const qkspace = (...args) => runCommand(folder, args)
 const fresh = () => mkdtempSync(path.join(folder, 'paper-'))
 const SIZES = {
-  ...{ toyPrompts: 600, clusters: 240, retrieval: 160, categories: 320, boxes: 200, heldOut: 80, randoms: 2 },
+  toyPrompts: 600,
+  clusters: 240,
+  retrieval: 160,
+  categories: 320,
+  boxes: 200,
+  heldOut: 80,
+  randoms: 2,
 }
 
 /** RFC 4180. */
@@ -291,7 +297,9 @@ test('exchanging labels swaps whole halves of prompts, by the seed', (t) => {
   const terms = [{ query: 0, positive: [1], negative: [2, 3], label: 'a', negativeLabels: ['b', 'c'] }]
   const plain = { id: 'p', contrast: 'x', tokens: [1, 2, 3, 4], terms }
   const counterfactual = {
-    ...{ id: 'c', text: 'this', contrasts: { x: { terms: [{ query: -1, positive: [1] }] } } },
+    id: 'c',
+    text: 'this',
+    contrasts: { x: { terms: [{ query: -1, positive: [1] }] } },
     counterfactual: { text: 'that', contrasts: { x: { terms: [{ query: -1, negative: [2] }] } } },
   }
   const prompts = Array.from({ length: 400 }, (_, i) => (i % 2 ? plain : counterfactual))
@@ -306,7 +314,9 @@ test('exchanging labels swaps whole halves of prompts, by the seed', (t) => {
   t.deepEqual(
     changed.find(({ id }) => id === 'c'),
     {
-      ...{ id: 'c', text: 'that', contrasts: { x: { terms: [{ query: -1, positive: [2] }] } } },
+      id: 'c',
+      text: 'that',
+      contrasts: { x: { terms: [{ query: -1, positive: [2] }] } },
       counterfactual: { text: 'this', contrasts: { x: { terms: [{ query: -1, negative: [1] }] } } },
     },
   )
@@ -367,7 +377,10 @@ test('aborting rejects, wherever it comes', async (t) => {
   await t.throwsAsync(runPaper({ quick: true, signal: AbortSignal.abort() }), { code: 'ERR_ABORTED' })
   const controller = new AbortController()
   const running = runPaper({
-    ...{ quick: true, sizes: SIZES, only: [8], signal: controller.signal },
+    quick: true,
+    sizes: SIZES,
+    only: [8],
+    signal: controller.signal,
     onProgress: () => setTimeout(() => controller.abort(), 100),
   })
   await t.throwsAsync(running, { code: 'ERR_ABORTED' })
@@ -395,8 +408,12 @@ test('the command writes a document and a CSV a table, and prints one document',
     ],
   )
   t.deepEqual(readdirSync(out).sort(), [
-    ...['figure-3-clusters.csv', 'figure-3-points.csv', 'figure-5-blocks.csv', 'figure-5-interaction.csv'],
-    ...['paper.json', 'report.html'],
+    'figure-3-clusters.csv',
+    'figure-3-points.csv',
+    'figure-5-blocks.csv',
+    'figure-5-interaction.csv',
+    'paper.json',
+    'report.html',
   ])
   writeFileSync(path.join(out, 'figure-of-mine.csv'), 'a')
   const table = await qkspace('paper', '--quick', '--only', '5', '--out', out)
@@ -404,7 +421,11 @@ test('the command writes a document and a CSV a table, and prints one document',
   t.regex(table.stdout, /saved .*paper\.json, and 2 tables/)
   // Tables of a figure that is not in this run would pass for its own; files of others are let be.
   t.deepEqual(readdirSync(out).sort(), [
-    ...['figure-5-blocks.csv', 'figure-5-interaction.csv', 'figure-of-mine.csv', 'paper.json', 'report.html'],
+    'figure-5-blocks.csv',
+    'figure-5-interaction.csv',
+    'figure-of-mine.csv',
+    'paper.json',
+    'report.html',
   ])
 })
 

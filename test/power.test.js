@@ -111,7 +111,11 @@ test('the command', async (t) => {
   t.regex(text.stdout, /^\d+ units have a power of 0\.8\nto find an effect of one direction/)
   const { stdout } = await run(...effect, '--json')
   t.deepEqual(JSON.parse(stdout), {
-    ...{ strength: 0.3, headDim: 64, heads: 1, effects: 1, power: 0.8 },
+    strength: 0.3,
+    headDim: 64,
+    heads: 1,
+    effects: 1,
+    power: 0.8,
     ...unitsFor({ strength: 0.3, headDim: 64 }),
   })
   const units = await run(...effect, '--units', '500', '--heads', '100', '--effects', '10', '--json')

@@ -42,20 +42,23 @@ test('boxes: words, direction and variant as asked for', async (t) => {
   const listed = file('objects.txt', 'pen\n\nred cup\r\nkey\n')
   const named = file('boxes.json', { boxes: ['1', '2', '3', '4'] })
   const { stdout, status } = await run(
-    ...[
-      'boxes',
-      '--objects',
-      listed,
-      '--boxes',
-      named,
-      '--pairs',
-      '2',
-      '--variant',
-      'unused',
-      '--asked',
-      '4, 2',
-    ],
-    ...['--question', 'object-of-box', '--prompts', '5', '--seed', '1'],
+    'boxes',
+    '--objects',
+    listed,
+    '--boxes',
+    named,
+    '--pairs',
+    '2',
+    '--variant',
+    'unused',
+    '--asked',
+    '4, 2',
+    '--question',
+    'object-of-box',
+    '--prompts',
+    '5',
+    '--seed',
+    '1',
   )
   t.is(status, 0)
   const family = {
@@ -70,8 +73,18 @@ test('boxes: words, direction and variant as asked for', async (t) => {
 
 test('categories: a file, a summary as one document', async (t) => {
   const { stdout, stderr, status, left, cwd } = await run(
-    ...['categories', '--prompts', '16', '--items', '4', '--seed', '2', '--out', 'c.jsonl', '--json'],
-    ...['--tokenizer', tokenizer],
+    'categories',
+    '--prompts',
+    '16',
+    '--items',
+    '4',
+    '--seed',
+    '2',
+    '--out',
+    'c.jsonl',
+    '--json',
+    '--tokenizer',
+    tokenizer,
   )
   t.is(status, 0)
   t.is(stderr, '')
@@ -92,18 +105,23 @@ test('categories: a file, a summary as one document', async (t) => {
 test('categories: lists, selection and wording as asked for', async (t) => {
   const own = { gem: ['opal', 'ruby', 'jade'], metal: ['iron', 'tin', 'zinc'] }
   const { stdout, status } = await run(
-    ...[
-      'categories',
-      '--categories',
-      file('own.json', own),
-      '--select',
-      'last',
-      '--matching',
-      '3',
-      '--items',
-      '5',
-    ],
-    ...['--asked', 'metal', '--template', '{items}\\nLast {category}:', '--prompts', '2', '--seed', '1'],
+    'categories',
+    '--categories',
+    file('own.json', own),
+    '--select',
+    'last',
+    '--matching',
+    '3',
+    '--items',
+    '5',
+    '--asked',
+    'metal',
+    '--template',
+    '{items}\\nLast {category}:',
+    '--prompts',
+    '2',
+    '--seed',
+    '1',
   )
   t.is(status, 0)
   const template = '{items}\nLast {category}:'
@@ -132,7 +150,14 @@ test('payload: arrays beside the set, which decompose takes', async (t) => {
     t.deepEqual(readFileSync(path.join(given.cwd, name)), readFileSync(path.join(told.cwd, name)), name)
   }
   const result = await runCommand(folder, [
-    ...['decompose', '--model', toy, '--prompts', path.join(given.cwd, 'p.jsonl'), '--out', 'r', '--json'],
+    'decompose',
+    '--model',
+    toy,
+    '--prompts',
+    path.join(given.cwd, 'p.jsonl'),
+    '--out',
+    'r',
+    '--json',
   ])
   t.is(result.status, 0, result.stderr)
   t.is(JSON.parse(result.stdout).heads.L0H0.z1.terms, 160)
@@ -140,21 +165,19 @@ test('payload: arrays beside the set, which decompose takes', async (t) => {
 
 test('payload: without a file, tensors stand in the lines', async (t) => {
   const { stdout, status } = await run(
-    ...[
-      'payload',
-      '--task',
-      '2',
-      '--r1',
-      '2',
-      '--r2',
-      '1',
-      '--toy-seed',
-      '9',
-      '--prompts',
-      '2',
-      '--seed',
-      '3',
-    ],
+    'payload',
+    '--task',
+    '2',
+    '--r1',
+    '2',
+    '--r2',
+    '1',
+    '--toy-seed',
+    '9',
+    '--prompts',
+    '2',
+    '--seed',
+    '3',
   )
   t.is(status, 0)
   const [prompt] = payloadPrompts({ task: 2, r1: 2, r2: 1, toySeed: 9, prompts: 2, seed: 3 })
@@ -172,8 +195,19 @@ const chat = file('tokenizer_config.json', {
 
 test('a chat template, with a system message and the beginning of the answer', async (t) => {
   const { stdout, stderr, status } = await run(
-    ...['boxes', '--variant', 'order', '--prompts', '1', '--chat-template', chat, '--tokenizer', tokenizer],
-    ...['--system', 'Be brief.', '--prefill', 'Box'],
+    'boxes',
+    '--variant',
+    'order',
+    '--prompts',
+    '1',
+    '--chat-template',
+    chat,
+    '--tokenizer',
+    tokenizer,
+    '--system',
+    'Be brief.',
+    '--prefill',
+    'Box',
   )
   t.is(status, 0, stderr)
   const [{ text }] = boxesOrder({ objects, boxes, prompts: 1, seed: 0 })

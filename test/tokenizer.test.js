@@ -249,7 +249,9 @@ test('pairs: token types reach the model, alone, in batches and in counterfactua
 
   const prompt = { contrast: 'c', text: 'a cup', pair: 'the cup', terms: [term] }
   const other = {
-    ...{ contrast: 'd', text: 'a cup', pair: 'the cup' },
+    contrast: 'd',
+    text: 'a cup',
+    pair: 'the cup',
     terms: [{ query: term.query, positive: term.positive }],
     counterfactual: {
       text: 'a cup',

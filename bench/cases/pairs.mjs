@@ -39,8 +39,15 @@ export default {
       return ['cpu', 'numpy-contiguous', 'numpy-gather']
     }
     return [
-      ...['cpu', 'js', 'ml-matrix', 'tfjs-cpu', 'tfjs-wasm'],
-      ...['numpy-contiguous', 'numpy-gather', 'torch-1', 'torch-2'],
+      'cpu',
+      'js',
+      'ml-matrix',
+      'tfjs-cpu',
+      'tfjs-wasm',
+      'numpy-contiguous',
+      'numpy-gather',
+      'torch-1',
+      'torch-2',
     ]
   },
   work: ({ n, d, heads, kvHeads, dtype }) => ({

@@ -59,7 +59,12 @@ export async function measure({ backend, repeats, flush }, work, { fresh, once, 
   }
   const [deviceMs, callMs, copyMs] = [device, call, copies].map(statistics)
   return {
-    ...{ error, allowed, work, deviceMs, callMs, copyMs },
+    error,
+    allowed,
+    work,
+    deviceMs,
+    callMs,
+    copyMs,
     deviceRates: rates(work, deviceMs.median),
     callRates: rates(work, callMs.median),
   }

@@ -65,7 +65,10 @@ async function run() {
   printCeilings(report)
 
   const bench = {
-    ...{ name: options.backend, backend, pytorch, repeats: sizes.repeats },
+    name: options.backend,
+    backend,
+    pytorch,
+    repeats: sizes.repeats,
     flush: cacheFlush(options.backend, sizes.flushMiB),
     upload: (tensor) => uploadTensor(tensor, { backend: options.backend }),
   }

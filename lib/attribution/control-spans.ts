@@ -55,7 +55,8 @@ export async function controlledSpans(
   const keys = single(features.length > 0 ? keyBasis(features, rank) : undefined)
   const meanQuery = single(features.length > 0 ? meanQueryBasis(features) : undefined)
   return {
-    ...{ rank, real },
+    rank,
+    real,
     nulls: await several(nullCount(features), (draw) =>
       spansOf((side) => features.map((feature) => nullBasis(feature, side, draw))),
     ),

@@ -77,7 +77,10 @@ export function exampleRow(
   const table = left && right && names.map((_, f) => names.map((__, g) => cell(f, g)))
   const taken = (q: Float64Array) => (left ? left.of(q) : right!.adjointOf(q))
   return {
-    ...{ head, contrast, query, total: split((q) => q) },
+    head,
+    contrast,
+    query,
+    total: split((q) => q),
     parts: Object.fromEntries(features.map((name, f) => [name, parts[f]])),
     ...(table && { table: { names, parts: table } }),
     rest: table ? table[features.length][features.length] : split((q) => minus(q, taken(q))),

@@ -216,7 +216,10 @@ class Column {
     )
     const energy = { mean: 1 - left.ratio, low: 1 - left.high, high: 1 - left.low }
     return {
-      ...{ rank, mean: bootstrapMean(this.explained, over), energy, controls },
+      rank,
+      mean: bootstrapMean(this.explained, over),
+      energy,
+      controls,
       exceedsNull: exceeds(energy.mean, nulls),
     }
   }

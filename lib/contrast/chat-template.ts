@@ -218,7 +218,12 @@ function render(template: Template, variables: Record<string, unknown>): string 
 /** What Python's side gives to every template; the date is the caller's. */
 function globals(date = new Date(Date.UTC(2024, 6, 26))): Record<string, unknown> {
   return {
-    ...{ true: true, false: false, none: null, True: true, False: false, None: null },
+    true: true,
+    false: false,
+    none: null,
+    True: true,
+    False: false,
+    None: null,
     raise_exception: (message: string) => {
       throw new Error(message)
     },

@@ -224,7 +224,10 @@ function pairTerms(terms: Term[], others: Term[] | undefined, where: string, fai
       }
     }
     return {
-      ...{ query: term.query, positive: term.positive!, queryNeg: other.query, negative: other.negative! },
+      query: term.query,
+      positive: term.positive!,
+      queryNeg: other.query,
+      negative: other.negative!,
       ...termLabels(term, others && other, i, fail),
     }
   })

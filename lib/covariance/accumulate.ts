@@ -131,7 +131,9 @@ export async function accumulate(
   try {
     let done = 0
     for await (const batch of captureBatches(model, words.of(set), requests, {
-      ...{ contrasts, batchSize, signal },
+      contrasts,
+      batchSize,
+      signal,
       memoryLimit: options.memoryLimit,
       attention,
     })) {

@@ -153,7 +153,11 @@ export class QKCovariance {
 
     this.contrasts = [...contrasts]
     this.spec = {
-      ...{ heads, kvHeads, headDim, estimator, threads },
+      heads,
+      kvHeads,
+      headDim,
+      estimator,
+      threads,
       contrasts: contrasts.length,
       allowNonFinite: checkFlag(options.allowNonFinite ?? false, 'allowNonFinite'),
     }

@@ -104,7 +104,11 @@ export function termBatch(input: TermsInput, contrasts: readonly string[]): Term
     indices(input.group, 'group', n)
   }
   return {
-    ...{ contrast, query, queryNeg, pos, neg },
+    contrast,
+    query,
+    queryNeg,
+    pos,
+    neg,
     posOffsets: indices(input.posOffsets, 'posOffsets', n + 1),
     negOffsets: indices(input.negOffsets, 'negOffsets', n + 1),
     weights: weights(input.weights, 'weights', n),
@@ -137,7 +141,10 @@ export function labelSequence(
     )
   }
   return {
-    ...{ contrast, keyScope, queryRows, keyRows },
+    contrast,
+    keyScope,
+    queryRows,
+    keyRows,
     queryPositions: indices(input.queryPositions ?? counting(n), `${where}.queryPositions`, n),
     queryLabels: labels(input.queryLabels, `${where}.queryLabels`, n),
     keyPositions: indices(input.keyPositions ?? counting(m), `${where}.keyPositions`, m),

@@ -110,7 +110,11 @@ function rowsOf(
     const visible = Array.from(of(zeros), (zero, j) => zero > MASKED_BELOW && Number.isFinite(own[j]))
     const [at, part] = [whole.indexOf(head), parts.indexOf(head)]
     return {
-      ...{ name: headName(site, head), head, site, scores: own, visible },
+      name: headName(site, head),
+      head,
+      site,
+      scores: own,
+      visible,
       attention: of(pattern).map((x, j) => (visible[j] ? x : 0)),
       ...(wholes && at >= 0 && { whole: wholeOf(wholes, at, length) }),
       ...(made && part >= 0 && { parts: made[part] }),

@@ -120,7 +120,9 @@ export async function explain(
   report.end()
   const all = [...model.warnings, ...ofWords, ...warnings, ...left]
   return {
-    ...{ model: model.path, seed, prompts: explained },
+    model: model.path,
+    seed,
+    prompts: explained,
     ...([...features.values()].some(({ lackNulls }) => lackNulls) && {
       noNull: nulls > 0 ? NO_NULL : NULLS_LEFT_OUT,
     }),
@@ -156,13 +158,15 @@ async function explainPrompt(
         const give = (swap: typeof feature.swap) => {
           feature.swap = swap
         }
-        return [
-          { ...{ site: row.site, head: row.head, name: row.name }, contrast: feature.contrast, pair, give },
-        ]
+        return [{ site: row.site, head: row.head, name: row.name, contrast: feature.contrast, pair, give }]
       }),
   )
   const prompt: ExplainedPrompt = {
-    ...{ where, ...(tokens && { tokens }), words, query, terms },
+    where,
+    ...(tokens && { tokens }),
+    words,
+    query,
+    terms,
     heads: shown.map(({ head }) => head).sort((a, b) => b.attention[b.key] - a.attention[a.key]),
   }
   return { prompt, swaps, unfit: rows.filter((row) => !fitting.includes(row)).map(({ name }) => name) }
@@ -174,7 +178,9 @@ function explainHead(row: HeadRow, features: HeadFeatures | undefined): Explaine
   const scores = rowNumbers(row.scores).map((x, j) => (visible[j] ? x : null))
   const key = attention.reduce((most, x, j) => (x > attention[most] ? j : most), 0)
   return {
-    ...{ head: name, attention, scores },
+    head: name,
+    attention,
+    scores,
     ...(whole && { pattern: whole.map((own) => rowNumbers(own, PATTERN_DIGITS)) }),
     key,
     ...(parts && features?.split(row, parts, key)),

@@ -88,9 +88,13 @@ export class HeadFeatures {
       // What the other features leave for this one does not depend on its subspace.
       const figures = nullFigures(nulls.map((basis) => score(project(basis, left[f]), key)))
       return {
-        ...{ contrast, rank, part: visible.map((seen, j) => (seen ? score(own, j) : null)) },
+        contrast,
+        rank,
+        part: visible.map((seen, j) => (seen ? score(own, j) : null)),
         gain: {
-          ...{ value, total, nulls: figures },
+          value,
+          total,
+          nulls: figures,
           exceedsNull: figures && exceedsNull(value, figures.p95, figures.count),
         },
       }

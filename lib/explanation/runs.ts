@@ -62,13 +62,17 @@ export async function explainedRuns(
     const terms = encoded.rules.flatMap(({ contrast, counterfactual, terms: own = [] }) =>
       own.map(
         (term): ExplainedTerm => ({
-          ...{ contrast, query: term.query, positive: term.positive },
+          contrast,
+          query: term.query,
+          positive: term.positive,
           negative: counterfactual ? [] : term.negative,
         }),
       ),
     )
     runs.push({
-      ...{ where, run, terms },
+      where,
+      run,
+      terms,
       query: queryOf(run, query ?? terms[0]?.query ?? -1, where),
       ...(run.kind === 'tokens' && { tokens: [...run.ids], words: wordsOf(model, run.ids) }),
     })

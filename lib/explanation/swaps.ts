@@ -127,12 +127,15 @@ function editsOf({ pair, give }: PlannedSwap, variants: Partial<Record<VariantKi
     const { features, null: nulls, random, whole } = rows as Required<typeof rows>
     const onTarget = nullFigures(nulls.map((own) => own[pair.target]))
     give({
-      ...{ ...pair, after: features[0] },
+      ...pair,
+      after: features[0],
       nulls: onTarget && {
-        ...{ count: onTarget.count, mean: meanRow(nulls) },
+        count: onTarget.count,
+        mean: meanRow(nulls),
         target: { mean: onTarget.mean, p95: onTarget.p95 },
       },
-      ...{ random: { count: random.length, mean: meanRow(random) }, whole: whole[0] },
+      random: { count: random.length, mean: meanRow(random) },
+      whole: whole[0],
     })
   }
   return edits
@@ -195,7 +198,8 @@ async function runEdits(
     const { feeds, slots } = layEdits(items, shape, model.inputs, model.tokenizer?.padId ?? 0, fixed)
     const byDraw = draws.map((draw) => edits.map((own) => own[draw]?.projection()))
     const change = {
-      ...{ side: 'key' as const, strength: 1 },
+      side: 'key' as const,
+      strength: 1,
       // The first slot changes nothing; two of each item follow.
       projections: [undefined, ...byDraw.flatMap((byHead) => [byHead, byHead])],
     }

@@ -99,7 +99,10 @@ export function exportSubspaces(result: Result, options: ExportOptions = {}): Ex
   const arrays = new Map(sides.flatMap(LAYOUTS[target]))
   const { model, prompts, versions } = result.info
   const info: ExportInfo = {
-    ...{ format: 'qkspace-subspaces', formatVersion: 1, for: target, contrast },
+    format: 'qkspace-subspaces',
+    formatVersion: 1,
+    for: target,
+    contrast,
     ranks: Object.fromEntries(chosen.map((head) => [head, result.head(head).contrast(contrast).rank])),
     nulls: Math.min(...sides.map(({ nulls }) => nulls.length)),
     model,

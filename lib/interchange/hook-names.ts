@@ -18,6 +18,8 @@ export function parseHookName(name: string): HookName | undefined {
   const [, kind, layer, rotary, side] = found
   return {
     ...(kind && { kind }),
-    ...{ layer: Number(layer), side: side as 'q' | 'k', rotary: rotary !== undefined },
+    layer: Number(layer),
+    side: side as 'q' | 'k',
+    rotary: rotary !== undefined,
   }
 }

@@ -44,7 +44,8 @@ export function sideBases({ site, heads }: LayerSubspaces, side: 'q' | 'k'): Sid
   const ranked = [...heads.values()].filter(({ rank }) => rank > 0)
   const draws = Math.min(...ranked.map(({ nulls }) => nulls?.count ?? 0))
   return {
-    ...{ side, site },
+    side,
+    site,
     bases: both(({ u, v, rank }) => ({ data: side === 'q' ? u : v, shape: [d, rank] })),
     nulls: Array.from({ length: Number.isFinite(draws) ? draws : 0 }, (_, draw) =>
       both((subspace) => nullBasis(subspace, side, draw)),

@@ -148,7 +148,11 @@ export async function reportVariant(
   }
   await turn()
   return {
-    ...{ name, kind, features, contrasts, terms: table.prompts.length },
+    name,
+    kind,
+    features,
+    contrasts,
+    terms: table.prompts.length,
     ranks: Object.fromEntries(names.map((n, h) => [n, variant.ranks[h]])),
     draws: draws.length,
     vacuous,

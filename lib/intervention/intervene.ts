@@ -217,7 +217,11 @@ export async function intervene(
     prompts: summary,
     terms,
     heads: names,
-    ...{ edit, side, rows, strength, seed },
+    edit,
+    side,
+    rows,
+    strength,
+    seed,
     variants: reported,
     ...(variants.some((variant) => lacksNull(variants, variant)) && {
       noNull: settings.nulls > 0 ? NO_NULL : NULLS_LEFT_OUT,
@@ -248,17 +252,18 @@ function settingsOf(model: Model, options: InterveneOptions) {
   const { result } = options
   const all = result.contrastNames
   const settings = {
-    ...{ heads: 'all' as InterveneOptions['heads'], edit: 'swap' as Edit, side: 'key' as const },
-    ...{
-      rows: 'query' as const,
-      factor: 2,
-      to: 'zero' as const,
-      strength: 1,
-      nulls: 20,
-      randoms: 10,
-      seed: 0,
-    },
-    ...{ batchSize: 16, features: all.length > 1 ? [...all, all] : all },
+    heads: 'all' as InterveneOptions['heads'],
+    edit: 'swap' as Edit,
+    side: 'key' as const,
+    rows: 'query' as const,
+    factor: 2,
+    to: 'zero' as const,
+    strength: 1,
+    nulls: 20,
+    randoms: 10,
+    seed: 0,
+    batchSize: 16,
+    features: all.length > 1 ? [...all, all] : all,
     ...options,
   } as InterveneOptions & Required<Omit<InterveneOptions, 'contrast' | 'output' | 'signal' | 'onProgress'>>
   checkChoice(settings.edit, 'edit', EDITS)

@@ -42,8 +42,14 @@ export async function candidateRows(
     }
     for (const j of positions) {
       rows.push([
-        ...[word, covariances, j, words?.[j] ?? null, roles.get(j)!],
-        ...[...features.map((name) => parts[name][j]), rest[j], total[j]],
+        word,
+        covariances,
+        j,
+        words?.[j] ?? null,
+        roles.get(j)!,
+        ...features.map((name) => parts[name][j]),
+        rest[j],
+        total[j],
         ...features.map((name) => nulls.reduce((sum, own) => sum + own[name][j], 0) / NULLS),
       ])
     }
@@ -51,8 +57,15 @@ export async function candidateRows(
   return {
     name: 'candidates',
     columns: [
-      ...['word of the contrasts', 'covariances', 'position', 'token', 'role'],
-      ...[...features, 'residual', 'total', ...features.map((name) => `${name}, null mean`)],
+      'word of the contrasts',
+      'covariances',
+      'position',
+      'token',
+      'role',
+      ...features,
+      'residual',
+      'total',
+      ...features.map((name) => `${name}, null mean`),
     ],
     rows,
   }

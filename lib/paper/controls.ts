@@ -18,12 +18,23 @@ export interface Controls {
 }
 
 export const CONTROL_COLUMNS = [
-  ...['null mean', 'null p95', 'null draws', 'key components', 'mean query', 'random', 'above null'],
+  'null mean',
+  'null p95',
+  'null draws',
+  'key components',
+  'mean query',
+  'random',
+  'above null',
 ]
 
 export function controlCells(value: number | null, { nulls, keys, meanQuery, random }: Controls): Cell[] {
   return [
-    ...[nulls?.mean ?? null, nulls?.p95 ?? null, nulls?.count ?? 0, keys, meanQuery, random],
+    nulls?.mean ?? null,
+    nulls?.p95 ?? null,
+    nulls?.count ?? 0,
+    keys,
+    meanQuery,
+    random,
     nulls === null ? null : exceedsNull(value, nulls.p95, nulls.count),
   ]
 }
@@ -63,7 +74,8 @@ export function measuredInside<M extends string>(
     value: own[name],
     controls: {
       nulls: nullFigures(nulls.map((found) => found[name])),
-      ...{ keys: keys?.[name] ?? null, meanQuery: meanQuery?.[name] ?? null },
+      keys: keys?.[name] ?? null,
+      meanQuery: meanQuery?.[name] ?? null,
       random: nullFigures(drawn.map((found) => found[name]))?.mean ?? null,
     },
   })

@@ -8,19 +8,30 @@ import { CONTROL_COLUMNS, type Controls, controlCells } from './controls.js'
 import type { Cell } from './figure.js'
 
 export const SWAP_COLUMNS = [
-  ...['edited', 'kind', 'rank', 'draws', 'vacuous', 'origin before', 'origin after', 'target before'],
-  ...[
-    'target after',
-    'moved',
-    'moved low',
-    'moved high',
-    'delta p',
-    'flipped',
-    'flipped low',
-    'flipped high',
-  ],
-  ...['answer likeliest before', 'answer likeliest after', 'answer log p before', 'answer log p after'],
-  ...['target likeliest after', 'kl', 'kl low', 'kl high'],
+  'edited',
+  'kind',
+  'rank',
+  'draws',
+  'vacuous',
+  'origin before',
+  'origin after',
+  'target before',
+  'target after',
+  'moved',
+  'moved low',
+  'moved high',
+  'delta p',
+  'flipped',
+  'flipped low',
+  'flipped high',
+  'answer likeliest before',
+  'answer likeliest after',
+  'answer log p before',
+  'answer log p after',
+  'target likeliest after',
+  'kl',
+  'kl low',
+  'kl high',
 ]
 
 /** One row a variant; a control that was vacuous is named and has no figures. */
@@ -30,14 +41,27 @@ export function swapRows({ variants }: InterventionReport, head: string): Cell[]
     const move = heads[head]
     const what: Cell[] = [name, kind, ranks[head], draws, vacuous]
     const attention = move && [
-      ...[move.origin.before.mean, move.origin.after.mean, move.target?.before.mean, move.target?.after.mean],
-      ...[move.moved?.mean, move.moved?.low, move.moved?.high, move.deltaP?.mean],
-      ...[move.flipRate?.mean, move.flipRate?.low, move.flipRate?.high],
+      move.origin.before.mean,
+      move.origin.after.mean,
+      move.target?.before.mean,
+      move.target?.after.mean,
+      move.moved?.mean,
+      move.moved?.low,
+      move.moved?.high,
+      move.deltaP?.mean,
+      move.flipRate?.mean,
+      move.flipRate?.low,
+      move.flipRate?.high,
     ]
     const change = output && [
-      ...[output.accuracy?.before.mean, output.accuracy?.after.mean],
-      ...[output.answerLogProb?.before.mean, output.answerLogProb?.after.mean],
-      ...[output.targetRate?.after.mean, output.kl.mean, output.kl.low, output.kl.high],
+      output.accuracy?.before.mean,
+      output.accuracy?.after.mean,
+      output.answerLogProb?.before.mean,
+      output.answerLogProb?.after.mean,
+      output.targetRate?.after.mean,
+      output.kl.mean,
+      output.kl.low,
+      output.kl.high,
     ]
     const values = [...(attention ?? Array(11).fill(undefined)), ...(change ?? Array(8).fill(undefined))]
     return [...what, ...values.map((x) => (x === undefined || Number.isNaN(x) ? null : x))]
@@ -110,7 +134,9 @@ export function effectOf(
         nulls?.value && typeof nulls.p95 === 'number'
           ? { count: nulls.draws, mean: nulls.value.mean, p95: nulls.p95 }
           : null,
-      ...{ keys: mean('keys'), meanQuery: mean('mean query'), random: mean('random') },
+      keys: mean('keys'),
+      meanQuery: mean('mean query'),
+      random: mean('random'),
     },
   }
 }

@@ -168,7 +168,7 @@ async function decomposeGroup(
     ? await testedMatrices(sums, group, difference, options.center ?? false, tests)
     : difference
   const backend = covariance.backend.name
-  const common = { ...{ n, rows: d, cols: d, backend, seed }, signal: options.signal }
+  const common = { n, rows: d, cols: d, backend, seed, signal: options.signal }
   const { u, s, v, ranks, maxRank, totalEnergy, errorBound, converged } = await svd(delta, {
     ...common,
     ...stoppingRule(rule),

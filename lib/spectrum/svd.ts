@@ -92,7 +92,13 @@ export async function svd(matrices: Float32Array | Float64Array, options: SvdOpt
   const most = Math.min(rows, cols)
   return selectBackend(backend).svd(
     {
-      ...{ matrices, n, rows, cols, energy, seed, threads },
+      matrices,
+      n,
+      rows,
+      cols,
+      energy,
+      seed,
+      threads,
       rank: rank === undefined ? undefined : Math.min(rank, most),
       maxRank: maxRank === undefined ? undefined : Math.min(maxRank, most),
     },

@@ -77,7 +77,11 @@ export function resultRow(
   const { rank, totalEnergy, scoreGap, attention = null, test, heldOut } = subspace
   const { errorBound, converged, terms, skipped } = subspace
   return {
-    ...{ head, layer: layerOf(head), contrast, rank, rankRule: ruleText(rule) },
+    head,
+    layer: layerOf(head),
+    contrast,
+    rank,
+    rankRule: ruleText(rule),
     unadjustedRank: test?.unadjustedRank ?? null,
     hypothesis: test?.hypothesis ?? null,
     p: test?.p ?? { effect: null, interaction: null },
@@ -94,7 +98,12 @@ export function resultRow(
     s1: totalEnergy === 0 ? 0 : (subspace.s[0] ?? subspace.spectrum?.[0] ?? null),
     statistic: test?.statistic ?? null,
     statisticNull: test?.null ?? null,
-    ...{ scoreGap, attention, errorBound, converged, terms, skipped },
+    scoreGap,
+    attention,
+    errorBound,
+    converged,
+    terms,
+    skipped,
     ...(heldOut && { heldOut }),
   }
 }

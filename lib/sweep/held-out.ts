@@ -51,7 +51,10 @@ export async function measureHeldOut(
   const pause = cooperator(signal)
   let done = 0
   for await (const batch of captureBatches(model, prompts, requests, {
-    ...{ contrasts, batchSize, memoryLimit, signal },
+    contrasts,
+    batchSize,
+    memoryLimit,
+    signal,
     attention: true,
     verified: true,
   })) {

@@ -104,10 +104,24 @@ export class SweepResult {
     const found = this.rows.filter(({ discovered }) => discovered)
     const replicated = found.filter(({ replication }) => replication?.replicated)
     return {
-      ...{ format: 'qkspace-sweep' as const, formatVersion: 1 as const },
-      ...{ model, prompts, estimator, sharing, center, rank, sites, hypothesis, alpha },
+      format: 'qkspace-sweep' as const,
+      formatVersion: 1 as const,
+      model,
+      prompts,
+      estimator,
+      sharing,
+      center,
+      rank,
+      sites,
+      hypothesis,
+      alpha,
       counts: { tested: this.rows.length, discovered: found.length, replicated: replicated.length },
-      ...{ roleRule, roles: this.roles, rows: [...this.rows], seed, backend, versions },
+      roleRule,
+      roles: this.roles,
+      rows: [...this.rows],
+      seed,
+      backend,
+      versions,
       ...(warnings.length > 0 && { warnings }),
     }
   }

@@ -124,7 +124,14 @@ export async function sweep(
   throwIfAborted(signal)
   const { set, heads, warnings, random } = await preparedSet(model, prompts, settings)
   const sums = await accumulate(model, set, {
-    ...{ heads, estimator, backend, batchSize, threads, memoryLimit, nullBytes, signal },
+    heads,
+    estimator,
+    backend,
+    batchSize,
+    threads,
+    memoryLimit,
+    nullBytes,
+    signal,
     onProgress: ({ prompts: done, total }) => onProgress?.({ stage: 'capture', done, total }),
   }).catch((error) => {
     throw random ? withLength(error) : error
@@ -133,13 +140,18 @@ export async function sweep(
     const { draws, mostDraws } = settings
     const result = await decompose(sums, {
       rank: { rule: 'permutation', alpha, ...(draws && { draws }), ...(mostDraws && { mostDraws }) },
-      ...{ center, seed, nulls: settings.nulls, signal },
+      center,
+      seed,
+      nulls: settings.nulls,
+      signal,
       onProgress: ({ done, total }) => onProgress?.({ stage: 'tests', done, total }),
     })
     await addHeldOut(model, set, sums, result, settings)
     const roleRule = { factor: settings.roleFactor, attention: settings.roleAttention }
     return new SweepResult(sweepRows(result, roleRule), result, {
-      ...{ hypothesis: center ? 'interaction' : 'effect', alpha, roleRule },
+      hypothesis: center ? 'interaction' : 'effect',
+      alpha,
+      roleRule,
       warnings: [...warnings, ...(result.info.warnings ?? [])],
     })
   } finally {
@@ -237,7 +249,11 @@ async function addHeldOut(
     return
   }
   const fitted = await fitHalves(sums, result, {
-    ...{ count, seed, signal, backend: sums.backend.name, hypothesis: center ? 'interaction' : 'effect' },
+    count,
+    seed,
+    signal,
+    backend: sums.backend.name,
+    hypothesis: center ? 'interaction' : 'effect',
   })
   if (fitted.length === 0) {
     return
@@ -247,7 +263,11 @@ async function addHeldOut(
   const unitsOf = new Map(sums.contrasts.map((name) => [name, of(name)]))
   const total = Math.min(sums.prompts.prompts, units * sums.contrasts.length)
   const measured = await measureHeldOut(model, set, fitted, sums.contrasts, unitsOf, {
-    ...{ units, seed, batchSize, memoryLimit, signal },
+    units,
+    seed,
+    batchSize,
+    memoryLimit,
+    signal,
     onProgress: (done) => onProgress?.({ stage: 'held out', done: Math.min(done, total), total }),
   })
   fitted.forEach(({ name, contrast }, i) => {

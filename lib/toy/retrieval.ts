@@ -43,7 +43,10 @@ export function retrievalPrompts(task: ToyTask, count: number, seed: number): Re
       contrast: 'retrieval',
       terms: [
         {
-          ...{ query: 0, positive: [target], negative: neither, label: signs(wanted) },
+          query: 0,
+          positive: [target],
+          negative: neither,
+          label: signs(wanted),
           negativeLabels: neither.map((t) => signs(tokens[t])),
         },
       ],

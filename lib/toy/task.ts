@@ -159,7 +159,9 @@ export class ToyTask {
             const shared = redrawn.slice()
             shared.set(wanted.subarray(from, to), from)
             return {
-              ...{ query: 0, positive: [put(shared)], negative: [put(redrawn)] },
+              query: 0,
+              positive: [put(shared)],
+              negative: [put(redrawn)],
               label: signs(wanted.subarray(from, to)),
               negativeLabels: [signs(redrawn.subarray(from, to))],
             }

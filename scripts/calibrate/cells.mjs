@@ -159,10 +159,15 @@ const NULLS = [
   }),
   // Every set of these shows an effect, whose components and replications take most of the time.
   falsePositiveCells('mean query, constant key offset', [[16, 300]], {
-    ...{ means: true, keyOffset: 1, exceptions: ['effect'] },
+    means: true,
+    keyOffset: 1,
+    exceptions: ['effect'],
   }),
   falsePositiveCells('mean query, constant key offset', [[64, 300]], {
-    ...{ means: true, keyOffset: 1, exceptions: ['effect'], sets: 200 },
+    means: true,
+    keyOffset: 1,
+    exceptions: ['effect'],
+    sets: 200,
   }),
   ...['lognormal', 'exponential'].map((weight) => {
     return falsePositiveCells(
@@ -220,7 +225,12 @@ const PLANTED = [
       group: 'planted ranks',
       bar: strength === 3,
       params: {
-        ...{ d, units, rank, strength, sets: strength === 3 ? barSets : otherSets, heads },
+        d,
+        units,
+        rank,
+        strength,
+        sets: strength === 3 ? barSets : otherSets,
+        heads,
         // As many draws as components of a discovered head have; at d = 128 the first ones alone, for the time it takes.
         ...(strength === 3 && d < 128 && { stages: [199, 999] }),
       },
@@ -237,8 +247,17 @@ const PLANTED_LABELS = [
   group: 'planted ranks',
   bar: true,
   params: {
-    ...{ data: 'labels', d: 16, units: 40, length: mixed ? 48 : 32, labels, mixed, trend: true },
-    ...{ signal: 1, rank: 2, sets: 200, heads: 50 },
+    data: 'labels',
+    d: 16,
+    units: 40,
+    length: mixed ? 48 : 32,
+    labels,
+    mixed,
+    trend: true,
+    signal: 1,
+    rank: 2,
+    sets: 200,
+    heads: 50,
   },
 }))
 

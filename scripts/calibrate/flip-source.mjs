@@ -25,7 +25,12 @@ export async function gaussianSource(random, { d, units, heads, plant, seed }) {
   plantSignal(random, q, k, { terms: units, firstKey: range(units), ...sizes, plant })
   const ones = new Float64Array(units).fill(1)
   const rows = {
-    ...{ q, k, rows: units, heads, kvHeads: heads, headDim: d },
+    q,
+    k,
+    rows: units,
+    heads,
+    kvHeads: heads,
+    headDim: d,
     term: Int32Array.from(range(units)),
     unit: Int32Array.from(range(units)),
     unitKeys: range(units).map((u) => unitKey(`${u}`)),

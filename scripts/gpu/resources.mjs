@@ -42,8 +42,20 @@ process.stdout.write(`${lines.join('\n')}\n\nwritten ${path.relative(process.cwd
 function resources(architecture, name) {
   const kept = mkdtempSync(path.join(tmpdir(), 'qkspace-cuda-resources-'))
   const { stderr } = run('nvcc', [
-    ...['-std=c++17', '-O3', `-arch=${architecture}`, '-Xptxas', '-v', '-keep', '-keep-dir', kept],
-    ...['-I', path.join(root, 'native'), '-c', path.join(root, 'native', 'cuda', name), '-o', '/dev/null'],
+    '-std=c++17',
+    '-O3',
+    `-arch=${architecture}`,
+    '-Xptxas',
+    '-v',
+    '-keep',
+    '-keep-dir',
+    kept,
+    '-I',
+    path.join(root, 'native'),
+    '-c',
+    path.join(root, 'native', 'cuda', name),
+    '-o',
+    '/dev/null',
   ])
   const threads = launchBounds(readFileSync(path.join(kept, `${path.basename(name, '.cu')}.ptx`), 'utf8'))
   rmSync(kept, { recursive: true })

@@ -74,8 +74,16 @@ async function sanitize(tool) {
   rmSync(folder, { recursive: true, force: true })
   mkdirSync(folder, { recursive: true })
   const status = await run(`${tool}-tests`, sanitizer, [
-    ...['--tool', tool, '--target-processes', 'all', '--log-file', path.join(folder, '%p.txt')],
-    ...[process.execPath, ...ava, '--timeout', '30m'],
+    '--tool',
+    tool,
+    '--target-processes',
+    'all',
+    '--log-file',
+    path.join(folder, '%p.txt'),
+    process.execPath,
+    ...ava,
+    '--timeout',
+    '30m',
   ])
   const logs = readdirSync(folder).map((name) => readFileSync(path.join(folder, name), 'utf8'))
   rmSync(folder, { recursive: true })

@@ -70,7 +70,8 @@ onHost('what does not fit is an error with the sizes, and the next batch goes th
 
 onHost('what is kept from call to call goes where something else needs the memory', async (t) => {
   const streamed = {
-    ...{ q: tensor([1, 20_000, 4, 16], { seed: 5 }), k: tensor([1, 20_000, 2, 16], { seed: 6 }) },
+    q: tensor([1, 20_000, 4, 16], { seed: 5 }),
+    k: tensor([1, 20_000, 2, 16], { seed: 6 }),
     terms: terms(3000, 20_000, 20_000, { contrasts: 2 }),
   }
   const matrices = tensor([60, 1, 32, 32], { seed: 7 }).data
@@ -131,7 +132,9 @@ onHost('a worker that is terminated in the middle takes nothing with it', async 
   })
   await worker.terminate()
   const moments = await momentsOn('cuda', {
-    ...{ q: tensor([1, 40, 4, 16]), k: tensor([1, 40, 2, 16]), terms: terms(10, 40, 40) },
+    q: tensor([1, 40, 4, 16]),
+    k: tensor([1, 40, 2, 16]),
+    terms: terms(10, 40, 40),
   })
   t.deepEqual([...moments.terms], [10, 0])
 })

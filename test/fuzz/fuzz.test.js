@@ -30,7 +30,14 @@ for (const name of TARGETS) {
     t.timeout(600_000)
     const count = COUNTS[name] ?? 1000
     const { status, stdout, stderr } = await fuzz([
-      ...['--target', name, '--seed', `${SEED}`, '--count', `${count}`, '--seconds', '120'],
+      '--target',
+      name,
+      '--seed',
+      `${SEED}`,
+      '--count',
+      `${count}`,
+      '--seconds',
+      '120',
     ])
     t.is(status, 0, stdout + stderr)
     t.true(stdout.includes(`${name}: ${count} inputs of seed ${SEED}, 0 findings`), stdout)

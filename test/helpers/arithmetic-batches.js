@@ -70,7 +70,11 @@ export function sequence(
   const rows = Int32Array.from({ length }, (_, i) => first + i)
   const positions = Int32Array.from({ length }, (_, i) => 2 * i + 5)
   return {
-    ...{ contrast, keyScope, queryRows: rows, keyRows: rows, keyPositions: positions },
+    contrast,
+    keyScope,
+    queryRows: rows,
+    keyRows: rows,
+    keyPositions: positions,
     queryPositions: positions.map((p) => p + shift),
     queryLabels: Int32Array.from({ length }, label),
     keyLabels: Int32Array.from({ length }, label),

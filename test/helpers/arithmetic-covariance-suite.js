@@ -10,13 +10,11 @@ const EPS = 2 ** -23
 export function covarianceSuite(test, backend) {
   const make = (spec, more = {}) =>
     new QKCovariance({
-      ...{
-        heads: spec.heads,
-        kvHeads: spec.kvHeads,
-        headDim: spec.headDim,
-        estimator: spec.estimator,
-        backend,
-      },
+      heads: spec.heads,
+      kvHeads: spec.kvHeads,
+      headDim: spec.headDim,
+      estimator: spec.estimator,
+      backend,
       contrasts: Array.from({ length: spec.contrasts }, (_, c) => `c${c}`),
       ...more,
     })
@@ -270,7 +268,9 @@ export function covarianceSuite(test, backend) {
     const q = tensor([2, 80, 6, 24], { seed: 41 })
     const k = tensor([2, 80, 3, 24], { seed: 42 })
     const batches = [400, 3].map((n, seed) => ({
-      ...{ q, k, terms: terms(n, 160, 160, { contrasts: 2, seed }) },
+      q,
+      k,
+      terms: terms(n, 160, 160, { contrasts: 2, seed }),
       labels: [sequence(80, { contrast: 1, seed })],
     }))
     let first
@@ -289,7 +289,10 @@ export function covarianceSuite(test, backend) {
     const k = tensor([1, 900, 1, 5], { seed: 44 })
     const labels = [0, 1, 2, 3, 4].map((i) => sequence(600, { first: 50 * i, contrast: i % 2, seed: i }))
     const batches = [9000, 2500].map((n, seed) => ({
-      ...{ q, k, labels, terms: terms(n, 900, 900, { contrasts: 3, seed, weights: true }) },
+      q,
+      k,
+      labels,
+      terms: terms(n, 900, 900, { contrasts: 3, seed, weights: true }),
     }))
     await check(t, spec, batches[0], 20)
     let first

@@ -8,8 +8,13 @@ import { chromium } from 'playwright-core'
 const executablePath = '/usr/bin/chromium'
 
 const args = [
-  ...['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'],
-  ...['--disable-background-networking', '--disable-component-update', '--disable-sync'],
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
 ]
 
 /** `test.serial`, for pages share the cores; or `test.skip` under a name that says why, where chromium is not installed. */
@@ -30,7 +35,9 @@ export function browserFor(test) {
   return async (file, { width = 1280, colorScheme = 'light', hash = '' } = {}) => {
     browser ??= chromium.launch({ executablePath, args })
     const context = await (await browser).newContext({
-      ...{ viewport: { width, height: 900 }, colorScheme, acceptDownloads: true },
+      viewport: { width, height: 900 },
+      colorScheme,
+      acceptDownloads: true,
     })
     const address = pathToFileURL(file).href
     const seen = { errors: [], requests: [] }

@@ -49,7 +49,10 @@ const pairs = {
   terms: {
     contrast: 'a',
     query: ascending,
-    ...{ pos: ascending, posOffsets: offsets, neg: ascending.map((row) => row ^ 1), negOffsets: offsets },
+    pos: ascending,
+    posOffsets: offsets,
+    neg: ascending.map((row) => row ^ 1),
+    negOffsets: offsets,
   },
 }
 

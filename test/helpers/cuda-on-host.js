@@ -50,10 +50,18 @@ function programOf(name, needed) {
   const includes = ['-I', emulator, '-I', join(root, 'native')]
   const emulated = readdirSync(emulator).filter((file) => file.endsWith('_on_host.cc'))
   makeFrom(program, 'c++', [
-    ...['-std=c++17', '-O1', '-g', ...warnings, '-pthread', ...includes, '-x', 'c++'],
+    '-std=c++17',
+    '-O1',
+    '-g',
+    ...warnings,
+    '-pthread',
+    ...includes,
+    '-x',
+    'c++',
     ...[`${name}.cc`, ...emulated].map((file) => join(emulator, file)),
     ...needed.map((file) => join(root, 'native', file)),
-    ...['-o', program],
+    '-o',
+    program,
   ])
   return program
 }

@@ -47,8 +47,11 @@ export async function capturedHeads(model, prompt, query) {
       return heads.map((name, h) => {
         const keyHead = Math.floor((h * site.kvHeads) / site.heads)
         const found = {
-          ...{ site, q: row(q, query, h), k: Array.from({ length: keys }, (_, j) => row(k, j, keyHead)) },
-          ...{ scores: ofQuery(scores, h), pattern: ofQuery(pattern, h) },
+          site,
+          q: row(q, query, h),
+          k: Array.from({ length: keys }, (_, j) => row(k, j, keyHead)),
+          scores: ofQuery(scores, h),
+          pattern: ofQuery(pattern, h),
         }
         return [name, found]
       })

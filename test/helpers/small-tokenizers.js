@@ -3,7 +3,13 @@
 import { writeFileSync } from 'node:fs'
 
 const added = (content, id) => ({
-  ...{ id, content, single_word: false, lstrip: false, rstrip: false, normalized: false, special: true },
+  id,
+  content,
+  single_word: false,
+  lstrip: false,
+  rstrip: false,
+  normalized: false,
+  special: true,
 })
 const piece = (kind, id, type = 0) => ({ [kind]: { id, type_id: type } })
 

@@ -53,8 +53,11 @@ function writeZip(entries, { deflate = false, change = {} } = {}) {
   for (const [name, bytes] of entries) {
     const stored = deflate ? deflateRawSync(bytes) : bytes
     const fields = {
-      ...{ method: deflate ? 8 : 0, flags: 0, crc: crc32(bytes) },
-      ...{ compressed: stored.length, uncompressed: bytes.length },
+      method: deflate ? 8 : 0,
+      flags: 0,
+      crc: crc32(bytes),
+      compressed: stored.length,
+      uncompressed: bytes.length,
       ...change,
     }
     const common = Buffer.alloc(26)
@@ -188,7 +191,11 @@ test('they go into covariances, the decomposition and the test as they are', asy
   t.true(s.every((value) => value >= 0))
   const many = Array.from({ length: 20 }, (_, u) => u % BATCH)
   const tested = await testRank({
-    ...{ q: layer.q, k: layer.k, backend: 'js', draws: 19, mostDraws: 19 },
+    q: layer.q,
+    k: layer.k,
+    backend: 'js',
+    draws: 19,
+    mostDraws: 19,
     units: Int32Array.from(many.keys()),
     terms: {
       contrast: 'c',

@@ -170,7 +170,11 @@ for (const [module, moduleResolution] of [
         process.execPath,
         tsc,
         ...flags,
-        ...['--module', module, '--moduleResolution', moduleResolution, 'use.ts'],
+        '--module',
+        module,
+        '--moduleResolution',
+        moduleResolution,
+        'use.ts',
       )
       t.is(stdout, '')
       t.is(status, 0)

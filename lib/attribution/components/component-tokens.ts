@@ -318,7 +318,7 @@ function ends({ extremes }: Column): { top: Extreme[]; bottom: Extreme[] } {
   const { top, bottom } = extremes.ends
   const shown = ({ item: { text, ...rest }, value }: { item: Candidate; value: number }): Extreme => {
     const { where, prompt, position, token, before, after, label, role } = rest
-    return { ...{ where, prompt, position, token, before, after }, value: rounded(value), label, role }
+    return { where, prompt, position, token, before, after, value: rounded(value), label, role }
   }
   return { top: top.map(shown), bottom: bottom.map(shown) }
 }

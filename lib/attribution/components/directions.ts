@@ -38,7 +38,10 @@ export function chosenComponents(
       return Array.from({ length: Math.min(subspace.rank, MOST_COMPONENTS) }, (_, index): Component => {
         const nulls = nullDirections(subspace, index)
         return {
-          ...{ feature, head, index, block: blockOf(subspace, index) },
+          feature,
+          head,
+          index,
+          block: blockOf(subspace, index),
           directions: { u: column(subspace.u, subspace, index), v: column(subspace.v, subspace, index) },
           ...(nulls && { null: nulls }),
         }

@@ -95,8 +95,12 @@ export async function writeCaptures(
   checkModel(model, 'writeCaptures')
   await checkCapturePath(file)
   const info: CaptureInfo = {
-    ...{ format: CAPTURE_FORMAT, formatVersion: 1, qkspace: versions().qkspace },
-    ...{ model: await hashedModel(model), sites: [], prompts: [] },
+    format: CAPTURE_FORMAT,
+    formatVersion: 1,
+    qkspace: versions().qkspace,
+    model: await hashedModel(model),
+    sites: [],
+    prompts: [],
   }
   const prefixes = new Set<string>()
   async function* tensors(): AsyncGenerator<StreamedTensor> {
@@ -112,8 +116,12 @@ export async function writeCaptures(
       prefixes.add(prefix)
       info.sites = sites.map(savedSite)
       info.prompts.push({
-        ...{ prefix, where, ...(id !== undefined && { id }), ...(text !== undefined && { text }) },
-        ...{ ...(pair !== undefined && { pair }), ...(tokens && { tokens }) },
+        prefix,
+        where,
+        ...(id !== undefined && { id }),
+        ...(text !== undefined && { text }),
+        ...(pair !== undefined && { pair }),
+        ...(tokens && { tokens }),
         relativeErrors: sites.map(({ relativeError }) => relativeError),
       })
       for (const [name, { data, dtype, shape }] of Object.entries(activations)) {
@@ -141,7 +149,11 @@ export async function writeCaptures(
 function savedSite({ site, heads, kvHeads, hooks }: CapturedSite): SavedCaptureSite {
   const { layer, kind } = site
   return {
-    ...{ layer, ...(kind && { kind }), heads, kvHeads, hooks },
+    layer,
+    ...(kind && { kind }),
+    heads,
+    kvHeads,
+    hooks,
     keyHeads: heads.map((name) => kvHeads.indexOf(keyHeadOf(site, Number(/\d+$/.exec(name)![0])))),
   }
 }

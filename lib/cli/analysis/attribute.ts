@@ -79,9 +79,20 @@ async function run(options: Options): Promise<void> {
     options,
     (model, prompts, result, update) =>
       attribute(model, prompts, {
-        ...{ result, heads, contrast, method, sides, keys, centered, randoms, examples, points },
+        result,
+        heads,
+        contrast,
+        method,
+        sides,
+        keys,
+        centered,
+        randoms,
+        examples,
+        points,
         ...(reads !== undefined && { reads: reads === 0 ? false : reads }),
-        ...{ seed, batchSize, ...(features && { features }) },
+        seed,
+        batchSize,
+        ...(features && { features }),
         onProgress: ({ prompts: done, total }) => update(done, total),
       }),
     printReport,
@@ -133,8 +144,16 @@ function explainedRow(head: string, terms: string, by: string, explained: Explai
   const { nulls, keys, meanQuery, random } = controls
   const known = (x: number | null | undefined) => (typeof x === 'number' ? fixed(x, 3) : '-')
   return [
-    ...[head, terms, by, `${rank}`, estimate(energy), rank > 0 && !nulls ? 'no null' : known(nulls?.p95)],
-    ...[known(keys), known(meanQuery), known(random?.mean), exceedsNull === false ? 'within null' : ''],
+    head,
+    terms,
+    by,
+    `${rank}`,
+    estimate(energy),
+    rank > 0 && !nulls ? 'no null' : known(nulls?.p95),
+    known(keys),
+    known(meanQuery),
+    known(random?.mean),
+    exceedsNull === false ? 'within null' : '',
   ]
 }
 

@@ -88,7 +88,12 @@ async function run(options: Options): Promise<void> {
     ...(result && { result }),
     ...(features && { features }),
     ...(query !== undefined && { query }),
-    ...{ heads: head, examples: count, nulls, randoms, seed, batchSize },
+    heads: head,
+    examples: count,
+    nulls,
+    randoms,
+    seed,
+    batchSize,
     onProgress: ({ fraction }) => bar.update(Math.round(100 * fraction), 100),
   }).finally(() => bar.stop())
   printWarnings(report.warnings)

@@ -127,10 +127,15 @@ function swapCells(prompt: ExplainedPrompt, before: readonly number[], swap: Fea
   const { origin, target, after, nulls, random, whole } = swap
   const exceeds = nulls && exceedsNull(after[target], nulls.target.p95, nulls.count)
   return [
-    ...[tokenAt(prompt, origin), percent(before[origin]), percent(after[origin])],
-    ...[tokenAt(prompt, target), percent(before[target]), percent(after[target])],
+    tokenAt(prompt, origin),
+    percent(before[origin]),
+    percent(after[origin]),
+    tokenAt(prompt, target),
+    percent(before[target]),
+    percent(after[target]),
     ...(nulls ? [percent(nulls.target.mean), percent(nulls.target.p95)] : ['no null', 'no null']),
-    ...[random.count > 0 ? percent(random.mean[target]) : '-', percent(whole[target])],
+    random.count > 0 ? percent(random.mean[target]) : '-',
+    percent(whole[target]),
     exceeds === false ? 'within null' : '',
   ]
 }

@@ -74,8 +74,21 @@ async function run(options: Options): Promise<void> {
     options,
     (model, prompts, result, update) =>
       intervene(model, prompts, {
-        ...{ result, heads, contrast, edit, side, rows, factor, to, strength, nulls, randoms },
-        ...{ seed, output, batchSize, ...(features && { features }) },
+        result,
+        heads,
+        contrast,
+        edit,
+        side,
+        rows,
+        factor,
+        to,
+        strength,
+        nulls,
+        randoms,
+        seed,
+        output,
+        batchSize,
+        ...(features && { features }),
         // Prompts of a batch count as its runs go.
         onProgress: ({ fraction, total }) => update(Math.floor(fraction * total), total),
       }),
@@ -124,7 +137,11 @@ function printHead({ variants }: InterventionReport, head: string): void {
   const targeted = shown[0].heads[head].target !== undefined
   printTable(
     [
-      ...['edited', 'terms', 'rank', 'origin before', 'after'],
+      'edited',
+      'terms',
+      'rank',
+      'origin before',
+      'after',
       ...(targeted ? ['target before', 'after', 'moved', 'Δp', 'flipped'] : []),
       '',
     ],
@@ -132,13 +149,18 @@ function printHead({ variants }: InterventionReport, head: string): void {
       const { origin, target, moved, deltaP, flipRate, p95, exceedsNull } = v.heads[head]
       const top = (name: 'moved' | 'deltaP' | 'flipRate') => percentile(p95?.[name])
       return [
-        ...[v.name, `${v.terms}`, `${v.ranks[head]}`],
-        ...[fixed(origin.before.mean, 3), fixed(origin.after.mean, 3)],
+        v.name,
+        `${v.terms}`,
+        `${v.ranks[head]}`,
+        fixed(origin.before.mean, 3),
+        fixed(origin.after.mean, 3),
         ...(target
           ? [
-              ...[fixed(target.before.mean, 3), fixed(target.after.mean, 3)],
+              fixed(target.before.mean, 3),
+              fixed(target.after.mean, 3),
               movedCell(moved, origin.before.mean) + top('moved'),
-              ...[fixed(deltaP!.mean, 3) + top('deltaP'), fixed(flipRate!.mean, 3) + top('flipRate')],
+              fixed(deltaP!.mean, 3) + top('deltaP'),
+              fixed(flipRate!.mean, 3) + top('flipRate'),
             ]
           : []),
         withinNull(
@@ -190,7 +212,8 @@ function printOutput({ variants }: InterventionReport): void {
       'edited',
       ...(answered ? ['answer likeliest before', 'after', 'Δ log p(answer)'] : []),
       ...(other ? ['target’s token likeliest'] : []),
-      ...['KL, nats', ''],
+      'KL, nats',
+      '',
     ],
     measured.map(({ name, output }) => {
       const { answerLogProb: p, accuracy, targetRate, kl, p95, exceedsNull } = output!
@@ -198,7 +221,8 @@ function printOutput({ variants }: InterventionReport): void {
         name,
         ...(answered
           ? [
-              ...[fixed(accuracy!.before.mean, 3), fixed(accuracy!.after.mean, 3)],
+              fixed(accuracy!.before.mean, 3),
+              fixed(accuracy!.after.mean, 3),
               fixed(p!.after.mean - p!.before.mean, 2) + percentile(p95?.answerLogProb),
             ]
           : []),

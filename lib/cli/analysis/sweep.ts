@@ -106,8 +106,19 @@ async function run(options: Options): Promise<void> {
   const { roleFactor, roleAttention } = options
   const bars = new StageBars()
   const found = await sweep(model, prompts, {
-    ...{ roles, heads, alpha, center, nulls, heldOut, sequences, length, backend, seed, batchSize },
-    ...{ roleFactor, roleAttention },
+    roles,
+    heads,
+    alpha,
+    center,
+    nulls,
+    heldOut,
+    sequences,
+    length,
+    backend,
+    seed,
+    batchSize,
+    roleFactor,
+    roleAttention,
     nullBytes: options.nullMemory * 2 ** 20,
     onProgress: ({ stage, done, total }) => bars.update(stage, done, total),
   }).finally(() => bars.stop())
@@ -260,16 +271,32 @@ function against(controlled: Controlled | null | undefined): string {
 function printRows(rows: readonly SweepRow[]): void {
   printTable(
     [
-      ...['head', 'contrast', 'role', 'attention +', '−', 'rank', 'p', 'interaction', 'q', 'replicated'],
-      ...['explains (null)', 'moves (null)'],
+      'head',
+      'contrast',
+      'role',
+      'attention +',
+      '−',
+      'rank',
+      'p',
+      'interaction',
+      'q',
+      'replicated',
+      'explains (null)',
+      'moves (null)',
     ],
     rows.map(({ head, contrast, role, attention, rank, p, q, replication, heldOut }) => {
       const shown = (value: number | null) => (value === null ? '' : value.toPrecision(2))
       const moved = heldOut?.swap?.moved
       return [
-        ...[head, contrast, role ? 'yes' : ''],
-        ...[percent(attention?.positive), percent(attention?.negative)],
-        ...[`${rank}`, shown(p.effect), shown(p.interaction), q.toPrecision(2)],
+        head,
+        contrast,
+        role ? 'yes' : '',
+        percent(attention?.positive),
+        percent(attention?.negative),
+        `${rank}`,
+        shown(p.effect),
+        shown(p.interaction),
+        q.toPrecision(2),
         replication?.replicated ? `${fixed(replication.ratio, 2)} ± ${fixed(replication.error, 2)}` : 'no',
         against(heldOut?.explained),
         moved === null && heldOut?.swap ? 'nothing to move' : against(moved),

@@ -63,7 +63,11 @@ export async function openNamed(
   const bar = progressBar('download, kB')
   const kilobytes = (bytes: number) => Math.ceil(bytes / 1000)
   const opened = await openModel(model, {
-    ...{ tokenizer, dtype, file, sizes: size, ...more },
+    tokenizer,
+    dtype,
+    file,
+    sizes: size,
+    ...more,
     onProgress: ({ done, total }) => bar.update(kilobytes(done), kilobytes(total)),
   }).finally(() => bar.stop())
   if (opened.path !== model) {

@@ -43,8 +43,13 @@ async function build({ cuda, jobs, verbose, json }: Options): Promise<void> {
   say('configuring ...')
   await cmake(
     [
-      ...['-S', root, '-B', binaries, ...generator()],
-      ...['-DCMAKE_BUILD_TYPE=Release', `-DCMAKE_LIBRARY_OUTPUT_DIRECTORY=${output}`],
+      '-S',
+      root,
+      '-B',
+      binaries,
+      ...generator(),
+      '-DCMAKE_BUILD_TYPE=Release',
+      `-DCMAKE_LIBRARY_OUTPUT_DIRECTORY=${output}`,
       `-DQKSPACE_CUDA=${cuda ? 'ON' : 'OFF'}`,
     ],
     verbose,

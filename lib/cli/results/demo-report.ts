@@ -45,7 +45,9 @@ export async function writeDemoReport(
   const onProgress = ({ prompts: done, total }: { prompts: number; total: number }) => bar.update(done, total)
   try {
     const attribution = await attribute(model, prompts, {
-      ...{ result, features: FEATURES, onProgress },
+      result,
+      features: FEATURES,
+      onProgress,
       heads: ranked
         .slice(0, HEADS)
         .map(({ head }) => head)
@@ -53,7 +55,11 @@ export async function writeDemoReport(
     })
     const interventions = await intervene(model, prompts, {
       // Order and match stand together in the same prompts: both are edited on the terms of one.
-      ...{ result, heads: ranked[0].head, contrast: 'order', randoms: 5, onProgress },
+      result,
+      heads: ranked[0].head,
+      contrast: 'order',
+      randoms: 5,
+      onProgress,
       features: ['order', 'match', ['order', 'match']],
     })
     const explanation = await explain(model, prompts, { result, features: FEATURES, examples: STORED })

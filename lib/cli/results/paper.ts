@@ -56,7 +56,10 @@ async function run({ out, quick = false, only, seed, randomLabels = false, json 
   await checkReportPath(page)
   const bar = progressBar('experiments')
   const report = await runPaper({
-    ...{ quick, seed, randomLabels, ...(only && { only }) },
+    quick,
+    seed,
+    randomLabels,
+    ...(only && { only }),
     onProgress: ({ done, total }) => bar.update(done, total),
   }).finally(() => bar.stop())
   const files = await writePaper(out, report)

@@ -90,7 +90,10 @@ export function categoryPrompts(options: CategoriesOptions): Prompt[] {
     const others = [...keys.keys()].filter((place) => !places.includes(place))
     const terms: Term[] = [
       {
-        ...{ query: -1, positive: at(places), negative: at(others), label: category },
+        query: -1,
+        positive: at(places),
+        negative: at(others),
+        label: category,
         negativeLabels: others.map((place) => categoryOf(categories, words[place])),
       },
     ]

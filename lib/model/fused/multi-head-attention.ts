@@ -82,7 +82,11 @@ function lower(
 
   const { mask, attentionBias } = inputs
   return writeContribAttention(graph, node, write, {
-    ...{ q, k, v, mask, attentionBias },
+    q,
+    k,
+    v,
+    mask,
+    attentionBias,
     past: past && write.scalarSize(past.k, 2),
   })
 }

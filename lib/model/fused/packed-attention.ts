@@ -41,7 +41,11 @@ export const packedAttention: FusedOperator = ({ graph, node, write }) => {
   const k = withPast(part(1), 0)
   const v = withPast(part(2), 1)
   return writeContribAttention(graph, node, write, {
-    ...{ q, k, v, mask, attentionBias },
+    q,
+    k,
+    v,
+    mask,
+    attentionBias,
     past: past && write.scalarSize(past, 3),
   })
 }

@@ -23,8 +23,18 @@ export function replaySteps(editor: GraphEditor, steps: readonly ScoreStep[], pr
 
 /** Steps that multiply scores, or leave them as they are in another shape or type. */
 const LINEAR = new Set([
-  ...['Mul', 'Div', 'Neg', 'Cast', 'CastLike', 'Identity', 'Dropout'],
-  ...['Reshape', 'Transpose', 'Squeeze', 'Unsqueeze', 'Flatten'],
+  'Mul',
+  'Div',
+  'Neg',
+  'Cast',
+  'CastLike',
+  'Identity',
+  'Dropout',
+  'Reshape',
+  'Transpose',
+  'Squeeze',
+  'Unsqueeze',
+  'Flatten',
 ])
 
 /**

@@ -116,7 +116,14 @@ export async function figure10(context: FigureContext): Promise<PaperFigure> {
       {
         name: 'explained',
         columns: [
-          ...['word', 'covariances', 'rows', 'rank', 'figure', 'value', 'low', 'high'],
+          'word',
+          'covariances',
+          'rows',
+          'rank',
+          'figure',
+          'value',
+          'low',
+          'high',
           ...CONTROL_COLUMNS,
         ],
         rows: table,
@@ -126,7 +133,13 @@ export async function figure10(context: FigureContext): Promise<PaperFigure> {
         name: 'scores',
         columns: ['word of the contrasts', 'position', 'token', 'order', 'lexical', 'residual', 'total'],
         rows: row.total.map((total, j) => [
-          ...[word, j, words?.[j] ?? null, row.parts.order[j], row.parts.lexical[j], row.rest[j], total],
+          word,
+          j,
+          words?.[j] ?? null,
+          row.parts.order[j],
+          row.parts.lexical[j],
+          row.rest[j],
+          total,
         ]),
       },
     ],
@@ -142,9 +155,19 @@ function explain(
 ) {
   const prompts = examples > 0 ? heldOut.slice(0, examples) : heldOut
   return attribute(model, prompts, {
-    ...{ result, heads: head, features: FEATURES, contrast: TERMS, keys, centered, examples },
+    result,
+    heads: head,
+    features: FEATURES,
+    contrast: TERMS,
+    keys,
+    centered,
+    examples,
     // What both features share is counted for the first of them, as in the paper.
     method: 'residualize' as const,
-    ...{ randoms: examples > 0 ? 0 : sizes.randoms, points: 0, batchSize: 64, seed, signal },
+    randoms: examples > 0 ? 0 : sizes.randoms,
+    points: 0,
+    batchSize: 64,
+    seed,
+    signal,
   })
 }

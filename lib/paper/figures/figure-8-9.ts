@@ -65,7 +65,14 @@ export async function figures8And9(context: FigureContext): Promise<PaperFigure>
       {
         name: 'subspaces',
         columns: [
-          ...['word', 'centred', 'contrast', 'rank', 'total energy', 'score gap', 'singular values', 'terms'],
+          'word',
+          'centred',
+          'contrast',
+          'rank',
+          'total energy',
+          'score gap',
+          'singular values',
+          'terms',
         ],
         rows: subspaces,
       },
@@ -162,10 +169,16 @@ function swap(
   { sizes, seed, signal }: FigureContext,
 ) {
   return intervene(model, heldOut, {
-    ...{ result, heads: head, features: ['order', 'lexical', BOTH] },
+    result,
+    heads: head,
+    features: ['order', 'lexical', BOTH],
     // As in the paper, both are edited on the order prompts: a swap needs two keys of one run, and the lexical contrast has one.
     contrast: 'order',
-    ...{ nulls: NULLS, randoms: sizes.randoms, batchSize: 64, seed, signal },
+    nulls: NULLS,
+    randoms: sizes.randoms,
+    batchSize: 64,
+    seed,
+    signal,
   })
 }
 

@@ -14,7 +14,11 @@ export function energyPicture(done) {
       ['the test at 0.05: median answer', BLUE],
     ]),
     axes({
-      ...{ x, y, box, xTicks: [0, 16, 32, 64, 96, 128], yTicks: [0, 20, 40, 60, 80, 100, 120] },
+      x,
+      y,
+      box,
+      xTicks: [0, 16, 32, 64, 96, 128],
+      yTicks: [0, 20, 40, 60, 80, 100, 120],
       xName: 'head dimension d',
       yName: 'rank',
     }),

@@ -43,7 +43,11 @@ function panel(done, d, units, left, top, index) {
   return [
     text(box.left, top - 10, `d = ${d}`, { weight: 600 }),
     axes({
-      ...{ x, y, box, xTicks: [0, 0.2, 0.4, 0.6, 0.8], yTicks: [0, 0.2, 0.4, 0.6, 0.8, 1] },
+      x,
+      y,
+      box,
+      xTicks: [0, 0.2, 0.4, 0.6, 0.8],
+      yTicks: [0, 0.2, 0.4, 0.6, 0.8, 1],
       xName: 'strength (correlation)',
       yName: index % 2 === 0 ? 'power' : '',
     }),

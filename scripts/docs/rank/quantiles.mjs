@@ -34,7 +34,11 @@ export function quantilePicture(done) {
       ['exceptions', ORANGE],
     ]),
     axes({
-      ...{ x, y, box, xTicks: ticks, yTicks: ticks },
+      x,
+      y,
+      box,
+      xTicks: ticks,
+      yTicks: ticks,
       xName: 'part of the data sets',
       yName: 'largest p among them',
     }),

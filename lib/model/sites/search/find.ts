@@ -22,10 +22,7 @@ export const RESHAPING: ReadonlySet<string> = new Set([
   'Transpose',
   'Flatten',
 ])
-const PASSING = new Set([
-  ...['Cast', 'Identity', 'Dropout', 'CastLike'],
-  ...['QuantizeLinear', 'DequantizeLinear'],
-])
+const PASSING = new Set(['Cast', 'Identity', 'Dropout', 'CastLike', 'QuantizeLinear', 'DequantizeLinear'])
 const POINTWISE = new Set(['Add', 'Sub', 'Mul', 'Div', 'Max', 'Min', 'Tanh', 'Neg', 'Clip', 'Sum'])
 const REPEATING = new Set(['Expand', 'Tile', 'Concat'])
 

@@ -27,7 +27,10 @@ export function groupedBars(width, rows, group, fills, x) {
   return frame({
     width,
     height: 50 + edits.length * (groups.length * BAR + (groups.length > 1 ? 14 : 18)),
-    ...{ marginLeft: narrow ? 116 : 220, marginRight: 28, marginBottom: 36, marginTop: 6 },
+    marginLeft: narrow ? 116 : 220,
+    marginRight: 28,
+    marginBottom: 36,
+    marginTop: 6,
     fy: { domain: edits, label: null, padding: 0.25 },
     y: { domain: groups, axis: null, padding: 0.08 },
     x: {
@@ -41,7 +44,8 @@ export function groupedBars(width, rows, group, fills, x) {
     },
     marks: [
       Plot.axisFy({
-        ...{ tickFormat: shortened, anchor: 'left' },
+        tickFormat: shortened,
+        anchor: 'left',
         lineWidth: narrow ? 9 : 15,
         fontSize: narrow ? 11 : 12,
         tickSize: 0,

@@ -32,10 +32,17 @@ export function stackedScores(width, rows, total, words, features) {
   return frame({
     width: Math.max(width, 60 + keys.length * LEAST),
     height: HEIGHT,
-    ...{ marginLeft: 44, marginRight: 12, marginBottom: 64 },
+    marginLeft: 44,
+    marginRight: 12,
+    marginBottom: 64,
     x: {
-      ...{ type: 'band', domain: keys, label: null, tickSize: 0, padding: 0.12 },
-      ...{ tickRotate: -60, tickFormat: (i) => clipped(readable(words[i] ?? '')) },
+      type: 'band',
+      domain: keys,
+      label: null,
+      tickSize: 0,
+      padding: 0.12,
+      tickRotate: -60,
+      tickFormat: (i) => clipped(readable(words[i] ?? '')),
     },
     y: { grid: true, label: 'score', labelArrow: 'none', nice: true },
     marks: [

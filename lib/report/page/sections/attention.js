@@ -134,7 +134,10 @@ function shown() {
   const swap = swapOf(own())
   const feature = own().features?.find(({ contrast }) => contrast === selection.contrast)
   return {
-    ...{ words, query, marks, attention: own().attention },
+    words,
+    query,
+    marks,
+    attention: own().attention,
     ...(own().scores.length > 0 && { scores: own().scores }),
     ...(swap && { after: swap.after, nullAfter: swap.nulls?.mean }),
     ...(feature && { part: feature.part }),

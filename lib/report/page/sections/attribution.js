@@ -75,7 +75,9 @@ function example(own, index) {
     draw: (width) => stackedScores(width, rowsLong(), row().total, textOf(prompt()), own.features),
     rows: () =>
       row().total.map((total, i) => ({
-        ...{ token: i, word: textOf(prompt())[i], total },
+        token: i,
+        word: textOf(prompt())[i],
+        total,
         ...Object.fromEntries([...own.features, REST].map((name) => [name, valuesOf(name)[i]])),
       })),
     after: (plot) => {

@@ -96,9 +96,14 @@ function contrastRows(result) {
     const { head } = best
     const { attention, scoreGap, rank } = best.found
     return {
-      ...{ ...row, terms, skipped, ...tested, 'best head': test ? head : `${head} (untested)` },
+      ...row,
+      terms,
+      skipped,
+      ...tested,
+      'best head': test ? head : `${head} (untested)`,
       ...(attention && { 'attention on positives': percent(attention.positive) }),
-      ...{ 'score gap': number(scoreGap, 2), rank },
+      'score gap': number(scoreGap, 2),
+      rank,
     }
   })
 }

@@ -57,7 +57,11 @@ const cutLine = (rows, width) => {
   const step = (width - MARGINS.marginLeft - MARGINS.marginRight) / rows.length
   const dx = isWhole() ? step / 2 : 0
   return Plot.ruleX([last], {
-    ...{ x: 'component', dx, stroke: colour('above'), strokeDasharray: '5 4', strokeWidth: 1.5 },
+    x: 'component',
+    dx,
+    stroke: colour('above'),
+    strokeDasharray: '5 4',
+    strokeWidth: 1.5,
   })
 }
 

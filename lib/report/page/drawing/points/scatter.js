@@ -177,51 +177,67 @@ function draw(width, { points, shares }, [right, up, near]) {
   // What is nearer is larger and stronger.
   const solid = (p) => !labelled || p.role !== 'negative'
   const common = {
-    ...{ x: 'x', y: 'y', symbol: 'symbol', r: (p) => 3.4 + 1.2 * p.depth },
+    x: 'x',
+    y: 'y',
+    symbol: 'symbol',
+    r: (p) => 3.4 + 1.2 * p.depth,
   }
   const strength = (p) => 0.8 + 0.2 * p.depth
   const paint = { value: 'fill', scale: null }
   return frame({
-    ...{ width, height, margin: MARGIN, axis: null },
+    width,
+    height,
+    margin: MARGIN,
+    axis: null,
     x: { domain: [-across, across] },
     y: { domain: [-reach, reach] },
     r: { type: 'identity' },
     symbol: { domain: SYMBOLS, range: SYMBOLS },
     marks: [
       Plot.link(axes, {
-        ...{ x1: 'x1', y1: 'y1', x2: 'x2', y2: 'y2', stroke: colour('muted'), strokeOpacity: 0.6 },
+        x1: 'x1',
+        y1: 'y1',
+        x2: 'x2',
+        y2: 'y2',
+        stroke: colour('muted'),
+        strokeOpacity: 0.6,
         className: 'axes',
       }),
       Plot.dot(seen.filter(solid), {
         ...common,
-        ...{ fill: paint, fillOpacity: strength, stroke: colour('surface'), strokeWidth: 0.6 },
+        fill: paint,
+        fillOpacity: strength,
+        stroke: colour('surface'),
+        strokeWidth: 0.6,
         className: 'points',
       }),
       Plot.dot(
         seen.filter((p) => !solid(p)),
         {
           ...common,
-          ...{ fill: 'none', stroke: paint, strokeOpacity: strength, strokeWidth: 1.6 },
+          fill: 'none',
+          stroke: paint,
+          strokeOpacity: strength,
+          strokeWidth: 1.6,
           className: 'points',
         },
       ),
       Plot.text(
         axes.filter((a) => a.seen > 0.25),
         {
-          ...{
-            x: 'nameX',
-            y: 'nameY',
-            text: 'name',
-            fill: colour('ink'),
-            stroke: colour('surface'),
-            strokeWidth: 4,
-          },
-          ...{ dy: -8, pointerEvents: 'none' },
+          x: 'nameX',
+          y: 'nameY',
+          text: 'name',
+          fill: colour('ink'),
+          stroke: colour('surface'),
+          strokeWidth: 4,
+          dy: -8,
+          pointerEvents: 'none',
         },
       ),
       Plot.tip(
         seen,
-        Plot.pointer({ ...{ x: 'x', y: 'y', title: tipText, fill: colour('surface'), maxRadius: 20 } }),
+        Plot.pointer({ x: 'x', y: 'y', title: tipText, fill: colour('surface'), maxRadius: 20 }),
       ),
     ],
   })

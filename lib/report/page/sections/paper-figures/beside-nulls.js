@@ -6,9 +6,16 @@ import { slug } from './wording.js'
 
 /** Rows of a table with the columns of controls, as `controlledBars` takes them. */
 export const besideNulls = (row, label) => ({
-  ...{ label, mean: row.value, low: row.low, high: row.high },
-  ...{ nullMean: row['null mean'], nullTop: row['null p95'], keys: row['key components'] },
-  ...{ meanQuery: row['mean query'], random: row.random, within: row['above null'] === false },
+  label,
+  mean: row.value,
+  low: row.low,
+  high: row.high,
+  nullMean: row['null mean'],
+  nullTop: row['null p95'],
+  keys: row['key components'],
+  meanQuery: row['mean query'],
+  random: row.random,
+  within: row['above null'] === false,
 })
 
 /** `label` names a row; rows of the whole keys have no null, and say so. */

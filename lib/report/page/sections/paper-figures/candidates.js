@@ -40,7 +40,8 @@ function stacked({ own, name, title, caption, part }) {
     { token, part: REST, value: rest(row) },
   ])
   return figure({
-    ...{ id: () => name, title: () => title },
+    id: () => name,
+    title: () => title,
     caption: () => caption,
     key: () => stackKey(PARTS),
     draw: (width) =>

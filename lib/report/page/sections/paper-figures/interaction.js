@@ -11,8 +11,11 @@ import { slug } from './wording.js'
 /** Beside the same of key latents in random orders. */
 export function blockBars(blocks, anchor) {
   const rows = blocks.map((row) => ({
-    ...{ label: row.model, mean: row['within blocks'] },
-    ...{ nullMean: row['permuted mean'], nullTop: row['permuted p95'], within: row.p > 0.05 },
+    label: row.model,
+    mean: row['within blocks'],
+    nullMean: row['permuted mean'],
+    nullTop: row['permuted p95'],
+    within: row.p > 0.05,
   }))
   return figure({
     id: () => `${anchor}-blocks`,
@@ -45,8 +48,11 @@ export function interactionMaps(interaction, anchor) {
 function interactionMap(model, rows, anchor) {
   const latents = [...new Set(rows.map((row) => row['query latent']))]
   const cells = rows.map((row) => ({
-    ...{ value: row.value, query: row['query latent'], key: row['key latent'] },
-    ...{ x: latents.indexOf(row['key latent']), y: latents.indexOf(row['query latent']) },
+    value: row.value,
+    query: row['query latent'],
+    key: row['key latent'],
+    x: latents.indexOf(row['key latent']),
+    y: latents.indexOf(row['query latent']),
   }))
   const n = latents.length
   const most = Math.max(...cells.map(({ value }) => Math.abs(value)))
@@ -73,12 +79,21 @@ function interactionMap(model, rows, anchor) {
       const side = Math.min(width, 300)
       const label = { fill: colour('ink'), pointerEvents: 'none' }
       const svg = frame({
-        ...{ width: side, height: side, marginLeft: 26, marginTop: 22, marginRight: 4, marginBottom: 8 },
+        width: side,
+        height: side,
+        marginLeft: 26,
+        marginTop: 22,
+        marginRight: 4,
+        marginBottom: 8,
         x: { domain: [0, n], axis: null },
         y: { domain: [n, 0], axis: null },
         marks: [
           Plot.rect(cells, {
-            ...{ x1: 'x', x2: (c) => c.x + 1, y1: 'y', y2: (c) => c.y + 1, inset: 0.75 },
+            x1: 'x',
+            x2: (c) => c.x + 1,
+            y1: 'y',
+            y2: (c) => c.y + 1,
+            inset: 0.75,
             fill: { value: (c) => fill(c.value), scale: null },
             className: 'cells',
           }),

@@ -17,8 +17,11 @@ export function rankBars(ranks, anchor) {
     Object.fromEntries(Object.keys(BARS).map((name, i) => [name, colour(`feature-${[0, 5, 1, 3][i]}`)]))
   const rows = ranks.flatMap((row) =>
     Object.entries(BARS).map(([rule, of]) => ({
-      ...{ edited: `${row.model}, ${row.contrast}`, kind: rule.includes('random') ? 'null' : '', rule },
-      ...{ mean: of(row), truth: row['true rank'] },
+      edited: `${row.model}, ${row.contrast}`,
+      kind: rule.includes('random') ? 'null' : '',
+      rule,
+      mean: of(row),
+      truth: row['true rank'],
       ...(rule === 'energy, random labels' && { low: row['null rank, least'], high: row['null rank, most'] }),
     })),
   )
@@ -34,7 +37,9 @@ export function rankBars(ranks, anchor) {
     ],
     draw: (width) =>
       groupedBars(width, rows, 'rule', fills(), {
-        ...{ label: 'rank', domain: [0, most], tickFormat: 'd' },
+        label: 'rank',
+        domain: [0, most],
+        tickFormat: 'd',
         ticks: Array.from({ length: most + 1 }, (_, i) => i),
       }),
     rows: () => ranks,

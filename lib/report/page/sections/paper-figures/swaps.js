@@ -17,7 +17,12 @@ export function swapFigures({ swaps, effects }, anchor) {
   let chosen = sets[0]
   const rows = () => swaps.filter((row) => setOf(row) === chosen && !row.vacuous)
   const bar = (row, measure, mean, low, high) => ({
-    ...{ edited: row.edited, kind: row.kind, measure, mean, low, high },
+    edited: row.edited,
+    kind: row.kind,
+    measure,
+    mean,
+    low,
+    high,
   })
   const named = (names) => () => Object.fromEntries(names.map((name, i) => [name, colour(`feature-${i}`)]))
   const make = (name, title, caption, names, bars, x) => {
