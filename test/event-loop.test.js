@@ -2,6 +2,7 @@
 
 import test from 'ava'
 import { reportHtml } from '../dist/report/html.js'
+import { groupedSigns, signedSums } from '../dist/spectrum/rank/exchange/signed-sums.js'
 import { documentOf } from './helpers/browser.js'
 import { wideDocument } from './helpers/wide-report.js'
 
@@ -32,4 +33,18 @@ test('a page of a thousand heads is packed in pieces, and holds what the documen
   const { spectrum: cut, ...shown } = page.results[0].heads[head][contrast]
   t.deepEqual(shown, rest)
   t.deepEqual(cut, spectrum.slice(0, cut.length))
+})
+
+test('many short loops, one after another, leave the event loop free as a long one does', async (t) => {
+  const units = 64
+  const draws = 2000
+  const bits = Uint32Array.from({ length: units * Math.ceil(draws / 32) }, (_, i) => Math.imul(i, 2654435761))
+  const signs = await groupedSigns(bits, units, draws)
+  const values = Float64Array.from({ length: units }, (_, i) => Math.sin(i))
+  const { turns } = await turnsDuring(async () => {
+    for (let i = 0; i < 4000; i++) {
+      await signedSums(values, signs)
+    }
+  })
+  t.true(turns >= 10, `${turns}`)
 })

@@ -5,7 +5,7 @@
  * paper, figure 10).
  */
 
-import { cooperator } from '../backend/cooperate.js'
+import { cooperator, type Turn } from '../backend/cooperate.js'
 import { captureTermRuns } from '../capture/terms/capture-term-runs.js'
 import { checkAnalysis, samePromptsWarnings } from '../capture/terms/check-analysis.js'
 import { type ChosenHead, chosenHeads, requestsBySite } from '../capture/terms/chosen-heads.js'
@@ -223,7 +223,8 @@ export async function attribute(
     examples,
     ...(columns.some(({ lacksNull }) => lacksNull) && { noNull: NO_NULL }),
     ...(samples && { points: await samples.clouds(result, turn, signal) }),
-    ...(components.length > 0 && (await componentsOf(model, heads, components, extremes, settings))),
+    ...(components.length > 0 &&
+      (await componentsOf(model, heads, components, extremes, { ...settings, turn }))),
     ...(warnings.length > 0 && { warnings }),
   }
 }
@@ -234,16 +235,16 @@ async function componentsOf(
   heads: readonly ChosenHead[],
   components: readonly Component[],
   extremes: ComponentExtremes,
-  { reads, signal }: { reads: boolean | number; signal?: AbortSignal },
+  { reads, signal, turn }: { reads: boolean | number; signal?: AbortSignal; turn: Turn },
 ): Promise<Pick<AttributionReport, 'components' | 'readsThrough' | 'readsUnavailable'>> {
   if (reads === false || reads === 0 || !model.tokenizer) {
-    return { components: extremes.report(() => undefined) }
+    return { components: await extremes.report(() => undefined, turn) }
   }
   const most = reads === true ? undefined : reads
   const { of, through, unavailable } = await vocabularyReads(model, heads, components, { most, signal })
   const some = (words: Record<string, string>) => Object.keys(words).length > 0
   return {
-    components: extremes.report(of),
+    components: await extremes.report(of, turn),
     ...(some(through) && { readsThrough: through }),
     ...(some(unavailable) && { readsUnavailable: unavailable }),
   }
@@ -253,7 +254,7 @@ async function explainedByHead(
   heads: readonly ChosenHead[],
   columns: readonly HeadColumns[],
   seed: number,
-  turn: () => Promise<void> | undefined,
+  turn: Turn,
 ): Promise<Record<string, HeadExplained>> {
   const found: Record<string, HeadExplained> = {}
   for (const [h, { name }] of heads.entries()) {

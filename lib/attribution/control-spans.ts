@@ -1,5 +1,6 @@
 /** The features of a head and what stands beside them: null subspaces, key components, the mean query, random subspaces. */
 
+import type { Turn } from '../backend/cooperate.js'
 import { type Basis, orthonormalBasis, randomBasis } from '../math/basis.js'
 import { seededRandom } from '../math/random.js'
 import { keyBasis, meanQueryBasis, nullBasis, nullCount, type Side } from '../spectrum/nulls/control-bases.js'
@@ -31,7 +32,7 @@ export async function controlledSpans(
   features: readonly ContrastSubspace[],
   d: number,
   options: ControlOptions,
-  turn: () => Promise<void> | undefined,
+  turn: Turn,
 ): Promise<ControlledSpans> {
   const { sides, randoms, seed } = options
   const random = seededRandom(seed)

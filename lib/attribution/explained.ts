@@ -3,6 +3,7 @@
  * intervals over prompts and beside controls.
  */
 
+import type { Turn } from '../backend/cooperate.js'
 import { bootstrapMean, bootstrapRatio, type Estimate } from '../math/bootstrap.js'
 import { exceedsNull, type NullFigures, nullFigures } from '../math/null-limit.js'
 import type { ControlledSpans } from './control-spans.js'
@@ -143,7 +144,7 @@ export class ContrastColumns {
   }
 
   /** Intervals take a while: `turn` lets the event loop go on between them. */
-  async report(seed: number, turn: () => Promise<void> | undefined): Promise<ContrastExplained> {
+  async report(seed: number, turn: Turn): Promise<ContrastExplained> {
     const rows = this.prompts.length
     const over = { groups: this.prompts, seed }
     const explained = this.all.report(this.energies, over)

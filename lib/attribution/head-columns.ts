@@ -1,5 +1,6 @@
 /** All figures of one head: a column for every contrast of terms. */
 
+import type { Turn } from '../backend/cooperate.js'
 import type { TermRun } from '../capture/terms/term-runs.js'
 import type { ContrastSubspace } from '../store/result.js'
 import { type ControlledSpans, type ControlOptions, controlledSpans } from './control-spans.js'
@@ -27,7 +28,7 @@ export class HeadColumns {
     subspaces: readonly ContrastSubspace[],
     d: number,
     settings: HeadSettings,
-    turn: () => Promise<void> | undefined,
+    turn: Turn,
   ): Promise<HeadColumns> {
     const { features } = settings
     const all = await controlledSpans(subspaces, d, settings, turn)
@@ -58,7 +59,7 @@ export class HeadColumns {
     columns.add(prompt, row)
   }
 
-  async report(seed: number, turn: () => Promise<void> | undefined): Promise<HeadExplained> {
+  async report(seed: number, turn: Turn): Promise<HeadExplained> {
     const contrasts: HeadExplained['contrasts'] = {}
     for (const [name, own] of this.contrasts) {
       contrasts[name] = await own.report(seed, turn)

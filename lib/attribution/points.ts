@@ -3,6 +3,7 @@
  * (paper, figures 3, 6 and 8). Of any number of them, a sample of fixed size is kept.
  */
 
+import type { Turn } from '../backend/cooperate.js'
 import type { CapturedPositions } from '../capture/terms/capture-term-runs.js'
 import { type ChosenHead, requestsBySite } from '../capture/terms/chosen-heads.js'
 import type { TermRun } from '../capture/terms/term-runs.js'
@@ -132,11 +133,7 @@ export class PointSamples {
   }
 
   /** Errors: ERR_ABORTED. */
-  async clouds(
-    result: Result,
-    turn: () => Promise<void> | undefined,
-    signal?: AbortSignal,
-  ): Promise<AttributionPoints> {
+  async clouds(result: Result, turn: Turn, signal?: AbortSignal): Promise<AttributionPoints> {
     const found: AttributionPoints = {}
     for (const feature of this.features) {
       const own = this.ofContrast.get(feature)!
@@ -224,7 +221,7 @@ class Sample {
     result: Result,
     feature: string,
     side: 'u' | 'v',
-    turn: () => Promise<void> | undefined,
+    turn: Turn,
     signal?: AbortSignal,
   ): Promise<PointCloud> {
     const kept = [...this.kept.values()].sort(
@@ -263,7 +260,7 @@ async function separationOf(
   subspace: ContrastSubspace,
   side: Side,
   labels: readonly (string | null)[],
-  turn: () => Promise<void> | undefined,
+  turn: Turn,
 ): Promise<{ separation?: LabelSeparation }> {
   const { rank, headDim: d } = subspace
   const within = (basis: Basis) => labelShare(coordinates(rows, basis), basis.shape[1], labels)

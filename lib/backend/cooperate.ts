@@ -2,16 +2,27 @@
 
 import { throwIfAborted } from '../errors.js'
 
+/** A turn of the event loop, if one is due. Errors: ERR_ABORTED. */
+export type Turn = () => Promise<void> | undefined
+
+/** Milliseconds that work may take between two turns of the event loop. */
+const WITHOUT_A_TURN = 8
+
+/**
+ * When the event loop last came round for any of the loops. They share it: many short ones, one after another, hold up
+ * the event loop as a long one does.
+ */
+let lastTurn = 0
+
 /** Resolves at once, or after a turn of the event loop when the last one was more than 8 ms ago. */
-export function cooperator(signal?: AbortSignal): () => Promise<void> | undefined {
-  let last = performance.now()
+export function cooperator(signal?: AbortSignal): Turn {
   return () => {
-    if (performance.now() - last < 8) {
+    if (performance.now() - lastTurn < WITHOUT_A_TURN) {
       return undefined
     }
     return new Promise<void>((resolve, reject) => {
       setImmediate(() => {
-        last = performance.now()
+        lastTurn = performance.now()
         try {
           throwIfAborted(signal)
           resolve()

@@ -7,7 +7,7 @@ import { QkError, throwIfAborted } from '../errors.js'
 import { elementReader } from '../math/tensor.js'
 import type { FlipsRequest, RowTensor } from './backend.js'
 import { checkFlips } from './check.js'
-import { cooperator } from './cooperate.js'
+import { cooperator, type Turn } from './cooperate.js'
 import { largestSingularValue } from './js-lanczos.js'
 
 /** Numbers of matrices that are made before they are decomposed. */
@@ -70,7 +70,7 @@ async function flippedMatrices(
   rows: { q: Float64Array; k: Float64Array; d: number },
   { coefficients, units, unitCount, bits, words }: Flips,
   { first, count }: { first: number; count: number },
-  pause: () => Promise<void> | undefined,
+  pause: Turn,
 ): Promise<void> {
   const { d } = rows
   const unitMatrix = new Float64Array(d * d)

@@ -3,7 +3,7 @@
  * discovered features make up beside their nulls, and what exchanging them does to that attention.
  */
 
-import { cooperator } from '../backend/cooperate.js'
+import { cooperator, type Turn } from '../backend/cooperate.js'
 import { chosenHeads } from '../capture/terms/chosen-heads.js'
 import { QkError, throwIfAborted } from '../errors.js'
 import { groupBy } from '../math/group-by.js'
@@ -136,7 +136,7 @@ async function explainPrompt(
   rows: readonly HeadRow[],
   features: ReadonlyMap<string, HeadFeatures>,
   { heads: wanted }: Settings,
-  turn: () => Promise<void> | undefined,
+  turn: Turn,
 ) {
   const { where, tokens, query, terms } = run
   const words = run.words ?? Array.from(rows[0].scores, (_, j) => `${j}`)

@@ -1,5 +1,6 @@
 /** The figures of an intervention, reported as means with intervals over prompts, beside those of null subspaces. */
 
+import type { Turn } from '../backend/cooperate.js'
 import { bootstrapMean, bootstrapRatio, type Estimate } from '../math/bootstrap.js'
 import type { RowChange, RowMove } from './edit-measure.js'
 import { type EditTable, exceedingNulls, type MoveEffects, type OutputEffects, p95Of } from './edit-table.js'
@@ -91,7 +92,7 @@ export async function reportVariant(
   table: EditTable,
   nulls: EditTable | undefined,
   names: readonly string[],
-  { seed, turn }: { seed: number; turn: () => Promise<void> | undefined },
+  { seed, turn }: { seed: number; turn: Turn },
 ): Promise<InterventionVariant> {
   const { name, kind, features, contrasts, vacuous, draws } = variant
   const over = { groups: table.prompts, seed }

@@ -1,6 +1,6 @@
 /** The edits of an intervention: in features, in their unions, and the controls beside them. */
 
-import { cooperator } from '../backend/cooperate.js'
+import { cooperator, type Turn } from '../backend/cooperate.js'
 import { QkError } from '../errors.js'
 import { type Basis, randomBasis, unionBasis } from '../math/basis.js'
 import { seededRandom } from '../math/random.js'
@@ -83,7 +83,7 @@ async function featureVariants(
   heads: readonly EditedHead[],
   names: string[],
   { side, contrast, nulls, randoms, seed }: VariantOptions,
-  turn: () => Promise<void> | undefined,
+  turn: Turn,
 ): Promise<Variant[]> {
   if (names.length === 0) {
     throw new QkError('ERR_ARGUMENT', 'a union of features names none')

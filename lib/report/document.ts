@@ -1,7 +1,7 @@
 /** The document that the report's page draws from: results without their bases, and what was tested with them. */
 
 import type { AttributionReport } from '../attribution/attribute.js'
-import { cooperator } from '../backend/cooperate.js'
+import { cooperator, type Turn } from '../backend/cooperate.js'
 import type { ExplanationReport } from '../explanation/report.js'
 import type { InterventionReport } from '../intervention/intervene.js'
 import type { PaperReport } from '../paper/index.js'
@@ -72,10 +72,7 @@ export async function reportDocument({
 }
 
 /** By head and contrast, what is not a matrix: bases would make the page many times as large. */
-async function spectra(
-  result: Result,
-  turn: () => Promise<void> | undefined,
-): Promise<ReportDocument['results'][number]['heads']> {
+async function spectra(result: Result, turn: Turn): Promise<ReportDocument['results'][number]['heads']> {
   const heads: ReportDocument['results'][number]['heads'] = {}
   for (const head of result.headNames) {
     await turn()

@@ -1,31 +1,41 @@
 /** The document as text that a page can hold; a large one takes a while, during which the event loop goes on. */
 
-import { promisify } from 'node:util'
-import { gzip } from 'node:zlib'
-import { cooperator } from '../backend/cooperate.js'
+import { once } from 'node:events'
+import { createGzip } from 'node:zlib'
+import { cooperator, type Turn } from '../backend/cooperate.js'
 import type { ReportDocument } from './document.js'
-
-const compress = promisify(gzip)
 
 /** Digits that count of every number on the page. */
 const DIGITS = 7
+/** Characters that are compressed in one go. */
+const COMPRESSED_AT_ONCE = 2 ** 16
 
 /**
  * Base64 of gzip of JSON: a model of a thousand heads is a fifth of its size so, and no text in it can end the element that
  * holds it.
  */
 export async function packed(document: ReportDocument): Promise<string> {
-  const turn = cooperator()
-  const pieces: string[] = []
-  await writeJson(document, (piece) => pieces.push(piece), turn)
-  return (await compress(pieces.join(''), { level: 9 })).toString('base64')
+  const gzip = createGzip({ level: 9 })
+  const chunks: Buffer[] = []
+  gzip.on('data', (chunk: Buffer) => chunks.push(chunk))
+  let waiting = ''
+  const write = (piece: string) => {
+    waiting += piece
+    if (waiting.length >= COMPRESSED_AT_ONCE) {
+      gzip.write(waiting)
+      waiting = ''
+    }
+  }
+  await writeJson(document, write, cooperator())
+  gzip.end(waiting)
+  await once(gzip, 'end')
+  return Buffer.concat(chunks).toString('base64')
 }
 
 /** Plain values that are written in one go. */
 const AT_ONCE = 2048
 
 type Write = (piece: string) => void
-type Turn = () => Promise<void> | undefined
 
 /** What JSON.stringify gives, piece by piece. */
 async function writeJson(value: unknown, write: Write, turn: Turn): Promise<void> {

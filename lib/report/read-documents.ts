@@ -2,6 +2,7 @@
 
 import { readFile } from 'node:fs/promises'
 import type { AttributionReport } from '../attribution/attribute.js'
+import { cooperator, type Turn } from '../backend/cooperate.js'
 import { QkError } from '../errors.js'
 import type { ExplanationReport } from '../explanation/report.js'
 import type { InterventionReport } from '../intervention/intervene.js'
@@ -21,7 +22,9 @@ const KINDS = {
 
 type Kind = keyof typeof KINDS
 
-const CHECKS: Record<Kind, (value: unknown, misfit: Misfit) => unknown> = {
+type Check = (value: unknown, misfit: Misfit, turn: Turn) => Promise<unknown>
+
+const CHECKS: Record<Kind, Check> = {
   attribution: checkAttribution,
   interventions: checkInterventions,
   explanation: checkExplanation,
@@ -71,6 +74,7 @@ async function readDocument(file: string, wanted: Kind): Promise<unknown> {
     return CHECKS[wanted](
       value,
       misfitOf(file, `The file is damaged, or not as \`qkspace ${command}\` wrote it: write it again.`),
+      cooperator(),
     )
   }
   throw new QkError('ERR_FORMAT', `${file} was not written by \`qkspace ${command}\``, {

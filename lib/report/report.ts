@@ -62,10 +62,11 @@ async function checkParts(parts: ReportParts): Promise<void> {
         checkResult(value)
       } else {
         const { check, from } = KINDS[kind]
-        check(value, (place, problem) => {
+        const misfit = (place: string, problem: string) => {
           const at = `${kind}[${i}].value${place === '' ? '' : `.${place}`}`
           return new QkError('ERR_TYPE', `${at} ${problem}`, { hint: `The value is what ${from} returns.` })
-        })
+        }
+        await check(value, misfit, turn)
       }
     }
   }

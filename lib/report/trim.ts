@@ -3,7 +3,7 @@
  * that nothing was found in. Small reports keep everything.
  */
 
-import { cooperator } from '../backend/cooperate.js'
+import { cooperator, type Turn } from '../backend/cooperate.js'
 import type { ExplainedPrompt } from '../explanation/report.js'
 import type { ReportDocument } from './document.js'
 
@@ -63,7 +63,7 @@ const count = (prompts: readonly ExplainedPrompt[]): number =>
 async function trimPrompt(
   prompt: ExplainedPrompt,
   withoutScores: boolean,
-  turn: () => Promise<void> | undefined,
+  turn: Turn,
 ): Promise<ExplainedPrompt> {
   const places = (digits: number) => (x: number) => Number(x.toFixed(digits))
   const attention = (row: readonly number[]) => row.map(places(4))

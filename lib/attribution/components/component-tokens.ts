@@ -3,6 +3,7 @@
  * projections on it, in their prompts. In constant memory, whatever the number of prompts.
  */
 
+import type { Turn } from '../../backend/cooperate.js'
 import { type ChosenHead, requestsBySite } from '../../capture/terms/chosen-heads.js'
 import type { TermRun } from '../../capture/terms/term-runs.js'
 import type { Model } from '../../model/model.js'
@@ -181,7 +182,7 @@ export class ComponentExtremes {
   }
 
   /** Rows of a site, by its place among the captured ones. Yields to the event loop through `turn`. */
-  async add(site: number, rows: CapturedRows, turn: () => Promise<void> | undefined): Promise<void> {
+  async add(site: number, rows: CapturedRows, turn: Turn): Promise<void> {
     for (const head of this.heads) {
       if (head.site !== site) {
         continue
@@ -199,13 +200,15 @@ export class ComponentExtremes {
   }
 
   /** What was found, with what `reads` says of each component, by its place in the list and its side. */
-  report(
+  async report(
     reads: (component: number, side: 'query' | 'key') => { own?: Reads; null?: Reads } | undefined,
-  ): AttributionComponents {
+    turn: Turn,
+  ): Promise<AttributionComponents> {
     const found: AttributionComponents = {}
     for (const [i, { feature, head, index, block }] of this.components.entries()) {
       found[feature] ??= { query: {}, key: {} }
       const { name, site } = this.chosen[head]
+      await turn()
       for (const side of ['query', 'key'] as const) {
         if (side === 'key' && site.cross) {
           continue

@@ -5,6 +5,7 @@ import type { ComponentTokens, Extreme, ReadToken } from '../../attribution/comp
 import type { AttributedPrompt, AttributedRow } from '../../attribution/examples.js'
 import type { ContrastExplained, Explained, ExplainedControls, Share } from '../../attribution/explained.js'
 import type { LabelSeparation, PointCloud, PointToken } from '../../attribution/points.js'
+import type { Turn } from '../../backend/cooperate.js'
 import * as s from '../../store/reading/schema.js'
 import { counted } from '../../validate.js'
 import { nullFigures, promptSummary } from './prompts-schema.js'
@@ -133,8 +134,12 @@ const document = s.fields({
 } satisfies s.Fields<AttributionReport>)
 
 /** Checks the fields of the document, and that its parts speak of the same heads, contrasts and features. Errors: ERR_FORMAT. */
-export function checkAttribution(value: unknown, misfit: s.Misfit): AttributionReport {
-  s.checkDocument(document, value, misfit)
+export async function checkAttribution(
+  value: unknown,
+  misfit: s.Misfit,
+  turn: Turn,
+): Promise<AttributionReport> {
+  await s.checkInParts(document, value, misfit, turn)
   const report = value as AttributionReport
   const { heads, features } = report
   for (const [head, { contrasts }] of Object.entries(heads)) {

@@ -1,5 +1,6 @@
 /** What `qkspace explain --out` writes. */
 
+import type { Turn } from '../../backend/cooperate.js'
 import type {
   ExplainedFeature,
   ExplainedHead,
@@ -74,8 +75,12 @@ const document = s.fields({
 } satisfies s.Fields<ExplanationReport>)
 
 /** Checks the fields of the document, and that its rows and positions are those of the tokens. Errors: ERR_FORMAT. */
-export function checkExplanation(value: unknown, misfit: s.Misfit): ExplanationReport {
-  s.checkDocument(document, value, misfit)
+export async function checkExplanation(
+  value: unknown,
+  misfit: s.Misfit,
+  turn: Turn,
+): Promise<ExplanationReport> {
+  await s.checkInParts(document, value, misfit, turn)
   const report = value as ExplanationReport
   for (const [p, one] of report.prompts.entries()) {
     const place = `prompts.${p}`

@@ -1,5 +1,6 @@
 /** What `qkspace intervene --out` writes. */
 
+import type { Turn } from '../../backend/cooperate.js'
 import type { HeadMove, InterventionVariant, OutputChange } from '../../intervention/edit-report.js'
 import type { InterventionReport } from '../../intervention/intervene.js'
 import * as s from '../../store/reading/schema.js'
@@ -58,8 +59,12 @@ const document = s.fields({
 } satisfies s.Fields<InterventionReport>)
 
 /** Checks the fields of the document, and that every edit is of its heads. Errors: ERR_FORMAT. */
-export function checkInterventions(value: unknown, misfit: s.Misfit): InterventionReport {
-  s.checkDocument(document, value, misfit)
+export async function checkInterventions(
+  value: unknown,
+  misfit: s.Misfit,
+  turn: Turn,
+): Promise<InterventionReport> {
+  await s.checkInParts(document, value, misfit, turn)
   const report = value as InterventionReport
   for (const [i, { heads, ranks }] of report.variants.entries()) {
     for (const head of Object.keys(heads)) {

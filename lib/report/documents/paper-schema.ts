@@ -1,5 +1,6 @@
 /** What `qkspace paper` writes as paper.json. */
 
+import type { Turn } from '../../backend/cooperate.js'
 import type { PaperFigure, PaperSizes, PaperTable } from '../../paper/figure.js'
 import type { PaperReport } from '../../paper/index.js'
 import { type DecisiveFigure, type PaperClaim, VERDICTS } from '../../paper/verdict.js'
@@ -61,8 +62,8 @@ const document = s.fields({
 } satisfies s.Fields<PaperReport>)
 
 /** Checks the fields of the document, and that the rows of its tables have their columns. Errors: ERR_FORMAT. */
-export function checkPaper(value: unknown, misfit: s.Misfit): PaperReport {
-  s.checkDocument(document, value, misfit)
+export async function checkPaper(value: unknown, misfit: s.Misfit, turn: Turn): Promise<PaperReport> {
+  await s.checkInParts(document, value, misfit, turn)
   const report = value as PaperReport
   for (const [f, { tables, decisive: figures }] of report.figures.entries()) {
     if (figures.length === 0) {

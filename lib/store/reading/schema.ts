@@ -65,12 +65,72 @@ export function misfitOf(file: string, hint: string): Misfit {
 
 /** Checks a document as JSON gave it. Errors: what `misfit` makes, of the first field that does not fit. */
 export function checkDocument(schema: v.GenericSchema, value: unknown, misfit: Misfit): void {
+  checkPart(schema, value, [], misfit)
+}
+
+/** Levels of a large document whose parts are checked one after another. */
+const LEVELS = 4
+
+/** The same, part by part: the event loop has its turns meanwhile. Errors: as `checkDocument`, and those of `turn`. */
+export async function checkInParts(
+  schema: v.GenericSchema,
+  value: unknown,
+  misfit: Misfit,
+  turn: () => Promise<void> | undefined,
+): Promise<void> {
+  const check = async (of: v.GenericSchema, part: unknown, path: readonly string[]): Promise<void> => {
+    const wait = turn()
+    if (wait) {
+      await wait
+    }
+    const inner = path.length < LEVELS ? partsOf(of, part) : undefined
+    if (!inner) {
+      checkPart(of, part, path, misfit)
+      return
+    }
+    for (const [key, { of: schemaOfPart, value: own }] of inner) {
+      await check(schemaOfPart, own, [...path, key])
+    }
+  }
+  await check(schema, value, [])
+}
+
+type Part = [key: string, part: { of: v.GenericSchema; value: unknown }]
+
+/** The entries of an object or a list, each with its schema; undefined for anything that is one piece. */
+function partsOf(schema: v.GenericSchema, value: unknown): Part[] | undefined {
+  if (typeof value !== 'object' || value === null) {
+    return undefined
+  }
+  if (isSchema<v.OptionalSchema<v.GenericSchema, undefined>>(schema, 'optional')) {
+    return partsOf(schema.wrapped, value)
+  }
+  if (isSchema<v.ArraySchema<v.GenericSchema, string>>(schema, 'array') && Array.isArray(value)) {
+    return value.map((own, i) => [`${i}`, { of: schema.item, value: own }])
+  }
+  if (Array.isArray(value)) {
+    return undefined
+  }
+  const fieldsOf = value as Record<string, unknown>
+  if (isSchema<v.LooseObjectSchema<v.ObjectEntries, string>>(schema, 'loose_object')) {
+    return Object.entries(schema.entries).map(([key, of]) => [key, { of, value: fieldsOf[key] }])
+  }
+  if (isSchema<v.RecordSchema<v.GenericSchema<string>, v.GenericSchema, string>>(schema, 'record')) {
+    return Object.entries(fieldsOf).map(([key, own]) => [key, { of: schema.value, value: own }])
+  }
+  return undefined
+}
+
+const isSchema = <S extends v.GenericSchema>(schema: v.GenericSchema, type: S['type']): schema is S =>
+  schema.type === type
+
+function checkPart(schema: v.GenericSchema, value: unknown, path: readonly string[], misfit: Misfit): void {
   const { issues } = v.safeParse(schema, value, { abortEarly: true })
   if (!issues) {
     return
   }
   const [issue] = issues
-  const place = v.getDotPath(issue) ?? ''
+  const place = [...path, v.getDotPath(issue)].filter((key) => key !== null).join('.')
   throw misfit(
     place,
     issue.input === undefined ? 'is missing' : `is ${shown(issue.input)}, expected ${issue.message}`,

@@ -83,32 +83,39 @@ export async function flipRows(
   }
 }
 
-/** Rows in the ascending order of their units, rows of a unit as they came. */
-function sortedRows(from: UnitRows, keep: (unit: UnitKey) => boolean) {
-  const { unit, unitKeys } = from
-  const kept = unitKeys.map((key, i) => ({ key, i })).filter(({ key }) => keep(key))
-  kept.sort((a, b) => compareKeys(a.key, b.key))
-  const place = new Int32Array(unitKeys.length).fill(-1)
-  kept.forEach(({ i }, at) => {
-    place[i] = at
-  })
-  const rowsOf: number[][] = kept.map(() => [])
-  for (let row = 0; row < from.rows; row++) {
-    const at = place[unit[row]]
-    if (at >= 0) {
-      rowsOf[at].push(row)
+/** Rows in the ascending order of their units, rows of a unit as they came; units without a row are left out. */
+function sortedRows({ unit, unitKeys, rows }: UnitRows, keep: (unit: UnitKey) => boolean) {
+  const counts = new Int32Array(unitKeys.length)
+  for (let row = 0; row < rows; row++) {
+    counts[unit[row]] += 1
+  }
+  const used: number[] = []
+  for (const [u, key] of unitKeys.entries()) {
+    if (counts[u] > 0 && keep(key)) {
+      used.push(u)
     }
   }
-  const used = rowsOf.map((rows, at) => ({ rows, key: kept[at].key })).filter(({ rows }) => rows.length > 0)
-  return {
-    order: used.flatMap(({ rows }) => rows),
-    units: Int32Array.from(used.flatMap(({ rows }, at) => rows.map(() => at))),
-    keys: used.map(({ key }) => key),
+  used.sort((a, b) => compareKeys(unitKeys[a], unitKeys[b]))
+  const total = used.reduce((sum, u) => sum + counts[u], 0)
+  const order = new Int32Array(total)
+  const units = new Int32Array(total)
+  const next = new Int32Array(unitKeys.length).fill(-1)
+  let at = 0
+  for (const [place, u] of used.entries()) {
+    next[u] = at
+    units.fill(place, at, at + counts[u])
+    at += counts[u]
   }
+  for (let row = 0; row < rows; row++) {
+    if (next[unit[row]] >= 0) {
+      order[next[unit[row]]++] = row
+    }
+  }
+  return { order, units, keys: used.map((u) => unitKeys[u]) }
 }
 
 /** What the weights of the positive and of the negative side are divided by. */
-function sideTotals({ side, weight, keys, estimator }: UnitRows, order: readonly number[]): [number, number] {
+function sideTotals({ side, weight, keys, estimator }: UnitRows, order: Int32Array): [number, number] {
   const totals: [number, number] = [0, 0]
   for (const row of order) {
     totals[side[row] < 0 ? 1 : 0] += estimator === 'per-pair' ? weight[row] * keys[row] : weight[row]
@@ -127,7 +134,7 @@ interface Centre {
 async function centresOf(
   from: UnitRows,
   hypothesis: Hypothesis,
-  order: readonly number[],
+  order: Int32Array,
 ): Promise<[Centre, Centre]> {
   const { side, weight, keys, estimator, counterfactual } = from
   const [qWidth, kWidth] = [from.heads * from.headDim, from.kvHeads * from.headDim]
