@@ -8,7 +8,7 @@ import path from 'node:path'
 import { Environment, Interpreter, Template } from '@huggingface/jinja'
 import { QkError } from '../errors.js'
 import { loadTokenizer, type PromptTokenizer } from '../model/tokenizer/tokenizer.js'
-import { checkOptions } from '../validate.js'
+import { checkOptions, kindOf } from '../validate.js'
 import { formatTime } from './format-time.js'
 
 /** One message of a chat. */
@@ -113,6 +113,11 @@ export async function chatRenderer(
   config: TokenizerConfig,
   options: ChatTemplateOptions,
 ): Promise<(messages: readonly ChatMessage[]) => string> {
+  if (typeof config !== 'object' || config === null) {
+    throw new QkError('ERR_TYPE', `a tokenizer configuration is an object, got ${kindOf(config)}`, {
+      hint: 'readTokenizerConfig reads it from its file.',
+    })
+  }
   const { addGenerationPrompt = true, variables = {}, date } = options
   const template = compile(templateOf(config))
   const tokens = specialTokens(config)
@@ -176,6 +181,13 @@ function templateOf({ chat_template: given }: TokenizerConfig): string {
     return given
   }
   if (Array.isArray(given)) {
+    const wrong = given.findIndex((own) => typeof own?.name !== 'string' || typeof own.template !== 'string')
+    if (wrong >= 0) {
+      throw new QkError(
+        'ERR_TEMPLATE',
+        `chat_template[${wrong}] of the tokenizer configuration is ${kindOf(given[wrong])}, expected a name and a template`,
+      )
+    }
     const found = given.find(({ name }) => name === 'default')
     if (found) {
       return found.template

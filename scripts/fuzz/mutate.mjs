@@ -174,7 +174,7 @@ export function oddValue(random, old) {
     case 4:
       return typeof old === 'string' ? old.repeat(1 + random.below(50)) : [old]
     case 5:
-      return typeof old === 'number' ? old + random.pick([-1, 1, 1000]) : `${old}`
+      return typeof old === 'number' ? old + random.pick([-1, 1, 1000]) : JSON.stringify(old)
     default:
       return oddNumber(random)
   }
