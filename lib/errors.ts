@@ -19,6 +19,8 @@ export type QkErrorCode =
   | 'ERR_NOT_BUILT_YET'
   | 'ERR_FILE'
   | 'ERR_FORMAT'
+  | 'ERR_CHECKPOINT'
+  | 'ERR_PARTS'
   | 'ERR_HUB'
   | 'ERR_NETWORK'
   | 'ERR_CHECKSUM'

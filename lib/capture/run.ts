@@ -28,8 +28,16 @@ export interface CapturedRows {
   attention?: WireTensor
 }
 
+/** Where a batch stands among all of the prompt set, whichever of them are run. */
+export interface BatchPlace {
+  /** Number of the batch, from 0. */
+  index: number
+  /** Prompts of the set up to its end. */
+  promptsDone: number
+}
+
 /** One batch; its rows are valid until the next one is asked for. */
-export interface CapturedBatch extends Batch {
+export interface CapturedBatch extends Batch, BatchPlace {
   /** By request. */
   sites: CapturedRows[]
   /** By request: the verification of its site on the first prompt of the set. */
@@ -45,6 +53,11 @@ export interface CaptureBatchesOptions {
   memoryLimit?: number
   /** Also measure the attention of each term's query on its positive and its negative keys. */
   attention?: boolean
+  /**
+   * Whether the batch with this number goes through the model; default all. Batches are the same whichever are taken, and
+   * so are their rows, to the bit.
+   */
+  takes?: (index: number) => boolean
   /** The sites have been verified on these prompts already: `relativeErrors` are NaN. */
   verified?: boolean
   signal?: AbortSignal
@@ -60,8 +73,10 @@ export async function* captureBatches(
   model: Model,
   prompts: AsyncIterable<PlacedPrompt>,
   requests: readonly SiteRequest[],
-  { contrasts, batchSize, memoryLimit, attention = false, verified = false, signal }: CaptureBatchesOptions,
+  options: CaptureBatchesOptions,
 ): AsyncGenerator<CapturedBatch, void> {
+  const { contrasts, batchSize, memoryLimit, attention = false, takes = () => true } = options
+  const { verified = false, signal } = options
   const graph = captureGraph(model.graph, requests, { attention })
   const inputs = model.inputs.filter(({ name }) => graph.inputs.includes(name))
   const padId = model.tokenizer?.padId ?? 0
@@ -80,11 +95,18 @@ export async function* captureBatches(
     }
   }
 
-  async function* prepared(source: AsyncIterable<EncodedPrompt>): AsyncGenerator<Batch, void> {
+  async function* prepared(source: AsyncIterable<EncodedPrompt>): AsyncGenerator<Batch & BatchPlace, void> {
     const batching = batchingFor(model, batchSize, size)
+    let index = 0
+    let promptsDone = 0
     for await (const group of groupPrompts(source, batching)) {
       throwIfAborted(signal)
-      yield buildBatch(group, contrasts, inputs, batching, padId, graph.attention)
+      promptsDone += group.length
+      if (takes(index)) {
+        const batch = buildBatch(group, contrasts, inputs, batching, padId, graph.attention)
+        yield { ...batch, index, promptsDone }
+      }
+      index += 1
     }
   }
 

@@ -6,15 +6,17 @@ import { type Sharing, sharingOf } from '../capture/batch-dependence.js'
 import { captureBatches } from '../capture/run.js'
 import { UnknownWords } from '../capture/unknown-words.js'
 import { type PromptSetSummary, type Prompts, promptSet } from '../contrast/prompt-set.js'
-import { throwIfAborted } from '../errors.js'
+import { QkError, throwIfAborted } from '../errors.js'
 import { checkModel, type Model } from '../model/model.js'
 import { type HeadSpec, parseHeads } from '../model/sites/heads.js'
 import { checkFlag, checkInteger, checkOptions } from '../validate.js'
 import { addBatch } from './add-batch.js'
 import { AttentionSums } from './attention-sums.js'
+import type { RunCheckpoint } from './checkpointing.js'
 import { type KeepPlan, type KeepSizes, keepPlan, keptBytes } from './kept/keep-plan.js'
 import { KeptRows } from './kept/kept-rows.js'
 import { RowIndex } from './kept/row-index.js'
+import { checkShard, type Shard, shardTakes } from './shard.js'
 import { planSites, type SiteSums } from './site-plan.js'
 
 /** What `accumulate` takes besides the model and the prompts. */
@@ -43,6 +45,12 @@ export interface AccumulateOptions {
   nullBytes?: number
   /** Also measure how much each head attends to the positive and to the negative keys; default true. */
   attention?: boolean
+  /**
+   * Only every `count`-th batch: the sums of one shard, for `saveSums` and `mergeSums`. Default: the whole prompt set.
+   */
+  shard?: Shard
+  /** Keeps the progress, and goes on where an earlier run was; `openCheckpoint` makes one. */
+  checkpoint?: RunCheckpoint
   /** Ends the run with ERR_ABORTED. */
   signal?: AbortSignal
   /** Told after each batch how many of the `total` prompts are done. */
@@ -59,6 +67,8 @@ const OPTIONS = {
   memoryLimit: true,
   nullBytes: true,
   attention: true,
+  shard: true,
+  checkpoint: true,
   signal: true,
   onProgress: true,
 } satisfies Record<keyof AccumulateOptions, true>
@@ -73,6 +83,10 @@ export interface Sums {
   contrasts: string[]
   /** How terms were averaged. */
   estimator: Estimator
+  /** Prompts in a batch. */
+  batchSize: number
+  /** The part of the batches that is in the sums; absent where all are. */
+  shard?: Shard
   /** What computed the sums. */
   backend: BackendDescription
   /** How prompts shared batches: a model whose rows depend on padding, or on the other prompts, allows less. */
@@ -101,6 +115,7 @@ export async function accumulate(
   checkInteger(batchSize, 'batchSize', 1)
   checkInteger(nullBytes, 'nullBytes', 0)
   const attention = checkFlag(options.attention ?? true, 'attention')
+  const shard = options.shard && checkShard(options.shard)
   const heads = parseHeads(options.heads ?? 'all', model.sites)
   const set = promptSet(prompts)
   const summary = await set.summary(signal)
@@ -113,6 +128,8 @@ export async function accumulate(
     prompts: summary,
     contrasts,
     estimator,
+    batchSize,
+    ...(shard && { shard }),
     backend,
     sharing: sharingOf(model),
     sites,
@@ -123,28 +140,34 @@ export async function accumulate(
     measureAttention(sites, contrasts.length)
   }
   if (nullBytes > 0) {
-    const plan = await keepRows(sites, summary, estimator, nullBytes)
+    const plan = await keepRows(sites, summary, estimator, nullBytes, shard)
     if (plan.warning) {
+      if (shard || options.checkpoint) {
+        throw sampled(plan.warning)
+      }
       sums.warnings.push(plan.warning)
     }
   }
   try {
-    let done = 0
+    const { checkpoint } = options
+    const first = (await checkpoint?.begin(sums)) ?? 0
     for await (const batch of captureBatches(model, words.of(set), requests, {
       contrasts,
       batchSize,
       signal,
       memoryLimit: options.memoryLimit,
       attention,
+      takes: (batch) => batch >= first && shardTakes(shard, batch),
     })) {
       batch.relativeErrors.forEach((error, i) => {
         sites[i].relativeError = error
       })
       await addBatch(slices, batch, signal)
-      done += batch.prompts
-      options.onProgress?.({ prompts: done, total: summary.prompts })
+      await checkpoint?.batchDone(sums, batch)
+      options.onProgress?.({ prompts: batch.promptsDone, total: summary.prompts })
     }
     throwIfAborted(signal)
+    await checkpoint?.captured(sums)
     sums.sharing = sharingOf(model)
     sums.warnings.push(...words.warnings())
     return sums
@@ -152,6 +175,13 @@ export async function accumulate(
     disposeSums(sums)
     throw error
   }
+}
+
+/** Which units a sample holds hangs on the free disk, and would differ from machine to machine. */
+function sampled(why: string): QkError {
+  return new QkError('ERR_FILE', `shards and checkpoints keep the rows of all units, and ${why}`, {
+    hint: 'Set TMPDIR to a larger disk, make more shards, or lower nullBytes to 0 to do without the test.',
+  })
 }
 
 /** Gives every group of heads a place for its attention, where the graph can be followed as far. */
@@ -172,6 +202,7 @@ async function keepRows(
   summary: PromptSetSummary,
   estimator: Estimator,
   nullBytes: number,
+  shard: Shard | undefined,
 ): Promise<KeepPlan> {
   const groups = sites.flatMap(({ site, groups }) => groups.map((group) => ({ group, cross: site.cross })))
   const sizes = groups.map(
@@ -183,7 +214,8 @@ async function keepRows(
       return { heads: spec.heads, kvHeads: spec.kvHeads, headDim: spec.headDim }
     },
   )
-  const plan = await keepPlan(keptBytes(summary, sizes, estimator), nullBytes, 0)
+  const bytes = keptBytes(summary, sizes, estimator) / (shard?.count ?? 1)
+  const plan = await keepPlan(bytes, nullBytes, 0)
   const counterfactual = summary.contrasts.map((name) => summary.definitions[name].rule === 'counterfactual')
   const index = new RowIndex(estimator, counterfactual, plan.keeps)
   groups.forEach(({ group, cross }, i) => {

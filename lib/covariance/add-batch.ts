@@ -40,6 +40,7 @@ export async function addBatch(
           await scaled.add({ ...input, q: scaledQueries(q, factors!, slice.firstHead, slice.heads) })
         }
         await kept?.add({
+          index: batch.index,
           q: rowTensor(input.q, 'q'),
           k: rowTensor(input.k, 'k'),
           terms: batch.terms,

@@ -41,6 +41,22 @@ export class AttentionSums {
     }
   }
 
+  /** The sums so far: [contrasts, sides, heads] twice, and the terms of each side [contrasts, sides]. */
+  get state(): { total: Float64Array; perKey: Float64Array; terms: Float64Array } {
+    return { total: this.#total, perKey: this.#perKey, terms: this.#terms }
+  }
+
+  /** Adds what another accumulation of the same heads and contrasts holds. */
+  merge({ total, perKey, terms }: AttentionSums['state']): void {
+    const add = (sums: Float64Array, more: Float64Array) =>
+      more.forEach((x, i) => {
+        sums[i] += x
+      })
+    add(this.#total, total)
+    add(this.#perKey, perKey)
+    add(this.#terms, terms)
+  }
+
   /** Undefined where the contrast has no terms. */
   mean(contrast: number, head: number): MeanAttention | undefined {
     const [positive, negative] = [0, 1].map((side) => contrast * 2 + side)

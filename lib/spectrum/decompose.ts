@@ -1,6 +1,8 @@
 /** ΔC = C+ - C- = U diag(s) V^T for every head and contrast, cut to a rank by a named rule. */
 
 import type { Sums } from '../covariance/accumulate.js'
+import type { RunCheckpoint } from '../covariance/checkpointing.js'
+import { shardName } from '../covariance/shard.js'
 import type { HeadGroup } from '../covariance/site-plan.js'
 import { QkError, throwIfAborted } from '../errors.js'
 import { firstColumns } from '../math/columns.js'
@@ -39,6 +41,8 @@ export interface DecomposeOptions {
   nulls?: number
   /** Seed of the randomised start of the decomposition, and of the test of rank; default 0. */
   seed?: number
+  /** Keeps the draws of the test; the one that `accumulate` had. */
+  checkpoint?: RunCheckpoint
   /** Ends the run with ERR_ABORTED. */
   signal?: AbortSignal
   /** Of the test of rank: steps, two for each group of heads and contrast. */
@@ -52,6 +56,7 @@ const OPTIONS = {
   spectrum: true,
   nulls: true,
   seed: true,
+  checkpoint: true,
   signal: true,
   onProgress: true,
 } satisfies Record<keyof DecomposeOptions, true>
@@ -72,6 +77,11 @@ export async function decompose(sums: Sums, options: DecomposeOptions = {}): Pro
     })
   }
   checkOptions(options, OPTIONS, 'decompose')
+  if (sums.shard) {
+    throw new QkError('ERR_ARGUMENT', `these are the sums of shard ${shardName(sums.shard)}, not of all`, {
+      hint: 'Save the sums of every shard, and put them together with mergeSums.',
+    })
+  }
   const rule = checkRankRule(options.rank ?? DEFAULT_RULE)
   checkFixedRank(rule, sums)
   const seed = options.seed ?? 0
@@ -88,6 +98,7 @@ export async function decompose(sums: Sums, options: DecomposeOptions = {}): Pro
           rule,
           center: options.center ?? false,
           seed,
+          checkpoint: options.checkpoint,
           signal: options.signal,
           onProgress: options.onProgress,
         })

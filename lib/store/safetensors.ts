@@ -27,7 +27,7 @@ const TYPES = {
 } as const
 
 /** Of the types that anything here reads; those of others are not checked. */
-const ELEMENT_BYTES: Record<string, number | undefined> = { F64: 8, F32: 4, F16: 2, BF16: 2 }
+const ELEMENT_BYTES: Record<string, number | undefined> = { F64: 8, F32: 4, F16: 2, BF16: 2, I32: 4, U8: 1 }
 
 /** Larger headers are not read: a corrupt length would otherwise allocate without limit. */
 const MAX_HEADER = 100_000_000
@@ -40,7 +40,7 @@ export async function writeSafetensors(
 ): Promise<void> {
   const header = new Header(file)
   const chunks = [...tensors].map(([name, { data, shape }]) => {
-    header.add(name, data instanceof Float32Array ? 'F32' : 'F64', shape, data)
+    header.add(name, data instanceof Float32Array ? 'F32' : 'F64', shape, data.byteLength)
     return bytesOf(data)
   })
   await writeFileAtomically(file, [...header.chunks(metadata), ...chunks])
@@ -68,7 +68,7 @@ export async function streamSafetensors(
   const header = new Header(file)
   async function* bytes() {
     for await (const { name, dtype, shape, data } of tensors) {
-      header.add(name, dtype, shape, data)
+      header.add(name, dtype, shape, data.byteLength)
       yield bytesOf(data)
     }
   }
@@ -81,13 +81,55 @@ export async function streamSafetensors(
   })
 }
 
+/** A tensor whose bytes are given piece by piece. */
+export interface PiecewiseTensor {
+  name: string
+  dtype: TensorType
+  shape: readonly number[]
+  /** The bytes in order, as many as the shape takes. */
+  pieces: () => Iterable<Uint8Array> | AsyncIterable<Uint8Array>
+}
+
+/**
+ * Writes tensors whose sizes are known before their bytes, so that nothing is kept in memory or written twice. Errors:
+ * ERR_FILE, ERR_FORMAT as `streamSafetensors`, and those of whoever gives the pieces; nothing is left behind.
+ */
+export async function writePiecewise(
+  file: string,
+  tensors: readonly PiecewiseTensor[],
+  metadata: Record<string, string>,
+): Promise<void> {
+  const header = new Header(file)
+  for (const { name, dtype, shape } of tensors) {
+    header.add(name, dtype, shape, tensorBytes(dtype, shape))
+  }
+  async function* whole() {
+    yield* header.chunks(metadata)
+    for (const { name, dtype, shape, pieces } of tensors) {
+      let written = 0
+      for await (const piece of pieces()) {
+        written += piece.byteLength
+        yield piece
+      }
+      if (written !== tensorBytes(dtype, shape)) {
+        throw new QkError('ERR_INTERNAL', `tensor ${name} has ${written} bytes for the shape [${shape}]`)
+      }
+    }
+  }
+  await writeFileAtomically(file, whole())
+}
+
+/** Bytes that a tensor takes. */
+const tensorBytes = (dtype: TensorType, shape: readonly number[]): number =>
+  shape.reduce((a, b) => a * b, 1) * ELEMENT_BYTES[dtype]!
+
 /** What is known when all tensors have come. */
 export interface StreamedEnd {
   metadata: () => Record<string, string>
   rename?: (name: string) => string
 }
 
-const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView) =>
+export const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView) =>
   new Uint8Array(buffer, byteOffset, byteLength)
 
 /** The least that a tensor takes in a header, beside its name. */
@@ -102,14 +144,14 @@ class Header {
   constructor(private readonly file: string) {}
 
   /** Errors: ERR_FORMAT. */
-  add(name: string, dtype: 'F32' | 'F64' | 'F16', shape: readonly number[], data: StoredView): void {
-    if (shape.reduce((a, b) => a * b, 1) !== data.length) {
-      throw new QkError('ERR_INTERNAL', `tensor ${name} has ${data.length} elements for the shape [${shape}]`)
+  add(name: string, dtype: TensorType, shape: readonly number[], bytes: number): void {
+    if (tensorBytes(dtype, shape) !== bytes) {
+      throw new QkError('ERR_INTERNAL', `tensor ${name} has ${bytes} bytes for the shape [${shape}]`)
     }
     if (this.entries.has(name)) {
       throw new QkError('ERR_INTERNAL', `two tensors are called ${name}`)
     }
-    const end = this.offset + data.byteLength
+    const end = this.offset + bytes
     this.entries.set(name, { dtype, shape, data_offsets: [this.offset, end] })
     this.offset = end
     this.size += Buffer.byteLength(name) + ENTRY_BYTES
@@ -139,7 +181,8 @@ class Header {
   }
 }
 
-type StoredView = Float32Array | Float64Array | Uint16Array
+/** Types of tensors that are written. */
+export type TensorType = 'F32' | 'F64' | 'F16' | 'I32' | 'U8'
 
 /** A tensor of a file, not read yet. */
 export interface TensorEntry {

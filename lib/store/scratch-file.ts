@@ -20,7 +20,8 @@ function machine(): string {
   return createHash('sha256').update(`${hostname()}\n${namespace}`).digest('hex').slice(0, 8)
 }
 
-const MACHINE = machine()
+/** Tells the processes of this machine, and of this namespace, from others. */
+export const MACHINE = machine()
 
 /** Short, whatever the name of the file that it becomes: that may be as long as the file system allows. */
 const NAME = /^\.qkspace-([0-9a-f]{8})-(\d+)-[0-9a-f]{12}\.part$/
@@ -47,7 +48,8 @@ export async function removeStaleFiles(folder: string): Promise<void> {
   await Promise.all(stale.map((name) => rm(path.join(folder, name), { force: true }).catch(() => {})))
 }
 
-function isAlive(pid: number): boolean {
+/** Whether a process of this machine runs. */
+export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0)
     return true

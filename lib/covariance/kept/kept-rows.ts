@@ -29,7 +29,8 @@ export interface KeptBatch extends IndexedBatch {
   k: RowTensor
 }
 
-interface StoredRows {
+/** Pieces of queries and keys: one each for every piece, or every label sequence, of the index. */
+export interface StoredRows {
   q: StoredPiece[]
   k: StoredPiece[]
 }
@@ -45,8 +46,8 @@ export class KeptRows {
    * (`cross`) a query sees all keys: its position is none of theirs.
    */
   constructor(
-    private readonly sizes: KeepSizes,
-    private readonly index: RowIndex,
+    readonly sizes: KeepSizes,
+    readonly index: RowIndex,
     folder: string | undefined,
     private readonly cross = false,
   ) {
@@ -85,6 +86,16 @@ export class KeptRows {
     const ids =
       sequences.length > 0 ? [...new Set(sequenceIds)] : Array.from(units, (i) => this.index.unitIds[i])
     return { sequences, sequenceIds, pairs, units: ids }
+  }
+
+  /** Where the rows of a contrast lie, as they were added; rows that were saved may be put in their place. */
+  stored(contrast: number, kind: 'terms' | 'labels'): StoredRows {
+    return kind === 'terms' ? this.#terms[contrast] : this.#labels[contrast]
+  }
+
+  /** The numbers of some pieces. Errors: ERR_FILE. */
+  readPieces(pieces: readonly StoredPiece[]): Promise<Float32Array> {
+    return this.#store.read(pieces)
   }
 
   /** All rows of a contrast. */

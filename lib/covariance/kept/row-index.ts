@@ -9,6 +9,8 @@ import { rowsOfTerm } from './term-rows.js'
 
 /** Terms of one contrast in one batch that are kept. */
 export interface TermPiece {
+  /** Number of the batch. */
+  batch: number
   /** Which terms of the batch. */
   chosen: Int32Array
   /** Of each row, index into `unitIds`. */
@@ -23,6 +25,8 @@ export interface ContrastIndex {
   /** Label sequences whose rows are numbered over all that are kept. */
   sequences: LabelSequence[]
   sequenceIds: string[]
+  /** Of each sequence, the number of its batch. */
+  sequenceBatches: number[]
   queries: number
   labelKeys: number
   /** Pairs of a query and a key of each side, of all units, kept or not. */
@@ -31,6 +35,8 @@ export interface ContrastIndex {
 
 /** One batch, as the index takes it. */
 export interface IndexedBatch {
+  /** Number of the batch. */
+  index: number
   terms?: TermBatch
   termUnits: readonly string[]
   labels: readonly LabelSequence[]
@@ -49,7 +55,7 @@ export class RowIndex {
   readonly unitIds: string[] = []
   readonly #indices = new Map<string, number>()
   readonly #keys: UnitKey[] = []
-  #last: { termUnits: readonly string[]; part: KeptPart } | undefined
+  #last: { batch: number; part: KeptPart } | undefined
 
   /** `counterfactual`: of each contrast. `keeps`: whether a unit is kept. */
   constructor(
@@ -61,6 +67,7 @@ export class RowIndex {
       pieces: [],
       sequences: [],
       sequenceIds: [],
+      sequenceBatches: [],
       queries: 0,
       labelKeys: 0,
       pairs: [0, 0],
@@ -69,25 +76,31 @@ export class RowIndex {
 
   /** Enters a batch, the first time that it comes; groups of heads all bring the same one. */
   enter(batch: IndexedBatch): KeptPart {
-    if (this.#last?.termUnits === batch.termUnits) {
+    if (this.#last?.batch === batch.index) {
       return this.#last.part
     }
     const part: KeptPart = { pieces: new Map(), labels: [] }
-    this.#last = { termUnits: batch.termUnits, part }
+    this.#last = { batch: batch.index, part }
     if (batch.terms) {
-      this.#enterTerms(batch.terms, batch.termUnits, part)
+      this.#enterTerms(batch.index, batch.terms, batch.termUnits, part)
     }
     batch.labels.forEach((sequence, i) => {
       if (!this.#keeps(this.#unit(batch.labelUnits[i]))) {
         return
       }
       part.labels.push(i)
-      this.#enterLabels(sequence, batch.labelUnits[i])
+      this.enterSequence(sequence, batch.labelUnits[i], batch.index)
     })
     return part
   }
 
-  #enterTerms(terms: TermBatch, units: readonly string[], part: KeptPart): void {
+  /** Enters terms that were kept before; `unitIds` are those that the piece's units count into. */
+  enterPiece(contrast: number, piece: Omit<TermPiece, 'chosen'>, unitIds: readonly string[]): void {
+    const unit = piece.unit.map((u) => this.#unit(unitIds[u]))
+    this.contrasts[contrast].pieces.push({ ...piece, unit, chosen: new Int32Array() })
+  }
+
+  #enterTerms(index: number, terms: TermBatch, units: readonly string[], part: KeptPart): void {
     const { contrast, posOffsets, negOffsets, weights } = terms
     const chosen = new Map<number, number[]>()
     contrast.forEach((c, t) => {
@@ -105,6 +118,7 @@ export class RowIndex {
       const each = rowsOfTerm(this.estimator, this.counterfactual[c])
       const rows = list.length * each
       const piece: TermPiece = {
+        batch: index,
         chosen: Int32Array.from(list),
         unit: Int32Array.from({ length: rows }, (_, row) => this.#unit(units[list[Math.floor(row / each)]])),
         rows,
@@ -121,7 +135,8 @@ export class RowIndex {
     }
   }
 
-  #enterLabels(sequence: LabelSequence, unit: string): void {
+  /** Enters a label sequence; its rows are numbered behind those that are there. */
+  enterSequence(sequence: LabelSequence, unit: string, batch: number): void {
     const index = this.contrasts[sequence.contrast]
     const { queryRows, keyRows } = sequence
     index.sequences.push({
@@ -131,6 +146,7 @@ export class RowIndex {
       keyRows: keyRows.map((_, i) => index.labelKeys + i),
     })
     index.sequenceIds.push(unit)
+    index.sequenceBatches.push(batch)
     index.queries += queryRows.length
     index.labelKeys += keyRows.length
   }

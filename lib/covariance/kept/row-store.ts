@@ -12,8 +12,16 @@ export interface StoredPiece {
   length: number
   /** In memory. */
   data?: Float32Array
-  /** In the file, bytes. */
+  /** In a tensor of a saved file. */
+  saved?: SavedRows
+  /** In the temporary file, bytes; in a saved tensor, elements. */
   offset?: number
+}
+
+/** Rows that lie in a file which outlives the process. */
+export interface SavedRows {
+  /** All rows of the tensor, checked. */
+  read(): Promise<Float32Array>
 }
 
 const files = { open: promisify(open), read: promisify(read), write: promisify(write) }
@@ -46,29 +54,39 @@ export class RowStore {
   /** Pieces one after another. */
   async read(pieces: readonly StoredPiece[]): Promise<Float32Array> {
     const out = new Float32Array(pieces.reduce((sum, { length }) => sum + length, 0))
+    /** Pieces of each saved tensor with their places, so that each is read once. */
+    const saved = new Map<SavedRows, [piece: StoredPiece, at: number][]>()
     let at = 0
-    for (const { length, data, offset } of pieces) {
-      if (data) {
-        out.set(data, at)
+    for (const piece of pieces) {
+      if (piece.data) {
+        out.set(piece.data, at)
+      } else if (piece.saved) {
+        const own = saved.get(piece.saved) ?? []
+        own.push([piece, at])
+        saved.set(piece.saved, own)
       } else {
-        const bytes = new Uint8Array(out.buffer, 4 * at, 4 * length)
-        for (let done = 0; done < bytes.length; ) {
-          const { bytesRead } = await files.read(
-            this.#file!,
-            bytes,
-            done,
-            bytes.length - done,
-            offset! + done,
-          )
-          if (bytesRead === 0) {
-            throw new QkError('ERR_FILE', 'the temporary file of kept rows ends too early')
-          }
-          done += bytesRead
-        }
+        await this.#readOwn(new Uint8Array(out.buffer, 4 * at, 4 * piece.length), piece.offset!)
       }
-      at += length
+      at += piece.length
+    }
+    for (const [tensor, own] of saved) {
+      const rows = await tensor.read()
+      for (const [{ length, offset = 0 }, to] of own) {
+        out.set(rows.subarray(offset, offset + length), to)
+      }
     }
     return out
+  }
+
+  /** Fills the bytes from the temporary file. Errors: ERR_FILE. */
+  async #readOwn(bytes: Uint8Array, offset: number): Promise<void> {
+    for (let done = 0; done < bytes.length; ) {
+      const { bytesRead } = await files.read(this.#file!, bytes, done, bytes.length - done, offset + done)
+      if (bytesRead === 0) {
+        throw new QkError('ERR_FILE', 'the temporary file of kept rows ends too early')
+      }
+      done += bytesRead
+    }
   }
 
   dispose(): void {

@@ -1,11 +1,13 @@
 /** The test of rank of accumulated prompts: of every group of heads and contrast, from the rows that were kept. */
 
 import type { Sums } from '../../covariance/accumulate.js'
+import type { RunCheckpoint } from '../../covariance/checkpointing.js'
 import type { HeadGroup } from '../../covariance/site-plan.js'
 import { QkError } from '../../errors.js'
 import type { RankTest } from '../../store/rank-test.js'
 import type { RankRule } from '../../store/result.js'
 import type { Hypothesis, NullData } from './exchange/null-source.js'
+import { journaled } from './journaled.js'
 import { SumsNullData } from './null-data.js'
 import { DEFAULT_ALPHA, DEFAULT_DRAWS, MOST_DRAWS } from './rules.js'
 import { type TestSubject, testHeads, unitWarnings } from './test-heads.js'
@@ -17,6 +19,8 @@ export interface TestSumsOptions {
   /** Whether the interaction is decomposed and tested. */
   center: boolean
   seed: number
+  /** Keeps what has been drawn. */
+  checkpoint?: RunCheckpoint
   signal?: AbortSignal
   onProgress?: (progress: { done: number; total: number }) => void
 }
@@ -35,14 +39,14 @@ export interface GroupTest {
  */
 export async function testSums(
   sums: Sums,
-  { rule, center, seed, signal, onProgress }: TestSumsOptions,
+  { rule, center, seed, checkpoint, signal, onProgress }: TestSumsOptions,
 ): Promise<{ tests: Map<HeadGroup, (GroupTest | undefined)[]>; warnings: string[] }> {
   const { alpha = DEFAULT_ALPHA, draws = DEFAULT_DRAWS, mostDraws = MOST_DRAWS } = rule
   const hypothesis: Hypothesis = center ? 'interaction' : 'effect'
   const nullData = new SumsNullData(sums, seed)
   const found = new Map<HeadGroup, (GroupTest | undefined)[]>()
   const subjects: (TestSubject & { group: HeadGroup; contrast: number; labels: boolean })[] = []
-  for (const group of sums.sites.flatMap(({ groups }) => groups)) {
+  for (const [g, group] of sums.sites.flatMap(({ groups }) => groups).entries()) {
     if (!group.kept) {
       throw notKept()
     }
@@ -53,7 +57,8 @@ export async function testSums(
     for (const [contrast, name] of sums.contrasts.entries()) {
       const made = nullData.of(group, group.kept, contrast)
       const interaction = sums.estimator !== 'sum'
-      subjects.push({ name, data: made.data, interaction, group, contrast, labels: made.labels })
+      const data = checkpoint ? journaled(made.data, { group: g, contrast, seed }, checkpoint) : made.data
+      subjects.push({ name, data, interaction, group, contrast, labels: made.labels })
     }
   }
   const warnings = [...new Set(unitWarnings(subjects, alpha))]

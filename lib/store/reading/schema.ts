@@ -45,6 +45,9 @@ export const fields = <E extends v.ObjectEntries>(entries: E) => v.looseObject(e
 export const byName = <S extends v.GenericSchema>(of: S) => v.record(v.string(), of, 'an object by name')
 export const oneOf = (...names: string[]) => v.picklist(names, names.map((name) => `"${name}"`).join(' or '))
 
+/** One of a few numbers, such as versions of a format. */
+export const oneOfNumbers = (...of: number[]) => v.picklist(of, of.join(' or '))
+
 /** One of several schemas; `expected` says them in words. */
 export const either = <S extends v.GenericSchema[]>(expected: string, ...of: S) => v.union(of, expected)
 

@@ -1,0 +1,98 @@
+/** What sums are of: everything that has to be the same for sums of several runs to be put together. */
+
+import { createHash } from 'node:crypto'
+import { hashedModel } from '../../model/hashed-model.js'
+import { headName } from '../../model/sites/site.js'
+import { fileHash } from '../../store/file-hash.js'
+import * as s from '../../store/reading/schema.js'
+import { versions } from '../../versions.js'
+import type { Sums } from '../accumulate.js'
+
+export interface RunIdentity {
+  /** Version of the package. */
+  qkspace: string
+  /** SHA-256 of the model's files, and of the tokenizer's. */
+  model: string
+  tokenizer: string
+  /** SHA-256 of the prompts. */
+  prompts: string
+  contrasts: string[]
+  heads: string[]
+  estimator: string
+  batchSize: number
+  /** Whether attention is measured, and rows for the test are kept. */
+  attention: boolean
+  rows: boolean
+  backend: string
+  instructionSet: string
+}
+
+export const identitySchema = s.fields({
+  qkspace: s.text,
+  model: s.text,
+  tokenizer: s.text,
+  prompts: s.text,
+  contrasts: s.texts,
+  heads: s.texts,
+  estimator: s.text,
+  batchSize: s.count,
+  attention: s.flag,
+  rows: s.flag,
+  backend: s.text,
+  instructionSet: s.text,
+} satisfies s.Fields<RunIdentity>)
+
+/** What each field is called where it differs. */
+const NAMES = {
+  qkspace: 'the version of qkspace',
+  model: 'the model',
+  tokenizer: 'the tokenizer',
+  prompts: 'the prompts',
+  contrasts: 'the contrasts',
+  heads: 'the heads',
+  estimator: 'the estimator',
+  batchSize: 'the batch size',
+  attention: 'whether attention is measured',
+  rows: 'whether rows are kept for the test',
+  backend: 'the backend',
+  instructionSet: 'the instruction set',
+} satisfies Record<keyof RunIdentity, string>
+
+/** Reads the files of the model. Errors: ERR_FILE. */
+export async function identityOf(sums: Sums): Promise<RunIdentity> {
+  const { model, prompts, contrasts, estimator, backend, batchSize } = sums
+  const { files } = await hashedModel(model)
+  const groups = sums.sites.flatMap(({ groups }) => groups)
+  return {
+    qkspace: versions().qkspace,
+    model: hashOf(files.map(({ sha256 }) => sha256)),
+    tokenizer: model.tokenizer ? (await fileHash(model.tokenizer.path)).sha256 : 'none',
+    prompts: prompts.sha256,
+    contrasts: [...contrasts],
+    heads: sums.sites.flatMap(({ site, groups: own }) =>
+      own.flatMap(({ heads }) => heads.map((head) => headName(site, head))),
+    ),
+    estimator,
+    batchSize,
+    attention: groups.some((group) => group.attention !== undefined),
+    rows: groups.some((group) => group.kept !== undefined),
+    backend: backend.name,
+    instructionSet: backend.instructionSet,
+  }
+}
+
+const hashOf = (texts: readonly string[]): string =>
+  createHash('sha256').update(texts.join('\n')).digest('hex')
+
+/** In what two runs differ, a line each: "the batch size is 8, expected 16". */
+export function differences(found: RunIdentity, expected: RunIdentity): string[] {
+  const text = (value: unknown) => (Array.isArray(value) ? value.join(', ') : `${value}`)
+  return (Object.keys(NAMES) as (keyof RunIdentity)[])
+    .filter((key) => text(found[key]) !== text(expected[key]))
+    .map(
+      (key) => `${NAMES[key]} is ${shortened(text(found[key]))}, expected ${shortened(text(expected[key]))}`,
+    )
+}
+
+const SHOWN = 60
+const shortened = (text: string): string => (text.length > SHOWN ? `${text.slice(0, SHOWN)}…` : text)
