@@ -119,13 +119,9 @@ export {
 } from './contrast/prompt-set.js'
 export { type ChatPromptOptions, withChatTemplate } from './contrast/templated-prompts.js'
 export { promptLine, writePrompts } from './contrast/write-prompts.js'
-export {
-  type AccumulateOptions,
-  accumulate,
-  disposeSums,
-  type Sums,
-} from './covariance/accumulate.js'
+export { type AccumulateOptions, accumulate } from './covariance/accumulate.js'
 export type { HeadGroup, SiteSums } from './covariance/site-plan.js'
+export { disposeSums, type Sums } from './covariance/sums.js'
 export { type ExplainOptions, explain } from './explanation/explain.js'
 export type {
   ExplainedFeature,

@@ -1,23 +1,21 @@
 /** From prompts to covariances: captures the rows that the terms use and accumulates their contrasts. */
 
-import type { BackendDescription, Estimator } from '../backend/backend.js'
+import type { Estimator } from '../backend/backend.js'
 import { type BackendChoice, selectBackend } from '../backend/select.js'
-import { type Sharing, sharingOf } from '../capture/batch-dependence.js'
+import { sharingOf } from '../capture/batch-dependence.js'
 import { captureBatches } from '../capture/run.js'
 import { UnknownWords } from '../capture/unknown-words.js'
-import { type PromptSetSummary, type Prompts, promptSet } from '../contrast/prompt-set.js'
+import { type Prompts, promptSet } from '../contrast/prompt-set.js'
 import { QkError, throwIfAborted } from '../errors.js'
 import { checkModel, type Model } from '../model/model.js'
 import { type HeadSpec, parseHeads } from '../model/sites/heads.js'
 import { checkFlag, checkInteger, checkOptions } from '../validate.js'
 import { addBatch } from './add-batch.js'
-import { AttentionSums } from './attention-sums.js'
 import type { RunCheckpoint } from './checkpointing.js'
-import { type KeepPlan, type KeepSizes, keepPlan, keptBytes } from './kept/keep-plan.js'
-import { KeptRows } from './kept/kept-rows.js'
-import { RowIndex } from './kept/row-index.js'
+import { keepPlan, keptBytes } from './kept/keep-plan.js'
 import { checkShard, type Shard, shardTakes } from './shard.js'
-import { planSites, type SiteSums } from './site-plan.js'
+import { planSites } from './site-plan.js'
+import { disposeSums, keepRows, measureAttention, rowSizes, type Sums } from './sums.js'
 
 /** What `accumulate` takes besides the model and the prompts. */
 export interface AccumulateOptions {
@@ -73,30 +71,6 @@ const OPTIONS = {
   onProgress: true,
 } satisfies Record<keyof AccumulateOptions, true>
 
-/** Accumulated covariances; `decompose` turns them into subspaces. */
-export interface Sums {
-  /** The model that the rows came from. */
-  model: Model
-  /** The prompt set that was read. */
-  prompts: PromptSetSummary
-  /** Names of the contrasts, in the order of the sums. */
-  contrasts: string[]
-  /** How terms were averaged. */
-  estimator: Estimator
-  /** Prompts in a batch. */
-  batchSize: number
-  /** The part of the batches that is in the sums; absent where all are. */
-  shard?: Shard
-  /** What computed the sums. */
-  backend: BackendDescription
-  /** How prompts shared batches: a model whose rows depend on padding, or on the other prompts, allows less. */
-  sharing: Sharing
-  /** The sums of each attention site, in the order of the model. */
-  sites: SiteSums[]
-  /** What may be wrong without being an error: the model's warnings, and words that its tokenizer does not know. */
-  warnings: string[]
-}
-
 /**
  * Runs every prompt through the model and accumulates the contrasts of the heads asked for.
  *
@@ -140,7 +114,9 @@ export async function accumulate(
     measureAttention(sites, contrasts.length)
   }
   if (nullBytes > 0) {
-    const plan = await keepRows(sites, summary, estimator, nullBytes, shard)
+    const bytes = keptBytes(summary, rowSizes(sites), estimator) / (shard?.count ?? 1)
+    const plan = await keepPlan(bytes, nullBytes, 0)
+    keepRows(sites, summary, estimator, plan)
     if (plan.warning) {
       if (shard || options.checkpoint) {
         throw sampled(plan.warning)
@@ -182,55 +158,4 @@ function sampled(why: string): QkError {
   return new QkError('ERR_FILE', `shards and checkpoints keep the rows of all units, and ${why}`, {
     hint: 'Set TMPDIR to a larger disk, make more shards, or lower nullBytes to 0 to do without the test.',
   })
-}
-
-/** Gives every group of heads a place for its attention, where the graph can be followed as far. */
-function measureAttention(sites: readonly SiteSums[], contrasts: number): void {
-  for (const { site, groups } of sites) {
-    if (!site.patternAxes) {
-      continue
-    }
-    for (const group of groups) {
-      group.attention = new AttentionSums(contrasts, group.heads.length)
-    }
-  }
-}
-
-/** Gives every group of heads a place for the rows that the test of rank needs. */
-async function keepRows(
-  sites: readonly SiteSums[],
-  summary: PromptSetSummary,
-  estimator: Estimator,
-  nullBytes: number,
-  shard: Shard | undefined,
-): Promise<KeepPlan> {
-  const groups = sites.flatMap(({ site, groups }) => groups.map((group) => ({ group, cross: site.cross })))
-  const sizes = groups.map(
-    ({
-      group: {
-        covariance: { spec },
-      },
-    }): KeepSizes => {
-      return { heads: spec.heads, kvHeads: spec.kvHeads, headDim: spec.headDim }
-    },
-  )
-  const bytes = keptBytes(summary, sizes, estimator) / (shard?.count ?? 1)
-  const plan = await keepPlan(bytes, nullBytes, 0)
-  const counterfactual = summary.contrasts.map((name) => summary.definitions[name].rule === 'counterfactual')
-  const index = new RowIndex(estimator, counterfactual, plan.keeps)
-  groups.forEach(({ group, cross }, i) => {
-    group.kept = new KeptRows(sizes[i], index, plan.folder, cross)
-  })
-  return plan
-}
-
-/** Frees the native memory of accumulated covariances. */
-export function disposeSums(sums: Sums): void {
-  for (const { groups } of sums.sites) {
-    for (const { covariance, scaled, kept } of groups) {
-      covariance.dispose()
-      scaled?.dispose()
-      kept?.dispose()
-    }
-  }
 }

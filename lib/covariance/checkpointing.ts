@@ -1,7 +1,7 @@
 /** What accumulation tells whoever keeps its progress; `openCheckpoint` makes the one that writes to a folder. */
 
 import type { BatchPlace } from '../capture/run.js'
-import type { Sums } from './accumulate.js'
+import type { Sums } from './sums.js'
 
 /** Keeps the progress of a run, so that one that is killed goes on where it was. */
 export interface RunCheckpoint {

@@ -2,7 +2,8 @@
 
 import type { ChosenHead } from '../capture/terms/chosen-heads.js'
 import type { Prompts } from '../contrast/prompt-set.js'
-import { accumulate, disposeSums } from '../covariance/accumulate.js'
+import { accumulate } from '../covariance/accumulate.js'
+import { disposeSums } from '../covariance/sums.js'
 import type { Model } from '../model/model.js'
 import { headName } from '../model/sites/site.js'
 

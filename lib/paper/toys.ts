@@ -1,6 +1,7 @@
 /** Toy models accumulated and decomposed as the paper does, with null subspaces beside every subspace. */
 
-import { accumulate, disposeSums, type Sums } from '../covariance/accumulate.js'
+import { accumulate } from '../covariance/accumulate.js'
+import { disposeSums, type Sums } from '../covariance/sums.js'
 import type { Model } from '../model/model.js'
 import { decompose } from '../spectrum/decompose.js'
 import type { Result } from '../store/result.js'

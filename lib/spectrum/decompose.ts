@@ -1,9 +1,9 @@
 /** ΔC = C+ - C- = U diag(s) V^T for every head and contrast, cut to a rank by a named rule. */
 
-import type { Sums } from '../covariance/accumulate.js'
 import type { RunCheckpoint } from '../covariance/checkpointing.js'
 import { shardName } from '../covariance/shard.js'
 import type { HeadGroup } from '../covariance/site-plan.js'
+import type { Sums } from '../covariance/sums.js'
 import { QkError, throwIfAborted } from '../errors.js'
 import { firstColumns } from '../math/columns.js'
 import { hashedModel } from '../model/hashed-model.js'

@@ -3,8 +3,8 @@
  * (docs/method.md, "Where subspaces are used"), with the controls of each.
  */
 
-import type { Sums } from '../covariance/accumulate.js'
 import type { HeadGroup } from '../covariance/site-plan.js'
+import type { Sums } from '../covariance/sums.js'
 import { firstColumns } from '../math/columns.js'
 import { mapInPairs } from '../math/pairs.js'
 import { headName, type ResolvedSite } from '../model/sites/site.js'

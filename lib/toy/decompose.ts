@@ -1,6 +1,7 @@
 /** The whole way for a toy model: fresh prompts of its own task, captured, accumulated and decomposed. */
 
-import { accumulate, disposeSums } from '../covariance/accumulate.js'
+import { accumulate } from '../covariance/accumulate.js'
+import { disposeSums } from '../covariance/sums.js'
 import type { Model } from '../model/model.js'
 import { decompose } from '../spectrum/decompose.js'
 import type { RankRule, Result } from '../store/result.js'

@@ -6,7 +6,7 @@ import { headName } from '../../model/sites/site.js'
 import { fileHash } from '../../store/file-hash.js'
 import * as s from '../../store/reading/schema.js'
 import { versions } from '../../versions.js'
-import type { Sums } from '../accumulate.js'
+import type { Sums } from '../sums.js'
 
 export interface RunIdentity {
   /** Version of the package. */

@@ -11,15 +11,9 @@
 import { emptyMoments, momentArrays } from '../../backend/moments.js'
 import { type CheckedFile, wholeTensor } from '../../store/checked-tensors.js'
 import { bytesOf, type PiecewiseTensor } from '../../store/safetensors.js'
-import type { Sums } from '../accumulate.js'
 import type { RowIndex } from '../kept/row-index.js'
 import type { QKCovariance } from '../qk-covariance.js'
-import type { HeadGroup } from '../site-plan.js'
-
-/** Groups of heads over all sites, in the order of their tensors. */
-export function groupsOf(sums: Sums): HeadGroup[] {
-  return sums.sites.flatMap(({ groups }) => groups)
-}
+import { groupsOf, type Sums } from '../sums.js'
 
 /** What the kept rows of all groups are of. */
 export const rowIndexOf = (sums: Sums): RowIndex | undefined => groupsOf(sums)[0]?.kept?.index

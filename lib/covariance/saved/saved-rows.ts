@@ -12,11 +12,11 @@
 import type { KeyScope, LabelSequence } from '../../backend/backend.js'
 import { type CheckedFile, wholeTensor } from '../../store/checked-tensors.js'
 import { bytesOf, type PiecewiseTensor } from '../../store/safetensors.js'
-import type { Sums } from '../accumulate.js'
 import type { KeptRows, StoredRows } from '../kept/kept-rows.js'
 import type { RowIndex } from '../kept/row-index.js'
 import type { SavedRows, StoredPiece } from '../kept/row-store.js'
-import { groupsOf, joined, rowIndexOf } from './saved-moments.js'
+import { groupsOf, type Sums } from '../sums.js'
+import { joined, rowIndexOf } from './saved-moments.js'
 
 const SCOPES: readonly KeyScope[] = ['before', 'others', 'all']
 const KINDS = ['terms', 'labels'] as const

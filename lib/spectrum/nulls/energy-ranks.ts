@@ -1,7 +1,7 @@
 /** What the rule `energy` answers where there is nothing to find: on the null matrices of a contrast. */
 
-import type { Sums } from '../../covariance/accumulate.js'
 import type { HeadGroup } from '../../covariance/site-plan.js'
+import type { Sums } from '../../covariance/sums.js'
 import { SumsNullData } from '../rank/null-data.js'
 import { svd } from '../svd.js'
 

@@ -1,7 +1,7 @@
 /** The controls of decomposed heads, from the rows that accumulation kept. */
 
-import type { Sums } from '../../covariance/accumulate.js'
 import type { HeadGroup } from '../../covariance/site-plan.js'
+import type { Sums } from '../../covariance/sums.js'
 import type { NullSubspaces, PlainDirections } from '../../store/controls.js'
 import { isMixed, type SumsNullData } from '../rank/null-data.js'
 import { type NullsOptions, nullSubspaces, plainDirections } from './controls.js'

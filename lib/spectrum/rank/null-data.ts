@@ -1,8 +1,8 @@
 /** From the rows that accumulation kept to what can be exchanged of them, by group of heads and contrast. */
 
-import type { Sums } from '../../covariance/accumulate.js'
 import type { KeptLabels, KeptRows, KeptTerms } from '../../covariance/kept/kept-rows.js'
 import type { HeadGroup } from '../../covariance/site-plan.js'
+import type { Sums } from '../../covariance/sums.js'
 import { QkError } from '../../errors.js'
 import { unitKey } from '../../math/unit-hash.js'
 import { FlipData } from './exchange/flip-source.js'

@@ -1,8 +1,8 @@
 /** The test of rank of accumulated prompts: of every group of heads and contrast, from the rows that were kept. */
 
-import type { Sums } from '../../covariance/accumulate.js'
 import type { RunCheckpoint } from '../../covariance/checkpointing.js'
 import type { HeadGroup } from '../../covariance/site-plan.js'
+import type { Sums } from '../../covariance/sums.js'
 import { QkError } from '../../errors.js'
 import type { RankTest } from '../../store/rank-test.js'
 import type { RankRule } from '../../store/result.js'

@@ -1,7 +1,7 @@
 /** The matrices that the test of rank looks at, from the moments of all prompts (docs/method.md, Rank 1, 3 and 4). */
 
-import type { Sums } from '../../covariance/accumulate.js'
 import type { HeadGroup } from '../../covariance/site-plan.js'
+import type { Sums } from '../../covariance/sums.js'
 import type { GroupTest } from './test-sums.js'
 
 /**

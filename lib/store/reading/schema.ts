@@ -32,6 +32,8 @@ export const rows = v.custom<number[][]>(
   (value) => isList(value, (row) => isList(row, isNumber)),
   'a list of lists of numbers',
 )
+/** Anything at all. */
+export const anything = v.unknown()
 /** Anything that has keys; what they are is not looked at. */
 export const anyObject = v.looseObject({}, 'an object')
 
