@@ -20,6 +20,7 @@ import { registerCite } from './results/cite.js'
 import { registerCompare } from './results/compare.js'
 import { registerDemo } from './results/demo.js'
 import { registerExport } from './results/export.js'
+import { registerMerge } from './results/merge.js'
 import { registerPaper } from './results/paper.js'
 import { registerReport } from './results/report.js'
 import { registerToy } from './results/toy.js'
@@ -52,6 +53,7 @@ for (const register of [
   registerAttribute,
   registerIntervene,
   registerCompare,
+  registerMerge,
   registerReport,
   registerExport,
   registerCite,

@@ -7,6 +7,8 @@ import type { Estimator } from '../backend/backend.js'
 import type { BackendChoice } from '../backend/select.js'
 import type { PromptSet, Prompts } from '../contrast/prompt-set.js'
 import { accumulate } from '../covariance/accumulate.js'
+import type { RunCheckpoint } from '../covariance/checkpointing.js'
+import type { Shard } from '../covariance/shard.js'
 import { disposeSums, type Sums } from '../covariance/sums.js'
 import { QkError, throwIfAborted } from '../errors.js'
 import { checkModel, type Model } from '../model/model.js'
@@ -18,7 +20,7 @@ import type { Result } from '../store/result.js'
 import { checkFlag, checkInteger, checkNumber, checkOptions } from '../validate.js'
 import { fitHalves } from './fit-halves.js'
 import { measureHeldOut } from './held-out.js'
-import { preparedSet } from './prepared-set.js'
+import { type PreparedSet, preparedSet } from './prepared-set.js'
 import { ROLES, type Role } from './roles/role-terms.js'
 import { ROLE_RULE } from './roles/verdict.js'
 import { sweepRows } from './rows.js'
@@ -73,6 +75,8 @@ export interface SweepOptions {
    * temporary file.
    */
   nullBytes?: number
+  /** Keeps the progress, and goes on where an earlier run was; `openCheckpoint` makes one. */
+  checkpoint?: RunCheckpoint
   /** Ends the run with ERR_ABORTED. */
   signal?: AbortSignal
   /** `stage`: 'capture' (prompts), 'tests' (steps), 'held out' (prompts). */
@@ -102,6 +106,7 @@ const OPTIONS = {
   threads: true,
   memoryLimit: true,
   nullBytes: true,
+  checkpoint: true,
   signal: true,
   onProgress: true,
 } satisfies Record<keyof SweepOptions, true>
@@ -117,14 +122,30 @@ export async function sweep(
   prompts: Prompts | undefined,
   options: SweepOptions = {},
 ): Promise<SweepResult> {
-  checkModel(model, 'sweep')
-  checkOptions(options, OPTIONS, 'sweep')
+  const settings = checkedSweep(model, options, 'sweep')
+  const prepared = await preparedSet(model, prompts, settings)
+  return finishSweep(model, prepared, await captureSweep(model, prepared, settings), settings)
+}
+
+/** @internal */
+export function checkedSweep(model: Model, options: SweepOptions, name: string): SweepSettings {
+  checkModel(model, name)
+  checkOptions(options, OPTIONS, name)
   const settings = settingsOf(options)
-  const { alpha, center, seed, signal, onProgress } = settings
+  throwIfAborted(settings.signal)
+  return settings
+}
+
+/** @internal */
+export function captureSweep(
+  model: Model,
+  { set, heads, random }: PreparedSet,
+  settings: SweepSettings,
+  shard?: Shard,
+): Promise<Sums> {
   const { estimator, backend, batchSize, threads, memoryLimit, nullBytes } = settings
-  throwIfAborted(signal)
-  const { set, heads, warnings, random } = await preparedSet(model, prompts, settings)
-  const sums = await accumulate(model, set, {
+  const { checkpoint, signal, onProgress } = settings
+  return accumulate(model, set, {
     heads,
     estimator,
     backend,
@@ -132,18 +153,33 @@ export async function sweep(
     threads,
     memoryLimit,
     nullBytes,
+    shard,
+    checkpoint,
     signal,
     onProgress: ({ prompts: done, total }) => onProgress?.({ stage: 'capture', done, total }),
   }).catch((error) => {
     throw random ? withLength(error) : error
   })
+}
+
+/**
+ * Everything that comes after the capture; the sums are freed.
+ * @internal
+ */
+export async function finishSweep(
+  model: Model,
+  { set, warnings }: PreparedSet,
+  sums: Sums,
+  settings: SweepSettings,
+): Promise<SweepResult> {
+  const { alpha, center, seed, draws, mostDraws, checkpoint, signal, onProgress } = settings
   try {
-    const { draws, mostDraws } = settings
     const result = await decompose(sums, {
       rank: { rule: 'permutation', alpha, ...(draws && { draws }), ...(mostDraws && { mostDraws }) },
       center,
       seed,
       nulls: settings.nulls,
+      checkpoint,
       signal,
       onProgress: ({ done, total }) => onProgress?.({ stage: 'tests', done, total }),
     })
@@ -171,7 +207,8 @@ function withLength(error: unknown): unknown {
   })
 }
 
-type Settings = ReturnType<typeof settingsOf>
+/** @internal */
+export type SweepSettings = ReturnType<typeof settingsOf>
 
 const DEFAULTS = {
   heads: 'all' as NonNullable<SweepOptions['heads']>,
@@ -244,7 +281,7 @@ async function addHeldOut(
   set: PromptSet,
   sums: Sums,
   result: Result,
-  { heldOut: units, nulls: count, center, seed, batchSize, memoryLimit, signal, onProgress }: Settings,
+  { heldOut: units, nulls: count, center, seed, batchSize, memoryLimit, signal, onProgress }: SweepSettings,
 ): Promise<void> {
   if (units === 0) {
     return

@@ -4,7 +4,9 @@ import { type Command, Option } from 'commander'
 import type { Estimator } from '../../backend/backend.js'
 import type { BackendChoice } from '../../backend/select.js'
 import { accumulate } from '../../covariance/accumulate.js'
-import { disposeSums } from '../../covariance/sums.js'
+import type { RunCheckpoint } from '../../covariance/checkpointing.js'
+import { shardName } from '../../covariance/shard.js'
+import { disposeSums, type Sums } from '../../covariance/sums.js'
 import { QkError } from '../../errors.js'
 import { decompose } from '../../spectrum/decompose.js'
 import type { RankRule } from '../../store/result.js'
@@ -12,6 +14,7 @@ import { checkResultPath, type Result } from '../../store/result.js'
 import { SAVE_FORMATS } from '../../store/saving/formats.js'
 import { counted } from '../../validate.js'
 import { addModelOptions, type ModelOptions, openNamed } from '../common/model-options.js'
+import { nextOf } from '../common/next-step.js'
 import {
   parseBackend,
   parseControls,
@@ -22,29 +25,34 @@ import {
 } from '../common/options.js'
 import { fixed, printJson, printLine, printTable, printWarnings, progressBar } from '../common/output.js'
 import { promptSetOf } from '../common/prompt-options.js'
+import { addScaleOptions, type ScaleOptions, withCheckpoint } from '../common/scale-options.js'
 import { asUsage } from '../common/usage.js'
 
-interface Options extends ModelOptions {
+/** What `decompose` does with sums. */
+export interface DecomposeSettings {
+  center?: boolean
+  rank: RankRule
+  nulls?: number
+  seed: number
+  covariances?: boolean
+  spectrum: boolean
+}
+
+interface Options extends ModelOptions, ScaleOptions, DecomposeSettings {
   model: string
   prompts: string
   heads: string
   estimator: Estimator
-  center?: boolean
-  rank: RankRule
   backend: BackendChoice
   nullMemory: number
-  nulls?: number
-  seed: number
   batchSize: number
-  covariances?: boolean
-  spectrum: boolean
   out: string
   json?: boolean
 }
 
 export function registerDecompose(program: Command): void {
   const command = program.command('decompose').description('find the query-key subspaces of named contrasts')
-  addModelOptions(command)
+  addScaleOptions(addModelOptions(command))
     .requiredOption('--prompts <file>', 'prompt set, JSONL, or - for standard input')
     .option('--heads <heads>', 'all, or names as in L0H1,L2H3', parseHeadNames, 'all')
     .option('--estimator <name>', 'per-query, per-pair or sum', parseEstimator, 'per-query' as const)
@@ -80,8 +88,10 @@ export function registerDecompose(program: Command): void {
 .safetensors carries everything and is read again; .npz holds the same tensors for NumPy; .json, .csv and .parquet hold
 one row a head and contrast.
 
-Example:
-  qkspace decompose --model boxes.onnx --tokenizer tokenizer.json --prompts boxes.jsonl --out boxes.safetensors`,
+Examples:
+  qkspace decompose --model boxes.onnx --tokenizer tokenizer.json --prompts boxes.jsonl --out boxes.safetensors
+  qkspace decompose --model boxes.onnx --tokenizer tokenizer.json --prompts boxes.jsonl --checkpoint state --out boxes.npz
+  qkspace decompose --model boxes.onnx --tokenizer tokenizer.json --prompts boxes.jsonl --shard 1/2 --out 1.safetensors`,
     )
     .action(run)
 }
@@ -92,38 +102,74 @@ async function run(options: Options): Promise<void> {
       hint: 'Use per-query or per-pair.',
     })
   }
-  await asUsage(checkResultPath(options.out))
-  const prompts = await promptSetOf(options.prompts)
-  const model = await openNamed(options.model, options)
-  const bar = progressBar('prompts')
-  const sums = await accumulate(model, prompts, {
-    heads: options.heads,
-    estimator: options.estimator,
-    backend: options.backend,
-    batchSize: options.batchSize,
-    // Without a test or null subspaces nobody asks for the rows.
-    nullBytes:
-      options.rank.rule === 'permutation' || (options.nulls ?? 0) > 0 ? options.nullMemory * 2 ** 20 : 0,
-    onProgress: ({ prompts: done, total }) => bar.update(done, total),
-  }).finally(() => bar.stop())
-  printWarnings(sums.warnings)
+  if (options.shard) {
+    const { checkPartPath } = await import('../../covariance/saved/parts.js')
+    await asUsage(checkPartPath(options.out))
+  } else {
+    await asUsage(checkResultPath(options.out))
+  }
+  await withCheckpoint(options, async (checkpoint) => {
+    const prompts = await promptSetOf(options.prompts)
+    const model = await openNamed(options.model, options)
+    const bar = progressBar('prompts')
+    const sums = await accumulate(model, prompts, {
+      heads: options.heads,
+      estimator: options.estimator,
+      backend: options.backend,
+      batchSize: options.batchSize,
+      // Without a test or null subspaces nobody asks for the rows.
+      nullBytes:
+        options.rank.rule === 'permutation' || (options.nulls ?? 0) > 0 ? options.nullMemory * 2 ** 20 : 0,
+      shard: options.shard,
+      checkpoint,
+      onProgress: ({ prompts: done, total }) => bar.update(done, total),
+    }).finally(() => bar.stop())
+    printWarnings(sums.warnings)
+    if (options.shard) {
+      await savePart(sums, options)
+    } else {
+      await finishDecompose(sums, options, { out: options.out, json: options.json, checkpoint })
+    }
+  })
+}
+
+async function savePart(sums: Sums, options: Options): Promise<void> {
+  const { saveSums } = await import('../../covariance/saved/parts.js')
+  const { center, rank, nulls, seed, covariances, spectrum, out } = options
+  await saveSums(
+    sums,
+    out,
+    nextOf('decompose', options, { center, rank, nulls, seed, covariances, spectrum }),
+  )
+  disposeSums(sums)
+  printLine(`saved ${out}, shard ${shardName(sums.shard!)} of ${counted(sums.prompts.prompts, 'prompt')}`)
+}
+
+/** Decomposes, saves and prints; the sums are freed. */
+export async function finishDecompose(
+  sums: Sums,
+  settings: DecomposeSettings,
+  { out, json, checkpoint }: { out: string; json?: boolean; checkpoint?: RunCheckpoint },
+): Promise<void> {
   const testing = progressBar('tests')
+  const { rank, center, nulls, seed, covariances, spectrum } = settings
   const result = await decompose(sums, {
-    rank: options.rank,
-    center: options.center,
-    ...(options.nulls !== undefined && { nulls: options.nulls }),
-    seed: options.seed,
-    keepCovariances: options.covariances,
-    spectrum: options.spectrum,
+    rank,
+    center,
+    ...(nulls !== undefined && { nulls }),
+    seed,
+    keepCovariances: covariances,
+    spectrum,
+    checkpoint,
     onProgress: ({ done, total }) => testing.update(done, total),
   }).finally(() => testing.stop())
   disposeSums(sums)
   printWarnings(result.info.warnings)
-  await result.save(options.out)
-  if (options.json) {
+  await result.save(out)
+  if (json) {
     printJson(resultJson(result))
   } else {
-    printResult(result, options.out)
+    printResult(result, out)
   }
 }
 

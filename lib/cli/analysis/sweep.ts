@@ -4,18 +4,22 @@ import { stat } from 'node:fs/promises'
 import path from 'node:path'
 import type { Command } from 'commander'
 import type { BackendChoice } from '../../backend/select.js'
+import type { PromptSet } from '../../contrast/prompt-set.js'
+import { shardName } from '../../covariance/shard.js'
 import { QkError } from '../../errors.js'
 import { LEAST_ATTENTION } from '../../intervention/edit-table.js'
+import type { Model } from '../../model/model.js'
 import { checkReportPath, writeReport } from '../../report/report.js'
 import { makeFolder } from '../../store/atomic-file.js'
 import type { Controlled } from '../../store/held-out.js'
 import { SAVE_FORMATS } from '../../store/saving/formats.js'
 import { ROLES, type Role } from '../../sweep/roles/role-terms.js'
 import type { SweepRow } from '../../sweep/rows.js'
-import { type SweepStage, sweep } from '../../sweep/sweep.js'
+import { type SweepOptions, type SweepStage, sweep } from '../../sweep/sweep.js'
 import { checkSweepPath, type SweepResult } from '../../sweep/sweep-result.js'
 import { counted } from '../../validate.js'
 import { addModelOptions, type ModelOptions, openNamed } from '../common/model-options.js'
+import { nextOf } from '../common/next-step.js'
 import {
   parseBackend,
   parseControls,
@@ -26,9 +30,10 @@ import {
 } from '../common/options.js'
 import { fixed, printJson, printLine, printTable, printWarnings, progressBar } from '../common/output.js'
 import { promptSetOf } from '../common/prompt-options.js'
+import { addScaleOptions, type ScaleOptions, withCheckpoint } from '../common/scale-options.js'
 import { asUsage } from '../common/usage.js'
 
-interface Options extends ModelOptions {
+interface Options extends ModelOptions, ScaleOptions {
   model: string
   prompts?: string
   roles?: boolean | string[]
@@ -51,9 +56,11 @@ interface Options extends ModelOptions {
 
 export function registerSweep(program: Command): void {
   const command = program.command('sweep').description('test every head, and say what the discovered ones do')
-  addModelOptions(command, {
-    tokenizer: 'tokenizer.json, for text and to know delimiters (default: that beside the model)',
-  })
+  addScaleOptions(
+    addModelOptions(command, {
+      tokenizer: 'tokenizer.json, for text and to know delimiters (default: that beside the model)',
+    }),
+  )
     .option(
       '--prompts <file>',
       'prompt set, JSONL, or - for standard input; with --roles also plain texts, or none: random tokens',
@@ -99,13 +106,29 @@ async function run(options: Options): Promise<void> {
   if (file === undefined && roles === false) {
     throw new QkError('ERR_USAGE', 'sweep needs --prompts, or --roles for what heads do with any tokens')
   }
+  if (options.shard) {
+    await saveShard(options, roles)
+    return
+  }
   const save = out === undefined ? undefined : await asUsage(outputOf(out))
-  const prompts = file === undefined ? undefined : await promptSetOf(file, { bare: roles !== false })
-  const model = await openNamed(options.model, options)
+  await withCheckpoint(options, async (checkpoint) => {
+    const prompts = file === undefined ? undefined : await promptSetOf(file, { bare: roles !== false })
+    const model = await openNamed(options.model, options)
+    const bars = new StageBars()
+    const found = await sweep(model, prompts, {
+      ...settingsOf(options, roles),
+      checkpoint,
+      onProgress: ({ stage, done, total }) => bars.update(stage, done, total),
+    }).finally(() => bars.stop())
+    await tell(found, save, options.json)
+  })
+}
+
+/** What the library takes of the options. */
+function settingsOf(options: Options, roles: SweepOptions['roles']): SweepOptions {
   const { heads, alpha, center, nulls, heldOut, sequences, length, backend, seed, batchSize } = options
   const { roleFactor, roleAttention } = options
-  const bars = new StageBars()
-  const found = await sweep(model, prompts, {
+  return {
     roles,
     heads,
     alpha,
@@ -120,11 +143,51 @@ async function run(options: Options): Promise<void> {
     roleFactor,
     roleAttention,
     nullBytes: options.nullMemory * 2 ** 20,
+  }
+}
+
+async function saveShard(options: Options, roles: SweepOptions['roles']): Promise<void> {
+  const { prompts: file, out, shard } = options
+  if (out === undefined) {
+    throw new QkError('ERR_USAGE', '--shard needs --out, a file for its sums')
+  }
+  const { sweepShard } = await import('../../sweep/shards.js')
+  await withCheckpoint(options, async (checkpoint) => {
+    const prompts = file === undefined ? undefined : await promptSetOf(file, { bare: roles !== false })
+    const model = await openNamed(options.model, options)
+    const settings = settingsOf(options, roles)
+    const bars = new StageBars()
+    const onProgress: SweepOptions['onProgress'] = ({ stage, done, total }) => bars.update(stage, done, total)
+    const next = nextOf('sweep', options, settings)
+    await asUsage(
+      sweepShard(model, prompts, shard!, out, { ...settings, checkpoint, onProgress }, next),
+    ).finally(() => bars.stop())
+    printLine(`saved ${out}, shard ${shardName(shard!)}`)
+  })
+}
+
+/** Puts the shards of a sweep together, saves and prints. `out` as of the command. */
+export async function finishSweepParts(
+  model: Model,
+  prompts: PromptSet | undefined,
+  files: readonly string[],
+  settings: SweepOptions,
+  { out, json }: { out: string; json?: boolean },
+): Promise<void> {
+  const save = await asUsage(outputOf(out))
+  const { mergeSweep } = await import('../../sweep/shards.js')
+  const bars = new StageBars()
+  const found = await mergeSweep(model, prompts, files, {
+    ...settings,
     onProgress: ({ stage, done, total }) => bars.update(stage, done, total),
   }).finally(() => bars.stop())
+  await tell(found, save, json)
+}
+
+async function tell(found: SweepResult, save: Save | undefined, json: boolean | undefined): Promise<void> {
   printWarnings(found.warnings)
   const saved = await save?.(found)
-  if (options.json) {
+  if (json) {
     printJson(found.toJSON())
     return
   }

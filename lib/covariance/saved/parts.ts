@@ -56,7 +56,7 @@ const partSchema = s.fields({
 
 /** Checks that a part could be written here, before long work starts. Errors: ERR_FILE, ERR_ARGUMENT for its ending. */
 export async function checkPartPath(file: string): Promise<void> {
-  checkEnding(file, 'the sums of a shard', ['.safetensors'])
+  checkEnding(file, 'the file of a shard', ['.safetensors'])
   await checkReplaceable(file, 'sums that qkspace saved', async () => {
     return CheckedFile.open(file).then(
       () => true,
