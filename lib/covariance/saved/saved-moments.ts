@@ -9,8 +9,8 @@
  */
 
 import { emptyMoments, momentArrays } from '../../backend/moments.js'
-import { type CheckedFile, wholeTensor } from '../../store/checked-tensors.js'
 import { bytesOf, type PiecewiseTensor } from '../../store/safetensors.js'
+import { type CheckedFile, wholeTensor } from '../../store/saving/checked-tensors.js'
 import type { RowIndex } from '../kept/row-index.js'
 import type { QKCovariance } from '../qk-covariance.js'
 import { groupsOf, type Sums } from '../sums.js'

@@ -10,8 +10,8 @@
  */
 
 import type { KeyScope, LabelSequence } from '../../backend/backend.js'
-import { type CheckedFile, wholeTensor } from '../../store/checked-tensors.js'
 import { bytesOf, type PiecewiseTensor } from '../../store/safetensors.js'
+import { type CheckedFile, wholeTensor } from '../../store/saving/checked-tensors.js'
 import type { KeptRows, StoredRows } from '../kept/kept-rows.js'
 import type { RowIndex } from '../kept/row-index.js'
 import type { SavedRows, StoredPiece } from '../kept/row-store.js'

@@ -63,6 +63,9 @@ export async function subjectsOf(options: SubjectOptions) {
   const { estimator = 'per-query', labels, terms: input, signal } = options
   const q = rowTensor(options.q, 'q')
   const k = rowTensor(options.k, 'k')
+  if (k.shape[3] !== q.shape[3]) {
+    throw new QkError('ERR_SHAPE', `k.shape has d = ${k.shape[3]}, q.shape has ${q.shape[3]}`)
+  }
   if ((input === undefined) === (labels === undefined)) {
     throw new QkError('ERR_ARGUMENT', 'testRank takes either terms or labels')
   }

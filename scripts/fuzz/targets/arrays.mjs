@@ -223,7 +223,8 @@ export const target = {
       const isNumbers = ArrayBuffer.isView(place)
       const takesIt = !isNumbers || (typeof value.json === 'number' && !(place instanceof BigInt64Array))
       if (place !== null && typeof place === 'object' && takesIt) {
-        place[path.at(-1)] = decoded(value)
+        // An object of the first change may have fields that cannot be set.
+        Reflect.set(place, path.at(-1), decoded(value))
       }
     }
     await run(args.args)

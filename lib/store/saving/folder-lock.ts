@@ -3,8 +3,8 @@
 import { open, readFile, rm, stat, utimes } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import path from 'node:path'
-import { QkError } from '../errors.js'
-import { isAlive, MACHINE, scratchPath } from './scratch-file.js'
+import { QkError } from '../../errors.js'
+import { isAlive, MACHINE, scratchPath } from '../scratch-file.js'
 
 const NAME = 'lock'
 /** Milliseconds between two signs of life. */

@@ -5,14 +5,14 @@
 
 import { createHash } from 'node:crypto'
 import { open } from 'node:fs/promises'
-import { QkError } from '../errors.js'
+import { QkError } from '../../errors.js'
 import {
   bytesOf,
   type PiecewiseTensor,
   type TensorEntry,
   withSafetensors,
   writePiecewise,
-} from './safetensors.js'
+} from '../safetensors.js'
 
 const SUMS = 'sha256'
 const SUM_BYTES = 32
