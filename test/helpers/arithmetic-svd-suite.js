@@ -253,7 +253,10 @@ export function svdSuite(test, backend, { largest = 256 } = {}) {
     m[1] = Number.POSITIVE_INFINITY
     await t.throwsAsync(svd(m, options), { code: 'ERR_NON_FINITE', message: /matrix 0/ })
     structuredClone(m.buffer, { transfer: [m.buffer] })
-    await t.throwsAsync(svd(m, options), { code: 'ERR_SHAPE', message: /the buffer of matrices was detached/ })
+    await t.throwsAsync(svd(m, options), {
+      code: 'ERR_SHAPE',
+      message: /the buffer of matrices was detached/,
+    })
   })
 
   test('svd: an abort rejects, before and during', async (t) => {
