@@ -4,6 +4,7 @@ import { mkdtempSync } from 'node:fs'
 import path from 'node:path'
 import test from 'ava'
 import { killAtMoments } from '../scripts/kills/kill.mjs'
+import { killAndResume } from '../scripts/kills/resume.mjs'
 import { temporaryFolder } from './helpers/files.js'
 
 const folder = temporaryFolder(test)
@@ -14,5 +15,15 @@ for (const name of ['decompose', 'sweep']) {
     const { counts, wrong } = await killAtMoments(name, { folder: place, moments: 6, seed: 1 })
     t.deepEqual(wrong, [])
     t.is((counts.earlier ?? 0) + (counts.new ?? 0), 6, 'one file each time')
+  })
+}
+
+for (const name of ['decompose', 'sweep']) {
+  test.serial(`${name} goes on from its checkpoint to the same files`, async (t) => {
+    const place = mkdtempSync(path.join(folder, `${name}-resumed-`))
+    const { ends, resumed, wrong } = await killAndResume(name, { folder: place, kills: 6, seed: 1 })
+    t.deepEqual(wrong, [])
+    t.true(ends >= 1)
+    t.true(resumed >= 2, `${resumed} runs went on`)
   })
 }

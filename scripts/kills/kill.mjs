@@ -21,7 +21,7 @@ export const COMMANDS = {
   paper: (n) => ['paper', '--quick', '--seed', `${n}`, '--out', 'results'],
 }
 
-const SIGNALS = ['SIGKILL', 'SIGINT', 'SIGTERM']
+export const SIGNALS = ['SIGKILL', 'SIGINT', 'SIGTERM']
 
 /**
  * Runs the command twice, which gives the earlier and the new files, and then `moments` times on a copy of the earlier
@@ -79,7 +79,7 @@ function* judged(files, earlier, later, signal) {
 }
 
 /** The files of a whole run in a fresh folder, by name. */
-async function filesAfter(folder, args) {
+export async function filesAfter(folder, args) {
   mkdirSync(path.join(folder, 'results'), { recursive: true })
   const prompts = boxesOrder({ ...bundledWords(), prompts: 40, seed: 1 })
   writeFileSync(path.join(folder, 'prompts.jsonl'), `${prompts.map(promptLine).join('\n')}\n`)
@@ -90,7 +90,8 @@ async function filesAfter(folder, args) {
   return filesOf(folder)
 }
 
-function filesOf(folder) {
+/** The files of the results in a folder, by name. */
+export function filesOf(folder) {
   const results = path.join(folder, 'results')
   const names = readdirSync(results, { recursive: true, withFileTypes: true }).filter((entry) =>
     entry.isFile(),
@@ -103,8 +104,8 @@ function filesOf(folder) {
   )
 }
 
-/** A run of the command, killed after `delay` milliseconds where there is a signal and it still runs. */
-function run(cwd, args, { signal, delay } = {}) {
+/** A run of a command, killed after `delay` milliseconds where there is a signal and it still runs. */
+export function run(cwd, args, { signal, delay } = {}) {
   const child = spawn(process.execPath, [cli, ...args], { cwd, stdio: ['ignore', 'ignore', 'pipe'] })
   let stderr = ''
   child.stderr.setEncoding('utf8').on('data', (text) => {
