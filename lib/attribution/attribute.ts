@@ -9,7 +9,7 @@ import { cooperator, type Turn } from '../backend/cooperate.js'
 import { captureTermRuns } from '../capture/terms/capture-term-runs.js'
 import { checkAnalysis, samePromptsWarnings } from '../capture/terms/check-analysis.js'
 import { type ChosenHead, chosenHeads, requestsBySite } from '../capture/terms/chosen-heads.js'
-import { settleSharing, termRuns } from '../capture/terms/term-runs.js'
+import { settleSharing, type TermRun, termRuns } from '../capture/terms/term-runs.js'
 import { UnknownWords } from '../capture/unknown-words.js'
 import { type PromptSetSummary, type Prompts, promptSet } from '../contrast/prompt-set.js'
 import { QkError, throwIfAborted } from '../errors.js'
@@ -22,7 +22,7 @@ import type { AttributionSides } from './attribute-arrays.js'
 import { type AttributionComponents, ComponentExtremes } from './components/component-tokens.js'
 import { type Component, chosenComponents } from './components/directions.js'
 import { vocabularyReads } from './components/vocabulary.js'
-import { type AttributedPrompt, addExample, exampleRow } from './examples.js'
+import { type AttributedPrompt, type AttributedRow, addExample, exampleRow } from './examples.js'
 import type { HeadExplained } from './explained.js'
 import { HeadColumns } from './head-columns.js'
 import { type AttributionPoints, PointSamples } from './points.js'
@@ -164,6 +164,7 @@ export async function attribute(
   }
   const requests = requestsBySite(heads)
   const examples: AttributedPrompt[] = []
+  const show = (item: TermRun, row: AttributedRow) => addExample(model, examples, item, row)
   const samples = points > 0 ? new PointSamples(model, heads, features, points, seed) : undefined
   const components = points > 0 && model.takesTokens ? chosenComponents(result, heads, features) : []
   const contrasts = settings.contrast === undefined ? features : [settings.contrast]
@@ -184,19 +185,10 @@ export async function attribute(
       const captured = siteRows(sites[r])
       await extremes.add(r, captured, turn)
       for (const place of own.keys()) {
-        const head = heads[h]
-        const column = columns[h++]
-        const reader = new RowReader(head, captured, place)
-        for (const [i, item] of items.entries()) {
-          const row = reader.row(item, i, donorOf[i], keys)
-          column.add(item, row)
-          if (item.prompt < settings.examples) {
-            const both = { row, whole: reader.whole(item, i) }
-            const split = { spans: column.spans, features, centered }
-            addExample(model, examples, item, exampleRow(head.name, item, both, split))
-          }
-          await turn()
-        }
+        const reader = new RowReader(heads[h], captured, place)
+        const head = { name: heads[h].name, reader, column: columns[h] }
+        await splitRows(head, { items, donorOf }, settings, show, turn)
+        h++
       }
     }
     settings.onProgress?.({ prompts: items.at(-1)!.prompt + 1, total: summary.prompts })
@@ -226,6 +218,25 @@ export async function attribute(
     ...(components.length > 0 &&
       (await componentsOf(model, heads, components, extremes, { ...settings, turn }))),
     ...(warnings.length > 0 && { warnings }),
+  }
+}
+
+/** Splits one head's rows of scores, one a term; `show` is given those of the first prompts. */
+async function splitRows(
+  { name, reader, column }: { name: string; reader: RowReader; column: HeadColumns },
+  { items, donorOf }: { items: readonly TermRun[]; donorOf: readonly (number | undefined)[] },
+  { keys, examples, features, centered }: ReturnType<typeof settingsOf>,
+  show: (item: TermRun, row: AttributedRow) => void,
+  turn: () => Promise<void> | undefined,
+): Promise<void> {
+  for (const [i, item] of items.entries()) {
+    const row = reader.row(item, i, donorOf[i], keys)
+    column.add(item, row)
+    if (item.prompt < examples) {
+      const both = { row, whole: reader.whole(item, i) }
+      show(item, exampleRow(name, item, both, { spans: column.spans, features, centered }))
+    }
+    await turn()
   }
 }
 
