@@ -193,7 +193,6 @@ export function checkFlips(r: FlipsRequest): void {
     throw new QkError('ERR_ARGUMENT', 'q and k must have been uploaded')
   }
   const [heads, d] = r.q.shape.slice(2)
-  const kvHeads = r.k.shape[2]
   const rows = r.coefficients.length
   const rank = r.removed?.rank ?? 0
   const inRange = (x: number, name: string, least: number, most: number, what = `${most}`) => {
@@ -201,15 +200,7 @@ export function checkFlips(r: FlipsRequest): void {
       throw new QkError('ERR_ARGUMENT', `${name} must be from ${least} to ${what}`)
     }
   }
-  if (heads < 1 || d < 1 || d > 4096) {
-    throw new QkError('ERR_SHAPE', 'q must have heads of a dimension from 1 to 4096')
-  }
-  if (r.k.shape[3] !== d) {
-    throw new QkError('ERR_SHAPE', 'q and k differ in head dimension')
-  }
-  if (kvHeads < 1 || heads % kvHeads !== 0) {
-    throw new QkError('ERR_SHAPE', 'the heads of k do not divide those of q')
-  }
+  checkHeadsAgree(r)
   inRange(r.draws, 'draws', 1, 65535)
   if (rows < 1) {
     throw new QkError('ERR_ARGUMENT', 'there are no rows')
@@ -233,6 +224,21 @@ export function checkFlips(r: FlipsRequest): void {
   checkUnits(r)
   if (r.removed && rank > 0) {
     checkRemoved(r.removed, r.heads.length * d * rank)
+  }
+}
+
+/** Heads of one dimension, and query heads that share out over the key heads. */
+function checkHeadsAgree({ q, k }: FlipsRequest): void {
+  const [heads, d] = q.shape.slice(2)
+  const [kvHeads, kDim] = k.shape.slice(2)
+  if (heads < 1 || d < 1 || d > 4096) {
+    throw new QkError('ERR_SHAPE', 'q must have heads of a dimension from 1 to 4096')
+  }
+  if (kDim !== d) {
+    throw new QkError('ERR_SHAPE', 'q and k differ in head dimension')
+  }
+  if (kvHeads < 1 || heads % kvHeads !== 0) {
+    throw new QkError('ERR_SHAPE', 'the heads of k do not divide those of q')
   }
 }
 

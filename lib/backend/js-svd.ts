@@ -23,17 +23,9 @@ function complete(columns: (Float64Array | null)[], n: number): Float64Array[] {
     if (column) {
       return column
     }
-    for (; axis < n; axis++) {
-      const x = new Float64Array(n)
-      x[axis] = 1
-      for (let pass = 0; pass < 2; pass++) {
-        for (const other of done) {
-          const along = dot(other, x)
-          for (let i = 0; i < n; i++) {
-            x[i] -= along * other[i]
-          }
-        }
-      }
+    while (axis < n) {
+      const x = unitAxis(n, axis++)
+      removeDirections(x, done)
       const length = Math.sqrt(dot(x, x))
       // Some axis keeps at least this much, as long as fewer than n columns are taken.
       if (length * length < 0.5 / n) {
@@ -43,11 +35,28 @@ function complete(columns: (Float64Array | null)[], n: number): Float64Array[] {
         x[i] /= length
       }
       done.push(x)
-      axis++
       return x
     }
     throw new Error('no direction left to complete an orthonormal set')
   })
+}
+
+function unitAxis(n: number, axis: number): Float64Array {
+  const x = new Float64Array(n)
+  x[axis] = 1
+  return x
+}
+
+/** x less its parts along orthonormal directions: twice, so that only rounding noise is left of them. */
+function removeDirections(x: Float64Array, directions: readonly Float64Array[]): void {
+  for (let pass = 0; pass < 2; pass++) {
+    for (const direction of directions) {
+      const along = dot(direction, x)
+      for (let i = 0; i < x.length; i++) {
+        x[i] -= along * direction[i]
+      }
+    }
+  }
 }
 
 function dot(a: Float64Array, b: Float64Array): number {
@@ -79,26 +88,7 @@ export function jacobiSvd(rows: number, cols: number, at: (i: number, j: number)
   const negligible = norm2 * (EPS * EPS)
   let converged = false
   for (let sweep = 0; sweep < 60 && !converged; sweep++) {
-    converged = true
-    for (let p = 0; p < cols; p++) {
-      for (let q = p + 1; q < cols; q++) {
-        const alpha = dot(a[p], a[p])
-        const beta = dot(a[q], a[q])
-        const gamma = dot(a[p], a[q])
-        if (Math.abs(gamma) <= 4 * EPS * Math.sqrt(alpha * beta) || Math.abs(gamma) <= EPS * negligible) {
-          continue
-        }
-        if (alpha <= negligible && beta <= negligible) {
-          continue
-        }
-        converged = false
-        const zeta = (beta - alpha) / (2 * gamma)
-        const t = (zeta >= 0 ? 1 : -1) / (Math.abs(zeta) + Math.hypot(1, zeta))
-        const c = 1 / Math.sqrt(1 + t * t)
-        rotate(a[p], a[q], c, c * t)
-        rotate(v[p], v[q], c, c * t)
-      }
-    }
+    converged = sweepPairs(a, v, negligible)
   }
   const lengths = a.map((column) => Math.sqrt(dot(column, column)))
   const order = lengths.map((_, j) => j).sort((x, y) => lengths[y] - lengths[x] || x - y)
@@ -107,6 +97,31 @@ export function jacobiSvd(rows: number, cols: number, at: (i: number, j: number)
   const floor = EPS * rows * (s[0] ?? 0)
   const u = order.map((j) => (lengths[j] > floor ? a[j].map((x) => x / lengths[j]) : null))
   return { u: complete(u, rows), s, v: order.map((j) => v[j]), converged }
+}
+
+/** Rotates every pair of columns of A, and those of V alike; whether all were orthogonal before. */
+function sweepPairs(a: Float64Array[], v: Float64Array[], negligible: number): boolean {
+  let orthogonal = true
+  for (let p = 0; p < a.length; p++) {
+    for (let q = p + 1; q < a.length; q++) {
+      const alpha = dot(a[p], a[p])
+      const beta = dot(a[q], a[q])
+      const gamma = dot(a[p], a[q])
+      if (Math.abs(gamma) <= 4 * EPS * Math.sqrt(alpha * beta) || Math.abs(gamma) <= EPS * negligible) {
+        continue
+      }
+      if (alpha <= negligible && beta <= negligible) {
+        continue
+      }
+      orthogonal = false
+      const zeta = (beta - alpha) / (2 * gamma)
+      const t = (zeta >= 0 ? 1 : -1) / (Math.abs(zeta) + Math.hypot(1, zeta))
+      const c = 1 / Math.sqrt(1 + t * t)
+      rotate(a[p], a[q], c, c * t)
+      rotate(v[p], v[q], c, c * t)
+    }
+  }
+  return orthogonal
 }
 
 /** Smallest r whose squares reach `energy` of all of them; `s` descends. */
