@@ -1,6 +1,6 @@
 /** Which entries of the attention patterns a batch measures: those of every term's positive and of its negative keys. */
 
-import type { EncodedPrompt } from './encode.js'
+import type { EncodedLabels, EncodedPrompt } from './encode.js'
 
 /** A query and a set of keys of one run. */
 export interface AttentionGroup {
@@ -38,11 +38,8 @@ export function attentionGroups(
         groups.push({ contrast, side: 'positive', run, query, keys: positive })
         groups.push({ contrast, side: 'negative', run: other, query: queryNeg, keys: negative })
       }
-      for (const { query, positive, negative } of rule.labels ? someQueries(rule.labels) : []) {
-        labelled.push({ contrast, side: 'positive', run, query, keys: positive, sequence })
-        labelled.push({ contrast, side: 'negative', run, query, keys: negative, sequence })
-      }
       if (rule.labels) {
+        labelled.push(...labelGroups(rule.labels, { contrast, run, sequence }))
         sequence += 1
       }
     }
@@ -51,7 +48,18 @@ export function attentionGroups(
   return [...groups, ...labelled]
 }
 
-function someQueries({ query, key, causal }: { query: Int32Array; key: Int32Array; causal: boolean }) {
+/** Two groups a query that is looked at, positive then negative. */
+function labelGroups(
+  labels: EncodedLabels,
+  place: Pick<AttentionGroup, 'contrast' | 'run' | 'sequence'>,
+): AttentionGroup[] {
+  return someQueries(labels).flatMap(({ query, positive, negative }): AttentionGroup[] => [
+    { ...place, side: 'positive', query, keys: positive },
+    { ...place, side: 'negative', query, keys: negative },
+  ])
+}
+
+function someQueries({ query, key, causal }: EncodedLabels) {
   const found = [...query.keys()].flatMap((i) => {
     if (query[i] < 0) {
       return []

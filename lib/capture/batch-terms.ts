@@ -1,7 +1,7 @@
 /** The terms and label sequences of a group of prompts, with positions replaced by captured rows. */
 
 import type { LabelSequence, TermBatch } from '../backend/backend.js'
-import type { EncodedPrompt } from './encode.js'
+import type { EncodedLabels, EncodedPrompt, EncodedTerm } from './encode.js'
 
 export interface BatchTerms {
   terms: TermBatch | undefined
@@ -19,74 +19,95 @@ export function layTerms(
   queryRow: readonly Map<number, number>[],
   keyRow: readonly Map<number, number>[],
 ): BatchTerms {
-  const contrast: number[] = []
-  const query: number[] = []
-  const queryNeg: number[] = []
-  const pos: number[] = []
-  const neg: number[] = []
-  const posOffsets = [0]
-  const negOffsets = [0]
+  const terms = new TermColumns()
   const labels: LabelSequence[] = []
   const termUnits: string[] = []
   const labelUnits: string[] = []
   let firstRun = 0
   for (const prompt of group) {
     for (const rule of prompt.rules) {
-      const index = contrasts.indexOf(rule.contrast)
-      const other = firstRun + (rule.counterfactual ? 1 : 0)
+      const contrast = contrasts.indexOf(rule.contrast)
+      const own = { query: queryRow[firstRun], key: keyRow[firstRun] }
+      const otherRun = firstRun + (rule.counterfactual ? 1 : 0)
+      const other = { query: queryRow[otherRun], key: keyRow[otherRun] }
       for (const term of rule.terms ?? []) {
-        contrast.push(index)
+        terms.add(contrast, term, own, other)
         termUnits.push(prompt.unit)
-        query.push(queryRow[firstRun].get(term.query)!)
-        queryNeg.push(queryRow[other].get(term.queryNeg)!)
-        for (const p of term.positive) {
-          pos.push(keyRow[firstRun].get(p)!)
-        }
-        for (const p of term.negative) {
-          neg.push(keyRow[other].get(p)!)
-        }
-        posOffsets.push(pos.length)
-        negOffsets.push(neg.length)
       }
       if (rule.labels) {
+        labels.push(layLabels(rule.labels, contrast, own))
         labelUnits.push(prompt.unit)
-        labels.push(layLabels(rule.labels, index, queryRow[firstRun], keyRow[firstRun]))
       }
     }
     firstRun += prompt.runs.length
   }
-  const terms =
-    contrast.length === 0
-      ? undefined
-      : {
-          contrast: Int32Array.from(contrast),
-          query: Int32Array.from(query),
-          queryNeg: Int32Array.from(queryNeg),
-          posOffsets: Int32Array.from(posOffsets),
-          pos: Int32Array.from(pos),
-          negOffsets: Int32Array.from(negOffsets),
-          neg: Int32Array.from(neg),
-        }
-  return { terms, labels, termUnits, labelUnits }
+  return { terms: terms.batch(), labels, termUnits, labelUnits }
 }
 
-function layLabels(
-  { query, key, causal }: { query: Int32Array; key: Int32Array; causal: boolean },
-  contrast: number,
-  queryRow: Map<number, number>,
-  keyRow: Map<number, number>,
-): LabelSequence {
-  const labelled = (labels: Int32Array) => [...labels.keys()].filter((i) => labels[i] >= 0)
-  const queries = labelled(query)
-  const keys = labelled(key)
+/** The captured rows of a run, by position. */
+interface RunRows {
+  query: Map<number, number>
+  key: Map<number, number>
+}
+
+/** A `TermBatch` while its terms come in. */
+class TermColumns {
+  readonly #contrast: number[] = []
+  readonly #query: number[] = []
+  readonly #queryNeg: number[] = []
+  readonly #posOffsets = [0]
+  readonly #pos: number[] = []
+  readonly #negOffsets = [0]
+  readonly #neg: number[] = []
+
+  /** `other` are the rows of the run that has the term's negative half. */
+  add(contrast: number, { query, positive, queryNeg, negative }: EncodedTerm, own: RunRows, other: RunRows) {
+    this.#contrast.push(contrast)
+    this.#query.push(own.query.get(query)!)
+    this.#queryNeg.push(other.query.get(queryNeg)!)
+    for (const position of positive) {
+      this.#pos.push(own.key.get(position)!)
+    }
+    for (const position of negative) {
+      this.#neg.push(other.key.get(position)!)
+    }
+    this.#posOffsets.push(this.#pos.length)
+    this.#negOffsets.push(this.#neg.length)
+  }
+
+  /** Undefined where there were no terms. */
+  batch(): TermBatch | undefined {
+    if (this.#contrast.length === 0) {
+      return undefined
+    }
+    return {
+      contrast: Int32Array.from(this.#contrast),
+      query: Int32Array.from(this.#query),
+      queryNeg: Int32Array.from(this.#queryNeg),
+      posOffsets: Int32Array.from(this.#posOffsets),
+      pos: Int32Array.from(this.#pos),
+      negOffsets: Int32Array.from(this.#negOffsets),
+      neg: Int32Array.from(this.#neg),
+    }
+  }
+}
+
+function layLabels({ query, key, causal }: EncodedLabels, contrast: number, rows: RunRows): LabelSequence {
+  const queries = labelledPositions(query)
+  const keys = labelledPositions(key)
   return {
     contrast,
     keyScope: causal ? 'before' : 'others',
-    queryRows: Int32Array.from(queries, (i) => queryRow.get(i)!),
+    queryRows: Int32Array.from(queries, (i) => rows.query.get(i)!),
     queryPositions: Int32Array.from(queries),
     queryLabels: Int32Array.from(queries, (i) => query[i]),
-    keyRows: Int32Array.from(keys, (i) => keyRow.get(i)!),
+    keyRows: Int32Array.from(keys, (i) => rows.key.get(i)!),
     keyPositions: Int32Array.from(keys),
     keyLabels: Int32Array.from(keys, (i) => key[i]),
   }
+}
+
+/** Positions that have a label, ascending. */
+export function labelledPositions(labels: Int32Array): number[] {
+  return [...labels.keys()].filter((i) => labels[i] >= 0)
 }

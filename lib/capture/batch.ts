@@ -6,7 +6,7 @@ import { ATTENTION_CELLS } from '../model/graphs/pattern-cells.js'
 import { int64Tensor, type ModelInput } from '../model/inference/inputs.js'
 import type { WireTensor } from '../model/inference/session.js'
 import { attentionGroups, CellPlan, type MeasuredGroup } from './attention-groups.js'
-import { type BatchTerms, layTerms } from './batch-terms.js'
+import { type BatchTerms, labelledPositions, layTerms } from './batch-terms.js'
 import type { EncodedPrompt, Run } from './encode.js'
 import { type Batching, runFeeds } from './feeds.js'
 
@@ -126,33 +126,30 @@ function usedPositions({ rules }: EncodedPrompt, half: number): { queries: numbe
   const queries = new Set<number>()
   const keys = new Set<number>()
   for (const { terms, labels, counterfactual } of rules) {
-    for (const term of terms ?? []) {
+    const negativeHalf = counterfactual ? 1 : 0
+    for (const { query, positive, queryNeg, negative } of terms ?? []) {
       if (half === 0) {
-        queries.add(term.query)
-        for (const p of term.positive) {
-          keys.add(p)
-        }
+        queries.add(query)
+        addAll(keys, positive)
       }
-      if (half === (counterfactual ? 1 : 0)) {
-        queries.add(term.queryNeg)
-        for (const p of term.negative) {
-          keys.add(p)
-        }
+      if (half === negativeHalf) {
+        queries.add(queryNeg)
+        addAll(keys, negative)
       }
     }
-    labels?.query.forEach((label, i) => {
-      if (label >= 0) {
-        queries.add(i)
-      }
-    })
-    labels?.key.forEach((label, i) => {
-      if (label >= 0) {
-        keys.add(i)
-      }
-    })
+    if (labels) {
+      addAll(queries, labelledPositions(labels.query))
+      addAll(keys, labelledPositions(labels.key))
+    }
   }
   const ascending = (set: Set<number>) => [...set].sort((a, b) => a - b)
   return { queries: ascending(queries), keys: ascending(keys) }
+}
+
+function addAll(set: Set<number>, values: Iterable<number>): void {
+  for (const value of values) {
+    set.add(value)
+  }
 }
 
 /** Indices of the runs of each inference. */

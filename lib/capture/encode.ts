@@ -30,10 +30,17 @@ export interface EncodedTerm extends Pick<PairedTerm, 'label' | 'labelNeg' | 'ne
   negative: number[]
 }
 
+/** Labels of positions as numbers; -1 for a position without one. */
+export interface EncodedLabels {
+  query: Int32Array
+  key: Int32Array
+  causal: boolean
+}
+
 export interface EncodedRule {
   contrast: string
   terms?: EncodedTerm[]
-  labels?: { query: Int32Array; key: Int32Array; causal: boolean }
+  labels?: EncodedLabels
   /** Whether the negative halves of the terms belong to the second run. */
   counterfactual: boolean
 }
@@ -214,7 +221,7 @@ function checkLength(model: Model, length: number, where: string): void {
   }
 }
 
-function encodeLabels(labels: Labels, length: number | undefined, where: string) {
+function encodeLabels(labels: Labels, length: number | undefined, where: string): EncodedLabels {
   const ids = new Map<Label, number>()
   const encode = (list: Label[], side: string) => {
     if (length !== undefined && list.length !== length) {
