@@ -195,34 +195,13 @@ function pairTerms(terms: Term[], others: Term[] | undefined, where: string, fai
     if (!isObject(other)) {
       fail(`term ${i} of the counterfactual is an object`)
     }
-    const empty = (side: string) => {
-      throw new QkError('ERR_EMPTY_SET', `${where}: term ${i} has no ${side} position`, {
-        hint: `Leave the term out, or give it "${side}" positions${others ? ' (negative ones in the counterfactual)' : ''}.`,
-      })
-    }
-    checkKeys(
-      term,
-      others ? POSITIVE_HALF_KEYS : TERM_KEYS,
-      others ? `term ${i}, whose negatives are in the counterfactual,` : `term ${i}`,
-      fail,
-    )
-    if (others) {
-      checkKeys(other, NEGATIVE_HALF_KEYS, `term ${i} of the counterfactual`, fail)
-    }
+    checkTermKeys(term, others && other, i, fail)
     if (term.query === undefined || other.query === undefined) {
       fail(`term ${i} has no "query" position`)
     }
-    for (const [side, set] of [
-      ['positive', term.positive],
-      ['negative', other.negative],
-    ] as const) {
-      if (set !== undefined && !Array.isArray(set)) {
-        fail(`term ${i}: "${side}" is a list of positions`)
-      }
-      if (set === undefined || set.length === 0) {
-        empty(side)
-      }
-    }
+    const place = { where, term: `term ${i}`, counterfactual: Boolean(others) }
+    checkSide(term.positive, 'positive', place, fail)
+    checkSide(other.negative, 'negative', place, fail)
     return {
       query: term.query,
       positive: term.positive!,
@@ -231,6 +210,33 @@ function pairTerms(terms: Term[], others: Term[] | undefined, where: string, fai
       ...termLabels(term, others && other, i, fail),
     }
   })
+}
+
+/** A term has all of its keys itself, unless `other`, the half of a counterfactual, has the negative ones. */
+function checkTermKeys(term: Term, other: Term | undefined, index: number, fail: Fail): void {
+  if (!other) {
+    checkKeys(term, TERM_KEYS, `term ${index}`, fail)
+    return
+  }
+  checkKeys(term, POSITIVE_HALF_KEYS, `term ${index}, whose negatives are in the counterfactual,`, fail)
+  checkKeys(other, NEGATIVE_HALF_KEYS, `term ${index} of the counterfactual`, fail)
+}
+
+/** The positions of one side are a list, not empty. */
+function checkSide(
+  set: Term['positive'] | Term['negative'],
+  side: 'positive' | 'negative',
+  { where, term, counterfactual }: { where: string; term: string; counterfactual: boolean },
+  fail: Fail,
+): void {
+  if (set !== undefined && !Array.isArray(set)) {
+    fail(`${term}: "${side}" is a list of positions`)
+  }
+  if (set === undefined || set.length === 0) {
+    throw new QkError('ERR_EMPTY_SET', `${where}: ${term} has no ${side} position`, {
+      hint: `Leave the term out, or give it "${side}" positions${counterfactual ? ' (negative ones in the counterfactual)' : ''}.`,
+    })
+  }
 }
 
 /** The labels of a term's two halves; `other` is the half of a counterfactual. */

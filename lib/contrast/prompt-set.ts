@@ -214,24 +214,16 @@ export async function summarise(
     const { id, text, pair } = prompt
     const tokens = prompt.tokens && tokenIds(prompt.tokens)
     for (const rule of rules) {
+      const { terms, labelled } = countsOf(rule)
       const known = definitions.get(rule.contrast)
-      const labelled = (list: readonly unknown[] = []) => list.filter((label) => label !== null).length
-      const queries = labelled(rule.labels?.query)
-      const keys = labelled(rule.labels?.key ?? rule.labels?.query)
       if (known) {
         known.prompts += 1
-        known.terms += rule.terms?.length ?? 0
-        known.labelled.queries += queries
-        known.labelled.keys += keys
+        known.terms += terms
+        known.labelled.queries += labelled.queries
+        known.labelled.keys += labelled.keys
       } else {
-        const kind = rule.labels ? 'labels' : rule.counterfactual ? 'counterfactual' : 'terms'
-        definitions.set(rule.contrast, {
-          rule: kind,
-          prompts: 1,
-          terms: rule.terms?.length ?? 0,
-          labelled: { queries, keys },
-          example: { id, text, ...(pair !== undefined && { pair }), tokens, rule },
-        })
+        const example = { id, text, ...(pair !== undefined && { pair }), tokens, rule }
+        definitions.set(rule.contrast, { rule: kindOf(rule), prompts: 1, terms, labelled, example })
       }
     }
     visit?.(prompt)
@@ -242,4 +234,20 @@ export async function summarise(
     contrasts: [...definitions.keys()],
     definitions: Object.fromEntries(definitions),
   }
+}
+
+/** What a prompt's rule adds to the counts of its contrast. */
+function countsOf({ terms, labels }: TermRule): Pick<ContrastDefinition, 'terms' | 'labelled'> {
+  const labelled = (list: readonly unknown[] = []) => list.filter((label) => label !== null).length
+  return {
+    terms: terms?.length ?? 0,
+    labelled: { queries: labelled(labels?.query), keys: labelled(labels?.key ?? labels?.query) },
+  }
+}
+
+function kindOf({ labels, counterfactual }: TermRule): ContrastDefinition['rule'] {
+  if (labels) {
+    return 'labels'
+  }
+  return counterfactual ? 'counterfactual' : 'terms'
 }
