@@ -101,26 +101,32 @@ function locateNonFinite(
     ['queries', q],
     ['keys', k],
   ] as const) {
-    const origins = batch.inferences.flatMap((inference) => inference[side])
-    const [rows, heads] = tensor.dims
-    const d = tensor.dims.slice(2).reduce((a, b) => a * b, 1)
-    const data = tensor.data as Float32Array | Uint16Array
-    for (let row = 0; row < rows; row++) {
-      for (let at = row * heads * d; at < (row + 1) * heads * d; at++) {
-        const finite = tensor.type === 'float16' ? (data[at] & 0x7c00) !== 0x7c00 : Number.isFinite(data[at])
-        if (finite) {
-          continue
-        }
-        const { where, position } = origins[row]
-        const head = Math.floor((at - row * heads * d) / d)
-        const name = side === 'queries' ? `head ${slice.names[head] ?? head}` : `key head ${head}`
-        return new QkError(
-          'ERR_NON_FINITE',
-          `${where}: the ${side} of layer ${site.layer}, ${name}, at position ${position} are not finite`,
-          { cause: error, hint: 'Leave the prompt out.' },
-        )
-      }
+    const found = firstNonFinite(tensor)
+    if (!found) {
+      continue
     }
+    const { row, head } = found
+    const { where, position } = batch.inferences.flatMap((inference) => inference[side])[row]
+    const name = side === 'queries' ? `head ${slice.names[head] ?? head}` : `key head ${head}`
+    return new QkError(
+      'ERR_NON_FINITE',
+      `${where}: the ${side} of layer ${site.layer}, ${name}, at position ${position} are not finite`,
+      { cause: error, hint: 'Leave the prompt out.' },
+    )
   }
   return error
+}
+
+/** Where the first value of rows [n, heads, d] stands that is not finite. */
+function firstNonFinite({ data, dims, type }: WireTensor): { row: number; head: number } | undefined {
+  const [rows, heads] = dims
+  const d = dims.slice(2).reduce((a, b) => a * b, 1)
+  const values = data as Float32Array | Uint16Array
+  for (let at = 0; at < rows * heads * d; at++) {
+    const finite = type === 'float16' ? (values[at] & 0x7c00) !== 0x7c00 : Number.isFinite(values[at])
+    if (!finite) {
+      return { row: Math.floor(at / (heads * d)), head: Math.floor(at / d) % heads }
+    }
+  }
+  return undefined
 }
