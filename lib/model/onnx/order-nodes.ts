@@ -3,6 +3,7 @@
  * order of files; onnxruntime restores it where it is missing, so files without it exist.
  */
 
+import { dependenciesFirst } from './dependencies-first.js'
 import { namesUsedBy } from './graph.js'
 import { describeNode, invalidModel, plainDomain } from './messages.js'
 import type { GraphProto, NodeProto } from './proto/onnx_pb.js'
@@ -93,36 +94,13 @@ function givenNames(
   return given
 }
 
-/** Depth first with a stack of its own: graphs may be deeper than the call stack. */
 function sorted(file: string, nodes: NodeProto[], needs: number[][]): NodeProto[] {
-  const order: NodeProto[] = []
-  const state: ('open' | 'done' | undefined)[] = new Array(nodes.length)
-  for (let start = 0; start < nodes.length; start++) {
-    const stack = [start]
-    while (stack.length > 0) {
-      const index = stack[stack.length - 1]
-      if (state[index] !== undefined) {
-        if (state[index] === 'open') {
-          order.push(nodes[index])
-        }
-        state[index] = 'done'
-        stack.pop()
-        continue
-      }
-      state[index] = 'open'
-      // In reverse, so that what stands first in the file is placed first.
-      for (const maker of needs[index].toReversed()) {
-        if (state[maker] === 'open') {
-          throw invalidModel(
-            file,
-            `${describeNode(nodes[maker])} depends on its own result, through ${describeNode(nodes[index])}`,
-          )
-        }
-        if (state[maker] === undefined) {
-          stack.push(maker)
-        }
-      }
-    }
-  }
-  return order
+  const circle = (maker: number, index: number) =>
+    invalidModel(
+      file,
+      `${describeNode(nodes[maker])} depends on its own result, through ${describeNode(nodes[index])}`,
+    )
+  // In reverse, so that what stands first in the file is placed first.
+  const order = dependenciesFirst(nodes.keys(), (index) => needs[index].toReversed(), circle)
+  return Array.from(order, (index) => nodes[index])
 }

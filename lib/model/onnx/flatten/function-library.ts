@@ -4,6 +4,7 @@
  */
 
 import { QkError } from '../../../errors.js'
+import { dependenciesFirst } from '../dependencies-first.js'
 import { allNodes, invalidModel, plainDomain } from '../messages.js'
 import type { FunctionProto, ModelProto, NodeProto } from '../proto/onnx_pb.js'
 
@@ -34,7 +35,8 @@ export class FunctionLibrary {
       }
       this.functions.set(key, fn)
     }
-    for (const fn of calleesFirst(this.functions, (node) => this.find(node), file)) {
+    const circle = (fn: FunctionProto) => invalidModel(file, `its function "${shownName(fn)}" calls itself`)
+    for (const fn of dependenciesFirst(this.functions.values(), (caller) => this.calledBy(caller), circle)) {
       this.examine(fn)
     }
   }
@@ -73,6 +75,15 @@ export class FunctionLibrary {
     )
   }
 
+  private *calledBy(fn: FunctionProto): Generator<FunctionProto> {
+    for (const node of allNodes(fn.node)) {
+      const called = this.find(node)
+      if (called) {
+        yield called
+      }
+    }
+  }
+
   private examine(fn: FunctionProto): void {
     this.sizes.set(fn, this.sizeOf(fn.node))
     if (this.hasAttention(fn.node)) {
@@ -97,38 +108,4 @@ export function shownName({ domain, name }: { domain: string; name: string }): s
 
 function keyOf(domain: string, name: string, overload: string): string {
   return JSON.stringify([plainDomain(domain), name, overload])
-}
-
-/** Functions after those that they call; chains of calls may be deeper than the stack. */
-function* calleesFirst(
-  functions: ReadonlyMap<string, FunctionProto>,
-  find: (node: NodeProto) => FunctionProto | undefined,
-  file: string,
-): Generator<FunctionProto> {
-  const state = new Map<FunctionProto, 'open' | 'done'>()
-  for (const start of functions.values()) {
-    const stack = [start]
-    while (stack.length > 0) {
-      const fn = stack[stack.length - 1]
-      if (state.has(fn)) {
-        if (state.get(fn) === 'open') {
-          yield fn
-        }
-        state.set(fn, 'done')
-        stack.pop()
-        continue
-      }
-      state.set(fn, 'open')
-      for (const node of allNodes(fn.node)) {
-        const called = find(node)
-        if (!called || state.get(called) === 'done') {
-          continue
-        }
-        if (state.get(called) === 'open') {
-          throw invalidModel(file, `its function "${shownName(called)}" calls itself`)
-        }
-        stack.push(called)
-      }
-    }
-  }
 }
