@@ -153,24 +153,15 @@ function outputRank(graph: Graph, node: NodeProto, inputs: readonly StaticType[]
       return shapeLength(graph, node.input[0])
     case 'Reshape':
       return shapeLength(graph, node.input[1])
-    case 'Expand': {
-      const target = shapeLength(graph, node.input[1])
-      return target === undefined || first === undefined ? target : Math.max(first, target)
-    }
+    case 'Expand':
+      return expandedRank(first, shapeLength(graph, node.input[1]))
     case 'Transpose':
       return graph.ints(node, 'perm')?.length ?? first
-    case 'Gather': {
-      const indices = inputs[1]?.rank
-      return first === undefined || indices === undefined ? undefined : first + indices - 1
-    }
+    case 'Gather':
+      return gatheredRank(first, inputs[1]?.rank)
     case 'Unsqueeze':
-    case 'Squeeze': {
-      const axes = graph.ints(node, 'axes') ?? graph.constantInts(node.input[1] ?? '')
-      if (first === undefined || !axes) {
-        return undefined
-      }
-      return opType === 'Unsqueeze' ? first + axes.length : first - axes.length
-    }
+    case 'Squeeze':
+      return squeezedRank(graph, node, first)
     case 'Einsum':
       return graph.string(node, 'equation')?.split('->')[1]?.replaceAll(' ', '').length
     case 'OneHot':
@@ -188,6 +179,24 @@ function scalarOrList(graph: Graph, node: NodeProto): number | undefined {
   return graph.attribute(node, 'value_floats') || graph.attribute(node, 'value_ints') ? 1 : undefined
 }
 
+/** Shapes broadcast: the longer one counts. */
+function expandedRank(given: number | undefined, target: number | undefined): number | undefined {
+  return target === undefined || given === undefined ? target : Math.max(given, target)
+}
+
+/** The axes of the indices stand in place of the one that they index. */
+function gatheredRank(data: number | undefined, indices: number | undefined): number | undefined {
+  return data === undefined || indices === undefined ? undefined : data + indices - 1
+}
+
+function squeezedRank(graph: Graph, node: NodeProto, rank: number | undefined): number | undefined {
+  const axes = axesOf(graph, node)
+  if (rank === undefined || !axes) {
+    return undefined
+  }
+  return node.opType === 'Unsqueeze' ? rank + axes.length : rank - axes.length
+}
+
 function reducedRank(graph: Graph, node: NodeProto, rank: number | undefined): number | undefined {
   if (graph.int(node, 'keepdims', 1) === 1) {
     return rank
@@ -195,8 +204,13 @@ function reducedRank(graph: Graph, node: NodeProto, rank: number | undefined): n
   if (node.opType.startsWith('Arg')) {
     return rank === undefined ? undefined : rank - 1
   }
-  const axes = graph.ints(node, 'axes') ?? graph.constantInts(node.input[1] ?? '')
+  const axes = axesOf(graph, node)
   return axes && rank !== undefined ? rank - axes.length : undefined
+}
+
+/** An attribute in older operator sets, an input in newer ones. */
+function axesOf(graph: Graph, node: NodeProto): number[] | undefined {
+  return graph.ints(node, 'axes') ?? graph.constantInts(node.input[1] ?? '')
 }
 
 /** Length of a shape: a constant one, or one that is put together of single numbers and constant pieces. */

@@ -24,10 +24,7 @@ export function shapeOfOutput(graph: Graph, node: NodeProto, shapes: Shapes): Sh
     case 'LayerNormalization':
     case 'SimplifiedLayerNormalization':
     case 'RMSNormalization':
-      if (second?.length === 1) {
-        equate(first?.at(-1), second[0])
-      }
-      return first
+      return normalised(first, second)
     case 'SkipLayerNormalization':
     case 'SkipSimplifiedLayerNormalization':
       equate(first?.at(-1), shapes(node.input[2] ?? '')?.at(-1))
@@ -47,16 +44,11 @@ export function shapeOfOutput(graph: Graph, node: NodeProto, shapes: Shapes): Sh
     case 'Gemm':
       return gemm(graph, node, first, second, shapes(node.input[2] ?? ''))
     case 'Conv':
-      if (first && typeof second?.[1] === 'number') {
-        equate(first[1], second[1] * graph.int(node, 'group', 1))
-      }
-      return first && [first[0], second?.[0], ...first.slice(2).map(() => undefined)]
+      return convolved(first, second, graph.int(node, 'group', 1))
     case 'Concat':
       return concatenated(graph, node, node.input.map(shapes))
-    case 'Transpose': {
-      const perm = graph.ints(node, 'perm')
-      return first && perm ? perm.map((axis) => first[axis]) : first?.toReversed()
-    }
+    case 'Transpose':
+      return transposed(first, graph.ints(node, 'perm'))
     case 'Gather':
       return gathered(first, second, graph.int(node, 'axis', 0))
     case 'Reshape':
@@ -97,6 +89,13 @@ function broadcast(given: readonly (Shape | undefined)[]): Shape | undefined {
   })
 }
 
+function normalised(given: Shape | undefined, scale: Shape | undefined): Shape | undefined {
+  if (scale?.length === 1) {
+    equate(given?.at(-1), scale[0])
+  }
+  return given
+}
+
 function product(left: Shape | undefined, right: Shape | undefined): Shape | undefined {
   if (!left || !right || left.length < 2 || right.length < 2) {
     return undefined
@@ -125,6 +124,18 @@ function gemm(
     equate(columns, bias[0])
   }
   return [rows, columns]
+}
+
+/** Channels are those of the filters [made, read / groups, ...]; the axes behind them change. */
+function convolved(given: Shape | undefined, filters: Shape | undefined, groups: number): Shape | undefined {
+  if (given && typeof filters?.[1] === 'number') {
+    equate(given[1], filters[1] * groups)
+  }
+  return given && [given[0], filters?.[0], ...given.slice(2).map(() => undefined)]
+}
+
+function transposed(given: Shape | undefined, perm: number[] | undefined): Shape | undefined {
+  return given && perm ? perm.map((axis) => given[axis]) : given?.toReversed()
 }
 
 /** All axes but one are equal. */
