@@ -121,30 +121,32 @@ function reshapeBack(axes: Axis[], from: readonly number[], to: readonly number[
   let i = 0
   let j = 0
   while (i < from.length || j < to.length) {
-    if (i < from.length && j < to.length && from[i] === to[j]) {
+    const parts = i + 1 < from.length ? PARTS[axes[j]] : undefined
+    // Past its last axis a shape gives undefined, which equals no size.
+    if (from[i] === to[j]) {
       before[i++] = axes[j++]
-    } else if (
-      j < to.length &&
-      (axes[j] === 'head' || axes[j] === 'fold') &&
-      i + 1 < from.length &&
-      from[i] * from[i + 1] === to[j]
-    ) {
-      before[i] = axes[j] === 'fold' ? 'batch' : 'head'
-      before[i + 1] = axes[j] === 'fold' ? 'head' : 'group'
+    } else if (parts && from[i] * from[i + 1] === to[j]) {
+      before.push(...parts)
       i += 2
       j++
-    } else if (j < to.length && to[j] === 1) {
+    } else if (to[j] === 1) {
       if (axes[j] !== 'one') {
         return undefined
       }
       j++
-    } else if (i < from.length && from[i] === 1) {
+    } else if (from[i] === 1) {
       before[i++] = 'one'
     } else {
       return undefined
     }
   }
   return { axes: before, repeats: 1 }
+}
+
+/** The axes that one axis may be made of. */
+export const PARTS: Partial<Record<string, readonly ['batch', 'head'] | readonly ['head', 'group']>> = {
+  fold: ['batch', 'head'],
+  head: ['head', 'group'],
 }
 
 /** Only a group axis, or the head axis of a single key head, may be repeated, and from size one. */
@@ -157,17 +159,16 @@ function repeatBack(axes: Axis[], from: readonly number[], to: readonly number[]
   let repeats = 1
   for (let j = 0; j < to.length; j++) {
     const size = j < offset ? 1 : from[j - offset]
-    if (size === to[j]) {
-      if (j >= offset) {
-        before[j - offset] = axes[j]
+    let axis = axes[j]
+    if (size !== to[j]) {
+      if (size !== 1 || (axis !== 'group' && axis !== 'head')) {
+        return undefined
       }
-    } else if ((axes[j] === 'group' || axes[j] === 'head') && size === 1) {
       repeats *= to[j]
-      if (j >= offset) {
-        before[j - offset] = axes[j] === 'head' ? 'head' : 'one'
-      }
-    } else {
-      return undefined
+      axis = axis === 'head' ? 'head' : 'one'
+    }
+    if (j >= offset) {
+      before[j - offset] = axis
     }
   }
   return { axes: before, repeats }

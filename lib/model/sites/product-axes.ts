@@ -3,7 +3,7 @@
 import type { SiteCandidate } from '../candidate.js'
 import type { Graph } from '../onnx/graph.js'
 import type { NodeProto } from '../onnx/proto/onnx_pb.js'
-import type { Axis, Shapes } from './axes.js'
+import { type Axis, PARTS, type Shapes } from './axes.js'
 import type { ProductAxis } from './site.js'
 
 export interface OperandAxes {
@@ -264,10 +264,6 @@ function staysInPlace({ product, softmaxInput, steps }: SiteCandidate, shapes: S
 }
 
 const JOINED: Partial<Record<string, ProductAxis>> = { 'batch head': 'fold', 'head group': 'head' }
-const PARTS: Partial<Record<ProductAxis, [ProductAxis, ProductAxis]>> = {
-  fold: ['batch', 'head'],
-  head: ['head', 'group'],
-}
 
 /** Axes after a reshape: batch and head may be folded or parted, head and group too; axes of one come and go. */
 function reshapeForward(
@@ -276,34 +272,42 @@ function reshapeForward(
   to: readonly number[],
 ): ProductAxis[] | undefined {
   const after: ProductAxis[] = []
-  let i = 0
-  for (let j = 0; j < to.length; ) {
-    const joined = i + 1 < from.length ? JOINED[`${axes[i]} ${axes[i + 1]}`] : undefined
-    const parts = i < from.length ? PARTS[axes[i]] : undefined
-    // A batch of one or a single head makes both readings possible; the longer result keeps more apart.
-    const left = from.length - i - (to.length - j)
-    if (left <= 0 && from[i] === to[j]) {
-      after.push(axes[i++])
-      j++
-    } else if (joined && from[i] * from[i + 1] === to[j]) {
-      after.push(joined)
-      i += 2
-      j++
-    } else if (from[i] === to[j]) {
-      after.push(axes[i++])
-      j++
-    } else if (parts && j + 1 < to.length && to[j] * to[j + 1] === from[i]) {
-      after.push(...parts)
-      i++
-      j += 2
-    } else if (to[j] === 1) {
-      after.push('one')
-      j++
-    } else if (from[i] === 1 && axes[i] === 'one') {
-      i++
-    } else {
+  let taken = 0
+  while (after.length < to.length) {
+    const step = reshapeStep(axes.slice(taken), from.slice(taken), to.slice(after.length))
+    if (!step) {
       return undefined
     }
+    taken += step.taken
+    after.push(...step.made)
   }
-  return axes.slice(i).every((axis) => axis === 'one') ? after : undefined
+  return axes.slice(taken).every((axis) => axis === 'one') ? after : undefined
+}
+
+/** Which axes a reshape makes next, and of how many of those that are left; undefined where they do not fit. */
+function reshapeStep(
+  axes: readonly ProductAxis[],
+  from: readonly number[],
+  to: readonly number[],
+): { taken: number; made: readonly ProductAxis[] } | undefined {
+  const joined = from.length > 1 ? JOINED[`${axes[0]} ${axes[1]}`] : undefined
+  const parts = PARTS[axes[0]]
+  const kept = { taken: 1, made: [axes[0]] }
+  // A batch of one or a single head makes both readings possible; the longer result keeps more apart.
+  if (from.length <= to.length && from[0] === to[0]) {
+    return kept
+  }
+  if (joined && from[0] * from[1] === to[0]) {
+    return { taken: 2, made: [joined] }
+  }
+  if (from[0] === to[0]) {
+    return kept
+  }
+  if (parts && to.length > 1 && to[0] * to[1] === from[0]) {
+    return { taken: 1, made: parts }
+  }
+  if (to[0] === 1) {
+    return { taken: 0, made: ['one'] }
+  }
+  return from[0] === 1 && axes[0] === 'one' ? { taken: 1, made: [] } : undefined
 }
