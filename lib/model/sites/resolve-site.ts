@@ -5,6 +5,7 @@
 
 import type { FusedAttention, SiteCandidate, UnsupportedSite } from '../candidate.js'
 import type { Graph } from '../onnx/graph.js'
+import type { NodeProto } from '../onnx/proto/onnx_pb.js'
 import { type Axis, type CapturePoint, capturePoint, type Shapes } from './axes.js'
 import { isStep, looksCausal } from './causality.js'
 import { givenFactors, stepsScale } from './constant-factors.js'
@@ -42,10 +43,7 @@ export function resolveSite(
   }
   const { query, key, productAxes } = where
 
-  const operandScale = [...query.factors, ...key.factors].reduce(
-    (scale, { name, divide }) => (divide ? scale / scalar(name)! : scale * scalar(name)!),
-    ['FusedMatMul', 'Gemm'].includes(product.opType) ? graph.float(product, 'alpha', 1) : 1,
-  )
+  const operandScale = constantScale(graph, product, [...query.factors, ...key.factors], scalar)
   const heads = headCount(query.axes, shapes(query.tensor)!, batch)
   const kvHeads = headCount(key.axes, shapes(key.tensor)!, batch)
   if (heads % kvHeads !== 0) {
@@ -62,28 +60,18 @@ export function resolveSite(
   }
   const rows = ({ tensor, axes }: CapturePoint) => ({
     tensor,
-    length: axes.includes('pos') ? shapes(tensor)![axes.indexOf('pos')] : 1,
+    length: sizeAlong('pos', axes, shapes(tensor)!),
   })
   const cross = isCross(graph, rows(query), rows(key))
-  const ownRows = tokens && !cross
-  const others = {
-    query: ownRows ? otherRows(query, probe, 'queries') : 0,
-    key: ownRows ? otherRows(key, probe, 'keys') : 0,
-  }
-  for (const found of [others.query, others.key]) {
-    if (typeof found !== 'number') {
-      return refuse(found.reason)
-    }
+  const others = tokens && !cross ? rowsBesideTokens(where, probe) : { query: 0, key: 0 }
+  if ('reason' in others) {
+    return refuse(others.reason)
   }
   const sinks = sinkColumns(candidate, shapes)
-  const productGroups = productAxes.includes('group')
-    ? shapes(product.output[0])![productAxes.indexOf('group')]
-    : 1
+  const productGroups = sizeAlong('group', productAxes, shapes(product.output[0])!)
+  const runs = [probe.values, probe.more.positions].filter((run) => run !== undefined)
   const factors = scoreFactors(
-    [probe.values, ...(probe.more.positions ? [probe.more.positions] : [])].map((run) => ({
-      factors: run.factors(candidate),
-      masks: run.masks(candidate),
-    })),
+    runs.map((run) => ({ factors: run.factors(candidate), masks: run.masks(candidate) })),
     pattern,
     {
       heads,
@@ -119,8 +107,8 @@ export function resolveSite(
     hooks: { q: '', k: '' },
     relativeError: Number.NaN,
     candidate,
-    query: sideAt(query, shapes, others.query as number),
-    key: sideAt(key, shapes, others.key as number),
+    query: sideAt(query, shapes, others.query),
+    key: sideAt(key, shapes, others.key),
     operandScale,
     factors,
     sinks,
@@ -181,6 +169,32 @@ function writtenOutPlacement(
   return { query, key: point(axes.key), productAxes: axes.product }
 }
 
+/** What the product of queries and keys is times, by constants between where they are captured and the product. */
+function constantScale(
+  graph: Graph,
+  product: NodeProto,
+  factors: CapturePoint['factors'],
+  scalar: (name: string) => number | undefined,
+): number {
+  return factors.reduce(
+    (scale, { name, divide }) => (divide ? scale / scalar(name)! : scale * scalar(name)!),
+    ['FusedMatMul', 'Gemm'].includes(product.opType) ? graph.float(product, 'alpha', 1) : 1,
+  )
+}
+
+/** How many rows of each side are no tokens; or why that does not show. */
+function rowsBesideTokens(
+  { query, key }: Placement,
+  probe: Probe,
+): { query: number; key: number } | { reason: string } {
+  const ofQuery = otherRows(query, probe, 'queries')
+  if (typeof ofQuery !== 'number') {
+    return ofQuery
+  }
+  const ofKey = otherRows(key, probe, 'keys')
+  return typeof ofKey === 'number' ? { query: ofQuery, key: ofKey } : ofKey
+}
+
 /** Columns that the softmax sees before and behind the keys: a Concat adds them, as sinks are written. */
 function sinkColumns({ steps }: SiteCandidate, shapes: Shapes): OtherRows {
   const sinks = { before: 0, after: 0 }
@@ -201,9 +215,18 @@ function sinkColumns({ steps }: SiteCandidate, shapes: Shapes): OtherRows {
 
 /** `others` of its rows are no tokens; where they are is found out later. */
 function sideAt({ tensor, axes }: CapturePoint, shapes: Shapes, others: number): Side {
-  const group = axes.indexOf('group')
-  const groups = group < 0 ? 1 : shapes(tensor)![group]
+  const groups = sizeAlong('group', axes, shapes(tensor)!)
   return { tensor, axes, groups, others: { before: others, after: 0 } }
+}
+
+/** 1 where there is no such axis. */
+function sizeAlong<A extends Axis | ProductAxis>(
+  axis: A,
+  axes: readonly A[],
+  shape: readonly number[],
+): number {
+  const at = axes.indexOf(axis)
+  return at < 0 ? 1 : shape[at]
 }
 
 function headCount(axes: readonly Axis[], shape: readonly number[], batch: number): number {
