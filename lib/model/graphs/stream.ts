@@ -48,17 +48,7 @@ const LOOKUPS: Record<string, number> = { Gather: 1, GatherBlockQuantized: 1, Em
 
 /** Follows the embeddings of the token ids through the graph; positions and masks are not followed. */
 export function tokenFlow(graph: Graph, ids: string): TokenFlow {
-  const lookups = new Set<NodeProto>()
-  const same = new Set([ids])
-  for (const name of same) {
-    for (const node of graph.consumers.get(name) ?? []) {
-      if (LOOKUPS[node.opType] !== undefined && node.input[LOOKUPS[node.opType]] === name) {
-        lookups.add(node)
-      } else if (SAME_IDS.has(node.opType) && node.input[0] === name) {
-        same.add(node.output[0])
-      }
-    }
-  }
+  const lookups = lookupsOf(graph, ids)
   const carrying = new Set<string>()
   for (const node of graph.nodes) {
     if (!lookups.has(node) && !namesUsedBy(node).some((name) => carrying.has(name))) {
@@ -73,6 +63,22 @@ export function tokenFlow(graph: Graph, ids: string): TokenFlow {
   return { carries: (tensor) => carrying.has(tensor), lookups }
 }
 
+/** The nodes that look up the ids, or what passes them on. */
+function lookupsOf(graph: Graph, ids: string): Set<NodeProto> {
+  const lookups = new Set<NodeProto>()
+  const same = new Set([ids])
+  for (const name of same) {
+    for (const node of graph.consumers.get(name) ?? []) {
+      if (LOOKUPS[node.opType] !== undefined && node.input[LOOKUPS[node.opType]] === name) {
+        lookups.add(node)
+      } else if (SAME_IDS.has(node.opType) && node.input[0] === name) {
+        same.add(node.output[0])
+      }
+    }
+  }
+  return lookups
+}
+
 /**
  * Walks from captured queries or keys towards the embeddings until all that is left to follow is one tensor, behind a
  * projection, that a residual sum reads as well.
@@ -84,7 +90,8 @@ export function streamTap(graph: Graph, flow: TokenFlow, captured: string): Stre
   const path = new Set<NodeProto>()
   const norms = new NormSeen(graph)
   let front = new Set([captured])
-  for (let projected = false; ; ) {
+  let projected = false
+  while (front.size > 0) {
     const [tensor] = front
     if (projected && front.size === 1 && isStream(graph, tensor, path)) {
       return { tensor, atEmbedding: fromLookupAlone(graph, flow, tensor), ...norms.found }
@@ -93,8 +100,8 @@ export function streamTap(graph: Graph, flow: TokenFlow, captured: string): Stre
     if (!node) {
       return { reason: 'depend on inputs of the graph that are no token ids' }
     }
-    const sources = keysOfCache(node, front) ?? namesUsedBy(node)
-    if (mixes(graph, flow, node) && !keysOfCache(node, front)) {
+    const cached = keysOfCache(node, front)
+    if (!cached && mixes(graph, flow, node)) {
       return { reason: `are computed from other positions without a residual sum between (${nameOf(node)})` }
     }
     path.add(node)
@@ -103,8 +110,9 @@ export function streamTap(graph: Graph, flow: TokenFlow, captured: string): Stre
       norms.clear()
     }
     norms.take(node)
-    const summed = projected && front.size <= node.output.length ? sumOf(node, flow) : undefined
-    if (summed && [...front].every((name) => node.output.includes(name))) {
+    const rest = [...front].filter((name) => graph.producers.get(name) !== node)
+    const summed = projected && rest.length === 0 ? sumOf(node, flow) : undefined
+    if (summed) {
       return {
         tensor: summed,
         summing: node,
@@ -112,17 +120,14 @@ export function streamTap(graph: Graph, flow: TokenFlow, captured: string): Stre
         ...norms.found,
       }
     }
-    const rest = [...front].filter((name) => graph.producers.get(name) !== node)
+    const sources = cached ?? namesUsedBy(node)
     front = new Set([...rest, ...sources.filter((name) => flow.carries(name))])
-    if (front.size > 0) {
-      continue
-    }
-    // The embedding itself, which no residual sum reads.
-    if (!projected) {
-      return { reason: 'are looked up, not projected' }
-    }
-    return { tensor: node.output[0], atEmbedding: true, ...norms.found }
   }
+  if (!projected) {
+    return { reason: 'are looked up, not projected' }
+  }
+  // The embedding itself, which no residual sum reads: what the last node of the path has looked up.
+  return { tensor: [...path].at(-1)!.output[0], atEmbedding: true, ...norms.found }
 }
 
 /** Tensors among `wanted` that a tensor is made from, itself included. */

@@ -115,19 +115,8 @@ export function probeFeeds(
   const tokens = inputs.filter((i) => i.role !== 'custom')
   const solved = solvedSizes(graph)
   const chosen = solved.choice()
-  for (const [key, size] of sizes.given ?? []) {
+  for (const [key, size] of [...(sizes.given ?? []), ...tokenSizes(tokens, batch, length)]) {
     chosen.set(key, size)
-  }
-  if (ids && tokenKeys(ids).sequences) {
-    chosen.set(tokenKeys(ids).sequences, batch)
-  }
-  for (const { shape, sequenceFirst } of tokens.filter((i) => i.role !== 'cache')) {
-    const positions = sequenceFirst ? shape.slice(0, 1) : shape.slice(1)
-    for (const d of positions) {
-      if (typeof d === 'string' && d) {
-        chosen.set(d, length)
-      }
-    }
   }
   const shapes = custom.map((input) => customShape(input, chosen, batch, sizes))
   const rows = ids ? batch * length * tokens.length : 0
@@ -148,6 +137,27 @@ export function probeFeeds(
     feeds[input.name] = { type: input.type, dims, data }
   })
   return feeds
+}
+
+/** How long the free axes of tokens are, by their names. */
+function* tokenSizes(
+  tokens: readonly ModelInput[],
+  batch: number,
+  length: number,
+): Generator<[name: string, size: number]> {
+  const ids = tokens.find(({ role }) => role === 'ids')
+  const sequences = ids ? tokenKeys(ids).sequences : ''
+  if (sequences) {
+    yield [sequences, batch]
+  }
+  for (const { shape, sequenceFirst } of tokens.filter(({ role }) => role !== 'cache')) {
+    const positions = sequenceFirst ? shape.slice(0, 1) : shape.slice(1)
+    for (const size of positions) {
+      if (typeof size === 'string' && size) {
+        yield [size, length]
+      }
+    }
+  }
 }
 
 const elementsOf = (dims: readonly number[]) => dims.reduce((a, b) => a * b, 1)

@@ -74,9 +74,7 @@ function* steps(step: unknown, inner: string): Generator<Fields> {
 function checkTemplate({ single, pair, special_tokens: defined }: Fields, refuse: Refuse): void {
   const known = isObject(defined) ? defined : {}
   for (const [name, template] of Object.entries({ single, pair })) {
-    for (const piece of list(template)) {
-      const [kind, value] = isObject(piece) ? (Object.entries(piece)[0] ?? []) : []
-      const id = isObject(value) ? value.id : undefined
+    for (const { kind, id } of list(template).map(pieceOf)) {
       if (kind === 'SpecialToken' && typeof id === 'string' && !Object.hasOwn(known, id)) {
         const names = Object.keys(known).map((token) => JSON.stringify(token))
         refuse(
@@ -93,6 +91,12 @@ function checkTemplate({ single, pair, special_tokens: defined }: Fields, refuse
       }
     }
   }
+}
+
+/** A piece of a template, which is written `{ kind: { id } }`. */
+function pieceOf(piece: unknown): { kind?: string; id?: unknown } {
+  const [kind, value] = isObject(piece) ? (Object.entries(piece)[0] ?? []) : []
+  return { kind, id: isObject(value) ? value.id : undefined }
 }
 
 /** Of the second half of a merge the prefix of inner pieces is cut off, unseen. */

@@ -25,6 +25,16 @@ export const RESHAPING: ReadonlySet<string> = new Set([
 const PASSING = new Set(['Cast', 'Identity', 'Dropout', 'CastLike', 'QuantizeLinear', 'DequantizeLinear'])
 const POINTWISE = new Set(['Add', 'Sub', 'Mul', 'Div', 'Max', 'Min', 'Tanh', 'Neg', 'Clip', 'Sum'])
 const REPEATING = new Set(['Expand', 'Tile', 'Concat'])
+/** Operations between an attention pattern and its product with the values. */
+const PASSES_PATTERN: ReadonlySet<string> = new Set([
+  ...RESHAPING,
+  ...PASSING,
+  ...POINTWISE,
+  'Where',
+  'IsNaN',
+  'Slice',
+  'DynamicQuantizeLinear',
+])
 
 const MAX_SCORE_STEPS = 24
 const MAX_OPERAND_STEPS = 16
@@ -100,24 +110,15 @@ function meetsValues(graph: Graph, pattern: string): boolean {
   const seen = new Set<NodeProto>()
   let front = [pattern]
   for (let depth = 0; depth < MAX_VALUE_STEPS && front.length > 0; depth++) {
-    const next: string[] = []
-    for (const name of front) {
-      for (const user of graph.consumers.get(name) ?? []) {
-        if (seen.has(user)) {
-          continue
-        }
-        seen.add(user)
-        if (isProduct(graph, user)) {
-          return true
-        }
-        if (RESHAPING.has(user.opType) || PASSING.has(user.opType) || POINTWISE.has(user.opType)) {
-          next.push(user.output[0])
-        } else if (['Where', 'IsNaN', 'Slice', 'DynamicQuantizeLinear'].includes(user.opType)) {
-          next.push(user.output[0])
-        }
-      }
+    const users = front.flatMap((name) => graph.consumers.get(name) ?? [])
+    const fresh = [...new Set(users)].filter((user) => !seen.has(user))
+    if (fresh.some((user) => isProduct(graph, user))) {
+      return true
     }
-    front = next
+    for (const user of fresh) {
+      seen.add(user)
+    }
+    front = fresh.filter(({ opType }) => PASSES_PATTERN.has(opType)).map(({ output }) => output[0])
   }
   return false
 }
