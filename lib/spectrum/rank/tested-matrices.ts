@@ -1,5 +1,6 @@
 /** The matrices that the test of rank looks at, from the moments of all prompts (docs/method.md, Rank 1, 3 and 4). */
 
+import type { SideMoments } from '../../backend/backend.js'
 import type { HeadGroup } from '../../covariance/site-plan.js'
 import type { Sums } from '../../covariance/sums.js'
 import type { GroupTest } from './test-sums.js'
@@ -38,32 +39,44 @@ export async function testedMatrices(
       sums.estimator === 'sum' ? kept!.contrast(c).pairs : [positive.weight[c], negative.weight[c]]
     for (let h = 0; h < heads.length; h++) {
       const at = (c * heads.length + h) * d
-      const pooledKey = pooled(positive.k, negative.k, at, d, pairs)
-      const pooledQuery = pooled(positive.q, negative.q, at, d, pairs)
-      for (let i = 0; i < d; i++) {
-        const [plus, minus] = [positive, negative].map(({ q, weight }) => q[at + i] / (weight[c] || 1))
-        for (let j = 0; j < d; j++) {
-          let less = (plus - minus) * pooledKey[j]
-          if (center) {
-            const [up, down] = [positive, negative].map(({ k, weight }) => k[at + j] / (weight[c] || 1))
-            // C± is centred by its own side's means already; put those back and take the pooled ones off.
-            less += pooledQuery[i] * (up - down) - (plus * up - minus * down)
-          }
-          out[(at + i) * d + j] -= less
-        }
+      const less = pooledPart(positive, negative, { c, at, d, pairs, center })
+      for (let i = 0; i < d * d; i++) {
+        out[at * d + i] -= less[i]
       }
     }
   })
   return out
 }
 
-function pooled(
-  positive: Float64Array,
-  negative: Float64Array,
-  at: number,
-  d: number,
-  pairs: readonly number[],
+/** What the pooled means take off one head's difference, [d, d]; its sums of rows begin at `at`. */
+function pooledPart(
+  positive: SideMoments,
+  negative: SideMoments,
+  {
+    c,
+    at,
+    d,
+    pairs,
+    center,
+  }: { c: number; at: number; d: number; pairs: readonly number[]; center: boolean },
 ): Float64Array {
+  const mean = ({ weight, ...sums }: SideMoments, what: 'q' | 'k') =>
+    Float64Array.from({ length: d }, (_, i) => sums[what][at + i] / (weight[c] || 1))
   const total = pairs[0] + pairs[1] || 1
-  return Float64Array.from({ length: d }, (_, i) => (positive[at + i] + negative[at + i]) / total)
+  const pooled = (what: 'q' | 'k') =>
+    Float64Array.from({ length: d }, (_, i) => (positive[what][at + i] + negative[what][at + i]) / total)
+  const [plus, minus, pooledQuery] = [mean(positive, 'q'), mean(negative, 'q'), pooled('q')]
+  const [up, down, pooledKey] = [mean(positive, 'k'), mean(negative, 'k'), pooled('k')]
+  const part = new Float64Array(d * d)
+  for (let i = 0; i < d; i++) {
+    for (let j = 0; j < d; j++) {
+      let less = (plus[i] - minus[i]) * pooledKey[j]
+      if (center) {
+        // C± is centred by its own side's means already; put those back and take the pooled ones off.
+        less += pooledQuery[i] * (up[j] - down[j]) - (plus[i] * up[j] - minus[i] * down[j])
+      }
+      part[i * d + j] = less
+    }
+  }
+  return part
 }

@@ -14,23 +14,12 @@ export function labelFlips(
   const { heads, kvHeads, headDim: d, estimator, q, k } = rows
   const [qWidth, kWidth] = [heads * d, kvHeads * d]
   const made: { query: number; unit: number; side: number; keys: number; sum: Float64Array }[] = []
+  const perQuery = estimator === 'per-query'
   sequences.forEach((sequence, unit) => {
     for (const { query, sides } of labelledQueries(sequence)) {
       sides.forEach((list, s) => {
-        const sum = new Float64Array(kWidth)
-        const by = estimator === 'per-query' ? 1 / list.length : 1
-        for (const row of list) {
-          for (let i = 0; i < kWidth; i++) {
-            sum[i] += by * k[row * kWidth + i]
-          }
-        }
-        made.push({
-          query,
-          unit,
-          side: s === 0 ? 1 : -1,
-          keys: estimator === 'per-query' ? 1 : list.length,
-          sum,
-        })
+        const sum = weightedSum(k, kWidth, list, perQuery ? 1 / list.length : 1)
+        made.push({ query, unit, side: s === 0 ? 1 : -1, keys: perQuery ? 1 : list.length, sum })
       })
     }
   })
@@ -54,6 +43,17 @@ export function labelFlips(
     out.k.set(sum, row * kWidth)
   })
   return out
+}
+
+/** The sum of some rows, each times `by`. */
+function weightedSum(data: Float32Array, width: number, rows: readonly number[], by: number): Float64Array {
+  const sum = new Float64Array(width)
+  for (const row of rows) {
+    for (let i = 0; i < width; i++) {
+      sum[i] += by * data[row * width + i]
+    }
+  }
+  return sum
 }
 
 /** Rows of queries that have a positive and a negative key, and the rows of both. */
