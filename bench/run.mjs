@@ -90,23 +90,9 @@ function runVariant(name, { label, params }, subjects, folder, work) {
   for (let round = 0; round < rounds; round++) {
     for (const subject of subjects) {
       const entry = samples.get(subject)
-      if (entry.missing || entry.failed) {
-        continue
-      }
-      if (entry.seconds.some((s) => s > SLOW)) {
-        continue
-      }
-      const result = measure(name, subject, folder, options.quick)
-      if (result.missing) {
-        entry.missing = result.missing
-      } else if (result.failed) {
-        entry.failed = result.failed
-      } else {
-        entry.seconds.push(...(result.seconds ?? []))
-        if (result.value !== undefined) {
-          entry.values.push(result.value)
-        }
-        Object.assign(entry, { error: result.error, note: result.note, unit: result.unit })
+      const slow = entry.seconds.some((s) => s > SLOW)
+      if (!entry.missing && !entry.failed && !slow) {
+        addSample(entry, measure(name, subject, folder, options.quick))
       }
     }
   }
@@ -123,40 +109,48 @@ function runVariant(name, { label, params }, subjects, folder, work) {
   const own = rows[0]
   printTable(
     ['subject', 'median', 'min', 'max', `times ${own.subject}`, 'rate', 'of ceiling', 'error'],
-    rows.map((r) => {
-      if (r.missing) {
-        return [r.subject, 'missing', '', '', '', '', '', r.missing]
-      }
-      if (r.failed) {
-        return [r.subject, 'failed', '', '', '', '', '', r.failed]
-      }
-      if (r.value !== undefined) {
-        return [
-          r.subject,
-          `${r.value.toPrecision(4)} ${r.unit}`,
-          '',
-          '',
-          (r.value / own.value).toFixed(2),
-          '',
-          '',
-          r.note ?? '',
-        ]
-      }
-      const rate = work?.flops ? `${(work.flops / r.median / 1e9).toFixed(1)} GFLOP/s` : ''
-      const moved = work?.bytes ? `${(work.bytes / r.median / 1e9).toFixed(2)} GB/s` : ''
-      return [
-        r.subject,
-        formatSeconds(r.median),
-        formatSeconds(r.min),
-        formatSeconds(r.max),
-        (r.median / own.median).toFixed(2),
-        [rate, moved].filter(Boolean).join(', '),
-        ofCeiling(work, r.median, report.ceilings),
-        r.error === undefined ? '' : r.error.toExponential(1),
-      ]
-    }),
+    rows.map((row) => tableRow(row, own, work)),
   )
   return { label, params, work, subjects: rows }
+}
+
+function addSample(entry, { missing, failed, seconds, value, error, note, unit }) {
+  if (missing) {
+    entry.missing = missing
+  } else if (failed) {
+    entry.failed = failed
+  } else {
+    entry.seconds.push(...(seconds ?? []))
+    if (value !== undefined) {
+      entry.values.push(value)
+    }
+    Object.assign(entry, { error, note, unit })
+  }
+}
+
+function tableRow(r, own, work) {
+  if (r.missing) {
+    return [r.subject, 'missing', '', '', '', '', '', r.missing]
+  }
+  if (r.failed) {
+    return [r.subject, 'failed', '', '', '', '', '', r.failed]
+  }
+  if (r.value !== undefined) {
+    const value = `${r.value.toPrecision(4)} ${r.unit}`
+    return [r.subject, value, '', '', (r.value / own.value).toFixed(2), '', '', r.note ?? '']
+  }
+  const rate = work?.flops ? `${(work.flops / r.median / 1e9).toFixed(1)} GFLOP/s` : ''
+  const moved = work?.bytes ? `${(work.bytes / r.median / 1e9).toFixed(2)} GB/s` : ''
+  return [
+    r.subject,
+    formatSeconds(r.median),
+    formatSeconds(r.min),
+    formatSeconds(r.max),
+    (r.median / own.median).toFixed(2),
+    [rate, moved].filter(Boolean).join(', '),
+    ofCeiling(work, r.median, report.ceilings),
+    r.error === undefined ? '' : r.error.toExponential(1),
+  ]
 }
 
 function defaultOut() {

@@ -116,26 +116,7 @@ async function load(subject, { prompts, heads, items, d }, folder) {
   const q = read(folder, 'q', Float32Array)
   const k = read(folder, 'k', Float32Array)
   const once = () => {
-    const sides = [0, 1].map(() => Array.from({ length: heads }, () => new Float32Array(prompts * d)))
-    const queries = Array.from({ length: heads }, () => new Float32Array(prompts * d))
-    for (let p = 0; p < prompts; p++) {
-      let positives = 0
-      for (let j = 0; j < items; j++) {
-        positives += positive[p * items + j]
-      }
-      for (let h = 0; h < heads; h++) {
-        queries[h].set(q.subarray((p * heads + h) * d, (p * heads + h + 1) * d), p * d)
-        for (let j = 0; j < items; j++) {
-          const mine = positive[p * items + j]
-          const out = sides[1 - mine][h]
-          const weight = 1 / (mine ? positives : items - positives) / prompts
-          const at = ((p * items + j) * heads + h) * d
-          for (let c = 0; c < d; c++) {
-            out[p * d + c] += weight * k[at + c]
-          }
-        }
-      }
-    }
+    const { queries, sides } = weightedRows(q, k, positive, { prompts, heads, items, d })
     return sides.map((side) => {
       const out = new Float64Array(heads * d * d)
       side.forEach((keys, h) => {
@@ -145,4 +126,29 @@ async function load(subject, { prompts, heads, items, d }, folder) {
     })
   }
   return { tolerance: 1e-3, once, verify }
+}
+
+/** By head, queries [prompts, d], and of both sides of keys the mean of each prompt, over the count of prompts. */
+function weightedRows(q, k, positive, { prompts, heads, items, d }) {
+  const sides = [0, 1].map(() => Array.from({ length: heads }, () => new Float32Array(prompts * d)))
+  const queries = Array.from({ length: heads }, () => new Float32Array(prompts * d))
+  for (let p = 0; p < prompts; p++) {
+    let positives = 0
+    for (let j = 0; j < items; j++) {
+      positives += positive[p * items + j]
+    }
+    for (let h = 0; h < heads; h++) {
+      queries[h].set(q.subarray((p * heads + h) * d, (p * heads + h + 1) * d), p * d)
+      for (let j = 0; j < items; j++) {
+        const mine = positive[p * items + j]
+        const out = sides[1 - mine][h]
+        const weight = 1 / (mine ? positives : items - positives) / prompts
+        const at = ((p * items + j) * heads + h) * d
+        for (let c = 0; c < d; c++) {
+          out[p * d + c] += weight * k[at + c]
+        }
+      }
+    }
+  }
+  return { queries, sides }
 }

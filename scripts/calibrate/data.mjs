@@ -51,47 +51,7 @@ export function explicitTerms(random, options) {
     firstKey.push(at)
     return at + 1 + count
   }, 0)
-  const widths = { q: heads * d, k: kvHeads * d }
-  const { q: qWidth, k: kWidth } = widths
-  if (options.common) {
-    for (const [data, width] of [
-      [q, qWidth],
-      [k, kWidth],
-    ]) {
-      shareNoise(random, data, width, d)
-    }
-  }
-  if (counterfactual) {
-    for (const [data, width] of [
-      [q, qWidth],
-      [k, kWidth],
-    ]) {
-      shareRuns(random, data, width)
-    }
-  }
-  if (options.positiveScale) {
-    for (const at of firstKey) {
-      scaleRow(k, at, kWidth, options.positiveScale)
-    }
-  }
-  if (options.offset) {
-    addOffsets(random, q, k, { terms, perPrompt, firstKey, sharedKeys, widths })
-  }
-  if (options.means) {
-    addMeans(random, q, k, widths)
-  }
-  if (options.outlier || options.scales) {
-    scaleUnits(random, q, k, { firstKey, keys, heads, d, ...options })
-  }
-  if (options.keyOffset) {
-    const constant = rows(1, kWidth, () => options.keyOffset * random.normal())
-    for (const at of firstKey) {
-      addRow(k, at * kWidth, constant, 0, kWidth)
-    }
-  }
-  if (options.plant) {
-    plantSignal(random, q, k, { terms, firstKey, heads, kvHeads, d, plant: options.plant })
-  }
+  addStructure(random, q, k, { ...options, terms, perPrompt, sharedKeys, firstKey, keys, kvHeads })
   const setOf = (term) => (sharedKeys ? Math.floor(term / perPrompt) : term)
   const positions = range(terms)
   const pos = positions.map((t) => firstKey[setOf(t)])
@@ -114,6 +74,43 @@ export function explicitTerms(random, options) {
     units: positions.map((t) => (options.unit === 'term' ? t : Math.floor(t / perPrompt))),
     estimator: options.estimator ?? 'per-query',
     ...(options.exchangeable && { exchangeable: true }),
+  }
+}
+
+/** What the options make of plain noise, one after the other: the order decides which numbers are drawn for what. */
+function addStructure(random, q, k, options) {
+  const { heads, d, kvHeads, firstKey } = options
+  const widths = { q: heads * d, k: kvHeads * d }
+  if (options.common) {
+    shareNoise(random, q, widths.q, d)
+    shareNoise(random, k, widths.k, d)
+  }
+  if (options.counterfactual) {
+    shareRuns(random, q, widths.q)
+    shareRuns(random, k, widths.k)
+  }
+  if (options.positiveScale) {
+    for (const at of firstKey) {
+      scaleRow(k, at, widths.k, options.positiveScale)
+    }
+  }
+  if (options.offset) {
+    addOffsets(random, q, k, { ...options, widths })
+  }
+  if (options.means) {
+    addMeans(random, q, k, widths)
+  }
+  if (options.outlier || options.scales) {
+    scaleUnits(random, q, k, options)
+  }
+  if (options.keyOffset) {
+    const constant = rows(1, widths.k, () => options.keyOffset * random.normal())
+    for (const at of firstKey) {
+      addRow(k, at * widths.k, constant, 0, widths.k)
+    }
+  }
+  if (options.plant) {
+    plantSignal(random, q, k, options)
   }
 }
 
