@@ -195,7 +195,8 @@ test('a sample of units: seeded, said, and enough for what is strong', async (t)
   }
   const data = Float32Array.from({ length: 2 * n }, (_, i) => i)
   const termUnits = Array.from({ length: n }, (_, i) => `u${i}`)
-  await kept.add({ q: { ...rows, data }, k: { ...rows, data }, terms, termUnits, labels: [], labelUnits: [] })
+  const batch = { index: 0, terms, termUnits, labels: [], labelUnits: [] }
+  await kept.add({ q: { ...rows, data }, k: { ...rows, data }, ...batch })
   const { units: ids, pairs } = kept.contrast(0)
   t.deepEqual(
     ids,
