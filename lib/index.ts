@@ -120,7 +120,7 @@ export {
 export { type ChatPromptOptions, withChatTemplate } from './contrast/templated-prompts.js'
 export { promptLine, writePrompts } from './contrast/write-prompts.js'
 export { type AccumulateOptions, accumulate } from './covariance/accumulate.js'
-export type { RunCheckpoint } from './covariance/checkpointing.js'
+export type { KeptDraws, RunCheckpoint } from './covariance/checkpointing.js'
 export { type Checkpoint, type CheckpointOptions, openCheckpoint } from './covariance/saved/checkpoint.js'
 export type { RunIdentity } from './covariance/saved/identity.js'
 export { type MergeOptions, mergeSums, readPart, type SavedPart, saveSums } from './covariance/saved/parts.js'
@@ -194,6 +194,7 @@ export {
 export type { Change, MeasureOfBoth } from './spectrum/compare/measures.js'
 export type { SideOverlap } from './spectrum/compare/overlap.js'
 export { type DecomposeOptions, decompose } from './spectrum/decompose.js'
+export { type DrawOptions, drawShard, type OpenDraws, openDraws } from './spectrum/rank/draw-parts.js'
 export {
   type EffectOptions,
   type PowerAnswer,

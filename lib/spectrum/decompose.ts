@@ -1,6 +1,6 @@
 /** ΔC = C+ - C- = U diag(s) V^T for every head and contrast, cut to a rank by a named rule. */
 
-import type { RunCheckpoint } from '../covariance/checkpointing.js'
+import type { KeptDraws } from '../covariance/checkpointing.js'
 import { shardName } from '../covariance/shard.js'
 import type { HeadGroup } from '../covariance/site-plan.js'
 import type { Sums } from '../covariance/sums.js'
@@ -41,8 +41,8 @@ export interface DecomposeOptions {
   nulls?: number
   /** Seed of the randomised start of the decomposition, and of the test of rank; default 0. */
   seed?: number
-  /** Keeps the draws of the test; the one that `accumulate` had. */
-  checkpoint?: RunCheckpoint
+  /** Draws of the test that are there already, and where others are kept: the checkpoint of `accumulate`, or `openDraws`. */
+  checkpoint?: KeptDraws
   /** Ends the run with ERR_ABORTED. */
   signal?: AbortSignal
   /** Of the test of rank: steps, two for each group of heads and contrast. */
@@ -98,7 +98,7 @@ export async function decompose(sums: Sums, options: DecomposeOptions = {}): Pro
           rule,
           center: options.center ?? false,
           seed,
-          checkpoint: options.checkpoint,
+          kept: options.checkpoint,
           signal: options.signal,
           onProgress: options.onProgress,
         })

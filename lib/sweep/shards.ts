@@ -6,6 +6,7 @@ import type { Shard } from '../covariance/shard.js'
 import { disposeSums } from '../covariance/sums.js'
 import { QkError } from '../errors.js'
 import type { Model } from '../model/model.js'
+import { openDraws } from '../spectrum/rank/draw-parts.js'
 import { preparedSet } from './prepared-set.js'
 import { captureSweep, checkedSweep, finishSweep, type SweepOptions } from './sweep.js'
 import type { SweepResult } from './sweep-result.js'
@@ -34,13 +35,13 @@ export async function sweepShard(
 
 /**
  * Puts the files of all shards together and ends the sweep: the same as `sweep` in one pass, with the model, prompts and
- * options that the shards had. Errors: those of `mergeSums` and `decompose`; ERR_PARTS where the prompts are others.
+ * options that the shards had. `drawFiles` are files that `drawShard` wrote of the merged sums. Errors: those of `mergeSums` and `decompose`; ERR_PARTS where the prompts are others.
  */
 export async function mergeSweep(
   model: Model,
   prompts: Prompts | undefined,
   files: readonly string[],
-  options: SweepOptions = {},
+  { drawFiles, ...options }: SweepOptions & { drawFiles?: readonly string[] } = {},
 ): Promise<SweepResult> {
   const settings = checkedSweep(model, options, 'mergeSweep')
   const { backend, threads, memoryLimit, signal } = settings
@@ -53,5 +54,10 @@ export async function mergeSweep(
       hint: 'Give the prompt set and the options that the shards were run with.',
     })
   }
-  return finishSweep(model, prepared, sums, settings)
+  const draws = drawFiles && (await openDraws(sums, drawFiles))
+  try {
+    return await finishSweep(model, prepared, sums, settings, draws)
+  } finally {
+    await draws?.close()
+  }
 }

@@ -7,7 +7,7 @@ import type { Estimator } from '../backend/backend.js'
 import type { BackendChoice } from '../backend/select.js'
 import type { PromptSet, Prompts } from '../contrast/prompt-set.js'
 import { accumulate } from '../covariance/accumulate.js'
-import type { RunCheckpoint } from '../covariance/checkpointing.js'
+import type { KeptDraws, RunCheckpoint } from '../covariance/checkpointing.js'
 import type { Shard } from '../covariance/shard.js'
 import { disposeSums, type Sums } from '../covariance/sums.js'
 import { QkError, throwIfAborted } from '../errors.js'
@@ -171,15 +171,16 @@ export async function finishSweep(
   { set, warnings }: PreparedSet,
   sums: Sums,
   settings: SweepSettings,
+  kept: KeptDraws | undefined = settings.checkpoint,
 ): Promise<SweepResult> {
-  const { alpha, center, seed, draws, mostDraws, checkpoint, signal, onProgress } = settings
+  const { alpha, center, seed, draws, mostDraws, signal, onProgress } = settings
   try {
     const result = await decompose(sums, {
       rank: { rule: 'permutation', alpha, ...(draws && { draws }), ...(mostDraws && { mostDraws }) },
       center,
       seed,
       nulls: settings.nulls,
-      checkpoint,
+      checkpoint: kept,
       signal,
       onProgress: ({ done, total }) => onProgress?.({ stage: 'tests', done, total }),
     })

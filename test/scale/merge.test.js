@@ -3,7 +3,15 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import test from 'ava'
-import { accumulate, decompose, disposeSums, mergeSums, saveSums } from '../../dist/index.js'
+import {
+  accumulate,
+  decompose,
+  disposeSums,
+  drawShard,
+  mergeSums,
+  openDraws,
+  saveSums,
+} from '../../dist/index.js'
 import { seededRandom } from '../../dist/math/random.js'
 import { temporaryFolder } from '../helpers/files.js'
 import { mixedPrompts, onePass, openBoxes, resultHash, testsOf } from '../helpers/scale.js'
@@ -165,4 +173,55 @@ test('wrong shards', async (t) => {
     await t.throwsAsync(accumulate(model, prompts, { shard }), { code: 'ERR_ARGUMENT' })
   }
   await t.throwsAsync(accumulate(model, prompts, { shard: '1/2' }), { code: 'ERR_TYPE' })
+})
+
+test('draws in parts: the same bits; those of other sums are refused', async (t) => {
+  const files = await shards('drawn', { count: 2 })
+  const place = (name) => path.join(folder, `${name}.draws`)
+  const expected = resultHash(await merged(files))
+  const sums = await mergeSums(model, files)
+  const drawn = []
+  for (let index = 1; index <= 3; index++) {
+    await drawShard(sums, { index, count: 3 }, place(index))
+    drawn.push(place(index))
+  }
+  const before = drawn.map((file) => readFileSync(file).length)
+  // A second run finds all draws there.
+  await drawShard(sums, { index: 1, count: 3 }, place(1))
+  t.deepEqual(
+    drawn.map((file) => readFileSync(file).length),
+    before,
+  )
+  for (const some of [drawn, drawn.slice(1), []]) {
+    const draws = await openDraws(sums, some)
+    let asked = 0
+    let computed = 0
+    const counting = {
+      draws: (key, compute) => {
+        asked += 1
+        return draws.draws(key, () => {
+          computed += 1
+          return compute()
+        })
+      },
+    }
+    t.is(resultHash(await decompose(sums, { nulls: 2, checkpoint: counting })), expected)
+    await draws.close()
+    t.is(computed === asked, some.length === 0)
+    t.true(computed < asked || some.length === 0)
+  }
+  const others = await accumulate(model, prompts, { heads: 'L0H1' })
+  await t.throwsAsync(openDraws(others, drawn), { code: 'ERR_PARTS', message: /are of other sums/ })
+  await t.throwsAsync(drawShard(others, { index: 1, count: 1 }, place(1)), { code: 'ERR_PARTS' })
+  writeFileSync(place('text'), 'a text that is longer than the head of a record, and none of ours')
+  await t.throwsAsync(openDraws(sums, [place('text')]), { code: 'ERR_FORMAT' })
+  await t.throwsAsync(drawShard(sums, { index: 1, count: 1 }, place('text')), { code: 'ERR_FILE' })
+  await t.throwsAsync(
+    drawShard(sums, { index: 1, count: 1 }, place('x'), { rank: { rule: 'fixed', rank: 2 } }),
+    {
+      code: 'ERR_ARGUMENT',
+    },
+  )
+  disposeSums(sums)
+  disposeSums(others)
 })

@@ -4,7 +4,7 @@ import { type Command, Option } from 'commander'
 import type { Estimator } from '../../backend/backend.js'
 import type { BackendChoice } from '../../backend/select.js'
 import { accumulate } from '../../covariance/accumulate.js'
-import type { RunCheckpoint } from '../../covariance/checkpointing.js'
+import type { KeptDraws } from '../../covariance/checkpointing.js'
 import { shardName } from '../../covariance/shard.js'
 import { disposeSums, type Sums } from '../../covariance/sums.js'
 import { QkError } from '../../errors.js'
@@ -149,7 +149,7 @@ async function savePart(sums: Sums, options: Options): Promise<void> {
 export async function finishDecompose(
   sums: Sums,
   settings: DecomposeSettings,
-  { out, json, checkpoint }: { out: string; json?: boolean; checkpoint?: RunCheckpoint },
+  { out, json, checkpoint }: { out: string; json?: boolean; checkpoint?: KeptDraws },
 ): Promise<void> {
   const testing = progressBar('tests')
   const { rank, center, nulls, seed, covariances, spectrum } = settings

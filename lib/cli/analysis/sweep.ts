@@ -172,13 +172,14 @@ export async function finishSweepParts(
   prompts: PromptSet | undefined,
   files: readonly string[],
   settings: SweepOptions,
-  { out, json }: { out: string; json?: boolean },
+  { out, json, draws }: { out: string; json?: boolean; draws?: readonly string[] },
 ): Promise<void> {
   const save = await asUsage(outputOf(out))
   const { mergeSweep } = await import('../../sweep/shards.js')
   const bars = new StageBars()
   const found = await mergeSweep(model, prompts, files, {
     ...settings,
+    drawFiles: draws,
     onProgress: ({ stage, done, total }) => bars.update(stage, done, total),
   }).finally(() => bars.stop())
   await tell(found, save, json)

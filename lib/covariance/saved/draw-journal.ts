@@ -7,6 +7,7 @@
 import { createHash } from 'node:crypto'
 import { type FileHandle, open } from 'node:fs/promises'
 import { QkError } from '../../errors.js'
+import { fileStart } from '../../store/atomic-file.js'
 
 const SUM_BYTES = 32
 const LENGTH_BYTES = 8
@@ -45,6 +46,16 @@ export class DrawJournal {
       await handle.close()
       throw error
     }
+  }
+
+  /** Whether a file begins with the record of a key. */
+  static async starts(file: string, key: string): Promise<boolean> {
+    const start = await fileStart(file, LENGTH_BYTES + SUM_BYTES)
+    return start.subarray(LENGTH_BYTES).equals(keySum(key))
+  }
+
+  has(key: string): boolean {
+    return this.#places.has(keySum(key).toString('hex'))
   }
 
   /** The values of a key, read or computed. Errors: ERR_FILE, and those of `compute`. */

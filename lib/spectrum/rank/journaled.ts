@@ -1,7 +1,7 @@
 /** Null values that are kept as they are drawn, so that a test which is killed does not draw them again. */
 
 import { createHash } from 'node:crypto'
-import type { RunCheckpoint } from '../../covariance/checkpointing.js'
+import type { KeptDraws } from '../../covariance/checkpointing.js'
 import type { UnitKey } from '../../math/unit-hash.js'
 import type { Hypothesis, NullData, NullSource, ValuesRequest } from './exchange/null-source.js'
 
@@ -13,8 +13,8 @@ export interface DrawOrigin {
   seed: number
 }
 
-/** The same data, whose draws go through the checkpoint. */
-export function journaled(data: NullData, origin: DrawOrigin, checkpoint: RunCheckpoint): NullData {
+/** The same data, whose draws go through the kept. */
+export function journaled(data: NullData, origin: DrawOrigin, kept: KeptDraws): NullData {
   return {
     heads: data.heads,
     headDim: data.headDim,
@@ -23,7 +23,7 @@ export function journaled(data: NullData, origin: DrawOrigin, checkpoint: RunChe
     assumesSymmetry: data.assumesSymmetry,
     source: async (hypothesis, keep) => {
       const source = await data.source(hypothesis, keep)
-      return new JournaledSource(source, keyOf(source.units, hypothesis, origin), checkpoint)
+      return new JournaledSource(source, keyOf(source.units, hypothesis, origin), kept)
     },
   }
 }
@@ -49,7 +49,7 @@ class JournaledSource implements NullSource {
   constructor(
     private readonly source: NullSource,
     private readonly key: string,
-    private readonly checkpoint: RunCheckpoint,
+    private readonly kept: KeptDraws,
   ) {
     this.heads = source.heads
     this.headDim = source.headDim
@@ -71,6 +71,6 @@ class JournaledSource implements NullSource {
       hash.update(removed.u).update(removed.v)
     }
     const asked = JSON.stringify({ heads, from, to, components, removed: removed ? hash.digest('hex') : '' })
-    return this.checkpoint.draws(`${this.key} ${asked}`, () => this.source.values(request))
+    return this.kept.draws(`${this.key} ${asked}`, () => this.source.values(request))
   }
 }

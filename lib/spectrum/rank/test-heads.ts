@@ -83,17 +83,10 @@ export async function testHeads(
   subjects: readonly TestSubject[],
   settings: TestSettings,
 ): Promise<RankTest[][]> {
-  const entries: Entry[] = []
   // Screening, then whatever decides ranks, is one step a subject.
   const total = 2 * subjects.length
-  let screened = 0
-  const found = await mapInPairs(subjects, async (subject) => {
-    const own = await screenSubject(subject, settings)
-    screened += 1
-    settings.onProgress?.({ done: screened, total })
-    return own
-  })
-  entries.push(...found.flat())
+  const onProgress = ({ done }: { done: number }) => settings.onProgress?.({ done, total })
+  const entries = await screenSubjects(subjects, { ...settings, onProgress })
   const { unresolved } = await continueDraws(entries, settings)
   const verdict = discoveries(entries, settings.alpha, unresolved)
   const tests: RankTest[][] = []
@@ -103,6 +96,21 @@ export async function testHeads(
     settings.onProgress?.({ done: subjects.length + i + 1, total })
   }
   return tests
+}
+
+/** The draws that every head has, and those of heads that have few exceedances. Errors: as `testHeads`. */
+export async function screenSubjects(
+  subjects: readonly TestSubject[],
+  settings: TestSettings,
+): Promise<Entry[]> {
+  let done = 0
+  const found = await mapInPairs(subjects, async (subject) => {
+    const own = await screenSubject(subject, settings)
+    done += 1
+    settings.onProgress?.({ done, total: subjects.length })
+    return own
+  })
+  return found.flat()
 }
 
 async function screenSubject(subject: TestSubject, settings: TestSettings): Promise<Entry[]> {

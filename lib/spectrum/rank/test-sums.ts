@@ -1,8 +1,8 @@
 /** The test of rank of accumulated prompts: of every group of heads and contrast, from the rows that were kept. */
 
-import type { RunCheckpoint } from '../../covariance/checkpointing.js'
+import type { KeptDraws } from '../../covariance/checkpointing.js'
 import type { HeadGroup } from '../../covariance/site-plan.js'
-import type { Sums } from '../../covariance/sums.js'
+import { groupsOf, type Sums } from '../../covariance/sums.js'
 import { QkError } from '../../errors.js'
 import type { RankTest } from '../../store/rank-test.js'
 import type { RankRule } from '../../store/result.js'
@@ -10,7 +10,7 @@ import type { Hypothesis, NullData } from './exchange/null-source.js'
 import { journaled } from './journaled.js'
 import { SumsNullData } from './null-data.js'
 import { DEFAULT_ALPHA, DEFAULT_DRAWS, MOST_DRAWS } from './rules.js'
-import { type TestSubject, testHeads, unitWarnings } from './test-heads.js'
+import { screenSubjects, type TestSettings, type TestSubject, testHeads, unitWarnings } from './test-heads.js'
 
 export type PermutationRule = Extract<RankRule, { rule: 'permutation' }>
 
@@ -20,7 +20,7 @@ export interface TestSumsOptions {
   center: boolean
   seed: number
   /** Keeps what has been drawn. */
-  checkpoint?: RunCheckpoint
+  kept?: KeptDraws
   signal?: AbortSignal
   onProgress?: (progress: { done: number; total: number }) => void
 }
@@ -39,36 +39,68 @@ export interface GroupTest {
  */
 export async function testSums(
   sums: Sums,
-  { rule, center, seed, checkpoint, signal, onProgress }: TestSumsOptions,
+  options: TestSumsOptions,
 ): Promise<{ tests: Map<HeadGroup, (GroupTest | undefined)[]>; warnings: string[] }> {
-  const { alpha = DEFAULT_ALPHA, draws = DEFAULT_DRAWS, mostDraws = MOST_DRAWS } = rule
-  const hypothesis: Hypothesis = center ? 'interaction' : 'effect'
-  const nullData = new SumsNullData(sums, seed)
   const found = new Map<HeadGroup, (GroupTest | undefined)[]>()
-  const subjects: (TestSubject & { group: HeadGroup; contrast: number; labels: boolean })[] = []
-  for (const [g, group] of sums.sites.flatMap(({ groups }) => groups).entries()) {
-    if (!group.kept) {
-      throw notKept()
-    }
+  for (const group of groupsOf(sums)) {
     found.set(
       group,
       sums.contrasts.map(() => undefined),
     )
-    for (const [contrast, name] of sums.contrasts.entries()) {
-      const made = nullData.of(group, group.kept, contrast)
-      const interaction = sums.estimator !== 'sum'
-      const data = checkpoint ? journaled(made.data, { group: g, contrast, seed }, checkpoint) : made.data
-      subjects.push({ name, data, interaction, group, contrast, labels: made.labels })
-    }
   }
-  const warnings = [...new Set(unitWarnings(subjects, alpha))]
-  const settings = { hypothesis, alpha, draws, mostDraws, seed, signal, onProgress }
-  const tests = await testHeads(subjects, { ...settings, backend: sums.backend.name })
+  const subjects = subjectsOfSums(sums, options)
+  const settings = settingsOf(sums, options)
+  const warnings = [...new Set(unitWarnings(subjects, settings.alpha))]
+  const tests = await testHeads(subjects, settings)
   for (const [i, { group, contrast, data, labels }] of subjects.entries()) {
-    const matrices = labels ? await observedMatrices(data, hypothesis, signal) : undefined
+    const matrices = labels ? await observedMatrices(data, settings.hypothesis, options.signal) : undefined
     found.get(group)![contrast] = { tests: tests[i], matrices }
   }
   return { tests: found, warnings }
+}
+
+/**
+ * The first draws of the test, of which it has the most, for some of the groups of heads and contrasts: `takes` chooses them
+ * by their number. `kept` keeps the draws for `testSums`. Errors: as `testSums`.
+ */
+export async function drawFirst(
+  sums: Sums,
+  options: TestSumsOptions & { kept: KeptDraws },
+  takes: (subject: number) => boolean,
+): Promise<void> {
+  const subjects = subjectsOfSums(sums, options)
+  const settings = settingsOf(sums, options)
+  unitWarnings(subjects, settings.alpha)
+  await screenSubjects(
+    subjects.filter((_, i) => takes(i)),
+    settings,
+  )
+}
+
+function settingsOf(sums: Sums, { rule, center, seed, signal, onProgress }: TestSumsOptions): TestSettings {
+  const { alpha = DEFAULT_ALPHA, draws = DEFAULT_DRAWS, mostDraws = MOST_DRAWS } = rule
+  const hypothesis: Hypothesis = center ? 'interaction' : 'effect'
+  return { hypothesis, alpha, draws, mostDraws, seed, backend: sums.backend.name, signal, onProgress }
+}
+
+type SumsSubject = TestSubject & { group: HeadGroup; contrast: number; labels: boolean }
+
+/** Errors: ERR_ARGUMENT. */
+function subjectsOfSums(sums: Sums, { seed, kept }: TestSumsOptions): SumsSubject[] {
+  const nullData = new SumsNullData(sums, seed)
+  const subjects: SumsSubject[] = []
+  for (const [g, group] of groupsOf(sums).entries()) {
+    if (!group.kept) {
+      throw notKept()
+    }
+    for (const [contrast, name] of sums.contrasts.entries()) {
+      const made = nullData.of(group, group.kept, contrast)
+      const interaction = sums.estimator !== 'sum'
+      const data = kept ? journaled(made.data, { group: g, contrast, seed }, kept) : made.data
+      subjects.push({ name, data, interaction, group, contrast, labels: made.labels })
+    }
+  }
+  return subjects
 }
 
 function notKept(): QkError {
