@@ -32,7 +32,7 @@ const SANITIZERS = {
     runtimes: ['libtsan.so'],
     env: {
       // Node's own locks are not seen: only what the addon does counts.
-      TSAN_OPTIONS: `log_path=sanitizer:ignore_noninstrumented_modules=1:abort_on_error=1:suppressions=${path.join(suppressions, 'threads.txt')}`,
+      TSAN_OPTIONS: `log_path=sanitizer:allocator_may_return_null=1:ignore_noninstrumented_modules=1:abort_on_error=1:suppressions=${path.join(suppressions, 'threads.txt')}`,
     },
   },
 }
@@ -115,7 +115,7 @@ function reportsIn(folder) {
 
 /** The sanitizer tells of every allocation that failed; tests ask for what no machine has, and see that it is refused. */
 function withoutRefusals(text) {
-  return text.replace(/^==\d+==WARNING: AddressSanitizer failed to allocate .*\n?/gm, '')
+  return text.replace(/^==\d+==WARNING: \w+Sanitizer failed to allocate .*\n?/gm, '')
 }
 
 /**
