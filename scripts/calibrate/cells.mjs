@@ -8,7 +8,8 @@ import { powerOfEffect, strengthAt } from './power.mjs'
 
 export const MEASURES = {
   'false positives': falsePositives,
-  'planted ranks': (id, { data, ...params }) => (data === 'labels' ? plantedLabels : plantedRank)(id, params),
+  'planted ranks': (/** @type {string} */ id, /** @type {any} */ { data, ...params }) =>
+    (data === 'labels' ? plantedLabels : plantedRank)(id, params),
   'rank of noise': noiseRank,
   'many heads': manyHeads,
   power: powerOfEffect,
@@ -19,7 +20,12 @@ const BOTH = ['effect', 'interaction']
 /** Numbers of a call, so that its arrays stay below some 80 MB. */
 const CALL = 2e7
 
-/** `sizes`: pairs of d and units. `exceptions`: hypotheses for which 0.05 is not promised. */
+/**
+ * `sizes`: pairs of d and units. `exceptions`: hypotheses for which 0.05 is not promised.
+ * @param {string} kind
+ * @param {number[][]} sizes
+ * @param {Record<string, any>} [options]
+ */
 function falsePositiveCells(kind, sizes, options = {}) {
   const { exceptions = [], hypotheses = BOTH, data = 'explicit', ...rest } = options
   return sizes.map(([d, units]) => {
@@ -213,12 +219,17 @@ const NULLS = [
   falsePositiveCells('labels: sticky', [[64, 40]], { ...LABELS, labels: 'sticky', sets: 100 }),
 ].flat()
 
-/** d, units, strengths, sets of the strength that has a bar, sets of others, heads a call. */
-const PLANTED = [
+/**
+ * d, units, strengths, sets of the strength that has a bar, sets of others, heads a call.
+ * @type {[number, number, number[], number, number, number][]}
+ */
+const PLANTED_SIZES = [
   [16, 1000, [3, 2, 1.5, 1], 400, 200, 100],
   [64, 1000, [3, 2, 1.5, 1], 600, 50, 50],
   [128, 3000, [3], 100, 100, 20],
-].flatMap(([d, units, strengths, barSets, otherSets, heads]) => {
+]
+
+const PLANTED = PLANTED_SIZES.flatMap(([d, units, strengths, barSets, otherSets, heads]) => {
   return strengths.flatMap((strength) => {
     return [1, 3, 8].map((rank) => ({
       id: `planted ranks/d ${d}/${units} units/rank ${rank}/strength ${strength}`,
@@ -268,11 +279,11 @@ const NOISE = [8, 16, 32, 64, 96, 128].map((d) => ({
 }))
 
 const FAMILIES = [
-  ['separate heads', 10, {}],
-  ['shared noise', 5, { common: true }],
-  ['grouped keys', 5, { group: 4 }],
-  ['separate heads, weak signals', 4, { strengths: [0.6, 1.5] }],
-].map(([kind, families, sharing]) => ({
+  { kind: 'separate heads', families: 10 },
+  { kind: 'shared noise', families: 5, common: true },
+  { kind: 'grouped keys', families: 5, group: 4 },
+  { kind: 'separate heads, weak signals', families: 4, strengths: [0.6, 1.5] },
+].map(({ kind, families, ...sharing }) => ({
   id: `many heads/${kind}`,
   group: 'many heads',
   kind,
@@ -304,8 +315,11 @@ const POWER = [16, 32, 64, 128].flatMap((d) => {
   })
 })
 
-/** Prompts of the bundled families: what their answers show, what shuffled answers and random weights must not. */
-const BUNDLED = [
+/**
+ * Prompts of the bundled families: what their answers show, what shuffled answers and random weights must not.
+ * @type {{ family: string, answers: string, weights: string, seeds: number, center?: boolean, exception?: boolean }[]}
+ */
+const BUNDLED_RUNS = [
   ...['boxes', 'categories'].flatMap((family) => [
     { family, answers: 'real', weights: 'trained', seeds: 20 },
     { family, answers: 'shuffled', weights: 'trained', seeds: 20 },
@@ -315,7 +329,9 @@ const BUNDLED = [
   { family: 'boxes', answers: 'real', weights: 'random', seeds: 20 },
   // Words of a category are other tokens: with random weights too their keys differ by a constant.
   { family: 'categories', answers: 'real', weights: 'random', seeds: 5, exception: true },
-].map(({ exception = false, ...params }) => ({
+]
+
+const BUNDLED = BUNDLED_RUNS.map(({ exception = false, ...params }) => ({
   id: `bundled model/${params.family}, ${params.answers} answers, ${params.weights} weights, ${params.center ? 'interaction' : 'effect'}`,
   group: 'bundled model',
   exception,

@@ -24,6 +24,10 @@ const SHARED = Math.SQRT1_2
  * - `group`: query heads that share a key head. `common`: all heads share half of the variance of their noise (not with
  *   `group` and `plant`: a head without a signal would have a part of the query of one with a signal in its keys);
  * - `unit`: 'term' makes each term its own unit, which is wrong where terms of a prompt share an offset.
+ *
+ * @param {any} random
+ * @param {{ d: number, units: number } & Record<string, any>} options
+ * @returns {import('../../dist/index.js').TestRankOptions}
  */
 export function explicitTerms(random, options) {
   const {

@@ -24,6 +24,7 @@ export async function gaussianSource(random, { d, units, heads, plant, seed }) {
   const sizes = { heads, kvHeads: heads, d }
   plantSignal(random, q, k, { terms: units, firstKey: range(units), ...sizes, plant })
   const ones = new Float64Array(units).fill(1)
+  /** @type {import('../../dist/spectrum/rank/exchange/flip-rows.js').UnitRows} */
   const rows = {
     q,
     k,
@@ -31,7 +32,6 @@ export async function gaussianSource(random, { d, units, heads, plant, seed }) {
     heads,
     kvHeads: heads,
     headDim: d,
-    term: Int32Array.from(range(units)),
     unit: Int32Array.from(range(units)),
     unitKeys: range(units).map((u) => unitKey(`${u}`)),
     side: new Int8Array(units),

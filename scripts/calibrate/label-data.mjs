@@ -1,5 +1,7 @@
 /** Simulated label sequences: labels that say nothing of the activations, which correlate along the sequence. */
 
+/** @import { LabelsInput, TensorInput } from '../../dist/index.js' */
+
 const CLASSES = 3
 /** Correlation of neighbouring positions. */
 const ALONG = 0.8
@@ -35,6 +37,10 @@ const LABELS = {
  * `sequences` of `length` tokens (`mixed`: from a third of it to all of it), whose queries see the keys before them.
  * `trend`: activations also have a mean that depends on the position. `signal`: queries and keys also have the vector of
  * their class, of this standard deviation a coordinate.
+ *
+ * @param {any} random
+ * @param {Record<string, any>} options
+ * @returns {{ q: TensorInput, k: TensorInput, labels: Omit<LabelsInput, 'contrast'>[], exchangeable?: boolean }}
  */
 export function labelSequences(random, options) {
   const { heads, d, units, length, labels, mixed, trend, exchangeable, signal } = options
@@ -57,7 +63,8 @@ export function labelSequences(random, options) {
     const rows = Array.from({ length: size }, (_, i) => s * length + i)
     const drawn = rows.map((_, i) => label(i, size))
     if (signal) {
-      for (const [row, of] of rows.map((row, i) => [row, classes[drawn[i]]])) {
+      for (const [at, row] of rows.entries()) {
+        const of = classes[drawn[at]]
         for (let i = 0; i < width; i++) {
           q[row * width + i] += of.query[i]
         }
@@ -66,7 +73,8 @@ export function labelSequences(random, options) {
         }
       }
     }
-    return { queryRows: rows, keyRows: rows, queryLabels: drawn, keyLabels: drawn, keyScope: 'before' }
+    const keyScope = /** @type {const} */ ('before')
+    return { queryRows: rows, keyRows: rows, queryLabels: drawn, keyLabels: drawn, keyScope }
   })
   return {
     q: { data: q, dtype: 'f32', shape: [units, length, heads, d] },

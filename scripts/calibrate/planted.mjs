@@ -10,12 +10,17 @@ import { labelSequences } from './label-data.mjs'
 import { seedOf, simulationRandom } from './random.mjs'
 import { interval, median, quantiles } from './statistics.mjs'
 
+/** @typedef {{ d: number, heads: number, units: number, sets: number, stages?: number[] }} Sizes */
+
 const ENERGY = 0.99
 const DRAWS = 199
 
 /**
  * Gaussian data whose expected ΔC has `rank` singular values, each `strength` times the 95th percentile of s_1 where
  * nothing is planted. Ranks are those at plain alpha, each head a family of its own.
+ *
+ * @param {string} id
+ * @param {Sizes & { rank: number, strength: number }} params
  */
 export async function plantedRank(id, { rank, strength, ...sizes }) {
   const noise = await noiseLevel(sizes)
@@ -26,7 +31,11 @@ export async function plantedRank(id, { rank, strength, ...sizes }) {
   return { noiseLevel: noise, ...summary(results, rank) }
 }
 
-/** Label sequences whose classes show in queries and keys, with `signal` (see `labelSequences`). */
+/**
+ * Label sequences whose classes show in queries and keys, with `signal` (see `labelSequences`).
+ * @param {string} id
+ * @param {Sizes & { rank: number }} params
+ */
 export async function plantedLabels(id, { rank, ...options }) {
   const results = await inCalls(id, options, async (random, heads, seed) => {
     const input = labelSequences(random, { ...options, heads })

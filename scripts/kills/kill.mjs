@@ -21,7 +21,8 @@ export const COMMANDS = {
   paper: (n) => ['paper', '--quick', '--seed', `${n}`, '--out', 'results'],
 }
 
-export const SIGNALS = ['SIGKILL', 'SIGINT', 'SIGTERM']
+/** @type {NodeJS.Signals[]} */
+const SIGNALS = ['SIGKILL', 'SIGINT', 'SIGTERM']
 
 /**
  * Runs the command twice, which gives the earlier and the new files, and then `moments` times on a copy of the earlier
@@ -104,7 +105,12 @@ export function filesOf(folder) {
   )
 }
 
-/** A run of a command, killed after `delay` milliseconds where there is a signal and it still runs. */
+/**
+ * A run of a command, killed after `delay` milliseconds where there is a signal and it still runs.
+ * @param {string} cwd
+ * @param {string[]} args
+ * @param {{ signal?: NodeJS.Signals, delay?: number }} [kill]
+ */
 export function run(cwd, args, { signal, delay } = {}) {
   const child = spawn(process.execPath, [cli, ...args], { cwd, stdio: ['ignore', 'ignore', 'pipe'] })
   let stderr = ''

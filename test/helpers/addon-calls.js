@@ -54,7 +54,7 @@ export const batch = (more = {}) => ({
 })
 
 export const svdRequest = (more = {}) => ({
-  matrices: tensor([2, 1, 12, 10], { seed: 4 }).data,
+  matrices: Float32Array.from(tensor([2, 1, 12, 10], { seed: 4 }).data),
   dtype: 0,
   n: 2,
   rows: 12,

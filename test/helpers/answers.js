@@ -5,6 +5,7 @@ import path from 'node:path'
 import { openModel } from '../../dist/index.js'
 import { tokenFeeds } from '../../dist/model/inference/inputs.js'
 import { InferenceSession } from '../../dist/model/inference/session.js'
+import { tensorValues } from '../../dist/model/inference/values.js'
 
 /** The likeliest token after each text, as the tokenizer writes it. */
 export async function answers(file, tokenizer, texts) {
@@ -20,7 +21,7 @@ export async function answers(file, tokenizer, texts) {
   const [, length, vocabulary] = logits.dims
   return sequences.map((ids, b) => {
     const from = (b * length + ids.length - 1) * vocabulary
-    const row = logits.data.slice(from, from + vocabulary)
+    const row = tensorValues(logits).subarray(from, from + vocabulary)
     return model.tokenizer.token(row.indexOf(row.reduce((a, x) => (x > a ? x : a))))
   })
 }

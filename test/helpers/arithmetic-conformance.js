@@ -51,7 +51,7 @@ export function conformance(backend, instructionSet, sizes) {
 function timingsTest(backend) {
   test.serial(`${backend}: says what the device did since it was last asked`, async (t) => {
     const nothing = { arithmeticMs: 0, copyMs: 0, copyBytes: 0 }
-    const used = selectBackend(backend)
+    const used = /** @type {import('../../dist/backend/native.js').NativeBackend} */ (selectBackend(backend))
     await used.timings()
     const tensor = { data: new Float32Array(4 * 8).fill(1), shape: [1, 4, 1, 8] }
     const rows = await uploadTensor(tensor, { backend })

@@ -5,10 +5,27 @@ import { QKCovariance } from '../../dist/covariance/qk-covariance.js'
 import { LAYOUTS, sequence, tensor, terms } from './arithmetic-batches.js'
 import { entry, pairSums, pairsOf } from './arithmetic-reference.js'
 
-const EPS = 2 ** -23
+/** @import { CovarianceSpec, Estimator, KeyScope } from '../../dist/backend/backend.js' */
+/** @import { BackendChoice } from '../../dist/backend/select.js' */
+/** @import { BatchInput } from '../../dist/covariance/qk-covariance.js' */
+/** @import { Dtype } from '../../dist/math/tensor.js' */
+/** @import { Layout } from './arithmetic-batches.js' */
 
+/** @typedef {Pick<CovarianceSpec, 'heads' | 'kvHeads' | 'headDim' | 'contrasts' | 'estimator'>} Spec */
+
+const EPS = 2 ** -23
+const SIDES = /** @type {const} */ (['positive', 'negative'])
+const ESTIMATORS = /** @type {Estimator[]} */ (['per-query', 'per-pair', 'sum'])
+const SCOPES = /** @type {KeyScope[]} */ (['before', 'others', 'all'])
+const DTYPES = /** @type {Dtype[]} */ (['f32', 'f16', 'bf16'])
+const LAYOUT_NAMES = /** @type {Layout[]} */ (Object.keys(LAYOUTS))
+
+/**
+ * @param {import('ava').TestFn} test
+ * @param {BackendChoice} backend
+ */
 export function covarianceSuite(test, backend) {
-  const make = (spec, more = {}) =>
+  const make = (/** @type {Spec} */ spec, more = {}) =>
     new QKCovariance({
       heads: spec.heads,
       kvHeads: spec.kvHeads,
@@ -31,10 +48,8 @@ export function covarianceSuite(test, backend) {
     t.deepEqual(moments.skipped, skipped)
     const block = spec.heads * spec.headDim ** 2
     let worst = 0
-    for (const [side, c] of [
-      ['positive', cPos],
-      ['negative', cNeg],
-    ]) {
+    for (const side of SIDES) {
+      const c = side === 'positive' ? cPos : cNeg
       for (let i = 0; i < spec.contrasts; i++) {
         t.true(Math.abs(moments[side].weight[i] - weight[side][i]) <= 1e-6 * weight[side][i])
       }
@@ -57,25 +72,29 @@ export function covarianceSuite(test, backend) {
     return moments
   }
 
-  for (const estimator of ['per-query', 'per-pair', 'sum']) {
+  for (const estimator of ESTIMATORS) {
     test(`covariance: ${estimator}, contrasts, counterfactual queries, weights, grouped keys, labels`, async (t) => {
+      /** @type {Spec} */
       const spec = { heads: 4, kvHeads: 2, headDim: 12, contrasts: 3, estimator }
       const q = tensor([2, 30, 4, 12], { seed: 1 })
       const k = tensor([3, 25, 2, 12], { seed: 2 })
       const options = { contrasts: 3, counterfactual: true, weights: true, keyWeights: true }
-      const labels = ['before', 'others', 'all'].map((keyScope, i) =>
+      const labels = SCOPES.map((keyScope, i) =>
         sequence(25, { keyScope, first: 5 * i, contrast: i % 2, seed: i + 3, shift: i === 0 ? 1 : 0 }),
       )
       await check(t, spec, { q, k, terms: terms(150, 60, 75, options), labels }, 4)
     })
   }
 
-  for (const [layout, dtype, d] of [
-    ...Object.keys(LAYOUTS).flatMap((l) => ['f32', 'f16', 'bf16'].map((x) => [l, x, 9])),
-    ...[1, 2, 16, 31, 64, 80, 130].map((x) => ['BTHd', 'f32', x]),
-    ...[16, 40, 64].map((x) => ['BHTd', 'f16', x]),
-  ]) {
+  /** @type {{ layout: Layout, dtype: Dtype, d: number }[]} */
+  const kinds = [
+    ...LAYOUT_NAMES.flatMap((layout) => DTYPES.map((dtype) => ({ layout, dtype, d: 9 }))),
+    ...[1, 2, 16, 31, 64, 80, 130].map((d) => /** @type {const} */ ({ layout: 'BTHd', dtype: 'f32', d })),
+    ...[16, 40, 64].map((d) => /** @type {const} */ ({ layout: 'BHTd', dtype: 'f16', d })),
+  ]
+  for (const { layout, dtype, d } of kinds) {
     test(`covariance: keys ${layout}, ${dtype}, d ${d}, views with an offset`, async (t) => {
+      /** @type {Spec} */
       const spec = { heads: 2, kvHeads: 1, headDim: d, contrasts: 1, estimator: 'per-query' }
       const q = tensor([2, 9, 2, d], { layout: layout === 'BHdT' ? 'BHTd' : layout, dtype, offset: 3 })
       const k = tensor([2, 9, 1, d], { layout, dtype, seed: 5, offset: 1 })
@@ -83,8 +102,9 @@ export function covarianceSuite(test, backend) {
     })
   }
 
-  for (const [dtype, d] of ['f32', 'f16', 'bf16'].flatMap((x) => [8, 24, 64, 136].map((d) => [x, d]))) {
+  for (const { dtype, d } of DTYPES.flatMap((x) => [8, 24, 64, 136].map((size) => ({ dtype: x, d: size })))) {
     test(`covariance: pairs, ${dtype}, d ${d}`, async (t) => {
+      /** @type {Spec} */
       const spec = { heads: 2, kvHeads: 1, headDim: d, contrasts: 2, estimator: 'per-query' }
       const q = tensor([1, 90, 2, d], { dtype, seed: 61 })
       const k = tensor([1, 70, 1, d], { dtype, seed: 62 })
@@ -94,6 +114,7 @@ export function covarianceSuite(test, backend) {
   }
 
   test('covariance: labels of more than one tile, d 72', async (t) => {
+    /** @type {Spec} */
     const spec = { heads: 2, kvHeads: 2, headDim: 72, contrasts: 1, estimator: 'per-query' }
     const q = tensor([1, 75, 2, 72], { seed: 63 })
     const k = tensor([1, 75, 2, 72], { seed: 64, mean: 1 })
@@ -101,8 +122,9 @@ export function covarianceSuite(test, backend) {
   })
 
   test('resident tensors: the same bits, read by many batches until they are released', async (t) => {
+    /** @type {Spec} */
     const spec = { heads: 4, kvHeads: 2, headDim: 16, contrasts: 1, estimator: 'per-query' }
-    for (const dtype of ['f32', 'bf16']) {
+    for (const dtype of /** @type {const} */ (['f32', 'bf16'])) {
       const q = tensor([2, 30, 4, 16], { dtype, layout: 'BHTd', seed: 71, offset: 3 })
       const k = tensor([2, 20, 2, 16], { dtype, seed: 72 })
       const batches = [1, 2].map((seed) => terms(90, 60, 40, { most: seed, seed }))
@@ -136,8 +158,9 @@ export function covarianceSuite(test, backend) {
   })
 
   test('covariance: labels against the naive T x T rule', async (t) => {
-    for (const keyScope of ['before', 'others', 'all']) {
-      for (const estimator of ['per-query', 'per-pair', 'sum']) {
+    for (const keyScope of SCOPES) {
+      for (const estimator of ESTIMATORS) {
+        /** @type {Spec} */
         const spec = { heads: 1, kvHeads: 1, headDim: 5, contrasts: 2, estimator }
         const q = tensor([1, 60, 1, 5], { seed: 8 })
         const k = tensor([1, 60, 1, 5], { seed: 9, mean: 3 })
@@ -151,10 +174,11 @@ export function covarianceSuite(test, backend) {
   })
 
   test('contract 1: error bounds hold for many rows, zero-mean and all-positive', async (t) => {
+    /** @type {Spec} */
     const spec = { heads: 1, kvHeads: 1, headDim: 6, contrasts: 1, estimator: 'per-query' }
-    for (const [abs, bound] of [
-      [false, 4],
-      [true, 128 / 2 + 2],
+    for (const { abs, bound } of [
+      { abs: false, bound: 4 },
+      { abs: true, bound: 128 / 2 + 2 },
     ]) {
       const q = tensor([1, 500, 1, 6], { abs, seed: 11 })
       const k = tensor([1, 500, 1, 6], { abs, seed: 12 })
@@ -165,6 +189,7 @@ export function covarianceSuite(test, backend) {
   })
 
   test('contract 1: keys whose sum leaves the range of f32, but not their mean', async (t) => {
+    /** @type {Spec} */
     const spec = { heads: 1, kvHeads: 1, headDim: 20, contrasts: 1, estimator: 'per-query' }
     const q = tensor([1, 10, 1, 20], { seed: 13 })
     const k = tensor([1, 40, 1, 20], { seed: 14, abs: true })
@@ -176,6 +201,7 @@ export function covarianceSuite(test, backend) {
   })
 
   test('contract 1: a chunk of one large and many tiny products', async (t) => {
+    /** @type {Spec} */
     const spec = { heads: 1, kvHeads: 1, headDim: 4, contrasts: 1, estimator: 'sum' }
     const q = tensor([1, 128, 1, 4], { abs: true })
     q.data.fill(2 ** -23.6)
@@ -192,6 +218,7 @@ export function covarianceSuite(test, backend) {
   })
 
   test('magnitudes of 1e-30 and 1e30 keep their digits', async (t) => {
+    /** @type {Spec} */
     const spec = { heads: 1, kvHeads: 1, headDim: 8, contrasts: 1, estimator: 'per-query' }
     for (const [qScale, kScale] of [
       [1e-30, 1e-30],
@@ -201,9 +228,9 @@ export function covarianceSuite(test, backend) {
     ]) {
       const q = tensor([1, 40, 1, 8], { seed: 21 })
       const k = tensor([1, 40, 1, 8], { seed: 22 })
-      for (const [x, scale] of [
-        [q, qScale],
-        [k, kScale],
+      for (const { x, scale } of [
+        { x: q, scale: qScale },
+        { x: k, scale: kScale },
       ]) {
         x.data.forEach((value, i) => {
           x.data[i] = value * scale
@@ -215,7 +242,8 @@ export function covarianceSuite(test, backend) {
   })
 
   test('moments: weighted sums of q and k, and centring', async (t) => {
-    for (const estimator of ['per-query', 'per-pair']) {
+    for (const estimator of /** @type {const} */ (['per-query', 'per-pair'])) {
+      /** @type {Spec} */
       const spec = { heads: 2, kvHeads: 1, headDim: 7, contrasts: 1, estimator }
       const q = tensor([1, 30, 2, 7], { seed: 31, mean: 2 })
       const k = tensor([1, 30, 1, 7], { seed: 32, mean: -1 })
@@ -264,6 +292,7 @@ export function covarianceSuite(test, backend) {
   })
 
   test('contract 2: same bits for any number of threads, run after run', async (t) => {
+    /** @type {Spec} */
     const spec = { heads: 6, kvHeads: 3, headDim: 24, contrasts: 2, estimator: 'per-query' }
     const q = tensor([2, 80, 6, 24], { seed: 41 })
     const k = tensor([2, 80, 3, 24], { seed: 42 })
@@ -284,6 +313,7 @@ export function covarianceSuite(test, backend) {
   })
 
   test('contract 2: same bits for any number of threads where few heads have many terms', async (t) => {
+    /** @type {Spec} */
     const spec = { heads: 1, kvHeads: 1, headDim: 5, contrasts: 3, estimator: 'per-query' }
     const q = tensor([1, 900, 1, 5], { seed: 43 })
     const k = tensor([1, 900, 1, 5], { seed: 44 })
@@ -306,6 +336,7 @@ export function covarianceSuite(test, backend) {
   })
 
   test('contract 2: batching agrees to 1e-6, merging of shards to 1e-12', async (t) => {
+    /** @type {Spec} */
     const spec = { heads: 2, kvHeads: 2, headDim: 10, contrasts: 2, estimator: 'per-pair' }
     const q = tensor([1, 50, 2, 10], { seed: 51 })
     const k = tensor([1, 50, 2, 10], { seed: 52 })
@@ -356,6 +387,7 @@ export function covarianceSuite(test, backend) {
   })
 
   test('reading: heads, f32, a contrast without terms is zero', async (t) => {
+    /** @type {Spec} */
     const spec = { heads: 3, kvHeads: 1, headDim: 4, contrasts: 2, estimator: 'per-query' }
     const q = tensor([1, 20, 3, 4])
     const k = tensor([1, 20, 1, 4], { seed: 2 })

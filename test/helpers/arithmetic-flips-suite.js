@@ -5,7 +5,14 @@ import { tensor } from './arithmetic-batches.js'
 import { normal, orthonormal, uniform } from './arithmetic-random.js'
 import { flippedMatrix, largest, projected } from './flips-reference.js'
 
-/** A problem on the host; `sizes` are numbers of rows of the units. */
+/** @import { Dtype } from '../../dist/math/tensor.js' */
+/** @import { Layout } from './arithmetic-batches.js' */
+
+/**
+ * A problem on the host; `sizes` are numbers of rows of the units.
+ * @param {{ heads?: number, kvHeads?: number, d: number, sizes: number[], draws: number, seed?: number, dtype?: Dtype,
+ *   layout?: Layout }} sizes
+ */
 function problem({ heads = 1, kvHeads = 1, d, sizes, draws, seed = 1, dtype = 'f32', layout = 'BTHd' }) {
   const rows = sizes.reduce((sum, n) => sum + n, 0)
   const next = normal(seed)
@@ -100,7 +107,8 @@ export function flipsSuite(test, backend) {
   }
 
   test('flips: every head dimension, one unit to a thousand', async (t) => {
-    for (const [d, units, draws, checked] of [
+    /** @type {[number, number, number, number[]][]} */
+    const cases = [
       [1, 1, 1, [0]],
       [1, 7, 31, [0, 30]],
       [5, 7, 32, [0, 31]],
@@ -110,25 +118,30 @@ export function flipsSuite(test, backend) {
       [64, 300, 33, [0, 31, 32]],
       [64, 1000, 64, [5, 63]],
       [128, 130, 31, [0, 30]],
-    ]) {
+    ]
+    for (const [d, units, draws, checked] of cases) {
       await check(t, problem({ d, draws, seed: d + units, sizes: ones(units) }), checked)
     }
   })
 
   test('flips: units of several rows, fewer and more than the dimension', async (t) => {
-    for (const [d, sizes] of [
+    /** @type {[number, number[]][]} */
+    const cases = [
       [16, [1, 2, 3, 4, 5]],
       [16, [40, 1, 17, 200]],
       [33, Array.from({ length: 60 }, (_, i) => 1 + (i % 4))],
       [8, [900]],
-    ]) {
+    ]
+    for (const [d, sizes] of cases) {
       await check(t, problem({ d, sizes, draws: 40, seed: d }), [0, 1, 33, 39])
     }
   })
 
   test('flips: grouped heads, any of them in any order, in 16 bits and other layouts', async (t) => {
     const grouped = { heads: 4, kvHeads: 2, d: 12, sizes: ones(90), draws: 50 }
-    for (const more of [{}, { dtype: 'f16', layout: 'BHTd' }, { dtype: 'bf16', layout: 'BHdT' }]) {
+    /** @type {{ dtype?: Dtype, layout?: Layout }[]} */
+    const kinds = [{}, { dtype: 'f16', layout: 'BHTd' }, { dtype: 'bf16', layout: 'BHdT' }]
+    for (const more of kinds) {
       const p = problem({ ...grouped, ...more, seed: 21 })
       const all = await check(t, p, [0, 49])
       const some = await check(t, { ...p, heads: Int32Array.of(3, 0, 1) }, [7])

@@ -197,9 +197,9 @@ export function inputSuite(test, backend) {
     t.deepEqual([...(await cov.moments()).terms], [0, 0])
   })
 
-  for (const [size, n] of [
-    ['a small batch', 3],
-    ['a large batch', 2000],
+  for (const { size, n } of [
+    { size: 'a small batch', n: 3 },
+    { size: 'a large batch', n: 2000 },
   ]) {
     test(`NaN names tensor, head and row, and adds nothing: ${size}`, async (t) => {
       const cov = make()

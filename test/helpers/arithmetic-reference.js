@@ -10,6 +10,8 @@ export function entry(tensor, row, head, i) {
   return tensor.values[Math.floor(row / pos) * sb + (row % pos) * st + head * sh + i * sd]
 }
 
+const ones = (keys) => keys.map(() => 1)
+
 /** Pairs { c, side, q, k, w } with weights such that C = sum w q k^T / W; W by side and contrast. */
 export function pairsOf(batch, estimator, contrasts) {
   const pairs = []
@@ -27,7 +29,6 @@ export function pairsOf(batch, estimator, contrasts) {
   const t = batch.terms
   for (let i = 0; t && i < t.query.length; i++) {
     const set = (offsets, from) => Array.from(from.slice(offsets[i], offsets[i + 1]))
-    const ones = (keys) => keys.map(() => 1)
     const w = t.weights ? t.weights[i] : 1
     const pos = set(t.posOffsets, t.pos)
     const neg = set(t.negOffsets, t.neg)
@@ -63,19 +64,8 @@ export function pairsOf(batch, estimator, contrasts) {
         skipped[l.contrast]++
         return
       }
-      for (const [side, keys] of [
-        ['positive', pos],
-        ['negative', neg],
-      ]) {
-        add(
-          side,
-          l.contrast,
-          query,
-          keys,
-          keys.map(() => 1),
-          1,
-        )
-      }
+      add('positive', l.contrast, query, pos, ones(pos), 1)
+      add('negative', l.contrast, query, neg, ones(neg), 1)
       terms[l.contrast]++
     })
   }

@@ -3,6 +3,7 @@
 import { readsGraph, siteStreams } from '../../dist/model/graphs/reads-graph.js'
 import { tokenFeeds } from '../../dist/model/inference/inputs.js'
 import { InferenceSession } from '../../dist/model/inference/session.js'
+import { tensorValues } from '../../dist/model/inference/values.js'
 
 export function streamsOf(model) {
   return siteStreams(model.graph, model.inputs.find(({ role }) => role === 'ids').name, model.sites)
@@ -33,7 +34,7 @@ export async function bareRows(model, tokens) {
       })
       const found = await session.run(feeds)
       for (const [i, { projections }] of graph.outputs.entries()) {
-        rows[i].push(...found[projections].data)
+        rows[i].push(...tensorValues(found[projections]))
       }
     }
   } finally {

@@ -60,8 +60,11 @@ const detached = () => {
   return array
 }
 
-/** Elements that can be read: not of a detached array. */
-const hasElements = (value) => ArrayBuffer.isView(value) && value.length > 0
+/**
+ * Elements that can be read: not of a detached array.
+ * @returns {value is Int32Array}
+ */
+const hasElements = (value) => ArrayBuffer.isView(value) && /** @type {Int32Array} */ (value).length > 0
 
 /** A value to put in the place of a right one. */
 const replacements = [

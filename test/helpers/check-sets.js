@@ -2,9 +2,18 @@
 
 import { seededRandom } from '../../dist/math/random.js'
 
+/** @import { Random } from '../../dist/math/random.js' */
+/** @import { Prompt } from '../../dist/index.js' */
+
+/** @typedef {{ tokens: number[], keys: number[], random: Random, index: number }} Drawn What is drawn of a prompt. */
+/** @typedef {{ tokens: number[], query: number, key: number }} Run One run of a prompt with a counterfactual. */
+
 /**
  * Terms of one positive and four negative keys at random places of random tokens, with the query last. `arrange`
  * may change what is drawn of a prompt: its tokens, and its keys in random order, the positive one first.
+ * @param {number} seed
+ * @param {{ prompts?: number, vocabulary?: number, arrange?: (drawn: Drawn) => void,
+ *   more?: (drawn: Drawn) => Partial<Prompt> }} [options]
  */
 export function termSet(
   seed,
@@ -27,7 +36,11 @@ export function termSet(
   })
 }
 
-/** Prompts whose counterfactual has other tokens, at the same places. `arrange` may change either run. */
+/**
+ * Prompts whose counterfactual has other tokens, at the same places. `arrange` may change either run.
+ * @param {number} seed
+ * @param {{ prompts?: number, arrange?: (here: Run, there: Run, random: Random) => void }} [options]
+ */
 export function counterfactualSet(seed, { prompts = 300, arrange = () => {} } = {}) {
   const random = seededRandom(seed)
   const tokensOf = (length) => Array.from({ length }, () => random.below(40))
@@ -46,7 +59,12 @@ export function counterfactualSet(seed, { prompts = 300, arrange = () => {} } = 
   })
 }
 
-/** Label sequences of three classes; `next` gives the label at a place from the one before. */
+/**
+ * Label sequences of three classes; `next` gives the label at a place from the one before.
+ * @param {number} seed
+ * @param {{ prompts?: number, length?: (random: Random, index: number) => number,
+ *   next?: (place: { random: Random, share: number, before: string | undefined }) => string }} [options]
+ */
 export function labelSet(seed, { prompts = 300, length = () => 20, next } = {}) {
   const random = seededRandom(seed)
   const draw = next ?? (() => random.pick(['a', 'b', 'c']))

@@ -5,7 +5,7 @@ import { QKCovariance, svd, testRank, uploadTensor } from '../../dist/index.js'
 import { sequence, tensor, terms } from './arithmetic-batches.js'
 import { normal } from './arithmetic-random.js'
 
-const backend = 'cuda'
+const backend = /** @type {const} */ ('cuda')
 const spec = { heads: 4, kvHeads: 2, headDim: 16, contrasts: ['a', 'b'], backend }
 const ROWS = 20_000
 
@@ -62,6 +62,7 @@ const some = { ...terms(60, 300, 300, { seed: 7 }), contrast: undefined }
 const next = normal(8)
 const matrices = Float64Array.from({ length: 40 * 12 * 10 }, next)
 
+/** @type {Record<string, string>} */
 const out = {
   scattered: await moments(scattered(9), scattered(10)),
   pairs: await moments(pairs),

@@ -6,6 +6,7 @@ import { fullCaptureGraph } from '../../dist/model/graphs/capture-graph.js'
 import { editGraph } from '../../dist/model/graphs/edit-graph.js'
 import { tokenFeeds } from '../../dist/model/inference/inputs.js'
 import { InferenceSession } from '../../dist/model/inference/session.js'
+import { tensorValues } from '../../dist/model/inference/values.js'
 import { GraphEditor } from '../../dist/model/onnx/graph-editor.js'
 
 export const zeros = (d) => new Float32Array(d * d)
@@ -79,8 +80,8 @@ export async function editor(model, requests) {
     const wanted = Object.fromEntries(Object.entries(feeds).filter(([name]) => graph.inputs.includes(name)))
     const outputs = await session.run(wanted)
     const patterns = graph.sites.map(({ pattern }, s) => {
-      const { data, dims } = outputs[pattern]
-      const [n, , keys] = dims
+      const data = tensorValues(outputs[pattern])
+      const [n, , keys] = outputs[pattern].dims
       return Array.from({ length: n }, (_, r) =>
         sites[s].heads.map((__, h) => {
           const from = (r * sites[s].heads.length + h) * keys
@@ -92,8 +93,9 @@ export async function editor(model, requests) {
     if (!graph.logits) {
       return { patterns }
     }
-    const { data, dims } = outputs[graph.logits]
-    const logits = items.map((_, r) => Array.from(data.subarray(r * dims[1], (r + 1) * dims[1])))
+    const [, vocabulary] = outputs[graph.logits].dims
+    const data = tensorValues(outputs[graph.logits])
+    const logits = items.map((_, r) => Array.from(data.subarray(r * vocabulary, (r + 1) * vocabulary)))
     return { patterns, logits }
   }
   return { run, close: () => session.close() }
@@ -112,8 +114,9 @@ export async function plainLogits(model, items) {
   try {
     const rows = []
     for (const { run, query } of items) {
-      const { data, dims } = (await session.run(tokenFeeds(model.inputs, [run.ids], 0)))[output]
-      rows.push(Array.from(data.subarray(query * dims[2], (query + 1) * dims[2]), Number))
+      const logits = (await session.run(tokenFeeds(model.inputs, [run.ids], 0)))[output]
+      const [, , vocabulary] = logits.dims
+      rows.push(Array.from(tensorValues(logits).subarray(query * vocabulary, (query + 1) * vocabulary)))
     }
     return rows
   } finally {
@@ -136,7 +139,7 @@ export async function capturedRows(model, layer, head, { run, query }) {
     )
     const found = await session.run(feeds)
     const d = site.headDim
-    const row = ({ data }, i) => Array.from(data.subarray(i * d, (i + 1) * d))
+    const row = (tensor, i) => Array.from(tensorValues(tensor).subarray(i * d, (i + 1) * d))
     return {
       q: row(found[outputs[0].q], query),
       k: run.ids.map((_, j) => row(found[outputs[0].k], j)),

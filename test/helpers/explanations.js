@@ -39,8 +39,10 @@ export async function capturedHeads(model, prompt, query) {
     sites.flatMap(({ site, heads, hooks }) => {
       const [q, k, scores, pattern] = ['q', 'k', 'scores', 'pattern'].map((name) => activations[hooks[name]])
       const d = site.headDim
-      const row = ({ data, shape: [, , count] }, i, h) =>
-        Float64Array.from(data.subarray((i * count + h) * d, (i * count + h + 1) * d))
+      const row = (tensor, i, h) => {
+        const from = (i * tensor.shape[2] + h) * d
+        return Float64Array.from(tensor.data.subarray(from, from + d))
+      }
       const keys = k.shape[1]
       const ofQuery = ({ data }, h) =>
         Float64Array.from(data.subarray((h * keys + query) * keys, (h * keys + query + 1) * keys))
@@ -72,7 +74,8 @@ export async function explanationGap(model, prompt, result, most = 4) {
     gap[name] = Math.max(gap[name], Number.isNaN(value) ? Number.POSITIVE_INFINITY : value)
   }
   const [{ heads, query, terms }] = prompts
-  const isSwapped = ({ features }) => features?.some(({ swap }) => swap)
+  const isSwapped = (/** @type {import('../../dist/index.js').ExplainedHead} */ { features }) =>
+    features?.some(({ swap }) => swap)
   for (const { head, attention, scores, features, rest } of heads.filter(isSwapped).slice(0, most)) {
     const row = examples[0].rows.find((own) => own.head === head && own.query === query)
     const largest = Math.max(...row.total.map(Math.abs))

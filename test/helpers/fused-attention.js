@@ -126,7 +126,7 @@ function contribRotation(g, { headDim }) {
   const tables = rotaryTables(g, headDim)
   const positions = everyPosition(g)
   return (name, heads) =>
-    contrib(g, 'RotaryEmbedding', [name, positions, ...tables], { num_heads: heads }, `${name}_rotated`)
+    contrib(g, 'RotaryEmbedding', [name, positions, ...tables], { num_heads: heads }, [`${name}_rotated`])
 }
 
 /** Cosines and sines, [positions, headDim / 2]. */
@@ -146,6 +146,6 @@ function paddingMask(g) {
 }
 
 /** A com.microsoft operator; the result is its first output. */
-function contrib(g, opType, inputs, attributes, outputs = 'attended') {
-  return [g.node(opType, inputs, attributes, outputs, CONTRIB)].flat()[0]
+function contrib(g, opType, inputs, attributes, outputs = ['attended']) {
+  return g.node(opType, inputs, attributes, outputs, CONTRIB)[0]
 }

@@ -31,17 +31,27 @@ export class GraphBuilder {
     this.floatType = half ? FLOAT16 : FLOAT
   }
 
-  /** Several outputs are given as a list of names. The result is what was given, or the name of the only one. */
-  node(opType, input, attributes = {}, output = `${opType}_${this.nodes.length}`, domain = '') {
+  /**
+   * Several outputs are given as a list of names. The result is what was given, or the name of the only one.
+   * @template {string | string[]} [Output=string]
+   * @param {string} opType
+   * @param {string[]} input
+   * @param {Record<string, string | number | number[]>} [attributes]
+   * @param {Output} [output]
+   * @param {string} [domain]
+   * @returns {Output}
+   */
+  node(opType, input, attributes = {}, output, domain = '') {
+    const result = output ?? /** @type {Output} */ (`${opType}_${this.nodes.length}`)
     if (domain) {
       this.domains.add(domain)
     }
-    const outputs = [output].flat()
+    const outputs = typeof result === 'string' ? [result] : [...result]
     const attribute = Object.entries(attributes).map(([name, value]) => attributeOf(name, value))
     this.nodes.push(
       create(NodeProtoSchema, { opType, domain, input, output: outputs, name: outputs[0], attribute }),
     )
-    return output
+    return result
   }
 
   float(name, dims, values) {

@@ -6,6 +6,14 @@
 import { createHash } from 'node:crypto'
 import { createServer } from 'node:http'
 
+/** @import { IncomingMessage, ServerResponse } from 'node:http' */
+
+/** @typedef {{ host: 'hub' | 'cdn', method: string, path: string, token?: string, range?: string }} Noted */
+/**
+ * @typedef {{ host: 'hub' | 'cdn', path: string, request: IncomingMessage, response: ServerResponse,
+ *   bytes?: Buffer }} Asked
+ */
+
 /** From this size on a file is stored apart from git. */
 const LARGE = 10_000
 
@@ -23,9 +31,15 @@ const gitHash = (bytes) => createHash('sha1').update(`blob ${bytes.length}\0`).u
  *   add(repo, files, { token, gated }?)   a repository whose main has these files; returns its commit
  *   move(repo, files, revision)   a revision, main by default, moves on to a commit with these files
  *   fault       called before an answer with { host, path, request, response, bytes }; true where it answered itself
+ *
+ * @param {import('ava').TestFn} test
  */
 export function startHub(test) {
   const repos = new Map()
+  /**
+   * @type {{ endpoint?: string, requests: Noted[], fault?: (asked: Asked) => boolean | void, add: typeof add,
+   *   move: typeof move }}
+   */
   const hub = { requests: [], fault: undefined, add, move }
   const cdn = createServer((request, response) => {
     const bytes = [...repos.values()]
@@ -60,6 +74,11 @@ export function startHub(test) {
   })
   return hub
 
+  /**
+   * @param {string} repo
+   * @param {Record<string, Buffer>} files
+   * @param {{ token?: string, gated?: boolean }} [rights]
+   */
   function add(repo, files, { token, gated = false } = {}) {
     repos.set(repo, { token, gated, commits: new Map(), refs: new Map() })
     return move(repo, files)
@@ -73,12 +92,16 @@ export function startHub(test) {
     return commit
   }
 
+  /**
+   * @param {Noted['host']} host
+   * @param {IncomingMessage} request
+   */
   function note(host, { method, url, headers }) {
     const { authorization: token, range } = headers
     hub.requests.push({ host, method, path: url, token, range })
   }
 
-  function faulty(host, request, response, bytes) {
+  function faulty(host, request, response, bytes = undefined) {
     return hub.fault?.({ host, path: request.url, request, response, bytes }) === true
   }
 
@@ -127,13 +150,14 @@ export function startHub(test) {
   }
 
   function tree(response, pathname, parameters, files) {
-    const entries = Object.entries(files).map(([path, bytes]) => {
+    const folder = { type: 'directory', path: 'onnx', size: 0, oid: gitHash(Buffer.from('folder')) }
+    const listed = Object.entries(files).map(([path, bytes]) => {
       const size = bytes.length
       const lfs = size >= LARGE && { lfs: { oid: sha256(bytes), size, pointerSize: 132 } }
       // Of a large file git has only a pointer.
       return { type: 'file', path, size, oid: gitHash(lfs ? Buffer.from('pointer') : bytes), ...lfs }
     })
-    entries.unshift({ type: 'directory', path: 'onnx', size: 0, oid: gitHash(Buffer.from('folder')) })
+    const entries = [folder, ...listed]
     const from = Number(parameters.get('cursor') ?? 0)
     const next = new URL(pathname, hub.endpoint)
     next.search = `recursive=true&cursor=${from + PAGE}`

@@ -139,6 +139,7 @@ async function openEdits(model, site, feeds) {
   const session = await openSession(model, withOutput(graph.bytes, output))
   const close = () => session.close()
   const run = async (item, makeProjection) => {
+    /** @type {import('../../dist/intervention/edit-layout.js').EditShape} */
     const shape = { edit: 'swap', side: 'key', rows: 'all', factor: 1 }
     const { feeds: edits, slots } = layEdits([item], shape, [], 0)
     const d = site.headDim

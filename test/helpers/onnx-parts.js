@@ -111,6 +111,11 @@ export function onnxFunction({
   })
 }
 
+/**
+ * A model; what is not named here belongs to its graph (`subgraph`).
+ * @param {{ functions?: any[], opsets?: Record<string, number>, opsetImport?: any[] } &
+ *   Parameters<typeof subgraph>[0]} parts
+ */
 export function modelOf({ functions = [], opsets = { '': 17 }, opsetImport = imports(opsets), ...graph }) {
   return create(ModelProtoSchema, {
     irVersion: 10n,

@@ -1,6 +1,9 @@
 /** Weights of queries, keys and values side by side, as one projection has them. */
 
-/** Shape and values [width, sum of columns] of wq, wk and wv, whose columns are given. */
+/**
+ * Shape and values [width, sum of columns] of wq, wk and wv, whose columns are given.
+ * @returns {[[number, number], Float64Array]}
+ */
 export function packedWeights({ wq, wk, wv }, columns, width) {
   const total = columns.reduce((a, b) => a + b, 0)
   const all = new Float64Array(width * total)

@@ -148,7 +148,8 @@ export function writeResidualModel(folder, { norm = 'LayerNormalization', residu
 export function ownRows(layer, side, norm) {
   const { vocabulary, width, heads, headDim: d } = SIZES
   const { table, places, layers } = residualWeights()
-  const { gain, shift, [`w${side}`]: weight, [`b${side}`]: bias } = layers[layer]
+  const { gain, shift, ...projections } = layers[layer]
+  const [weight, bias] = [projections[`w${side}`], projections[`b${side}`]]
   return Array.from({ length: vocabulary }, (_, token) => {
     const x = Array.from({ length: width }, (_, i) => table[token * width + i] + places[i])
     const simple = norm.includes('rms') || /simplified/i.test(norm)
