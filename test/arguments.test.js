@@ -94,7 +94,7 @@ test('a signal of another realm is one', async (t) => {
 })
 
 test('memory limits that are none are refused', async (t) => {
-  for (const memoryLimit of [Number.POSITIVE_INFINITY, Number.NaN, -1, '5', 5n, null]) {
+  for (const memoryLimit of /** @type {any[]} */ ([Number.POSITIVE_INFINITY, Number.NaN, -1, '5', 5n, null])) {
     const error = { code: 'ERR_ARGUMENT', message: /^memoryLimit is / }
     t.throws(() => new QKCovariance({ heads: 1, headDim: 4, contrasts: ['a'], memoryLimit }), error)
     await t.throwsAsync(accumulate(made.model, made.prompts, { memoryLimit }), error)
@@ -103,15 +103,15 @@ test('memory limits that are none are refused', async (t) => {
 
 test('absurd sizes are errors that name the argument, on every backend', async (t) => {
   const options = { heads: 1, headDim: 4, contrasts: ['a'] }
-  for (const backend of ['cpu', 'js']) {
-    for (const [more, message] of [
+  for (const backend of /** @type {const} */ (['cpu', 'js'])) {
+    for (const [more, message] of /** @type {const} */ ([
       [{ heads: 0 }, /^heads is 0/],
       [{ heads: 1e15 }, /^heads is 1000000000000000/],
       [{ kvHeads: 0 }, /^kvHeads is 0/],
       [{ headDim: 1e15 }, /^headDim is/],
       [{ headDim: 0.5 }, /^headDim is 0.5/],
       [{ threads: 1e15 }, /^threads is/],
-    ]) {
+    ])) {
       t.throws(() => new QKCovariance({ ...options, backend, ...more }), { code: 'ERR_ARGUMENT', message })
     }
     // Within the limit that was given, and more than any machine has.
@@ -128,6 +128,7 @@ test('absurd sizes are errors that name the argument, on every backend', async (
     message: /^contrast 1000000000 is not below/,
   })
   t.throws(() => randomBasis(1e15, 1), { code: 'ERR_ARGUMENT', message: /^d is/ })
+  // @ts-expect-error an object in the place of the seed
   t.throws(() => randomBasis(4, 1, {}), { code: 'ERR_ARGUMENT', message: /^seed is/ })
   for (const [name, call] of Object.entries({ attribute, intervene, explain })) {
     const run = call(made.model, made.prompts, { result: made.result, randoms: 1e9 })
@@ -212,7 +213,7 @@ test('whatever stands in the place of an option, an error has a code', async (t)
     ],
     orthonormalBasis: [orthonormalBasis, { data: values(8), shape: [4, 2] }],
   }
-  for (const [name, [call, base]] of Object.entries(calls)) {
+  for (const [name, [call, base]] of Object.entries(/** @type {Record<string, any>} */ (calls))) {
     for (const key of Object.keys(base)) {
       for (const value of weird) {
         const error = await Promise.resolve()
@@ -237,8 +238,8 @@ test('a batch that is refused has taken nothing from the caller', async (t) => {
     buffer.resize(8)
     return view
   }
-  for (const backend of ['cpu', 'js']) {
-    for (const change of [
+  for (const backend of /** @type {const} */ (['cpu', 'js'])) {
+    for (const change of /** @type {any[]} */ ([
       { k: { ...tensor(), data: shrunk() } },
       { k: { ...tensor(), data: values(4) } },
       { terms: { ...terms(), pos: counting(24).map(() => 99) } },
@@ -246,7 +247,7 @@ test('a batch that is refused has taken nothing from the caller', async (t) => {
       { labels: null },
       { transfer: 'yes' },
       { signal: AbortSignal.abort() },
-    ]) {
+    ])) {
       const q = tensor()
       const sums = new QKCovariance({ heads: 2, headDim: 4, contrasts: ['a'], backend })
       await t.throwsAsync(sums.add({ q, k: tensor(), terms: terms(), transfer: true, ...change }), {
@@ -264,11 +265,11 @@ test('one signal may end any number of calls without a warning, and is listened 
     get aborted() {
       return signal.aborted
     },
-    addEventListener: (...given) => {
+    addEventListener: (/** @type {Parameters<AbortSignal['addEventListener']>} */ ...given) => {
       listeners += 1
       signal.addEventListener(...given)
     },
-    removeEventListener: (...given) => {
+    removeEventListener: (/** @type {Parameters<AbortSignal['removeEventListener']>} */ ...given) => {
       listeners -= 1
       signal.removeEventListener(...given)
     },
@@ -318,7 +319,7 @@ test('a report refuses documents whose parts disagree, and what is none', async 
     code: 'ERR_TYPE',
     message: /^attributions\[0\]\.value is null/,
   })
-  for (const list of [null, {}, [null], [{ value: attribution }], 'x']) {
+  for (const list of /** @type {any[]} */ ([null, {}, [null], [{ value: attribution }], 'x'])) {
     await t.throwsAsync(writeReport(file, { ...parts(attribution), attributions: list }), {
       code: 'ERR_TYPE',
       message: /takes attributions as a list of \{ name, value \}/,

@@ -74,7 +74,9 @@ function scoresOf(pair, input = { q, k }, s = scale) {
 }
 
 /** The paper's split, of rows as they are, unless a test names another. */
-const attributeArrays = (options) => withDefaults({ method: 'residualize', centered: false, ...options })
+const attributeArrays = /** @type {typeof withDefaults} */ (
+  (options) => withDefaults({ method: 'residualize', centered: false, ...options })
+)
 
 /** How far parts and rest are from adding up to the total, relative to the row's largest score. */
 function additivityError({ total, rest }, parts) {
@@ -88,7 +90,9 @@ function additivityError({ total, rest }, parts) {
   return error
 }
 
-for (const [method, reference] of Object.entries(REFERENCES)) {
+const METHODS = /** @type {(keyof typeof REFERENCES)[]} */ (Object.keys(REFERENCES))
+for (const method of METHODS) {
+  const reference = REFERENCES[method]
   test(`${method}: parts of the query, against the definition`, (t) => {
     const result = attributeArrays({ q, k, scale, features, method })
     const columns = features.map(({ u }) => toColumns(u))
@@ -187,7 +191,7 @@ for (const [method, reference] of Object.entries(REFERENCES)) {
         v: fromColumns(columns),
       }))
       for (const centered of [false, true]) {
-        for (const sides of ['query', 'key']) {
+        for (const sides of /** @type {const} */ (['query', 'key'])) {
           const result = attributeArrays({ q, k, scale, features: list, method, sides, centered })
           t.true(additivityError(result, Object.values(result.parts)) < 1e-12)
         }
@@ -210,8 +214,10 @@ for (const [method, reference] of Object.entries(REFERENCES)) {
   })
 
   test(`${method}: each row of the table sums to the query's part, each column to the keys'`, (t) => {
-    const run = (sides) => attributeArrays({ q, k, scale, features, method, sides })
-    const [{ table }, byQuery, byKey] = ['both', 'query', 'key'].map(run)
+    const options = { q, k, scale, features, method }
+    const { table } = attributeArrays({ ...options, sides: 'both' })
+    const byQuery = attributeArrays({ ...options, sides: 'query' })
+    const byKey = attributeArrays({ ...options, sides: 'key' })
     const size = n * keys
     const cell = (f, g) => Array.from(table.parts.subarray((f * 4 + g) * size, (f * 4 + g + 1) * size))
     table.names.forEach((name, f) => {
@@ -433,6 +439,7 @@ test('no rows, and no keys', (t) => {
 test('wrong input is refused with what was expected', (t) => {
   const refused = (change, code, message) =>
     t.throws(() => attributeArrays({ q, k, features, ...change }), { name: 'QkError', code, message })
+  // @ts-expect-error without options
   t.throws(() => withDefaults(), { code: 'ERR_TYPE' })
   refused({ featurs: [] }, 'ERR_ARGUMENT', /no "featurs"/)
   refused({ q: undefined }, 'ERR_TYPE', /q must be \{ data, shape: \[n, d\] \}/)

@@ -175,7 +175,9 @@ test('the order of features changes no share by default; where it does, it is na
 test('whole rows and both sides have their controls too', async (t) => {
   const { model, result, held } = await boxes()
   const options = { result, heads: 'L3H0', points: 0, examples: 0, contrast: 'order', randoms: 3 }
-  for (const more of [{ keys: 'all' }, { sides: 'key' }, { sides: 'both' }, { method: 'orthogonalize' }]) {
+  /** @type {Partial<import('../dist/index.js').AttributeOptions>[]} */
+  const variants = [{ keys: 'all' }, { sides: 'key' }, { sides: 'both' }, { method: 'orthogonalize' }]
+  for (const more of variants) {
     const { heads } = await attribute(model, held.slice(0, 16), { ...options, ...more })
     t.deepEqual(Object.keys(heads.L3H0.contrasts), ['order'])
     const { energy, controls, own } = heads.L3H0.contrasts.order
@@ -193,6 +195,7 @@ test('whole rows and both sides have their controls too', async (t) => {
 test('results without null subspaces say so, those of earlier files too', async (t) => {
   const { model, result, held } = await boxes()
   const options = { heads: 'L3H0', points: 0, examples: 0, randoms: 0 }
+  /** @returns {[string, import('../dist/index.js').ContrastSubspace]} */
   const bare = (name) => {
     const { nulls, directions, ...kept } = result.head('L3H0').contrast(name)
     return [name, kept]
@@ -225,5 +228,6 @@ test('features are measured on the terms of their own contrasts, or of one that 
   const { heads } = await attribute(model, other, { ...options, contrast: 'places' })
   t.is(heads.L3H0.contrasts.places.own, null)
   t.is(heads.L3H0.contrasts.places.rows, 8)
+  // @ts-expect-error keys that are none of the choices
   await t.throwsAsync(attribute(model, other, { ...options, keys: 'some' }), { code: 'ERR_ARGUMENT' })
 })

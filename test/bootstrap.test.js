@@ -89,13 +89,16 @@ test('wrong input is refused', (t) => {
   refused(() => bootstrapMean(undefined), 'ERR_TYPE', /values must be an array/)
   refused(() => bootstrapMean([]), 'ERR_EMPTY_SET', /values is empty/)
   refused(() => bootstrapMean([1, Number.NaN]), 'ERR_NON_FINITE', /values\[1\] is NaN/)
+  // @ts-expect-error a string among the numbers
   refused(() => bootstrapMean([1, '2']), 'ERR_TYPE', /values\[1\]/)
   refused(() => bootstrapMean([1, 2], { groups: [1] }), 'ERR_SHAPE', /groups has 1/)
+  // @ts-expect-error a string in the place of groups
   refused(() => bootstrapMean([1, 2], { groups: 'ab' }), 'ERR_TYPE', /groups must be/)
   refused(() => bootstrapMean([1, 2], { groups: [1, null] }), 'ERR_TYPE', /groups\[1\] is null/)
   refused(() => bootstrapMean([1, 2], { level: 95 }), 'ERR_ARGUMENT', /level is 95/)
   refused(() => bootstrapMean([1, 2], { samples: 0 }), 'ERR_ARGUMENT', /samples/)
   refused(() => bootstrapMean([1, 2], { seed: 1.5 }), 'ERR_ARGUMENT', /seed/)
+  // @ts-expect-error an option that there is not
   refused(() => bootstrapMean([1, 2], { size: 3 }), 'ERR_ARGUMENT', /no "size"/)
   refused(() => bootstrapRatio([1, 2], [1]), 'ERR_SHAPE', /denominators has 1/)
   refused(() => bootstrapRatio([1, 2], [1, -1]), 'ERR_RANGE', /denominators\[1\] is -1/)

@@ -160,7 +160,9 @@ test('cells have names of their own, and nulls with exceptions say so', (t) => {
   for (const cells of [FULL, QUICK]) {
     t.is(new Set(cells.map(({ id }) => id)).size, cells.length)
   }
-  const exceptions = FULL.filter((cell) => cell.exceptions?.length > 0).map(({ kind }) => kind)
+  /** @type {{ kind?: string, exceptions?: string[] }[]} */
+  const cells = FULL
+  const exceptions = cells.filter((cell) => cell.exceptions?.length > 0).map(({ kind }) => kind)
   t.deepEqual(
     [...new Set(exceptions)],
     [

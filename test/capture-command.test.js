@@ -110,6 +110,7 @@ test('a prompt set: the tensors of each prompt under its id, as captureMany give
       t.deepEqual(ownShape, shape)
     }
   }
+  /** @type {import('../dist/index.js').QkError} */
   const error = await t.throwsAsync(readActivations(written), { code: 'ERR_FORMAT', message: /5 prompts/ })
   t.regex(error.hint, /one prompt a file/)
 })
@@ -182,6 +183,7 @@ test('what goes wrong leaves nothing behind, and the file that was there as it w
   const written = path.join(own, 'kept.safetensors')
   await writeCaptures(written, model, captureMany(model, [{ tokens: [1, 2] }]))
   const before = readFileSync(written)
+  /** @type {[import('../dist/index.js').Prompt[], { code: string, message: RegExp }][]} */
   const failing = [
     [[{ tokens: [1, 2] }, { tokens: [99] }], { code: 'ERR_PROMPT', message: /prompt 1/ }],
     [
@@ -198,6 +200,7 @@ test('what goes wrong leaves nothing behind, and the file that was there as it w
     t.deepEqual(readFileSync(written), before)
   }
   await t.throwsAsync(writeCaptures(written, model, []), { code: 'ERR_PROMPT', message: /no captures/ })
+  // @ts-expect-error an object that is no model
   await t.throwsAsync(writeCaptures(written, {}, []), { code: 'ERR_TYPE' })
   await t.throwsAsync(writeCaptures('rows.npz', model, []), { code: 'ERR_ARGUMENT', message: /\.npz/ })
 })
@@ -206,6 +209,7 @@ test('bad usage exits with 2, failed work with 1; another file is never replaced
   const text = ['--prompt', prompts[0].text, '--out', 'x.safetensors']
   const other = path.join(folder, 'weights.safetensors')
   writeFileSync(other, 'something else')
+  /** @type {[number, string[], RegExp][]} */
   const cases = [
     [2, ['--out', 'x.safetensors'], /no prompt is given/],
     [2, ['--tokens', '1,2'], /required option '--out/],

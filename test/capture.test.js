@@ -100,9 +100,9 @@ test('int64 inputs may be BigInt64Arrays', async (t) => {
   const mask = { data: new BigInt64Array(tokens.length).fill(1n), shape }
   const whole = (data) => capture(model, { inputs: { input_ids: { data, shape }, attention_mask: mask } })
   t.deepEqual((await whole(ids)).activations, activations)
-  for (const [index, value, shown] of [
-    [2, -1n, '-1'],
-    [0, 2n ** 60n, '1152921504606846976'],
+  for (const { index, value, shown } of [
+    { index: 2, value: -1n, shown: '-1' },
+    { index: 0, value: 2n ** 60n, shown: '1152921504606846976' },
   ]) {
     const wrong = ids.slice()
     wrong[index] = value
@@ -120,15 +120,19 @@ test('int64 inputs may be BigInt64Arrays', async (t) => {
 
 test('wrong requests are refused by name', async (t) => {
   const model = await openModel(writeTinyModel(folder, { seed: 24 }))
+  // @ts-expect-error a path in the place of the model
   await t.throwsAsync(capture('model.onnx', { tokens }), { code: 'ERR_TYPE' })
   await t.throwsAsync(capture(model, {}), { code: 'ERR_PROMPT' })
   await t.throwsAsync(capture(model, { tokens: [] }), { code: 'ERR_PROMPT', message: /not empty/ })
+  // @ts-expect-error a string among the token ids
   await t.throwsAsync(capture(model, { tokens: [1, 'a'] }), {
     code: 'ERR_PROMPT',
     message: /tokens\[1\] is a/,
   })
   await t.throwsAsync(capture(model, { tokens, text: 'a' }), { code: 'ERR_PROMPT', message: /not 2/ })
+  // @ts-expect-error labels, which a capture does not take
   await t.throwsAsync(capture(model, { tokens, labels: [] }), { code: 'ERR_ARGUMENT', message: /labels/ })
+  // @ts-expect-error a misspelt option
   await t.throwsAsync(capture(model, { tokens }, { head: 'L0H0' }), { code: 'ERR_ARGUMENT', message: /head/ })
   await t.throwsAsync(capture(model, { tokens }, { heads: 'L7H0' }), { code: 'ERR_UNKNOWN_HEAD' })
   await t.throwsAsync(capture(model, { tokens }, { newTokens: -1 }), { code: 'ERR_ARGUMENT' })
@@ -172,7 +176,7 @@ shared(
   },
 )
 
-const many = async (...args) => {
+const many = async (/** @type {Parameters<typeof captureMany>} */ ...args) => {
   const found = []
   for await (const one of captureMany(...args)) {
     found.push(one)
@@ -275,6 +279,7 @@ test('captureMany makes no prompt before it is asked for, and refuses wrong inpu
   }
   t.is(asked, 2)
   const refused = (prompts, options, expected) => t.throwsAsync(many(model, prompts, options), expected)
+  // @ts-expect-error an object that is no model
   await t.throwsAsync(many({}, [{ tokens }]), { code: 'ERR_TYPE' })
   await refused([], {}, { code: 'ERR_PROMPT', message: /empty/ })
   await refused({ tokens }, {}, { code: 'ERR_TYPE', message: /iterable/ })

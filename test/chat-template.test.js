@@ -185,6 +185,7 @@ test('named templates: the default one', async (t) => {
   })
 })
 
+/** @type {[string, string | undefined, RegExp][]} */
 const wrongTemplates = [
   ['no template', undefined, /has no chat_template/],
   ['a template that is none', '{% if %}', /not understood/],
@@ -232,6 +233,7 @@ for (const [contrast, prompts] of Object.entries(CASES)) {
 
 test('match positions are found in the user’s own text', async (t) => {
   const text = ' The pear is in Box A, the ring is in Box B. Which box is the pear in? Box '
+  /** @type {import('../dist/index.js').Term[]} */
   const terms = [
     {
       query: { match: 'pear', nth: 1, token: 'first' },
@@ -281,6 +283,7 @@ test('a prefill begins the answer', async (t) => {
 })
 
 const text = 'The pear is in Box A'
+/** @type {[string, object, string, RegExp][]} */
 const wrongPrompts = [
   [
     'token ids',
@@ -304,12 +307,13 @@ const wrongPrompts = [
 ]
 for (const [what, prompt, code, message] of wrongPrompts) {
   test(`a chat refuses ${what}`, async (t) => {
-    const given = [{ id: 'p', contrast: 'c', ...prompt }]
+    const given = /** @type {import('../dist/index.js').Prompt[]} */ ([{ id: 'p', contrast: 'c', ...prompt }])
     await t.throwsAsync(withChatTemplate(given, config, { tokenizer: adding }), { code, message })
     await t.throwsAsync(withChatTemplate(given, config, { tokenizer: adding }), { message: /^prompt p/ })
   })
 }
 
+/** @type {[string, string, RegExp][]} */
 const CHANGING = [
   ['changes the text', "{{ messages[0].content | replace('Box', 'Crate') }}", /changes the user's text/],
   ['leaves the text out', 'Hello', /exactly once/],

@@ -21,7 +21,11 @@ writeFileSync(
     .join('\n'),
 )
 
-/** Runs the command; its output, status, and what it left in a fresh folder. */
+/**
+ * Runs the command; its output, status, and what it left in a fresh folder.
+ * @param {string[]} args
+ * @param {{ env?: Record<string, string>, signal?: NodeJS.Signals }} [options]
+ */
 function run(args, { env = {}, signal } = {}) {
   const cwd = mkdtempSync(path.join(folder, 'run-'))
   const child = spawn(process.execPath, [cli, ...args], { cwd, env: { ...process.env, ...env } })
@@ -128,6 +132,7 @@ writeFileSync(noise, 'not a model')
 const foreignWeights = path.join(folder, 'weights.safetensors')
 test.before(() => writeSafetensors(foreignWeights, [['w', { data: Float32Array.of(1), shape: [1] }]], {}))
 
+/** @type {[string, string[], number, RegExp][]} */
 const failures = [
   ['a missing model', wrong({ '--model': 'none.onnx' }), 1, /cannot open none\.onnx/],
   ['a model that is not ONNX', wrong({ '--model': noise }), 1, /not a whole ONNX file/],

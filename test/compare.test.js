@@ -152,8 +152,11 @@ test('attention and what was measured on held-out prompts are compared where bot
 
 test('what cannot be compared is refused by name', async (t) => {
   const [a, b] = await tested
+  // @ts-expect-error one result in the place of two
   t.throws(() => compareResults(a), { code: 'ERR_TYPE', message: /takes two results/ })
+  // @ts-expect-error a misspelt option
   t.throws(() => compareResults(a, b, { contrast: 'order' }), { code: 'ERR_ARGUMENT' })
+  // @ts-expect-error a string in the place of a list
   t.throws(() => compareResults(a, b, { contrasts: 'order' }), { code: 'ERR_TYPE' })
   t.throws(() => compareResults(a, b, { heads: [] }), { code: 'ERR_TYPE' })
   t.throws(() => compareResults(a, b, { heads: 'L9H0' }), {
@@ -170,10 +173,12 @@ test('what cannot be compared is refused by name', async (t) => {
     message: 'L3H0 has the head dimension 32 in A and 16 in B',
   })
   const lexical = changed(b, { own: { prompts: { ...b.info.prompts, contrasts: ['lexical'] } } })
+  /** @type {import('../dist/index.js').QkError} */
   const contrasts = t.throws(() => compareResults(a, lexical), { code: 'ERR_UNKNOWN_CONTRAST' })
   t.is(contrasts.message, 'A and B have no contrast in common')
   t.is(contrasts.hint, 'A has order; B has lexical.')
   const elsewhere = new Result(b.info, new Map([['L9H0', new Map()]]))
+  /** @type {import('../dist/index.js').QkError} */
   const heads = t.throws(() => compareResults(a, elsewhere), { code: 'ERR_UNKNOWN_HEAD' })
   t.regex(heads.hint, /^A has L0H0, .*, \.\.\.; B has L9H0\.$/)
 })

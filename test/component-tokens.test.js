@@ -25,7 +25,10 @@ const tokenizerFile = bundledFile('boxes.tokenizer.json')
 const base = { ...words, prompts: 120, seed: 1 }
 const [LAYER, HEAD] = [3, 0]
 const NAME = `L${LAYER}H${HEAD}`
-/** Few draws: what is discovered here is far above them. */
+/**
+ * Few draws: what is discovered here is far above them.
+ * @type {import('../dist/index.js').RankRule}
+ */
 const TEST = { rule: 'permutation', draws: 199, mostDraws: 199 }
 
 let made
@@ -109,16 +112,19 @@ test('the ends of every component are those of all queries and keys, and of the 
   const terms = []
   for await (const { run, prompt, query: at, term } of termRuns(model, promptSet(held), { seed: 0 })) {
     const rows = await capturedRows(model, LAYER, HEAD, { run, query: at })
-    terms.push({ ...rows, prompt, at, term, tokens: run.ids.map((id) => model.tokenizer.token(id)) })
+    const { ids } = /** @type {import('../dist/capture/encode.js').TokenRun} */ (run)
+    const tokens = ids.map((id) => model.tokenizer.token(id))
+    terms.push({ ...rows, prompt, at, term, tokens })
   }
   t.is(terms.length, held.length)
   const d = 32
   t.is(u.length, d * rank)
   const along = (row, basis, c) => row.reduce((sum, x, i) => sum + x * basis[i * rank + c], 0)
   for (const c of [0, rank > 1 ? 1 : 0]) {
-    for (const [bases, pick] of [
-      [{ u, v }, (one) => one],
-      [{ u: nulls.u.subarray(0, d * rank), v: nulls.v.subarray(0, d * rank) }, (one) => one.null],
+    const ofNull = { u: nulls.u.subarray(0, d * rank), v: nulls.v.subarray(0, d * rank) }
+    for (const { bases, pick } of [
+      { bases: { u, v }, pick: (one) => one },
+      { bases: ofNull, pick: (one) => one.null },
     ]) {
       const candidate = ({ prompt, tokens }, position, value, said) => {
         const context = windowOf(tokens, position)
@@ -279,9 +285,9 @@ test('extremes: moments of all values, the ends without repetition, in any order
   )
   const mean = values.reduce((a, b) => a + b) / 500
   const sd = Math.sqrt(values.reduce((sum, x) => sum + (x - mean) ** 2, 0) / 499)
-  for (const [end, sign] of [
-    [top, 1],
-    [bottom, -1],
+  for (const { end, sign } of [
+    { end: top, sign: 1 },
+    { end: bottom, sign: -1 },
   ]) {
     const kept = []
     for (const i of order.toSorted((a, b) => sign * (values[b] - values[a]) || a - b)) {

@@ -470,6 +470,7 @@ test('wrong input is refused with what was expected', async (t) => {
     await refused(tokens, { [name]: 0.5 }, 'ERR_ARGUMENT', new RegExp(`^${name} is 0.5`))
   }
   await refused(tokens, { examples: 0 }, 'ERR_ARGUMENT', /examples is 0/)
+  /** @type {import('../dist/index.js').QkError} */
   const error = await refused(tokens, { query: 3 }, 'ERR_POSITION', /the query is 3 in a prompt of 3 tokens/)
   t.regex(error.hint, /from 0 to 2.*from -3 to -1/)
   await refused(tokens, { query: -4 }, 'ERR_POSITION', /-4/)

@@ -190,6 +190,7 @@ print(json.dumps({'info': info, 'arrays': arrays}))
 })
 
 test('another ending is refused with the list; a name without one is safetensors', async (t) => {
+  /** @type {import('../dist/index.js').QkError} */
   const error = await t.throwsAsync(made.tested.save(at('r.txt')), { code: 'ERR_ARGUMENT', message: /\.txt/ })
   t.regex(error.hint, /\.safetensors, \.npz, \.json, \.csv, \.parquet/)
   t.false(existsSync(at('r.txt')))

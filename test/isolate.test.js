@@ -49,7 +49,9 @@ test('what opens in the child opens here, with its options', async (t) => {
 
 test('errors of the child are those of opening', async (t) => {
   const missing = path.join(folder, 'missing.onnx')
+  /** @type {import('../dist/index.js').QkError} */
   const here = await t.throwsAsync(openModel(missing))
+  /** @type {import('../dist/index.js').QkError} */
   const isolated = await t.throwsAsync(openModel(missing, { isolate: true }))
   t.deepEqual([isolated.code, isolated.message, isolated.hint], [here.code, here.message, here.hint])
   const file = bundledFile('boxes.onnx')

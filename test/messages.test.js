@@ -30,18 +30,22 @@ const prompts = (count, seed = 1) => boxesOrder({ ...bundledWords(), prompts: co
 const jsonl = (list) => list.map((prompt) => `${JSON.stringify(prompt)}\n`).join('')
 
 test('a prompt, or a tokenizer, in the place of an object: how it is given', async (t) => {
+  /** @type {import('../dist/index.js').QkError} */
   const asked = await t.throwsAsync(capture(await open(), 'hello'), {
     code: 'ERR_TYPE',
     message: /got a string/,
   })
   t.regex(asked.hint, /\{ text: /)
+  /** @type {import('../dist/index.js').QkError} */
   const none = await t.throwsAsync(capture('hello'), { code: 'ERR_TYPE' })
   t.regex(none.hint, /openModel/)
+  /** @type {import('../dist/index.js').QkError} */
   const named = await t.throwsAsync(openModel(model, 'tok.json'), {
     code: 'ERR_TYPE',
     message: /"tok\.json"/,
   })
   t.regex(named.hint, /\{ tokenizer: 'tok\.json' \}/)
+  /** @type {import('../dist/index.js').QkError} */
   const missing = await t.throwsAsync(openModel(), { code: 'ERR_TYPE', message: /got undefined/ })
   t.regex(missing.hint, /openModel\('model\.onnx'\)/)
   await t.throwsAsync(openModel(''), { code: 'ERR_ARGUMENT', message: /empty text/ })

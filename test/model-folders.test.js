@@ -199,6 +199,7 @@ const refused = [
 
 for (const [what, files, options, code, message, hint] of refused) {
   test(`refused: ${what}`, async (t) => {
+    /** @type {import('../dist/index.js').QkError} */
     const error = await t.throwsAsync(openModel(made(files), options), { code, message })
     if (hint) {
       t.regex(error.hint, hint)

@@ -326,6 +326,7 @@ test('a document of before there were verdicts is refused, and says what to do',
   const file = path.join(fresh(), 'paper.json')
   const figures = report.figures.map(({ verdict: _, decisive: __, ...own }) => ({ ...own, held: true }))
   writeFileSync(file, JSON.stringify({ ...report, figures }))
+  /** @type {import('../dist/index.js').QkError} */
   const error = await t.throwsAsync(readPaper(file), { code: 'ERR_FORMAT' })
   t.regex(error.message, /written by an earlier version/)
   t.regex(error.hint, /qkspace paper/)

@@ -150,6 +150,7 @@ const untold = (g, x) => g.node('Reshape', [x, g.node('Identity', [g.ints([0, -1
 
 test('a size that nothing tells is given by the caller', async (t) => {
   const file = attentionOver(['batch', 'seq', 'features'], untold)
+  /** @type {import('../dist/index.js').QkError} */
   const error = await t.throwsAsync(openModel(file), { code: 'ERR_INFERENCE' })
   t.regex(error.hint, /Its inputs are x \[batch,seq,features\].*sizes: \{.*--size features=24/)
   const { sites, inputs } = await openModel(file, { sizes: { features: WIDTH } })
@@ -175,6 +176,7 @@ test('sizes of what every prompt has its own of hold for the probe alone', (t) =
 
 test('an axis that the model does not have is refused with those that it has', async (t) => {
   const file = attentionOver(['batch', 'seq', 'features'], untold)
+  /** @type {import('../dist/index.js').QkError} */
   const error = await t.throwsAsync(openModel(file, { sizes: { width: 3 } }), {
     code: 'ERR_ARGUMENT',
     message: /no free axis "width"/,

@@ -148,6 +148,7 @@ test('results: a document whose fields are something else is refused with the pl
   for (const { place, changed } of withFields(info, {
     free: /example\.|sites\.\d+\.(?!layer|kind$|heads|kvHeads|headDim|hooks)/,
   })) {
+    /** @type {import('../dist/index.js').QkError} */
     const { message, code } = await t.throwsAsync(load(changed), undefined, place)
     t.is(code, 'ERR_FORMAT', place)
     if (place !== 'format' && place !== 'formatVersion') {

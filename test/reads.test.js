@@ -18,6 +18,7 @@ const shared = withSharedModels(test)
 const words = Array.from({ length: SIZES.vocabulary - 4 }, (_, i) => `w${i}`)
 const tokenizer = writeTokenizer(path.join(folder, 'tokenizer.json'), bertLike(words))
 const tokenOf = (id) => ['[PAD]', '[UNK]', '[CLS]', '[SEP]', ...words][id]
+/** @type {import('../dist/index.js').RankRule} */
 const FIXED = { rule: 'fixed', rank: 2 }
 
 /** Random tokens, of which one of the first three is positive. */

@@ -38,6 +38,7 @@ for (const kind of Object.keys(READERS)) {
       t.deepEqual(await read(kind, made[kind]), made[kind])
       let tried = 0
       for (const { place, changed } of withFields(made[kind], { free: /example\.(?!rule$)/ })) {
+        /** @type {import('../dist/index.js').QkError} */
         const { message, code } = await t.throwsAsync(read(kind, changed), undefined, place)
         t.is(code, 'ERR_FORMAT', place)
         // Without its main fields it is no document of any kind; one without `contrasts` is of an earlier version.

@@ -27,6 +27,7 @@ const ATT = {
   tokens: [3, 7, 9, 11, 2, 5],
   terms: [{ query: -1, positive: [1], negative: [2] }],
 }
+/** @type {import('../dist/index.js').DecomposeOptions} */
 const RANK = { rank: { rule: 'fixed', rank: 1 } }
 
 async function gaps(model, prompts, options) {

@@ -30,6 +30,7 @@ const read = (handle, heads = [0, 1, 2, 3]) => addon.covarianceRead(job(), handl
 
 /** The call throws or rejects: with a TypeError, or with an Error whose code `expected` matches. */
 async function refused(t, call, expected, message = /./) {
+  /** @type {Error & { code?: string }} */
   const error = await t.throwsAsync(async () => call())
   t.regex(error.message, message)
   if (expected === TypeError) {
@@ -47,7 +48,7 @@ const withHandle = {
     (h) => addon.covarianceCreate(h, spec()),
     (h) => addon.rowsUpload(job(), h, queries()),
     (h) => addon.svd(job(), h, svdRequest()),
-    (h) => addon.largestOfFlips(job(), h, {}),
+    (h) => addon.largestOfFlips(job(), h, /** @type {any} */ ({})),
   ],
   covariance: [
     (h) => addon.covarianceAdd(job(), h, batch()),
@@ -105,12 +106,14 @@ test('handles: objects and Externals of Node and of other addons are refused', a
   const { InferenceSession } = require('onnxruntime-node/dist/binding.js').binding
   const server = createServer().listen(0)
   await once(server, 'listening')
-  const client = connect(server.address().port)
+  const client = connect(/** @type {import('node:net').AddressInfo} */ (server.address()).port)
   await once(client, 'connect')
-  const external = client._handle._externalStream
+  // Of Node's own, without types.
+  const [serverHandle, clientHandle] = [server, client].map((one) => /** @type {any} */ (one)._handle)
+  const external = clientHandle._externalStream
   t.is(Object.prototype.toString.call(external), '[object Object]')
   t.true(require('node:util').types.isExternal(external))
-  const strangers = [external, server._handle._externalStream, client._handle, new InferenceSession()]
+  const strangers = [external, serverHandle._externalStream, clientHandle, new InferenceSession()]
   for (const call of Object.values(withHandle).flat()) {
     for (const stranger of strangers) {
       await refused(t, () => call(stranger), TypeError, /expected the handle of/)
@@ -161,15 +164,16 @@ test('the number of arguments is fixed', async (t) => {
     positive: side(),
     negative: side(),
   }
+  const loose = /** @type {Record<string, any>} */ (addon)
   await refused(
     t,
-    () => addon.covarianceRead(job(), real.covariance, Int32Array.of(0), outputs, 1, 1),
+    () => loose.covarianceRead(job(), real.covariance, Int32Array.of(0), outputs, 1, 1),
     TypeError,
     /expected 3 arguments, got 6/,
   )
-  await refused(t, () => addon.svdRead(job(), real.decomposition, {}, 1, 1, 1, 1), TypeError)
-  await refused(t, () => addon.covarianceMerge(job(), real.covariance, moments(), 1, 1, 1), TypeError)
-  for (const call of Object.values(addon).filter((value) => typeof value === 'function')) {
+  await refused(t, () => loose.svdRead(job(), real.decomposition, {}, 1, 1, 1, 1), TypeError)
+  await refused(t, () => loose.covarianceMerge(job(), real.covariance, moments(), 1, 1, 1), TypeError)
+  for (const call of Object.values(loose).filter((value) => typeof value === 'function')) {
     await refused(t, () => call(), TypeError, /arguments, got 0/)
     await refused(t, () => call(...new Array(9)), TypeError, /arguments, got 9/)
   }
@@ -187,8 +191,9 @@ test('read: the addon makes arrays of the shape that the covariance has', async 
   for (const head of [4, -1, 2 ** 31 - 1, -(2 ** 31)]) {
     await refused(t, () => read(handle, [0, head]), 'ERR_RANGE', /heads\[1\]/)
   }
-  await refused(t, () => addon.covarianceRead(job(), handle, [0]), TypeError)
-  await refused(t, () => addon.covarianceRead(job(), handle, new Uint32Array(1)), TypeError)
+  for (const heads of /** @type {any[]} */ ([[0], new Uint32Array(1)])) {
+    await refused(t, () => addon.covarianceRead(job(), handle, heads), TypeError)
+  }
 })
 
 test('merge: every array has the shape of the covariance, and is copied', async (t) => {
@@ -363,7 +368,7 @@ test('tensors: memory that is taken away after the call is not read', async (t) 
   const adding = addon.covarianceAdd(job(), handle, given)
   large.resize(0)
   for (const array of [given.k.data, ...Object.values(given.terms), ...Object.values(given.labels[0])]) {
-    if (array.buffer?.byteLength) {
+    if (ArrayBuffer.isView(array) && array.byteLength > 0) {
       detach(array)
     }
   }
@@ -485,7 +490,7 @@ test('svd: shapes, modes and lengths; the results are arrays of the addon', asyn
 test('flips: sizes are those of what was uploaded', (t) => flipsBoundary(t, context))
 
 test('jobs: numbers, and cancelling what is not there', async (t) => {
-  for (const id of [-1, 2 ** 32, 0.5, Number.NaN, '1', undefined, null, {}]) {
+  for (const id of /** @type {any[]} */ ([-1, 2 ** 32, 0.5, Number.NaN, '1', undefined, null, {}])) {
     await refused(t, () => addon.timings(id, context), TypeError)
     await refused(t, () => addon.cancel(id), TypeError)
   }

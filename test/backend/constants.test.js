@@ -29,6 +29,7 @@ test('a package with another number refuses the addon, and names the constant an
   await writeFile(file, source.replace('bf16: 2', 'bf16: 7'))
 
   const elsewhere = await import(join(folder, 'dist', 'backend', 'addon', 'load.js'))
+  /** @type {import('../../dist/index.js').QkError} */
   const error = t.throws(() => elsewhere.loadAddon())
   t.is(error.code, 'ERR_ADDON_LOAD')
   t.regex(error.message, /its constant dtype\.bf16 is 2, expected 7/)

@@ -74,8 +74,8 @@ onHost('what is kept from call to call goes where something else needs the memor
     k: tensor([1, 20_000, 2, 16], { seed: 6 }),
     terms: terms(3000, 20_000, 20_000, { contrasts: 2 }),
   }
-  const matrices = tensor([60, 1, 32, 32], { seed: 7 }).data
-  const options = { n: 60, rows: 32, cols: 32, backend: 'cuda' }
+  const matrices = Float32Array.from(tensor([60, 1, 32, 32], { seed: 7 }).data)
+  const options = { n: 60, rows: 32, cols: 32, backend: /** @type {const} */ ('cuda') }
   const before = [await momentsOn('cuda', streamed), await svd(matrices, options)]
   const resident = await uploadTensor(tensor([1, 16_000, 2, 16], { seed: 8 }), { backend: 'cuda' })
   resident.release()
@@ -83,7 +83,9 @@ onHost('what is kept from call to call goes where something else needs the memor
 })
 
 onHost('devices by index and UUID, several in one process, each with what is its own', async (t) => {
-  const [first, second] = ['cuda:0', 'cuda:1'].map((name) => selectBackend(name).describe().device)
+  const [first, second] = /** @type {const} */ (['cuda:0', 'cuda:1']).map(
+    (name) => selectBackend(name).describe().device,
+  )
   t.not(first.uuid, second.uuid)
   t.deepEqual(selectBackend(`cuda:${second.uuid}`).describe().device.name, second.name)
   const batch = {
@@ -105,7 +107,7 @@ onHost('devices by index and UUID, several in one process, each with what is its
 onHost('the test of rank has the same signs as on the processor, and the same ranks', async (t) => {
   const data = plantedTerms({ units: 60, each: 2, heads: 3, d: 8, planted: 1, rank: 2, strength: 2, seed: 6 })
   const [cuda, cpu] = await Promise.all(
-    ['cuda', 'cpu'].map((backend) => testRank({ ...data, draws: 99, mostDraws: 199, backend })),
+    /** @type {const} */ (['cuda', 'cpu']).map((backend) => testRank({ ...data, draws: 99, mostDraws: 199, backend })),
   )
   t.deepEqual([...cuda.ranks], [2, 0, 0])
   t.deepEqual(cuda.ranks, cpu.ranks)

@@ -21,6 +21,7 @@ test('a missing binary', async (t) => {
   const cpu = backends().find((b) => b.name === 'cpu')
   t.false(cpu.available)
   t.true(cpu.reason.includes(join(folder, 'build', 'Release', 'qkspace.node')))
+  /** @type {import('../../dist/index.js').QkError} */
   const error = t.throws(() => selectBackend('cpu'))
   t.is(error.code, 'ERR_ADDON_LOAD')
   t.regex(error.hint, /npx qkspace build/)

@@ -2,7 +2,12 @@
 
 import { normal } from './arithmetic-random.js'
 
-/** A flat normal array { data, shape }. */
+/**
+ * A flat normal array { data, shape }.
+ * @param {number[]} shape
+ * @param {number} seed
+ * @param {Float32ArrayConstructor | Float64ArrayConstructor} [Type]
+ */
 export function gaussian(shape, seed, Type = Float64Array) {
   const next = normal(seed)
   return { data: Type.from({ length: shape.reduce((a, b) => a * b, 1) }, next), shape }
@@ -20,7 +25,10 @@ export function fromColumns(columns, d = columns[0].length) {
   return { data, shape: [d, r] }
 }
 
-/** Row-major { data, shape: [d, r] } to columns. */
+/**
+ * Row-major { data, shape: [d, r] } to columns.
+ * @param {{ data: ArrayLike<number>, shape: readonly number[] }} array
+ */
 export function toColumns({ data, shape: [d, r] }) {
   return Array.from({ length: r }, (_, j) => Array.from({ length: d }, (_, i) => data[i * r + j]))
 }

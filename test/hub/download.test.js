@@ -205,9 +205,11 @@ test.serial('the token goes to the endpoint alone', async (t) => {
   hub.add('org/private', FILES, { token: 'secret-token' })
   const cache = fresh()
   await t.throwsAsync(openModel('hf:org/private'), { code: 'ERR_HUB', message: /401/ })
+  /** @type {import('../../dist/index.js').QkError} */
   const { hint } = await t.throwsAsync(openModel('hf:org/private'))
   t.regex(hint, /HF_TOKEN/)
   process.env.HF_TOKEN = 'wrong'
+  /** @type {import('../../dist/index.js').QkError} */
   const error = await t.throwsAsync(openModel('hf:org/private'), { code: 'ERR_HUB' })
   t.notRegex(`${error.message} ${error.hint}`, /wrong/)
   process.env.HF_TOKEN = 'two words'
@@ -267,6 +269,7 @@ test.serial('refusals name what is wrong and what to do', async (t) => {
     ['hf:org/deep', /in folders of its own: cpu\/model\.onnx, gpu\/model\.onnx/, /path of a folder/],
   ]
   for (const [id, message, hint] of refused) {
+    /** @type {import('../../dist/index.js').QkError} */
     const error = await t.throwsAsync(openModel(id), { code: 'ERR_HUB', message }, id)
     t.regex(error.hint, hint)
   }
@@ -461,6 +464,7 @@ test.serial('files of a repository that lead out of the cache are not taken', as
 
 test.serial('no network', async (t) => {
   fresh({ HF_ENDPOINT: 'http://127.0.0.1:9' })
+  /** @type {import('../../dist/index.js').QkError} */
   const error = await t.throwsAsync(openModel('hf:org/layout'), {
     code: 'ERR_NETWORK',
     message: /cannot reach/,

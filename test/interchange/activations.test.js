@@ -347,6 +347,7 @@ test('an array twice, one without its other half, and files without any are refu
     code: 'ERR_FORMAT',
     message: /no blocks.*hook_rot_k/,
   })
+  /** @type {import('../../dist/index.js').QkError} */
   const none = await t.throwsAsync(readActivations(writeZip([['queries.npy', arrays[0][1]]])), {
     code: 'ERR_FORMAT',
     message: /no queries and keys by TransformerLens names/,
@@ -366,6 +367,7 @@ test('shapes that do not fit are refused by name', async (t) => {
     ])
   }
   const fails = (a, b, message) => t.throwsAsync(readActivations(file(a, b)), { code: 'ERR_SHAPE', message })
+  /** @type {import('../../dist/index.js').QkError} */
   const batch = await fails([5, 4, 8], [5, 2, 8], /hook_rot_q of .* has the shape \[5, 4, 8\]/)
   t.regex(batch.hint, /batch axis/)
   await fails([1, 5, 4, 8], [2, 5, 2, 8], /1 and 2 sequences/)

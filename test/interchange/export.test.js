@@ -114,6 +114,7 @@ test('for pyvene: the weight of a low-rank rotation for each head', (t) => {
 
 test('layers with rotation are refused where a tool acts before it', (t) => {
   for (const tool of ['nnsight', 'pyvene']) {
+    /** @type {import('../../dist/index.js').QkError} */
     const error = t.throws(() => exportSubspaces(made.boxes, { for: tool }), {
       code: 'ERR_ARGUMENT',
       message: new RegExp(`layer 3: .* rotated by position, and ${tool} acts before`),

@@ -65,6 +65,7 @@ test('what is decomposed is what is tested: every estimator, centred or not', as
     ['sum', false],
   ]) {
     const sums = await accumulate(model, set, { estimator, heads: 'L2H1,L3H0' })
+    /** @type {import('../../dist/index.js').RankRule} */
     const rule = { rule: 'permutation', draws: 19, mostDraws: 19 }
     const { tests } = await testSums(sums, { rule, center, seed: 0 })
     const result = await decompose(sums, { rank: rule, center, spectrum: true })
@@ -94,6 +95,7 @@ test('label sequences: the difference from exchanged labels is decomposed, not t
     return { id: `p${p}`, contrast: 'class', tokens, labels: { query: labels, causal: true } }
   })
   const sums = await accumulate(model, prompts, { heads: 'L1H0,L1H1' })
+  /** @type {import('../../dist/index.js').RankRule} */
   const rule = { rule: 'permutation', draws: 39, mostDraws: 39 }
   const result = await decompose(sums, { rank: rule, spectrum: true })
   const raw = await decompose(sums, { rank: ENERGY, spectrum: true })

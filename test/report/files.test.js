@@ -108,6 +108,7 @@ test('documents of before figures stood beside their controls are refused, with 
   const document = path.join(folder, 'before.json')
   const { energy, share } = made.attribution.heads.L3H0.contrasts.order
   await writeJsonFile(document, { ...made.attribution, heads: { L3H0: { energy, share } } })
+  /** @type {import('../../dist/index.js').QkError} */
   const split = await t.throwsAsync(readAttribution(document), {
     code: 'ERR_FORMAT',
     message: /earlier version/,

@@ -140,6 +140,7 @@ test('wrong options are refused by name, and an abort ends it', async (t) => {
     order(30).map((prompt) => ({ ...prompt, contrast: 'induction' })),
   )
   const long = await openModel(bundledFile('induction.onnx'))
+  /** @type {import('../../dist/index.js').QkError} */
   const error = await t.throwsAsync(sweep(long, undefined, { roles: true, length: 80 }), {
     code: 'ERR_INFERENCE',
   })
