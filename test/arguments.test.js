@@ -94,7 +94,14 @@ test('a signal of another realm is one', async (t) => {
 })
 
 test('memory limits that are none are refused', async (t) => {
-  for (const memoryLimit of /** @type {any[]} */ ([Number.POSITIVE_INFINITY, Number.NaN, -1, '5', 5n, null])) {
+  for (const memoryLimit of /** @type {any[]} */ ([
+    Number.POSITIVE_INFINITY,
+    Number.NaN,
+    -1,
+    '5',
+    5n,
+    null,
+  ])) {
     const error = { code: 'ERR_ARGUMENT', message: /^memoryLimit is / }
     t.throws(() => new QKCovariance({ heads: 1, headDim: 4, contrasts: ['a'], memoryLimit }), error)
     await t.throwsAsync(accumulate(made.model, made.prompts, { memoryLimit }), error)

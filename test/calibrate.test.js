@@ -160,8 +160,7 @@ test('cells have names of their own, and nulls with exceptions say so', (t) => {
   for (const cells of [FULL, QUICK]) {
     t.is(new Set(cells.map(({ id }) => id)).size, cells.length)
   }
-  /** @type {{ kind?: string, exceptions?: string[] }[]} */
-  const cells = FULL
+  const cells = /** @type {{ kind?: string, exceptions?: string[] }[]} */ (FULL)
   const exceptions = cells.filter((cell) => cell.exceptions?.length > 0).map(({ kind }) => kind)
   t.deepEqual(
     [...new Set(exceptions)],

@@ -157,7 +157,7 @@ test('a query patched from another run looks as that run does, at its own keys',
   const own = await capturedRows(model, 1, 0, item)
   const there = await capturedRows(model, 1, 0, { run: other.run, query: 5 })
   const softmax = (q, k) => {
-    const scores = k.map((row) => model.sites[1].scale * row.reduce((s, x, i) => s + x * q[i], 0))
+    const scores = k.map((row) => Number(model.sites[1].scale) * row.reduce((s, x, i) => s + x * q[i], 0))
     const exps = scores.map((s) => Math.exp(s - Math.max(...scores)))
     const sum = exps.reduce((a, b) => a + b, 0)
     return exps.map((e) => e / sum)
@@ -177,7 +177,7 @@ test('a key ablated to a mean has the mean’s score', async (t) => {
   const { patterns } = await run([item], { edit: 'ablate' }, [[identity(d)]], [[mean]])
   await close()
   const { q, k } = await capturedRows(model, 0, 1, item)
-  const { scale } = model.sites[0]
+  const scale = Number(model.sites[0].scale)
   const scores = k.map(
     (row, j) => scale * q.reduce((s, x, i) => s + x * (j === item.origin ? mean[i] : row[i]), 0),
   )

@@ -127,6 +127,7 @@ test('nulls that are left out or absent are said', async (t) => {
 
 test('bad usage exits with 2, failed work with 1, and nothing is left behind', async (t) => {
   const prompt = ['--prompt', held[0].text]
+  /** @type {[number, string[], RegExp][]} */
   const cases = [
     [2, [], /no prompt is given\n {2}Give one of/],
     [2, [...prompt, '--prompts', set], /--prompt and --prompts are given together/],

@@ -128,7 +128,7 @@ test('parts and the rest add up to the centred scores, and are what attributeArr
       const alone = attributeArrays({
         q: { data: q, shape: [1, d] },
         k: { data: Float64Array.from(k.flatMap((row) => [...row])), shape: [1, k.length, d] },
-        scale: site.scale,
+        scale: Number(site.scale),
         features: features.map(({ contrast }) => {
           const { u, rank } = result.head(name).contrast(contrast)
           return { name: contrast, u: { data: u, shape: [d, rank] } }
@@ -162,7 +162,7 @@ test('the gain of null subspaces: each stands in the place of the feature', asyn
       const { parts } = attributeArrays({
         q: { data: q, shape: [1, d] },
         k: { data: Float64Array.from(k.flatMap((row) => [...row])), shape: [1, k.length, d] },
-        scale: site.scale,
+        scale: Number(site.scale),
         features: features.map((other) => {
           const { u, nulls, rank } = result.head('L3H0').contrast(other.contrast)
           const own = nulls.u.slice(draw * d * rank, (draw + 1) * d * rank)
@@ -196,7 +196,7 @@ test('an exchange in a plain model is what interveneArrays gives, and so are its
           const { pattern } = interveneArrays({
             q: { data: q, shape: [1, d] },
             k: { data: Float64Array.from(k.flatMap((row) => [...row])), shape: [1, k.length, d] },
-            scale: site.scale,
+            scale: Number(site.scale),
             edit: 'swap',
             basis: { data, shape: [d, columns] },
             origin: [swap.origin],
@@ -232,11 +232,14 @@ test('without a term the two keys of most attention are exchanged; of a counterf
   const attended = (attention, query) =>
     [...attention.keys()].filter((j) => j !== query).sort((a, b) => attention[b] - attention[a])
   const counterfactual = boxesLexical({ ...bundledWords(), prompts: 1, seed: 4 })
-  for (const prompts of [{ text: held[0].text }, counterfactual]) {
+  for (const { prompts, count } of [
+    { prompts: { text: held[0].text }, count: 0 },
+    { prompts: counterfactual, count: 1 },
+  ]) {
     const { prompts: found } = await explain(model, prompts, { result, heads: 'L3H0', nulls: 0, randoms: 0 })
     const [{ heads, query, terms }] = found
-    t.is(terms.length, prompts.text ? 0 : 1)
-    if (!prompts.text) {
+    t.is(terms.length, count)
+    if (count > 0) {
       t.deepEqual(terms[0].negative, [])
     }
     for (const { swap } of heads[0].features) {
@@ -355,10 +358,10 @@ test('float16: as attribute and intervene say, to its precision', async (t) => {
   }
 })
 
-for (const [name, vocabulary] of [
-  ['tinystories-260k/eager.onnx', 500],
-  ['tinystories-260k/attn23.onnx', 500],
-  ['babyllama-105/gqa.onnx', 100],
+for (const { name, vocabulary } of [
+  { name: 'tinystories-260k/eager.onnx', vocabulary: 500 },
+  { name: 'tinystories-260k/attn23.onnx', vocabulary: 500 },
+  { name: 'babyllama-105/gqa.onnx', vocabulary: 100 },
 ]) {
   shared(`${name}: as attribute and intervene say`, async (t) => {
     const model = await openModel(sharedModel(name), { tokenizer: false })
@@ -366,8 +369,8 @@ for (const [name, vocabulary] of [
     const [prompt] = randomPrompts(1, { seed: 77, vocabulary })
     const gap = await explanationGap(model, prompt, result)
     t.true(gap.swaps >= 4)
-    for (const name of ['parts', 'before', 'after', 'whole']) {
-      t.true(gap[name] < 1e-4, `${name} ${gap[name]}`)
+    for (const part of ['parts', 'before', 'after', 'whole']) {
+      t.true(gap[part] < 1e-4, `${part} ${gap[part]}`)
     }
   })
 }
@@ -456,9 +459,11 @@ test('progress ends at the whole, and a signal ends the run', async (t) => {
 
 test('wrong input is refused with what was expected', async (t) => {
   const { model, result, held } = await boxes()
+  /** @returns {Promise<import('../dist/index.js').QkError>} */
   const refused = (prompts, options, code, message) =>
     t.throwsAsync(explain(model, prompts, options), { code, message })
   const tokens = { tokens: [1, 2, 3] }
+  // @ts-expect-error an object that is no model
   await t.throwsAsync(explain({}, tokens), { code: 'ERR_TYPE' })
   await refused(tokens, { head: 'L0H0' }, 'ERR_ARGUMENT', /explain has no "head"/)
   await refused(tokens, { heads: 'L9H0' }, 'ERR_UNKNOWN_HEAD', /L9H0/)
@@ -470,7 +475,6 @@ test('wrong input is refused with what was expected', async (t) => {
     await refused(tokens, { [name]: 0.5 }, 'ERR_ARGUMENT', new RegExp(`^${name} is 0.5`))
   }
   await refused(tokens, { examples: 0 }, 'ERR_ARGUMENT', /examples is 0/)
-  /** @type {import('../dist/index.js').QkError} */
   const error = await refused(tokens, { query: 3 }, 'ERR_POSITION', /the query is 3 in a prompt of 3 tokens/)
   t.regex(error.hint, /from 0 to 2.*from -3 to -1/)
   await refused(tokens, { query: -4 }, 'ERR_POSITION', /-4/)

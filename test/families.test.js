@@ -32,7 +32,7 @@ const folder = temporaryFolder(test)
 const { objects, boxes, categories } = bundledWords()
 const bundledTokenizer = bundledFile('boxes.tokenizer.json')
 const boxFamily = { objects, boxes, pairs: 4, prompts: 24, seed: 3 }
-const reversed = { ...boxFamily, question: 'object-of-box' }
+const reversed = { ...boxFamily, question: /** @type {const} */ ('object-of-box') }
 const categoryFamily = { categories, prompts: 48, seed: 3 }
 
 const families = {
@@ -60,6 +60,9 @@ for (const [name, prompts] of Object.entries(families)) {
     await t.notThrowsAsync(checkTokenPositions(read, await loadTokenizer(bundledTokenizer)))
   })
 }
+
+/** The values of a toy prompt's query. */
+const queryOf = (/** @type {any} */ prompt) => prompt.inputs.query.data
 
 const makers = {
   order: (seed) => boxesOrder({ ...boxFamily, seed }),
@@ -135,10 +138,12 @@ for (const { family, question, cue, answer, last } of directions) {
 }
 
 test('words that are asked about have contrasts of their own, and are never fillers', (t) => {
-  for (const [question, asked, cue] of [
+  /** @type {[import('../dist/index.js').BoxesQuestion, string[], string][]} */
+  const questions = [
     ['box-of-object', ['pear', 'ring'], 'object'],
     ['object-of-box', ['A', 'B'], 'box'],
-  ]) {
+  ]
+  for (const [question, asked, cue] of questions) {
     for (const prompt of boxesLexical({ ...boxFamily, question, asked })) {
       const { listed, asked: word } = scene(prompt.text)
       t.deepEqual(Object.keys(prompt.contrasts), ['lexical', `lexical ${word}`])
@@ -202,7 +207,7 @@ test('categories: the bundled wording, and one item of the category at every pla
   t.deepEqual(places, Array(6).fill(8))
 })
 
-for (const select of ['first', 'last']) {
+for (const select of /** @type {const} */ (['first', 'last'])) {
   test(`categories: the ${select} item against the others of its category`, async (t) => {
     const family = { ...categoryFamily, select, items: 7, matching: 3, pooled: false }
     for (const prompt of categoryPrompts(family)) {
@@ -302,6 +307,7 @@ test('words that the tokenizer splits are placed by their last token', async (t)
 test('keys that a tokenizer joins are refused', async (t) => {
   const tokenizer = await loadTokenizer(bundledTokenizer)
   const text = 'Box AB is Box'
+  /** @type {import('../dist/index.js').Term[]} */
   const terms = [{ query: -1, positive: [{ char: [4, 5] }], negative: [{ char: [5, 6] }] }]
   await t.throwsAsync(checkTokenPositions([{ contrast: 'c', text, terms }], tokenizer), {
     code: 'ERR_POSITION',
@@ -385,7 +391,7 @@ test('payload: prompts of a bundled toy give its ranks, from memory and from fil
     query: { npy: 'toy.query.npy', row: 0 },
   })
   t.deepEqual(readNpy(files[1]).shape, [2000, 16, config.dModel])
-  t.deepEqual(readNpy(files[2], 1999).data, prompts[1999].inputs.query.data)
+  t.deepEqual(readNpy(files[2], 1999).data, queryOf(prompts[1999]))
   const [a, b] = await Promise.all(
     [prompts, readPrompts(file)].map(async (set) => {
       const sums = await accumulate(model, set, { batchSize: 64 })
@@ -401,8 +407,8 @@ test('payload: prompts of a bundled toy give its ranks, from memory and from fil
 })
 
 test('payload: the second task has normal latents', (t) => {
-  const [one, two] = [1, 2].map(
-    (task) => payloadPrompts({ task, r1: 2, r2: 1, prompts: 1, seed: 1, noise: 0 })[0].inputs.query.data,
+  const [one, two] = /** @type {const} */ ([1, 2]).map((task) =>
+    queryOf(payloadPrompts({ task, r1: 2, r2: 1, prompts: 1, seed: 1, noise: 0 })[0]),
   )
   // Queries of task 1 without noise are among eight sums of the encoders' rows; those of task 2 are not.
   const { b1, b2 } = new ToyTask({ ...toyConfig, task: 1, r1: 2, r2: 1, noise: 0 }).encoders
@@ -463,6 +469,7 @@ test('the bundled words can be given whole', (t) => {
   t.deepEqual(categoryPrompts(common), categoryPrompts({ ...categoryFamily, prompts: 24 }))
 })
 
+/** @type {[any, RegExp][]} */
 const wrongBoxes = [
   [{ pairs: 1 }, /pairs is 1, expected a whole number of at least 2/],
   [{ prompts: 0 }, /prompts is 0, expected a whole number/],
@@ -487,6 +494,7 @@ for (const [change, message] of wrongBoxes) {
   })
 }
 
+/** @type {[any, RegExp][]} */
 const wrongCategories = [
   [{ items: 1 }, /items is 1, expected a whole number of at least 2/],
   [{ matching: 6 }, /6 matching items of 6 leave none/],
@@ -514,14 +522,16 @@ for (const [change, message] of wrongCategories) {
   })
 }
 
-for (const [change, message] of [
+/** @type {[any, RegExp][]} */
+const wrongPayloads = [
   [{ task: 3 }, /no task 3/],
   [{ r1: 0 }, /r1 is 0, expected a whole number/],
   [{ noise: -1 }, /noise/],
   [{ toySeed: 0.5 }, /toySeed/],
   [{ pairs: 0 }, /pairs/],
   [{ encoders: 1 }, /no "encoders"/],
-]) {
+]
+for (const [change, message] of wrongPayloads) {
   test(`payload refuses ${JSON.stringify(change)}`, (t) => {
     const options = { task: 1, r1: 2, r2: 2, prompts: 1, seed: 1, ...change }
     t.throws(() => payloadPrompts(options), { code: 'ERR_ARGUMENT', message })

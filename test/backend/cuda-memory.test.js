@@ -107,7 +107,9 @@ onHost('devices by index and UUID, several in one process, each with what is its
 onHost('the test of rank has the same signs as on the processor, and the same ranks', async (t) => {
   const data = plantedTerms({ units: 60, each: 2, heads: 3, d: 8, planted: 1, rank: 2, strength: 2, seed: 6 })
   const [cuda, cpu] = await Promise.all(
-    /** @type {const} */ (['cuda', 'cpu']).map((backend) => testRank({ ...data, draws: 99, mostDraws: 199, backend })),
+    /** @type {const} */ (['cuda', 'cpu']).map((backend) =>
+      testRank({ ...data, draws: 99, mostDraws: 199, backend }),
+    ),
   )
   t.deepEqual([...cuda.ranks], [2, 0, 0])
   t.deepEqual(cuda.ranks, cpu.ranks)

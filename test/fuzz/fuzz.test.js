@@ -107,12 +107,14 @@ for (const [name, { body, found }] of Object.entries(PLANTED)) {
 }
 
 test('wrong options are refused with status 2', async (t) => {
-  for (const [args, message] of [
+  /** @type {[string[], RegExp][]} */
+  const wrong = [
     [['--target', 'nothing'], /there is no target nothing/],
     [['--count', '1.5'], /--count is 1.5/],
     [['--sed', '1'], /--sed/],
     [['--seed', 'x'], /--seed is x, expected a whole number/],
-  ]) {
+  ]
+  for (const [args, message] of wrong) {
     const { status, stderr } = await fuzz(args)
     t.is(status, 2)
     t.regex(stderr, message)

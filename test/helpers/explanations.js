@@ -21,7 +21,11 @@ export function randomPrompts(count, { length = 9, vocabulary = 20, seed = 1, co
   })
 }
 
-/** Subspaces of fixed rank of two contrasts, with null subspaces. */
+/**
+ * Subspaces of fixed rank of two contrasts, with null subspaces. `length` and `vocabulary` are those of the prompts.
+ * @param {import('../../dist/index.js').Model} model
+ * @param {{ rank?: number, nulls?: number, heads?: string, length?: number, vocabulary?: number }} [options]
+ */
 export async function fixedResult(model, { rank = 2, nulls = 20, heads = 'all', ...more } = {}) {
   const prompts = ['one', 'two'].flatMap((contrast, i) =>
     randomPrompts(30, { ...more, seed: 5 + i, contrast }),

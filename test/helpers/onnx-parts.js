@@ -87,6 +87,11 @@ export function subgraph({ name = 'body', nodes, inputs = [], outputs, initializ
 export const imports = (versions) =>
   Object.entries(versions).map(([domain, version]) => ({ domain, version: BigInt(version) }))
 
+/**
+ * A local function of a model.
+ * @param {{ name: string, domain?: string, overload?: string, inputs: string[], outputs: string[],
+ *   attributes?: string[], defaults?: object, nodes: any[], opsets?: Record<string, number> }} parts
+ */
 export function onnxFunction({
   name,
   domain = 'local',

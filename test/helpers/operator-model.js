@@ -24,7 +24,7 @@ const ARRAYS = {
 }
 
 /** An input of the model, filled with standard normal values by whoever runs it. */
-export const given = (...dims) => ({ dims })
+export const given = (...dims) => /** @type {{ dims: any[], type?: string }} */ ({ dims })
 /** A constant. */
 export const constant = (type, dims, values) => ({ type, dims, values })
 /** A constant of seeded standard normal values. */

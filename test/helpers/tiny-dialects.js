@@ -4,10 +4,10 @@
 const EIGHT = { headDim: 8 }
 const SIXTEEN = { headDim: 16 }
 
-const dialect = (attention, op, options = {}) => ({
+const dialect = (attention, op, /** @type {Record<string, any>} */ options = {}) => ({
   title: attention,
   op,
-  options: { attention, ...options },
+  options: /** @type {Record<string, any>} */ ({ attention, ...options }),
 })
 const [MULTI_HEAD, GROUPED, PACKED] = ['MultiHeadAttention', 'GroupQueryAttention', 'Attention'].map(
   (name) => `com.microsoft.${name}`,
@@ -27,7 +27,11 @@ export const TINY_DIALECTS = [
 
 /** onnxruntime multiplies quantised weights by activations that it quantises too, over the whole batch. */
 const ROUNDED = { roundedActivations: true }
-const quantised = (title, options, more = {}) => ({ title, options: { width: 32, ...options }, ...more })
+const quantised = (title, options, /** @type {{ roundedActivations?: boolean }} */ more = {}) => ({
+  title,
+  options: { width: 32, ...options },
+  ...more,
+})
 
 export const QUANTISED_MODELS = [
   ...[

@@ -20,7 +20,10 @@ const ALPHABET = [
   '漢字',
 ]
 
-/** `layers` x `heads` x `contrasts`; `prompts` stored prompts of `tokens` tokens. */
+/**
+ * `layers` x `heads` x `contrasts`; `prompts` stored prompts of `tokens` tokens.
+ * @returns {any} A document with the parts that the page reads.
+ */
 export function wideDocument({
   layers = 32,
   heads = 32,
