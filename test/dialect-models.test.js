@@ -66,7 +66,7 @@ async function outputChanges(model) {
 
 const references = new Map()
 /** What the model of the same weights gives whose attention and ending are written out. */
-function reference({ attention, ending = undefined, ...options }) {
+function reference(/** @type {Record<string, any>} */ { attention, ending, ...options }) {
   const plain = { ...options, ...(ending ? { ending: ending.replace('skip-', '') } : {}) }
   const key = JSON.stringify(plain)
   if (!references.has(key)) {

@@ -56,7 +56,9 @@ const four = (type = undefined) => [
   { ...given(B, H, T, D), type },
   { ...given(B, H, T, D), type },
 ]
-const onnx = (title, { inputs = four(), ...rest }, expected, limit) =>
+/** @typedef {Partial<Parameters<typeof writeOperator>[1]>} Spec What a case says of its model. */
+
+const onnx = (title, /** @type {Spec} */ { inputs = four(), ...rest }, expected = {}, limit = undefined) =>
   operator(
     `Attention: ${title}`,
     { op: 'Attention', inputs, ...rest },

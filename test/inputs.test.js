@@ -21,7 +21,11 @@ const wk = gaussian(width * d)
 const queries = gaussian(count * width)
 const contexts = gaussian(count * context * width)
 
-/** One head without a head axis; `spelling` is how its scores are written. */
+/**
+ * One head without a head axis; `spelling` is how its scores are written.
+ * @param {string} spelling
+ * @param {string | number} [batch]
+ */
 function writeModel(spelling, batch = 'batch') {
   const g = new GraphBuilder()
   const k = g.node('MatMul', ['context', g.float('w_k', [width, d], wk)])
@@ -104,10 +108,10 @@ test('a model exported for one batch size runs any number of prompts', async (t)
   await check(t, await openModel(writeModel('queries first', 4)), inPlace)
 })
 
-for (const [spelling, batch] of [
-  ['queries first', 'batch'],
-  ['einsum', 'batch'],
-  ['queries first', 4],
+for (const { spelling, batch } of [
+  { spelling: 'queries first', batch: 'batch' },
+  { spelling: 'einsum', batch: 'batch' },
+  { spelling: 'queries first', batch: 4 },
 ]) {
   test(`explained as attribute and intervene say: ${spelling}, ${batch}`, async (t) => {
     const model = await openModel(writeModel(spelling, batch))
@@ -133,6 +137,7 @@ for (const [spelling, batch] of [
   })
 }
 
+/** @type {[string, import('../dist/index.js').Prompt['inputs'], RegExp][]} */
 const wrong = [
   [
     'an input that the model does not have',

@@ -22,10 +22,13 @@ const basis = gaussian([d, 3], 5)
 const scale = 0.4
 const origin = Int32Array.of(0, 2, 5, 1)
 const target = Int32Array.of(3, 1, 0, 4)
+/** @type {InterveneArraysOptions} */
 const swap = { q, k, scale, edit: 'swap', basis, origin, target }
 const identity = fromColumns(
   Array.from({ length: d }, (_, i) => Array.from({ length: d }, (_, j) => (i === j ? 1 : 0))),
 )
+
+/** @import { InterveneArraysOptions } from '../dist/index.js' */
 
 /** Softmax over the visible keys of one row. */
 function softmax(scores, visible = scores.map(() => true)) {
@@ -34,8 +37,12 @@ function softmax(scores, visible = scores.map(() => true)) {
   return powers.map((x) => x / sum)
 }
 
-/** Scores and patterns after `change(query, keys of the row, row)` has edited copies of both in place. */
-function reference(change = () => {}, mask) {
+/**
+ * Scores and patterns after `change({ query, keys }, row)` has edited copies of a row and its keys in place.
+ * @param {(state: { query: number[], keys: number[][] }, row: number) => void} [change]
+ * @param {Uint8Array} [mask]
+ */
+function reference(change = () => {}, mask = undefined) {
   const scores = []
   const pattern = []
   for (let row = 0; row < n; row++) {
@@ -72,7 +79,10 @@ function agrees(t, options, change) {
   t.true(largestGap(result.scores, before.scores) > 1e-2)
 }
 
-/** What replaces x, by edit, and the options that it needs. */
+/**
+ * What replaces x, by edit, and the options that it needs.
+ * @type {Record<string, [Partial<InterveneArraysOptions>, (x: number[], row: number) => number[]]>}
+ */
 const REPLACEMENTS = {
   patch: [{ donor }, (_x, row) => rowOf(donor, row)],
   ablate: [{}, (x) => x.map(() => 0)],
@@ -134,13 +144,15 @@ test('a swap of whole keys is a swap of their scores', (t) => {
 test('strength 0 and an empty basis change no bit, whatever the edit', (t) => {
   const none = { data: new Float32Array(0), shape: [d, 0] }
   for (const change of [{ strength: 0 }, { basis: none }]) {
-    for (const side of ['key', 'query']) {
-      for (const edit of [
+    for (const side of /** @type {const} */ (['key', 'query'])) {
+      /** @type {Partial<InterveneArraysOptions>[]} */
+      const edits = [
         { edit: 'swap', ...(side === 'query' ? { donor } : {}) },
         { edit: 'patch', donor },
         { edit: 'ablate', mean },
         { edit: 'scale', factor: 3 },
-      ]) {
+      ]
+      for (const edit of edits) {
         const { before, ...after } = interveneArrays({ ...swap, ...edit, side, ...change })
         t.deepEqual(after, before)
       }
@@ -185,7 +197,7 @@ test('several bases act as their union: duplicates and overlaps are edited once'
 })
 
 test('a swap of queries takes the coordinates of the donor, as a patch', (t) => {
-  const options = { q, k, scale, basis, side: 'query', donor }
+  const options = { q, k, scale, basis, side: /** @type {const} */ ('query'), donor }
   t.deepEqual(interveneArrays({ ...options, edit: 'swap' }), interveneArrays({ ...options, edit: 'patch' }))
 })
 
@@ -216,7 +228,7 @@ test('f32 input is computed with in f64, and inputs are left as they were', (t) 
   const inputs = { q: narrow(q), k: narrow(k), basis: narrow(basis) }
   const copy = structuredClone(inputs)
   const f64 = { q: wide(inputs.q), k: wide(inputs.k), basis: wide(inputs.basis) }
-  const scaled = { edit: 'scale', factor: 1 / 3 }
+  const scaled = { edit: /** @type {const} */ ('scale'), factor: 1 / 3 }
   for (const edit of [{}, scaled]) {
     t.deepEqual(
       interveneArrays({ ...swap, ...inputs, ...edit }),
@@ -235,6 +247,7 @@ test('no rows', (t) => {
 test('wrong input is refused with what was expected', (t) => {
   const refused = (change, code, message) =>
     t.throws(() => interveneArrays({ ...swap, ...change }), { name: 'QkError', code, message })
+  // @ts-expect-error without options
   t.throws(() => interveneArrays(), { code: 'ERR_TYPE' })
   refused({ positions: [] }, 'ERR_ARGUMENT', /no "positions"/)
   refused({ edit: undefined }, 'ERR_ARGUMENT', /edit is 'undefined'.*swap, patch, ablate, scale/)

@@ -55,10 +55,10 @@ test('beside every feature: null subspaces, key components of its rank, the mean
   const { result } = await boxes()
   const heads = [{ name: 'L3H0', headDim: 32 }]
   const options = { features: ['order', ['order', 'match']], nulls: 20, randoms: 3, seed: 0 }
-  for (const [side, which] of [
+  for (const [side, which] of /** @type {const} */ ([
     ['key', 'v'],
     ['query', 'u'],
-  ]) {
+  ])) {
     const variants = await editVariants(result, heads, { ...options, side })
     const kinds = ['features', 'null', 'keys', 'mean query', 'random', 'complement']
     t.deepEqual(

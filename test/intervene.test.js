@@ -113,6 +113,7 @@ test('features that span a whole head make the random control vacuous', async (t
 
 test('attribution adds up, and is that of the rows captured alone', async (t) => {
   const { model, result, held } = await boxes()
+  /** @type {Partial<import('../dist/index.js').AttributeOptions>} */
   const plain = { method: 'residualize', keys: 'all', centered: false }
   const report = await attribute(model, held, { result, heads: 'L3H0,L1H2', examples: 3, ...plain })
   t.is(report.rows, 48)
@@ -184,7 +185,9 @@ test('what cannot be done is said', async (t) => {
   const controller = new AbortController()
   controller.abort()
   await refused({ result, signal: controller.signal }, { code: 'ERR_ABORTED' })
+  // @ts-expect-error a misspelt option
   await t.throwsAsync(attribute(model, held, { result, methd: 'x' }), { message: /methd/ })
+  // @ts-expect-error a method that there is not
   await t.throwsAsync(attribute(model, held, { result, method: 'split' }), { code: 'ERR_ARGUMENT' })
 })
 

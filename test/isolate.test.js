@@ -59,5 +59,6 @@ test('errors of the child are those of opening', async (t) => {
     code: 'ERR_ARGUMENT',
     message: /no free axis "width"/,
   })
+  // @ts-expect-error a string in the place of a boolean
   await t.throwsAsync(openModel(file, { isolate: 'yes' }), { code: 'ERR_TYPE' })
 })

@@ -67,7 +67,7 @@ for (const [name, { scale = HALF_ROOT, causal = true, masked = MASKED, otherRows
       t.like(site, { layer, kind: undefined, causal, cross: false, uncovered: undefined })
       t.deepEqual(site.otherRows, otherRows)
       if (typeof scale === 'number') {
-        t.true(Math.abs(site.scale / scale - 1) < 1e-5)
+        t.true(Math.abs(Number(site.scale) / scale - 1) < 1e-5)
       } else {
         t.is(site.scale, scale)
       }

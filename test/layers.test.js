@@ -101,10 +101,7 @@ test('the interface to arithmetic imports types alone', (t) => {
 
 test('docs/architecture.md names every folder, and none that is not there', (t) => {
   const text = readFileSync(new URL('../docs/architecture.md', import.meta.url), 'utf8')
-  for (const [root, files] of [
-    ['lib', lib],
-    ['native', native],
-  ]) {
+  for (const [root, files] of Object.entries({ lib, native })) {
     const folders = new Set(
       [...files.keys()].map((file) => file.split('/')[1]).filter((name) => !name.includes('.')),
     )

@@ -38,6 +38,8 @@ export function inductionInputs(sequences) {
 /**
  * What each head of one layer attends to, from its pattern [batch, head, query, key]: means over queries of the total
  * attention on some of their keys, as `attention` of induction.json says.
+ * @param {any[]} sequences
+ * @param {import('../../dist/index.js').CapturedTensor} pattern
  */
 export function plainAttention(sequences, { data, shape: [, heads, length] }) {
   return Array.from({ length: heads }, (_, head) => {

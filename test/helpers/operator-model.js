@@ -23,8 +23,10 @@ const ARRAYS = {
   float16: (v) => Uint16Array.from(v, numberToF16),
 }
 
+/** @typedef {{ dims: any[], type?: string, values?: number[] }} Input An input, with values where it is constant. */
+
 /** An input of the model, filled with standard normal values by whoever runs it. */
-export const given = (...dims) => /** @type {{ dims: any[], type?: string }} */ ({ dims })
+export const given = (...dims) => /** @type {Input} */ ({ dims })
 /** A constant. */
 export const constant = (type, dims, values) => ({ type, dims, values })
 /** A constant of seeded standard normal values. */
@@ -37,6 +39,10 @@ export function random(type, dims, seed = 1, scale = 1) {
 /**
  * Writes a model of one node. `inputs` are in the operator's order, null where one is left out; `outputs` is how many
  * it gives, or their names. Attributes are integers unless they are named in `floats`.
+ *
+ * @param {string} file
+ * @param {{ op: string, domain?: string, opset?: number, inputs: any[], outputs?: number | string[],
+ *   attributes?: object, floats?: Record<string, number>, type?: string, types?: object }} spec
  */
 export function writeOperator(
   file,

@@ -2,15 +2,10 @@
 
 import { normal } from './arithmetic-random.js'
 
-/**
- * A flat normal array { data, shape }.
- * @param {number[]} shape
- * @param {number} seed
- * @param {Float32ArrayConstructor | Float64ArrayConstructor} [Type]
- */
-export function gaussian(shape, seed, Type = Float64Array) {
+/** A flat normal array { data, shape }. */
+export function gaussian(shape, seed) {
   const next = normal(seed)
-  return { data: Type.from({ length: shape.reduce((a, b) => a * b, 1) }, next), shape }
+  return { data: Float64Array.from({ length: shape.reduce((a, b) => a * b, 1) }, next), shape }
 }
 
 /** Columns (arrays of length d) to a row-major { data, shape: [d, r] }. */

@@ -35,12 +35,12 @@ const quantised = (title, options, /** @type {{ roundedActivations?: boolean }} 
 
 export const QUANTISED_MODELS = [
   ...[
-    ['qdq', 'DequantizeLinear of int8 weights', ROUNDED],
-    ['dynamic', 'DynamicQuantizeLinear and MatMulInteger', ROUNDED],
-    ['fused', 'DynamicQuantizeMatMul', ROUNDED],
-    ['nbits-16', 'MatMulNBits in blocks of 16', {}],
-    ['nbits-32', 'MatMulNBits in blocks of 32', {}],
-  ].flatMap(([weights, title, more]) => [
+    { weights: 'qdq', title: 'DequantizeLinear of int8 weights', ...ROUNDED },
+    { weights: 'dynamic', title: 'DynamicQuantizeLinear and MatMulInteger', ...ROUNDED },
+    { weights: 'fused', title: 'DynamicQuantizeMatMul', ...ROUNDED },
+    { weights: 'nbits-16', title: 'MatMulNBits in blocks of 16' },
+    { weights: 'nbits-32', title: 'MatMulNBits in blocks of 32' },
+  ].flatMap(({ weights, title, ...more }) => [
     quantised(title, { weights }, more),
     quantised(`${title}, packed`, { weights, packed: true, rope: false }, more),
     quantised(

@@ -137,6 +137,7 @@ test('the snippets of docs/model-sources.md run', async (t) => {
 test('what fails is one message and status 1, what is written wrong is status 2', async (t) => {
   hub.add('org/fails', FILES)
   const env = environment()
+  /** @type {[string[], Record<string, string>, number, RegExp][]} */
   const ended = [
     [['inspect', 'hf:org/none'], env, 1, /has no repository org\/none/],
     [['inspect', 'hf:org'], env, 1, /does not name a model/],

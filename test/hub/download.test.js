@@ -155,6 +155,7 @@ test.serial('the chosen file alone, by dtype, by file, by path; of a folder of i
   const nested = { 'cpu/int4/model.onnx': other, 'cpu/int4/genai_config.json': genai('model.onnx') }
   hub.add('org/choice', { ...FILES, 'onnx/model_q4.onnx': other, ...nested })
   fresh()
+  /** @type {[string, import('../../dist/index.js').OpenOptions, string][]} */
   const chosen = [
     ['hf:org/choice', { dtype: 'q4' }, 'onnx/model_q4.onnx'],
     ['hf:org/choice', { file: 'model_q4.onnx' }, 'onnx/model_q4.onnx'],
@@ -166,6 +167,7 @@ test.serial('the chosen file alone, by dtype, by file, by path; of a folder of i
     t.is((await openModel(id, options)).hub.file, file)
   }
   t.false(asked().includes(`cdn /${sha256(model)}`))
+  /** @type {[string, import('../../dist/index.js').OpenOptions, string, RegExp][]} */
   const refused = [
     ['hf:org/choice/onnx/model.onnx', { dtype: 'q4' }, 'ERR_ARGUMENT', /names a file/],
     ['hf:org/choice/onnx/none.onnx', {}, 'ERR_FILE', /no file onnx\/none\.onnx.*onnx\/model\.onnx/s],
@@ -262,6 +264,7 @@ test.serial('refusals name what is wrong and what to do', async (t) => {
   hub.add('org/deep', { 'cpu/model.onnx': other, 'gpu/model.onnx': other })
   hub.add('org/two', { 'onnx/encoder_model.onnx': other, 'onnx/decoder_model_merged.onnx': other })
   const cache = fresh({ HF_TOKEN: 'yours' })
+  /** @type {[string, RegExp, RegExp][]} */
   const refused = [
     ['hf:org/none', /has no repository org\/none/, /Check the name/],
     ['hf:org/gated', /no permission to read org\/gated/, /HF_TOKEN/],
@@ -355,6 +358,7 @@ function nothingOfTheModel(t, cache) {
   )
 }
 
+/** @type {[string, (request: any, response: any, bytes: Buffer) => void, string, RegExp][]} */
 const faults = [
   [
     'dies in the middle, again and again',
@@ -491,6 +495,7 @@ test.serial('aborted, before and in the middle', async (t) => {
     }
   }
   const { signal } = controller
+  /** @type {Error & { cause?: any }} */
   const error = await t.throwsAsync(openModel('hf:org/aborted', { signal, onProgress }), {
     code: 'ERR_ABORTED',
   })

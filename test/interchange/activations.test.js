@@ -93,7 +93,7 @@ const arrays = [
 ]
 
 test('f32, f16 and bf16 of safetensors come as they are stored', async (t) => {
-  for (const dtype of ['f32', 'f16', 'bf16']) {
+  for (const dtype of /** @type {const} */ (['f32', 'f16', 'bf16'])) {
     const [a, b] = [q, k].map((data) => encode(data, dtype))
     const name = dtype.toUpperCase()
     const file = writeTensors([
@@ -144,11 +144,13 @@ test('layers come in order, rotated hooks before plain ones, and only those aske
   )
   await t.throwsAsync(readActivations(file, { layers: [3] }), { code: 'ERR_FORMAT', message: /layer 3/ })
   await t.throwsAsync(readActivations(file, { memoryLimit: 100 }), { code: 'ERR_MEMORY_LIMIT' })
+  // @ts-expect-error a misspelt option
   await t.throwsAsync(readActivations(file, { layer: 2 }), { code: 'ERR_ARGUMENT', message: /"layer"/ })
   await t.throwsAsync(readActivations(file, { layers: [-1] }), {
     code: 'ERR_ARGUMENT',
     message: /a layer is -1/,
   })
+  // @ts-expect-error a number in the place of a list
   await t.throwsAsync(readActivations(file, { layers: 2 }), { code: 'ERR_TYPE', message: /array of numbers/ })
   await t.throwsAsync(readActivations(file, { memoryLimit: Number.NaN }), { code: 'ERR_ARGUMENT' })
   t.is((await readActivations(file, { memoryLimit: 2 ** 40 })).length, 2)
@@ -249,12 +251,14 @@ print('null')
     const names = refused.map(() => place('npz'))
     pythonJson('-c', script, ...names)
     for (const [i, [message, hint]] of refused.entries()) {
+      /** @type {import('../../dist/index.js').QkError} */
       const error = await t.throwsAsync(readActivations(names[i]), { code: 'ERR_FORMAT', message })
       t.regex(error.hint, hint)
     }
   },
 )
 
+/** @type {Record<string, [object, RegExp]>} */
 const broken = {
   'a wrong checksum': [{ change: { crc: 7 } }, /hook_rot_q of .* is damaged: its checksum/],
   'a wrong checksum of deflated data': [{ deflate: true, change: { crc: 7 } }, /hook_rot_q of .* checksum/],
@@ -366,8 +370,8 @@ test('shapes that do not fit are refused by name', async (t) => {
       [K, 'F32', b, data(b)],
     ])
   }
+  /** @returns {Promise<import('../../dist/index.js').QkError>} */
   const fails = (a, b, message) => t.throwsAsync(readActivations(file(a, b)), { code: 'ERR_SHAPE', message })
-  /** @type {import('../../dist/index.js').QkError} */
   const batch = await fails([5, 4, 8], [5, 2, 8], /hook_rot_q of .* has the shape \[5, 4, 8\]/)
   t.regex(batch.hint, /batch axis/)
   await fails([1, 5, 4, 8], [2, 5, 2, 8], /1 and 2 sequences/)

@@ -20,11 +20,19 @@ test.before(async () => {
   made.unrotated = await unrotatedResult(folder)
 })
 
+/** @import { StoredTensor } from '../../dist/index.js' */
+/** @import { Basis } from '../../dist/math/basis.js' */
+
+/**
+ * An exported array [d, width] in float64.
+ * @param {StoredTensor} stored
+ * @returns {Basis}
+ */
+const basisOf = ({ data, shape: [d, width] }) => ({ data: Float64Array.from(data), shape: [d, width] })
+
 /** Columns [d, width] of one head out of [head, d, width]. */
-const ofHead = ({ data, shape: [, d, width] }, head) => ({
-  data: data.subarray(head * d * width, (head + 1) * d * width),
-  shape: [d, width],
-})
+const ofHead = (/** @type {StoredTensor} */ { data, shape: [, d, width] }, head) =>
+  basisOf({ data: data.subarray(head * d * width, (head + 1) * d * width), shape: [d, width] })
 
 /** Largest difference between the projections of the axes on two spans: the same span gives 0. */
 function apart(a, b) {
@@ -34,6 +42,7 @@ function apart(a, b) {
   return Math.max(...x.map((value, i) => Math.abs(value - y[i])))
 }
 
+/** @returns {Basis} */
 const subspace = (result, head, contrast, side) => {
   const own = result.head(head).contrast(contrast)
   return { data: own[side], shape: [own.headDim, own.rank] }
@@ -66,9 +75,9 @@ test('a key head has the span of all the query heads that read it', (t) => {
   const k = arrays.get('blocks.0.attn.hook_k')
   t.deepEqual(k.shape.slice(0, 2), [2, 4])
   for (const [keyHead, readers] of [
-    [0, ['L0H0', 'L0H1']],
-    [1, ['L0H2', 'L0H3']],
-  ]) {
+    ['L0H0', 'L0H1'],
+    ['L0H2', 'L0H3'],
+  ].entries()) {
     const both = unionOf(
       readers.map((head) => subspace(made.unrotated, head, 'c', 'v')),
       4,
@@ -82,11 +91,11 @@ test('a key head has the span of all the query heads that read it', (t) => {
 
 test('for nnsight: one matrix on the output of a projection, heads side by side', (t) => {
   const { arrays } = exportSubspaces(made.unrotated, { for: 'nnsight' })
-  const { data, shape } = arrays.get('layers.0.q_proj.output')
-  t.deepEqual(shape, [16, 8])
+  const matrix = arrays.get('layers.0.q_proj.output')
+  t.deepEqual(matrix.shape, [16, 8])
   // The projection of a whole row is that of each head by itself.
   const row = Float64Array.from({ length: 16 }, (_, i) => Math.cos(3 * i))
-  const found = project({ data, shape }, row)
+  const found = project(basisOf(matrix), row)
   for (let head = 0; head < 4; head++) {
     const alone = project(
       subspace(made.unrotated, `L0H${head}`, 'c', 'u'),
@@ -113,7 +122,7 @@ test('for pyvene: the weight of a low-rank rotation for each head', (t) => {
 })
 
 test('layers with rotation are refused where a tool acts before it', (t) => {
-  for (const tool of ['nnsight', 'pyvene']) {
+  for (const tool of /** @type {const} */ (['nnsight', 'pyvene'])) {
     /** @type {import('../../dist/index.js').QkError} */
     const error = t.throws(() => exportSubspaces(made.boxes, { for: tool }), {
       code: 'ERR_ARGUMENT',
@@ -129,6 +138,7 @@ test('wrong names are refused', (t) => {
   fails({ contrast: 'colour' }, { code: 'ERR_UNKNOWN_CONTRAST' })
   fails({ heads: ['L9H9'] }, { code: 'ERR_UNKNOWN_HEAD' })
   fails({ heads: 'L3H0' }, { code: 'ERR_TYPE', message: /array of names/ })
+  // @ts-expect-error an object that is no result
   t.throws(() => exportSubspaces({ info: {} }), { code: 'ERR_TYPE' })
   fails({ head: 'L3H0' }, { code: 'ERR_ARGUMENT', message: /"head"/ })
   const flat = made.boxes.headNames.find((head) => made.boxes.head(head).contrast('order').rank === 0)
@@ -175,11 +185,13 @@ test('the command writes them, and says what it cannot', async (t) => {
   const rotated = await runCommand(folder, ['export', result, '--for', 'pyvene', '--out', 'order.npz'])
   t.is(rotated.status, 1)
   t.regex(rotated.stderr, /rotated by position/)
-  for (const [args, message] of [
+  /** @type {[string[], RegExp][]} */
+  const wrong = [
     [['--for', 'baukit', '--out', 'x.npz'], /no tool "baukit"/],
     [['--out', 'x.csv'], /Formats: \.safetensors, \.npz/],
     [[], /required option '--out/],
-  ]) {
+  ]
+  for (const [args, message] of wrong) {
     const refused = await runCommand(folder, ['export', result, ...args])
     t.is(refused.status, 2)
     t.regex(refused.stderr, message)

@@ -81,7 +81,10 @@ withPython(test, 'torch')('ablate_subspace.py takes the subspace out in a forwar
   })
   const text = 'The apple is in Box O, the pear is in Box A. Which box is the pear in? Box'
   const { activations } = await capture(model, { text }, { heads: 'L3H0,L3H1,L3H2,L3H3' })
-  const [q, k] = ['q', 'k'].map((side) => activations[`blocks.3.attn.hook_rot_${side}`])
+  const [q, k] = ['q', 'k'].map((side) => {
+    const { data, shape } = activations[`blocks.3.attn.hook_rot_${side}`]
+    return { data: Float32Array.from(data), shape }
+  })
   await writeNpz(
     at('activations.npz'),
     [
