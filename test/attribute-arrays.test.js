@@ -7,6 +7,7 @@ import {
   inner,
   largestGap,
   minus,
+  narrowed,
   permutations,
   plus,
   projection,
@@ -411,8 +412,7 @@ test('by default rows are centred, and the order of the features changes nothing
 })
 
 test('f32 input is computed with in f64', (t) => {
-  const narrow = (x) => ({ data: Float32Array.from(x.data), shape: x.shape })
-  const [q32, k32] = [narrow(q), narrow(k)]
+  const [q32, k32] = [narrowed(q), narrowed(k)]
   const wide = (x) => ({ data: Float64Array.from(x.data), shape: x.shape })
   const a = attributeArrays({ q: q32, k: k32, features })
   t.deepEqual(a, attributeArrays({ q: wide(q32), k: wide(k32), features }))

@@ -13,6 +13,7 @@ import {
   gaussian,
   inner,
   largestGap,
+  narrowed,
   plus,
   projection,
   toColumns,
@@ -98,7 +99,7 @@ test('no column, or zeros, span nothing', (t) => {
 })
 
 test('columns in f32 are accepted, and a view with an offset', (t) => {
-  const { data } = gaussian([6, 2], 6, Float32Array)
+  const { data } = narrowed(gaussian([6, 2], 6))
   const shifted = new Float32Array(20)
   shifted.set(data, 5)
   const a = orthonormalBasis({ data, shape: [6, 2] })

@@ -7,6 +7,7 @@ import {
   inner,
   largestGap,
   minus,
+  narrowed,
   plus,
   projection,
   rowOf,
@@ -223,9 +224,8 @@ test('large scores do not overflow the softmax', (t) => {
 })
 
 test('f32 input is computed with in f64, and inputs are left as they were', (t) => {
-  const narrow = (x) => ({ data: Float32Array.from(x.data), shape: x.shape })
   const wide = (x) => ({ data: Float64Array.from(x.data), shape: x.shape })
-  const inputs = { q: narrow(q), k: narrow(k), basis: narrow(basis) }
+  const inputs = { q: narrowed(q), k: narrowed(k), basis: narrowed(basis) }
   const copy = structuredClone(inputs)
   const f64 = { q: wide(inputs.q), k: wide(inputs.k), basis: wide(inputs.basis) }
   const scaled = { edit: /** @type {const} */ ('scale'), factor: 1 / 3 }

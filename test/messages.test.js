@@ -31,25 +31,31 @@ const jsonl = (list) => list.map((prompt) => `${JSON.stringify(prompt)}\n`).join
 
 test('a prompt, or a tokenizer, in the place of an object: how it is given', async (t) => {
   /** @type {import('../dist/index.js').QkError} */
+  // @ts-expect-error a text in the place of a prompt
   const asked = await t.throwsAsync(capture(await open(), 'hello'), {
     code: 'ERR_TYPE',
     message: /got a string/,
   })
   t.regex(asked.hint, /\{ text: /)
   /** @type {import('../dist/index.js').QkError} */
+  // @ts-expect-error a text in the place of the model
   const none = await t.throwsAsync(capture('hello'), { code: 'ERR_TYPE' })
   t.regex(none.hint, /openModel/)
   /** @type {import('../dist/index.js').QkError} */
+  // @ts-expect-error a path in the place of the options
   const named = await t.throwsAsync(openModel(model, 'tok.json'), {
     code: 'ERR_TYPE',
     message: /"tok\.json"/,
   })
   t.regex(named.hint, /\{ tokenizer: 'tok\.json' \}/)
   /** @type {import('../dist/index.js').QkError} */
+  // @ts-expect-error without a path
   const missing = await t.throwsAsync(openModel(), { code: 'ERR_TYPE', message: /got undefined/ })
   t.regex(missing.hint, /openModel\('model\.onnx'\)/)
   await t.throwsAsync(openModel(''), { code: 'ERR_ARGUMENT', message: /empty text/ })
+  // @ts-expect-error without a path
   await t.throwsAsync(readAttribution(), { code: 'ERR_TYPE', message: /named by its path/ })
+  // @ts-expect-error without options
   t.throws(() => boxesOrder(), { code: 'ERR_TYPE', message: /an object of options, got undefined/ })
 })
 
@@ -173,7 +179,7 @@ async function piped(args, text) {
     child.stdout.setEncoding('utf8').toArray(),
     child.stderr.setEncoding('utf8').toArray(),
     new Promise((resolve) => child.once('close', resolve)),
-    new Promise((resolve) => child.stdin.end(text, resolve)),
+    new Promise((resolve) => child.stdin.end(text, () => resolve(undefined))),
   ])
   return { stdout: stdout.join(''), stderr: stderr.join(''), status, left: readdirSync(cwd), cwd }
 }

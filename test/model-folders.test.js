@@ -34,31 +34,36 @@ const TOKENIZER = { from: tokenizer }
 const genai = (filename) => JSON.stringify({ model: { decoder: { filename } } })
 const config = { 'config.json': '{}', 'tokenizer.json': TOKENIZER, 'tokenizer_config.json': '{}' }
 
-/** What is in the folder, how it is opened, and which file that opens. */
+/** @typedef {[string, object, import('../dist/index.js').OpenOptions, string]} Layout */
+
+const SUFFIXES = /** @type {const} */ ([
+  ['fp32', ''],
+  ['fp16', '_fp16'],
+  ['q8', '_quantized'],
+  ['int8', '_int8'],
+  ['uint8', '_uint8'],
+  ['q4', '_q4'],
+  ['q4f16', '_q4f16'],
+  ['bnb4', '_bnb4'],
+])
+
+/**
+ * A folder with a file of every dtype, of which only the wanted one is a model.
+ * @param {(typeof SUFFIXES)[number]} wanted
+ * @returns {Layout}
+ */
+function byDtype([dtype, suffix]) {
+  const files = SUFFIXES.map(([, one]) => [`onnx/model${one}.onnx`, one === suffix ? MODEL : 'x'])
+  return [`transformers.js, ${dtype}`, Object.fromEntries(files), { dtype }, `onnx/model${suffix}.onnx`]
+}
+
+/**
+ * What is in the folder, how it is opened, and which file that opens.
+ * @type {Layout[]}
+ */
 const layouts = [
   ['transformers.js', { 'onnx/model.onnx': MODEL, 'onnx/model_q4.onnx': 'x' }, {}, 'onnx/model.onnx'],
-  ...[
-    ['fp32', ''],
-    ['fp16', '_fp16'],
-    ['q8', '_quantized'],
-    ['int8', '_int8'],
-    ['uint8', '_uint8'],
-    ['q4', '_q4'],
-    ['q4f16', '_q4f16'],
-    ['bnb4', '_bnb4'],
-  ].map(([dtype, suffix]) => [
-    `transformers.js, ${dtype}`,
-    {
-      ...Object.fromEntries(
-        ['', '_fp16', '_quantized', '_int8', '_uint8', '_q4', '_q4f16', '_bnb4'].map((one) => [
-          `onnx/model${one}.onnx`,
-          one === suffix ? MODEL : 'x',
-        ]),
-      ),
-    },
-    { dtype },
-    `onnx/model${suffix}.onnx`,
-  ]),
+  ...SUFFIXES.map(byDtype),
   ['the only file of another dtype', { 'onnx/model_q4f16.onnx': MODEL }, {}, 'onnx/model_q4f16.onnx'],
   [
     'parts of a model, one of them named',
@@ -130,7 +135,10 @@ test('weights beside the file, as .onnx_data in each layout', async (t) => {
   }
 })
 
-/** What is in the folder, how it is opened, and what is said. */
+/**
+ * What is in the folder, how it is opened, and what is said.
+ * @type {[string, object, any, string, RegExp, RegExp?][]}
+ */
 const refused = [
   ['an empty folder', {}, {}, 'ERR_FILE', /has no \.onnx file, nor has its folder onnx/],
   ['a folder without a model', config, {}, 'ERR_FILE', /has no \.onnx file/],
@@ -208,12 +216,13 @@ for (const [what, files, options, code, message, hint] of refused) {
 }
 
 test('dtype and file choose inside a folder alone', async (t) => {
-  for (const options of [{ dtype: 'fp32' }, { file: 'boxes.onnx' }]) {
+  for (const options of [{ dtype: /** @type {const} */ ('fp32') }, { file: 'boxes.onnx' }]) {
     await t.throwsAsync(openModel(boxes, options), {
       code: 'ERR_ARGUMENT',
       message: /choose inside a folder/,
     })
   }
+  // @ts-expect-error a number in the place of a path
   await t.throwsAsync(openModel(7), { code: 'ERR_TYPE', message: /a path or an id/ })
   const root = made({ onnx: 'a file where a folder should be' })
   await t.throwsAsync(openModel(root), { code: 'ERR_FILE', message: /has no \.onnx file/ })
@@ -240,7 +249,7 @@ test('tokenizer: another one, or none', async (t) => {
   const none = await openModel(root, { tokenizer: false })
   t.is(none.tokenizer, undefined)
   t.deepEqual(none.warnings, [])
-  for (const wrong of [true, 3, null]) {
+  for (const wrong of /** @type {any[]} */ ([true, 3, null])) {
     await t.throwsAsync(openModel(root, { tokenizer: wrong }), {
       code: 'ERR_TYPE',
       message: /a path, or false/,

@@ -99,7 +99,7 @@ for (const variant of VARIANTS) {
     t.is(site.headDim, TINY.headDim)
     t.is(site.rotary, variant.rope ?? true)
     t.is(site.causal, variant.mask !== 'none')
-    t.true(Math.abs(site.scale - 0.5) < (variant.half ? 1e-3 : 1e-6))
+    t.true(Math.abs(Number(site.scale) - 0.5) < (variant.half ? 1e-3 : 1e-6))
     t.true(site.relativeError < (variant.half ? 1e-2 : 1e-5))
     for (let head = 0; head < TINY.heads; head++) {
       const { cPos, cNeg } = result.head(`L0H${head}`).contrast('c')
@@ -118,7 +118,7 @@ for (const variant of [{}, { scale: 'query' }, { fold: 'plain' }, { packed: true
     await ort.InferenceSession.create(file, { optimizedModelFilePath, graphOptimizationLevel: 'extended' })
     const { site, result } = await covariancesOf(optimizedModelFilePath)
     t.like(site, { op: 'FusedMatMul', heads: TINY.heads, kvHeads: TINY.kvHeads, causal: true, rotary: true })
-    t.true(Math.abs(site.scale - 0.5) < 1e-6)
+    t.true(Math.abs(Number(site.scale) - 0.5) < 1e-6)
     t.true(site.relativeError < 1e-5)
     for (let head = 0; head < TINY.heads; head++) {
       const { cPos, cNeg } = result.head(`L0H${head}`).contrast('c')

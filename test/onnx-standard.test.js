@@ -96,7 +96,7 @@ for (const name of CASES) {
             for (let c = 0; c < d; c++) {
               dot += q.data[((b * S + i) * H + h) * d + c] * k.data[((b * T + j) * kvHeads + key) * d + c]
             }
-            stages[0][at] = site.scale * dot
+            stages[0][at] = Number(site.scale) * dot
             stages[1][at] = cap ? cap * Math.tanh(stages[0][at] / cap) : stages[0][at]
             const m = mask ? mask.data[broadcastAt(mask.shape, [b, h, i, j])] : 0
             const hidden = (mask?.bool && !m) || (causal && j > i + past)

@@ -107,17 +107,19 @@ test('every experiment is plain data: claim, verdict, tables of full rows', (t) 
 
 test('a claim is held where its figures are above their nulls, and only there', (t) => {
   const nulls = { count: 20, mean: 0.5, p95: 0.7 }
-  const one = (value, met = true) => ({ value, met, nulls })
+  const plain = { name: 'share', bar: 'above 0.6', against: 'null subspaces' }
+  const one = (value, met = true) => ({ ...plain, value, met, nulls })
   t.is(verdictOf([one(0.8), one(0.71)]), 'held')
   t.is(verdictOf([one(0.8), one(0.7)]), 'held, and random labels do as well')
   t.is(verdictOf([one(0.8, false)]), 'not held')
-  t.is(verdictOf([one(0.8)], [{ met: false }]), 'not held')
-  t.is(verdictOf([one(0.8), { value: 1, met: true, nulls: null }]), 'not held', 'no null decides nothing')
+  t.is(verdictOf([one(0.8)], [{ text: 'a condition', bar: 'met', met: false }]), 'not held')
+  t.is(verdictOf([one(0.8), { ...one(1), nulls: null }]), 'not held', 'no null decides nothing')
   const { mean, p95, count } = nullFigures(Array.from({ length: 99 }, (_, i) => i + 1))
   t.deepEqual([mean, p95, count], [50, 95, 99])
 })
 
 test('every figure that could be claimed has null subspaces and other controls beside it', (t) => {
+  /** @type {[string, string, number, string[]][]} */
   const tables = [
     ['3', 'clusters', 12, []],
     ['4', 'effects', 14, []],
@@ -458,12 +460,13 @@ test('a stopped command leaves no file', async (t) => {
 })
 
 test('retrieval prompts: the positive token matches in both latents, the negative ones in neither', (t) => {
+  /** @type {import('../dist/index.js').ToyConfig} */
   const config = { task: 1, r1: 1, r2: 2, dHead: 8, dModel: 12, context: 6, payloads: 3, noise: 0, seed: 3 }
   const task = new ToyTask(config)
   const { prompts, latents } = retrievalPrompts(task, 60, 5)
   t.is(prompts.length, 60)
   const { a1, a2, payload } = task.encoders
-  prompts.forEach(({ terms: [term], inputs, answer }, i) => {
+  prompts.forEach((/** @type {any} */ { terms: [term], inputs, answer }, i) => {
     const part = (token, own) =>
       Array.from({ length: 12 }, (_, c) => {
         const [x, y, z] = own
@@ -513,8 +516,11 @@ test('principal components and cosines', async (t) => {
     [1, 1, 3, 3],
   )
   const angle = 0.3
-  const plane = { data: Float64Array.of(1, 0, 0, 1, 0, 0), shape: [3, 2] }
-  const tilted = { data: Float64Array.of(Math.cos(angle), 0, Math.sin(angle)), shape: [3, 1] }
+  /** @type {import('../dist/index.js').Basis[]} */
+  const [plane, tilted] = [
+    { data: Float64Array.of(1, 0, 0, 1, 0, 0), shape: [3, 2] },
+    { data: Float64Array.of(Math.cos(angle), 0, Math.sin(angle)), shape: [3, 1] },
+  ]
   const [cosine, ...more] = await principalCosines(plane, tilted)
   t.deepEqual(more, [])
   t.true(Math.abs(cosine - Math.cos(angle)) < 1e-6)

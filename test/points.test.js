@@ -230,7 +230,7 @@ test('families say what their queries and keys are', (t) => {
   for (const { text, contrasts } of categoryPrompts({ ...base, prompts: 24 })) {
     const [{ label, negative, negativeLabels }] = contrasts.category.terms
     t.true(text.includes(` ${label}?`))
-    negative.forEach(({ char }, i) => {
+    negative.forEach((/** @type {any} */ { char }, i) => {
       t.true(base.categories[negativeLabels[i]].includes(text.slice(...char)))
     })
   }
@@ -249,6 +249,7 @@ test('families say what their queries and keys are', (t) => {
 
 const term = { query: -1, positive: [1], negative: [2, 3] }
 const other = { query: -1, negative: [1], label: 'b' }
+/** @type {[string, object, RegExp][]} */
 const wrong = [
   ['a label that is no text', { terms: [{ ...term, label: 3 }] }, /term 0: "label" is a text/],
   ['an empty label', { terms: [{ ...term, label: '' }] }, /"label" is a text, not empty/],
@@ -292,7 +293,7 @@ test('points name their tokens in context; labels lie apart beside null subspace
     const [term] = prompt.terms
     const spans = roles[i] === 'positive' ? term.positive : term.negative
     t.true(
-      spans.some(({ char: [start, end] }) => prompt.text.slice(start, end) === token),
+      spans.some((/** @type {any} */ { char: [start, end] }) => prompt.text.slice(start, end) === token),
       `${where} ${position}`,
     )
     t.regex(before, /is in Box $/)

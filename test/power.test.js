@@ -80,7 +80,8 @@ test('the units that a power takes', (t) => {
 
 test('outside what was simulated is an error', (t) => {
   const given = { units: 400, strength: 0.25, headDim: 40 }
-  for (const [change, message] of [
+  /** @type {[any, RegExp][]} */
+  const outside = [
     [{ units: 49 }, /units is 49; simulated were 50 to 3000/],
     [{ units: 4000 }, /units is 4000/],
     [{ headDim: 8 }, /headDim is 8; simulated were dimensions 16 to 128/],
@@ -90,9 +91,11 @@ test('outside what was simulated is an error', (t) => {
     [{ heads: 1000 }, /1 of 1000 heads .* level of 0\.00005; simulated were levels down to 0.001/],
     [{ heads: 5, effects: 6 }, /effects is 6, expected a whole number from 1 to 5/],
     [{ alpha: 0.01 }, /powerOf has no "alpha"/],
-  ]) {
+  ]
+  for (const [change, message] of outside) {
     t.throws(() => powerOf({ ...given, ...change }), { code: 'ERR_ARGUMENT', message })
   }
+  // @ts-expect-error a strength in words
   t.throws(() => powerOf({ ...given, strength: '0.2' }), { code: 'ERR_TYPE' })
   t.throws(() => powerOf({ ...given, strength: Number.NaN }), { code: 'ERR_NON_FINITE' })
   const weak = { strength: 0.02, headDim: 64 }

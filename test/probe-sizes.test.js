@@ -7,6 +7,7 @@ import { modelInputs } from '../dist/model/inference/inputs.js'
 import { probeFeeds, probeSizes } from '../dist/model/inference/probe.js'
 import { ProbeBudget } from '../dist/model/inference/probe-budget.js'
 import { settledInputs } from '../dist/model/inference/sizes/given.js'
+import { tensorValues } from '../dist/model/inference/values.js'
 import { openGraph } from '../dist/model/open-graph.js'
 import { findSites } from '../dist/model/sites/search/find.js'
 import { probe } from '../dist/model/sites/site-probe.js'
@@ -77,9 +78,9 @@ test('a buffer is not filled beyond its end', (t) => {
     const [sizes] = probeSizes(inputs, new Map([['most', most]]))
     const feeds = probeFeeds(graph, inputs, sizes)
     t.deepEqual(feeds.past_k.dims, [3, 2, most, 32])
-    t.deepEqual([...feeds.past_seq_len.data], [filled])
-    t.deepEqual([...feeds.beam_width.data], [1])
-    t.true(feeds.cache_indir.data.every((beam) => beam === 0))
+    t.deepEqual([...tensorValues(feeds.past_seq_len)], [filled])
+    t.deepEqual([...tensorValues(feeds.beam_width)], [1])
+    t.true(tensorValues(feeds.cache_indir).every((beam) => beam === 0))
   }
 })
 
@@ -243,18 +244,20 @@ test('of a large batch only the first numbers are drawn, since drawing all would
   ])
   const inputs = modelInputs(graph)
   const { x } = probeFeeds(graph, inputs, probeSizes(inputs, given)[0])
-  t.is(x.data.length, 2 * 1_000_000 * WIDTH)
+  const data = /** @type {Float32Array} */ (x.data)
+  t.is(data.length, 2 * 1_000_000 * WIDTH)
   const drawn = 65_537
-  t.true(x.data.every((value, i) => i < drawn || value === x.data[i - drawn]))
+  t.true(data.every((value, i) => i < drawn || value === data[i - drawn]))
   // Neither rows nor columns of weights' sizes are equal.
-  t.notDeepEqual(x.data.slice(0, WIDTH), x.data.slice(65_536, 65_536 + WIDTH))
-  t.deepEqual(x.data.slice(0, WIDTH), x.data.slice(65_537, 65_537 + WIDTH))
+  t.notDeepEqual(data.slice(0, WIDTH), data.slice(65_536, 65_536 + WIDTH))
+  t.deepEqual(data.slice(0, WIDTH), data.slice(65_537, 65_537 + WIDTH))
 })
 
 test('tries end when the time for them is over', async (t) => {
   const graph = openGraph(attentionOver(['batch', 'seq', 'features'], untold))
   const budget = new ProbeBudget()
   t.false(budget.isSpent)
+  /** @type {any} */
   const context = {
     graph,
     inputs: modelInputs(graph),

@@ -62,6 +62,7 @@ test('findings and measures as text', async (t) => {
 
 test('what cannot be read is named with file and line, bad usage is another status', async (t) => {
   const prompts = termSet(31, { prompts: 3 })
+  /** @type {Record<string, [any[], RegExp]>} */
   const failing = {
     'json.jsonl': [[...prompts, '{"contrast":'], /json\.jsonl:4: not JSON/],
     'field.jsonl': [[prompts[0], { ...prompts[1], colour: 1 }], /field\.jsonl:2: a prompt has no "colour"/],

@@ -16,6 +16,8 @@ import {
 import { seededRandom } from '../dist/math/random.js'
 import { counterfactualSet, labelSet, slowAuc, slowTotalVariation, termSet } from './helpers/check-sets.js'
 
+/** @import { Drawn } from './helpers/check-sets.js' */
+
 const words = bundledWords()
 const tokenizer = bundledFile('boxes.tokenizer.json')
 
@@ -102,7 +104,9 @@ test('tokens: one that positives have more often', async (t) => {
   t.deepEqual(warned, ['token'])
   const { size, message } = find('token')
   near(t, size.totalVariation, slowTotalVariation(sidesOf(prompts, ({ tokens }, at) => tokens[at])))
-  const share = mean(prompts.map(({ tokens, terms }) => Number(tokens[terms[0].positive[0]] === 99)))
+  const share = mean(
+    prompts.map(({ tokens, terms }) => Number(tokens[/** @type {number} */ (terms[0].positive[0])] === 99)),
+  )
   t.true(message.includes(`#99 +${(100 * share).toFixed(0)}%`), message)
 })
 
@@ -170,7 +174,7 @@ test('counterfactuals: distance, relative position, query token and length', asy
 })
 
 test('keys: numbers of them, rows that terms share, contradictions', async (t) => {
-  const more = ({ keys: [a, b, c, d] }) => ({
+  const more = (/** @type {Drawn} */ { keys: [a, b, c, d] }) => ({
     terms: [
       { query: -1, positive: [a, b], negative: [c] },
       { query: -2, positive: [c], negative: [b, d] },
@@ -186,7 +190,7 @@ test('keys: numbers of them, rows that terms share, contradictions', async (t) =
   const one = await checked(termSet(9))
   t.deepEqual(one.find('length', 'note').size, { positive: 1, negative: 4 })
   t.is(one.find('shared keys', 'note'), undefined)
-  const same = ({ keys: [a, b], index }) => ({
+  const same = (/** @type {Drawn} */ { keys: [a, b], index }) => ({
     terms: [{ query: -1, positive: [a], negative: index < 7 ? [a, b] : [b] }],
   })
   t.is((await checked(termSet(10, { more: same }))).find('shared keys').size.contradictory, 7)
@@ -197,7 +201,7 @@ test('duplicates, and ids of different prompts', async (t) => {
   const { check } = await checked([
     ...prompts,
     { ...prompts[3], id: 'again' },
-    { ...prompts[4], tokens: Int32Array.from(prompts[4].tokens) },
+    { ...prompts[4], tokens: Int32Array.from(/** @type {number[]} */ (prompts[4].tokens)) },
     { ...prompts[5], id: 'p6', terms: [{ query: -1, positive: [1], negative: [2] }] },
   ])
   const [duplicates, ids] = check.findings
@@ -489,6 +493,7 @@ test('families: categories are other tokens, the first of a category lies first,
 })
 
 test('wrong options, prompts and positions; an abort', async (t) => {
+  // @ts-expect-error a misspelt option
   await t.throwsAsync(checkPromptSet(termSet(1), { tokeniser: 'x' }), { code: 'ERR_ARGUMENT' })
   await t.throwsAsync(checkPromptSet([]), { code: 'ERR_PROMPT' })
   const outside = [

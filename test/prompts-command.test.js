@@ -125,8 +125,8 @@ test('categories: lists, selection and wording as asked for', async (t) => {
   )
   t.is(status, 0)
   const template = '{items}\nLast {category}:'
-  const family = { categories: own, select: 'last', matching: 3, items: 5, asked: ['metal'], template }
-  t.is(stdout, lines(categoryPrompts({ ...family, prompts: 2, seed: 1 })))
+  const family = { categories: own, matching: 3, items: 5, asked: ['metal'], template }
+  t.is(stdout, lines(categoryPrompts({ ...family, select: 'last', prompts: 2, seed: 1 })))
   const wrapped = await run(
     'categories',
     '--categories',
@@ -180,6 +180,7 @@ test('payload: without a file, tensors stand in the lines', async (t) => {
     '3',
   )
   t.is(status, 0)
+  /** @type {any[]} */
   const [prompt] = payloadPrompts({ task: 2, r1: 2, r2: 1, toySeed: 9, prompts: 2, seed: 3 })
   const { inputs } = JSON.parse(stdout.split('\n')[0])
   t.deepEqual(inputs.query.data, [...prompt.inputs.query.data])
@@ -217,6 +218,7 @@ test('a chat template, with a system message and the beginning of the answer', a
 
 const noise = file('noise.txt', 'not a prompt set\n')
 const sizes = ['--task', '1', '--r1', '2', '--r2', '2']
+/** @type {[string, string[], number, RegExp][]} */
 const failures = [
   ['no family', [], 2, /payload/],
   ['an unknown family', ['poems'], 2, /unknown command 'poems'/],

@@ -52,6 +52,7 @@ test('offsets are UTF-16 units, also behind characters outside the basic plane',
   t.deepEqual(run.tokens.spans[index], [text.indexOf('apple'), text.indexOf('apple') + 5])
 })
 
+/** @type {[string, any, string, RegExp][]} */
 const wrongPositions = [
   ['a piece that is not there', { match: 'Box Z' }, 'ERR_MATCH', /"Box Z" is not in the text/],
   ['an ambiguous piece', { match: 'pear' }, 'ERR_MATCH', /in the text 2 times/],
@@ -78,6 +79,7 @@ for (const [what, position, code, message] of wrongPositions) {
 }
 
 const terms = [{ query: -1, positive: [1], negative: [2] }]
+/** @type {[string, any, string, RegExp][]} */
 const wrongPrompts = [
   ['no text', { contrast: 'c', terms }, 'ERR_PROMPT', /give one of "text", "tokens" and "inputs"/],
   ['text and tokens', { contrast: 'c', text: 'a', tokens: [1], terms }, 'ERR_PROMPT', /give one of/],
@@ -129,6 +131,7 @@ const wrongPrompts = [
 ]
 
 const bad = { contrast: 'c', tokens: [1, 2, 3], terms }
+/** @type {[any, RegExp][]} */
 const wrongForms = [
   [null, /a prompt is an object/],
   [[], /a prompt is an object/],
@@ -182,9 +185,11 @@ test('token ids may be integer arrays', async (t) => {
   const half = { ...prompt, contrast: 'd', terms: [{ query: 2, positive: [1] }], counterfactual: other }
   const lists = await accumulate(model, [prompt, half])
   const expected = await lists.sites[0].groups[0].covariance.read()
-  for (const convert of [Int32Array.from.bind(Int32Array), (ids) => BigInt64Array.from(ids, BigInt)]) {
-    const arrays = [prompt, half].map((p) => ({ ...p, tokens: convert(p.tokens) }))
-    arrays[1].counterfactual = { ...other, tokens: convert(other.tokens) }
+  for (const convert of [(ids) => Int32Array.from(ids), (ids) => BigInt64Array.from(ids, BigInt)]) {
+    const arrays = [
+      { ...prompt, tokens: convert(prompt.tokens) },
+      { ...half, tokens: convert(half.tokens), counterfactual: { ...other, tokens: convert(other.tokens) } },
+    ]
     const sums = await accumulate(model, arrays)
     t.deepEqual(sums.prompts, lists.prompts)
     t.deepEqual(await sums.sites[0].groups[0].covariance.read(), expected)
@@ -198,7 +203,7 @@ test('token ids may be integer arrays', async (t) => {
       message: /tokens\[0\] is -?\d+, which is not a token id/,
     })
   }
-  for (const tokens of [new BigInt64Array(0), Float32Array.of(1, 2), 'abc']) {
+  for (const tokens of /** @type {any[]} */ ([new BigInt64Array(0), Float32Array.of(1, 2), 'abc'])) {
     t.throws(() => promptRules({ ...prompt, tokens }, 'here'), {
       code: 'ERR_PROMPT',
       message: /list of token ids/,
@@ -206,6 +211,7 @@ test('token ids may be integer arrays', async (t) => {
   }
 })
 
+/** @type {[any, RegExp][]} */
 const misspelt = [
   [{ tems: terms }, /a prompt has no "tems"/],
   [
@@ -239,11 +245,11 @@ for (const [change, message] of misspelt) {
 
 test('a position with an unknown key or choice is refused', async (t) => {
   const run = await located(TEXT)
-  for (const position of [
+  for (const position of /** @type {any[]} */ ([
     { match: 'apple', nht: 2 },
     { match: 'apple', token: 'middle' },
     { match: 'apple', in: 'middle' },
-  ]) {
+  ])) {
     t.throws(() => resolvePosition(position, run, 'here'), { code: 'ERR_POSITION' })
   }
 })
@@ -261,14 +267,16 @@ test('a generator of prompts is gone through as a list is', async (t) => {
   const [a, b] = await Promise.all([accumulate(model, prompts), accumulate(model, generate())])
   t.is(a.prompts.sha256, b.prompts.sha256)
   t.deepEqual(await a.sites[0].groups[0].covariance.read(), await b.sites[0].groups[0].covariance.read())
-  for (const wrong of ['set.jsonl', prompts[0], undefined]) {
+  for (const wrong of /** @type {any[]} */ (['set.jsonl', prompts[0], undefined])) {
     await t.throwsAsync(accumulate(model, wrong), { code: 'ERR_TYPE' })
   }
 })
 
 test('a misspelt option and a forgotten await are refused', async (t) => {
   const opening = openModel(bundledFile('boxes.onnx'))
+  // @ts-expect-error a promise in the place of the model
   await t.throwsAsync(accumulate(opening, []), { code: 'ERR_TYPE' })
+  // @ts-expect-error a misspelt option
   await t.throwsAsync(accumulate(await opening, [], { head: 'L0H0' }), {
     code: 'ERR_ARGUMENT',
     message: /no "head"/,
@@ -325,7 +333,9 @@ test('labels must be as many as the tokens', async (t) => {
 
 test('an unknown head is refused, and the known ones are told', async (t) => {
   const model = await openModel(bundledFile('boxes.onnx'))
-  for (const heads of ['L9H0', 'L0H99', 'head 3', [[9, 0]]]) {
+  /** @type {import('../dist/index.js').AccumulateOptions['heads'][]} */
+  const unknown = ['L9H0', 'L0H99', 'head 3', [[9, 0]]]
+  for (const heads of unknown) {
     await t.throwsAsync(accumulate(model, [{ contrast: 'c', tokens: [1, 2, 3], terms }], { heads }), {
       code: 'ERR_UNKNOWN_HEAD',
     })
@@ -349,7 +359,7 @@ test('order prompts: the place of the answer goes round, and the words are the b
 
 test('lexical counterfactuals differ in the object alone', (t) => {
   const words = bundledWords()
-  for (const change of ['text and question', 'question']) {
+  for (const change of /** @type {const} */ (['text and question', 'question'])) {
     for (const { text, counterfactual } of boxesLexical({ ...words, prompts: 20, seed: 1 }, change, 'x')) {
       const [a, b] = [text, counterfactual.text].map((s) => s.split(/\W+/))
       const different = a.map((word, i) => [word, b[i]]).filter(([x, y]) => x !== y)

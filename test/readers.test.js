@@ -28,6 +28,7 @@ function writeRaw(name, header, bytes) {
 
 const f32 = (shape, from, to) => ({ dtype: 'F32', shape, data_offsets: [from, to] })
 
+/** @type {Record<string, [string | object, RegExp]>} */
 const headers = {
   'tensors that overlap': [{ a: f32([2], 0, 8), b: f32([2], 4, 12) }, /tensor b begins at byte 4, inside/],
   'one range for two tensors': [{ a: f32([4], 0, 16), b: f32([4], 0, 16) }, /tensor b begins at byte 0/],
@@ -117,7 +118,8 @@ test('results: tensors that are not of the rank and the head dimension are refus
   }
   await write({})
   t.is((await loadResult(file)).head('L3H0').contrast('order').headDim, d)
-  for (const [part, shape] of [
+  /** @type {[string, number[]][]} */
+  const wrong = [
     ['u', [2, d]],
     ['u', [2 * d]],
     ['v', [1, 2 * d]],
@@ -126,7 +128,8 @@ test('results: tensors that are not of the rank and the head dimension are refus
     ['null_v', [1, 2 * d, 2]],
     ['mean_query', [1, d]],
     ['key_components', [2, tensors.get('L3H0.order.key_components').data.length / 2]],
-  ]) {
+  ]
+  for (const [part, shape] of wrong) {
     await write({ [part]: shape })
     const message = new RegExp(
       `the tensor L3H0\\.order\\.${part} has the shape \\[${shape.join(', ')}\\], expected \\[`,
@@ -169,6 +172,7 @@ test('results: a document whose fields are something else is refused with the pl
 })
 
 const term = { query: -1, positive: [1], negative: [2] }
+/** @type {Record<string, [string | object, RegExp]>} */
 const lines = {
   'contrasts that are null': [{ text: 'a', contrasts: null }, /"contrasts" is an object/],
   'a contrast that is null': [{ text: 'a', contrasts: { c: null } }, /contrast "c" is an object/],

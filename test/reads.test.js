@@ -93,9 +93,9 @@ for (const [norm, said] of Object.entries(NORMS)) {
       const [layer, h] = [Number(head[1]), Number(head[3])]
       const { u, v, rank, nulls } = result.head(head).contrast('one')
       const d = SIZES.headDim
-      for (const [side, basis, ofNulls, field] of [
-        ['q', u, nulls.u, 'query'],
-        ['k', v, nulls.v, 'key'],
+      for (const { side, basis, ofNulls, field } of [
+        { side: 'q', basis: u, ofNulls: nulls.u, field: 'query' },
+        { side: 'k', basis: v, ofNulls: nulls.v, field: 'key' },
       ]) {
         const rows = ownRows(layer, side, norm)
         const list = components.one[field][head]
@@ -174,13 +174,15 @@ test('reads can be aborted', async (t) => {
   await t.throwsAsync(attribute(model, set, options), { code: 'ERR_ABORTED' })
 })
 
-for (const { title, options, roundedActivations = false } of [
+/** @type {{ title: string, options: object, roundedActivations?: boolean }[]} */
+const written = [
   { title: 'written out', options: {} },
   { title: 'written out, q/k norm, bias', options: { norm: true, bias: true, seed: 3 } },
   { title: 'written out, packed, folded', options: { packed: true, fold: 'plain' } },
   ...TINY_DIALECTS,
   ...QUANTISED_MODELS,
-]) {
+]
+for (const { title, options, roundedActivations = false } of written) {
   test(`rows of bare tokens are those of the formulas: ${title}`, async (t) => {
     const model = await openModel(writeTinyModel(folder, options), { tokenizer: false })
     const { heads, kvHeads } = tinySizes(options)
@@ -202,6 +204,8 @@ for (const { title, options, roundedActivations = false } of [
   })
 }
 
+/** @import { SiteStream } from '../dist/model/graphs/reads-graph.js' */
+
 /** Fixtures, and the norm of each. */
 const STREAMS = [
   ['ort-fixtures/bert_toy_optimized.onnx', undefined],
@@ -212,20 +216,24 @@ for (const [name, norm] of STREAMS) {
   shared(`${name}: every layer reads a stream that begins at the embeddings`, async (t) => {
     const model = await openModel(sharedModel(name), { tokenizer: false })
     const streams = streamsOf(model)
-    const first = streams.get(model.sites[0]).query.tensor
+    const tensorOf = (site, side) => /** @type {SiteStream} */ (streams.get(site)[side]).tensor
+    const first = tensorOf(model.sites[0], 'query')
     for (const [i, site] of model.sites.entries()) {
       for (const stream of Object.values(streams.get(site))) {
         t.like(stream, { embedding: first, from: model.sites[0], norm, atEmbedding: i === 0 })
       }
     }
-    t.is(new Set(model.sites.map((site) => streams.get(site).key.tensor)).size, model.sites.length)
+    t.is(new Set(model.sites.map((site) => tensorOf(site, 'key'))).size, model.sites.length)
     for (const { q, k } of await bareRows(model, [3, 4])) {
       t.true([...q, ...k].every(Number.isFinite))
     }
   })
 }
 
-/** Model, dialect that stands for all, the others, and the limit of each. */
+/**
+ * Model, dialect that stands for all, the others, and the limit of each.
+ * @type {[string, string, number][]}
+ */
 const DIALECTS = [
   ['tinystories-260k', 'packed', 1e-4],
   ['tinystories-260k', 'mha', 1e-4],

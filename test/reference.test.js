@@ -18,7 +18,7 @@ anyTest.after.always(() => rmSync(inside, { recursive: true }))
 
 const { installed, unreachable, text } = installTool()
 const test = unreachable
-  ? (title, ...rest) => anyTest.skip(`${title} (needs the npm registry)`, ...rest)
+  ? (title, run) => anyTest.skip(`${title} (needs the npm registry)`, run)
   : anyTest.serial
 
 function makeReference(...options) {

@@ -12,7 +12,10 @@ const shared = withSharedModels(test)
 const numbers = ({ data, dtype }) => Array.from(data, dtype === 'f16' ? f16ToNumber : Number)
 const stories = (name) => sharedModel(`tinystories-260k/${name}`)
 
-/** Model, operator, head dimension, largest error of a site. */
+/**
+ * Model, operator, head dimension, largest error of a site.
+ * @type {[string, string, number, number][]}
+ */
 const DIALECTS = [
   ['tinystories-260k/eager.onnx', 'MatMul', 8, 1e-4],
   ['tinystories-260k/packed.onnx', 'MatMul', 8, 1e-4],
@@ -54,6 +57,7 @@ async function decomposed(file, options) {
 /**
  * A model, another dialect of it than eager, head dimension, limits of captured activations and of singular values. In
  * float16 singular values of the smallest heads are up to 1.6e-3 off: the weights are.
+ * @type {[string, string, number, number, number][]}
  */
 const PAIRS = [
   ['tinystories-260k', 'packed', 8, 1e-4, 1e-3],
@@ -100,7 +104,8 @@ for (const [name, dialect, d, activationLimit, limit] of PAIRS) {
       const [before, after] = await Promise.all(
         [eager, other].map(async ({ model, result }) => {
           const heads = 'L1H2,L2H3,L3H0'
-          const options = { result, heads, features: ['name'], randoms: 1, rows: 'all' }
+          const rows = /** @type {const} */ ('all')
+          const options = { result, heads, features: ['name'], randoms: 1, rows }
           const { heads: moves, output } = (await intervene(model, STORIES, options)).variants[0]
           return [
             ...Object.values(moves).flatMap(({ origin, target }) => [origin.after.mean, target.after.mean]),

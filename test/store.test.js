@@ -16,6 +16,7 @@ const folder = temporaryFolder(test)
 
 test('a safetensors file is, byte by byte, what the format says', async (t) => {
   const file = path.join(folder, 'plain.safetensors')
+  /** @type {[string, import('../dist/store/safetensors.js').StoredTensor][]} */
   const tensors = [
     ['a.u', { data: Float64Array.of(1.5, -2), shape: [2, 1] }],
     ['b', { data: Float32Array.of(0.25, 3, 4), shape: [3] }],
@@ -71,7 +72,8 @@ test('a result comes back as it was saved', async (t) => {
   t.regex(info.prompts.sha256, /^[0-9a-f]{64}$/)
   t.is(info.estimator, 'per-query')
   t.like(info.prompts.definitions.order, { rule: 'terms', prompts: 12 })
-  t.regex(info.prompts.definitions.order.example.text, /Which box is/)
+  const { example } = /** @type {any} */ (info.prompts.definitions.order)
+  t.regex(example.text, /Which box is/)
   t.true(info.sites.every((s) => s.relativeError < 1e-5))
   await result.save(file, { dtype: 'f32' })
   t.true((await readSafetensors(file)).tensors.get('L0H0.order.u').data instanceof Float32Array)

@@ -18,6 +18,7 @@ import {
   readPrompts,
   withChatTemplate,
 } from '../dist/index.js'
+import { tensorValues } from '../dist/model/inference/values.js'
 import { loadTokenizer } from '../dist/model/tokenizer/tokenizer.js'
 import { runCommand } from './helpers/command.js'
 import { temporaryFolder } from './helpers/files.js'
@@ -39,6 +40,7 @@ const sequence = (name, ...steps) => ({ type: 'Sequence', [name]: steps })
 const replace = (pattern) => ({ type: 'Replace', pattern, content: '_' })
 
 // Each of these ends the process in the native package: on loading, or with the first text.
+/** @type {[string, object, RegExp][]} */
 const fatal = [
   [
     'a template of an unknown token',
@@ -223,6 +225,7 @@ test('pairs: the tokenizer’s own template, token types and positions in either
 })
 
 const modelOptions = { segments: true, mask: 'none' }
+/** @type {import('../dist/index.js').Term} */
 const term = {
   query: { match: 'cup' },
   positive: [{ match: 'cup', in: 'pair' }],
@@ -248,6 +251,7 @@ test('pairs: token types reach the model, alone, in batches and in counterfactua
   t.false(near(row(both, 4), row(swapped, 4)))
 
   const prompt = { contrast: 'c', text: 'a cup', pair: 'the cup', terms: [term] }
+  /** @type {import('../dist/index.js').Prompt} */
   const other = {
     contrast: 'd',
     text: 'a cup',
@@ -267,8 +271,8 @@ test('pairs: token types reach the model, alone, in batches and in counterfactua
   t.deepEqual(encoded[1].rules[0].terms[0].negative, [6])
   t.deepEqual(encoded[1].runs[1].segments, [0, 0, 0, 0, 1, 1, 1, 1])
   const batch = buildBatch(encoded, ['c', 'd'], model.inputs, { size: 2, padded: true, mostRuns: () => 8 }, 0)
-  const { data } = batch.inferences[0].feeds.token_type_ids
-  t.is([...data].join(''), '000011100000111000001111')
+  const types = tensorValues(batch.inferences[0].feeds.token_type_ids)
+  t.is(types.join(''), '000011100000111000001111')
   await t.notThrowsAsync(accumulate(model, [prompt, other]))
   await t.notThrowsAsync(checkTokenPositions([prompt, other], model.tokenizer))
 })

@@ -3,7 +3,7 @@ import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import test from 'ava'
+import anyTest from 'ava'
 import ort from 'onnxruntime-node'
 import { openModel } from '../dist/index.js'
 import { seededRandom } from '../dist/math/random.js'
@@ -16,6 +16,9 @@ import { ENERGY } from './helpers/rank-rules.js'
 import { differenceGradient } from './helpers/toy-difference.js'
 import { textbookLogits } from './helpers/toy-forward.js'
 import { latentDecoder } from './helpers/toy-latents.js'
+
+/** Every test has a folder of its own. */
+const test = /** @type {import('ava').TestFn<{ folder: string }>} */ (anyTest)
 
 const CLI = fileURLToPath(new URL('../dist/cli/main.js', import.meta.url))
 const BUNDLED = fileURLToPath(new URL('../lib/bundled/toys/', import.meta.url))
@@ -123,12 +126,12 @@ test('contrast prompts: the two keys of a pair differ in one latent and the payl
   const near = (a, b) => a.every((x, i) => Math.abs(x - b[i]) < 1e-6)
   const z1 = (v) => v.slice(0, 2)
   const z2 = (v) => v.slice(2, 5)
-  for (const { inputs, contrasts } of task.contrastPrompts(20, 1)) {
+  for (const { inputs, contrasts } of /** @type {Iterable<any>} */ (task.contrastPrompts(20, 1))) {
     const query = decodeQuery(inputs.query.data)
     const token = (i) => decode(inputs.context.data.subarray(i * config.dModel, (i + 1) * config.dModel))
-    for (const [name, mine, shared] of [
-      ['z1', z1, z2],
-      ['z2', z2, z1],
+    for (const { name, mine, shared } of [
+      { name: 'z1', mine: z1, shared: z2 },
+      { name: 'z2', mine: z2, shared: z1 },
     ]) {
       t.is(contrasts[name].terms.length, 4)
       for (const term of contrasts[name].terms) {
@@ -169,7 +172,7 @@ test('the exported model computes what was trained', async (t) => {
   t.is(model.sites.length, 1)
   const [{ heads, kvHeads, headDim, scale, cross, relativeError }] = model.sites
   t.like({ heads, kvHeads, headDim, cross }, { heads: 1, kvHeads: 1, headDim: 16, cross: true })
-  t.true(Math.abs(scale - 0.25) < 1e-6)
+  t.true(Math.abs(Number(scale) - 0.25) < 1e-6)
   t.true(relativeError < 1e-4)
 
   const { size, tokens, queries, answers } = sampleOf(config, 40)
@@ -185,7 +188,8 @@ test('the exported model computes what was trained', async (t) => {
     const query = queries.subarray(b * dModel, (b + 1) * dModel)
     const own = tokens.subarray(b * context * dModel, (b + 1) * context * dModel)
     const expected = textbookLogits(config, toy.weights, query, own)
-    const actual = Array.from(logits.data.slice(b * payloads, (b + 1) * payloads))
+    const found = /** @type {Float32Array} */ (logits.data)
+    const actual = Array.from(found.slice(b * payloads, (b + 1) * payloads))
     const worst = Math.max(...actual.map((x, i) => Math.abs(x - expected[i])))
     t.true(worst < 1e-4 * Math.max(...expected.map(Math.abs)), `${worst}`)
     if (actual.indexOf(Math.max(...actual)) === answers[b]) {

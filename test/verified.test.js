@@ -129,11 +129,11 @@ for (const [name, expected, rows] of [
   })
 }
 
-for (const [name, scale] of [
+for (const [name, scale] of /** @type {const} */ ([
   ['cosine', 'per head'],
   ['logn', 'per query'],
   ['soft', 0.5],
-]) {
+])) {
   test(`${name}: score gaps and attribution use the factor ${scale}`, async (t) => {
     const model = await open(name)
     t.is(model.sites[0].scale, scale)
@@ -152,7 +152,7 @@ for (const [name, scale] of [
 
 test('scale and cap in one constant are told apart', async (t) => {
   const model = await open('softcap1')
-  t.true(Math.abs(model.sites[0].scale - 1 / Math.sqrt(8)) < 1e-6)
+  t.true(Math.abs(Number(model.sites[0].scale) - 1 / Math.sqrt(8)) < 1e-6)
 })
 
 test('scores as low as a mask are no mask: layers keep their names, causality and comparison', async (t) => {

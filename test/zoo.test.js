@@ -37,6 +37,8 @@ const open = async (name) => {
 const plain = { heads: 4, kvHeads: 4, headDim: 8, causal: false, rotary: false, cross: false }
 const HALF_ROOT = 1 / Math.sqrt(8)
 
+/** @import { ReadSide, SiteStream } from '../dist/model/graphs/reads-graph.js' */
+
 /** What every site of a model of tokens is. */
 const WORDS = {
   bert: {},
@@ -74,7 +76,9 @@ for (const [name, { scale = HALF_ROOT, uncovered = false, ...expected }] of Obje
     }
 
     const streams = streamsOf(model)
-    const [first, second] = model.sites.map((site) => streams.get(site))
+    const [first, second] = /** @type {Record<ReadSide, SiteStream>[]} */ (
+      model.sites.map((site) => streams.get(site))
+    )
     t.like(second.query, { embedding: first.query.tensor, norm: 'LayerNorm', atEmbedding: false })
     t.is(second.key.tensor, second.query.tensor)
     t.not(second.key.tensor, first.key.tensor)
@@ -240,6 +244,7 @@ zoo('whisper: cross attention has a stream on the query side alone, and says why
   const [own, cross] = ['dec', 'cross'].map((kind) =>
     streams.get(model.sites.find((site) => site.kind === kind)),
   )
-  t.like(cross.query, { embedding: own.query.tensor, atEmbedding: false })
+  const { tensor } = /** @type {SiteStream} */ (own.query)
+  t.like(cross.query, { embedding: tensor, atEmbedding: false })
   t.deepEqual(cross.key, { reason: 'are not computed from the embeddings of tokens' })
 })

@@ -24,7 +24,10 @@ export function run(command, args, options = {}) {
   return stdout
 }
 
-/** Whether the tools for a platform are here; the reason where they are not. */
+/**
+ * Whether the tools for a platform are here; the reason where they are not.
+ * @param {{ tools: string, cuda?: boolean }} platform
+ */
 export function missingTool({ tools, cuda }) {
   const needed = [`${tools}g++`, `${tools}strip`, `${tools}objdump`, ...(cuda ? ['nvcc'] : [])]
   const absent = needed.filter((tool) => spawnSync(tool, ['--version']).error)

@@ -8,6 +8,9 @@ export function gaussian(shape, seed) {
   return { data: Float64Array.from({ length: shape.reduce((a, b) => a * b, 1) }, next), shape }
 }
 
+/** The same array in float32. */
+export const narrowed = ({ data, shape }) => ({ data: Float32Array.from(data), shape })
+
 /** Columns (arrays of length d) to a row-major { data, shape: [d, r] }. */
 export function fromColumns(columns, d = columns[0].length) {
   const r = columns.length

@@ -44,7 +44,11 @@ export function plantedTerms({
   }
 }
 
-/** Some terms in another order. */
+/**
+ * Some terms in another order.
+ * @param {import('../../dist/index.js').TestRankOptions} data
+ * @param {number[]} order
+ */
 export function reordered({ terms, ...rest }, order) {
   const pick = (array) => Int32Array.from(order, (t) => array[t])
   return {

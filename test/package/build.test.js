@@ -23,7 +23,7 @@ const installed = path.join(modules, 'qkspace')
 const hasCompiler = ['cmake', 'c++'].every((tool) => !spawnSync(tool, ['--version']).error)
 const compilerTest = hasCompiler
   ? test.serial
-  : (title, ...rest) => test.serial.skip(`${title} (needs CMake and a C++ compiler)`, ...rest)
+  : (title, run) => test.serial.skip(`${title} (needs CMake and a C++ compiler)`, run)
 
 const readJson = (place) => JSON.parse(readFileSync(path.join(place, 'package.json'), 'utf8'))
 

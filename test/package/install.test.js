@@ -12,9 +12,7 @@ import { bareEnvironment, installInto, packPackages, root, runProgram } from '..
 /** The oldest of a line that is supported, and the lines after it; npm has their binaries. */
 const NODES = ['20.19.0', '22.23.3', '24.20.0', '26.12.1']
 const supported = process.platform === 'linux' && process.arch === 'x64'
-const linuxTest = supported
-  ? test.serial
-  : (title, ...rest) => test.serial.skip(`${title} (Linux on x64)`, ...rest)
+const linuxTest = supported ? test.serial : (title, run) => test.serial.skip(`${title} (Linux on x64)`, run)
 
 const folder = temporaryFolder(test)
 const app = path.join(folder, 'app')

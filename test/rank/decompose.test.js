@@ -57,13 +57,13 @@ test('what is decomposed is what is tested: every estimator, centred or not', as
   const model = await openBoxes()
   // Terms with 1 positive and 4 negatives, and counterfactual ones.
   const set = [...order(40), ...boxesLexical({ ...words, prompts: 40, seed: 2 })]
-  for (const [estimator, center] of [
+  for (const [estimator, center] of /** @type {const} */ ([
     ['per-query', false],
     ['per-query', true],
     ['per-pair', false],
     ['per-pair', true],
     ['sum', false],
-  ]) {
+  ])) {
     const sums = await accumulate(model, set, { estimator, heads: 'L2H1,L3H0' })
     /** @type {import('../../dist/index.js').RankRule} */
     const rule = { rule: 'permutation', draws: 19, mostDraws: 19 }
@@ -150,7 +150,13 @@ test.serial('the plan: memory, then disk, then a sample of units that is the sam
     prompts: 1,
     labelled: { queries, keys },
   })
-  const summary = (definitions) => ({ definitions })
+  const summary = (/** @type {any} */ definitions) => ({
+    source: 'set.jsonl',
+    sha256: '',
+    prompts: 1,
+    contrasts: Object.keys(definitions),
+    definitions,
+  })
   t.is(keptBytes(summary({ a: definition('terms', 10) }), sizes, 'per-query'), 4 * 8 * (4 * 10 + 2 * 10))
   t.is(keptBytes(summary({ a: definition('counterfactual', 10) }), sizes, 'per-query'), 4 * 8 * 6 * 20)
   t.is(keptBytes(summary({ a: definition('terms', 10) }), sizes, 'per-pair'), 4 * 8 * 6 * 20)
@@ -184,7 +190,7 @@ test('a sample of units: seeded, said, and enough for what is strong', async (t)
   const index = new RowIndex('per-query', [false], keeps)
   const kept = new KeptRows({ heads: 1, kvHeads: 1, headDim: 2 }, index, undefined)
   const n = 400
-  const rows = { dtype: 'f32', shape: [1, n, 1, 2], strides: [2 * n, 2, 2, 1] }
+
   const counting = (length) => Int32Array.from({ length }, (_, i) => i)
   const terms = {
     contrast: new Int32Array(n),
@@ -195,17 +201,23 @@ test('a sample of units: seeded, said, and enough for what is strong', async (t)
     negOffsets: counting(n + 1),
     neg: counting(n).reverse(),
   }
-  const data = Float32Array.from({ length: 2 * n }, (_, i) => i)
+  /** @type {import('../../dist/backend/backend.js').RowTensor} */
+  const rows = {
+    data: Float32Array.from({ length: 2 * n }, (_, i) => i),
+    dtype: 'f32',
+    shape: [1, n, 1, 2],
+    strides: [2 * n, 2, 2, 1],
+  }
   const termUnits = Array.from({ length: n }, (_, i) => `u${i}`)
   const batch = { index: 0, terms, termUnits, labels: [], labelUnits: [] }
-  await kept.add({ q: { ...rows, data }, k: { ...rows, data }, ...batch })
+  await kept.add({ q: rows, k: rows, ...batch })
   const { units: ids, pairs } = kept.contrast(0)
   t.deepEqual(
     ids,
     termUnits.filter((id) => keeps(unitKey(id))),
   )
   t.true(ids.length > 60 && ids.length < 140)
-  const read = await kept.read(0)
+  const read = /** @type {import('../../dist/covariance/kept/kept-rows.js').KeptTerms} */ (await kept.read(0))
   t.is(read.rows, ids.length)
   t.is(read.q[0], 2 * Number(ids[0].slice(1)))
   t.deepEqual(pairs, [n, n], 'pairs are those of all units')
@@ -222,6 +234,7 @@ test('without rows there is no test: a clear error, and the other rules work', a
     message: /nullBytes/,
   })
   await t.throwsAsync(decompose(sums, { rank: { rule: 'permutation', alpha: 2 } }), { code: 'ERR_ARGUMENT' })
+  // @ts-expect-error a misspelt option
   await t.throwsAsync(decompose(sums, { rank: { rule: 'permutation', alfa: 0.01 } }), {
     message: /has no "alfa"/,
   })

@@ -13,9 +13,17 @@ import {
 import { LabelData } from '../../dist/spectrum/rank/exchange/label-source.js'
 import { normal, uniform } from '../helpers/arithmetic-random.js'
 
-const SCOPES = ['before', 'others', 'all']
+/** @import { KeyScope } from '../../dist/backend/backend.js' */
 
-/** Sequences of a length, self attention over rows of their own. */
+const SCOPES = /** @type {KeyScope[]} */ (['before', 'others', 'all'])
+
+/**
+ * Sequences of a length, self attention over rows of their own.
+ * @param {number} first
+ * @param {number} length
+ * @param {Int32Array} labels
+ * @param {KeyScope} [keyScope]
+ */
 function sequence(first, length, labels, keyScope = 'before') {
   const rows = Int32Array.from({ length }, (_, i) => first + i)
   const positions = Int32Array.from({ length }, (_, i) => i)
@@ -31,6 +39,11 @@ function sequence(first, length, labels, keyScope = 'before') {
   }
 }
 
+/**
+ * Sequences one behind another, with labels at random or as `draw` gives them.
+ * @param {{ lengths: number[], classes?: number, keyScope?: KeyScope, seed: number,
+ *   draw?: (random: () => number, i: number, length: number, labels: Int32Array) => number }} options
+ */
 function randomSequences({ lengths, classes = 3, keyScope = 'before', seed, draw }) {
   const next = uniform(seed)
   let first = 0
@@ -61,7 +74,7 @@ test('a form is u^T D v of the covariances, in every scope and estimator, with n
       keyScope,
       draw: (random) => Math.floor(4 * random()) - 1,
     })
-    for (const estimator of ['per-query', 'per-pair', 'sum']) {
+    for (const estimator of /** @type {const} */ (['per-query', 'per-pair', 'sum'])) {
       const covariance = new QKCovariance({
         heads: 1,
         headDim: d,
@@ -155,7 +168,8 @@ test('null matrices are sums with exchanged labels less the mean over donors', a
   const [heads, d] = [2, 3]
   const next = normal(5)
   const data = () => Float32Array.from({ length: rowsOf(lengths) * heads * d }, next)
-  const rows = { heads, kvHeads: heads, headDim: d, q: data(), k: data(), estimator: 'per-query' }
+  const estimator = /** @type {const} */ ('per-query')
+  const rows = { heads, kvHeads: heads, headDim: d, q: data(), k: data(), estimator }
   const units = labelUnits(
     randomSequences({ lengths, seed: 6 }),
     lengths.map((_, i) => `s${i}`),

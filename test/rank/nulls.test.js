@@ -47,7 +47,7 @@ test('null matrices are sums of the units with the signs of the test, under both
   const sums = await accumulate(await openBoxes(), prompts, { heads: 'L3H0,L3H1' })
   const data = new SumsNullData(sums, 7)
   for (const [contrast, name] of sums.contrasts.entries()) {
-    for (const hypothesis of ['effect', 'interaction']) {
+    for (const hypothesis of /** @type {const} */ (['effect', 'interaction'])) {
       const [group] = sums.sites.at(-1).groups
       const source = await data.of(group, group.kept, contrast).data.source(hypothesis)
       const heads = group.heads.map((_, h) => h)

@@ -66,7 +66,7 @@ function reference(data, head, seed, draws) {
   return drawnMatrices(data, head, seed, draws).map((matrix) => largest(matrix, data.q.shape[3]))
 }
 
-for (const backend of ['js', 'cpu']) {
+for (const backend of /** @type {const} */ (['js', 'cpu'])) {
   test(`p is that of the definition: ${backend}`, async (t) => {
     const data = plantedTerms({ units: 12, each: 3, heads: 3, d: 5, planted: 1, strength: 0.8, seed: 4 })
     const { tests } = await testRank({ ...data, draws: 99, mostDraws: 99, seed: 11, backend })
@@ -100,11 +100,11 @@ function centred({ q, k, terms }) {
   return { q: without(q, [terms.query]), k: without(k, [terms.pos, terms.neg]), terms }
 }
 
-for (const [backend, hypothesis] of [
+for (const [backend, hypothesis] of /** @type {const} */ ([
   ['js', 'effect'],
   ['cpu', 'effect'],
   ['cpu', 'interaction'],
-]) {
+])) {
   test(`every component has the null that it was compared with: ${backend}, ${hypothesis}`, async (t) => {
     const [units, d, draws, seed] = [60, 5, 99, 3]
     const data = plantedTerms({ units, heads: 2, d, planted: 1, rank: 2, strength: 2, mean: 0.4, seed: 4 })
@@ -410,7 +410,7 @@ test('exchangeable keys: permuted within sets, refused where they are shared', a
     draws: 199,
     mostDraws: 999,
   }
-  for (const estimator of ['per-query', 'per-pair', 'sum']) {
+  for (const estimator of /** @type {const} */ (['per-query', 'per-pair', 'sum'])) {
     const { ranks, warnings } = await testRank({ ...input, estimator, exchangeable: true })
     t.deepEqual([...ranks], [1, 0, 0], estimator)
     t.deepEqual(warnings, [])
@@ -530,7 +530,8 @@ test('an abort ends the test, progress is told', async (t) => {
 const good = plantedTerms({ units: 30, heads: 2, d: 4, seed: 95 })
 const broken = { ...good.q, data: good.q.data.slice() }
 broken.data[4 * 9 + 3] = Number.NaN
-for (const [what, change, code, message] of [
+/** @type {[string, any, string, RegExp][]} */
+const wrong = [
   ['an option that is none', { level: 1 }, 'ERR_ARGUMENT', /has no "level"/],
   ['no terms', { terms: undefined }, 'ERR_ARGUMENT', /either terms or labels/],
   ['terms that are null', { terms: null }, 'ERR_TYPE', /terms must be an object/],
@@ -550,7 +551,8 @@ for (const [what, change, code, message] of [
   ['a key outside', { terms: { ...good.terms, pos: good.terms.pos.map(() => 99) } }, 'ERR_RANGE', /pos/],
   ['a short tensor', { q: { ...good.q, shape: [31, 1, 2, 4] } }, 'ERR_SHAPE', /q/],
   ['exchangeable as a word', { exchangeable: 'yes' }, 'ERR_TYPE', /exchangeable/],
-]) {
+]
+for (const [what, change, code, message] of wrong) {
   test(`refused: ${what}`, async (t) => {
     await t.throwsAsync(testRank({ ...good, ...change }), { code, message })
   })

@@ -15,6 +15,10 @@ const tested = (more = {}) => ({
   ...more,
 })
 
+/**
+ * A head of a result; other fields as they are given.
+ * @param {{ rank?: number, positive?: number, test?: any, [field: string]: any }} [fields]
+ */
 const head = ({ rank = 3, positive = 0.6, test: own = tested(), ...more } = {}) => ({
   rank,
   totalEnergy: 1,
@@ -26,6 +30,12 @@ const head = ({ rank = 3, positive = 0.6, test: own = tested(), ...more } = {}) 
   ...more,
 })
 
+/**
+ * Of the description of a result what a finding reads.
+ * @param {object} heads
+ * @param {{ keyNames?: object, rank?: object }} [of]
+ * @returns {any}
+ */
 function resultOf(heads, { keyNames, rank = { rule: 'permutation', alpha: 0.05 } } = {}) {
   return {
     model: { path: 'folder/model.onnx' },
@@ -53,6 +63,11 @@ const moved = (mean, more = {}) => ({
   ...more,
 })
 
+/**
+ * Of a report of edits what a finding reads.
+ * @param {{ mean?: number, nulls?: any, exceeds?: boolean, sha256?: string, name?: string }} [of]
+ * @returns {any}
+ */
 function editsOf({
   mean = 0.9,
   nulls = { mean: 0.4, p95: 0.5 },

@@ -38,12 +38,12 @@ const select = (page, head, contrast = 'order') =>
   }, `#${head}/${contrast}`)
 const settled = (page) => page.evaluate(() => new Promise((resolve) => setTimeout(resolve, 50)))
 
-for (const [width, colorScheme] of [
+for (const [width, colorScheme] of /** @type {const} */ ([
   [390, 'dark'],
   [1280, 'light'],
   [1280, 'dark'],
   [1920, 'light'],
-]) {
+])) {
   browserTest(`every figure is drawn inside its frame, at ${width} pixels, ${colorScheme}`, async (t) => {
     const { page, seen } = await open(file, { width, colorScheme })
     await showAll(page, { unfold: true })
@@ -459,14 +459,14 @@ browserTest('saved drawings are well-formed SVG and PNG, whatever labels hold', 
   await page.evaluate(() => {
     const make = URL.createObjectURL
     URL.createObjectURL = (blob) => {
-      window.lastBlob = blob
+      globalThis.lastBlob = blob
       return make.call(URL, blob)
     }
   })
   for (const id of ids) {
     await button(page, `#${id}`, 'svg').click()
     const parsed = await page.evaluate(async () => {
-      const text = await window.lastBlob.text()
+      const text = await globalThis.lastBlob.text()
       const { documentElement: root } = new DOMParser().parseFromString(text, 'image/svg+xml')
       return { name: root.nodeName, error: root.querySelector('parsererror')?.textContent }
     })
@@ -475,11 +475,11 @@ browserTest('saved drawings are well-formed SVG and PNG, whatever labels hold', 
   // Those that write the prompt's words.
   for (const id of ids.filter((own) => /profile|pattern|scores|prompt/.test(own))) {
     await page.evaluate(() => {
-      window.lastBlob = undefined
+      globalThis.lastBlob = undefined
     })
     await button(page, `#${id}`, 'png').click()
-    await page.waitForFunction(() => window.lastBlob)
-    const start = await page.evaluate(async () => await window.lastBlob.slice(1, 4).text())
+    await page.waitForFunction(() => globalThis.lastBlob)
+    const start = await page.evaluate(async () => await globalThis.lastBlob.slice(1, 4).text())
     t.is(start, 'PNG', id)
   }
   t.deepEqual(seen, { errors: [], requests: [] })

@@ -58,12 +58,12 @@ for (const [width, heads] of [
       }
       const map = page.locator('#heads figure').first()
       await map.locator('rect[data-head][tabindex="0"]').focus()
-      const first = await page.evaluate(() => document.activeElement.dataset.head)
+      const first = await page.evaluate(() => document.activeElement.getAttribute('data-head'))
       const [, layer, head] = /L(\d+)H(\d+)/.exec(first).map(Number)
       await page.keyboard.press(layer < 31 ? 'ArrowDown' : 'ArrowUp')
       await page.keyboard.press(head < heads - 1 ? 'ArrowRight' : 'ArrowLeft')
       const wanted = `L${layer < 31 ? layer + 1 : layer - 1}H${head < heads - 1 ? head + 1 : head - 1}`
-      t.is(await page.evaluate(() => document.activeElement.dataset.head), wanted)
+      t.is(await page.evaluate(() => document.activeElement.getAttribute('data-head')), wanted)
       t.regex(await page.locator('.tip').textContent(), new RegExp(`^${wanted}, contrast 0: attention`))
       await page.keyboard.press('Enter')
       t.true(page.url().includes(`#${wanted}/`))

@@ -11,6 +11,12 @@ const folder = temporaryFolder(test)
 const open = browserFor(test)
 const browserTest = withBrowser(test)
 
+/**
+ * The report of a sweep, and how many heads it discovers; without options nothing is held out.
+ * @param {string} name
+ * @param {import('../../dist/index.js').Prompt[]} prompts
+ * @param {import('../../dist/index.js').SweepOptions} [options]
+ */
 async function pageOf(name, prompts, options = { heldOut: 0 }) {
   const model = await openModel(bundledFile('boxes.onnx'), { tokenizer: bundledFile('boxes.tokenizer.json') })
   const { result } = await sweep(model, prompts, options)

@@ -18,10 +18,7 @@ test('the heads of the model that nobody guided are named as plain attention nam
   const named = (head, role) => (found.roles[head] ?? []).some((own) => own.role === role)
   for (const [head, { previous, induction }] of Object.entries(attention)) {
     // Between the two a head does it partly, and either is true.
-    for (const [role, plain] of [
-      ['previous token', previous],
-      ['induction', induction],
-    ]) {
+    for (const [role, plain] of Object.entries({ 'previous token': previous, induction })) {
       if (plain >= 0.5) {
         t.true(named(head, role), `${head}: ${role}, plainly ${plain}`)
       }
