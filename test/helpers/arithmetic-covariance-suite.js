@@ -3,7 +3,7 @@
 import { uploadTensor } from '../../dist/covariance/device-tensor.js'
 import { QKCovariance } from '../../dist/covariance/qk-covariance.js'
 import { LAYOUTS, sequence, tensor, terms } from './arithmetic-batches.js'
-import { entry, pairSums, pairsOf } from './arithmetic-reference.js'
+import { pairSums, pairsOf, rowSums } from './arithmetic-reference.js'
 
 /** @import { CovarianceSpec, Estimator, KeyScope } from '../../dist/backend/backend.js' */
 /** @import { BackendChoice } from '../../dist/backend/select.js' */
@@ -258,33 +258,21 @@ export function covarianceSuite(test, backend) {
       const moments = await cov.moments()
       const centred = await cov.read({ center: true })
       const sums = pairSums(batch, spec, pairs)
-      for (const side of ['positive', 'negative']) {
-        const mean = { q: new Float64Array(14), k: new Float64Array(14) }
-        for (const p of pairs) {
-          if (p.side === side) {
-            for (let h = 0; h < 2; h++) {
-              for (let i = 0; i < 7; i++) {
-                mean.q[h * 7 + i] += p.w * entry(q, p.q, h, i)
-                mean.k[h * 7 + i] += p.w * entry(k, p.k, 0, i)
-              }
-            }
-          }
-        }
-        for (const what of ['q', 'k']) {
-          for (let i = 0; i < 14; i++) {
-            t.true(
-              Math.abs(moments[side][what][i] - mean[what][i]) <= 1e-5 * weight[side][0],
-              `${side} ${what}`,
-            )
-          }
+
+      for (const side of SIDES) {
+        const w = weight[side][0]
+        const own = rowSums(batch, spec, pairs, side)
+        for (const what of /** @type {const} */ (['q', 'k'])) {
+          own[what].forEach((x, at) => {
+            t.true(Math.abs(moments[side][what][at] - x) <= 1e-5 * w, `${side} ${what}`)
+          })
         }
         const c = side === 'positive' ? centred.cPos : centred.cNeg
-        for (let i = 0; i < c.length; i++) {
-          const row = Math.floor(i / 7)
-          const w = weight[side][0]
-          const product = (mean.q[row] / w) * (mean.k[Math.floor(row / 7) * 7 + (i % 7)] / w)
-          t.true(Math.abs(c[i] - (sums[side].qk[i] / w - product)) <= 1e-5)
-        }
+        c.forEach((x, at) => {
+          const row = Math.floor(at / 7)
+          const product = (own.q[row] / w) * (own.k[Math.floor(row / 7) * 7 + (at % 7)] / w)
+          t.true(Math.abs(x - (sums[side].qk[at] / w - product)) <= 1e-5)
+        })
       }
     }
     const sum = make({ heads: 1, kvHeads: 1, headDim: 2, contrasts: 1, estimator: 'sum' })

@@ -94,3 +94,18 @@ export function pairSums(batch, spec, pairs) {
   }
   return out
 }
+
+/** { q, k }: rows of one side summed with the weights of their pairs, [heads, d] each, of one contrast. */
+export function rowSums(batch, { heads, kvHeads, headDim: d }, pairs, side) {
+  const out = { q: new Float64Array(heads * d), k: new Float64Array(heads * d) }
+  for (const p of pairs.filter((pair) => pair.side === side)) {
+    for (let h = 0; h < heads; h++) {
+      const kv = Math.floor(h / (heads / kvHeads))
+      for (let i = 0; i < d; i++) {
+        out.q[h * d + i] += p.w * entry(batch.q, p.q, h, i)
+        out.k[h * d + i] += p.w * entry(batch.k, p.k, kv, i)
+      }
+    }
+  }
+  return out
+}

@@ -42,6 +42,15 @@ export function tokenItem(
   return { where: `item ${seed}`, prompt: seed, run: { kind: 'tokens', ids }, query, origin, target }
 }
 
+/** Puts one row a head, [head][d], into every slot of rows [slots, heads, d] but the first, which edits nothing. */
+function addToSlots(rows, added, slots, d) {
+  for (let slot = 1; slot < slots; slot++) {
+    added.forEach((row, h) => {
+      rows.set(row, (slot * added.length + h) * d)
+    })
+  }
+}
+
 /**
  * A function that runs items with one edit. `requests` are [layer, heads]; `projections[site][head]` are [d, d].
  * It gives pattern[site] as [item][head] rows over keys, and the logits of each item.
@@ -57,24 +66,22 @@ export async function editor(model, requests) {
   const run = async (items, shape, projections, added) => {
     const full = { edit: 'swap', side: 'key', rows: 'query', factor: 1, ...shape }
     const { feeds, slots } = layEdits(items, full, model.inputs, 0)
-    sites.forEach(({ site, heads }, s) => {
-      const d = site.headDim
+    sites.forEach(({ site: { headDim: d }, heads }, s) => {
       for (const side of ['query', 'key']) {
+        const isEdited = side === full.side
         const data = new Float32Array(heads.length * d * d)
-        if (side === full.side) {
-          for (const h of heads.keys()) {
-            data.set(projections[s][h], h * d * d)
-          }
-        }
-        feeds[graph.sites[s].projection[side]] = { type: 'float32', dims: [1, heads.length, d, d], data }
         const rows = new Float32Array(slots[side] * heads.length * d)
-        for (let slot = 1; added && side === full.side && slot < slots[side]; slot++) {
-          for (const h of heads.keys()) {
-            rows.set(added[s][h], (slot * heads.length + h) * d)
-          }
+        if (isEdited) {
+          heads.forEach((_, h) => {
+            data.set(projections[s][h], h * d * d)
+          })
         }
-        const dims = [slots[side], heads.length, d]
-        feeds[graph.sites[s].added[side]] = { type: 'float32', dims, data: rows }
+        if (isEdited && added) {
+          addToSlots(rows, added[s], slots[side], d)
+        }
+        const { projection, added: addition } = graph.sites[s]
+        feeds[projection[side]] = { type: 'float32', dims: [1, heads.length, d, d], data }
+        feeds[addition[side]] = { type: 'float32', dims: [slots[side], heads.length, d], data: rows }
       }
     })
     const wanted = Object.fromEntries(Object.entries(feeds).filter(([name]) => graph.inputs.includes(name)))

@@ -47,36 +47,31 @@ export function projected(a, d, u, v) {
   return out
 }
 
-/** The largest singular value of A [d, d], by squaring A^T A until one direction is left. */
-export function largest(a, d) {
-  let power = new Float64Array(d * d)
+/** A^T B of [d, d]. */
+function transposedProduct(a, b, d) {
+  const out = new Float64Array(d * d)
   for (let c = 0; c < d; c++) {
     for (let i = 0; i < d; i++) {
       for (let j = 0; j < d; j++) {
-        power[i * d + j] += a[c * d + i] * a[c * d + j]
+        out[i * d + j] += a[c * d + i] * b[c * d + j]
       }
     }
   }
-  const gram = power.slice()
+  return out
+}
+
+/** The largest singular value of A [d, d], by squaring A^T A until one direction is left. */
+export function largest(a, d) {
+  const gram = transposedProduct(a, a, d)
+  let power = gram
   for (let step = 0; step < 24; step++) {
-    let norm = 0
-    for (const x of power) {
-      norm += x * x
-    }
+    const norm = Math.sqrt(power.reduce((sum, x) => sum + x * x, 0))
     if (norm === 0) {
       return 0
     }
-    norm = Math.sqrt(norm)
-    const next = new Float64Array(d * d)
-    for (let c = 0; c < d; c++) {
-      for (let i = 0; i < d; i++) {
-        const x = power[i * d + c] / norm
-        for (let j = 0; j < d; j++) {
-          next[i * d + j] += x * (power[c * d + j] / norm)
-        }
-      }
-    }
-    power = next
+    // Symmetric, so that its square is its transpose times itself.
+    const unit = power.map((x) => x / norm)
+    power = transposedProduct(unit, unit, d)
   }
   // Now a multiple of v v^T: v^T G v / v^T v = trace(P G) / trace(P).
   let above = 0

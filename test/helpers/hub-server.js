@@ -106,30 +106,26 @@ export function startHub(test) {
   }
 
   function answer(request, response) {
-    const { pathname, searchParams } = new URL(request.url, hub.endpoint)
-    const api = /^\/api\/models\/([^/]+\/[^/]+)\/(revision|tree)\/([^/]+)$/.exec(pathname)
-    const file = /^\/([^/]+\/[^/]+)\/resolve\/([^/]+)\/(.+)$/.exec(pathname)
-    const [repo, revision] = api ? [api[1], api[3]] : file ? [file[1], file[2]] : []
-    const known = repos.get(repo)
+    const asked = askedFor(new URL(request.url, hub.endpoint))
+    const known = repos.get(asked.repo)
     // Those who may not read a repository are not told whether it exists.
-    const allowed = known && (!known.token || request.headers.authorization === `Bearer ${known.token}`)
-    if (!known || (!allowed && !known.gated)) {
+    const isAllowed = known && (!known.token || request.headers.authorization === `Bearer ${known.token}`)
+    if (!known || (!isAllowed && !known.gated)) {
       fail(response, request.headers.authorization ? 404 : 401, 'RepoNotFound')
       return
     }
-    const asked = decodeURIComponent(revision)
-    const commit = known.commits.has(asked) ? asked : known.refs.get(asked)
+    const commit = known.commits.has(asked.revision) ? asked.revision : known.refs.get(asked.revision)
     const files = known.commits.get(commit)
     if (!files) {
       fail(response, 404, 'RevisionNotFound')
-    } else if (api?.[2] === 'revision') {
-      info(response, repo, commit, files)
-    } else if (api) {
-      tree(response, pathname, searchParams, files)
-    } else if (!allowed) {
+    } else if (asked.kind === 'revision') {
+      info(response, asked.repo, commit, files)
+    } else if (asked.kind === 'tree') {
+      tree(response, asked.url, files)
+    } else if (!isAllowed) {
       fail(response, 403, 'GatedRepo')
     } else {
-      resolve(request, response, commit, files[decodeURIComponent(file[3])])
+      resolve(request, response, commit, files[asked.file])
     }
   }
 
@@ -149,7 +145,7 @@ export function startHub(test) {
     })
   }
 
-  function tree(response, pathname, parameters, files) {
+  function tree(response, { pathname, searchParams }, files) {
     const folder = { type: 'directory', path: 'onnx', size: 0, oid: gitHash(Buffer.from('folder')) }
     const listed = Object.entries(files).map(([path, bytes]) => {
       const size = bytes.length
@@ -158,7 +154,7 @@ export function startHub(test) {
       return { type: 'file', path, size, oid: gitHash(lfs ? Buffer.from('pointer') : bytes), ...lfs }
     })
     const entries = [folder, ...listed]
-    const from = Number(parameters.get('cursor') ?? 0)
+    const from = Number(searchParams.get('cursor') ?? 0)
     const next = new URL(pathname, hub.endpoint)
     next.search = `recursive=true&cursor=${from + PAGE}`
     const more = from + PAGE < entries.length
@@ -180,6 +176,21 @@ export function startHub(test) {
     response.setHeader('X-Linked-ETag', `"${sha256(bytes)}"`)
     response.writeHead(302, { Location: `http://127.0.0.1:${ports[1]}/${sha256(bytes)}` }).end()
   }
+}
+
+/** What an address names: a revision or the tree of a repository, a file of it, or nothing that the Hub has. */
+function askedFor(url) {
+  const api = /^\/api\/models\/([^/]+\/[^/]+)\/(revision|tree)\/([^/]+)$/.exec(url.pathname)
+  if (api) {
+    const [, repo, kind, revision] = api
+    return { url, kind, repo, revision: decodeURIComponent(revision) }
+  }
+  const file = /^\/([^/]+\/[^/]+)\/resolve\/([^/]+)\/(.+)$/.exec(url.pathname)
+  if (!file) {
+    return { url }
+  }
+  const [, repo, revision, name] = file
+  return { url, kind: 'file', repo, revision: decodeURIComponent(revision), file: decodeURIComponent(name) }
 }
 
 function listening(server) {

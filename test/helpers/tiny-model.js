@@ -161,37 +161,7 @@ function writtenOutAttention(g, projected, options) {
     values = joined4(values)
   }
 
-  let scores
-  if (fold) {
-    scores = g.node('MatMul', [q, g.node('Transpose', [keys], { perm: [0, 2, 1] })], {}, 'scores')
-  } else if (product === 'integer') {
-    // Both sides quantised as the model runs, and multiplied as whole numbers.
-    const quantised = (name, side) =>
-      g.node('DynamicQuantizeLinear', [name], {}, [`${side}_q`, `${side}_step`, `${side}_zero`])
-    const [a, aStep, aZero] = quantised(q, 'left')
-    const [b, bStep, bZero] = quantised(g.node('Transpose', [keys], { perm: [0, 1, 3, 2] }), 'right')
-    const whole = g.node('MatMulInteger', [a, b, aZero, bZero], {}, 'scores')
-    scores = g.node('Mul', [g.node('Cast', [whole], { to: g.floatType }), g.node('Mul', [aStep, bStep])])
-  } else if (product === 'eight bits') {
-    // A product of stored steps: eight bits in and out.
-    const step = (size) => [
-      g.scalar(size),
-      g.stored(`zero_${g.initializers.length}`, INT8, [], Int8Array.of(0)),
-    ]
-    const [sides, out] = [step(0.02), step(0.2)]
-    const quantised = (name) => g.node('QuantizeLinear', [name, ...sides])
-    const transposed = g.node('Transpose', [keys], { perm: [0, 1, 3, 2] })
-    const operands = [quantised(q), ...sides, quantised(transposed), ...sides]
-    scores = g.node('DequantizeLinear', [
-      g.node('QLinearMatMul', [...operands, ...out], {}, 'scores'),
-      ...out,
-    ])
-  } else if (product === 'einsum') {
-    scores = g.node('Einsum', [q, keys], { equation: 'bhqd,bhkd->bhqk' }, 'scores')
-  } else {
-    const transposed = g.node('Transpose', [keys], { perm: [0, 1, 3, 2] })
-    scores = g.node('MatMul', [q, transposed], {}, 'scores')
-  }
+  let scores = writeProduct(g, q, keys, fold ? 'folded' : product)
   if (scale === 'div') {
     scores = g.node('Div', [scores, g.scalar(Math.sqrt(d))])
   }
@@ -228,6 +198,39 @@ function writtenOutAttention(g, projected, options) {
   const pattern = writePattern(g, scores, { ...options, heads })
   const attended = g.node('MatMul', [pattern, values])
   return joinHeads(g, fold ? split4(attended) : attended, heads * d)
+}
+
+/** Queries times keys, as `product` says; 'folded' where heads are in the axis of the batch. */
+function writeProduct(g, q, keys, product) {
+  const transposed = () => g.node('Transpose', [keys], { perm: [0, 1, 3, 2] })
+  if (product === 'folded') {
+    return g.node('MatMul', [q, g.node('Transpose', [keys], { perm: [0, 2, 1] })], {}, 'scores')
+  }
+  if (product === 'integer') {
+    // Both sides quantised as the model runs, and multiplied as whole numbers.
+    const quantised = (name, side) =>
+      g.node('DynamicQuantizeLinear', [name], {}, [`${side}_q`, `${side}_step`, `${side}_zero`])
+    const [a, aStep, aZero] = quantised(q, 'left')
+    const [b, bStep, bZero] = quantised(transposed(), 'right')
+    const whole = g.node('MatMulInteger', [a, b, aZero, bZero], {}, 'scores')
+    return g.node('Mul', [g.node('Cast', [whole], { to: g.floatType }), g.node('Mul', [aStep, bStep])])
+  }
+  if (product === 'eight bits') {
+    // A product of stored steps: eight bits in and out.
+    const step = (size) => [
+      g.scalar(size),
+      g.stored(`zero_${g.initializers.length}`, INT8, [], Int8Array.of(0)),
+    ]
+    const [sides, out] = [step(0.02), step(0.2)]
+    const quantised = (name) => g.node('QuantizeLinear', [name, ...sides])
+    const right = transposed()
+    const operands = [quantised(q), ...sides, quantised(right), ...sides]
+    return g.node('DequantizeLinear', [g.node('QLinearMatMul', [...operands, ...out], {}, 'scores'), ...out])
+  }
+  if (product === 'einsum') {
+    return g.node('Einsum', [q, keys], { equation: 'bhqd,bhkd->bhqk' }, 'scores')
+  }
+  return g.node('MatMul', [q, transposed()], {}, 'scores')
 }
 
 /** Makes the output of what attention gave. */
