@@ -34,6 +34,7 @@ export async function killAndResume(name, { folder, kills, seed }) {
   for (let i = 0; i <= kills; i++) {
     copyFileSync(path.join(whole, 'prompts.jsonl'), path.join(place, 'prompts.jsonl'))
     resumed += existsSync(path.join(place, 'state', 'checkpoint.json')) ? 1 : 0
+    /** @type {{ signal?: NodeJS.Signals, delay?: number }} */
     const kill = i < kills ? { signal: 'SIGKILL', delay: random.next() * length } : {}
     const ended = await run(place, RESUMED[name], kill)
     if (ended.signal === 'SIGKILL') {

@@ -87,6 +87,7 @@ test('a process that was killed before its first checkpoint leaves a folder that
   t.is(resultHash(await run(place)), expected)
 })
 
+/** @type {Record<string, [options: import('../../dist/index.js').AccumulateOptions, message: RegExp]>} */
 const OTHER_RUNS = {
   'other heads': [{ heads: 'L0H1' }, /the heads is L0H1, expected L0H1, L3H0, L3H2/],
   'another estimator': [{ estimator: 'per-pair' }, /the estimator is per-pair, expected per-query/],
@@ -169,8 +170,10 @@ test('a folder with other files, and one that is in use, are refused', async (t)
 })
 
 test('wrong arguments', async (t) => {
+  // @ts-expect-error no folder
   await t.throwsAsync(openCheckpoint(), { code: 'ERR_TYPE' })
   await t.throwsAsync(openCheckpoint(path.join(folder, 'wrong'), { every: -1 }), { code: 'ERR_ARGUMENT' })
+  // @ts-expect-error a misspelt option
   await t.throwsAsync(openCheckpoint(path.join(folder, 'wrong'), { evry: 1 }), { code: 'ERR_ARGUMENT' })
   const unused = await openCheckpoint(path.join(folder, 'unused'))
   t.throws(() => unused.draws('key', async () => new Float64Array(1)), { code: 'ERR_ARGUMENT' })

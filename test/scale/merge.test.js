@@ -27,7 +27,11 @@ test.before(async () => {
   prompts = mixedPrompts()
 })
 
-/** The files of all shards. */
+/**
+ * The files of all shards.
+ * @param {string} name
+ * @param {import('../../dist/index.js').AccumulateOptions & { count?: number, of?: any[] }} [options]
+ */
 async function shards(name, { count = SHARDS, of = prompts, ...options } = {}) {
   const files = []
   for (let index = 1; index <= count; index++) {
@@ -63,11 +67,14 @@ test('twenty random orders: the same bits, and the tests of one pass', async (t)
   t.is(hashes.size, 1)
 })
 
-for (const [estimator, options] of [
+/** @type {[import('../../dist/index.js').Sums['estimator'], { center?: boolean }][]} */
+const ESTIMATORS = [
   ['per-pair', {}],
   ['sum', {}],
   ['per-query', { center: true }],
-]) {
+]
+
+for (const [estimator, options] of ESTIMATORS) {
   test(`moments to 1e-12, tests exactly: ${estimator}${options.center ? ', centred' : ''}`, async (t) => {
     const of = prompts.filter(({ contrast }) => contrast !== 'same-letter')
     const files = await shards(`moments-${estimator}-${!!options.center}`, { estimator, of })
@@ -154,6 +161,7 @@ test('another model, damaged and foreign files', async (t) => {
   await t.throwsAsync(mergeSums(model, [text]), { code: 'ERR_FORMAT' })
   await t.throwsAsync(mergeSums(model, [path.join(folder, 'absent.safetensors')]), { code: 'ERR_FILE' })
   await t.throwsAsync(mergeSums(model, []), { code: 'ERR_TYPE' })
+  // @ts-expect-error a misspelt option
   await t.throwsAsync(mergeSums(model, files, { bckend: 'js' }), { code: 'ERR_ARGUMENT' })
 })
 
@@ -172,6 +180,7 @@ test('wrong shards', async (t) => {
   ]) {
     await t.throwsAsync(accumulate(model, prompts, { shard }), { code: 'ERR_ARGUMENT' })
   }
+  // @ts-expect-error a shard is an object
   await t.throwsAsync(accumulate(model, prompts, { shard: '1/2' }), { code: 'ERR_TYPE' })
 })
 
@@ -217,7 +226,9 @@ test('draws in parts: the same bits; those of other sums are refused', async (t)
   await t.throwsAsync(openDraws(sums, [place('text')]), { code: 'ERR_FORMAT' })
   await t.throwsAsync(drawShard(sums, { index: 1, count: 1 }, place('text')), { code: 'ERR_FILE' })
   await t.throwsAsync(
-    drawShard(sums, { index: 1, count: 1 }, place('x'), { rank: { rule: 'fixed', rank: 2 } }),
+    drawShard(sums, { index: 1, count: 1 }, place('x'), {
+      rank: /** @type {any} */ ({ rule: 'fixed', rank: 2 }),
+    }),
     {
       code: 'ERR_ARGUMENT',
     },

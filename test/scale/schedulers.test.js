@@ -87,6 +87,7 @@ test('a shard that is missing is listed', async (t) => {
     const env = environment({ RUN, SLURM_ARRAY_TASK_ID: task, SLURM_ARRAY_TASK_COUNT: `${SHARDS}` })
     await run('sh', [path.join(examples, 'slurm.sh')], { env })
   }
+  /** @type {any} */
   const error = await t.throwsAsync(
     run('sh', [path.join(examples, 'merge.sh')], { env: environment({ RUN }) }),
   )
@@ -94,6 +95,7 @@ test('a shard that is missing is listed', async (t) => {
 })
 
 const hasParallel = spawnSync('parallel', ['--version'], { encoding: 'utf8' }).stdout?.startsWith('GNU')
+/** @type {any} */
 const withParallel = hasParallel
   ? test
   : (title, ...rest) => test.skip(`${title} (needs GNU parallel)`, ...rest)
