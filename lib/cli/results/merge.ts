@@ -53,9 +53,10 @@ export function registerMerge(program: Command): void {
       `
 Shards that are missing, there twice, or of another run are refused with the list.
 
-Examples:
-  qkspace merge 1.safetensors 2.safetensors --out boxes.safetensors
-  qkspace merge 1.safetensors 2.safetensors --draw-shard 1/2 --out 1.draws`,
+Example:
+  qkspace sweep --model boxes.onnx --tokenizer tokenizer.json --prompts boxes.jsonl --shard 1/2 --out 1.safetensors
+  qkspace sweep --model boxes.onnx --tokenizer tokenizer.json --prompts boxes.jsonl --shard 2/2 --out 2.safetensors
+  qkspace merge 1.safetensors 2.safetensors --out merged`,
     )
     .action(run)
 }
