@@ -1,6 +1,6 @@
 /** Files appear whole or not at all: written under a temporary name beside the target, then renamed. */
 
-import { constants, createReadStream, mkdirSync, rmSync, type Stats } from 'node:fs'
+import { closeSync, constants, createReadStream, mkdirSync, openSync, rmSync, type Stats } from 'node:fs'
 import { access, type FileHandle, open, readlink, realpath, rename, rm, stat } from 'node:fs/promises'
 import path from 'node:path'
 import { QkError } from '../errors.js'
@@ -64,7 +64,7 @@ async function probedTarget(file: string): Promise<Target> {
     })
   }
   await removeStaleFiles(folder)
-  await probe(file, folder)
+  probe(file, folder)
   return { path: target, folder, found }
 }
 
@@ -103,10 +103,11 @@ async function withoutLinks(file: string): Promise<string> {
 }
 
 /** Makes a file in the folder and removes it: neither permissions nor the kind of file system say for certain that it can. */
-async function probe(file: string, folder: string): Promise<void> {
+function probe(file: string, folder: string): void {
   const scratch = scratchPath(folder)
+  begin(scratch)
   try {
-    await (await open(scratch, 'wx')).close()
+    makeEmpty(scratch)
   } catch (cause) {
     const { code, message } = cause as NodeJS.ErrnoException
     const reasons: Record<string, string> = {
@@ -122,8 +123,31 @@ async function probe(file: string, folder: string): Promise<void> {
       hint: 'Write to another folder.',
       cause,
     })
+  } finally {
+    rmSync(scratch, { force: true })
+    end(scratch)
   }
-  await rm(scratch, { force: true })
+}
+
+/** From here on a signal removes the file, until `end`. */
+function begin(scratch: string): void {
+  unfinished.add(scratch)
+  watch(true)
+}
+
+function end(scratch: string): void {
+  unfinished.delete(scratch)
+  if (unfinished.size === 0) {
+    watch(false)
+  }
+}
+
+/**
+ * Makes the file before the event loop comes round: a thread that makes it later could do so after a signal has had
+ * everything removed.
+ */
+function makeEmpty(scratch: string): void {
+  closeSync(openSync(scratch, 'wx'))
 }
 
 /**
@@ -192,10 +216,10 @@ export async function withScratchFile(
 ): Promise<void> {
   const target = await probedTarget(file)
   const scratch = scratchPath(target.folder)
-  unfinished.add(scratch)
-  watch(true)
+  begin(scratch)
   try {
-    const handle = await open(scratch, 'wx')
+    makeEmpty(scratch)
+    const handle = await open(scratch, 'r+')
     try {
       if (target.found) {
         await likeFound(handle, target.found)
@@ -223,10 +247,7 @@ export async function withScratchFile(
     )
   } finally {
     await rm(scratch, { force: true }).catch(() => {})
-    unfinished.delete(scratch)
-    if (unfinished.size === 0) {
-      watch(false)
-    }
+    end(scratch)
   }
 }
 

@@ -91,7 +91,8 @@ one row a head and contrast.
 Examples:
   qkspace decompose --model boxes.onnx --tokenizer tokenizer.json --prompts boxes.jsonl --out boxes.safetensors
   qkspace decompose --model boxes.onnx --tokenizer tokenizer.json --prompts boxes.jsonl --checkpoint state --out boxes.npz
-  qkspace decompose --model boxes.onnx --tokenizer tokenizer.json --prompts boxes.jsonl --shard 1/2 --out part.safetensors`,
+  qkspace decompose --model boxes.onnx --tokenizer tokenizer.json --prompts boxes.jsonl --shard 1/2 --out 1.safetensors
+  qkspace decompose --model boxes.onnx --tokenizer tokenizer.json --prompts boxes.jsonl --shard 2/2 --out 2.safetensors`,
     )
     .action(run)
 }

@@ -54,9 +54,7 @@ export function registerMerge(program: Command): void {
 Shards that are missing, there twice, or of another run are refused with the list.
 
 Example:
-  qkspace sweep --model boxes.onnx --tokenizer tokenizer.json --prompts boxes.jsonl --shard 1/2 --out 1.safetensors
-  qkspace sweep --model boxes.onnx --tokenizer tokenizer.json --prompts boxes.jsonl --shard 2/2 --out 2.safetensors
-  qkspace merge 1.safetensors 2.safetensors --out merged`,
+  qkspace merge 1.safetensors 2.safetensors --out merged.safetensors`,
     )
     .action(run)
 }
