@@ -60,6 +60,7 @@ export {
   type SavedCaptureSite,
   writeCaptures,
 } from './capture/one-prompt/write-captures.js'
+export type { BatchPlace } from './capture/run.js'
 export { type Citation, cite } from './citation/cite.js'
 export type { CitedSettings, CitedTest } from './citation/settings.js'
 export {

@@ -8,22 +8,31 @@ import * as s from '../../store/reading/schema.js'
 import { versions } from '../../versions.js'
 import type { Sums } from '../sums.js'
 
+/** What the sums of several runs must share to be put together. */
 export interface RunIdentity {
   /** Version of the package. */
   qkspace: string
-  /** SHA-256 of the model's files, and of the tokenizer's. */
+  /** SHA-256 over those of the model's files. */
   model: string
+  /** SHA-256 of the tokenizer's file, or `none`. */
   tokenizer: string
-  /** SHA-256 of the prompts. */
+  /** SHA-256 of the prompt set. */
   prompts: string
+  /** Names of the contrasts, in the order of the sums. */
   contrasts: string[]
+  /** Names of the heads. */
   heads: string[]
+  /** How terms are averaged. */
   estimator: string
+  /** Prompts in a batch. */
   batchSize: number
-  /** Whether attention is measured, and rows for the test are kept. */
+  /** Whether attention on the terms' keys is measured. */
   attention: boolean
+  /** Whether rows for the test of rank are kept. */
   rows: boolean
+  /** What computes the sums. */
   backend: string
+  /** Instruction set that the backend uses. */
   instructionSet: string
 }
 

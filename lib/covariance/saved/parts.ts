@@ -23,14 +23,21 @@ import { enterSavedRows, noRows, rowTensors } from './saved-rows.js'
 
 /** What a part says of itself. */
 export interface SavedPart {
+  /** Kind of the document. */
   format: 'qkspace-sums'
+  /** Version of the document. */
   formatVersion: number
+  /** What the sums are of. */
   identity: RunIdentity
   /** Of one pass over everything: 1 of 1. */
   shard: Shard
+  /** The whole prompt set, of which the shard took some batches. */
   prompts: PromptSetSummary
+  /** How prompts shared batches. */
   sharing: Sharing
+  /** Verification of each attention site on the first prompt; null where the shard had no batch. */
   relativeErrors: (number | null)[]
+  /** What may be wrong without being an error. */
   warnings: string[]
   /** What the caller said of how to go on, as `qkspace merge` reads it. */
   next: unknown
