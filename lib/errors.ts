@@ -17,6 +17,8 @@ export type QkErrorCode =
   | 'ERR_ADDON_LOAD'
   | 'ERR_BUILD'
   | 'ERR_NOT_BUILT_YET'
+  | 'ERR_NOT_INSTALLED'
+  | 'ERR_CLUSTER'
   | 'ERR_FILE'
   | 'ERR_FORMAT'
   | 'ERR_CHECKPOINT'

@@ -5,6 +5,7 @@ import type { Estimator } from '../../backend/backend.js'
 import type { BackendChoice } from '../../backend/select.js'
 import { accumulate } from '../../covariance/accumulate.js'
 import type { KeptDraws } from '../../covariance/checkpointing.js'
+import { nextOf } from '../../covariance/saved/next-step.js'
 import { shardName } from '../../covariance/shard.js'
 import { disposeSums, type Sums } from '../../covariance/sums.js'
 import { QkError } from '../../errors.js'
@@ -14,7 +15,6 @@ import { checkResultPath, type Result } from '../../store/result.js'
 import { SAVE_FORMATS } from '../../store/saving/formats.js'
 import { counted } from '../../validate.js'
 import { addModelOptions, type ModelOptions, openNamed } from '../common/model-options.js'
-import { nextOf } from '../common/next-step.js'
 import {
   parseBackend,
   parseControls,
@@ -38,22 +38,49 @@ export interface DecomposeSettings {
   spectrum: boolean
 }
 
-interface Options extends ModelOptions, ScaleOptions, DecomposeSettings {
-  model: string
-  prompts: string
+/** What `decompose` takes to capture rows. */
+export interface CaptureSettings {
   heads: string
   estimator: Estimator
   backend: BackendChoice
   nullMemory: number
   batchSize: number
+}
+
+interface Options extends ModelOptions, ScaleOptions, CaptureSettings, DecomposeSettings {
+  model: string
+  prompts: string
   out: string
   json?: boolean
 }
 
 export function registerDecompose(program: Command): void {
   const command = program.command('decompose').description('find the query-key subspaces of named contrasts')
-  addScaleOptions(addModelOptions(command))
-    .requiredOption('--prompts <file>', 'prompt set, JSONL, or - for standard input')
+  const full = addScaleOptions(addModelOptions(command)).requiredOption(
+    '--prompts <file>',
+    'prompt set, JSONL, or - for standard input',
+  )
+  addDecomposeOptions(full)
+    .requiredOption('--out <file>', `result, by its ending ${SAVE_FORMATS.map((f) => `.${f}`).join(', ')}`)
+    .option('--json', 'print one JSON document')
+    .addHelpText(
+      'after',
+      `
+.safetensors carries everything and is read again; .npz holds the same tensors for NumPy; .json, .csv and .parquet hold
+one row a head and contrast.
+
+Examples:
+  qkspace decompose --model boxes.onnx --tokenizer tokenizer.json --prompts boxes.jsonl --out boxes.safetensors
+  qkspace decompose --model boxes.onnx --tokenizer tokenizer.json --prompts boxes.jsonl --checkpoint state --out boxes.npz
+  qkspace decompose --model boxes.onnx --tokenizer tokenizer.json --prompts boxes.jsonl --shard 1/2 --out 1.safetensors
+  qkspace decompose --model boxes.onnx --tokenizer tokenizer.json --prompts boxes.jsonl --shard 2/2 --out 2.safetensors`,
+    )
+    .action(run)
+}
+
+/** The options that say what is computed. */
+export function addDecomposeOptions(command: Command): Command {
+  return command
     .option('--heads <heads>', 'all, or names as in L0H1,L2H3', parseHeadNames, 'all')
     .option('--estimator <name>', 'per-query, per-pair or sum', parseEstimator, 'per-query' as const)
     .option('--center', 'subtract the product of the mean query and the mean key')
@@ -80,29 +107,28 @@ export function registerDecompose(program: Command): void {
     .option('--batch-size <n>', 'prompts that go through the model together', parseWhole(1), 16)
     .option('--covariances', 'keep C+ and C- in the result')
     .option('--no-spectrum', 'leave out the singular values that the rank rule cuts off')
-    .requiredOption('--out <file>', `result, by its ending ${SAVE_FORMATS.map((f) => `.${f}`).join(', ')}`)
-    .option('--json', 'print one JSON document')
-    .addHelpText(
-      'after',
-      `
-.safetensors carries everything and is read again; .npz holds the same tensors for NumPy; .json, .csv and .parquet hold
-one row a head and contrast.
-
-Examples:
-  qkspace decompose --model boxes.onnx --tokenizer tokenizer.json --prompts boxes.jsonl --out boxes.safetensors
-  qkspace decompose --model boxes.onnx --tokenizer tokenizer.json --prompts boxes.jsonl --checkpoint state --out boxes.npz
-  qkspace decompose --model boxes.onnx --tokenizer tokenizer.json --prompts boxes.jsonl --shard 1/2 --out 1.safetensors
-  qkspace decompose --model boxes.onnx --tokenizer tokenizer.json --prompts boxes.jsonl --shard 2/2 --out 2.safetensors`,
-    )
-    .action(run)
 }
 
-async function run(options: Options): Promise<void> {
-  if (options.center && options.estimator === 'sum') {
+/** Errors: ERR_USAGE where options exclude each other. */
+export function checkDecompose({ center, estimator }: Pick<Options, 'center' | 'estimator'>): void {
+  if (center && estimator === 'sum') {
     throw new QkError('ERR_USAGE', "covariances of the estimator 'sum' cannot be centred", {
       hint: 'Use per-query or per-pair.',
     })
   }
+}
+
+/** Bytes for the rows that the test needs: without a test or null subspaces nobody asks for them. */
+export function rowBytes({
+  rank,
+  nulls,
+  nullMemory,
+}: Pick<Options, 'rank' | 'nulls' | 'nullMemory'>): number {
+  return rank.rule === 'permutation' || (nulls ?? 0) > 0 ? nullMemory * 2 ** 20 : 0
+}
+
+async function run(options: Options): Promise<void> {
+  checkDecompose(options)
   if (options.shard) {
     const { checkPartPath } = await import('../../covariance/saved/parts.js')
     await asUsage(checkPartPath(options.out))
@@ -118,9 +144,7 @@ async function run(options: Options): Promise<void> {
       estimator: options.estimator,
       backend: options.backend,
       batchSize: options.batchSize,
-      // Without a test or null subspaces nobody asks for the rows.
-      nullBytes:
-        options.rank.rule === 'permutation' || (options.nulls ?? 0) > 0 ? options.nullMemory * 2 ** 20 : 0,
+      nullBytes: rowBytes(options),
       shard: options.shard,
       checkpoint,
       onProgress: ({ prompts: done, total }) => bar.update(done, total),

@@ -1,25 +1,22 @@
 /** `qkspace sweep`: every head, all contrasts, and what each head does. */
 
-import { stat } from 'node:fs/promises'
-import path from 'node:path'
 import type { Command } from 'commander'
 import type { BackendChoice } from '../../backend/select.js'
 import type { PromptSet } from '../../contrast/prompt-set.js'
+import { nextOf } from '../../covariance/saved/next-step.js'
 import { shardName } from '../../covariance/shard.js'
 import { QkError } from '../../errors.js'
 import { LEAST_ATTENTION } from '../../intervention/edit-table.js'
 import type { Model } from '../../model/model.js'
-import { checkReportPath, writeReport } from '../../report/report.js'
-import { makeFolder } from '../../store/atomic-file.js'
+import { type SaveSweep, sweepOutput } from '../../report/sweep-output.js'
 import type { Controlled } from '../../store/held-out.js'
 import { SAVE_FORMATS } from '../../store/saving/formats.js'
 import { ROLES, type Role } from '../../sweep/roles/role-terms.js'
 import type { SweepRow } from '../../sweep/rows.js'
 import { type SweepOptions, type SweepStage, sweep } from '../../sweep/sweep.js'
-import { checkSweepPath, type SweepResult } from '../../sweep/sweep-result.js'
+import type { SweepResult } from '../../sweep/sweep-result.js'
 import { counted } from '../../validate.js'
 import { addModelOptions, type ModelOptions, openNamed } from '../common/model-options.js'
-import { nextOf } from '../common/next-step.js'
 import {
   parseBackend,
   parseControls,
@@ -33,9 +30,8 @@ import { promptSetOf } from '../common/prompt-options.js'
 import { addScaleOptions, type ScaleOptions, withCheckpoint } from '../common/scale-options.js'
 import { asUsage } from '../common/usage.js'
 
-interface Options extends ModelOptions, ScaleOptions {
-  model: string
-  prompts?: string
+/** What the options of `addSweepOptions` say. */
+export interface SweepSettings {
   roles?: boolean | string[]
   roleFactor?: number
   roleAttention?: number
@@ -50,6 +46,11 @@ interface Options extends ModelOptions, ScaleOptions {
   nullMemory: number
   seed: number
   batchSize: number
+}
+
+interface Options extends ModelOptions, ScaleOptions, SweepSettings {
+  model: string
+  prompts?: string
   out?: string
   json?: boolean
 }
@@ -60,11 +61,31 @@ export function registerSweep(program: Command): void {
     addModelOptions(command, {
       tokenizer: 'tokenizer.json, for text and to know delimiters (default: that beside the model)',
     }),
+  ).option(
+    '--prompts <file>',
+    'prompt set, JSONL, or - for standard input; with --roles also plain texts, or none: random tokens',
   )
+  addSweepOptions(command)
     .option(
-      '--prompts <file>',
-      'prompt set, JSONL, or - for standard input; with --roles also plain texts, or none: random tokens',
+      '--out <path>',
+      'a folder for sweep.json, sweep.csv, sweep.safetensors and sweep.html, or one file, by its ending',
     )
+    .option('--json', 'print one JSON document')
+    .addHelpText(
+      'after',
+      `
+Endings of a file: ${SAVE_FORMATS.map((format) => `.${format}`).join(', ')}.
+
+Examples:
+  qkspace sweep --model model.onnx --tokenizer tokenizer.json --prompts boxes.jsonl --out found
+  qkspace sweep --model model.onnx --roles --out roles.parquet`,
+    )
+    .action(run)
+}
+
+/** The options that say what is computed. */
+export function addSweepOptions(command: Command): Command {
+  return command
     .option('--roles [names]', `contrasts made of the prompts' own tokens: ${ROLES.join(', ')}`, parseNames)
     .option(
       '--role-factor <x>',
@@ -83,40 +104,23 @@ export function registerSweep(program: Command): void {
     .option('--null-memory <MiB>', 'memory for the rows that the test needs', parseWhole(0), 1024)
     .option('--seed <n>', 'seed of whatever is drawn', parseWhole(0), 0)
     .option('--batch-size <n>', 'prompts that go through the model together', parseWhole(1), 16)
-    .option(
-      '--out <path>',
-      'a folder for sweep.json, sweep.csv, sweep.safetensors and sweep.html, or one file, by its ending',
-    )
-    .option('--json', 'print one JSON document')
-    .addHelpText(
-      'after',
-      `
-Endings of a file: ${SAVE_FORMATS.map((format) => `.${format}`).join(', ')}.
-
-Examples:
-  qkspace sweep --model model.onnx --tokenizer tokenizer.json --prompts boxes.jsonl --out found
-  qkspace sweep --model model.onnx --roles --out roles.parquet`,
-    )
-    .action(run)
 }
 
 async function run(options: Options): Promise<void> {
-  const { roles: asked, prompts: file, out } = options
-  const roles = Array.isArray(asked) ? (asked as Role[]) : (asked ?? false)
-  if (file === undefined && roles === false) {
-    throw new QkError('ERR_USAGE', 'sweep needs --prompts, or --roles for what heads do with any tokens')
-  }
+  const { prompts: file, out } = options
+  const settings = sweepSettings(options, file)
   if (options.shard) {
-    await saveShard(options, roles)
+    await saveShard(options, settings)
     return
   }
-  const save = out === undefined ? undefined : await asUsage(outputOf(out))
+  const save = out === undefined ? undefined : await asUsage(sweepOutput(out))
   await withCheckpoint(options, async (checkpoint) => {
-    const prompts = file === undefined ? undefined : await promptSetOf(file, { bare: roles !== false })
+    const prompts =
+      file === undefined ? undefined : await promptSetOf(file, { bare: settings.roles !== false })
     const model = await openNamed(options.model, options)
     const bars = new StageBars()
     const found = await sweep(model, prompts, {
-      ...settingsOf(options, roles),
+      ...settings,
       checkpoint,
       onProgress: ({ stage, done, total }) => bars.update(stage, done, total),
     }).finally(() => bars.stop())
@@ -124,8 +128,13 @@ async function run(options: Options): Promise<void> {
   })
 }
 
-/** What the library takes of the options. */
-function settingsOf(options: Options, roles: SweepOptions['roles']): SweepOptions {
+/** What the library takes of the options. Errors: ERR_USAGE where there is nothing to sweep over. */
+export function sweepSettings(options: SweepSettings, prompts: string | undefined): SweepOptions {
+  const { roles: asked } = options
+  const roles = Array.isArray(asked) ? (asked as Role[]) : (asked ?? false)
+  if (prompts === undefined && roles === false) {
+    throw new QkError('ERR_USAGE', 'sweep needs --prompts, or --roles for what heads do with any tokens')
+  }
   const { heads, alpha, center, nulls, heldOut, sequences, length, backend, seed, batchSize } = options
   const { roleFactor, roleAttention } = options
   return {
@@ -146,16 +155,16 @@ function settingsOf(options: Options, roles: SweepOptions['roles']): SweepOption
   }
 }
 
-async function saveShard(options: Options, roles: SweepOptions['roles']): Promise<void> {
+async function saveShard(options: Options, settings: SweepOptions): Promise<void> {
   const { prompts: file, out, shard } = options
   if (out === undefined) {
     throw new QkError('ERR_USAGE', '--shard needs --out, a file for its sums')
   }
   const { sweepShard } = await import('../../sweep/shards.js')
   await withCheckpoint(options, async (checkpoint) => {
-    const prompts = file === undefined ? undefined : await promptSetOf(file, { bare: roles !== false })
+    const prompts =
+      file === undefined ? undefined : await promptSetOf(file, { bare: settings.roles !== false })
     const model = await openNamed(options.model, options)
-    const settings = settingsOf(options, roles)
     const bars = new StageBars()
     const onProgress: SweepOptions['onProgress'] = ({ stage, done, total }) => bars.update(stage, done, total)
     const next = nextOf('sweep', options, settings)
@@ -174,7 +183,7 @@ export async function finishSweepParts(
   settings: SweepOptions,
   { out, json, draws }: { out: string; json?: boolean; draws?: readonly string[] },
 ): Promise<void> {
-  const save = await asUsage(outputOf(out))
+  const save = await asUsage(sweepOutput(out))
   const { mergeSweep } = await import('../../sweep/shards.js')
   const bars = new StageBars()
   const found = await mergeSweep(model, prompts, files, {
@@ -185,7 +194,11 @@ export async function finishSweepParts(
   await tell(found, save, json)
 }
 
-async function tell(found: SweepResult, save: Save | undefined, json: boolean | undefined): Promise<void> {
+async function tell(
+  found: SweepResult,
+  save: SaveSweep | undefined,
+  json: boolean | undefined,
+): Promise<void> {
   printWarnings(found.warnings)
   const saved = await save?.(found)
   if (json) {
@@ -195,46 +208,6 @@ async function tell(found: SweepResult, save: Save | undefined, json: boolean | 
   printSweep(found)
   if (saved) {
     printLine(`\nsaved ${saved.join(', ')}`)
-  }
-}
-
-/** Saves what was found and gives the names of the files. */
-type Save = (found: SweepResult) => Promise<string[]>
-
-/**
- * A file where the path ends as one of a format, otherwise a folder. Errors: ERR_FILE where one of the files is something
- * else; ERR_ARGUMENT for an ending that is no format, unless it is that of a folder.
- */
-async function outputOf(out: string): Promise<Save> {
-  if (path.extname(out) === '' || (await isFolder(out))) {
-    return outputFolder(out)
-  }
-  await checkSweepPath(out)
-  return async (found) => {
-    await found.save(out)
-    return [out]
-  }
-}
-
-const isFolder = async (out: string) => {
-  return out.endsWith(path.sep) || ((await stat(out).catch(() => undefined))?.isDirectory() ?? false)
-}
-
-async function outputFolder(out: string): Promise<Save> {
-  makeFolder(out)
-  const at = (ending: string) => path.join(out, `sweep.${ending}`)
-  const saved = [at('json'), at('csv'), at('safetensors')]
-  const report = at('html')
-  for (const file of saved) {
-    await checkSweepPath(file)
-  }
-  await checkReportPath(report)
-  return async (found) => {
-    for (const file of saved) {
-      await found.save(file)
-    }
-    await writeReport(report, { results: [{ name: 'sweep', value: found.result }] })
-    return [...saved, report]
   }
 }
 

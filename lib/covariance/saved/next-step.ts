@@ -1,18 +1,28 @@
 /** What the file of a shard says of how to go on when all shards are there: the command, and its options. */
 
 import path from 'node:path'
+import type { ModelDtype } from '../../model/source/dtypes.js'
 import * as s from '../../store/reading/schema.js'
-import type { ModelOptions } from './model-options.js'
+
+/** How a model is opened besides its name. */
+export interface NamedModelOptions {
+  tokenizer?: string | false
+  dtype?: ModelDtype
+  file?: string
+  size?: Record<string, number>
+}
 
 /** Whole paths, so that they hold in other folders too. */
 export interface NextStep {
   command: 'decompose' | 'sweep'
   model: string
-  modelOptions: ModelOptions
+  modelOptions: NamedModelOptions
   /** Undefined where there are none, `-` where they came by standard input. */
   prompts?: string
   /** The options of the command that matter after the capture. */
   settings: object
+  /** Of a shard that a cluster made: the run that it belongs to (lib/cluster/run-spec.ts). */
+  run?: string
 }
 
 const schema = s.fields({
@@ -21,11 +31,12 @@ const schema = s.fields({
   modelOptions: s.anyObject,
   prompts: s.optional(s.text),
   settings: s.anyObject,
+  run: s.optional(s.text),
 } satisfies s.Fields<NextStep>)
 
 export function nextOf(
   command: NextStep['command'],
-  options: ModelOptions & { model: string; prompts?: string },
+  options: NamedModelOptions & { model: string; prompts?: string },
   settings: object,
 ): NextStep {
   const { model, prompts, tokenizer, dtype, file, size } = options
