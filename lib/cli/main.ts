@@ -10,6 +10,8 @@ import { registerDecompose } from './analysis/decompose.js'
 import { registerExplain } from './analysis/explain.js'
 import { registerIntervene } from './analysis/intervene.js'
 import { registerSweep } from './analysis/sweep.js'
+import { registerSubmit } from './cluster/submit.js'
+import { registerWorker } from './cluster/worker.js'
 import { endAtOnceOnSignals } from './common/interrupt.js'
 import { registerBuild } from './environment/build.js'
 import { registerDoctor } from './environment/doctor.js'
@@ -54,6 +56,8 @@ for (const register of [
   registerIntervene,
   registerCompare,
   registerMerge,
+  registerSubmit,
+  registerWorker,
   registerReport,
   registerExport,
   registerCite,

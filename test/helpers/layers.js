@@ -46,6 +46,7 @@ export const LAYERS = [
   ['lib/report/page/sections'],
   ['lib/report/page'],
   ['lib/report'],
+  ['lib/cluster'],
   ['lib/cli/common'],
   ['lib/cli'],
   ['lib/arrays'],

@@ -12,8 +12,8 @@ import {
   openModel,
 } from '../../dist/index.js'
 
-export const openBoxes = () =>
-  openModel(bundledFile('boxes.onnx'), { tokenizer: bundledFile('boxes.tokenizer.json') })
+export const openBoxes = (options = {}) =>
+  openModel(bundledFile('boxes.onnx'), { tokenizer: bundledFile('boxes.tokenizer.json'), ...options })
 
 /** Explicit, counterfactual and label-matched contrasts, of prompts of several lengths; some share a unit. */
 export function mixedPrompts(count = 48) {
