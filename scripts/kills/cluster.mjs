@@ -34,12 +34,17 @@ const MORE = ['--batch-size', `${BATCH}`, '--nulls', '2']
 export async function disturbCluster({ folder, shards, workers, kills, restarts, seed }) {
   const random = seededRandom(seed)
   const cluster = await Cluster.start(folder, { prompts: BATCH * shards })
-  const happened = { workers: 0, children: 0, restarts: 0, endedEarly: false }
+  const happened = { killedWorkers: 0, killedChildren: 0, redisRestarts: 0, endedEarly: false }
+  const gone = []
   try {
     const alive = Array.from({ length: workers }, () => cluster.worker())
     const running = cluster.submit('decompose', { shards, more: MORE })
     const started = performance.now()
-    const events = shuffled([...Array(kills).fill('kill'), ...Array(restarts).fill('restart')], random)
+    const kinds = { worker: kills, child: Math.ceil(kills / 4), redis: restarts }
+    const events = shuffled(
+      Object.entries(kinds).flatMap(([kind, count]) => Array(count).fill(kind)),
+      random,
+    )
     for (const [i, event] of events.entries()) {
       const share = Math.floor((0.8 * shards * i) / events.length)
       while (running.isAlive && progressOf(running) < share) {
@@ -50,11 +55,11 @@ export async function disturbCluster({ folder, shards, workers, kills, restarts,
         happened.endedEarly = true
         break
       }
-      await disturb(event, cluster, alive, random, happened)
+      await DISTURB[event]({ cluster, alive, gone, random, happened })
     }
     const ended = await running.ended
     const seconds = (performance.now() - started) / 1000
-    const tries = alive.map(({ stderr }) => stderr).join('')
+    const tries = [...gone, ...alive].map(({ stderr }) => stderr).join('')
     return {
       ...happened,
       seconds,
@@ -80,30 +85,29 @@ function progressOf(running) {
   return lines.length === 0 ? 0 : JSON.parse(lines.at(-1)).done
 }
 
-/** Kills a worker, every third time a child process of one in its place, or Redis; what was killed is started again. */
-async function disturb(event, cluster, alive, random, happened) {
-  if (event === 'restart') {
+/** What is killed is started again, as those who operate a cluster do. */
+const DISTURB = {
+  async worker({ cluster, alive, gone, random, happened }) {
+    const place = Math.floor(random.next() * alive.length)
+    await alive[place].kill('SIGKILL')
+    gone.push(alive[place])
+    alive[place] = cluster.worker()
+    happened.killedWorkers += 1
+  },
+  /** The process that computes; its worker starts another one. */
+  async child({ alive, random, happened }) {
+    const children = alive.flatMap((worker) => worker.children)
+    if (children.length > 0) {
+      process.kill(children[Math.floor(random.next() * children.length)], 'SIGKILL')
+      happened.killedChildren += 1
+    }
+  },
+  async redis({ cluster, random, happened }) {
     await cluster.redis.end('SIGKILL')
     await pause(random.next() * LONGEST_MS)
     await cluster.redis.begin()
-    happened.restarts += 1
-    return
-  }
-  const place = Math.floor(random.next() * alive.length)
-  const [child] = alive[place].children
-  if (child !== undefined && random.next() < 1 / 3) {
-    try {
-      process.kill(child, 'SIGKILL')
-      happened.children += 1
-    } catch {
-      // It has ended by itself meanwhile.
-    }
-  }
-  await alive[place].kill('SIGKILL')
-  happened.workers += 1
-  // Those that are gone stay in the list for what they said.
-  alive.push(alive[place])
-  alive[place] = cluster.worker()
+    happened.redisRestarts += 1
+  },
 }
 
 async function judged(cluster, { status, stdout, stderr }, shards) {

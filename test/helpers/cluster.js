@@ -74,9 +74,12 @@ export class RedisServer {
     await closed
   }
 
-  async restart(signal) {
-    await this.end(signal)
-    await this.begin()
+  /** Changes a setting while it runs. */
+  async set(name, value) {
+    const { Redis } = await import('ioredis')
+    const client = new Redis(this.url)
+    await client.config('SET', name, value)
+    client.disconnect()
   }
 }
 
@@ -85,8 +88,8 @@ export class Running {
   stdout = ''
   stderr = ''
 
-  constructor(args, { env = {}, cwd } = {}) {
-    this.child = spawn(process.execPath, [cli, ...args], { cwd, env: { ...process.env, ...env } })
+  constructor(args, { env = {}, cwd, command = cli } = {}) {
+    this.child = spawn(process.execPath, [command, ...args], { cwd, env: { ...process.env, ...env } })
     for (const name of ['stdout', 'stderr']) {
       this.child[name].setEncoding('utf8').on('data', (text) => {
         this[name] += text
@@ -163,14 +166,14 @@ export class Cluster {
   }
 
   /** A file of models; `entry` in the place of the bundled model. */
-  writeModels(name, entry = {}) {
+  writeModels(name, entry = {}, model = 'boxes') {
     const file = this.at(name)
     const boxes = {
       model: bundledFile('boxes.onnx'),
       tokenizer: bundledFile('boxes.tokenizer.json'),
       ...entry,
     }
-    writeFileSync(file, JSON.stringify({ boxes }))
+    writeFileSync(file, JSON.stringify({ [model]: boxes }))
     return file
   }
 
@@ -179,9 +182,9 @@ export class Cluster {
   }
 
   /** A worker that is taken over from after two seconds. */
-  worker({ models = this.models, concurrency = 1, more = [], env } = {}) {
+  worker({ models = this.models, concurrency = 1, more = [], command } = {}) {
     const args = ['worker', '--models', models, ...this.place, '--takeover', '2s', '--threads', '1']
-    const worker = new Running([...args, '--concurrency', `${concurrency}`, ...more], { env })
+    const worker = new Running([...args, '--concurrency', `${concurrency}`, ...more], { command })
     this.#workers.add(worker)
     return worker
   }
@@ -203,23 +206,29 @@ export class Cluster {
     return new Running(this.submitArguments(command, options))
   }
 
-  /** The same work in one process. */
-  async onePass(command, { out = `one-${command}.safetensors`, prompts = 'prompts.jsonl', more = [] } = {}) {
-    const model = ['--model', bundledFile('boxes.onnx'), '--tokenizer', bundledFile('boxes.tokenizer.json')]
-    const running = new Running([
-      command,
-      ...model,
-      '--prompts',
-      this.at(prompts),
-      '--out',
-      this.at(out),
-      ...more,
-    ])
+  /** Any command that looks into the queue. */
+  command(...args) {
+    return new Running([...args, ...this.place])
+  }
+
+  /** `qkspace merge` of the files of a run. */
+  async merge(files, out) {
+    return this.#done(new Running(['merge', ...files, '--out', this.at(out)]), out)
+  }
+
+  async #done(running, out) {
     const { status, stderr } = await running.ended
     if (status !== 0) {
       throw new Error(stderr)
     }
     return this.at(out)
+  }
+
+  /** The same work in one process. */
+  async onePass(command, { out = `one-${command}.safetensors`, prompts = 'prompts.jsonl', more = [] } = {}) {
+    const model = ['--model', bundledFile('boxes.onnx'), '--tokenizer', bundledFile('boxes.tokenizer.json')]
+    const place = ['--prompts', this.at(prompts), '--out', this.at(out)]
+    return this.#done(new Running([command, ...model, ...place, ...more]), out)
   }
 
   shardFiles() {
