@@ -8,9 +8,17 @@ import { runProgram } from './helpers/packages.js'
 import { prepareFolder, runBlock } from './helpers/snippets.js'
 
 const folder = temporaryFolder(test)
+const CLUSTER = 'test/cluster runs it, with a Redis'
 const NOT_RUN = {
   'npx qkspace build && npx qkspace doctor': 'test/package/build.test.js compiles',
   'qkspace demo --out results': 'test/package/install.test.js runs it on four versions of Node',
+  'qkspace submit decompose --models models.json --model boxes --prompts /shared/boxes.jsonl --shards 64 --folder /shared/runs --out /shared/boxes.safetensors':
+    CLUSTER,
+  'qkspace submit sweep --models models.json --model boxes --roles --shards 8 --folder /shared/runs --out /shared/found':
+    CLUSTER,
+  'qkspace submit status decompose-0123456789abcdef': CLUSTER,
+  'qkspace submit cancel decompose-0123456789abcdef': CLUSTER,
+  'qkspace worker --models models.json --redis redis://10.0.0.5:6379 --concurrency 2': CLUSTER,
   'qkspace toy train --r1 3 --r2 3 --quick --out toy.onnx': 'trains for minutes',
 }
 

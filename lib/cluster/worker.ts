@@ -65,6 +65,10 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
   worker.on('stalled', (id) => tell(`${id} is taken over: its worker gives no sign of life`))
   worker.on('progress', (job, progress) => {
     const { refused } = progress as unknown as Refusal
+    if (typeof refused !== 'string') {
+      // What `noteRefusal` wrote itself.
+      return
+    }
     tell(`${job.id} is refused: ${refused}`)
     active.delete(job.id!)
     void pauseFor(worker, REFUSAL_MS)

@@ -88,8 +88,11 @@ export class Running {
   stdout = ''
   stderr = ''
 
-  constructor(args, { env = {}, cwd, command = cli } = {}) {
-    this.child = spawn(process.execPath, [command, ...args], { cwd, env: { ...process.env, ...env } })
+  /** `core`: the one that it and its children run on, on Linux. */
+  constructor(args, { env = {}, cwd, command = cli, core } = {}) {
+    const pinned = core === undefined ? [] : ['taskset', '--cpu-list', `${core}`]
+    const [program, ...words] = [...pinned, process.execPath, command, ...args]
+    this.child = spawn(program, words, { cwd, env: { ...process.env, ...env } })
     for (const name of ['stdout', 'stderr']) {
       this.child[name].setEncoding('utf8').on('data', (text) => {
         this[name] += text
@@ -148,14 +151,13 @@ function childrenOf(parent) {
 
 /** A shared folder with prompts and `models.json`, and a Redis. */
 export class Cluster {
-  #workers = new Set()
+  #started = new Set()
 
   static async start(folder, { prompts = 64 } = {}) {
     const cluster = new Cluster()
     cluster.folder = folder
     mkdirSync(folder, { recursive: true })
-    const set = boxesOrder({ ...bundledWords(), prompts, seed: 1 })
-    writeFileSync(cluster.at('prompts.jsonl'), `${set.map(promptLine).join('\n')}\n`)
+    cluster.writePrompts('prompts.jsonl', prompts)
     cluster.models = cluster.writeModels('models.json')
     cluster.redis = await RedisServer.start(folder)
     return cluster
@@ -163,6 +165,11 @@ export class Cluster {
 
   at(...parts) {
     return path.join(this.folder, ...parts)
+  }
+
+  writePrompts(name, prompts) {
+    const set = boxesOrder({ ...bundledWords(), prompts, seed: 1 })
+    writeFileSync(this.at(name), `${set.map(promptLine).join('\n')}\n`)
   }
 
   /** A file of models; `entry` in the place of the bundled model. */
@@ -182,11 +189,15 @@ export class Cluster {
   }
 
   /** A worker that is taken over from after two seconds. */
-  worker({ models = this.models, concurrency = 1, more = [], command } = {}) {
+  worker({ models = this.models, concurrency = 1, more = [], command, core } = {}) {
     const args = ['worker', '--models', models, ...this.place, '--takeover', '2s', '--threads', '1']
-    const worker = new Running([...args, '--concurrency', `${concurrency}`, ...more], { command })
-    this.#workers.add(worker)
-    return worker
+    return this.#start([...args, '--concurrency', `${concurrency}`, ...more], { command, core })
+  }
+
+  #start(args, options) {
+    const running = new Running(args, options)
+    this.#started.add(running)
+    return running
   }
 
   submitArguments(
@@ -203,17 +214,17 @@ export class Cluster {
   }
 
   submit(command, options) {
-    return new Running(this.submitArguments(command, options))
+    return this.#start(this.submitArguments(command, options))
   }
 
   /** Any command that looks into the queue. */
   command(...args) {
-    return new Running([...args, ...this.place])
+    return this.#start([...args, ...this.place])
   }
 
   /** `qkspace merge` of the files of a run. */
   async merge(files, out) {
-    return this.#done(new Running(['merge', ...files, '--out', this.at(out)]), out)
+    return this.#done(this.#start(['merge', ...files, '--out', this.at(out)]), out)
   }
 
   async #done(running, out) {
@@ -228,7 +239,7 @@ export class Cluster {
   async onePass(command, { out = `one-${command}.safetensors`, prompts = 'prompts.jsonl', more = [] } = {}) {
     const model = ['--model', bundledFile('boxes.onnx'), '--tokenizer', bundledFile('boxes.tokenizer.json')]
     const place = ['--prompts', this.at(prompts), '--out', this.at(out)]
-    return this.#done(new Running([command, ...model, ...place, ...more]), out)
+    return this.#done(this.#start([command, ...model, ...place, ...more]), out)
   }
 
   shardFiles() {
@@ -241,7 +252,9 @@ export class Cluster {
 
   /** Ends what is still there. */
   async end() {
-    await Promise.all([...this.#workers].filter((worker) => worker.isAlive).map((worker) => worker.kill()))
+    await Promise.all(
+      [...this.#started].filter((running) => running.isAlive).map((running) => running.kill()),
+    )
     await this.redis.end()
   }
 }

@@ -53,8 +53,11 @@ test('qkspace: manifest, sources of the addon with headers and licences, documen
     '@qkspace/linux-x64': version,
     '@qkspace/linux-arm64': version,
   })
-  t.deepEqual(manifest.peerDependencies, { '@qkspace/linux-x64-cuda': version })
-  t.true(manifest.peerDependenciesMeta['@qkspace/linux-x64-cuda'].optional)
+  t.deepEqual(Object.keys(manifest.peerDependencies), ['bullmq', 'ioredis', '@qkspace/linux-x64-cuda'])
+  t.is(manifest.peerDependencies['@qkspace/linux-x64-cuda'], version)
+  for (const name of Object.keys(manifest.peerDependencies)) {
+    t.true(manifest.peerDependenciesMeta[name].optional, name)
+  }
   for (const name of ['cmake-js', 'node-addon-api', 'node-api-headers']) {
     t.is(manifest.dependencies[name], undefined, name)
   }
