@@ -12,6 +12,8 @@ const ELSEWHERE = [
   ['npm install --ignore-scripts', 'test/package/install.test.js installs the archives'],
   ['npx qkspace build', 'test/package/build.test.js'],
   ['npm start ', 'the two commands of the checkout, of which this is a part'],
+  ['bullmq ioredis', 'installs optional packages, and starts a server'],
+  ['qkspace worker', 'test/cluster runs it, with a Redis'],
   ['uploadTensor', 'needs a GPU'],
   ['npm run test:gpu', 'needs a GPU'],
   ['packed/run.sh', 'needs a GPU'],
