@@ -53,12 +53,12 @@ async function measured(cluster, workers, round) {
     more: [...MORE, '--seed', `${1000 * workers + round}`],
   }).ended
   const time = (performance.now() - started) / 1000
-  const busiest = Math.max(...ofWorkers(all).map((after, i) => after - before[i]))
+  const each = ofWorkers(all).map((after, i) => after - before[i])
   if (warm.status !== 0 || status !== 0) {
     throw new Error(`${warm.stderr}${stderr}`)
   }
   await Promise.all(all.map((worker) => worker.kill('SIGTERM')))
-  return { time, busiest }
+  return { time, busiest: Math.max(...each), each }
 }
 
 const folder = mkdtempSync(path.join(tmpdir(), 'qkspace-bench-cluster-'))
@@ -69,11 +69,11 @@ try {
   for (let round = 0; round < rounds; round++) {
     for (const workers of [1, 2]) {
       const load = loadavg()[0]
-      const { time, busiest } = await measured(cluster, workers, round)
+      const { time, busiest, each } = await measured(cluster, workers, round)
       found[workers].push({ time, busiest })
       console.log(
-        `${workers} worker${workers > 1 ? 's' : ''}: ${time.toFixed(1)} s, processor time of the busiest ${busiest.toFixed(1)} s ` +
-          `(load before: ${load.toFixed(1)})`,
+        `${workers} worker${workers > 1 ? 's' : ''}: ${time.toFixed(1)} s, processor time ` +
+          `${each.map((own) => own.toFixed(1)).join(' and ')} s (load before: ${load.toFixed(1)})`,
       )
     }
   }

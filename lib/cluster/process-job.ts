@@ -44,6 +44,7 @@ export default async function processJob(
 ): Promise<ShardDone | Merged> {
   const own = ownSignal(signal)
   try {
+    checkVersion(job.data)
     return job.name === 'merge'
       ? await merge(readMergeJob(job.data), job, own)
       : await shard(readShardJob(job.data), own)
@@ -142,11 +143,19 @@ async function checkPrompts({ prompts }: RunSpec): Promise<void> {
   }
 }
 
-/** Errors: `Refused` where the version, the model or the tokenizer are not those of the run. */
-async function checkedModel({ version, model }: RunSpec): Promise<NamedModel> {
-  if (version !== ownVersion()) {
+/**
+ * Comes before anything else is read of a job: other versions may write it in another way. Errors: `Refused` where the run
+ * is of another version.
+ */
+function checkVersion(data: unknown): void {
+  const version = (data as Partial<ShardJob> | undefined)?.spec?.version
+  if (typeof version === 'string' && version !== ownVersion()) {
     throw new Refused(`qkspace ${ownVersion()} is here, and the run is of ${version}`)
   }
+}
+
+/** Errors: `Refused` where the model or the tokenizer are not those of the run. */
+async function checkedModel({ model }: RunSpec): Promise<NamedModel> {
   const { models: file } = readSettings()
   const named = (await readModels(file)).get(model.name)
   if (!named) {

@@ -34,6 +34,8 @@ const REFUSAL_MS = 15_000
 const MOST_STALLS = 100
 /** For what the child processes are at when the worker ends. */
 const END_MS = 10_000
+/** Errors of a connection that is taken up again. */
+const LOST = ['ECONNREFUSED', 'ECONNRESET', 'ENOTFOUND', 'ETIMEDOUT', 'EPIPE', 'EHOSTUNREACH']
 
 /** Works until the signal aborts. Errors: ERR_NOT_INSTALLED, ERR_ARGUMENT, ERR_FILE and ERR_FORMAT of `models.json`. */
 export async function runWorker(options: WorkerOptions): Promise<void> {
@@ -74,7 +76,7 @@ export async function runWorker(options: WorkerOptions): Promise<void> {
     void pauseFor(worker, REFUSAL_MS)
     void noteRefusal(worker, bullmq, job, refused)
   })
-  tellConnection(worker, tell)
+  tellConnection(worker, bullmq, tell)
   const looking = setInterval(() => void cancelWhatWas(worker, bullmq, active), CANCEL_MS)
   await new Promise<void>((resolve) => {
     signal.addEventListener('abort', () => resolve(), { once: true })
@@ -128,20 +130,21 @@ async function noteRefusal(worker: Worker, { Job }: Bullmq, job: Job, refused: s
 }
 
 /** Says once that Redis is away, and once that it is back. */
-function tellConnection(worker: Worker, tell: (line: string) => void): void {
+function tellConnection(worker: Worker, { Job }: Bullmq, tell: (line: string) => void): void {
   let away = false
-  worker.on('error', (error: NodeJS.ErrnoException) => {
-    const lost = ['ECONNREFUSED', 'ECONNRESET', 'ENOTFOUND', 'ETIMEDOUT', 'EPIPE'].includes(error.code ?? '')
-    if (lost && away) {
-      return
-    }
-    away ||= lost
-    tell(lost ? `Redis does not answer (${error.message}); waiting for it` : error.message)
-  })
-  worker.on('ready', () => {
-    if (away) {
-      tell('Redis is back')
-    }
+  const waitUntilBack = async () => {
+    // A command waits until there is somebody to answer it.
+    await Job.fromId(worker, 'none').catch(() => undefined)
     away = false
+    tell('Redis is back')
+  }
+  worker.on('error', (error: NodeJS.ErrnoException) => {
+    if (!LOST.includes(error.code ?? '')) {
+      tell(error.message)
+    } else if (!away) {
+      away = true
+      tell(`Redis does not answer (${error.message}); waiting for it`)
+      void waitUntilBack()
+    }
   })
 }

@@ -317,9 +317,13 @@ withRedis('a child process outlives no worker', async (t) => {
 })
 
 withRedis('submitted twice at a time it is one run; detached, and its status', async (t) => {
-  const detached = await cluster.submit('decompose', { more: [...FAST, '--detach'] }).ended
-  t.is(detached.status, 0, detached.stderr)
-  const { run, state } = JSON.parse(detached.stdout)
+  const both = [1, 2].map(() => cluster.submit('decompose', { more: [...FAST, '--detach'] }).ended)
+  const [one, two] = (await Promise.all(both)).map(({ status, stdout, stderr }) => {
+    t.is(status, 0, stderr)
+    return JSON.parse(stdout)
+  })
+  t.deepEqual(one, two)
+  const { run, state } = one
   t.is(state, 'capture')
   const other = await cluster.submit('decompose', { more: FAST, out: 'other.safetensors' }).ended
   t.is(other.status, 1)
@@ -336,6 +340,21 @@ withRedis('submitted twice at a time it is one run; detached, and its status', a
     shown.stdout,
     `${run}: done\n4 of 4 shards done, 0 running, 0 failed\nsaved ${cluster.at('decompose.safetensors')}\n`,
   )
+})
+
+withRedis('a worker says that Redis is away, and that it is back, and goes on', async (t) => {
+  const worker = cluster.worker()
+  const first = await cluster.submit('decompose', { shards: 1, more: FAST }).ended
+  t.is(first.status, 0, first.stderr)
+  for (let time = 1; time <= 2; time++) {
+    await cluster.redis.end('SIGKILL')
+    await worker.says(/Redis does not answer \(connect ECONNREFUSED .*\); waiting for it/)
+    await cluster.redis.begin()
+    await worker.says(/Redis is back/)
+    worker.stderr = ''
+  }
+  const second = await cluster.submit('decompose', { shards: 2, more: FAST }).ended
+  t.is(second.status, 0, second.stderr)
 })
 
 withRedis('Redis that forgets is told', async (t) => {

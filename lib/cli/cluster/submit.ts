@@ -163,10 +163,12 @@ async function submitWork(options: Options, work: RunWork): Promise<void> {
     }
     throw new QkError(
       'ERR_CLUSTER',
-      `the run ${run} ${status.state === 'cancelled' ? 'was cancelled' : `failed: ${status.reason}`}`,
+      `the run ${run} ${status.state === 'cancelled' ? GONE : `failed: ${status.reason}`}`,
     )
   })
 }
+
+const GONE = 'is not in the queue any more: it was cancelled, or Redis has forgotten it'
 
 async function waitFor(runs: Runs, run: string, json: boolean): Promise<RunStatus> {
   const bar = progressBar('shards')

@@ -54,4 +54,6 @@ async function run(options: Options): Promise<void> {
     })
   }
   await asUsage(runWorker({ ...options, tell: printNote, signal: ending.signal }))
+  // Connections that wait for a Redis that is away would keep the process.
+  process.exit(0)
 }
