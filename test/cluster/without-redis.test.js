@@ -25,8 +25,20 @@ writeFileSync(at('models.json'), JSON.stringify({ boxes }))
 const run = (args, options) => new Running(args, { cwd: folder, ...options }).ended
 
 const SUBMIT = [
-  ...['submit', 'decompose', '--models', 'models.json', '--model', 'boxes', '--prompts', 'prompts.jsonl'],
-  ...['--shards', '2', '--folder', 'runs', '--out', 'out.safetensors'],
+  'submit',
+  'decompose',
+  '--models',
+  'models.json',
+  '--model',
+  'boxes',
+  '--prompts',
+  'prompts.jsonl',
+  '--shards',
+  '2',
+  '--folder',
+  'runs',
+  '--out',
+  'out.safetensors',
 ]
 
 test('without bullmq: submit and worker say what to install, everything else works', async (t) => {

@@ -152,6 +152,12 @@ function childrenOf(parent) {
 /** A shared folder with prompts and `models.json`, and a Redis. */
 export class Cluster {
   #started = new Set()
+  /** @type {string} */
+  folder
+  /** @type {string} */
+  models
+  /** @type {RedisServer} */
+  redis
 
   static async start(folder, { prompts = 64 } = {}) {
     const cluster = new Cluster()
@@ -208,8 +214,20 @@ export class Cluster {
       'submit',
       command,
       ...this.place,
-      ...['--models', this.models, '--model', 'boxes', '--prompts', this.at(prompts)],
-      ...['--shards', `${shards}`, '--folder', this.at('runs'), '--out', this.at(out), '--json', ...more],
+      '--models',
+      this.models,
+      '--model',
+      'boxes',
+      '--prompts',
+      this.at(prompts),
+      '--shards',
+      `${shards}`,
+      '--folder',
+      this.at('runs'),
+      '--out',
+      this.at(out),
+      '--json',
+      ...more,
     ]
   }
 
@@ -247,7 +265,9 @@ export class Cluster {
     if (!existsSync(runs)) {
       return []
     }
-    return readdirSync(runs, { recursive: true }).filter((name) => name.endsWith('.safetensors'))
+    return readdirSync(runs, { recursive: true, encoding: 'utf8' }).filter((name) =>
+      name.endsWith('.safetensors'),
+    )
   }
 
   /** Ends what is still there. */

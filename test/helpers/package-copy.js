@@ -9,6 +9,8 @@ const root = fileURLToPath(new URL('../../', import.meta.url))
 /**
  * Copies what the command needs, without the dependencies and the folders of `dist` that are named; gives the path of the
  * command. The packages are those of the checkout, by links.
+ * @param {string} folder
+ * @param {{ version?: string, packages?: string[], parts?: string[] }} [options]
  */
 export function copyPackage(folder, { version, packages = [], parts = [] } = {}) {
   const at = (...names) => path.join(folder, ...names)
