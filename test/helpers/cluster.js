@@ -88,7 +88,11 @@ export class Running {
   stdout = ''
   stderr = ''
 
-  /** `core`: the one that it and its children run on, on Linux. */
+  /**
+   * `core`: the one that it and its children run on, on Linux.
+   * @param {string[]} args
+   * @param {{ env?: Record<string, string>, cwd?: string, command?: string, core?: number }} [options]
+   */
   constructor(args, { env = {}, cwd, command = cli, core } = {}) {
     const pinned = core === undefined ? [] : ['taskset', '--cpu-list', `${core}`]
     const [program, ...words] = [...pinned, process.execPath, command, ...args]
@@ -129,6 +133,7 @@ export class Running {
     return childrenOf(this.pid)
   }
 
+  /** @param {NodeJS.Signals} signal */
   async kill(signal = 'SIGKILL') {
     this.child.kill(signal)
     return this.ended
@@ -194,7 +199,10 @@ export class Cluster {
     return ['--redis', this.redis.url]
   }
 
-  /** A worker that is taken over from after two seconds. */
+  /**
+   * A worker that is taken over from after two seconds.
+   * @param {{ models?: string, concurrency?: number, more?: string[], command?: string, core?: number }} [options]
+   */
   worker({ models = this.models, concurrency = 1, more = [], command, core } = {}) {
     const args = ['worker', '--models', models, ...this.place, '--takeover', '2s', '--threads', '1']
     return this.#start([...args, '--concurrency', `${concurrency}`, ...more], { command, core })
