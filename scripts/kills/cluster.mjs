@@ -153,6 +153,7 @@ async function undisturbed(cluster, count) {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  /** @returns {{ type: 'string', default: string }} */
   const number = (value) => ({ type: 'string', default: `${value}` })
   const { values } = parseArgs({
     options: {
@@ -163,6 +164,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
       seed: number(1),
     },
   })
+  /** @type {any} */
   const given = Object.fromEntries(Object.entries(values).map(([name, value]) => [name, Number(value)]))
   const folder = mkdtempSync(path.join(tmpdir(), 'qkspace-cluster-'))
   const { wrong, ...happened } = await disturbCluster({ folder, ...given })

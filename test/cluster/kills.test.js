@@ -7,7 +7,8 @@ import { noRedis } from '../helpers/cluster.js'
 import { temporaryFolder } from '../helpers/files.js'
 
 const folder = temporaryFolder(test)
-const withRedis = noRedis ? (title, ...rest) => test.skip(`${title} (${noRedis})`, ...rest) : test
+const skipped = (title, run) => test.skip(`${title} (${noRedis})`, run)
+const withRedis = noRedis ? skipped : test
 
 withRedis('4 kills of workers and 2 restarts of Redis: the result of undisturbed shards', async (t) => {
   t.timeout(300_000)

@@ -17,7 +17,8 @@ let cluster
 let runs
 let places = 0
 
-const withRedis = noRedis ? (title, ...rest) => test.skip(`${title} (${noRedis})`, ...rest) : test.serial
+const skipped = (title, run) => test.skip(`${title} (${noRedis})`, run)
+const withRedis = noRedis ? skipped : test.serial
 
 /** Every test has a folder and prompts of its own, and all have one Redis. */
 test.beforeEach(async (t) => {
@@ -144,7 +145,8 @@ withRedis('what lies in the place of a shard and is not it is replaced', async (
   )
 })
 
-for (const [what, worker, reason] of [
+/** @type {[what: string, worker: () => any, reason: RegExp][]} */
+const WRONG_WORKERS = [
   [
     'another model file',
     () => ({ models: cluster.writeModels('other.json', { model: bundledFile('induction.onnx') }) }),
@@ -165,7 +167,9 @@ for (const [what, worker, reason] of [
     () => ({ command: copyPackage(path.join(folder, 'other-version'), { version: '9.9.9' }) }),
     /qkspace 9\.9\.9 is here, and the run is of/,
   ],
-]) {
+]
+
+for (const [what, worker, reason] of WRONG_WORKERS) {
   withRedis(`a worker with ${what} does not take the run; another one does`, async (t) => {
     const wrong = cluster.worker(worker())
     const submitted = cluster.submit('decompose', { shards: 2, more: FAST })

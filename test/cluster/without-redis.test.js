@@ -92,7 +92,8 @@ test('the address may come from the environment', async (t) => {
   t.regex(stderr, /no Redis answers at redis:\/\/127\.0\.0\.1:2: /)
 })
 
-for (const [name, args, message] of [
+/** @type {[string, string[], RegExp][]} */
+const WRONG_USAGE = [
   ['an address', [...SUBMIT, '--redis', 'localhost:6379'], /"localhost:6379" is no address of Redis/],
   ['a queue', [...SUBMIT, '--queue', 'a:b'], /"a:b" is no name of a queue/],
   ['an ending', [...SUBMIT.slice(0, -1), 'out.txt'], /out\.txt/],
@@ -100,7 +101,8 @@ for (const [name, args, message] of [
   ['an estimator that is not centred', [...SUBMIT, '--center', '--estimator', 'sum'], /cannot be centred/],
   ['a queue of a worker', ['worker', '--models', 'models.json', '--queue', ''], /"" is no name of a queue/],
   ['a time', ['worker', '--models', 'models.json', '--takeover', 'soon'], /Write a time/],
-]) {
+]
+for (const [name, args, message] of WRONG_USAGE) {
   test(`wrong usage: ${name}`, async (t) => {
     const { status, stderr } = await run(args)
     t.is(status, 2, stderr)
@@ -124,7 +126,8 @@ test('files of models: paths beside the file, errors with file and field', async
       ['here', { model: at('models', 'here.onnx') }],
     ],
   )
-  for (const [value, code, message] of [
+  /** @type {[any, string, RegExp][]} */
+  const faults = [
     ['{', 'ERR_FORMAT', /models\.json is not JSON/],
     [3, 'ERR_FORMAT', /models\.json: the document is 3, expected an object by name/],
     [{}, 'ERR_FORMAT', /models\.json: the document names no model/],
@@ -145,12 +148,14 @@ test('files of models: paths beside the file, errors with file and field', async
       'ERR_FILE',
       /models\.json: boxes\.model is absent\.onnx, and there is no/,
     ],
-  ]) {
+  ]
+  for (const [value, code, message] of faults) {
     await t.throwsAsync(readModels(file(value)), { code, message })
   }
   await t.throwsAsync(readModels(at('absent.json')), { code: 'ERR_FILE', message: /absent\.json/ })
 })
 
+/** @type {import('../../dist/cluster/run-spec.js').RunSpec} */
 const SPEC = {
   formatVersion: 1,
   version: '0.1.0',
@@ -183,7 +188,8 @@ test('the name of a run says what is computed, not where', (t) => {
 
 test('jobs of other programs are refused with the field', (t) => {
   const { shards, ...partial } = SPEC
-  for (const [read, data, message] of [
+  /** @type {[(data: any) => any, any, RegExp][]} */
+  const faults = [
     [readShardJob, undefined, /the job is none of qkspace: it is missing/],
     [readShardJob, { to: 'someone' }, /spec is missing/],
     [readShardJob, { spec: partial, shard: 1 }, /spec\.shards is missing/],
@@ -191,7 +197,8 @@ test('jobs of other programs are refused with the field', (t) => {
     [readShardJob, { spec: { ...SPEC, formatVersion: 2 }, shard: 1 }, /spec\.formatVersion is 2, expected 1/],
     [readMergeJob, { spec: SPEC }, /out is missing/],
     [readMergeJob, { spec: { ...SPEC, work: { command: 'paper' } }, out: 'x' }, /spec\.work/],
-  ]) {
+  ]
+  for (const [read, data, message] of faults) {
     t.throws(() => read(data), { code: 'ERR_FORMAT', message })
   }
   t.deepEqual(readShardJob({ spec: SPEC, shard: 1 }), { spec: SPEC, shard: 1 })
@@ -208,6 +215,7 @@ test('the hashes of a model are those that its sums carry', async (t) => {
 test('a merge says which shards lack, and why', async (t) => {
   t.false(await shardIsDone(SPEC, 1))
   const model = await openBoxes()
+  /** @type {any} */
   const error = await t.throwsAsync(
     mergeRun({ spec: SPEC, out: at('x.safetensors') }, model, new Map([[2, 'the disk is full']]), {}),
     { code: 'ERR_PARTS' },

@@ -21,7 +21,7 @@ const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, mil
 async function freePort() {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
-  const { port } = server.address()
+  const { port } = /** @type {import('node:net').AddressInfo} */ (server.address())
   await new Promise((resolve) => server.close(resolve))
   return port
 }
@@ -29,6 +29,10 @@ async function freePort() {
 /** redis-server on a free port of the loopback; what it was told is on the disk before it answers. */
 export class RedisServer {
   #child
+  /** @type {string} */
+  folder
+  /** @type {number} */
+  port
 
   static async start(folder) {
     const server = new RedisServer()
@@ -55,7 +59,8 @@ export class RedisServer {
     const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, `${value}`])
     this.#child = spawn('redis-server', args, { stdio: ['ignore', 'pipe', 'inherit'] })
     let said = ''
-    await new Promise((resolve, reject) => {
+    /** @type {Promise<void>} */
+    const ready = new Promise((resolve, reject) => {
       this.#child.stdout.setEncoding('utf8').on('data', (text) => {
         said += text
         if (said.includes('Ready to accept connections')) {
@@ -64,6 +69,7 @@ export class RedisServer {
       })
       this.#child.once('exit', () => reject(new Error(`redis-server did not start: ${said}`)))
     })
+    await ready
   }
 
   /** SIGKILL, or an orderly end. */
