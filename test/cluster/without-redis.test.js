@@ -61,7 +61,7 @@ test('without ioredis alone', async (t) => {
 test('decompose loads nothing of a cluster, nor of checkpoints', async (t) => {
   const command = copyPackage(at('without'), {
     packages: ['bullmq', 'ioredis'],
-    parts: ['cluster', 'covariance/saved/checkpoint.js', 'covariance/saved/draw-journal.js'],
+    parts: ['cluster', 'covariance/saved', 'spectrum/rank/draw-parts.js', 'sweep/shards.js'],
   })
   const args = [
     'decompose',

@@ -5,7 +5,6 @@ import type { Estimator } from '../../backend/backend.js'
 import type { BackendChoice } from '../../backend/select.js'
 import { accumulate } from '../../covariance/accumulate.js'
 import type { KeptDraws } from '../../covariance/checkpointing.js'
-import { nextOf } from '../../covariance/saved/next-step.js'
 import { shardName } from '../../covariance/shard.js'
 import { disposeSums, type Sums } from '../../covariance/sums.js'
 import { QkError } from '../../errors.js'
@@ -159,6 +158,7 @@ async function run(options: Options): Promise<void> {
 }
 
 async function savePart(sums: Sums, options: Options): Promise<void> {
+  const { nextOf } = await import('../../covariance/saved/next-step.js')
   const { saveSums } = await import('../../covariance/saved/parts.js')
   const { center, rank, nulls, seed, covariances, spectrum, out } = options
   await saveSums(

@@ -3,7 +3,6 @@
 import type { Command } from 'commander'
 import type { BackendChoice } from '../../backend/select.js'
 import type { PromptSet } from '../../contrast/prompt-set.js'
-import { nextOf } from '../../covariance/saved/next-step.js'
 import { shardName } from '../../covariance/shard.js'
 import { QkError } from '../../errors.js'
 import { LEAST_ATTENTION } from '../../intervention/edit-table.js'
@@ -167,6 +166,7 @@ async function saveShard(options: Options, settings: SweepOptions): Promise<void
     const model = await openNamed(options.model, options)
     const bars = new StageBars()
     const onProgress: SweepOptions['onProgress'] = ({ stage, done, total }) => bars.update(stage, done, total)
+    const { nextOf } = await import('../../covariance/saved/next-step.js')
     const next = nextOf('sweep', options, settings)
     await asUsage(
       sweepShard(model, prompts, shard!, out, { ...settings, checkpoint, onProgress }, next),
