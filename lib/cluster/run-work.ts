@@ -3,7 +3,7 @@
 import { randomUUID } from 'node:crypto'
 import { rename, rm } from 'node:fs/promises'
 import path from 'node:path'
-import { type PromptSet, readPrompts } from '../contrast/prompt-set.js'
+import { type PromptSet, type PromptSetSummary, readPrompts } from '../contrast/prompt-set.js'
 import { accumulate } from '../covariance/accumulate.js'
 import { nextOf } from '../covariance/saved/next-step.js'
 import { mergeSums, readPart, saveSums } from '../covariance/saved/parts.js'
@@ -93,9 +93,32 @@ function settingsOf({ work }: RunSpec): object {
   return { ...rest, covariances: keepCovariances }
 }
 
+/** The prompt set of the job before, which is most often that of this one. */
+let kept: { key: string; set: PromptSet } | undefined
+
+/** Whether the file is the one of the run was checked before. */
 function promptsOf({ prompts, work }: RunSpec): PromptSet | undefined {
+  if (!prompts) {
+    return undefined
+  }
   const bare = work.command === 'sweep' && work.sweep.roles !== undefined && work.sweep.roles !== false
-  return prompts && readPrompts(prompts.file, { bare })
+  const key = [prompts.sha256, prompts.file, bare].join('\n')
+  if (kept?.key !== key) {
+    kept = { key, set: summedUpOnce(readPrompts(prompts.file, { bare })) }
+  }
+  return kept.set
+}
+
+/** The set is read as a whole for its summary: once, and not for every shard. */
+function summedUpOnce(set: PromptSet): PromptSet {
+  let known: PromptSetSummary | undefined
+  return {
+    [Symbol.asyncIterator]: () => set[Symbol.asyncIterator](),
+    summary: async (signal) => {
+      known ??= await set.summary(signal)
+      return structuredClone(known)
+    },
+  }
 }
 
 /** What the merge of a run gives back. */
