@@ -33,6 +33,7 @@ test.before(async (t) => {
 qkspace prompts boxes --variant order --prompts 80 --out boxes.jsonl
 qkspace prompts boxes --variant order --prompts 24 --seed 11 --out held-out.jsonl
 qkspace decompose --model model.onnx --prompts boxes.jsonl --out boxes.safetensors
+qkspace decompose --model model.onnx --prompts boxes.jsonl --shard 2/2 --out 2.safetensors
 cp boxes.safetensors a.safetensors
 cp boxes.safetensors b.safetensors`)
   if (status !== 0) {

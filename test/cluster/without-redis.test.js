@@ -99,6 +99,7 @@ const WRONG_USAGE = [
   ['an ending', [...SUBMIT.slice(0, -1), 'out.txt'], /out\.txt/],
   ['a number of shards', [...SUBMIT, '--shards', '0'], /whole number from 1/],
   ['an estimator that is not centred', [...SUBMIT, '--center', '--estimator', 'sum'], /cannot be centred/],
+  ['prompts by standard input', [...SUBMIT, '--prompts', '-'], /--prompts is a file that they share/],
   ['a queue of a worker', ['worker', '--models', 'models.json', '--queue', ''], /"" is no name of a queue/],
   ['a time', ['worker', '--models', 'models.json', '--takeover', 'soon'], /Write a time/],
 ]

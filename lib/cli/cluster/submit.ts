@@ -136,6 +136,9 @@ async function submitSweep(options: Options & SweepSettings): Promise<void> {
 }
 
 async function submitWork(options: Options, work: RunWork): Promise<void> {
+  if (options.prompts === '-') {
+    throw new QkError('ERR_USAGE', 'workers cannot read standard input: --prompts is a file that they share')
+  }
   await withRuns(options, async (runs) => {
     const spec = await specOf(options, work)
     const run = await runs.submit(spec, path.resolve(options.out))
