@@ -1,9 +1,9 @@
-/** What the arrays of a file may take in memory. */
+/** Limit on the memory that the arrays of a file may take. */
 
 import { QkError } from '../errors.js'
 import { mebibytes } from '../math/bytes.js'
 
-/** Checks the bytes of the arrays that are about to be read. Errors: ERR_MEMORY_LIMIT. */
+/** Checks the total size of arrays before they are read. Errors: ERR_MEMORY_LIMIT. */
 export function checkArrayMemory(file: string, sizes: readonly number[], limit: number): void {
   const total = sizes.reduce((sum, bytes) => sum + bytes, 0)
   if (total <= limit) {

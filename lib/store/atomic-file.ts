@@ -9,7 +9,7 @@ import { removeStaleFiles, scratchPath } from './scratch-file.js'
 const unfinished = new Set<string>()
 let watch: (some: boolean) => void = () => {}
 
-/** `watcher` hears when there begin to be unfinished files, and when there are none any more. */
+/** Calls `watcher` when the first unfinished file appears and when the last one is gone. */
 export function watchUnfinishedFiles(watcher: (some: boolean) => void): void {
   watch = watcher
 }
@@ -22,9 +22,9 @@ export function removeUnfinishedFiles(): void {
   unfinished.clear()
 }
 
-/** Where a file is written, and what is there already. */
+/** The target of a write, and what is already there. */
 interface Target {
-  /** With links followed. */
+  /** The path, with symbolic links followed. */
   path: string
   folder: string
   found: Stats | undefined
@@ -68,7 +68,7 @@ async function probedTarget(file: string): Promise<Target> {
   return { path: target, folder, found }
 }
 
-/** What is there already, links followed. Errors: ERR_FILE where its name cannot be that of a file. */
+/** The file that is already there, with links followed. Errors: ERR_FILE if the path cannot name a file. */
 async function existing(file: string): Promise<Stats | undefined> {
   return stat(file).catch((cause: NodeJS.ErrnoException) => {
     if (cause.code === 'ENOENT' || cause.code === 'ENOTDIR') {
@@ -85,10 +85,10 @@ async function existing(file: string): Promise<Stats | undefined> {
   })
 }
 
-/** Links that are followed, at most: as many as Linux follows. */
+/** The most links that are followed: the limit of Linux. */
 const MOST_LINKS = 40
 
-/** The place that a name stands for, also where the last link leads to a file that is not there yet. */
+/** The path with all links resolved. The last link may lead to a file that does not exist yet. */
 async function withoutLinks(file: string): Promise<string> {
   let at = path.resolve(file)
   for (let links = 0; links < MOST_LINKS; links++) {
@@ -102,7 +102,10 @@ async function withoutLinks(file: string): Promise<string> {
   throw new QkError('ERR_FILE', `cannot write ${file}: its links lead round in a circle`)
 }
 
-/** Makes a file in the folder and removes it: neither permissions nor the kind of file system say for certain that it can. */
+/**
+ * Makes a file in the folder and removes it again. Permissions and the kind of file system alone cannot tell whether
+ * a file can be made.
+ */
 function probe(file: string, folder: string): void {
   const scratch = scratchPath(folder)
   begin(scratch)
@@ -151,8 +154,8 @@ function makeEmpty(scratch: string): void {
 }
 
 /**
- * Checks that a file could be made here, and that what is there already, if anything, is of the same kind: a slip
- * of the hand must not replace a model or a prompt set. `what` names the kind. Errors: ERR_FILE.
+ * Checks that a file can be made here, and that any existing file is of the same kind. A mistyped name must not
+ * replace a model or a prompt set. `what` names the kind. Errors: ERR_FILE.
  */
 export async function checkReplaceable(
   file: string,
@@ -189,25 +192,25 @@ export function makeFolder(folder: string): void {
   }
 }
 
-/** Chunks of bytes, at once or as they come. */
+/** Chunks of bytes, synchronous or asynchronous. */
 export type Chunks = Iterable<Uint8Array> | AsyncIterable<Uint8Array>
 
 /**
- * Writes the chunks as one file, replacing what was there: a link stays one and leads to the new content, and the mode of
- * the file, and its owner where that is allowed, stay as they were. Errors: ERR_FILE, with the system's reason, and
- * QkErrors of whoever gives the chunks.
+ * Writes the chunks as one file and replaces an existing one. A link is kept, and its target gets the new content.
+ * The file keeps its mode, and its owner where the system allows it. Errors: ERR_FILE, with the system's reason, and
+ * QkErrors thrown by the source of the chunks.
  */
 export async function writeFileAtomically(file: string, chunks: Chunks): Promise<void> {
   await withScratchFile(file, chunks, (_, scratch, target) => rename(scratch, target))
 }
 
-/** Bytes that are read at once. */
+/** Bytes per read. */
 const CHUNK_BYTES = 2 ** 20
 
 /**
- * Writes the chunks to a file beside another one, for as long as `use` takes, which is given a way to read them, the name
- * of the file, which it may take away, and the place of the other one with links followed. Errors: as
- * `writeFileAtomically`.
+ * Writes the chunks to a scratch file beside `file`, which exists while `use` runs. `use` receives a function that
+ * reads the chunks, the path of the scratch file, which it may move away, and the path of `file` with links followed.
+ * Errors: as `writeFileAtomically`.
  */
 export async function withScratchFile(
   file: string,
@@ -251,12 +254,12 @@ export async function withScratchFile(
   }
 }
 
-/** Gives a file the owner and the mode of another; the owner only where that is allowed. */
+/** Gives a file the owner and the mode of another. The owner changes only where the system allows it. */
 async function likeFound(handle: FileHandle, { uid, gid, mode }: Stats): Promise<void> {
   const own = await handle.stat()
   if (own.uid !== uid || own.gid !== gid) {
     await handle.chown(uid, gid).catch(() => {})
   }
-  // After the owner, whose change may take bits of the mode away.
+  // The mode is set after the owner, since a change of owner may clear bits of the mode.
   await handle.chmod(mode & 0o7777)
 }

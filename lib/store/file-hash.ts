@@ -1,4 +1,4 @@
-/** Hashes of files, by which results name what they were made from. */
+/** Hashes of files: results use them to identify their inputs. */
 
 import { createHash } from 'node:crypto'
 import { createReadStream } from 'node:fs'

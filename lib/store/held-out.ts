@@ -1,13 +1,13 @@
 /**
- * What a subspace explains and moves on units that did not fit it, as results keep it
- * (docs/method.md, "Where subspaces are used").
+ * Figures of a subspace on units that were not used to fit it, as results store them (docs/method.md, "Where
+ * subspaces are used").
  */
 
-/** A figure of the subspace beside the same of every control. */
+/** A figure of the subspace beside the same figure of every control. */
 export interface Controlled {
   /** The figure of the subspace. */
   value: number
-  /** Of null subspaces: mean and 95th percentile over draws. */
+  /** The figure of null subspaces: mean and 95th percentile over draws. */
   null: {
     /** Mean over the draws. */
     mean: number
@@ -16,45 +16,49 @@ export interface Controlled {
     /** Number of null subspaces. */
     draws: number
   }
-  /** Of as many principal components of the keys, of the mean query's direction, of random (Haar) subspaces. */
+  /** The figure of principal components of the keys, as many as the rank. */
   keyComponents: number
   /** The figure of the mean query's direction. */
   meanQuery: number
   /** The figure of random (Haar) subspaces of the same rank. */
   random: number
-  /** Of the whole head. */
+  /** The figure of the whole head. */
   whole: number
-  /** Whether the value is above the null's 95th percentile: otherwise random labels do as well. Null of fewer than 19 draws. */
+  /**
+   * Whether the value is above the null's 95th percentile. If not, random labels do as well. Null if there are fewer
+   * than 19 draws.
+   */
   exceedsNull: boolean | null
 }
 
-/** What a subspace explains and moves on units that did not fit it. */
+/** What a subspace explains of the scores and how it moves attention, on units that were not used to fit it. */
 export interface HeldOut {
-  /** Units and terms that were measured. */
+  /** Number of units that were measured. */
   units: number
-  /** Terms that were measured. */
+  /** Number of terms that were measured. */
   terms: number
   /**
-   * Part of the scores' energy over a term's keys, less their mean, that the query's part in the subspace gives:
-   * 1 - sum ||rest||^2 / sum ||scores||^2.
+   * Explained part of the scores' energy. Scores are taken over the keys of a term, less their mean, and the query is
+   * projected on the subspace: 1 - sum ||rest||^2 / sum ||scores||^2.
    */
   explained: Controlled | null
   /**
-   * Attention of the origin (the first positive key) that goes to the target (a negative one) where the two exchange their
-   * coordinates in the key-side subspace, as a part of the origin's; of a counterfactual, what the origin loses with the
-   * coordinates of the other run's key. Null where the attention could not be measured, or the scores are no factor times q·k.
+   * Attention that moves from the origin (the first positive key) to the target (a negative key) when the two
+   * exchange their coordinates in the key-side subspace, as a fraction of the origin's attention. For a
+   * counterfactual, the attention that the origin loses when it takes the coordinates of the key in the other run.
+   * Null if the attention could not be measured, or if the scores are not a factor times q·k.
    */
   swap: {
-    /** Mean attention on the origin before. */
+    /** Mean attention on the origin before the exchange. */
     origin: number
     /**
-     * Null where there is nothing to move: the origin has less than 0.05 of the attention, or the other key is the same (as
-     * that of a causal model's counterfactual which changes what comes later).
+     * Null if there is nothing to move: the origin has less than 0.05 of the attention, or the other key is the same.
+     * In a causal model, the key is the same in a counterfactual that changes only later tokens.
      */
     moved: Controlled | null
     /**
-     * Change of p = a_target / (a_target + a_origin), or of the origin's attention with the other sign. Null where the
-     * other key is the same.
+     * Change of p = a_target / (a_target + a_origin). For a counterfactual, the change of the origin's attention with
+     * the opposite sign. Null if the other key is the same.
      */
     deltaP: Controlled | null
   } | null

@@ -4,26 +4,26 @@ import { createReadStream } from 'node:fs'
 import { checkReplaceable, fileStart, writeFileAtomically } from './atomic-file.js'
 import { checkEnding } from './saving/formats.js'
 
-/** A kind of documents, and how its files are known again. */
+/** A kind of JSON document, and how its files are recognised. */
 export interface JsonKind {
-  /** As in "it exists, and is not an attribution". */
+  /** Name of the kind, as in "it exists, and is not an attribution". */
   name: string
-  /** The field that its documents begin with. */
+  /** The first field of its documents. */
   first: string
-  /** Fields that its documents have and those of other kinds have not, each with what its value begins with. */
+  /** Fields that only documents of this kind have, each with the beginning of its value. */
   fields: readonly string[]
 }
 
 /**
- * Checks that a document could be written here, before long work starts: what is there already, if anything, is one of the
- * kind, or an empty file. Errors: ERR_FILE; ERR_ARGUMENT for an ending other than `.json`.
+ * Checks that a document can be written here, before long work starts. An existing file must be empty or of this
+ * kind. Errors: ERR_FILE; ERR_ARGUMENT for an ending other than `.json`.
  */
 export async function checkJsonPath(file: string, kind: JsonKind): Promise<void> {
   await checkReplaceable(file, kind.name, () => isOfKind(file, kind))
   checkEnding(file, kind.name, ['.json'])
 }
 
-/** NaN becomes null. Errors: ERR_FILE, ERR_ARGUMENT; nothing is left behind. */
+/** Writes a document; NaN becomes null. Errors: ERR_FILE, ERR_ARGUMENT; nothing is left behind. */
 export async function writeJsonFile(file: string, value: object, kind = kindLike(value)): Promise<void> {
   await checkJsonPath(file, kind)
   await writeFileAtomically(file, [Buffer.from(`${jsonText(value)}\n`)])
@@ -40,7 +40,7 @@ const kindLike = (value: object): JsonKind => ({
   fields: [],
 })
 
-/** Fields of a document stand at the beginning of a line, two spaces from the left. */
+/** Top-level fields of a document are indented by two spaces, each on its own line. */
 async function isOfKind(file: string, { first, fields }: JsonKind): Promise<boolean> {
   const start = (await fileStart(file, 64)).toString('latin1')
   if (start.trim() === '') {

@@ -35,7 +35,7 @@ const READERS: Record<string, { bytes: number; view: (buffer: ArrayBuffer) => Np
 }
 
 /**
- * Reads a `.npy` file, or with `row` only that entry along its first axis. Errors: ERR_FILE, ERR_FORMAT,
+ * Reads a `.npy` file. With `row`, reads only that entry along the first axis. Errors: ERR_FILE, ERR_FORMAT,
  * ERR_RANGE.
  */
 export function readNpy(file: string, row?: number): Npy {
@@ -85,7 +85,7 @@ function readerOf(descr: string, file: string): (typeof READERS)[string] {
 
 const size = (dims: readonly number[]) => dims.reduce((a, b) => a * b, 1)
 
-/** Header and data of the bytes of a whole `.npy` file; the data is a view. Errors: ERR_FORMAT. */
+/** Splits the bytes of a whole `.npy` file into header and data; the data is a view. Errors: ERR_FORMAT. */
 export function splitNpy(bytes: Uint8Array, file: string): NpyHeader & { data: Uint8Array } {
   const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const { start, length } = headerSpan(buffer.subarray(0, 12), file)
@@ -96,7 +96,7 @@ export function splitNpy(bytes: Uint8Array, file: string): NpyHeader & { data: U
   return { ...header, data: bytes.subarray(header.offset) }
 }
 
-/** The array that the bytes of a whole `.npy` file hold. Errors: ERR_FORMAT. */
+/** The array in the bytes of a whole `.npy` file. Errors: ERR_FORMAT. */
 export function parseNpy(bytes: Uint8Array, file: string): Npy {
   const { descr, shape, data } = splitNpy(bytes, file)
   const reader = readerOf(descr, file)
@@ -110,7 +110,7 @@ export function parseNpy(bytes: Uint8Array, file: string): Npy {
   return { descr, shape, data: reader.view(data.slice().buffer) }
 }
 
-/** Node reads no more bytes than an int32 counts in one call. */
+/** The most bytes that Node reads in one call: an int32 counts them. */
 const MOST_AT_ONCE = 2 ** 30
 
 function readBytes(fd: number, offset: number, length: number): ArrayBuffer {
@@ -133,7 +133,7 @@ function readHeader(fd: number, file: string): NpyHeader {
   return parseHeader(Buffer.from(readBytes(fd, start, length)), start, file)
 }
 
-/** Where the dictionary of a header lies, by the first bytes of a file. Errors: ERR_FORMAT. */
+/** Finds the dictionary of a header from the first bytes of a file. Errors: ERR_FORMAT. */
 function headerSpan(head: Buffer, file: string): { start: number; length: number } {
   if (head.toString('latin1', 0, 6) !== MAGIC || head.length < 12) {
     throw new QkError('ERR_FORMAT', `${file} is not a .npy file`)
@@ -157,7 +157,10 @@ function parseHeader(dictionary: Buffer, start: number, file: string): NpyHeader
   return { descr, shape: dimensions(shape, file), offset: start + dictionary.length }
 }
 
-/** Of a Python tuple, whose last comma may have nothing behind it; Python 2 wrote `3L`. Errors: ERR_FORMAT. */
+/**
+ * Parses a shape, which is a Python tuple. It may end with a comma, and Python 2 wrote numbers as `3L`. Errors:
+ * ERR_FORMAT.
+ */
 function dimensions(tuple: string, file: string): number[] {
   const parts = tuple.split(',').map((part) => part.trim())
   if (parts[parts.length - 1] === '') {
@@ -184,7 +187,7 @@ export function isNpy(file: string): boolean {
   }
 }
 
-/** The head of an array's `.npy` file, version 1, padded so that the data begins at a multiple of 64 bytes. */
+/** The header of a `.npy` file, version 1. Padding makes the data begin at a multiple of 64 bytes. */
 export function npyHeader(type: Float32Array | Float64Array | string, shape: readonly number[]): Buffer {
   const descr = typeof type === 'string' ? type : type instanceof Float32Array ? '<f4' : '<f8'
   const dims = shape.length === 1 ? `${shape[0]},` : shape.join(', ')

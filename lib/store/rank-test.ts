@@ -1,4 +1,4 @@
-/** What a test of rank says of one contrast of one head, as results keep it (docs/method.md, Rank). */
+/** Result of the rank test for one contrast of one head, as stored (docs/method.md, Rank). */
 
 /** Largest singular values of draws of the null. */
 export interface NullValues {
@@ -10,63 +10,78 @@ export interface NullValues {
   p95: number
 }
 
-/** What the test of rank says of one contrast of one head. */
+/** Result of the rank test for one contrast of one head. */
 export interface RankTest {
-  /** Whether queries and keys were centred first: is there any ΔC (`effect`), or one that depends on both? */
+  /**
+   * Question that the test answers. `effect`: is there any ΔC? `interaction`: does a part of ΔC depend on queries and
+   * keys together? Under `interaction`, both are centred first.
+   */
   hypothesis: 'effect' | 'interaction'
-  /** P-values of the first component under both hypotheses; null where one cannot be tested. */
+  /** P-values of the first component under both hypotheses. Null if a hypothesis cannot be tested. */
   p: {
     /** P-value of the hypothesis `effect`. */
     effect: number | null
     /** P-value of the hypothesis `interaction`. */
     interaction: number | null
   }
-  /** False discovery rate at which this head is discovered, over all heads and contrasts (Benjamini-Hochberg). */
+  /**
+   * Smallest false discovery rate at which this head is discovered, over all heads and contrasts
+   * (Benjamini-Hochberg).
+   */
   q: number
-  /** The same under any dependence between heads (Benjamini-Yekutieli). */
+  /** The same rate, valid under any dependence between heads (Benjamini-Yekutieli). */
   qAnyDependence: number
-  /** p adjusted for the largest of all heads and contrasts (step-down max-T of the shared draws). */
+  /** p adjusted for the maximum over all heads and contrasts (step-down max-T over shared draws). */
   pMaximum: number
   /**
-   * Whether `q` is at most the level that was asked for. Where the limit of draws came first, `pMaximum` at most that
+   * Whether `q` is at most the requested level. If the limit of draws was reached first, `pMaximum` at most that
    * level is enough.
    */
   discovered: boolean
-  /** Draws that would be needed to decide, where the limit of draws came first. */
+  /** Draws that a decision would need, if the limit of draws was reached first. */
   unresolvedNeeds?: number
-  /** Largest singular value, and what those of the null are: mean, standard deviation, 95th percentile. */
+  /** Largest singular value: the statistic of the test. */
   statistic: number
-  /** Largest singular values of the draws. */
+  /** Largest singular values of the null draws. */
   null: NullValues
-  /** p extrapolated by a gamma distribution; never decides. Null where there is none. */
+  /** p extrapolated with a gamma distribution. It never decides a test. Null if there is no extrapolation. */
   extrapolatedP: number | null
-  /** Draws of the null that this head had. */
+  /** Number of null draws for this head. */
   draws: number
-  /** Units that were exchanged. */
+  /** Number of units that were exchanged. */
   units: number
-  /** Components at the level of discovered heads, alpha R / m; 0 where the head is not discovered. */
+  /** Number of components at the level of discovered heads, alpha R / m. 0 if the head is not discovered. */
   rank: number
-  /** Components at alpha itself. */
+  /** Number of components at level alpha, without correction. */
   unadjustedRank: number
-  /** The level of `rank`. */
+  /** Level at which `rank` was chosen. */
   level: number
-  /** p_k of each component that was tested; the last may be the first above alpha. */
+  /** p_k of every tested component. The last may be the first above alpha. */
   componentP: number[]
   /**
-   * What each of `componentP` was compared with: the largest singular values of the draws after the components before it
-   * were taken out of every draw, in the units of the singular values (of `interaction` with its factor). The figures are
-   * those of the first draws, as of `null`, which is the first of them. Absent in results of earlier versions.
+   * The null of each entry of `componentP`: the largest singular values of the draws, after the earlier components
+   * were removed from every draw. The units are those of the singular values; under `interaction` they include its
+   * factor. Only the first draws are used, as in `null`, which is the first entry. Absent in results of earlier
+   * versions.
    */
   componentNull?: NullValues[]
-  /** Components that cannot be told apart, by index; a single direction means something only in a block of one. */
+  /**
+   * Blocks of components, by index, whose directions cannot be separated. A single direction is meaningful only in a
+   * block of one.
+   */
   blocks: number[][]
-  /** Of the first component, from one half of the units to the other; null where it did not pass on either half. */
+  /**
+   * Replication of the first component between the two halves of the units. Null if it passed on neither half.
+   */
   replication: {
     /** Whether the component of either half passed the test on the other half. */
     replicated: boolean
     /** P-value in the other half. */
     p: number
-    /** Strength of the component in the other half over that in its own half, signed; near 1 where both show the same. */
+    /**
+     * Signed ratio of the component's strength in the other half to that in its own half. Near 1 if both halves
+     * agree.
+     */
     ratio: number
     /** 1.96 standard errors of the ratio. */
     error: number

@@ -1,8 +1,8 @@
-/** What a result was made from and by which settings: the JSON document in its file's metadata. */
+/** Inputs and settings of a result: the JSON document in the metadata of its file. */
 
 import type { ContrastSubspace } from './subspace.js'
 
-/** What a result was made from; stored as JSON in the file's metadata. */
+/** Inputs and settings of a result; stored as JSON in the file's metadata. */
 export interface ResultInfo {
   /** Marks the file as a result. */
   format: 'qkspace-result'
@@ -21,13 +21,15 @@ export interface ResultInfo {
       /** SHA-256 of the file, in hexadecimal digits. */
       sha256: string
     }[]
-    /** Of a model that was downloaded from the Hugging Face Hub; absent in results of earlier versions. */
+    /**
+     * Source of a model that was downloaded from the Hugging Face Hub. Absent in results of earlier versions.
+     */
     hub?: {
       /** Repository, as in `org/name`. */
       repo: string
-      /** Branch, tag or commit that was asked for. */
+      /** Branch, tag or commit that was requested. */
       revision: string
-      /** Commit that the revision stood for. */
+      /** Commit that the revision resolved to. */
       commit: string
       /** Path of the `.onnx` file in the repository. */
       file: string
@@ -49,24 +51,24 @@ export interface ResultInfo {
       {
         /** `terms`, `counterfactual` or `labels`. */
         rule: string
-        /** Prompts that take part. */
+        /** Number of prompts with this contrast. */
         prompts: number
-        /** The first of them: its text or tokens, and its rule. */
+        /** The first of these prompts: its text or tokens, and its rule. */
         example: unknown
       }
     >
   }
   /** How terms were averaged: `per-query`, `per-pair` or `sum`. */
   estimator: string
-  /** How prompts shared batches: 'padded', 'equal length' or 'alone'; absent in results of earlier versions. */
+  /** How prompts were batched: 'padded', 'equal length' or 'alone'. Absent in results of earlier versions. */
   sharing?: string
   /** Whether the product of the means was subtracted. */
   center: boolean
   /** The rule that chose the ranks. */
   rank: RankRule
-  /** Seed of the decomposition and of the test of rank. */
+  /** Seed of the decomposition and of the rank test. */
   seed: number
-  /** What computed the sums. */
+  /** The backend that computed the sums. */
   backend: {
     /** Name of the backend: `js`, `cpu` or `cuda`. */
     name: string
@@ -77,26 +79,29 @@ export interface ResultInfo {
   versions: Record<string, string>
   /** The attention sites that were captured. */
   sites: SavedSite[]
-  /** What may be wrong without being an error, where there was such. */
+  /** Warnings; absent if there were none. */
   warnings?: string[]
-  /** By head and contrast, what is not a tensor. */
+  /** All parts of subspaces that are not tensors, by head and contrast. */
   heads: Record<string, Record<string, HeadInfo>>
 }
 
-/** A model as a reader knows it: the name of its file, and of the Hub's files, most of which are called alike, all of it. */
+/**
+ * A model's name for readers: the name of its file. For a model of the Hub, the whole path, since most files there
+ * have the same name.
+ */
 export function modelName({ path, hub }: Pick<ResultInfo['model'], 'path' | 'hub'>): string {
   return hub ? `${hub.repo}/${hub.file}` : path.split(/[\\/]/).at(-1)!
 }
 
-/** Head dimension d of a head, from its site; undefined where no site has it. */
+/** Head dimension d of a head, from its site. Undefined if no site has the head. */
 export function headDimOf({ sites }: Pick<ResultInfo, 'sites'>, head: string): number | undefined {
   const [, kind, layer] = /^(?:(enc|dec|cross)\.)?L(\d+)H/.exec(head) ?? []
   return sites.find((site) => site.layer === Number(layer) && (site.kind ?? undefined) === kind)?.headDim
 }
 
 /**
- * How many components of ΔC are kept. `permutation` tests how many are more than exchanged prompts
- * show. `energy` keeps the fewest that hold a fraction of ||ΔC||_F^2, the paper's rule with 0.99.
+ * Rule that chooses how many components of ΔC are kept. `permutation` keeps the components that are larger than those
+ * of exchanged prompts. `energy` keeps the fewest components that hold a fraction of ||ΔC||_F^2; the paper uses 0.99.
  * `fixed` keeps a given number.
  */
 export type RankRule =
@@ -105,9 +110,9 @@ export type RankRule =
       rule: 'permutation'
       /** Level of the test, and of the false discovery rate over heads and contrasts; default 0.05. */
       alpha?: number
-      /** Draws that every head has, default 199; and that a head may have at most, default 99,999. */
+      /** Number of draws of every head; default 199. */
       draws?: number
-      /** Draws that a head may have at most; default 99,999. */
+      /** Most draws of a head; default 99,999. */
       mostDraws?: number
     }
   | {
@@ -119,13 +124,13 @@ export type RankRule =
   | {
       /** Name of the rule. */
       rule: 'fixed'
-      /** Components that are kept, at most d. */
+      /** Number of components that are kept, at most d. */
       rank: number
     }
 
-/** An attention site, as results keep it. */
+/** An attention site, as stored in results. */
 export interface SavedSite {
-  /** Place among the sites of its kind, in topological order. */
+  /** Index among the sites of its kind, in topological order. */
   layer: number
   /** `enc`, `dec` or `cross` in a model with several kinds, otherwise absent. */
   kind?: string
@@ -135,7 +140,7 @@ export interface SavedSite {
   kvHeads: number
   /** Head dimension d. */
   headDim: number
-  /** Or what kind of numbers: 'per head', 'per query', 'computed'. */
+  /** The common factor of the scores, or the kind of scale: 'per head', 'per query', 'computed'. */
   scale: number | string
   /** Names of the hooks whose queries and keys were captured. */
   hooks: {
@@ -149,9 +154,7 @@ export interface SavedSite {
   [more: string]: unknown
 }
 
-/**
- * What a result's metadata holds of one head and contrast: all of its subspace that is not a tensor.
- */
+/** Metadata of one head and contrast: all parts of its subspace that are not tensors. */
 export type HeadInfo = Pick<
   ContrastSubspace,
   | 'rank'

@@ -1,4 +1,4 @@
-/** A result as rows: what every head and contrast shows, each figure beside its null where the result has one. */
+/** A result as rows: the figures of every head and contrast, each beside its null where the result has one. */
 
 import type { HeldOut } from './held-out.js'
 import type { RankTest } from './rank-test.js'
@@ -17,54 +17,60 @@ export interface ResultRow {
   rank: number
   /** The rule, as on the command line: permutation:0.05, energy:0.99 or fixed:8. */
   rankRule: string
-  /** Components at the plain level of the test, without the correction over heads and contrasts. */
+  /** Number of components at the plain level of the test, without the correction over heads and contrasts. */
   unadjustedRank: number | null
-  /** What was tested: `effect` or `interaction`. */
+  /** Hypothesis that was tested: `effect` or `interaction`. */
   hypothesis: RankTest['hypothesis'] | null
   /** P-values of the first component under both hypotheses. */
   p: RankTest['p']
-  /** False discovery rate over all heads and contrasts: Benjamini-Hochberg, and Benjamini-Yekutieli. */
+  /** False discovery rate over all heads and contrasts (Benjamini-Hochberg). */
   q: number | null
   /** False discovery rate under any dependence between heads (Benjamini and Yekutieli 2001). */
   qAnyDependence: number | null
-  /** p adjusted for the largest of all heads and contrasts (step-down max-T). */
+  /** p adjusted for the maximum over all heads and contrasts (step-down max-T). */
   pMaximum: number | null
   /**
-   * Whether `q` is at most the level of the test. Where the limit of draws came first, `pMaximum` at most that level is
-   * enough. Null where nothing was tested.
+   * Whether `q` is at most the level of the test. If the limit of draws was reached first, `pMaximum` at most that
+   * level is enough. Null if nothing was tested.
    */
   discovered: boolean | null
-  /** Draws that would decide, where the limit came first. */
+  /** Draws that a decision would need, if the limit of draws was reached first. */
   unresolvedNeeds?: number
-  /** Draws of the null, and units that were exchanged. */
+  /** Number of null draws. */
   draws: number | null
-  /** Units that were exchanged. */
+  /** Number of units that were exchanged. */
   units: number | null
-  /** From one half of the units to the other; null where the first half did not show it, or nothing was tested. */
+  /**
+   * Replication between the two halves of the units. Null if neither half showed the component, or if nothing was
+   * tested.
+   */
   replication: RankTest['replication']
-  /** ||ΔC||_F, in units of q times k, and its square. */
+  /** ||ΔC||_F, in units of q times k. */
   norm: number
   /** ||ΔC||_F^2. */
   totalEnergy: number
-  /** Largest singular value of ΔC; null where none was kept. */
+  /** Largest singular value of ΔC. Null if no component was kept. */
   s1: number | null
-  /** Largest singular value that was tested, and those of the null: mean, standard deviation, 95th percentile. */
+  /** Largest singular value: the statistic of the test. */
   statistic: number | null
   /** Largest singular values of the null: mean, standard deviation and 95th percentile. */
   statisticNull: RankTest['null'] | null
-  /** Mean scaled score of positive keys less that of negative ones (NaN where scores have no common factor). */
+  /** Mean scaled score of positive keys less that of negative keys. NaN if the scores have no common factor. */
   scoreGap: number
-  /** Fractions of a query's attention; null where the pattern could not be followed in the graph. */
+  /** Fractions of a query's attention. Null if the attention pattern was not found in the graph. */
   attention: MeanAttention | null
-  /** Upper bound of ||ΔC - U diag(s) V^T||_F / ||ΔC||_F, and whether the decomposition met its accuracy contract. */
+  /** Upper bound of ||ΔC - U diag(s) V^T||_F / ||ΔC||_F. */
   errorBound: number
   /** Whether the decomposition met its accuracy contract. */
   converged: boolean
-  /** Terms that went in, and label-matched queries that were left out for an empty set. */
+  /** Number of accumulated terms. */
   terms: number
-  /** Label-matched queries that were left out for an empty set. */
+  /** Number of label-matched queries that were skipped because a key set was empty. */
   skipped: number
-  /** On units that did not fit the subspace, beside null subspaces; of heads that a sweep discovered. */
+  /**
+   * Figures on units that were not used to fit the subspace, beside null subspaces. Only for heads that a sweep
+   * discovered.
+   */
   heldOut?: HeldOut
 }
 
@@ -110,7 +116,7 @@ export function resultRow(
 
 const layerOf = (head: string): number => Number(/L(\d+)H\d+$/.exec(head)?.[1])
 
-/** A rank rule as it is written on the command line. */
+/** A rank rule in the notation of the command line. */
 export function ruleText(rule: RankRule): string {
   if (rule.rule === 'permutation') {
     return `permutation:${rule.alpha ?? 0.05}`

@@ -1,4 +1,4 @@
-/** The tensors of a result by their names, as in `L16H1.order.u`, out of its subspaces and into them. */
+/** Converts the subspaces of a result to named tensors, as in `L16H1.order.u`, and back. */
 
 import { QkError } from '../errors.js'
 import type { HeadInfo } from './result-info.js'
@@ -34,7 +34,7 @@ function* subspaceTensors(
   if (cPos) {
     yield tensor('c_pos', cPos, [d, d])
   }
-  // Controls are random draws: 24 bits of them are enough.
+  // Controls are random draws, so a precision of 24 bits is enough.
   if (nulls) {
     yield tensor('null_u', nulls.u, [nulls.count, d, rank], 'f32')
     yield tensor('null_v', nulls.v, [nulls.count, d, rank], 'f32')
@@ -50,8 +50,8 @@ function* subspaceTensors(
 }
 
 /**
- * A subspace from the tensors of a file; `siteDim` is the head dimension of its site. Errors: ERR_FORMAT where a tensor is
- * missing, or where its shape is not that of the rank and the head dimension.
+ * Builds a subspace from the tensors of a file; `siteDim` is the head dimension of its site. Errors: ERR_FORMAT if a
+ * tensor is missing, or if its shape does not match the rank and the head dimension.
  */
 export function loadedSubspace(
   file: string,
@@ -62,7 +62,7 @@ export function loadedSubspace(
 ): ContrastSubspace {
   const { rank } = rest
   const d = siteDim ?? tensors.get(`${name}.u`)?.shape[0] ?? 0
-  /** A tensor of this shape, where undefined stands for any size; undefined where the file has none. */
+  /** A tensor with this shape, where undefined matches any size. Undefined if the file has no such tensor. */
   const kept = (part: string, shape: readonly (number | undefined)[]): Float64Array | undefined => {
     const tensor = tensors.get(`${name}.${part}`)
     if (tensor) {

@@ -55,9 +55,9 @@ export interface SaveOptions {
 
 const SAVE_OPTIONS = { dtype: true } satisfies Record<keyof SaveOptions, true>
 
-/** The document of a `.json` file: what the result was made from, and its rows. */
+/** The document of a `.json` file: the inputs and settings of the result, and its rows. */
 export type ResultDocument = Omit<ResultInfo, 'heads'> & {
-  /** One row a head and contrast. */
+  /** One row for each head and contrast. */
   rows: ResultRow[]
 }
 
@@ -70,13 +70,10 @@ const RESULT_FILE: FileKind = {
     .join(','),
 }
 
-/**
- * Subspaces of every head and contrast, with what they were made from; `decompose` and `loadResult`
- * return it.
- */
+/** Subspaces of every head and contrast, with inputs and settings; `decompose` and `loadResult` return it. */
 export class Result {
   constructor(
-    /** What the result was made from. */
+    /** Inputs and settings. */
     readonly info: ResultInfo,
     private readonly heads: ReadonlyMap<string, ReadonlyMap<string, ContrastSubspace>>,
   ) {}
@@ -104,20 +101,22 @@ export class Result {
     return new HeadResult(canonical, contrasts)
   }
 
-  /** One a head and contrast: heads in the order of the model, contrasts in that of the prompt set. */
+  /**
+   * One row for each head and contrast: heads in the order of the model, contrasts in the order of the prompt set.
+   */
   toRows(): ResultRow[] {
     return [...this.heads].flatMap(([head, contrasts]) =>
       [...contrasts].map(([contrast, subspace]) => resultRow(head, contrast, subspace, this.info.rank)),
     )
   }
 
-  /** What a `.json` file holds. */
+  /** Content of a `.json` file. */
   toJSON(): ResultDocument {
     const { heads: _, ...info } = this.info
     return { ...info, rows: this.toRows() }
   }
 
-  /** What `.safetensors` and `.npz` hold. */
+  /** Content of `.safetensors` and `.npz` files. */
   tensorParts(dtype: 'f32' | 'f64' = 'f64'): Pick<SavedParts, 'tensors' | 'metadata'> {
     return {
       tensors: () => resultTensors(this.heads, dtype),
@@ -149,7 +148,7 @@ export class Result {
 }
 
 /**
- * Checks that a result may be written here: the folder exists, and what is there already, if anything, is such a result.
+ * Checks that a result can be written here: the folder exists, and an existing file is a result of this format.
  * Errors: ERR_FILE; ERR_ARGUMENT for an ending that is no format.
  */
 export async function checkResultPath(file: string): Promise<void> {

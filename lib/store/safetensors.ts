@@ -26,10 +26,10 @@ const TYPES = {
   F64: { make: (buffer: ArrayBuffer) => new Float64Array(buffer) },
 } as const
 
-/** Of the types that anything here reads; those of others are not checked. */
+/** Sizes of the types that this package reads. Tensors of other types are not checked. */
 const ELEMENT_BYTES: Record<string, number | undefined> = { F64: 8, F32: 4, F16: 2, BF16: 2, I32: 4, U8: 1 }
 
-/** Larger headers are not read: a corrupt length would otherwise allocate without limit. */
+/** The largest header that is read. A corrupt length would otherwise allocate without limit. */
 const MAX_HEADER = 100_000_000
 
 /** Writes tensors in the order given. Errors: ERR_FILE; nothing is left behind. */
@@ -46,7 +46,7 @@ export async function writeSafetensors(
   await writeFileAtomically(file, [...header.chunks(metadata), ...chunks])
 }
 
-/** A tensor as it comes; 16-bit floats are their bits. */
+/** A tensor of a stream; 16-bit floats are stored as their bits. */
 export interface StreamedTensor {
   name: string
   dtype: 'F32' | 'F16'
@@ -55,10 +55,10 @@ export interface StreamedTensor {
 }
 
 /**
- * Writes tensors as they come, without keeping them in memory: their bytes wait in a file beside the target until the
- * header is known, so that twice the space is needed. `metadata` is asked for at the end, and so is `rename`, which may give
- * every tensor another name than it came by. Errors: ERR_FILE, ERR_FORMAT where the header would become too large for
- * readers, and those of whoever gives the tensors; nothing is left behind.
+ * Writes a stream of tensors without keeping them in memory. Their bytes wait in a file beside the target until the
+ * header is known, so the disk needs twice the space. `metadata` and `rename` are called at the end; `rename` may
+ * give each tensor another name. Errors: ERR_FILE, ERR_FORMAT if the header would be too large for readers, and those
+ * of the source of the tensors; nothing is left behind.
  */
 export async function streamSafetensors(
   file: string,
@@ -81,18 +81,18 @@ export async function streamSafetensors(
   })
 }
 
-/** A tensor whose bytes are given piece by piece. */
+/** A tensor whose bytes come in pieces. */
 export interface PiecewiseTensor {
   name: string
   dtype: TensorType
   shape: readonly number[]
-  /** The bytes in order, as many as the shape takes. */
+  /** The bytes in order, exactly as many as the shape needs. */
   pieces: () => Iterable<Uint8Array> | AsyncIterable<Uint8Array>
 }
 
 /**
- * Writes tensors whose sizes are known before their bytes, so that nothing is kept in memory or written twice. Errors:
- * ERR_FILE, ERR_FORMAT as `streamSafetensors`, and those of whoever gives the pieces; nothing is left behind.
+ * Writes tensors whose sizes are known in advance. Nothing is kept in memory or written twice. Errors: ERR_FILE,
+ * ERR_FORMAT as `streamSafetensors`, and those of the source of the pieces; nothing is left behind.
  */
 export async function writePiecewise(
   file: string,
@@ -119,11 +119,11 @@ export async function writePiecewise(
   await writeFileAtomically(file, whole())
 }
 
-/** Bytes that a tensor takes. */
+/** Bytes of a tensor. */
 const tensorBytes = (dtype: TensorType, shape: readonly number[]): number =>
   shape.reduce((a, b) => a * b, 1) * ELEMENT_BYTES[dtype]!
 
-/** What is known when all tensors have come. */
+/** What is known once the stream of tensors has ended. */
 export interface StreamedEnd {
   metadata: () => Record<string, string>
   rename?: (name: string) => string
@@ -132,10 +132,10 @@ export interface StreamedEnd {
 export const bytesOf = ({ buffer, byteOffset, byteLength }: ArrayBufferView) =>
   new Uint8Array(buffer, byteOffset, byteLength)
 
-/** The least that a tensor takes in a header, beside its name. */
+/** The fewest bytes of a header's entry, without its name. */
 const ENTRY_BYTES = 50
 
-/** The header of a file that is written. */
+/** The header of a file that is being written. */
 class Header {
   private readonly entries = new Map<string, object>()
   private offset = 0
@@ -155,7 +155,7 @@ class Header {
     this.entries.set(name, { dtype, shape, data_offsets: [this.offset, end] })
     this.offset = end
     this.size += Buffer.byteLength(name) + ENTRY_BYTES
-    // Known before the rest of the tensors is made.
+    // Checked here, before the remaining tensors are computed.
     if (this.size > MAX_HEADER) {
       this.refuse(this.size)
     }
@@ -184,13 +184,13 @@ class Header {
 /** Types of tensors that are written. */
 export type TensorType = 'F32' | 'F64' | 'F16' | 'I32' | 'U8'
 
-/** A tensor of a file, not read yet. */
+/** A tensor of a file, before it is read. */
 export interface TensorEntry {
   name: string
-  /** As in F32 or BF16. */
+  /** Type, as in F32 or BF16. */
   dtype: string
   shape: readonly number[]
-  /** Bytes, and where they begin in the file. */
+  /** Number of bytes, and their offset in the file. */
   bytes: number
   at: number
 }
@@ -218,8 +218,8 @@ export async function readSafetensors(file: string): Promise<SafetensorsFile> {
 }
 
 /**
- * Opens a file, reads its header and checks it; closes the file when `use` is done. No more is allocated than the file has
- * bytes, however often its header names them: tensors lie one behind another. Errors: ERR_FILE, ERR_FORMAT.
+ * Opens a file, reads and checks its header, and closes the file when `use` is done. Tensors must lie one behind
+ * another, so no header can make it allocate more than the size of the file. Errors: ERR_FILE, ERR_FORMAT.
  */
 export async function withSafetensors<T>(
   file: string,
@@ -274,7 +274,7 @@ function badFile(file: string, why: string): QkError {
   return new QkError('ERR_FORMAT', `${file} is not a whole safetensors file: ${why}`)
 }
 
-/** A tensor that lies inside the file and has the bytes that its shape takes. Errors: ERR_FORMAT. */
+/** A tensor that lies inside the file and has as many bytes as its shape needs. Errors: ERR_FORMAT. */
 function checkedEntry(
   name: string,
   tensor: unknown,
@@ -310,8 +310,8 @@ function checkMetadata(
 }
 
 /**
- * Tensors lie one behind another from the header to the end of the file, as the format asks. Bytes that two tensors share
- * would be read twice; bytes that no tensor has are those of one that the header names twice. Errors: ERR_FORMAT.
+ * Checks that tensors lie one behind another from the header to the end of the file, as the format demands.
+ * Overlapping tensors would be read twice. A gap means that the header names a tensor twice. Errors: ERR_FORMAT.
  */
 function checkTiling(
   entries: readonly TensorEntry[],

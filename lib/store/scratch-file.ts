@@ -1,6 +1,6 @@
 /**
- * Temporary names of files that are being written. They lie beside the file that they become, and name the process that
- * writes them, so that those of a process that was killed are found and removed by a later one.
+ * Temporary names of files that are being written. Such a file lies beside its target, and its name contains the
+ * writing process. If that process was killed, a later process finds the file and removes it.
  */
 
 import { createHash, randomBytes } from 'node:crypto'
@@ -9,21 +9,21 @@ import { readdir, rm } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import path from 'node:path'
 
-/** Process numbers mean something on one machine, and in containers within one namespace. */
+/** Identifies where process ids are valid: one machine, and in containers one namespace. */
 function machine(): string {
   let namespace = ''
   try {
     namespace = readlinkSync('/proc/self/ns/pid')
   } catch {
-    // Other systems than Linux have none.
+    // Only Linux has namespaces.
   }
   return createHash('sha256').update(`${hostname()}\n${namespace}`).digest('hex').slice(0, 8)
 }
 
-/** Tells the processes of this machine, and of this namespace, from others. */
+/** Identifies this machine and this namespace. */
 export const MACHINE = machine()
 
-/** Short, whatever the name of the file that it becomes: that may be as long as the file system allows. */
+/** The name is short whatever the target's name, which may be as long as the file system allows. */
 const NAME = /^\.qkspace-([0-9a-f]{8})-(\d+)-[0-9a-f]{12}\.part$/
 
 /** A new temporary name in a folder. */
@@ -31,10 +31,10 @@ export function scratchPath(folder: string): string {
   return path.join(folder, `.qkspace-${MACHINE}-${process.pid}-${randomBytes(6).toString('hex')}.part`)
 }
 
-/** Folders that have been looked through. */
+/** Folders that have been cleaned. */
 const cleaned = new Set<string>()
 
-/** Removes what processes that are gone left in a folder; once for each folder. */
+/** Removes the files that killed processes left in a folder. Each folder is cleaned once. */
 export async function removeStaleFiles(folder: string): Promise<void> {
   if (cleaned.has(folder)) {
     return
@@ -48,13 +48,13 @@ export async function removeStaleFiles(folder: string): Promise<void> {
   await Promise.all(stale.map((name) => rm(path.join(folder, name), { force: true }).catch(() => {})))
 }
 
-/** Whether a process of this machine runs. */
+/** Whether a process of this machine is running. */
 export function isAlive(pid: number): boolean {
   try {
     process.kill(pid, 0)
     return true
   } catch (error) {
-    // A process of another user may not be asked, but is there.
+    // A process of another user exists, but may not be signalled.
     return (error as NodeJS.ErrnoException).code !== 'ESRCH'
   }
 }

@@ -1,4 +1,4 @@
-/** What a result holds of one contrast of one head. */
+/** Content of a result for one contrast of one head. */
 
 import type { NullSubspaces, PlainDirections } from './controls.js'
 import type { HeldOut } from './held-out.js'
@@ -14,45 +14,45 @@ export interface ContrastSubspace {
   v: Float64Array
   /** Head dimension d. */
   headDim: number
-  /** Components that the rank rule kept. */
+  /** Number of components that the rank rule kept. */
   rank: number
   /** ||ΔC||_F^2 */
   totalEnergy: number
-  /** Mean scaled score of the positive keys less that of the negative ones: scale * trace(ΔC). */
+  /** Mean scaled score of the positive keys less that of the negative keys: scale * trace(ΔC). */
   scoreGap: number
   /** Upper bound of ||ΔC - U diag(s) V^T||_F / ||ΔC||_F. */
   errorBound: number
   /** Whether the decomposition met its accuracy contract. */
   converged: boolean
-  /** Terms that went in. */
+  /** Number of accumulated terms. */
   terms: number
-  /** Label-matched queries that were left out because one of their sets was empty. */
+  /** Number of label-matched queries that were skipped because a key set was empty. */
   skipped: number
-  /** Absent where it was not measured, or could not be followed in the graph. */
+  /** Absent if it was not measured, or if the attention pattern was not found in the graph. */
   attention?: MeanAttention
-  /** Of a sweep, on units that did not fit the subspace; of discovered heads. */
+  /** Figures on units that were not used to fit the subspace. Only for heads that a sweep discovered. */
   heldOut?: HeldOut
   /** Under the rule `permutation`: p-values, draws, ranks, replication. */
   test?: RankTest
-  /** Subspaces that exchanged prompts give, and directions without any contrast; where rows were kept and the rank is not 0. */
+  /** Subspaces of exchanged prompts. Present if rows were kept and the rank is not 0. */
   nulls?: NullSubspaces
-  /** Directions that rows show without any contrast. */
+  /** Directions of the rows that use no contrast. */
   directions?: PlainDirections
-  /** All singular values of ΔC, [d], descending, where they were asked for; the first of them are `s`. */
+  /** All singular values of ΔC, [d], descending, if they were requested. They begin with `s`. */
   spectrum?: Float64Array
-  /** C+ and C-, [d, d], where they were asked for. */
+  /** C+, [d, d], if it was requested. */
   cPos?: Float64Array
-  /** C-, [d, d], where it was asked for. */
+  /** C-, [d, d], if it was requested. */
   cNeg?: Float64Array
 }
 
 /** Attention of the terms' queries on their keys: fractions, means over terms. */
 export interface MeanAttention {
-  /** On all positive keys of a term together, and on all negative ones. */
+  /** On all positive keys of a term together. */
   positive: number
   /** On all negative keys of a term together. */
   negative: number
-  /** On one positive and on one negative key, which can be compared where the sets have different sizes. */
+  /** On one positive key. Comparable with `perNegative` where the sets have different sizes. */
   perPositive: number
   /** On one negative key. */
   perNegative: number

@@ -1,9 +1,15 @@
-/** Files that are read by place, or more than once: pipes and devices have no places, and opening a pipe may never end. */
+/**
+ * Files that are read at offsets, or more than once. Pipes and devices have no offsets, and opening a pipe may block
+ * forever.
+ */
 
 import { statSync } from 'node:fs'
 import { QkError } from '../../errors.js'
 
-/** Checks that a name is that of a file, before it is opened. Errors: ERR_FILE, which says `what` could not be opened. */
+/**
+ * Checks that a path names a regular file before it is opened. Errors: ERR_FILE, which says `what` could not be
+ * opened.
+ */
 export function checkRegularFile(file: string, what = ''): void {
   const named = what === '' ? file : `${what} ${file}`
   if (typeof file !== 'string') {

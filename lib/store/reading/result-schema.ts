@@ -1,4 +1,4 @@
-/** What the document of a result holds, checked before a result is made of it. */
+/** Schema of the JSON document of a result, checked before a result is built from it. */
 
 import type { Controlled, HeldOut } from '../held-out.js'
 import type { NullValues, RankTest } from '../rank-test.js'
@@ -143,8 +143,8 @@ const resultInfo = s.fields({
 } satisfies s.Fields<ResultInfo>)
 
 /**
- * Checks the document of a result: its fields, that every head has every contrast and is one of a captured site. Errors:
- * ERR_FORMAT.
+ * Checks the document of a result: its fields, that every head has every contrast, and that every head belongs to a
+ * captured site. Errors: ERR_FORMAT.
  */
 export function checkResultInfo(file: string, value: unknown): ResultInfo {
   const misfit = s.misfitOf(

@@ -1,6 +1,6 @@
 /**
- * What the JSON documents of files are made of, and the error that names the place of a field that is something else. A
- * document is checked as a whole before anything of it is used.
+ * Parts of schemas for JSON documents, and the error that names the field that does not fit. A document is checked as
+ * a whole before any of it is used.
  */
 
 import * as v from 'valibot'
@@ -16,32 +16,32 @@ const isList = (value: unknown, is: (one: unknown) => boolean): boolean =>
 
 export const text = v.string('a text')
 export const flag = v.boolean('true or false')
-/** JSON has null where a number is not one. */
+/** A number. JSON has null in place of NaN. */
 export const number = v.custom<number>(isNumber, 'a number')
 export const finite = v.custom<number>((value) => Number.isFinite(value), 'a finite number')
-/** A number of things, or the place of one, from 0. */
+/** A count or an index, from 0. */
 export const count = v.custom<number>(isCount, 'a whole number of at least 0')
-/** Lists of numbers are checked in one go: there may be millions. */
+/** Lists of numbers are checked in one pass, since they may have millions of entries. */
 export const numbers = v.custom<number[]>((value) => isList(value, isNumber), 'a list of numbers')
 export const counts = v.custom<number[]>(
   (value) => isList(value, isCount),
   'a list of whole numbers of at least 0',
 )
-/** Rows of numbers, as those of a pattern. */
+/** Rows of numbers, such as those of an attention pattern. */
 export const rows = v.custom<number[][]>(
   (value) => isList(value, (row) => isList(row, isNumber)),
   'a list of lists of numbers',
 )
-/** Anything at all. */
+/** Any value. */
 export const anything = v.unknown()
-/** Anything that has keys; what they are is not looked at. */
+/** An object with any keys and values. */
 export const anyObject = v.looseObject({}, 'an object')
 
 export const optional = <S extends v.GenericSchema>(schema: S) => v.optional(schema)
 export const nullable = <S extends v.GenericSchema>(schema: S) => v.nullable(schema)
 export const list = <S extends v.GenericSchema>(of: S) => v.array(of, 'a list')
 export const texts = list(text)
-/** An object with these fields; others are let be. */
+/** An object with these fields; other fields are ignored. */
 export const fields = <E extends v.ObjectEntries>(entries: E) => v.looseObject(entries, 'an object')
 /** An object from names to values of one kind. */
 export const byName = <S extends v.GenericSchema>(of: S) => v.record(v.string(), of, 'an object by name')
@@ -50,25 +50,27 @@ export const oneOf = (...names: string[]) => v.picklist(names, names.map((name) 
 /** One of a few numbers, such as versions of a format. */
 export const oneOfNumbers = (...of: number[]) => v.picklist(of, of.join(' or '))
 
-/** One of several schemas; `expected` says them in words. */
+/** One of several schemas; `expected` describes them in words. */
 export const either = <S extends v.GenericSchema[]>(expected: string, ...of: S) => v.union(of, expected)
 
-/** One of several objects, told apart by one of their fields. */
+/** One of several objects that differ in the value of one field. */
 export const variants = <K extends string, O extends v.VariantOptions<K>>(key: K, of: O, expected: string) =>
   v.variant(key, of, expected)
 
 export const estimate = fields({ mean: number, low: number, high: number })
 
-/** Makes the error of a document: the place of a field in it, and what was expected there. */
+/** Makes the error of a document: the path of the field, and what was expected there. */
 export type Misfit = (place: string, problem: string) => QkError
 
-/** The error of what a file holds; `what` says what its writer is, as in "`qkspace attribute --out`". */
+/** Makes the error of a file; `what` names its writer, as in "`qkspace attribute --out`". */
 export function misfitOf(file: string, hint: string): Misfit {
   return (place, problem) =>
     new QkError('ERR_FORMAT', `${file}: ${place === '' ? 'the document' : place} ${problem}`, { hint })
 }
 
-/** Checks a document as JSON gave it. Errors: what `misfit` makes, of the first field that does not fit. */
+/**
+ * Checks a parsed JSON document. Errors: the error that `misfit` makes of the first field that does not fit.
+ */
 export function checkDocument(schema: v.GenericSchema, value: unknown, misfit: Misfit): void {
   checkPart(schema, value, [], misfit)
 }
@@ -76,7 +78,10 @@ export function checkDocument(schema: v.GenericSchema, value: unknown, misfit: M
 /** Levels of a large document whose parts are checked one after another. */
 const LEVELS = 4
 
-/** The same, part by part: the event loop has its turns meanwhile. Errors: as `checkDocument`, and those of `turn`. */
+/**
+ * Checks a document part by part and lets the event loop run in between. Errors: as `checkDocument`, and those of
+ * `turn`.
+ */
 export async function checkInParts(
   schema: v.GenericSchema,
   value: unknown,
@@ -102,7 +107,7 @@ export async function checkInParts(
 
 type Part = [key: string, part: { of: v.GenericSchema; value: unknown }]
 
-/** The entries of an object or a list, each with its schema; undefined for anything that is one piece. */
+/** The entries of an object or a list, each with its schema. Undefined for any other value. */
 function partsOf(schema: v.GenericSchema, value: unknown): Part[] | undefined {
   if (typeof value !== 'object' || value === null) {
     return undefined
@@ -155,7 +160,7 @@ function shown(value: unknown): string {
   return json.length > SHOWN_CHARACTERS ? `${json.slice(0, SHOWN_CHARACTERS)}…` : json
 }
 
-/** Checks that a list has as many entries as another. Errors: what `misfit` makes. */
+/** Checks that a list has as many entries as another. Errors: the error that `misfit` makes. */
 export function checkLength(
   { length }: ArrayLike<unknown>,
   expected: number,

@@ -1,6 +1,7 @@
 /**
- * safetensors files that other processes go on with: a JSON document and tensors, each with its SHA-256. The last tensor,
- * `sha256` [1 + tensors, 32], has the sums of the document and of the tensors in the order of the file.
+ * safetensors files for exchange between processes: a JSON document and tensors, each with its SHA-256. The last
+ * tensor, `sha256` [1 + tensors, 32], holds the checksums of the document and of the tensors in the order of the
+ * file.
  */
 
 import { createHash } from 'node:crypto'
@@ -18,7 +19,9 @@ const SUMS = 'sha256'
 const SUM_BYTES = 32
 const DOCUMENT = 'document'
 
-/** Writes the file whole or not at all. Errors: ERR_FILE, ERR_FORMAT, those of whoever gives the tensors. */
+/**
+ * Writes the file whole or not at all. Errors: ERR_FILE, ERR_FORMAT, and those of the source of the tensors.
+ */
 export async function writeChecked(
   file: string,
   document: object,
@@ -46,7 +49,7 @@ export async function writeChecked(
   await writePiecewise(file, [...summed, last], { [DOCUMENT]: text })
 }
 
-/** A tensor that is known at once. */
+/** A tensor whose values are already in memory. */
 export function wholeTensor(
   name: string,
   data: Float64Array | Float32Array | Int32Array | Uint8Array,
@@ -63,11 +66,11 @@ export function wholeTensor(
   return { name, dtype, shape, pieces: () => [bytesOf(data)] }
 }
 
-/** A file whose document has been checked; tensors are read, and checked, as they are asked for. */
+/** A file with a verified document. Its tensors are read and verified on demand. */
 export class CheckedFile {
   private constructor(
     readonly file: string,
-    /** As it was written; its fields are for the caller to check. */
+    /** The document as written. The caller checks its fields. */
     readonly document: unknown,
     private readonly entries: ReadonlyMap<string, TensorEntry & { sum: Buffer }>,
   ) {}
@@ -96,12 +99,12 @@ export class CheckedFile {
     return this.entries.has(name)
   }
 
-  /** Errors: ERR_FORMAT where there is no such tensor. */
+  /** Shape of a tensor. Errors: ERR_FORMAT if there is no such tensor. */
   shapeOf(name: string): readonly number[] {
     return this.#entry(name).shape
   }
 
-  /** Errors: ERR_FILE, ERR_FORMAT where it is damaged or of another type. */
+  /** Reads a tensor. Errors: ERR_FILE, ERR_FORMAT if it is damaged or of another type. */
   async read(name: string, dtype: string): Promise<ArrayBuffer> {
     const entry = this.#entry(name)
     if (entry.dtype !== dtype) {

@@ -1,4 +1,4 @@
-/** One process at a time uses a folder, also where several machines see it. */
+/** A lock that lets one process at a time use a folder, even if several machines share it. */
 
 import { open, readFile, rm, stat, utimes } from 'node:fs/promises'
 import { hostname } from 'node:os'
@@ -7,12 +7,14 @@ import { QkError } from '../../errors.js'
 import { isAlive, MACHINE, scratchPath } from '../scratch-file.js'
 
 const NAME = 'lock'
-/** Milliseconds between two signs of life. */
+/** Milliseconds between two heartbeats. */
 const HEARTBEAT = 10_000
-/** A lock of another machine without a sign of life for so long is that of a process that is gone. */
+/** Milliseconds without a heartbeat after which a lock of another machine counts as abandoned. */
 const GONE_AFTER = 90_000
 
-/** Holds the folder until it is released. A process that is killed leaves the lock, which the next one takes over. */
+/**
+ * Holds the folder until it is released. A killed process leaves the lock behind, and the next process takes it over.
+ */
 export class FolderLock {
   readonly #file: string
   readonly #timer: NodeJS.Timeout
@@ -21,7 +23,7 @@ export class FolderLock {
     this.#file = file
     this.#timer = setInterval(() => {
       const now = new Date()
-      // Where the folder is gone, whoever writes next meets the error.
+      // If the folder is gone, the next writer meets the error.
       utimes(file, now, now).catch(() => {})
     }, HEARTBEAT)
     this.#timer.unref()
@@ -74,7 +76,7 @@ async function made(file: string): Promise<boolean> {
   }
 }
 
-/** Undefined where the lock is gone, or whoever made it was killed before it was written. */
+/** Owner of a lock. Undefined if the lock is gone, or if its process was killed before it wrote its name. */
 async function ownerOf(file: string): Promise<Owner | undefined> {
   try {
     const { machine, pid, host } = JSON.parse(await readFile(file, 'utf8'))
@@ -92,7 +94,7 @@ async function isGone(folder: string, file: string, { machine, pid }: Owner): Pr
   return !found || (await folderTime(folder)) - found.mtimeMs > GONE_AFTER
 }
 
-/** What time it is where the folder lies: clocks of machines differ. */
+/** The time by the clock of the folder's file system, since the clocks of machines differ. */
 async function folderTime(folder: string): Promise<number> {
   const probe = scratchPath(folder)
   const handle = await open(probe, 'wx')

@@ -1,4 +1,4 @@
-/** The formats that files are saved in, told by the ending of the name. */
+/** File formats for saving, determined by the ending of the file name. */
 
 import path from 'node:path'
 import { QkError } from '../../errors.js'
@@ -7,18 +7,18 @@ export type SaveFormat = 'safetensors' | 'npz' | 'json' | 'csv' | 'parquet'
 
 export const SAVE_FORMATS: readonly SaveFormat[] = ['safetensors', 'npz', 'json', 'csv', 'parquet']
 
-/** The ending with its dot; empty where there is none. */
+/** The ending with its dot. Empty if there is none. */
 const endingOf = (file: string): string => path.extname(`${file}`)
 
-/** Of a name with a known ending; undefined where it has another one, or none. */
+/** The format of a name with a known ending. Undefined for any other name. */
 export function knownFormat<F extends SaveFormat>(file: string, formats: readonly F[]): F | undefined {
   const ending = endingOf(file).slice(1).toLowerCase()
   return formats.find((format) => format === ending)
 }
 
 /**
- * Checks that a name ends as files of its kind do, or has no ending: a slip of the hand must not put a page where a text is
- * meant to be. `what` names the kind. Errors: ERR_ARGUMENT, with the list.
+ * Checks that a name has an ending of its kind, or none. A mistyped name must not put a page where a text belongs.
+ * `what` names the kind. Errors: ERR_ARGUMENT, with the list of endings.
  */
 export function checkEnding(file: string, what: string, endings: readonly string[]): void {
   const ending = endingOf(file)
@@ -34,7 +34,10 @@ export function checkEnding(file: string, what: string, endings: readonly string
   )
 }
 
-/** A name without an ending is `.safetensors`. Errors: ERR_ARGUMENT, with the list. */
+/**
+ * The format of a file name; `.safetensors` if the name has no ending. Errors: ERR_ARGUMENT, with the list of
+ * formats.
+ */
 export function formatOf<F extends SaveFormat>(file: string, formats: readonly F[]): F | 'safetensors' {
   if (endingOf(file) === '') {
     return 'safetensors'

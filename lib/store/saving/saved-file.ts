@@ -1,4 +1,4 @@
-/** Writes a document, its rows and its tensors in the format that the name of a file asks for. */
+/** Writes a document, its rows and its tensors in the format given by the ending of the file name. */
 
 import { open } from 'node:fs/promises'
 import { QkError } from '../../errors.js'
@@ -11,34 +11,37 @@ import type { Table } from '../tables/table.js'
 import { writeNpz } from '../zip/write-npz.js'
 import { formatOf, knownFormat, type SaveFormat } from './formats.js'
 
-/** What a kind of file is called, and how its files are known again. */
+/** A kind of file, and how its files are recognised. */
 export interface FileKind {
-  /** As in "it exists, and is not a result". */
+  /** Name of the kind, as in "it exists, and is not a result". */
   name: string
-  /** Formats it has. */
+  /** Formats of the kind. */
   formats: readonly SaveFormat[]
-  /** The `format` of its documents, which all files carry but CSV. */
+  /** The `format` of its documents, which all files except CSV carry. */
   format: string
-  /** The `format` of the metadata of its tensors, where that is another. */
+  /** The `format` in the metadata of its tensors, if it is another one. */
   tensorFormat?: string
-  /** How its CSV begins. */
+  /** First characters of its CSV. */
   csvStart?: string
 }
 
-/** What is saved: each format takes of it what it can hold. Functions, so that only that is made. */
+/**
+ * The content to save. Each format takes the parts that it can hold. The parts are functions, so that only those are
+ * computed.
+ */
 export interface SavedParts {
   tensors: () => Iterable<[string, StoredTensor]>
-  /** What goes with the tensors. */
+  /** Metadata of the tensors. */
   metadata: () => Record<string, string>
-  /** What `.json` holds; without its rows, the metadata of a table. */
+  /** Content of `.json`. Without its rows, it is the metadata of a table. */
   document?: () => object
   table?: () => Table
 }
 
 /**
- * The format by the name of the file, where it may be written: the folder exists, and what is there already, if anything,
- * is of that kind and format, so that a slip of the hand does not overwrite a model's weights or a prompt set.
- * Errors: ERR_FILE; ERR_ARGUMENT for an ending that is none of the kind's.
+ * The format given by the file name, after a check that the file can be written. The folder must exist, and an
+ * existing file must be of that kind and format, so that a mistyped name does not overwrite a model's weights or a
+ * prompt set. Errors: ERR_FILE; ERR_ARGUMENT for an ending that the kind does not have.
  */
 export async function checkSavePath(file: string, kind: FileKind): Promise<SaveFormat> {
   const format = knownFormat(file, kind.formats) ?? 'safetensors'
@@ -74,7 +77,7 @@ async function isOfKind(file: string, kind: FileKind, format: SaveFormat): Promi
     case 'safetensors':
       return (await start(64)).includes(tensorFormat)
     case 'npz':
-      // Its first array is the document, four bytes a character.
+      // The first array of the archive is the document, with four bytes per character.
       return (await start(1024)).replaceAll('\0', '').includes(`"format":"${tensorFormat}"`)
     case 'json': {
       const text = await start(128)
@@ -91,7 +94,7 @@ async function isOfKind(file: string, kind: FileKind, format: SaveFormat): Promi
 
 const MOST_FOOTER = 2 ** 28
 
-/** The last part of a Parquet file, which holds its metadata; empty where it is no such file. */
+/** The footer of a Parquet file, which holds its metadata. Empty if the file is not Parquet. */
 async function parquetFooter(file: string): Promise<Buffer> {
   const handle = await open(file)
   try {
@@ -111,7 +114,7 @@ async function parquetFooter(file: string): Promise<Buffer> {
   }
 }
 
-/** Refuses an option that only tensors have where the file holds none. Errors: ERR_ARGUMENT. */
+/** Refuses an option of tensors if the file format holds no tensors. Errors: ERR_ARGUMENT. */
 export function refuseWithoutTensors(file: string, name: string, given: unknown, kind: FileKind): void {
   const format = formatOf(file, kind.formats)
   if (given === undefined || format === 'safetensors' || format === 'npz') {

@@ -2,7 +2,7 @@
 
 import type { Table } from './table.js'
 
-/** With a header; numbers in full, nothing where there is none. */
+/** The table with a header. Numbers have full precision, and missing values are empty. */
 export function csvText({ names, cells }: Table): string {
   const lines = [names, ...cells].map((line) => line.map(csvCell).join(','))
   return `${lines.join('\r\n')}\r\n`

@@ -1,4 +1,6 @@
-/** The columns of a result's rows in CSV and Parquet. New ones go to the end, so that places of columns stay. */
+/**
+ * Columns of a result's rows in CSV and Parquet. New columns go to the end, so that the positions of others stay.
+ */
 
 import type { Controlled } from '../held-out.js'
 import type { ResultRow } from '../result-rows.js'
@@ -63,7 +65,7 @@ export const FIGURE_COLUMNS: readonly Column<ResultRow>[] = [
     q_any_dependence: (r) => r.qAnyDependence,
     p_maximum: (r) => r.pMaximum,
     replication_error: (r) => r.replication?.error,
-    // More than an int32 holds where there are many heads.
+    // May exceed an int32 if there are many heads.
     unresolved_needs: (r) => r.unresolvedNeeds,
   }),
   ...integers({ draws: (r) => r.draws }),

@@ -19,7 +19,7 @@ export function columnsOf<R>(type: ColumnType, cells: Record<string, (row: R) =>
 export interface Table {
   names: string[]
   types: ColumnType[]
-  /** By row, then by column; null where there is no value. NaN is none. */
+  /** Cells by row, then by column. Null for a missing value, and for NaN. */
   cells: (string | number | boolean | null)[][]
 }
 

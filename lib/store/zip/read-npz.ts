@@ -1,6 +1,6 @@
 /**
- * Reads arrays of NumPy's `.npz`: a zip archive of `.npy` files, stored or deflated. Sizes that the archive declares are
- * checked against the file and a limit before anything is inflated, and checksums after it. Pickles are not read.
+ * Reads arrays of NumPy's `.npz`: a zip archive of `.npy` files, stored or deflated. The declared sizes are checked
+ * against the file and a limit before anything is inflated. Checksums are checked afterwards. Pickles are not read.
  */
 
 import { stat } from 'node:fs/promises'
@@ -10,19 +10,19 @@ import { QkError } from '../../errors.js'
 import { checkArrayMemory } from '../array-memory.js'
 import { type Npy, parseNpy, splitNpy } from '../npy.js'
 
-/** Which arrays to read, by the names of all; names are those of the archive without `.npy`. */
+/** Chooses the arrays to read from the names of all arrays. Names are those in the archive without `.npy`. */
 type Choice = (names: readonly string[]) => readonly string[]
 
 /**
- * Reads the arrays that `choose` takes; together they may take `limit` bytes. Errors: ERR_FILE, ERR_FORMAT,
- * ERR_MEMORY_LIMIT, and what `choose` throws.
+ * Reads the arrays that `choose` selects. Their total size may be at most `limit` bytes. Errors: ERR_FILE,
+ * ERR_FORMAT, ERR_MEMORY_LIMIT, and those of `choose`.
  */
 export async function readNpz(file: string, choose: Choice, limit: number): Promise<Map<string, Npy>> {
   const entries = await readEntries(file, choose, limit)
   return new Map([...entries].map(([name, bytes]) => [name, parseNpy(bytes, `${name} of ${file}`)]))
 }
 
-/** A text that is stored as an array without axes; undefined where there is none. Errors: as readNpz. */
+/** A text that is stored as an array without axes. Undefined if there is none. Errors: as readNpz. */
 export async function readNpzText(file: string, name: string, limit: number): Promise<string | undefined> {
   const entries = await readEntries(file, (names) => names.filter((other) => other === name), limit)
   const bytes = entries.get(name)
@@ -99,7 +99,7 @@ function asQkError(error: unknown, file: string): unknown {
   })
 }
 
-/** Deflate makes at most this many bytes of one. */
+/** The largest expansion of deflate: bytes of output per byte of input. */
 const MOST_INFLATION = 1032
 
 /** Errors: ERR_FORMAT. */

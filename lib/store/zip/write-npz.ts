@@ -1,6 +1,6 @@
 /**
- * NumPy's `.npz`: a zip archive of `.npy` files, stored without compression as `numpy.savez` does. What a zip of 32-bit
- * sizes cannot hold is written as ZIP64, which NumPy reads.
+ * Writes NumPy's `.npz`: a zip archive of `.npy` files, stored without compression, as by `numpy.savez`. Archives
+ * beyond the limits of 32-bit sizes are written as ZIP64, which NumPy reads.
  */
 
 import { Readable } from 'node:stream'
@@ -12,7 +12,7 @@ import type { StoredTensor } from '../safetensors.js'
 /** Name of the array that holds the document. */
 export const DOCUMENT = 'qkspace'
 
-/** The same bytes whenever and wherever a file is written. */
+/** Fixed attributes, so that a file has the same bytes whenever and wherever it is written. */
 const ENTRY = {
   compress: false,
   mtime: new Date(1980, 0, 1),
@@ -21,8 +21,9 @@ const ENTRY = {
 }
 
 /**
- * Writes tensors in the order given, and before them each text of `metadata` as an array without axes, of Unicode
- * characters: `numpy.load(file)['qkspace'].item()` reads one without pickles. Errors: ERR_FILE; nothing is left behind.
+ * Writes each text of `metadata`, then the tensors in the order given. A text is an array of Unicode characters
+ * without axes: `numpy.load(file)['qkspace'].item()` reads one without pickles. Errors: ERR_FILE; nothing is left
+ * behind.
  */
 export async function writeNpz(
   file: string,
