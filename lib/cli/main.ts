@@ -81,13 +81,16 @@ function makeStrict(command: Command): void {
   }
 }
 
-/** What Commander calls when a required option is missing, and when an option is unknown; its types leave both out. */
+/**
+ * Methods that Commander calls when a required option is missing and when an option is unknown. Its types leave out
+ * both.
+ */
 type Refusals = Command & {
   missingMandatoryOptionValue(option: Option): void
   unknownOption(flag: string): void
 }
 
-/** A misspelt required option is told as what it is, with the nearest one, and not as a missing one. */
+/** Reports a misspelt required option as unknown, with the nearest known option, instead of as missing. */
 function nameTyposFirst(command: Command): void {
   const refusals = command as Refusals
   const refuseMissing = refusals.missingMandatoryOptionValue.bind(command)

@@ -1,4 +1,4 @@
-/** Imbalances between the positive and negative keys of terms, in words. */
+/** Findings about differences between the positive and the negative keys of terms, as sentences. */
 
 import type { PromptTokenizer } from '../../model/tokenizer/tokenizer.js'
 import type { ContrastSums } from './collect.js'

@@ -57,7 +57,7 @@ function refusal(response: Response, settings: HubSettings, { repo, revision }: 
   const error = (message: string, hint?: string) => new QkError('ERR_HUB', message, { hint })
   const answered = new URL(response.url)
   if (answered.origin !== origin) {
-    // The Hub refers large files to another host, by addresses that hold for a while.
+    // The Hub redirects downloads of large files to another host, with signed URLs that expire.
     return error(`${answered.origin} answers with status ${status} for a file of ${repo}`, 'Try again later.')
   }
   if (status === 403 || said === 'GatedRepo') {

@@ -1,6 +1,7 @@
 /**
- * Items after those that they need, depth first from the first of them on, with a stack of its own: graphs, and chains of
- * calls, may be deeper than the call stack. Throws what `circle` makes of an item that needs itself, `through` another.
+ * Yields every item after the items that it needs: a depth-first topological sort. The sort keeps its own stack,
+ * since graphs and chains of calls may be deeper than the call stack. If an item needs itself, directly or through
+ * others, the sort throws `circle(item, through)`, where `through` is the item that closes the cycle.
  */
 export function* dependenciesFirst<T>(
   items: Iterable<T>,

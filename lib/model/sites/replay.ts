@@ -1,7 +1,7 @@
 /**
- * A model's own steps from the product of queries and keys to the softmax, once more: from another product, to compare
- * with the model's scores, or from zeros, which leaves masks and biases alone, or from ones, which leaves
- * the factors.
+ * Copies the steps of a model from the product of queries and keys to the softmax, and applies them to another
+ * product. A recomputed product gives scores to compare with the model's own. A product of zeros leaves only masks
+ * and biases. A product of ones leaves only the factors.
  */
 
 import { create } from '@bufbuild/protobuf'
@@ -9,7 +9,7 @@ import type { ScoreStep, SiteCandidate } from '../candidate.js'
 import type { GraphEditor } from '../onnx/graph-editor.js'
 import { NodeProtoSchema } from '../onnx/proto/onnx_pb.js'
 
-/** The scores that the steps make of `product`, which has the shape and type of the model's own product. */
+/** The scores that the steps compute from `product`, which has the shape and type of the model's own product. */
 export function replaySteps(editor: GraphEditor, steps: readonly ScoreStep[], product: string): string {
   let scores = product
   for (const { node, chain } of steps) {

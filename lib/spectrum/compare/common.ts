@@ -86,7 +86,7 @@ function listed(names: readonly string[]): string {
   return names.length > MOST_LISTED ? `${shown}, ...` : shown
 }
 
-/** Why a comparison may say less than it seems to. */
+/** Warnings about what limits a comparison, such as different rank rules in A and B. */
 export function comparisonWarnings({ info: a }: Result, { info: b }: Result): string[] {
   return [
     ...(isDeepStrictEqual(a, b) ? ['A and B are the same result'] : []),

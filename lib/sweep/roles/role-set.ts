@@ -1,4 +1,4 @@
-/** A prompt set with the contrasts of roles beside its own. */
+/** Adds the contrasts of token roles to a prompt set. */
 
 import { encodeSource } from '../../capture/encode.js'
 import type { Term, TermRule } from '../../contrast/prompt.js'

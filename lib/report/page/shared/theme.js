@@ -41,7 +41,8 @@ export function inkOn(background) {
   const { r, g, b } = d3.rgb(background)
   const light = [r, g, b].map((c) => (c <= 10 ? c / 3294 : ((c / 255 + 0.055) / 1.055) ** 2.4))
   const luminance = 0.2126 * light[0] + 0.7152 * light[1] + 0.0722 * light[2]
-  // Where both contrast alike; either is then above 4.5 on any ground.
+  // At this luminance, black and white have the same contrast ratio with the background.
+  // The better of the two therefore always reaches 4.5.
   return luminance > 0.179 ? '#000' : '#fff'
 }
 
