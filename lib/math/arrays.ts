@@ -1,4 +1,4 @@
-/** Plain arrays as callers give them: every length, type and number is checked before arithmetic starts. */
+/** Checks arrays given by callers: every length, type and number, before arithmetic starts. */
 
 import { QkError } from '../errors.js'
 import { checkReadable, kindOf, refuseUnknownKeys, shownValue } from '../validate.js'

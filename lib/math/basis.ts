@@ -1,9 +1,9 @@
 /**
  * Orthonormal bases of the spans of columns, in float64.
  *
- * The columns may be dependent, of any length, and nearly parallel: only their span counts. It is found by
- * one-sided Jacobi rotations (Hestenes), which leave columns u_i s_i; those with s_i at most 1e-6 of the largest
- * are round-off or noise of the caller's precision, and are dropped.
+ * Columns may be linearly dependent, of any length, and nearly parallel: only their span matters. One-sided Jacobi
+ * rotations (Hestenes) turn them into columns u_i s_i. Columns with s_i at most 1e-6 of the largest are round-off, or
+ * noise of the caller's precision, and are dropped.
  */
 
 import { QkError } from '../errors.js'
@@ -23,18 +23,20 @@ export interface Basis {
 /** Directions at most this fraction of the largest singular value are dropped. */
 export const DROPPED_BELOW = 1e-6
 
-/** Columns this far below the largest are dropped whatever happens to them: rotating them only stirs round-off. */
+/**
+ * Columns this far below the largest are not rotated: they are dropped anyway, and rotations only mix round-off.
+ */
 const NEGLIGIBLE = 1e-10
 /** Two columns are orthogonal when the cosine between them is at most this. */
 const ORTHOGONAL = 1e-14
-/** Dimensions of a random basis, at most: more cannot be made orthogonal in a lifetime. */
+/** The largest dimension of a random basis. Orthogonalising more would take too long. */
 const MOST_DIMENSIONS = 2 ** 16
-/** Jacobi needs six to ten. */
+/** An upper limit; Jacobi needs six to ten sweeps. */
 const MOST_SWEEPS = 60
 
 /**
- * An orthonormal basis of the span of `columns` [d, r], directions of largest singular value first. The span of no
- * column, or of zeros, has rank 0. Errors: ERR_TYPE, ERR_ARGUMENT, ERR_SHAPE, ERR_NON_FINITE.
+ * An orthonormal basis of the span of `columns` [d, r], directions of largest singular value first. Rank 0 if there
+ * are no columns, or only zeros. Errors: ERR_TYPE, ERR_ARGUMENT, ERR_SHAPE, ERR_NON_FINITE.
  */
 export function orthonormalBasis(columns: ArrayInput, name = 'basis', d?: number): Basis {
   if (d !== undefined) {
@@ -45,8 +47,8 @@ export function orthonormalBasis(columns: ArrayInput, name = 'basis', d?: number
 }
 
 /**
- * An orthonormal basis of the sum of the spans, each [d, r]. Every set counts alike, whatever the length of its
- * columns. Errors: as orthonormalBasis, and ERR_EMPTY_SET without any set.
+ * An orthonormal basis of the sum of the spans of several sets, each [d, r]. Every set has the same weight, whatever
+ * the length of its columns. Errors: as orthonormalBasis, and ERR_EMPTY_SET if there is no set.
  */
 export function unionBasis(sets: readonly ArrayInput[], name = 'bases', d?: number): Basis {
   if (!Array.isArray(sets)) {
@@ -62,21 +64,21 @@ export function unionBasis(sets: readonly ArrayInput[], name = 'bases', d?: numb
   return bases.length === 1 ? first : unionOf(bases, first.shape[0])
 }
 
-/** The sum of the spans of orthonormal bases of length-d columns; none of them gives rank 0. */
+/** The sum of the spans of orthonormal bases of length-d columns. Rank 0 if there are no bases. */
 export function unionOf(bases: readonly Basis[], d: number): Basis {
   const vectors = bases.flatMap((basis) => toVectors(basis.data, d, basis.shape[1]))
   return fromVectors(orthonormalized(vectors), d)
 }
 
 /**
- * What the span of `basis` has outside that of `earlier`, both orthonormal: a basis orthogonal to `earlier`.
- * A direction within 1e-6 (the sine of its angle) of `earlier` is dropped, so a duplicate leaves nothing.
+ * The part of the span of `basis` outside the span of `earlier`, both orthonormal: a basis orthogonal to `earlier`. A
+ * direction within 1e-6 (the sine of its angle) of `earlier` is dropped, so a duplicate leaves nothing.
  */
 export function withoutSpan(basis: Basis, earlier: Basis): Basis {
   const [d, rank] = basis.shape
   let vectors = toVectors(basis.data, d, rank)
-  // The columns had length 1: what is left of them is measured against that. A small remainder, once normalised,
-  // shows what the first removal left; the second one takes it away.
+  // The columns had length 1, and their remainders are measured against that. Normalising a small remainder
+  // magnifies the round-off of the first removal; the second removal takes it away.
   for (let pass = 0; pass < 2; pass++) {
     for (const vector of vectors) {
       subtract(vector, project(earlier, vector))
@@ -121,8 +123,8 @@ export function projectOut(basis: Basis, rows: FloatArray): Float64Array {
 }
 
 /**
- * An orthonormal basis [d, rank] drawn uniformly (Haar): the control that a subspace of the same rank is compared
- * with. The same seed gives the same basis. Errors: ERR_ARGUMENT.
+ * An orthonormal basis [d, rank] drawn uniformly (Haar): a control for subspaces of the same rank. The same seed
+ * gives the same basis. Errors: ERR_ARGUMENT.
  */
 export function randomBasis(d: number, rank: number, seed: number | Random = 0): Basis {
   checkInteger(d, 'd', 1, MOST_DIMENSIONS)

@@ -1,6 +1,6 @@
 /**
- * Percentile bootstrap intervals. What is drawn again is the unit, a group of rows that share a prompt: rows of one
- * prompt are not independent, and drawing them one by one would make the interval too narrow.
+ * Percentile bootstrap intervals. The bootstrap resamples units: groups of rows that share a prompt. Rows of one
+ * prompt are not independent, so resampling single rows would make the interval too narrow.
  */
 
 import { QkError } from '../errors.js'
@@ -13,13 +13,13 @@ export interface BootstrapOptions {
   groups?: ArrayLike<number> | readonly string[]
   /** The same seed gives the same interval (default 0). */
   seed?: number
-  /** How often the units are drawn (default 1000). */
+  /** Number of resamples (default 1000). */
   samples?: number
-  /** Probability that the interval is for, between 0 and 1 (default 0.95). */
+  /** Confidence level of the interval, between 0 and 1 (default 0.95). */
   level?: number
 }
 
-/** Percentiles of the resampled statistic, linear between neighbours. NaN both with fewer than two units. */
+/** Percentiles of the resampled statistic, interpolated linearly. Both are NaN with fewer than two units. */
 export interface Interval {
   /** Lower percentile. */
   low: number
@@ -52,9 +52,9 @@ export function bootstrapMean(values: ArrayLike<number>, options: BootstrapOptio
 }
 
 /**
- * sum(numerators) / sum(denominators) over all rows, and its interval. A draw whose denominators are all zero has no
- * ratio and is left out.
- * Errors (QkError): as bootstrapMean; ERR_RANGE for a negative denominator, ERR_ARGUMENT when all are zero.
+ * sum(numerators) / sum(denominators) over all rows, and its interval. A resample whose denominators are all zero has
+ * no ratio and is left out. Errors (QkError): as bootstrapMean; ERR_RANGE for a negative denominator, ERR_ARGUMENT if
+ * all are zero.
  */
 export function bootstrapRatio(
   numerators: ArrayLike<number>,
@@ -112,7 +112,7 @@ function resample(
   return { ratio, low: percentile(sorted, (1 - level) / 2), high: percentile(sorted, (1 + level) / 2) }
 }
 
-/** Units in the order in which they first appear. */
+/** Sums by unit, in the order in which units first appear. */
 function sumByGroup(
   above: Float64Array,
   below: Float64Array,
@@ -141,7 +141,9 @@ function sumByGroup(
   return [...units.values()]
 }
 
-/** Linear between the order statistics: 0 is the smallest, 1 the largest. NaN of nothing. */
+/**
+ * Interpolates linearly between the order statistics: 0 is the smallest, 1 the largest. NaN if there are no values.
+ */
 export function percentile(sorted: Float64Array, fraction: number): number {
   const place = fraction * (sorted.length - 1)
   const below = Math.floor(place)

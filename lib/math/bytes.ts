@@ -1,4 +1,4 @@
-/** Sizes for people. */
+/** Byte counts as text for people. */
 
 export const gibibytes = (bytes: number): string => `${(bytes / 2 ** 30).toFixed(1)} GiB`
 

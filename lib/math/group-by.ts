@@ -1,4 +1,4 @@
-/** `Map.groupBy`, which Node 20 does not have yet: items by key, keys in order of first appearance. */
+/** `Map.groupBy`, which Node 20 lacks: items by key, keys in order of first appearance. */
 export function groupBy<T, K>(items: Iterable<T>, key: (item: T) => K): Map<K, T[]> {
   const groups = new Map<K, T[]>()
   for (const item of items) {

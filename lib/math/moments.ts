@@ -1,6 +1,6 @@
 /** Mean and standard deviation of a sample. */
 
-/** The deviation is that of n - 1; 0 for a single value. */
+/** The sample standard deviation, with n - 1 in the denominator. 0 for a single value. */
 export function meanAndDeviation(values: Float64Array): { mean: number; sd: number } {
   let mean = 0
   for (const value of values) {

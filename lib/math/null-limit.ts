@@ -1,4 +1,4 @@
-/** The limit that a figure has to beat, from the same figure of null draws. */
+/** The limit that a figure must exceed, computed from the same figure of null draws. */
 
 /** A figure of null draws. */
 export interface NullFigures {
@@ -6,11 +6,11 @@ export interface NullFigures {
   count: number
   /** Mean over the draws. */
   mean: number
-  /** 95th percentile, as `nullP95` takes it: of 20 draws the largest. */
+  /** 95th percentile as defined by `nullP95`: of 20 draws, the largest. */
   p95: number
 }
 
-/** Null where there is no draw. */
+/** Null if there are no draws. */
 export function nullFigures(draws: ArrayLike<number>): NullFigures | null {
   const count = draws.length
   if (count === 0) {
@@ -23,13 +23,15 @@ export function nullFigures(draws: ArrayLike<number>): NullFigures | null {
   return { count, mean: sum / count, p95: nullP95(draws) }
 }
 
-/** With fewer draws, more than one figure in twenty is above all of them by chance. */
+/**
+ * The fewest draws for a decision. With fewer, more than one figure in twenty exceeds all of them by chance.
+ */
 export const LEAST_NULL_DRAWS = 19
 
 /**
- * The 95th percentile as a limit: the order statistic ceil(0.95 (B + 1)) of B draws, of 20 the largest. A figure that could
- * as well be one of the draws is above it in at most one case of twenty (B at least 19); an interpolated percentile of 20
- * draws is exceeded in two cases of 21. NaN without draws.
+ * The 95th percentile as a limit: the order statistic ceil(0.95 (B + 1)) of B draws, which is the largest of 20. A
+ * figure that is exchangeable with the draws exceeds it in at most one case of twenty (B at least 19). An
+ * interpolated percentile of 20 draws would be exceeded in two cases of 21. NaN without draws.
  */
 export function nullP95(draws: ArrayLike<number>): number {
   const sorted = Float64Array.from(draws).sort()
@@ -39,7 +41,7 @@ export function nullP95(draws: ArrayLike<number>): number {
   return sorted[Math.min(sorted.length, Math.ceil(0.95 * (sorted.length + 1))) - 1]
 }
 
-/** Whether a figure is above the limit of so many draws; null where it is not known, or where there are too few. */
+/** Whether a figure exceeds the limit. Null if the figure is not known, or if there are too few draws. */
 export function exceedsNull(value: number | null, p95: number | null, draws: number): boolean | null {
   if (value === null || p95 === null || Number.isNaN(value) || Number.isNaN(p95)) {
     return null

@@ -1,6 +1,10 @@
-/** Asynchronous work on the items of a list, two at a time: what one computes in JavaScript runs beside native threads of the other. */
+/**
+ * Maps items asynchronously, two at a time: JavaScript works on one item while native threads work on the other.
+ */
 
-/** The results in the order of the items. After an error no further item is begun, and the one in work is waited for. */
+/**
+ * The results in the order of the items. After an error no further item starts, and the running one is awaited.
+ */
 export async function mapInPairs<T, R>(items: readonly T[], work: (item: T) => Promise<R>): Promise<R[]> {
   const results: R[] = new Array(items.length)
   let next = 0

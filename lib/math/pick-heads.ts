@@ -1,6 +1,6 @@
 /** Rows of some heads. */
 
-/** Heads `wanted` of rows [rows, heads, d], in that order, also more than once: [rows, wanted, d]. */
+/** The heads `wanted` of rows [rows, heads, d], in that order; a head may be repeated: [rows, wanted, d]. */
 export function pickHeads(
   data: Float32Array,
   rows: number,

@@ -1,4 +1,4 @@
-/** Seeded random numbers, so that everything made with a seed can be made again. */
+/** Seeded random numbers, so that results can be reproduced from their seed. */
 
 export interface Random {
   /** Uniform in [0, 1). */

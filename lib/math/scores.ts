@@ -24,7 +24,10 @@ export function dotAt(a: FloatArray, fromA: number, b: FloatArray, fromB: number
   return sum
 }
 
-/** The softmax of each row [n, keys] over its unmasked keys; 0 at masked keys, and in a row that has no other. */
+/**
+ * The softmax of each row [n, keys] over its unmasked keys. Masked keys get 0, and so do all keys of a fully masked
+ * row.
+ */
 export function softmaxRows(scores: Float64Array, keys: number, mask?: Uint8Array): Float64Array {
   const pattern = new Float64Array(scores.length)
   const visible = (i: number) => mask === undefined || mask[i] === 1

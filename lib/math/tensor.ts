@@ -8,7 +8,7 @@ export type Dtype = 'f32' | 'f16' | 'bf16'
 
 export type FloatArray = Float32Array | Float64Array
 
-/** Number of elements of a shape; a QkError when it is not made of safe, non-negative integers. */
+/** Number of elements of a shape. Throws a QkError unless all sizes are safe, non-negative integers. */
 export function elementCount(shape: readonly number[], name = 'shape'): number {
   let count = 1
   for (let i = 0; i < shape.length; i++) {
@@ -35,7 +35,7 @@ export function contiguousStrides(shape: readonly number[]): number[] {
   return strides
 }
 
-/** Elements that a strided view reaches, counted from its first one; 0 when it is empty. */
+/** Number of elements that a strided view spans, counted from its first one. 0 if it is empty. */
 export function spannedElements(shape: readonly number[], strides: readonly number[]): number {
   let last = 0
   for (let i = 0; i < shape.length; i++) {

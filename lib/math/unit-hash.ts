@@ -1,6 +1,6 @@
 /**
- * Random bits that follow from a seed, the id of a unit and a number, never from the order in which units come: shards
- * and batches of any size see the same signs, the same halves and the same samples.
+ * Random bits that depend only on a seed, the id of a unit and a number, and not on the order of units. Shards and
+ * batches of any size therefore see the same signs, the same halves and the same samples.
  */
 
 /** A unit's id as two words of 32 bits. */
@@ -26,7 +26,7 @@ export function unitKey(id: string): UnitKey {
   return [mix(low ^ id.length), mix(high ^ low)]
 }
 
-/** 32 random bits of a unit. `stream` parts uses of one seed from each other. */
+/** 32 random bits of a unit. `stream` separates different uses of one seed. */
 export function unitWord(seed: number, key: UnitKey, stream: number, index: number): number {
   let h = mix((seed >>> 0) ^ 0x9e3779b9)
   h = mix((h + Math.floor(seed / 2 ** 32)) ^ stream)
@@ -35,7 +35,7 @@ export function unitWord(seed: number, key: UnitKey, stream: number, index: numb
   return mix((h + 0x9e3779b9) ^ index)
 }
 
-/** What bits are for. */
+/** Uses of random bits; each has its own stream. */
 export const STREAMS = { signs: 1, halves: 2, sample: 3, labels: 4, sets: 5, oneSided: 6 } as const
 
 /** Ascending order of keys, the same in every shard. */
