@@ -35,8 +35,9 @@ export const STATUS_CODES = {
   ERR_INTERNAL: 9,
 } as const satisfies Partial<Record<QkErrorCode, number>>
 /**
- * What the cpu backend sums beside the master sums: a batch, at most `mostStaged` bytes; with few heads, parts of it at
- * the same time, as many as make `mostTasks` tasks with the heads, at most `mostSplit` bytes.
+ * Memory of the cpu backend besides the master sums. A batch is summed separately, in at most `mostStaged` bytes.
+ * With few heads, the batch is split into parts that are summed in parallel: as many as give `mostTasks` tasks over
+ * all heads, in at most `mostSplit` bytes.
  */
 export const CPU_MEMORY = { mostStaged: 512 * 2 ** 20, mostSplit: 64 * 2 ** 20, mostTasks: 32 } as const
 
@@ -52,13 +53,13 @@ export const CONSTANTS = {
 
 export interface AddonOptions {
   backend: string
-  /** Path, for a backend of its own library. */
+  /** Path of the backend's library, if it has one of its own. */
   library: string
   instructionSet: string
   threads: number
   /** Index or UUID; empty for the first. */
   device: string
-  /** Bytes, 0 = most of what is free. */
+  /** Limit in bytes; 0 means most of the free memory. */
   deviceMemory: number
 }
 
@@ -73,8 +74,7 @@ export interface AddonSpec {
 }
 
 /**
- * Memory that threads share is read where it lies until the promise settles; all other is copied before the call
- * returns.
+ * Shared memory is read in place until the promise settles. All other memory is copied before the call returns.
  */
 export type AddonTensor =
   | { rows: AddonHandle }
@@ -84,7 +84,10 @@ export type AddonTensor =
       dtype: number
       shape: readonly number[]
       strides: readonly number[]
-      /** Move the buffer into the addon instead of copying it: it is detached here, unless the call is refused. */
+      /**
+       * Moves the buffer into the addon instead of copying it. This detaches the buffer here, unless the call is
+       * refused.
+       */
       transfer: boolean
     }
 
@@ -153,14 +156,14 @@ export interface AddonFlipsRequest {
 }
 
 /**
- * `job` is a number chosen by the caller, by which a queued or running call is cancelled. Jobs of an
- * environment run one after another, in order; each is parallel inside. Arguments are checked before a job is queued as
- * far as that takes no time, and all of them before they are used; a wrong one is refused with a TypeError, or an Error
- * with a `code` of STATUS_CODES, thrown or as a rejection. Results are arrays that the addon has made.
+ * `job` is a number chosen by the caller, which cancels a queued or running call. Jobs of an environment run one
+ * after another, in order; each is parallel inside. Cheap checks of arguments run before a job is queued, and all
+ * others before the arguments are used. A wrong argument is refused with a TypeError, or with an Error whose `code`
+ * is one of STATUS_CODES, thrown or as a rejection. Results are arrays allocated by the addon.
  */
 export interface Addon {
   readonly constants: typeof CONSTANTS
-  /** Opens a backend: the one that is linked in, 'cpu', or that in the library. Gives its context. */
+  /** Opens a backend: the built-in one, 'cpu', or the one in the library. Returns its context. */
   open(options: AddonOptions): AddonHandle
   describe(context: AddonHandle): AddonDescription
   timings(job: number, context: AddonHandle): Promise<DeviceTimings>
@@ -174,11 +177,13 @@ export interface Addon {
   rowsUpload(job: number, context: AddonHandle, tensor: AddonTensor): Promise<AddonHandle>
   rowsRelease(handle: AddonHandle): void
   svd(job: number, context: AddonHandle, request: AddonSvdRequest): Promise<AddonSvdResult>
-  /** u [n, rows, maxRank], s [n, maxRank], v [n, cols, maxRank]; the handle is disposed of. */
+  /** u [n, rows, maxRank], s [n, maxRank], v [n, cols, maxRank]; disposes of the handle. */
   svdRead(job: number, handle: AddonHandle): Promise<{ u: Float64Array; s: Float64Array; v: Float64Array }>
   /** [heads, draws, components] */
   largestOfFlips(job: number, context: AddonHandle, request: AddonFlipsRequest): Promise<Float64Array>
   cancel(job: number): void
-  /** Of the process, which libraries see; a worker thread's `process.env` is a copy. */
+  /**
+   * Sets a variable of the process, which native libraries see. In a worker thread, `process.env` is only a copy.
+   */
   setEnvironmentVariable(name: string, value: string): void
 }

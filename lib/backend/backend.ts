@@ -1,9 +1,9 @@
 /**
- * The one narrow interface to arithmetic. It imports only types: `js.ts` (readable float64 reference) and
- * `native.ts` (the addon) implement it, `select.ts` chooses between them, everything else only uses it.
+ * The one narrow interface to arithmetic. It imports only types. `js.ts` (readable float64 reference) and `native.ts`
+ * (the addon) implement it, `select.ts` chooses between them, and all other code only uses it.
  *
- * Arguments that reach a backend have been checked by the facade (`covariance/qk-covariance.ts`,
- * `spectrum/svd.ts`); a backend may still refuse them, but must never crash on them.
+ * The facade checks arguments before they reach a backend (`covariance/qk-covariance.ts`, `spectrum/svd.ts`). A
+ * backend may still refuse arguments, but must never crash on them.
  */
 
 import type { Dtype } from '../math/tensor.js'
@@ -22,11 +22,11 @@ export interface RowTensor {
   shape: readonly [batch: number, pos: number, heads: number, d: number]
   /** In elements, one per axis of `shape`, non-negative. */
   strides: readonly [number, number, number, number]
-  /** What `upload` of the same backend gave; `data` is empty then. */
+  /** Handle from `upload` of the same backend; `data` is empty then. */
   resident?: ResidentHandle
 }
 
-/** A tensor that a backend keeps where it computes. */
+/** A tensor in the memory of the device or backend. */
 export type ResidentHandle = object
 
 /**
@@ -53,9 +53,9 @@ export interface TermBatch {
 export type KeyScope = 'before' | 'others' | 'all'
 
 /**
- * One label-matched sequence: every query with a label is a term whose positives are the reachable keys
- * with the same label and whose negatives those with another one. Label -1 (null) is neither. A query
- * with either set empty is skipped, and counted. Positions ascend strictly within a sequence.
+ * One label-matched sequence. Every query with a label is a term: its positives are the keys in its scope with the
+ * same label, its negatives the keys in its scope with another label. Keys with label -1 (null) are neither. A query
+ * with an empty key set is skipped and counted. Positions ascend strictly within a sequence.
  */
 export interface LabelSequence {
   contrast: number
@@ -75,7 +75,7 @@ export interface CovarianceBatch {
   labels?: readonly LabelSequence[]
 }
 
-/** What an accumulation of covariances is made for. */
+/** Parameters of an accumulation of covariances. */
 export interface CovarianceSpec {
   /** Query heads. */
   heads: number
@@ -89,7 +89,7 @@ export interface CovarianceSpec {
   estimator: Estimator
   /** Accept NaN and infinity instead of refusing the batch. */
   allowNonFinite: boolean
-  /** Threads of the native pool to use at most; 0 = all. Never changes a bit of the result. */
+  /** Limit on the threads of the native pool; 0 = all. The result is bitwise the same for any number. */
   threads: number
 }
 
@@ -113,7 +113,7 @@ export interface SideMoments {
   qk: Float64Array
 }
 
-/** The sums of both sides of every contrast, and how many terms are in them. */
+/** The sums of both sides of every contrast, and their numbers of terms. */
 export interface CovarianceMoments {
   /** Terms accumulated, [contrasts]. */
   terms: Float64Array
@@ -125,28 +125,30 @@ export interface CovarianceMoments {
   negative: SideMoments
 }
 
-/** Accumulates contrastive covariances. Calls are queued and run in the order in which they were made. */
+/** Accumulates contrastive covariances. Calls are queued and run in order. */
 export interface BackendCovariance {
   /**
-   * Adds a batch, wholly or (on error or abort) not at all. Tensors over SharedArrayBuffers are read in place
-   * until the promise settles. With `owned` the buffers of all others are detached from the caller, and so need no
-   * copy; a batch that is refused for its shapes, indices, offsets, weights or labels, or because too many are in
-   * flight, leaves them as they were, and a buffer that cannot be detached is copied. Without it they are copied
-   * before the call returns; index arrays always are. The promise is the back-pressure: with 16 batches of one
-   * covariance in flight, a further call is refused (ERR_ARGUMENT) rather than queued.
+   * Adds a whole batch or, on error or abort, nothing. Tensors over SharedArrayBuffers are read in place until the
+   * promise settles. With `owned`, other buffers are detached from the caller instead of copied. They stay attached
+   * if the batch is refused for its shapes, indices, offsets, weights or labels, or because too many batches are in
+   * flight; a buffer that cannot be detached is copied. Without `owned`, tensors are copied before the call returns.
+   * Index arrays are always copied. The promise gives back-pressure: with 16 batches of one covariance in flight, a
+   * further call is refused (ERR_ARGUMENT) rather than queued.
    */
   add(batch: CovarianceBatch, options?: { signal?: AbortSignal; owned?: boolean }): Promise<void>
-  /** Adds the moments of another accumulation with the same spec; master sums are f64, so this is exact to 1e-12. */
+  /**
+   * Adds the moments of another accumulation with the same spec. Master sums are f64, so this is exact to 1e-12.
+   */
   merge(moments: CovarianceMoments): Promise<void>
-  /** A copy of the moments of the heads asked for (all by default), after every earlier call. */
+  /** A copy of the moments of the requested heads (all by default), after every earlier call. */
   moments(heads?: readonly number[]): Promise<CovarianceMoments>
   /** Frees the native memory now rather than at garbage collection. Later calls reject. */
   dispose(): void
 }
 
 /**
- * When a decomposition may stop. Full when neither `energy` nor `rank` is given: min(rows, cols) columns,
- * U and V completed to orthonormal sets where the matrix has a lower rank.
+ * When a decomposition stops. Without `energy` and `rank` it is full: min(rows, cols) columns, with U and V completed
+ * to orthonormal sets if the matrix has a lower rank.
  */
 export interface SvdRequest {
   /** [n, rows, cols], row-major. */
@@ -156,11 +158,11 @@ export interface SvdRequest {
   cols: number
   /** Smallest r whose squared singular values sum to at least this fraction of ||A||_F^2; 0 for a zero matrix. */
   energy?: number
-  /** Exactly this rank, capped by min(rows, cols); beyond the matrix's own, U and V are completed. */
+  /** Exactly this rank, at most min(rows, cols). Beyond the rank of the matrix, U and V are completed. */
   rank?: number
   /** Upper limit of the rank under `energy`. */
   maxRank?: number
-  /** Seed of the randomised start; the result is the same bits for the same seed. */
+  /** Seed of the randomised start. The same seed gives bitwise the same result. */
   seed?: number
   threads?: number
 }
@@ -183,11 +185,11 @@ export interface SvdResult {
   totalEnergy: Float64Array
   /** Upper bound of ||A - U diag(s) V^T||_F / ||A||_F, [n]. */
   errorBound: Float64Array
-  /** 1 when the accuracy contract was met, 0 when the iteration limit came first, [n]. */
+  /** 1 if the accuracy contract was met, 0 if the limit of iterations was reached first, [n]. */
   converged: Uint8Array
 }
 
-/** What a backend runs on. */
+/** The hardware that a backend runs on. */
 export interface BackendDescription {
   /** The backend's name. */
   name: BackendName
@@ -207,11 +209,11 @@ export interface DeviceDescription {
   name: string
   /** As `nvidia-smi -L` prints it. */
   uuid: string
-  /** CUDA versions, as in "13.0": the newest that the driver runs, and the library's. */
+  /** The newest CUDA version that the driver supports, as in "13.0". */
   driver: string
   /** CUDA version of the library, as in "13.0". */
   runtime: string
-  /** Bytes: all, free now, and what this backend takes at most. */
+  /** Total memory in bytes. */
   memory: number
   /** Bytes that are free now. */
   memoryFree: number
@@ -219,7 +221,10 @@ export interface DeviceDescription {
   memoryLimit: number
 }
 
-/** D_b = sum_r (+-) c_r q_r k_r^T, the sign that of row r's unit in draw b: the null of a sign-flip test. */
+/**
+ * The matrices D_b = sum_r (+-) c_r q_r k_r^T of a sign-flip test: the null draws. The sign is that of row r's unit
+ * in draw b.
+ */
 export interface FlipsRequest {
   /**
    * Queries [1, rows, heads, d] and keys [1, rows, kvHeads, d], uploaded. Query head h reads key head
@@ -234,25 +239,28 @@ export interface FlipsRequest {
   /** Unit of each row, [rows], ascending from 0 to unitCount - 1; every unit has a row. */
   units: Int32Array
   unitCount: number
-  /** Where bit b % 32 of word [unit, floor(b / 32)] is set, draw b turns the unit's sign. [unitCount, ceil(draws / 32)] */
+  /**
+   * Flips as bits, [unitCount, ceil(draws / 32)]. If bit b % 32 of word [unit, floor(b / 32)] is set, draw b flips
+   * the unit's sign.
+   */
   flips: Uint32Array
   /** From 1 to 65535. */
   draws: number
-  /** Singular directions that are taken out: u and v [heads.length, d, rank], orthonormal columns. */
+  /** Singular directions to project out: u and v [heads.length, d, rank], orthonormal columns. */
   removed?: { u: Float64Array; v: Float64Array; rank: number }
   /**
-   * Values a draw, default 1, at most rank + 1: value j is s_1 of (I - U U^T) D_b (I - V V^T) with the first
-   * rank - (components - 1) + j columns of u and v.
+   * Values per draw, default 1, at most rank + 1. Value j is s_1 of (I - U U^T) D_b (I - V V^T) with the first rank -
+   * (components - 1) + j columns of u and v.
    */
   components?: number
   threads?: number
 }
 
-/** What a device did, by its own clock; zeros where the backend computes in the caller's memory. */
+/** Times measured by the device's own clock. Zeros if the backend computes in the caller's memory. */
 export interface DeviceTimings {
-  /** Of accumulation and decomposition, milliseconds. */
+  /** Time of accumulation and decomposition, milliseconds. */
   arithmeticMs: number
-  /** Of copies to the device, each from its start to its end, milliseconds. */
+  /** Time of copies to the device, each from its start to its end, milliseconds. */
   copyMs: number
   copyBytes: number
 }
@@ -263,13 +271,13 @@ export interface Backend {
   covariance(spec: CovarianceSpec): BackendCovariance
   svd(request: SvdRequest, signal?: AbortSignal): Promise<SvdResult>
   /**
-   * Largest singular values of every head and draw, [heads.length, draws, components]: to 1e-6 relative on js and cpu,
-   * 1e-3 on cuda. A draw's values have the same bits whatever the threads, the heads and the other draws of the call,
-   * and where all of its flips are complemented.
+   * Largest singular values of every head and draw, [heads.length, draws, components]: to 1e-6 relative on js and
+   * cpu, 1e-3 on cuda. A draw's values are bitwise independent of the threads, and of the other heads and draws of
+   * the call. Complementing all flips of a draw does not change them either.
    */
   largestOfFlips(request: FlipsRequest, signal?: AbortSignal): Promise<Float64Array>
-  /** Copies a tensor to where the backend computes; batches may read it until it is released. */
+  /** Copies a tensor to the memory in which the backend computes. Batches may read it until it is released. */
   upload(tensor: RowTensor, options?: { signal?: AbortSignal; owned?: boolean }): Promise<ResidentHandle>
-  /** Frees an uploaded tensor when the batches that read it are done. */
+  /** Frees an uploaded tensor once the batches that read it are done. */
   release(handle: ResidentHandle): void
 }

@@ -1,6 +1,6 @@
 /**
- * The checks that native/common makes (batch.cc, flips_request.h), with the same messages: for the JavaScript backend, and wherever the
- * answer is needed before a job of the addon starts.
+ * The same checks as in native/common (batch.cc, flips_request.h), with the same messages. They serve the JavaScript
+ * backend, and callers that need the answer before a job of the addon starts.
  */
 
 import { QkError } from '../errors.js'
@@ -227,7 +227,7 @@ export function checkFlips(r: FlipsRequest): void {
   }
 }
 
-/** Heads of one dimension, and query heads that share out over the key heads. */
+/** Checks that all heads have one dimension, and that the key heads divide the query heads. */
 function checkHeadsAgree({ q, k }: FlipsRequest): void {
   const [heads, d] = q.shape.slice(2)
   const [kvHeads, kDim] = k.shape.slice(2)
@@ -242,7 +242,9 @@ function checkHeadsAgree({ q, k }: FlipsRequest): void {
   }
 }
 
-/** Finite coefficients, and units in order: 0, then the same or the next one, up to the last. */
+/**
+ * Checks that coefficients are finite and units are in order: 0, then the same or the next one, up to the last.
+ */
 function checkUnits({ coefficients, units, unitCount }: FlipsRequest): void {
   for (let i = 0; i < coefficients.length; i++) {
     if (!Number.isFinite(coefficients[i])) {

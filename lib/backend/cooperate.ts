@@ -9,8 +9,7 @@ export type Turn = () => Promise<void> | undefined
 const WITHOUT_A_TURN = 8
 
 /**
- * When the event loop last came round for any of the loops. They share it: many short ones, one after another, hold up
- * the event loop as a long one does.
+ * When the event loop last ran, for all loops together. Many short loops in a row would block it like one long loop.
  */
 let lastTurn = 0
 

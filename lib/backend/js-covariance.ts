@@ -1,8 +1,8 @@
 /**
- * Covariance accumulation in plain float64: what native/cpu/covariance/kernel.h is checked against.
+ * Covariance accumulation in plain float64: the reference for native/cpu/covariance/kernel.h.
  *
- * A term adds  qk += w q kbar^T  with  kbar = sum_j a_j k_j / A  (per-query) or  sum_j a_j k_j  (otherwise);
- * the q-sum is weighted by w (per-query) or w A, the k-sum is w kbar. All in f64.
+ * A term adds  qk += w q kbar^T  with  kbar = sum_j a_j k_j / A  (per-query) or  sum_j a_j k_j  (otherwise). The
+ * q-sum is weighted by w (per-query) or w A; the k-sum is w kbar. All in f64.
  */
 
 import { QkError, throwIfAborted } from '../errors.js'
@@ -36,7 +36,7 @@ function rowReader(t: RowTensor): RowReader {
   }
 }
 
-/** What a batch reads: detached from the caller when `owned`, read in place where it is shared, otherwise copied. */
+/** The buffers of a batch: detached from the caller if `owned`, read in place if shared, otherwise copied. */
 function keep(batch: CovarianceBatch, owned: boolean): CovarianceBatch {
   const taken = owned ? detached([batch.q, batch.k]) : undefined
   const tensor = (t: RowTensor): RowTensor => {
@@ -60,7 +60,9 @@ function keep(batch: CovarianceBatch, owned: boolean): CovarianceBatch {
   }
 }
 
-/** The same elements in buffers that are ours alone, by the array given; undefined where a buffer does not move. */
+/**
+ * The same elements in detached buffers, by the original array. Undefined for a buffer that cannot be detached.
+ */
 function detached(tensors: readonly RowTensor[]): Map<RowTensor['data'], RowTensor['data']> | undefined {
   const own = tensors.filter(({ data, resident }) => !resident && !isShared(data)).map(({ data }) => data)
   try {
@@ -68,7 +70,7 @@ function detached(tensors: readonly RowTensor[]): Map<RowTensor['data'], RowTens
     const moved = structuredClone(own, { transfer })
     return new Map(own.map((array, i) => [array, moved[i]]))
   } catch {
-    // Such as the buffer that Node's small Buffers share.
+    // For example the pool that Node's small Buffers share.
     return undefined
   }
 }
@@ -92,7 +94,7 @@ export class JsCovariance implements BackendCovariance {
       checkBatch(this.#spec, { ...batch, q: resident(batch.q), k: resident(batch.k) })
       const own = keep(batch, options.owned ?? false)
       await this.#enqueue(async () => {
-        // Summed apart and added at the end, so that an error or an abort leaves nothing behind.
+        // Summed separately and added at the end, so that an error or an abort leaves the master sums unchanged.
         const added = await accumulate(this.#spec, own, options.signal)
         addMoments(this.#live(), added)
       })
@@ -146,7 +148,7 @@ export class JsCovariance implements BackendCovariance {
     return this.#sums
   }
 
-  /** Calls run one after another, in order; a failed one does not stop the next. */
+  /** Runs calls one after another, in order. A failed call does not stop the next one. */
   #enqueue<T>(work: () => Promise<T>): Promise<T> {
     const result = this.#queue.then(work)
     this.#queue = result.catch(() => {})
@@ -268,7 +270,7 @@ class HeadSums {
     }
   }
 
-  /** The query of a label term against the sums of its sides; left out where one of them is empty. */
+  /** Adds the query of a label term with the sums of its key sets. Skips it if a set is empty. */
   #labelTerm(
     { contrast, queryRows }: LabelSequence,
     i: number,
@@ -289,7 +291,7 @@ class HeadSums {
     }
   }
 
-  /** The current query against a sum of keys whose weights sum to `total`. */
+  /** Adds the product of the current query and a sum of keys whose weights sum to `total`. */
   #pair(side: SideMoments, c: number, weight: number, total: number, keySum: Float64Array): void {
     const { headDim: d, estimator, heads } = this.#spec
     const mean = estimator === 'per-query'
@@ -331,7 +333,7 @@ class HeadSums {
   }
 }
 
-/** Running sums of the keys that queries see: of each label, and of all. */
+/** Running sums of the visible keys: for each label, and in total. */
 class LabelSums {
   readonly #byLabel = new Map<number, { sum: Float64Array; count: number }>()
   readonly #total: { sum: Float64Array; count: number }
@@ -352,7 +354,9 @@ class LabelSums {
     }
   }
 
-  /** Sums of the keys with the label and of the others, without the query's own key where that is among them. */
+  /**
+   * Sums of the keys with the label and of all others. The query's own key is subtracted if the sums contain it.
+   */
   split(
     label: number,
     own: { label: number; row: Float64Array } | undefined,

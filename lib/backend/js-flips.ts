@@ -1,6 +1,6 @@
 /**
- * Largest singular values under sign flips in plain float64. Of every unit the matrix D_u = sum_r c_r q_r k_r^T is made
- * once and added to, or taken from, the matrix of each draw.
+ * Largest singular values under sign flips in plain float64. The matrix D_u = sum_r c_r q_r k_r^T of every unit is
+ * computed once, then added to or subtracted from the matrix of each draw.
  */
 
 import { QkError, throwIfAborted } from '../errors.js'
@@ -10,14 +10,14 @@ import { checkFlips } from './check.js'
 import { cooperator, type Turn } from './cooperate.js'
 import { largestSingularValue } from './js-lanczos.js'
 
-/** Numbers of matrices that are made before they are decomposed. */
+/** Most matrix entries that are computed before decomposition. */
 const MOST_NUMBERS = 2 ** 22
 
 export async function largestOfFlips(request: FlipsRequest, signal?: AbortSignal): Promise<Float64Array> {
   throwIfAborted(signal)
   checkFlips(request)
   const { draws, components = 1 } = request
-  // Read until the last draw, so copied before the call returns.
+  // Copied before the call returns, since the arrays are read until the last draw.
   const heads = request.heads.slice()
   const flips: Flips = {
     coefficients: request.coefficients.slice(),
@@ -54,13 +54,13 @@ export async function largestOfFlips(request: FlipsRequest, signal?: AbortSignal
   return out
 }
 
-/** Weights and units of the rows, and the bit of every unit and draw: 1 takes the unit away. */
+/** Weights and units of the rows, and one bit for every unit and draw: 1 subtracts the unit. */
 interface Flips {
   coefficients: FlipsRequest['coefficients']
   units: Int32Array
   unitCount: number
   bits: Uint32Array
-  /** 32-bit words a unit. */
+  /** 32-bit words per unit. */
   words: number
 }
 
@@ -108,7 +108,9 @@ function addProduct(
   }
 }
 
-/** Largest values of a matrix as directions are taken out of it one by one; the last `components` of them. */
+/**
+ * Largest singular values of a matrix as directions are projected out one by one; the last `components` of them.
+ */
 function largestValues(
   matrix: Float64Array,
   d: number,

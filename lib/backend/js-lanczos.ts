@@ -5,16 +5,16 @@
 
 import { jacobiSvd } from './js-svd.js'
 
-/** Of the value: its growth over CHECK_EVERY steps, twice in a row, after which it is settled. */
+/** Relative growth over CHECK_EVERY steps below which, twice in a row, the value counts as converged. */
 const SETTLED = 1e-10
 const CHECK_EVERY = 4
 
-/** Starts before a value is taken as it is; a second one is needed for about one random matrix in ten thousand. */
+/** Most starts before the value is accepted. About one random matrix in ten thousand needs a second start. */
 const ATTEMPTS = 4
-/** Of the value: a larger one that is this near is not looked for. */
+/** Relative margin: larger singular values within it are not searched for. */
 const MARGIN = 1e-9
 
-/** Fixed directions to start from, one an attempt, with all entries away from zero. */
+/** Fixed start vectors, one per attempt, with all entries away from zero. */
 function start(d: number, attempt: number): Float64Array {
   return Float64Array.from({ length: d }, (_, i) => {
     const wave = Math.sin(12.9898 * (i + 1) + 78.233 * attempt)
@@ -22,7 +22,9 @@ function start(d: number, attempt: number): Float64Array {
   })
 }
 
-/** `a` is row-major. Its scale does not matter: it is divided by its largest entry first. */
+/**
+ * The largest singular value of row-major `a`. Any scale is fine, since `a` is divided by its largest entry first.
+ */
 export function largestSingularValue(a: Float64Array, d: number): number {
   let scale = 0
   for (const x of a) {
@@ -77,8 +79,8 @@ function lanczosValue(m: Float64Array, d: number, attempt: number): number {
 }
 
 /**
- * Whether no singular value is above `value`: I - A^T A / value^2 = L diag(p) L^T has positive pivots p then. Lanczos'
- * method alone cannot tell where its start is all but orthogonal to the first singular vector.
+ * Whether no singular value exceeds `value`: then I - A^T A / value^2 = L diag(p) L^T has positive pivots p. Lanczos
+ * alone cannot tell if its start is nearly orthogonal to the first singular vector.
  */
 function isLargest(a: Float64Array, d: number, value: number): boolean {
   const factor = 1 / (value * (1 + MARGIN)) ** 2
@@ -132,7 +134,7 @@ function timesTransposed(a: Float64Array, x: Float64Array, d: number): Float64Ar
   return out
 }
 
-/** Twice, as once leaves rounding errors where most of x lies along the others. */
+/** Orthogonalises twice. One pass leaves rounding errors if most of x lies in the span of the others. */
 function orthogonalise(x: Float64Array, others: readonly Float64Array[]): void {
   for (let pass = 0; pass < 2; pass++) {
     for (const y of others) {
@@ -147,7 +149,7 @@ function orthogonalise(x: Float64Array, others: readonly Float64Array[]): void {
   }
 }
 
-/** To length 1, unless it is 0. The length that it had. */
+/** Scales x to length 1, unless it is 0. Returns the previous length. */
 function normalise(x: Float64Array): number {
   let square = 0
   for (const e of x) {

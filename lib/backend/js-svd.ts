@@ -1,7 +1,7 @@
 /**
- * Singular value decomposition in plain float64, by one-sided Jacobi (Hestenes 1958): rotate pairs of
- * columns of A until all are orthogonal; their lengths are the singular values, the rotations make V.
- * Always decomposes fully, then cuts.
+ * Singular value decomposition in plain float64, by one-sided Jacobi (Hestenes 1958). Pairs of columns of A are
+ * rotated until all are orthogonal. Their lengths are then the singular values, and the rotations make V. The
+ * decomposition is always full, and truncated afterwards.
  */
 
 const EPS = 2 ** -52
@@ -15,7 +15,7 @@ export interface FullSvd {
   converged: boolean
 }
 
-/** Columns of an orthonormal set, completed where `columns` holds null. Each of length n. */
+/** Completes an orthonormal set of columns, each of length n, where `columns` holds null. */
 function complete(columns: (Float64Array | null)[], n: number): Float64Array[] {
   const done = columns.filter((c) => c !== null)
   let axis = 0
@@ -27,7 +27,7 @@ function complete(columns: (Float64Array | null)[], n: number): Float64Array[] {
       const x = unitAxis(n, axis++)
       removeDirections(x, done)
       const length = Math.sqrt(dot(x, x))
-      // Some axis keeps at least this much, as long as fewer than n columns are taken.
+      // At least one axis keeps this much of its length, as long as fewer than n columns are taken.
       if (length * length < 0.5 / n) {
         continue
       }
@@ -47,7 +47,7 @@ function unitAxis(n: number, axis: number): Float64Array {
   return x
 }
 
-/** x less its parts along orthonormal directions: twice, so that only rounding noise is left of them. */
+/** x less its projection on orthonormal directions. Done twice, so that only rounding noise of them is left. */
 function removeDirections(x: Float64Array, directions: readonly Float64Array[]): void {
   for (let pass = 0; pass < 2; pass++) {
     for (const direction of directions) {
@@ -93,13 +93,15 @@ export function jacobiSvd(rows: number, cols: number, at: (i: number, j: number)
   const lengths = a.map((column) => Math.sqrt(dot(column, column)))
   const order = lengths.map((_, j) => j).sort((x, y) => lengths[y] - lengths[x] || x - y)
   const s = order.map((j) => lengths[j])
-  // Directions of columns that are rounding noise mean nothing and need not be orthogonal: made anew.
+  // Columns of rounding noise have arbitrary directions that need not be orthogonal, so they are replaced.
   const floor = EPS * rows * (s[0] ?? 0)
   const u = order.map((j) => (lengths[j] > floor ? a[j].map((x) => x / lengths[j]) : null))
   return { u: complete(u, rows), s, v: order.map((j) => v[j]), converged }
 }
 
-/** Rotates every pair of columns of A, and those of V alike; whether all were orthogonal before. */
+/**
+ * Rotates every pair of columns of A, and the same columns of V. Returns whether all were orthogonal before.
+ */
 function sweepPairs(a: Float64Array[], v: Float64Array[], negligible: number): boolean {
   let orthogonal = true
   for (let p = 0; p < a.length; p++) {
@@ -124,7 +126,7 @@ function sweepPairs(a: Float64Array[], v: Float64Array[], negligible: number): b
   return orthogonal
 }
 
-/** Smallest r whose squares reach `energy` of all of them; `s` descends. */
+/** Smallest r whose squared singular values sum to at least the fraction `energy`; `s` descends. */
 export function rankByEnergy(s: readonly number[], energy: number): number {
   const total = s.reduce((sum, x) => sum + x * x, 0)
   if (total === 0) {

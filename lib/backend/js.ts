@@ -1,4 +1,4 @@
-/** The readable reference: float64, one thread, cooperative. */
+/** The readable reference backend: float64, one thread, cooperative. */
 
 import { QkError } from '../errors.js'
 import type {
@@ -51,7 +51,7 @@ export class JsBackend implements Backend {
     const results: (FullSvd & { scale: number })[] = []
     for (let m = 0; m < n; m++) {
       const scale = powerOfTwoAbove(matrices.subarray(m * size, (m + 1) * size), m)
-      // Divided in two steps: 2^1023 has a reciprocal, 2^-1074 has none.
+      // Divided in two steps, since 2^1023 has a reciprocal and 2^-1074 has none.
       const half = 2 ** Math.trunc(Math.log2(scale) / 2)
       const svd = jacobiSvd(rows, cols, (i, j) => matrices[m * size + i * cols + j] / half / (scale / half))
       let r = least

@@ -1,11 +1,11 @@
-/** Room for moments, and arithmetic on them that every backend shares. */
+/** Memory for moments, and arithmetic on them that all backends share. */
 
 import { QkError } from '../errors.js'
 import { counted } from '../validate.js'
 import { CPU_MEMORY } from './addon-types.js'
 import type { BackendName, CovarianceMoments, CovarianceSpec, SideMoments } from './backend.js'
 
-/** Zeroed moments with room for `heads` heads. Errors: ERR_OUT_OF_MEMORY. */
+/** Zeroed moments for `heads` heads. Errors: ERR_OUT_OF_MEMORY. */
 export function emptyMoments(contrasts: number, heads: number, d: number): CovarianceMoments {
   try {
     return allocated(contrasts, heads, d)
@@ -39,7 +39,7 @@ export function momentBytes(spec: Pick<CovarianceSpec, 'contrasts' | 'heads' | '
   return 16 * contrasts * heads * (d * d + 2 * d)
 }
 
-/** Bytes of the sums and of the room in which a batch is summed before it is added to them. */
+/** Bytes of the master sums and of the workspace in which a batch is summed first. */
 export function workingBytes(spec: CovarianceSpec, backend: BackendName): number {
   const bytes = momentBytes(spec)
   if (backend !== 'cpu') {

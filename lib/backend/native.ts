@@ -1,4 +1,4 @@
-/** The addon behind the interface of `backend.ts`. */
+/** Implements the interface of `backend.ts` with the addon. */
 
 import { abortedError, onAbort, QkError, type QkErrorCode, throwIfAborted } from '../errors.js'
 import {
@@ -30,7 +30,7 @@ import { Slots } from './slots.js'
 
 let jobs = 0
 
-/** Runs one call of the addon: a job number, cancellation by the signal, errors as QkErrors. */
+/** Runs one call of the addon with a job number. The signal cancels it, and its errors become QkErrors. */
 async function call<T>(
   addon: Addon,
   signal: AbortSignal | undefined,
@@ -99,7 +99,8 @@ class NativeCovariance implements BackendCovariance {
       call(this.#addon, options.signal, (job) => {
         const handle = this.#live()
         if (owned) {
-          // The addon looks at indices in the job, when the buffers would have been taken already.
+          // The addon checks indices only in the job, when the buffers are already detached. They are checked here
+          // first.
           checkBatch(this.#spec, batch)
         }
         return this.#addon.covarianceAdd(job, handle, {
@@ -137,11 +138,14 @@ class NativeCovariance implements BackendCovariance {
 }
 
 export interface NativeOptions {
-  /** Of 'cpu'; by default the best that the processor has. */
+  /** For 'cpu'; default: the best that the processor supports. */
   instructionSet?: string
-  /** Default one a processor. */
+  /** Default: one per processor. */
   threads?: number
-  /** Of 'cuda': the library that holds it, the device's index or UUID (default the first), bytes of its memory. */
+  /**
+   * For 'cuda': the path of its library, the device's index or UUID (default: the first), and the limit of its memory
+   * in bytes.
+   */
   library?: string
   device?: string
   deviceMemory?: number
@@ -179,7 +183,7 @@ export class NativeBackend implements Backend {
     }
   }
 
-  /** Of all calls before this one, since the last time that it was asked. */
+  /** Times of all calls since the last time that they were asked for. */
   timings(): Promise<DeviceTimings> {
     return call(this.#addon, undefined, (job) => this.#addon.timings(job, this.#context))
   }

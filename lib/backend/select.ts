@@ -1,4 +1,4 @@
-/** Knows the backends, chooses one, and explains every rejection. */
+/** Lists the backends, chooses one, and explains every rejection. */
 
 import { QkError } from '../errors.js'
 import { shownValue } from '../validate.js'
@@ -11,7 +11,7 @@ import { NativeBackend } from './native.js'
 /** `cuda:1` and `cuda:GPU-...` name a device by index or UUID, `cuda` the first. */
 export type BackendChoice = 'auto' | BackendName | `cuda:${string}`
 
-/** Whether a backend can be used here, as `backends` finds out. */
+/** Whether a backend can be used here, as reported by `backends`. */
 export interface BackendReport {
   /** The backend's name. */
   name: BackendName
@@ -19,7 +19,7 @@ export interface BackendReport {
   available: boolean
   /** Why it is not available, and what to do about it. */
   reason: string | undefined
-  /** What to do about it, where something can be done. */
+  /** How to make it available, if that is possible. */
   hint?: string
   /** What it runs on; undefined where it is not available. */
   description: BackendDescription | undefined
@@ -71,23 +71,23 @@ function explain(name: BackendName): BackendReport {
   }
 }
 
-/** Every backend that the package knows, best first, with the reason where one cannot be used. */
+/** All backends of the package, best first, each with the reason if it cannot be used. */
 export function backends(): BackendReport[] {
   return (['cpu', 'js', 'cuda'] as const).map(explain)
 }
 
-/** Whether it names a backend, or a device of one; not whether it can be used. */
+/** Whether a name is that of a backend, or of a device of one. It may still be unavailable. */
 export function isBackendChoice(name: string): name is BackendChoice {
   return ['auto', 'js', 'cpu', 'cuda'].includes(name) || /^cuda:./.test(name)
 }
 
 /**
- * The backend of that name; 'auto' takes cpu, and js where cpu cannot be used (`backends()` says why, and one line on
- * standard error says so once). A GPU is used
- * where it is asked for: other bits than the processor's, and work has to be large to be worth the way there.
+ * The backend of that name. 'auto' takes cpu, and falls back to js if cpu cannot be used. `backends()` says why, and
+ * one line on standard error reports the fallback once. A GPU is used only on request: GPU results differ in the last
+ * bits, and only large workloads amortise the transfer.
  *
- * In the environment, QKSPACE_BACKEND overrides 'auto'; QKSPACE_ISA forces cpu's instruction set, in which case
- * 'auto' does not fall back; QKSPACE_CUDA_MEMORY limits the bytes of a GPU's memory.
+ * In the environment, QKSPACE_BACKEND overrides 'auto'. QKSPACE_ISA forces the instruction set of cpu, and 'auto'
+ * then does not fall back. QKSPACE_CUDA_MEMORY limits the bytes of GPU memory.
  */
 export function selectBackend(choice: BackendChoice = 'auto'): Backend {
   const name = choice === 'auto' ? process.env.QKSPACE_BACKEND || 'auto' : choice
@@ -110,11 +110,11 @@ export function selectBackend(choice: BackendChoice = 'auto'): Backend {
   }
 }
 
-/** Of 200,000 pairs at d = 128: docs/benchmarks.md. */
+/** Measured with 200,000 pairs at d = 128: docs/benchmarks.md. */
 const TIMES_AS_LONG = 100
 let told = false
 
-/** One line for the user who asked for no backend, and got the slow one. */
+/** Tells users who did not choose a backend, in one line, that they got the slow one. */
 function tellOfJs({ code }: QkError): void {
   if (told) {
     return

@@ -1,7 +1,7 @@
 /**
- * Bounds the batches in flight. `add` copies what it must and queues; its promise is the back-pressure.
- * A caller that awaits it, or keeps a few going, never meets the bound; one that ignores the promises is
- * refused with an error rather than allowed to fill the memory with copies.
+ * Bounds the batches in flight. `add` copies its arrays if it must and queues the batch; its promise gives
+ * back-pressure. A caller that awaits the promise, or keeps a few going, never meets the bound. A caller that ignores
+ * the promises gets an error, instead of filling the memory with copies.
  */
 
 import { QkError } from '../errors.js'

@@ -1,4 +1,4 @@
-/** Finds the library of the CUDA backend, which the addon loads when it is asked for. */
+/** Finds the library of the CUDA backend, which the addon loads on request. */
 
 import { existsSync } from 'node:fs'
 import { QkError } from '../../errors.js'
@@ -13,8 +13,8 @@ import {
 } from './places.js'
 
 /**
- * Path of the library: the one that QKSPACE_CUDA_LIBRARY names, that of this folder's build, or that of the package
- * for CUDA. Errors: ERR_BACKEND, with every attempt, where there is none.
+ * Path of the library: the file named by QKSPACE_CUDA_LIBRARY, else the local build, else the package for CUDA.
+ * Errors: ERR_BACKEND, with every attempt, if there is none.
  */
 export function cudaLibrary(): string {
   const named = process.env.QKSPACE_CUDA_LIBRARY

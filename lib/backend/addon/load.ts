@@ -68,7 +68,7 @@ function openPackaged(): Addon {
   return require(place.file) as Addon
 }
 
-/** What brings the addon here, as a sentence without its end. */
+/** How to get the addon, as a sentence without its full stop. */
 export function fixForAddon(): string {
   if (isCheckout) {
     return "Build it with 'npm run build' (needs a C++17 compiler and CMake)"

@@ -1,6 +1,6 @@
 /**
- * Where native code may lie: in a build of this folder (a checkout's, or one that `qkspace build` made), or in the
- * package for this platform. What is found is checked to belong to this version.
+ * Where native code may lie: in a local build (of a checkout, or by `qkspace build`), or in the package for this
+ * platform. Every file found is checked to belong to this version.
  */
 
 import { existsSync } from 'node:fs'
@@ -10,38 +10,39 @@ import { fileURLToPath } from 'node:url'
 
 const require = createRequire(import.meta.url)
 
-/** The folder of the package, or of the checkout: that of dist/. */
+/** The folder that contains dist/: of the package, or of the checkout. */
 export const root = fileURLToPath(new URL('../../../', import.meta.url))
 
-/** A checkout has the sources of the facade and its own way to build; the published package has neither. */
+/** Whether this is a checkout. Only a checkout has the TypeScript sources and its own build. */
 export const isCheckout = existsSync(path.join(root, 'scripts', 'prepare.mjs'))
 
 export const version: string = require('../../../package.json').version
 
-/** Platforms that a package with the addon is published for; Linux with glibc. */
+/** Platforms for which a package with the addon is published; Linux with glibc. */
 export const PLATFORMS = ['linux-x64', 'linux-arm64']
-/** Platforms that a package with the CUDA backend is published for. */
+/** Platforms for which a package with the CUDA backend is published. */
 export const CUDA_PLATFORMS = ['linux-x64']
 
-/** A file of this folder's own build. */
+/** A file of the local build. */
 export const builtFile = (name: string) => path.join(root, 'build', 'Release', name)
 
 export const platform = `${process.platform}-${process.arch}`
 
-/** Whether a package is published for this platform; on Linux they are for glibc. */
+/** Whether a package is published for this platform. Packages for Linux need glibc. */
 export function isPublished(platforms: readonly string[]): boolean {
   return platforms.includes(platform) && !(process.platform === 'linux' && isMusl())
 }
 
 function isMusl(): boolean {
-  // Node 20's types lack it. Network interfaces take seconds on some machines, and say nothing about the C library.
+  // Node 20's types lack `excludeNetwork`. Listing network interfaces takes seconds on some machines, and is not
+  // needed here.
   const report = process.report as typeof process.report & { excludeNetwork: boolean }
   report.excludeNetwork = true
   const { header } = report.getReport() as unknown as { header: { glibcVersionRuntime?: string } }
   return header.glibcVersionRuntime === undefined
 }
 
-/** A file that is there, or why it is not. */
+/** A file that exists, or the reason why there is none. */
 export type Place = { file: string } | { reason: string }
 
 /** A file of an installed package of this version. */
