@@ -1,6 +1,6 @@
 /**
- * Attention as it is found in a graph, before a probe has settled what its axes are: written out in plain operators,
- * or lowered from a fused one. What finds it, lowers it and resolves it all speak of it in these terms.
+ * Attention found in a graph, before a probe has determined what its axes are. It is either written out in plain
+ * operators or lowered from a fused operator. The search, the lowering and the resolution of sites share these types.
  */
 
 import type { NodeProto } from './onnx/proto/onnx_pb.js'
@@ -21,10 +21,10 @@ export interface OperandStep {
 }
 
 export interface SiteCandidate {
-  /** The node that gives the pattern: a Softmax, or the last of the operations that one is written as. */
+  /** The node that computes the pattern: a Softmax, or the last operation of a softmax that is written out. */
   softmax: NodeProto
   softmaxInput: string
-  /** As the graph has it: negative axes count from the end. */
+  /** Axis as in the graph; negative axes count from the end. */
   softmaxAxis: number
   /** MatMul, com.microsoft.FusedMatMul, Gemm or Einsum. */
   product: NodeProto
@@ -32,35 +32,37 @@ export interface SiteCandidate {
   steps: ScoreStep[]
   left: OperandStep[]
   right: OperandStep[]
-  /** The operator that all of this is lowered from; absent where attention is written out. */
+  /** The fused operator from which all of this is lowered. Absent if attention is written out. */
   fused?: FusedAttention
 }
 
-/** Attention that exists in the graph but that cannot be captured, and why. */
+/** Attention in the graph that cannot be captured, and why. */
 export interface UnsupportedSite {
-  /** Name of the softmax, of the fused operator, or of the node in the way. */
+  /** Name of the softmax, of the fused operator, or of the node that prevents capture. */
   node: string
-  /** How attention is written there: the operator, or the operation in the way. */
+  /** Operator of that node. */
   op: string
   /** Why it cannot be captured, in a sentence. */
   reason: string
-  /** What it would take to capture it, where that is known. */
+  /** What would make capture possible, if that is known. */
   needs?: string
-  /** Its place among all attention of the graph, captured or not, as in the names of heads. */
+  /** Index among all attention of the graph, captured or not, as in the names of heads. */
   layer?: number
   /** `enc`, `dec` or `cross` in a model with several kinds. */
   kind?: SiteKind
 }
 
-/** Attention that is refused, while its place in the graph still matters. */
+/** Refused attention. Its position in the graph still counts for the numbering of layers. */
 export interface RefusedSite extends UnsupportedSite {
   at: NodeProto
 }
 
-/** Self attention of an encoder, that of a decoder, or cross attention from the one to the other. */
+/**
+ * Self attention of an encoder, self attention of a decoder, or cross attention from the decoder to the encoder.
+ */
 export type SiteKind = 'enc' | 'dec' | 'cross'
 
-/** An operator and the subgraph that stands for it. */
+/** A fused operator and the equivalent subgraph. */
 export interface LoweredAttention {
   /** Scores, softmax and the steps between, in the subgraph. */
   candidate: SiteCandidate
@@ -71,16 +73,16 @@ export interface LoweredAttention {
   pattern: string
   /** The subgraph's attention output, float32, in the shape of the operator's own. */
   output: string
-  /** Whether that is [batch, heads, pos, d]; otherwise it is [batch, pos, heads * d]. */
+  /** Whether the output is [batch, heads, pos, d]; otherwise it is [batch, pos, heads * d]. */
   byHead: boolean
-  /** Whether the operator itself masks later keys or rotates; what it does not do, the graph around it may. */
+  /** Whether the operator itself masks later keys or rotates. If it does not, the graph around it may. */
   causal: boolean
   rotary: boolean
-  /** Scores that the operator itself can give: its output of that name equals the subgraph's tensor. */
+  /** An optional output of scores of the operator: its tensor `own` equals the subgraph's tensor `lowered`. */
   scores?: { own: string; lowered: string }
 }
 
-/** An operator with everything that the rest of the package asks of it. */
+/** A fused operator with everything that the rest of the package needs to know about it. */
 export interface FusedAttention extends LoweredAttention {
   node: NodeProto
   /** Domain and operator, `com.microsoft.GroupQueryAttention`. */

@@ -1,4 +1,4 @@
-/** Opens ONNX models, here or first in a process of its own, and describes what was found in them. */
+/** Opens ONNX models, directly or after a trial in a child process, and describes their attention sites. */
 
 import { QkError, throwIfAborted } from '../errors.js'
 import { checkFlag, checkOptions } from '../validate.js'
@@ -13,21 +13,22 @@ import { resolveSource } from './source/resolve-source.js'
 export { describeUnsupported } from './open-here.js'
 export { checkModel, Model, toleranceOf } from './opened-model.js'
 
-/** What `openModel` takes besides the name of the model. */
+/** Options of `openModel`. */
 export interface OpenOptions extends OpenHereOptions, ModelChoice {
   /**
-   * Path of a Hugging Face `tokenizer.json`; false for none. By default that which lies beside the model, in the folder
-   * around a folder `onnx`, or in the folder that is opened, where there is one and the model takes token ids.
+   * Path of a Hugging Face `tokenizer.json`; false for none. By default, the tokenizer beside the model, in the parent
+   * of a folder `onnx`, or in the opened folder, if there is one and the model takes token ids.
    */
   tokenizer?: string | false
   /**
-   * Opens the file in a child process first, where a crash of onnxruntime is only an error, and here only if that ends
-   * well. For files of unknown origin; it takes twice as long, and the start of a process. False by default.
+   * Opens the file in a child process first, where a crash of onnxruntime is only an error. It is opened in this
+   * process only if that succeeds. For files of unknown origin. Opening takes twice as long, plus the start of a
+   * process. False by default.
    */
   isolate?: boolean
-  /** Aborts a download; what has begun to open is opened. */
+  /** Aborts a download. Does not stop the opening of a file once it has begun. */
   signal?: AbortSignal
-  /** Told of a download as it goes on. */
+  /** Called with the progress of a download. */
   onProgress?: (progress: DownloadProgress) => void
 }
 
@@ -43,18 +44,18 @@ const OPTIONS = {
 } satisfies Record<keyof OpenOptions, true>
 
 /**
- * Opens a model: reads its graph, finds its attention sites, runs a small synthetic probe to settle their
- * axes, and measures for each how well scores recomputed from its queries and keys match the model's own.
+ * Opens a model: reads its graph, finds its attention sites, and runs a small synthetic probe to determine their axes.
+ * For each site it measures how well scores recomputed from queries and keys match the model's own.
  *
- * `given` is the path of an `.onnx` file; or a folder as transformers.js, Optimum or onnxruntime-genai lay it out; or
- * `hf:org/name[@revision][/path]` of the Hugging Face Hub, of which the files that are needed are downloaded into the
- * cache that it shares with huggingface_hub for Python. The environment says where the Hub and the cache are
- * (`HF_ENDPOINT`, `HF_HOME`, `HF_HUB_CACHE`), which token it is given (`HF_TOKEN`), and whether anything may be
- * downloaded (`HF_HUB_OFFLINE`).
+ * `given` is the path of an `.onnx` file, a folder in the layout of transformers.js, Optimum or onnxruntime-genai, or
+ * `hf:org/name[@revision][/path]` of the Hugging Face Hub. Needed files of the Hub are downloaded into the cache,
+ * which is shared with huggingface_hub for Python. The environment gives the addresses of the Hub and the cache
+ * (`HF_ENDPOINT`, `HF_HOME`, `HF_HUB_CACHE`), the token (`HF_TOKEN`), and whether downloads are allowed
+ * (`HF_HUB_OFFLINE`).
  *
  * Errors: ERR_ARGUMENT, ERR_TYPE, ERR_FILE, ERR_FORMAT, ERR_NOT_ONNX, ERR_NO_ATTENTION, ERR_INFERENCE, ERR_TOKENIZER,
- * ERR_UNSUPPORTED_MODEL; with a model of the Hub also ERR_HUB (it has no such model, or does not give it), ERR_NETWORK,
- * ERR_CHECKSUM (what came is not what the Hub lists) and ERR_ABORTED.
+ * ERR_UNSUPPORTED_MODEL. For a model of the Hub also ERR_HUB (the model does not exist or is not accessible),
+ * ERR_NETWORK, ERR_CHECKSUM (the download differs from the Hub's listing) and ERR_ABORTED.
  */
 export async function openModel(given: string, options: OpenOptions = {}): Promise<Model> {
   if (typeof options === 'string') {
@@ -96,7 +97,7 @@ const SHOWN = [
   'relativeError',
 ] as const satisfies (keyof AttentionSite)[]
 
-/** The part of a site that users see, in the order of `inspect --json`. */
+/** The part of a site for users, in the order of `inspect --json`. */
 export function describeSite(site: AttentionSite): AttentionSite {
   const shown = SHOWN.filter((key) => site[key] !== undefined).map((key) => [key, site[key]] as const)
   return Object.fromEntries(shown) as unknown as AttentionSite

@@ -1,4 +1,7 @@
-/** From a file to a graph that sites can be searched in: read, flattened, checked, in order, of opset 11 at least where that is possible. */
+/**
+ * Turns a file into a graph that can be searched for sites: reads, flattens, checks and sorts it, and lifts it to
+ * opset 11 if that is possible.
+ */
 
 import { normalisesScores } from './fused/lower.js'
 import { checkInputs, checkOpsets } from './onnx/check-model.js'

@@ -1,4 +1,4 @@
-/** From a file to an open model, all of it in this process: graph, sites, probe, verification. */
+/** Opens a model from a file, all of it in this process: graph, sites, probe, verification. */
 
 import { availableParallelism } from 'node:os'
 import { QkError } from '../errors.js'
@@ -17,20 +17,21 @@ import { loadTokenizer, type PromptTokenizer } from './tokenizer/tokenizer.js'
 import { refuseUnrunnable, withMissingKernel } from './unrunnable.js'
 
 export interface OpenHereOptions {
-  /** Threads of one inference; all cores by default. */
+  /** Threads of one inference; by default one per core. */
   threads?: number
   /**
-   * Sizes of free axes that the graph does not tell, by name, or as in `hidden_states.2` where an axis has none. They
-   * hold for good, but for those that prompts have their own of (their number and length): these hold for the probe.
+   * Sizes of free axes that the graph does not determine, by axis name, or as in `hidden_states.2` for an axis without
+   * a name. They hold for every run, except sizes that prompts determine (their number and length): these hold only
+   * for the probe.
    */
   sizes?: Readonly<Record<string, number>>
 }
 
-/** What is known of a model before its file is read. */
+/** Known facts about a model before its file is read. */
 export interface Beside {
-  /** Path of the tokenizer that the caller names. */
+  /** Path of the tokenizer that the caller gave. */
   tokenizer?: string
-  /** Path of a tokenizer that was found, and is taken where the model has token ids. */
+  /** Path of a tokenizer that was found. It is used if the model takes token ids. */
   foundTokenizer?: string
   /** Where the file was downloaded from. */
   hub?: HubOrigin
@@ -80,7 +81,7 @@ export async function openHere(path: string, options: OpenHereOptions, beside: B
   })
 }
 
-/** A tokenizer that nobody asked for is no reason not to open a model. */
+/** Loads a tokenizer that the caller did not ask for. Its failure must not keep the model from opening. */
 async function tryTokenizer(
   file: string | undefined,
 ): Promise<{ tokenizer?: PromptTokenizer; warnings?: string[] }> {
@@ -107,7 +108,7 @@ function noAttention(path: string, unsupported: readonly UnsupportedSite[]): QkE
   )
 }
 
-/** One line: the layer, the node, its operator, the reason, and what would be needed. */
+/** One line: layer, node, operator, reason, and what would be needed. */
 export function describeUnsupported({ node, op, reason, needs, layer, kind }: UnsupportedSite): string {
   const name = layer === undefined ? '' : `${kind ? `${kind}.` : ''}L${layer}, `
   return `${name}${node} (${op}): ${reason}${needs ? `; needed: ${needs}` : ''}`

@@ -1,4 +1,4 @@
-/** A model that is open: its verified attention sites, and what its prompts are. */
+/** An opened model: its verified attention sites, and what it takes as prompts. */
 
 import { QkError } from '../errors.js'
 import type { UnsupportedSite } from './candidate.js'
@@ -9,10 +9,10 @@ import type { HubOrigin } from './source/hub-model.js'
 import type { PromptTokenizer } from './tokenizer/tokenizer.js'
 import { vocabularyWarnings } from './tokenizer/vocabulary.js'
 
-/** Above these a capture is refused (contract 3). */
+/** Largest accepted relative errors. A capture with a larger error is refused (contract 3). */
 const TOLERANCE = { f32: 1e-3, f16: 1e-2 } as const
 
-/** The largest relative error with which a site's capture is accepted. */
+/** The largest accepted relative error of a site's capture. */
 export function toleranceOf({ queryType }: ResolvedSite): number {
   return queryType === 'float16' ? TOLERANCE.f16 : TOLERANCE.f32
 }
@@ -24,28 +24,28 @@ interface MoreOfModel {
 
 /** An ONNX model whose attention sites were found and verified; `openModel` makes it. */
 export class Model {
-  /** Rows of the table that token ids select from; undefined where it is not stored in the file as such. */
+  /** Number of rows in the table that token ids index. Undefined if the file stores no such table. */
   readonly vocabulary: number | undefined
-  /** What may be wrong without being an error: a tokenizer whose ids are odd, or do not fit the model's table. */
+  /** Warnings, such as a tokenizer whose ids are odd or do not fit the model's table. */
   readonly warnings: readonly string[]
-  /** The repository and commit that the file was downloaded from; undefined for files of one's own. */
+  /** The repository and commit that the file was downloaded from. Undefined for local files. */
   readonly hub: HubOrigin | undefined
 
   /** @internal */
   constructor(
-    /** Path of the `.onnx` file: as given, or that in the given folder, or in the cache of downloads. */
+    /** Path of the `.onnx` file: as given, or in the given folder, or in the cache of downloads. */
     readonly path: string,
     /** Attention that can be captured, in topological order. */
     readonly sites: readonly ResolvedSite[],
-    /** Attention that was seen in the graph but cannot be captured, with the reason. */
+    /** Attention in the graph that cannot be captured, with the reason. */
     readonly unsupported: readonly UnsupportedSite[],
-    /** Inputs of the graph, and what each is for. */
+    /** Inputs of the graph, each with its purpose. */
     readonly inputs: readonly ModelInput[],
     /** The graph itself, as it was read. */
     readonly graph: Graph,
-    /** Threads that onnxruntime computes with. */
+    /** Number of threads of onnxruntime. */
     readonly threads: number,
-    /** The tokenizer that prompts in text go through; undefined where the model has none. */
+    /** The tokenizer for prompts in text. Undefined if the model has none. */
     readonly tokenizer: PromptTokenizer | undefined,
     { hub, warnings = [] }: MoreOfModel = {},
   ) {
@@ -59,23 +59,23 @@ export class Model {
     ]
   }
 
-  /** What was decided about the graph: of which If which branch is taken, and why. */
+  /** Decisions about the graph: which branch of an If is taken, and why. */
   get notes(): readonly string[] {
     return this.graph.model.notes
   }
 
-  /** Whether the model reads [position, sequence], and gives its logits so. */
+  /** Whether the model takes [position, sequence], and outputs its logits that way. */
   get sequenceFirst(): boolean {
     return this.inputs.some(({ role, sequenceFirst }) => role === 'ids' && sequenceFirst)
   }
 
-  /** Whether prompts are token ids (or text); otherwise they give the model's inputs as tensors. */
+  /** Whether prompts are token ids (or text). Otherwise they give the model's inputs as tensors. */
   get takesTokens(): boolean {
     return takesTokens(this.inputs)
   }
 }
 
-/** What callers pass as a model, `what` being the function that they call. Errors: ERR_TYPE. */
+/** Checks an argument that must be a model; `what` is the called function. Errors: ERR_TYPE. */
 export function checkModel(model: unknown, what: string): asserts model is Model {
   if (model instanceof Model) {
     return

@@ -1,6 +1,6 @@
 /**
- * Where the tokens are among captured rows that are more than the tokens: behind learned ones, as of a soft prompt, or
- * before them. Runs of changed prompts tell, since learned rows do not change.
+ * Locates the tokens among captured rows that also contain other rows, such as the learned rows of a soft prompt. The
+ * search compares runs of different prompts, since learned rows do not change.
  */
 
 import type { UnsupportedSite } from './candidate.js'
@@ -11,14 +11,14 @@ import { tensorValues } from './inference/values.js'
 import type { OtherRows, ResolvedSite } from './sites/site.js'
 import type { ProbeContext } from './sites/site-probe.js'
 
-/** Prompts of one length: all tokens differ between the first two, and the last one only between first and third. */
+/** Prompts of one length. The first two differ in all tokens, the first and third only in the last token. */
 const PROMPTS = [
   [2, 3, 4, 5, 6, 7],
   [8, 9, 10, 11, 12, 13],
   [2, 3, 4, 5, 6, 14],
 ]
 
-/** Sites whose tokens were found; the others are named with the reason. Errors: ERR_INFERENCE. */
+/** Sites whose tokens were found. The others are reported with the reason. Errors: ERR_INFERENCE. */
 export async function locateTokens(
   context: ProbeContext,
   sites: readonly ResolvedSite[],
@@ -29,7 +29,10 @@ export async function locateTokens(
   }
   const runs = await runPrompts(context, open)
   const unsupported: UnsupportedSite[] = []
-  /** By their number, what was found in the layers before: rows that attention has mixed no longer tell. */
+  /**
+   * Findings in earlier layers, by the number of other rows. Later rows cannot be compared, since attention has mixed
+   * them.
+   */
   const known = new Map<number, OtherRows>()
   open.forEach((site, i) => {
     for (const which of ['query', 'key'] as const) {
@@ -94,7 +97,7 @@ function rowsOf(tensor: WireTensor): Rows {
   return { values: tensorValues(tensor), count, width: heads * d }
 }
 
-/** Where `count` rows that are no tokens lie; undefined where all rows change with any token. */
+/** Position of `count` rows that are not tokens. Undefined if all rows change with any token. */
 function placeOf([first, other, lastChanged]: readonly Rows[], count: number): OtherRows | undefined {
   const same = (a: Rows, b: Rows) =>
     Array.from({ length: a.count }, (_, row) => {
@@ -105,13 +108,13 @@ function placeOf([first, other, lastChanged]: readonly Rows[], count: number): O
   const learned = same(first, other)
   if (learned.filter(Boolean).length === count) {
     const before = learned.indexOf(false)
-    // What stands between tokens has no place before or after them.
+    // Other rows between tokens lie neither before nor after them.
     const together = learned.slice(before, before + tokens).every((row) => !row)
     if (together) {
       return { before, after: count - before }
     }
   }
-  // In a causal model the last token changes its own row and those after it.
+  // In a causal model, the last token changes only its own row and later rows.
   const changed = same(first, lastChanged).indexOf(false)
   if (changed < tokens - 1) {
     return undefined

@@ -1,4 +1,4 @@
-/** What onnxruntime does not run on a processor, named as such: old opsets, element types, operators of GPUs. */
+/** Explains why onnxruntime cannot run a model on the processor: old opsets, element types, operators of GPUs. */
 
 import { QkError } from '../errors.js'
 import type { Graph } from './onnx/graph.js'
@@ -9,7 +9,7 @@ import { typeOf } from './onnx/static-types.js'
 
 const FLOAT_EXPORT = 'Export the model in float32 or float16.'
 
-/** What is known before onnxruntime is asked. Errors: ERR_UNSUPPORTED_MODEL. */
+/** Refuses models that are known not to run, before onnxruntime is called. Errors: ERR_UNSUPPORTED_MODEL. */
 export function refuseUnrunnable(path: string, graph: Graph): void {
   if (graph.opset < LEAST_OPSET) {
     throw new QkError(
@@ -30,7 +30,9 @@ export function refuseUnrunnable(path: string, graph: Graph): void {
   }
 }
 
-/** The error of a model that did not load, where the reason is an operator without a kernel; else the error itself. */
+/**
+ * The error of a model that did not load because an operator has no kernel. Any other error is returned unchanged.
+ */
 export function withMissingKernel(path: string, graph: Graph, error: unknown): unknown {
   if (!(error instanceof QkError) || error.code !== 'ERR_INFERENCE') {
     return error
@@ -39,7 +41,7 @@ export function withMissingKernel(path: string, graph: Graph, error: unknown): u
     error.message,
   )
   const half = graph.nodes.find(({ opType, input }) => {
-    // It is read out of its type before anything is computed.
+    // The error of loading names only a type; the node is found from it, before anything is computed.
     if (opType === 'Cast') {
       return false
     }

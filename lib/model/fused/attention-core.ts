@@ -26,7 +26,9 @@ export interface AttentionParts {
   softcap?: number
   /** Added to the scores after the cap; each broadcasts to [batch, heads, queryPos, keyPos]. */
   biases: string[]
-  /** Boolean; each broadcasts to [batch, heads, queryPos, keyPos]. A key must be allowed by all. */
+  /**
+   * Boolean masks; each broadcasts to [batch, heads, queryPos, keyPos]. A key is visible if all masks allow it.
+   */
   allowed: string[]
   /** Logit of a sink in the softmax's denominator, [1, heads, 1, 1] or scalar. */
   sink?: string
@@ -41,7 +43,7 @@ export interface AttentionSubgraph extends Pick<LoweredAttention, 'candidate' | 
   masked: string
 }
 
-/** The lowest float: what takes the place of the score of a key that is not allowed. */
+/** The lowest float, which replaces the score of a masked key. */
 const LOWEST = -3.4028234663852886e38
 
 export function writeAttention(write: SubgraphWriter, parts: AttentionParts): AttentionSubgraph {
@@ -90,7 +92,7 @@ export function writeAttention(write: SubgraphWriter, parts: AttentionParts): At
   return { candidate, q, k, pattern, attended, scaled, capped, masked: scores }
 }
 
-/** The subgraph of an operator that gives [batch, pos, heads * d]. */
+/** The subgraph of an operator whose output is [batch, pos, heads * d]. */
 export function withJoinedHeads(
   write: SubgraphWriter,
   { candidate, q, k, pattern, attended }: AttentionSubgraph,
@@ -99,7 +101,7 @@ export function withJoinedHeads(
   return { candidate, q, k, pattern, output: write.joinHeads(attended), byHead: false, causal, rotary }
 }
 
-/** A sink is one more column of scores, whose share of the attention goes nowhere. */
+/** Writes the softmax. A sink is one more column of scores, whose share of the attention is discarded. */
 function writeSoftmax(
   write: SubgraphWriter,
   scores: string,
@@ -119,7 +121,7 @@ function writeSoftmax(
   return { pattern: write.slice(shares, 3, 0, -1), softmax }
 }
 
-/** [batch, kvHeads, pos, d] -> [batch, heads, pos, d]: every key head stands beside its copies. */
+/** [batch, kvHeads, pos, d] -> [batch, heads, pos, d]: the copies of every key head are adjacent. */
 function repeatHeads(write: SubgraphWriter, tensor: string, q: string): string {
   const size = (axis: number) => write.size(tensor, axis)
   const groups = write.op('Div', [write.size(q, 1), size(1)])

@@ -1,4 +1,7 @@
-/** What `com.microsoft.MultiHeadAttention` and `Attention` have in common, once queries, keys and values are apart. */
+/**
+ * The common part of `com.microsoft.MultiHeadAttention` and `Attention`, after queries, keys and values are
+ * separated.
+ */
 
 import type { LoweredAttention } from '../candidate.js'
 import type { Graph } from '../onnx/graph.js'
@@ -8,11 +11,11 @@ import { addedBiases } from './contrib-mask.js'
 import type { Refusal, SubgraphWriter } from './fused-operator.js'
 
 export interface ContribParts {
-  /** [batch, heads, pos, d]; keys and values with those of the past in front. */
+  /** [batch, heads, pos, d]; keys and values begin with those of the past. */
   q: string
   k: string
   v: string
-  /** Positions of the past, int64 []. */
+  /** Length of the past, int64 []. */
   past?: string
   mask?: string
   attentionBias?: string

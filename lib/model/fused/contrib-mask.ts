@@ -1,7 +1,7 @@
 /**
- * The masks of `com.microsoft` operators as additive biases: 0 where a key may be seen, `mask_filter_value` where not.
- * A mask is raw, [batch, keyPos] or [batch, queryPos, keyPos], or [batch] ends of the keys, or those followed by
- * [batch] starts.
+ * The masks of `com.microsoft` operators as additive biases: 0 for visible keys, `mask_filter_value` for others. A
+ * mask is either raw, [batch, keyPos] or [batch, queryPos, keyPos], or it holds [batch] ends of the keys, which
+ * [batch] starts may follow.
  */
 
 import type { Graph } from '../onnx/graph.js'
@@ -13,8 +13,8 @@ import type { Refusal, SubgraphWriter } from './fused-operator.js'
 const DEFAULT_FILTER = -10000
 
 /**
- * What is added to the scores, each [batch or 1, heads or 1, queryPos or 1, keyPos]; `q` and `k` are
- * [batch, heads, pos, d].
+ * Biases added to the scores, each [batch or 1, heads or 1, queryPos or 1, keyPos]; `q` and `k` are [batch, heads,
+ * pos, d].
  */
 export function addedBiases(
   graph: Graph,
@@ -45,7 +45,7 @@ function visibleKeys(
   const positive = () => write.op('Less', [write.ints([0], []), write.cast(mask, ElementType.int64)])
   switch (rankOf(graph, mask)) {
     case 1: {
-      // Starts follow the ends, or zeros do.
+      // The starts follow the ends in the same tensor, or are zeros.
       const batch = write.size(q, 0)
       const zeros = write.op('Expand', [write.ints([0]), batch])
       const bounds = write.concat([write.cast(mask, ElementType.int64), zeros], 0)

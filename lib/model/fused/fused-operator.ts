@@ -1,6 +1,6 @@
 /**
- * What a fused attention operator is lowered into: an equivalent subgraph of standard operators beside it. The
- * operator itself stays and runs wherever nothing inside it is wanted.
+ * Lowers a fused attention operator into an equivalent subgraph of standard operators beside it. The operator itself
+ * stays and runs whenever no inner tensor is needed.
  */
 
 import type { LoweredAttention } from '../candidate.js'
@@ -23,7 +23,7 @@ export interface LoweringContext {
   write: SubgraphWriter
 }
 
-/** A node writer with the few idioms that every fused operator needs; all of them work from opset 11 on. */
+/** A node writer with the few idioms that every fused operator needs. All idioms work from opset 11 on. */
 export class SubgraphWriter {
   constructor(private readonly nodes: NodeWriter) {}
 

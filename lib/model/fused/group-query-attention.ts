@@ -1,8 +1,9 @@
 /**
- * `com.microsoft.GroupQueryAttention`: fewer key heads than query heads, rotation inside, a cache.
+ * `com.microsoft.GroupQueryAttention`: fewer key heads than query heads, rotation inside the operator, and a cache.
  *
- * Keys and values are taken from the operator's own present outputs, where they lie rotated, each at its absolute
- * position. Queries never leave it: they are rotated here, by the caches and positions that it reads itself.
+ * Keys and values are read from the operator's own present outputs, which hold them rotated, each at its absolute
+ * position. The operator does not output queries, so they are rotated here, with the caches and positions that the
+ * operator reads.
  */
 
 import { ElementType } from '../onnx/node-writer.js'
@@ -17,7 +18,7 @@ import {
 } from './fused-operator.js'
 import { consecutivePositions, writeRotation } from './rotary.js'
 
-/** Inputs by place. */
+/** Inputs by index. */
 const [QUERY, KEY, SEQUENCE_LENGTHS, TOTAL_LENGTH, COS, SIN, POSITIONS, BIAS, SINK] = [
   0, 1, 5, 6, 7, 8, 9, 10, 11,
 ]
@@ -71,7 +72,9 @@ export const groupQueryAttention: FusedOperator = (context) => {
   return withJoinedHeads(write, core, { causal, rotary })
 }
 
-/** Neither queries nor keys of the padding behind a sequence, whose last position is given, int64 [batch, 1, 1, 1]. */
+/**
+ * Queries and keys that are not padding behind a sequence. Its last position is given, int64 [batch, 1, 1, 1].
+ */
 function insideSequence(write: SubgraphWriter, q: string, k: string, offset: string, last: string): string[] {
   const inside = (x: string, shape: number[], start?: string) => {
     const own = write.reshape(write.range(write.scalarSize(x, 2)), shape)
@@ -81,7 +84,7 @@ function insideSequence(write: SubgraphWriter, q: string, k: string, offset: str
   return [inside(q, [-1, 1], offset), inside(k, [1, -1])]
 }
 
-/** How many positions lie before this run, int64 [batch, 1]: none while a prompt is read. */
+/** Number of positions before this run, int64 [batch, 1]. It is 0 when a prompt is read. */
 function pastLengths(
   write: SubgraphWriter,
   { length, lengths, total }: { length: string; lengths: string; total: string },
@@ -103,7 +106,7 @@ function rotateQueries({ graph, node, write }: LoweringContext, query: string, p
   })
 }
 
-/** An output of the operator, which is given a name where the model had no use for it. */
+/** An output of the operator. It gets a name here if the model did not use it. */
 function ownOutput(node: NodeProto, index: number): string {
   while (node.output.length <= index) {
     node.output.push('')

@@ -49,7 +49,7 @@ const FUSED_OPERATORS: Record<string, FusedOperator> = {
   [`${CONTRIB}.LinearAttention`]: refused('it has no scores', 'attention with a softmax'),
 }
 
-/** The operator's name with its domain, where it is not ONNX's own. */
+/** The operator's name, with its domain unless that is ONNX's own. */
 function operatorName({ domain, opType }: NodeProto): string {
   return domain && domain !== 'ai.onnx' ? `${domain}.${opType}` : opType
 }
@@ -58,19 +58,19 @@ function isFusedAttention(node: NodeProto): boolean {
   return Object.hasOwn(FUSED_OPERATORS, operatorName(node))
 }
 
-/** Whether a node may be where attention is: it normalises scores, or does all of it. */
+/** Whether a node may be attention: it normalises scores, or is a fused operator. */
 export function normalisesScores(node: NodeProto): boolean {
   return node.opType === 'Softmax' || isFusedAttention(node)
 }
 
 export interface Lowered {
-  /** The graph with the subgraphs, each after the operator that it stands for. */
+  /** The graph with the subgraphs, each after its fused operator. */
   graph: Graph
   fused: FusedAttention[]
   unsupported: RefusedSite[]
 }
 
-/** The opset for the subgraphs' operators, in a model that has no operator of ONNX's own. */
+/** Opset of the subgraphs' operators in a model that imports no opset of ONNX's own operators. */
 const DEFAULT_OPSET = 17n
 
 export function lowerAttention(graph: Graph): Lowered {

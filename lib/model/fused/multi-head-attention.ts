@@ -1,4 +1,7 @@
-/** `com.microsoft.MultiHeadAttention` and `DecoderMaskedMultiHeadAttention`: projected, and as many key as query heads. */
+/**
+ * `com.microsoft.MultiHeadAttention` and `DecoderMaskedMultiHeadAttention`: inputs are already projected, and there
+ * are as many key heads as query heads.
+ */
 
 import type { LoweredAttention } from '../candidate.js'
 import type { Graph } from '../onnx/graph.js'
@@ -18,13 +21,13 @@ interface Inputs {
   query: string
   key?: string
   value?: string
-  /** [2 * hidden + value hidden], added to what was projected. */
+  /** [2 * hidden + value hidden], added to the projected queries, keys and values. */
   bias?: string
   mask?: string
   attentionBias?: string
   pastKey?: string
   pastValue?: string
-  /** How many rows of the past are filled, int32 [1], where past and present share a buffer. */
+  /** Number of filled rows of the past, int32 [1], if past and present share a buffer. */
   pastLength?: string
 }
 
@@ -127,7 +130,7 @@ function projectedRows(
         'shapes in the file, as onnx.shape_inference or onnxruntime.tools.symbolic_shape_infer write them',
     }
   }
-  // Keys of cross attention come with their heads split, projected once for all steps.
+  // Keys of cross attention have their heads split already, since they are projected once for all steps.
   if (rank === 4) {
     return { q, k: key, v: value }
   }

@@ -5,7 +5,7 @@ import { rankOf, typeOf } from '../onnx/static-types.js'
 import { causalKeys, writeAttention } from './attention-core.js'
 import { type FusedOperator, optionalInput } from './fused-operator.js'
 
-/** What `qk_matmul_output` holds, by its mode. */
+/** Content of `qk_matmul_output`, by its mode. */
 const STAGES = ['scaled', 'capped', 'masked', 'pattern'] as const
 
 export const onnxAttention: FusedOperator = ({ graph, node, write }) => {
@@ -13,7 +13,7 @@ export const onnxAttention: FusedOperator = ({ graph, node, write }) => {
   const [mask, pastKey, pastValue, keyLengths] = [3, 4, 5, 6].map((i) => optionalInput(node, i))
   const queryHeads = graph.int(node, 'q_num_heads', 0)
   const kvHeads = graph.int(node, 'kv_num_heads', 0)
-  // The attributes are required for three axes, and may be given with four.
+  // The attributes are required for inputs of three axes, and optional for inputs of four.
   const flat = (tensor: string) => (rankOf(graph, tensor) ?? (queryHeads > 0 ? 3 : 4)) === 3
   const isFlat = flat(query)
   if (isFlat && (queryHeads === 0 || kvHeads === 0)) {
@@ -47,7 +47,7 @@ export const onnxAttention: FusedOperator = ({ graph, node, write }) => {
   const causal = graph.int(node, 'is_causal', 0) === 1
   let offset = pastKey && write.scalarSize(pastKey, 2)
   if (keyLengths) {
-    // The queries are the last of the positions that the cache holds.
+    // The queries belong to the last positions of the cache.
     const filled = write.reshape(keyLengths, [-1, 1, 1, 1])
     const columns = write.range(write.scalarSize(k, 2))
     allowed.push(write.op('Less', [columns, filled]))

@@ -1,4 +1,4 @@
-/** `com.microsoft.Attention`: the projection of queries, keys and values is part of the operator. */
+/** `com.microsoft.Attention`: the operator includes the projection of queries, keys and values. */
 
 import { writeContribAttention } from './contrib-attention.js'
 import { type FusedOperator, optionalInput, TO_THE_END } from './fused-operator.js'

@@ -1,6 +1,6 @@
 /**
- * The graph that shows what single queries attend to: their rows of scores and of the pattern in every head, and of
- * chosen heads what the scores are made of. Whole patterns of all heads of a large model would not fit into memory.
+ * The graph that computes the attention of single queries: their rows of scores and of the pattern in every head, and
+ * for chosen heads the parts of the scores. Whole patterns of all heads of a large model would not fit into memory.
  */
 
 import type { Graph } from '../onnx/graph.js'
@@ -12,40 +12,40 @@ import { byRows, QUERY_ROWS, scoreMatrix } from './capture-graph.js'
 import { tokenKeys, tokenPattern, tokenRows } from './pattern-cells.js'
 import { rowGatherer, withoutOthers } from './rows.js'
 
-/** A site whose pattern could be followed. */
+/** A site whose attention pattern was found in the graph. */
 export type FollowedSite = ResolvedSite & { patternAxes: ProductAxis[] }
 
-/** What is asked of one site. */
+/** The request for one site. */
 export interface AttentionRequest {
   site: FollowedSite
-  /** Heads whose rows are shown. */
+  /** Heads whose rows are output. */
   heads: readonly number[]
-  /** Heads whose whole pattern is shown. */
+  /** Heads whose whole pattern is output. */
   whole: readonly number[]
-  /** Heads whose queries and keys are shown. */
+  /** Heads whose queries and keys are output. */
   parts: readonly number[]
 }
 
-/** Names of the outputs of one site; all are of the tokens alone. */
+/** Names of the outputs of one site. All outputs hold only rows and keys of tokens. */
 export interface AttentionOutputs {
   /** Scores as they enter the softmax, float [rows, heads, keys]. */
   scores: string
-  /** Scores of a product of zeros, which say what is masked, float [rows, heads, keys]. */
+  /** Scores of a product of zeros, which show what is masked, float [rows, heads, keys]. */
   zeros: string
   /** The softmax of the scores, float [rows, heads, keys]. */
   pattern: string
-  /** Of the `whole` heads, float [batch, heads, queries, keys]. */
+  /** Whole patterns of the `whole` heads, float [batch, heads, queries, keys]. */
   whole?: string
-  /** What the scores of the `parts` heads are made of. */
+  /** Parts of the scores of the `parts` heads. */
   parts?: {
     /** [rows, heads, d] */
     q: string
-    /** [batch, tokens, key heads, d]; `keyHeads` are the places of the key heads of the heads. */
+    /** [batch, tokens, key heads, d]; `keyHeads` are the indices of the key heads that the heads read. */
     k: string
     keyHeads: readonly number[]
-    /** Float [rows, heads, keys], where they are no constants. */
+    /** Factors of the scores, float [rows, heads, keys], if they are not constant. */
     factors?: string
-    /** The tensors that queries and keys are taken from, as the graph has them. */
+    /** The tensors that queries and keys are captured from, by their names in the graph. */
     operands: { query: string; key: string }
   }
 }
@@ -54,13 +54,15 @@ export interface AttentionGraph {
   bytes: Uint8Array
   /** The model's own inputs that are needed. */
   inputs: string[]
-  /** By request. */
+  /** Outputs of each request. */
   sites: AttentionOutputs[]
 }
 
 const NO_SINKS: OtherRows = { before: 0, after: 0 }
 
-/** Beside the model's inputs it takes `QUERY_ROWS`, int64 [rows, 3]: batch, query position, 0. */
+/**
+ * Builds the graph. Besides the model's inputs it takes `QUERY_ROWS`, int64 [rows, 3]: batch, query position, 0.
+ */
 export function attentionGraph(graph: Graph, requests: readonly AttentionRequest[]): AttentionGraph {
   const editor = new GraphEditor(graph)
   editor.input(QUERY_ROWS, ElementType.int64, ['qkspace.query_rows.n', 3])

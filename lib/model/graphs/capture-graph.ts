@@ -1,6 +1,6 @@
 /**
- * The graph that capture runs: the model cut down to what the requested heads need, with the rows that
- * terms use gathered inside, so that nothing else is computed or leaves it.
+ * The graph that capture runs: the part of the model that the requested heads need. It gathers the rows that terms
+ * use, so that nothing else is computed or output.
  */
 
 import type { Graph } from '../onnx/graph.js'
@@ -15,7 +15,7 @@ import { type Heads, rowGatherer, withoutOthers } from './rows.js'
 export const QUERY_ROWS = 'qkspace.query_rows'
 export const KEY_ROWS = 'qkspace.key_rows'
 
-/** The heads that are wanted of one site; all when a list is absent. */
+/** The requested heads of one site; all if a list is absent. */
 export interface SiteRequest {
   site: ResolvedSite
   heads?: readonly number[]
@@ -26,7 +26,7 @@ export interface CaptureGraph {
   bytes: Uint8Array
   /** The model's own inputs that are still needed. */
   inputs: string[]
-  /** Per request. */
+  /** Outputs of each request. */
   outputs: CapturedOutput[]
   /** Whether the graph takes `ATTENTION_CELLS`. */
   attention: boolean
@@ -36,9 +36,9 @@ export interface CaptureGraph {
 export interface CapturedOutput {
   q: string
   k: string
-  /** Output of the factors of the scores, where they are no constants and could be followed. */
+  /** Output of the factors of the scores, if they are not constant and were found in the graph. */
   factors?: string
-  /** Output of the attention at the cells asked for, [cells, heads]; where the pattern could be followed. */
+  /** Output of the attention at the requested cells, [cells, heads], if the pattern was found in the graph. */
   attention?: string
   heads: number
   kvHeads: number
@@ -46,10 +46,10 @@ export interface CapturedOutput {
 }
 
 /**
- * Builds the graph for chosen rows. It takes two more inputs, `QUERY_ROWS` and `KEY_ROWS`, int64 [n, 3]:
- * batch index, position along the query or key axis, and zero. Its outputs are [n, heads, d] and
- * [n, kvHeads, d]; factors of the queries' scores are [n, heads, 1]. With `attention` it takes `ATTENTION_CELLS` too and
- * gives the attention there, [cells, heads], unless no pattern could be followed.
+ * Builds the graph for chosen rows. It takes two more inputs, `QUERY_ROWS` and `KEY_ROWS`, int64 [n, 3]: batch index,
+ * position along the query or key axis, and zero. Its outputs are [n, heads, d] and [n, kvHeads, d]; factors of the
+ * queries' scores are [n, heads, 1]. With `attention` it also takes `ATTENTION_CELLS` and outputs the attention
+ * there, [cells, heads], unless no pattern was found in the graph.
  */
 export function captureGraph(
   graph: Graph,
@@ -93,7 +93,7 @@ function factorRows(
     return axis === 'queryPos' ? 'pos' : axis === 'keyPos' ? 'dim' : axis
   })
   const factors = editor.node('Cast', [factorsOfScores(editor, candidate)], { to: ElementType.float })
-  // Keys that a factor of zero masks tell nothing of the others.
+  // Keys whose factor is zero are masked, and do not show the factor of other keys.
   const counted = editor.node('Cast', [editor.node('Cast', [factors], { to: ElementType.bool })], {
     to: ElementType.float,
   })
@@ -102,7 +102,7 @@ function factorRows(
   return { tensor, axes, groups: productGroups, others: query.others }
 }
 
-/** Sums along an axis, which stays with one entry; axes are an input from opset 13 on. */
+/** Sums along an axis and keeps it with size one. From opset 13 on, the axes are an input. */
 function reduceSum(editor: GraphEditor, tensor: string, axis: number): string {
   return editor.graph.opset < 13
     ? editor.node('ReduceSum', [tensor], { axes: [axis], keepdims: 1 })
@@ -125,8 +125,8 @@ export function fullCaptureGraph(
 }
 
 /**
- * As `fullCaptureGraph`, without the rows that are no tokens, and with the factors of the scores, where they are no
- * constants: [batch, heads, queryPos, keyPos].
+ * As `fullCaptureGraph`, but only with rows of tokens, and with the factors of the scores if they are not constant:
+ * [batch, heads, queryPos, keyPos].
  */
 export function tokenCaptureGraph(graph: Graph, requests: readonly SiteRequest[]): CaptureGraph {
   const editor = new GraphEditor(graph)
@@ -151,7 +151,7 @@ export function tokenCaptureGraph(graph: Graph, requests: readonly SiteRequest[]
   )
 }
 
-/** Asks for further outputs; tells whether the captured rows themselves are to leave the graph. */
+/** Adds further outputs. Returns whether the captured rows themselves are outputs too. */
 export type MoreOutputs = (editor: GraphEditor, captured: readonly CapturedOutput[]) => boolean
 
 /** Adds nodes that end in an output of the given name. */
@@ -159,9 +159,9 @@ type Capture = (side: Side, heads: Heads, output: string) => string
 
 interface Extras {
   more?: MoreOutputs
-  /** Adds the factors of scores that are no constants; undefined where there are none. */
+  /** Adds the factors of scores that are not constant; undefined if there are none. */
   factors?: (site: ResolvedSite, heads: Heads, output: string) => string | undefined
-  /** Adds the attention at chosen cells; undefined where it cannot be followed. */
+  /** Adds the attention at chosen cells; undefined if the pattern was not found in the graph. */
   attention?: (site: ResolvedSite, heads: Heads, output: string) => string | undefined
 }
 
@@ -204,7 +204,7 @@ function build(
   }
 }
 
-/** Scores or a pattern, of axes in whatever order -> [batch, heads, queryPos, keyPos] of the chosen heads. */
+/** Scores or a pattern with axes in any order -> [batch, heads, queryPos, keyPos] of the chosen heads. */
 export function scoreMatrix(
   editor: GraphEditor,
   tensor: string,
@@ -251,7 +251,7 @@ export function wholeRows(editor: GraphEditor, { query, key, heads, kvHeads, key
   }
 }
 
-/** Axes in whatever order -> [batch, pos, heads, d] of the chosen heads. */
+/** Axes in any order -> [batch, pos, heads, d] of the chosen heads. */
 export function byRows(editor: GraphEditor, side: Side, { count, chosen }: Heads): string {
   let { tensor, axes } = withHeadAxis(editor, side, count)
   for (const missing of ['batch', 'pos'] as const) {
@@ -278,7 +278,7 @@ export function byRows(editor: GraphEditor, side: Side, { count, chosen }: Heads
   return tensor
 }
 
-/** Batch and head apart. */
+/** Splits a folded axis into batch and head. */
 function withHeadAxis(
   editor: GraphEditor,
   { tensor, axes }: Side,

@@ -4,7 +4,7 @@
  *
  *   s'(b, h, i, j) = s + c * ((q_i + Δq) · (k_j + Δk) - q_i · k_j),   Δx = (f * x_from + a - x_at) P
  *
- * Queries and keys are those of the run itself, so an edit in one layer is seen by the edits of later ones. What
+ * Queries and keys are those of the run itself, so later edits see the effect of edits in earlier layers. What
  * is edited, and where, are inputs: one session serves every feature, control and strength. P is a d x d
  * projection for each head, the same for all slots or one a slot, so zero changes nothing and the identity edits whole
  * keys.
@@ -26,9 +26,8 @@ export interface EditRequest {
 }
 
 /**
- * Inputs that say where: int64 [n, 3] lists of (batch, position, 0) for slots, [cells, 4] of (batch, query
- * position, key position, 0), and [cells] of the slot that each cell's query and key take. Factors are float
- * [slots, 1, 1].
+ * Inputs with positions: int64 [n, 3] lists of (batch, position, 0) for slots, [cells, 4] of (batch, query position,
+ * key position, 0), and [cells] with the slots of each cell's query and key. Factors are float [slots, 1, 1].
  */
 export const EDIT_INPUTS = {
   cells: 'qkspace.cells',
@@ -47,7 +46,7 @@ function side(name: 'query' | 'key') {
   }
 }
 
-/** Names of what belongs to one edited site. */
+/** Names of the inputs and outputs of one edited site. */
 export interface EditedSite {
   /** Inputs, float [1 or slots, heads, d, d]: symmetric projections. */
   projection: { query: string; key: string }
@@ -61,7 +60,9 @@ export interface EditGraph {
   bytes: Uint8Array
   inputs: string[]
   sites: EditedSite[]
-  /** Output, float [rows, classes]: the model's own output at the rows; absent where it has none of that kind. */
+  /**
+   * Output, float [rows, classes]: the model's own output at the rows. Absent if the model has no such output.
+   */
   logits: string | undefined
 }
 
@@ -71,13 +72,16 @@ export interface EditGraphOptions {
   /** Whether the model gives [position, sequence]. */
   sequenceFirst?: boolean
   /**
-   * Tensors that are inputs in place of being computed, with ONNX's number of their element type: the queries and keys of
-   * a site that were captured before, from which its scores are a small part of the model.
+   * Tensors that become inputs instead of being computed, with ONNX's number of their element type. If a site's
+   * queries and keys were captured before, its scores need only a small part of the model.
    */
   given?: ReadonlyMap<string, number>
 }
 
-/** Errors: ERR_UNSUPPORTED_MODEL, naming the node, where the scores of a site cannot be followed to its pattern. */
+/**
+ * Builds the graph. Errors: ERR_UNSUPPORTED_MODEL, with the node, if the scores of a site cannot be followed to its
+ * pattern.
+ */
 export function editGraph(
   graph: Graph,
   requests: readonly EditRequest[],
@@ -132,7 +136,7 @@ export function editGraph(
     }
     const q = edited('query', queryCells)
     const k = edited('key', keyCells)
-    /** q · k by cell and head; a product of matrices of one row and one column, for any opset. */
+    /** q · k by cell and head, as a product of matrices with one row and one column, which every opset has. */
     const dot = (a: string, b: string) => {
       const row = editor.node('Reshape', [a, editor.int64Constant([-1, heads.length, 1, d])])
       const column = editor.node('Reshape', [b, editor.int64Constant([-1, heads.length, d, 1])])
@@ -162,7 +166,7 @@ export function editGraph(
   return { bytes, inputs, sites, logits }
 }
 
-/** What follows a fused operator reads the attention of its subgraph, whose scores are edited. */
+/** Connects the consumers of a fused operator to its subgraph, whose scores are edited. */
 function runLowered(editor: GraphEditor, { candidate: { fused }, outputType }: ResolvedSite): void {
   if (!fused) {
     return
@@ -173,8 +177,8 @@ function runLowered(editor: GraphEditor, { candidate: { fused }, outputType }: R
 }
 
 /**
- * The model's output at the reported rows: of [batch, pos, classes], which a model that takes [pos, batch] turns as well,
- * or of [batch, classes] for all positions.
+ * The model's output at the reported rows. Its shape is [batch, pos, classes], with batch and pos swapped in a model
+ * that takes [pos, batch], or [batch, classes] for all positions.
  */
 function outputRows(
   editor: GraphEditor,
@@ -211,7 +215,7 @@ function outputRows(
   return name
 }
 
-/** Axes of the pattern. Errors: ERR_UNSUPPORTED_MODEL where they could not be followed from the product. */
+/** Axes of the pattern. Errors: ERR_UNSUPPORTED_MODEL if they could not be followed from the product. */
 function followedAxes({ patternAxes, candidate, layer }: ResolvedSite): ProductAxis[] {
   if (patternAxes) {
     return patternAxes

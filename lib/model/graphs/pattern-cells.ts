@@ -9,8 +9,9 @@ import { timesHeads, withoutOthers } from './rows.js'
 export const ATTENTION_CELLS = 'qkspace.attention_cells'
 
 /**
- * Indices into a tensor with the axes of scores, [cells, heads, axes]; `axes` may leave some out at the end. `cells` are
- * int64 [n, 4]: batch, query position, key position, 0. `keysBefore`: columns before that of the first token's key.
+ * Indices into a tensor with the axes of scores, [cells, heads, axes]; `axes` may omit some at the end. `cells` are
+ * int64 [n, 4]: batch, query position, key position, 0. `keysBefore` is the number of columns before the first
+ * token's key.
  */
 export function cellIndex(
   editor: GraphEditor,
@@ -46,7 +47,10 @@ export interface ScoreTensor {
   axes: readonly ProductAxis[]
 }
 
-/** Puts the keys of a tensor last; those of the tokens alone, of `sinks` and rows that are no tokens around them. */
+/**
+ * Moves the keys of a tensor to the last axis and keeps only those of tokens. `sinks` and other rows around them are
+ * cut off.
+ */
 export function tokenKeys(
   editor: GraphEditor,
   { key }: ResolvedSite,
@@ -65,7 +69,7 @@ export function tokenKeys(
   return { tensor: withoutOthers(editor, found, own.length - 1, others), axes: own }
 }
 
-/** The softmax's output with its keys as the last axis, those of the tokens alone. */
+/** The softmax's output with keys as the last axis, only those of tokens. */
 export function tokenPattern(
   editor: GraphEditor,
   site: ResolvedSite,
@@ -75,7 +79,10 @@ export function tokenPattern(
   return tokenKeys(editor, site, { tensor, axes: patternAxes }, site.sinks)
 }
 
-/** Rows of a tensor whose keys are last, [rows, heads, keys]; `rows` are int64 [n, 3]: batch, query position, 0. */
+/**
+ * Rows of a tensor with keys as the last axis, [rows, heads, keys]; `rows` are int64 [n, 3]: batch, query position,
+ * 0.
+ */
 export function tokenRows(
   editor: GraphEditor,
   site: ResolvedSite,
@@ -83,14 +90,14 @@ export function tokenRows(
   { tensor, axes }: ScoreTensor,
   rows: string,
 ): string {
-  // The same columns as a cell's, but for the key.
+  // The same columns as in a cell's index, without the key.
   const cells = editor.node('Gather', [rows, editor.int64Constant([0, 1, 2, 2])], { axis: 1 })
   return editor.node('GatherND', [tensor, cellIndex(editor, site, heads, cells, axes.slice(0, -1))])
 }
 
 /**
- * Attention at the cells that `ATTENTION_CELLS` names, float [cells, heads]. Gathered where the pattern lies, so that it is
- * neither moved nor copied. Undefined where the axes of the pattern could not be followed.
+ * Attention at the cells of `ATTENTION_CELLS`, float [cells, heads]. It is gathered in place, so that the pattern is
+ * neither moved nor copied. Undefined if the axes of the pattern could not be followed.
  */
 export function attentionCells(
   editor: GraphEditor,

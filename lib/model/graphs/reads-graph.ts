@@ -1,7 +1,8 @@
 /**
- * The graph that tells what a direction of queries or keys reads from a token's embedding: the model up to the stream in
- * front of its first layer, from there straight into norm, projection, bias, q/k norm and rotation of the layers asked
- * for, as the graph computes them, and onto the directions. What the layers between add to the stream is left out.
+ * The graph that shows what a direction of queries or keys reads from a token's embedding. It runs the model up to
+ * the stream before its first layer. From there the stream goes directly into the norm, projection, bias, q/k norm
+ * and rotation of the requested layers, and onto the directions. The contributions of the layers in between are left
+ * out.
  */
 
 import { create } from '@bufbuild/protobuf'
@@ -14,14 +15,14 @@ import { byRows } from './capture-graph.js'
 import { type Heads, withoutOthers } from './rows.js'
 import { madeFrom, type NoTap, type StreamTap, streamTap, type TokenFlow, tokenFlow } from './stream.js'
 
-/** Which side of a score is read for. */
+/** The side of the score that reads. */
 export type ReadSide = 'query' | 'key'
 
-/** What a side of a site reads from. */
+/** The stream that one side of a site reads. */
 export interface SiteStream extends StreamTap {
-  /** The site in front of which the stream is taken. */
+  /** The site before which the stream is taken. */
   from: ResolvedSite
-  /** That stream, as a tensor of the graph. */
+  /** Name of that stream's tensor in the graph. */
   embedding: string
 }
 
@@ -65,7 +66,7 @@ function withEmbedding(
     return tap
   }
   const before = madeFrom(graph, flow, tap.tensor, tapped)
-  // In the order of the sites: the first is the one nearest to the embeddings.
+  // Sites are in topological order, so the first is the nearest to the embeddings.
   const embedding = tap.atEmbedding ? tap.tensor : [...tapped].find((name) => before.has(name))!
   return { ...tap, embedding, from: first.get(embedding)! }
 }
@@ -77,11 +78,11 @@ export interface ReadsRequest {
   stream: SiteStream
   /** Query heads. */
   heads: readonly number[]
-  /** Directions of each head. */
+  /** Number of directions of each head. */
   columns: number
 }
 
-/** Names of what belongs to one request. */
+/** Names of the input and output of one request. */
 export interface ReadsOutput {
   /** Input, float [heads, d, columns]: the directions. */
   directions: string
@@ -137,11 +138,11 @@ function firstRow(editor: GraphEditor, side: Side, heads: Heads): string {
   return editor.node('Cast', [first], { to: ElementType.float })
 }
 
-/** The operator that sums and normalises, over a stream to which nothing is added. */
+/** Replaces an operator that sums and normalises by the norm alone, over a stream to which nothing is added. */
 function normOfOne(editor: GraphEditor, summing: NodeProto, stream: string): NodeProto {
   const nothing = editor.node('Sub', [stream, stream])
   const [, , gain, shift] = summing.input
-  // Of the simplified operator the fourth input is the bias of the sum, which is part of the stream already.
+  // In the simplified operator, the fourth input is the bias of the sum, which the stream already includes.
   const norm = summing.opType === 'SkipLayerNormalization' && shift ? [gain, shift] : [gain]
   return create(NodeProtoSchema, {
     ...summing,

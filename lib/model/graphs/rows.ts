@@ -1,19 +1,19 @@
-/** Rows of captured tensors, gathered from where they lie. */
+/** Gathers rows of captured tensors in place. */
 
 import { TO_THE_END } from '../fused/fused-operator.js'
 import type { GraphEditor } from '../onnx/graph-editor.js'
 import type { Axis } from '../sites/axes.js'
 import type { OtherRows, ProductAxis, Side } from '../sites/site.js'
 
-/** The heads to take of one side: their indices along the head axis, out of how many. */
+/** Requested heads of one side: their indices along the head axis, and the size of that axis. */
 export interface Heads {
   count: number
   chosen: readonly number[]
 }
 
 /**
- * Gathers rows from where they lie, whatever the order of the axes: an index for every (row, head), so that
- * only what is wanted is moved. Transposing first would move every position of every layer.
+ * Gathers rows in place, for any order of axes. Every (row, head) has an index, so only the requested data is moved.
+ * A transposition would move every position of every layer.
  */
 export function rowGatherer(editor: GraphEditor) {
   const indices = new Map<string, string>()
@@ -50,7 +50,7 @@ export function rowGatherer(editor: GraphEditor) {
   }
 }
 
-/** Columns of a folded axis hold batch indices: of `heads` rows each. [n, axes] -> [n, axes] */
+/** Indices into an axis that folds batch and heads: the batch index times `heads`. [n, axes] -> [n, axes] */
 export function timesHeads(
   editor: GraphEditor,
   indices: string,

@@ -1,6 +1,7 @@
 /**
- * Where the residual stream enters the projections of an attention site: the tensor in front of the norm and of W_Q or
- * W_K. Found by the shape of the graph alone, so that it holds however an exporter writes norms and projections.
+ * Finds where the residual stream enters the projections of an attention site: the tensor before the norm and before
+ * W_Q or W_K. The search uses only the structure of the graph, so it works for every way in which exporters write
+ * norms and projections.
  */
 
 import { normalisesScores } from '../fused/lower.js'
@@ -8,30 +9,32 @@ import { type Graph, namesUsedBy } from '../onnx/graph.js'
 import type { NodeProto } from '../onnx/proto/onnx_pb.js'
 import { PROJECTIONS } from '../sites/search/ancestry.js'
 
-/** The stream in front of the projection of one side. */
+/** The stream before the projection of one side. */
 export interface StreamTap {
-  /** The stream itself: a sum of embeddings or of what layers added. */
+  /** The stream itself: a sum of embeddings or of layer outputs. */
   tensor: string
-  /** The operator that both sums and normalises, where the graph has one: `tensor` is the sum that it also gives. */
+  /**
+   * The operator that both sums and normalises, if the graph has one. It outputs `tensor`, the sum, as well.
+   */
   summing?: NodeProto
-  /** Whether nothing but the token's own embedding comes before: what the model computes needs no change. */
+  /** Whether the stream is the token's own embedding. The model's graph then needs no change. */
   atEmbedding: boolean
-  /** What normalises the stream before it is projected; absent in post-norm models. */
+  /** The norm between the stream and the projection. Absent in post-norm models. */
   norm?: 'LayerNorm' | 'RMSNorm'
 }
 
-/** Why there is none, in words that follow the name of a side. */
+/** The reason why there is no stream, in words that follow the name of a side. */
 export interface NoTap {
   reason: string
 }
 
-/** Tensors that carry what the tokens' embeddings became, and the nodes that look embeddings up. */
+/** The tensors that depend on the tokens' embeddings, and the nodes that look embeddings up. */
 export interface TokenFlow {
   carries(tensor: string): boolean
   lookups: ReadonlySet<NodeProto>
 }
 
-/** Operations that pass ids on as they are. */
+/** Operations that leave the values of ids unchanged. */
 const SAME_IDS = new Set([
   'Cast',
   'Reshape',
@@ -43,7 +46,7 @@ const SAME_IDS = new Set([
   'Flatten',
 ])
 
-/** Operators that look up rows of a stored table, and which of their inputs are the ids. */
+/** Operators that look up rows of a stored table, with the index of their input of ids. */
 const LOOKUPS: Record<string, number> = { Gather: 1, GatherBlockQuantized: 1, EmbedLayerNormalization: 0 }
 
 /** Follows the embeddings of the token ids through the graph; positions and masks are not followed. */
@@ -63,7 +66,7 @@ export function tokenFlow(graph: Graph, ids: string): TokenFlow {
   return { carries: (tensor) => carrying.has(tensor), lookups }
 }
 
-/** The nodes that look up the ids, or what passes them on. */
+/** The nodes that look up the ids, directly or after operations of `SAME_IDS`. */
 function lookupsOf(graph: Graph, ids: string): Set<NodeProto> {
   const lookups = new Set<NodeProto>()
   const same = new Set([ids])
@@ -80,8 +83,8 @@ function lookupsOf(graph: Graph, ids: string): Set<NodeProto> {
 }
 
 /**
- * Walks from captured queries or keys towards the embeddings until all that is left to follow is one tensor, behind a
- * projection, that a residual sum reads as well.
+ * Walks from captured queries or keys towards the embeddings. The walk ends when one tensor is left that lies before
+ * a projection and that a residual sum reads as well.
  */
 export function streamTap(graph: Graph, flow: TokenFlow, captured: string): StreamTap | NoTap {
   if (!flow.carries(captured)) {
@@ -126,11 +129,11 @@ export function streamTap(graph: Graph, flow: TokenFlow, captured: string): Stre
   if (!projected) {
     return { reason: 'are looked up, not projected' }
   }
-  // The embedding itself, which no residual sum reads: what the last node of the path has looked up.
+  // The tensor is the embedding itself, which no residual sum reads: the output of the path's last lookup.
   return { tensor: [...path].at(-1)!.output[0], atEmbedding: true, ...norms.found }
 }
 
-/** Tensors among `wanted` that a tensor is made from, itself included. */
+/** The tensors of `wanted` on which a tensor depends, itself included. */
 export function madeFrom(
   graph: Graph,
   flow: TokenFlow,
@@ -143,7 +146,7 @@ export function madeFrom(
     if (!node) {
       continue
     }
-    // A node that sums and normalises gives the sum as well.
+    // A node that sums and normalises outputs the sum as well.
     for (const other of node.output) {
       if (wanted.has(other)) {
         seen.add(other)
@@ -160,7 +163,7 @@ export function madeFrom(
 
 const SUMS = new Set(['Add', 'Sum'])
 const SKIP_NORMS = new Set(['SkipLayerNormalization', 'SkipSimplifiedLayerNormalization'])
-/** Operations that a residual may go through on its way to the sum. */
+/** Operations between a residual and its sum. */
 const ON_THE_WAY = new Set(['Cast', 'Identity', 'Reshape', 'Transpose', 'Dropout', 'Mul'])
 const STEPS_TO_SUM = 4
 
@@ -177,14 +180,16 @@ function isStream(graph: Graph, tensor: string, path: ReadonlySet<NodeProto>): b
   return false
 }
 
-/** Of a product only one with a stored number, as a residual's weight is. */
+/** A product counts only if one factor is a stored number, such as the weight of a residual. */
 function passesOn(graph: Graph, node: NodeProto): boolean {
   return (
     ON_THE_WAY.has(node.opType) && (node.opType !== 'Mul' || node.input.some((name) => graph.isStatic(name)))
   )
 }
 
-/** The sum that an operator gives beside what it normalises: of the fourth output, or of the third of an embedding's. */
+/**
+ * The sum that a normalising operator also outputs: its fourth output, or the third of an embedding operator.
+ */
 function sumOf(node: NodeProto, flow: TokenFlow): string | undefined {
   if (SKIP_NORMS.has(node.opType)) {
     return node.output[3] || undefined
@@ -194,7 +199,7 @@ function sumOf(node: NodeProto, flow: TokenFlow): string | undefined {
     : undefined
 }
 
-/** What an operator's cache of keys is made from, where nothing else that it gives is looked for. */
+/** The input that an operator's cache of keys is computed from, if none of its other outputs is searched for. */
 function keysOfCache(node: NodeProto, front: ReadonlySet<string>): string[] | undefined {
   if (node.opType !== 'GroupQueryAttention') {
     return undefined
@@ -207,7 +212,7 @@ function keysOfCache(node: NodeProto, front: ReadonlySet<string>): string[] | un
   return [node.input[1] || node.input[0]]
 }
 
-/** The node of the latest place in the graph that makes one of the tensors. */
+/** The node that makes one of the tensors and comes last in the graph. */
 function last(graph: Graph, tensors: Iterable<string>): NodeProto | undefined {
   let found: NodeProto | undefined
   for (const name of tensors) {
@@ -222,7 +227,7 @@ function last(graph: Graph, tensors: Iterable<string>): NodeProto | undefined {
 const PRODUCTS = new Set(['MatMul', 'FusedMatMul', 'Gemm', 'Einsum', 'MatMulInteger', 'QLinearMatMul'])
 const RECURRENT = new Set(['Scan', 'Loop', 'LSTM', 'GRU', 'RNN'])
 
-/** Whether a node lets positions read each other: attention and recurrence. */
+/** Whether a node mixes positions: attention and recurrence. */
 function mixes(graph: Graph, flow: TokenFlow, node: NodeProto): boolean {
   if (normalisesScores(node) || RECURRENT.has(node.opType)) {
     return true
@@ -270,7 +275,7 @@ const RMS_NORMS = new Set([
 const ROOTS = new Set(['Sqrt', 'Rsqrt', 'Pow', 'LpNormalization', 'Reciprocal'])
 const MEANS = new Set(['ReduceMean', 'ReduceSum', 'ReduceSumSquare', 'ReduceL2', 'LpNormalization'])
 
-/** Tells from the nodes between the stream and the last projection what kind of norm they are. */
+/** Determines the kind of norm from the nodes between the stream and the last projection. */
 class NormSeen {
   private nodes: NodeProto[] = []
 
@@ -295,7 +300,7 @@ class NormSeen {
     if (!has(ROOTS) || !has(MEANS)) {
       return {}
     }
-    // Only a LayerNorm takes a mean off.
+    // Only a LayerNorm subtracts a mean.
     const takesMean = this.nodes.some(({ opType, input }) => {
       return opType === 'Sub' && this.graph.producers.get(input[1])?.opType === 'ReduceMean'
     })

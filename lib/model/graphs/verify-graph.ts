@@ -1,7 +1,8 @@
 /**
- * The part of a graph that verifies a capture: scores made anew from the captured queries and keys, by the model's own
- * steps of scale, cap and mask, compared with those that enter its softmax. All of it runs inside onnxruntime, where a
- * layer's scores are freed before the next layer's are made; a few numbers leave it.
+ * The part of a graph that verifies a capture. It recomputes scores from the captured queries and keys, applies the
+ * model's own steps of scale, cap and mask, and compares them with the scores that enter the model's softmax. All of
+ * it runs inside onnxruntime, where a layer's scores are freed before those of the next layer are computed. Only a
+ * few numbers are output.
  */
 
 import type { FusedAttention } from '../candidate.js'
@@ -12,17 +13,19 @@ import { MASKED_BELOW, type ProductAxis, type ResolvedSite } from '../sites/site
 
 /** Names of scalars of one site. */
 export interface SiteCheck {
-  /** Pairs of ||S - S'||^2 and ||S||^2: of the scores, then of what a fused operator gives out. */
+  /** Pairs of ||S - S'||^2 and ||S||^2: of the scores, then of the outputs of a fused operator. */
   errors: { difference: string; total: string }[]
-  /** How many scores are not masked, all of which are compared. */
+  /** Number of scores that are not masked; all of them are compared. */
   compared: string
-  /** How many captured values are not finite. */
+  /** Number of captured values that are not finite. */
   nonFinite: string
-  /** For every stride by which heads might repeat: how many values of keys, and of queries, say that they do not. */
+  /**
+   * For every stride at which heads may repeat: the number of values of keys, and of queries, that contradict it.
+   */
   strides: { stride: number; keys: string; queries?: string }[]
 }
 
-/** Element type in which products are made again: of twice the precision, or of half the memory. */
+/** Element type in which products are recomputed: with twice the precision, or with half the memory. */
 export type Precision = 'float64' | 'float32'
 
 /** Adds the check of one site; `q` [batch, pos, heads, d] and `k` [batch, pos, kvHeads, d] are captured. */
@@ -97,12 +100,12 @@ class CheckWriter {
     return this.op('ReduceSum', [tensor], { keepdims: 0 })
   }
 
-  /** Where the scores of a product of zeros say that nothing is masked, bool. */
+  /** Entries that are not masked, according to the scores of a product of zeros, bool. */
   aboveMask(scoresOfZeros: string): string {
     return this.op('Less', [this.constant(MASKED_BELOW), scoresOfZeros])
   }
 
-  /** Squared norms of a difference and of what was expected, over chosen entries. */
+  /** Squared norms of the difference and of the expected values, over chosen entries. */
   error(expected: string, actual: string, chosen: string): { difference: string; total: string } {
     const square = (tensor: string) => {
       const squares = this.op('Mul', [tensor, tensor])
@@ -111,7 +114,7 @@ class CheckWriter {
     return { difference: square(this.op('Sub', [expected, actual])), total: square(expected) }
   }
 
-  /** How many values are NaN or infinite: x - x is zero for all others. */
+  /** Number of values that are NaN or infinite: x - x is zero for all others. */
   nonFinite(tensor: string): string {
     return this.differing(this.op('Sub', [tensor, tensor]), this.constant(0))
   }
@@ -146,7 +149,7 @@ function productOf(
   ])
   const byKeyHead = write.op('MatMul', [queries, keys])
   const scaled = write.op('Mul', [byKeyHead, cast(write.constant(site.operandScale))])
-  // [batch, head, group, query, key], the heads parted as the product parts them.
+  // [batch, head, group, query, key], with heads split as in the product.
   const parted = write.op('Reshape', [
     scaled,
     write.op(
@@ -164,7 +167,7 @@ function productOf(
   return write.op('Cast', [shaped], { to: elementTypeOf(site.productType) })
 }
 
-/** The order of [batch, head, group, query, key] in which they lie in the product. */
+/** The order in which [batch, head, group, query, key] appear in the product. */
 function layout(axes: readonly ProductAxis[]): number[] {
   const [batch, head, group, query, key] = [0, 1, 2, 3, 4]
   const grouped = axes.includes('group')
@@ -178,13 +181,13 @@ function layout(axes: readonly ProductAxis[]): number[] {
     one: [],
   }
   const perm = axes.flatMap((axis) => parts[axis])
-  // Axes that the product lacks have one entry.
+  // Axes that the product does not have get size one.
   return [...[batch, head, group, query, key].filter((axis) => !perm.includes(axis)), ...perm]
 }
 
 /**
- * Outputs of a fused operator against those of the subgraph that stands for it. Rows of queries that see no key are
- * left out: every kernel fills them with something else.
+ * Compares the outputs of a fused operator with those of its subgraph. Rows of queries without a visible key are left
+ * out, since every kernel fills them differently.
  */
 function ownErrors(
   write: CheckWriter,
@@ -213,7 +216,7 @@ function ownErrors(
   return errors
 }
 
-/** Strides by which equal key heads may stand side by side, the largest first. */
+/** Strides at which equal key heads may be adjacent, the largest first. */
 function strideChecks(
   write: CheckWriter,
   { heads, kvHeads }: ResolvedSite,

@@ -9,15 +9,15 @@ import { addCheck, type Precision, type SiteCheck } from './verify-graph.js'
 
 export interface Verification {
   /**
-   * ||S - S'||_F / ||S||_F over unmasked entries; of a fused operator the largest among its scores and its own
-   * outputs. NaN where something is not a number, or where every score is masked.
+   * ||S - S'||_F / ||S||_F over unmasked entries. For a fused operator, the largest of this and the errors of its own
+   * outputs. NaN if a value is not a number, or if every score is masked.
    */
   relativeError: number
   /** Whether the captured queries and keys are finite. */
   finite: boolean
   /**
-   * Every how many captured key heads differ. More than 1 where heads were repeated by operations that could not be
-   * followed.
+   * Number of adjacent captured key heads that are equal. More than 1 if heads were repeated by operations that could
+   * not be followed.
    */
   keyStride: number
 }
@@ -53,7 +53,7 @@ export async function verifySites(
   }
 }
 
-/** What the outputs of a run say of the sites. */
+/** Interprets the outputs of a run. */
 export function readChecks(checks: readonly SiteCheck[], found: Record<string, WireTensor>): Verification[] {
   const value = (name: string) => tensorValues(found[name])[0]
   return checks.map((check) => readCheck(check, value))
@@ -65,10 +65,10 @@ function readCheck(
 ): Verification {
   const ratios = errors.map(({ difference, total }) => ratio(value(difference), value(total)))
   const repeated = strides.find(({ keys }) => value(keys) === 0)
-  // Where queries repeat with keys, heads are equal because of their weights, not because keys are shared.
+  // If queries repeat with the keys, the heads are equal because of their weights, not because keys are shared.
   const shared = repeated && !(repeated.queries && value(repeated.queries) === 0)
   return {
-    // Nothing compared is nothing verified.
+    // If nothing was compared, nothing is verified.
     relativeError: value(compared) > 0 ? Math.max(...ratios) : Number.NaN,
     finite: value(nonFinite) === 0,
     keyStride: shared ? repeated.stride : 1,

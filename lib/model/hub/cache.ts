@@ -23,7 +23,7 @@ export function isCommit(revision: string): boolean {
   return COMMIT.test(revision)
 }
 
-/** What the cache has of one repository. */
+/** The cached files of one repository. */
 export class CachedRepository {
   readonly #folder: string
 
@@ -31,7 +31,7 @@ export class CachedRepository {
     this.#folder = path.join(cache, `models--${repo.replace('/', '--')}`)
   }
 
-  /** The commit that a revision was at when it was last downloaded; a commit is itself. */
+  /** The commit of a revision when it was last downloaded. The commit of a commit is itself. */
   commitOf(revision: string): string | undefined {
     if (isCommit(revision)) {
       return revision
@@ -62,7 +62,7 @@ export class CachedRepository {
     return path.join(this.#folder, 'snapshots', commit)
   }
 
-  /** Paths of the files of a commit that are there, with `/`. */
+  /** Paths of the cached files of a commit, with `/`. */
   filesOf(commit: string): string[] {
     const root = this.snapshot(commit)
     try {
@@ -75,19 +75,19 @@ export class CachedRepository {
     }
   }
 
-  /** A link whose blob is gone does not count. */
+  /** Whether a file is cached. A link without its blob does not count. */
   has(commit: string, file: string): boolean {
     return statSync(path.join(this.snapshot(commit), file), { throwIfNoEntry: false })?.isFile() ?? false
   }
 
-  /** Path of a content; its folder is made. Errors: ERR_FILE. */
+  /** Path of a blob; makes its folder. Errors: ERR_FILE. */
   blob(hash: string): string {
     const folder = path.join(this.#folder, 'blobs')
     makeFolder(folder)
     return path.join(folder, hash)
   }
 
-  /** Makes a file of a commit out of its content, in one step. Errors: ERR_FILE. */
+  /** Turns a downloaded blob into a file of a commit, in one step. Errors: ERR_FILE. */
   async place(commit: string, file: string, blob: string): Promise<void> {
     const target = path.join(this.snapshot(commit), file)
     const folder = path.dirname(target)
@@ -95,7 +95,7 @@ export class CachedRepository {
     const temporary = scratchPath(folder)
     try {
       await symlink(path.relative(folder, blob), temporary)
-        // Windows lets few users make symbolic links, and some disks know no hard ones.
+        // Windows lets few users make symbolic links, and some file systems have no hard links.
         .catch(() => link(blob, temporary))
         .catch(() => copyFile(blob, temporary))
       await rename(temporary, target)

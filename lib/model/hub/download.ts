@@ -20,14 +20,14 @@ export interface RemoteFile {
   hash: string
 }
 
-/** Connections that break may be taken up again so often; each goes on where the one before ended. */
+/** Number of attempts. After a broken connection, the next attempt resumes where the last one ended. */
 const ATTEMPTS = 3
 
 export interface Download {
   url: string
   fetch: typeof fetch
   signal?: AbortSignal
-  /** Bytes that have just come. */
+  /** Called with the number of bytes that just arrived. */
   onBytes(count: number): void
 }
 
@@ -41,9 +41,9 @@ async function* received(file: RemoteFile, { url, fetch, signal }: Download) {
   for (let attempt = 1; ; attempt++) {
     try {
       const part: Record<string, string> = count > 0 ? { Range: `bytes=${count}-` } : {}
-      // A compressed answer has no parts that could be taken up again.
+      // A compressed response has no byte ranges that could be resumed.
       const response = await fetch(url, { headers: { 'Accept-Encoding': 'identity', ...part } })
-      // A server that takes no notice of the range sends everything again.
+      // A server that ignores the range sends everything again.
       let known = response.status === 206 ? 0 : count
       for await (const chunk of response.body ?? []) {
         const fresh = (chunk as Uint8Array).subarray(Math.min(known, chunk.length))
@@ -51,7 +51,7 @@ async function* received(file: RemoteFile, { url, fetch, signal }: Download) {
         count += fresh.length
         yield fresh
       }
-      // A server may also end too early in good order.
+      // A server may also end the response too early without an error.
       if (count >= file.size) {
         return
       }
@@ -72,7 +72,7 @@ async function* received(file: RemoteFile, { url, fetch, signal }: Download) {
 async function* checked(file: RemoteFile, chunks: AsyncIterable<Uint8Array>, onBytes: Download['onBytes']) {
   const large = file.hash.length === 64
   const hash = createHash(large ? 'sha256' : 'sha1')
-  // Git hashes a file with its kind and length before it.
+  // Git's hash includes the kind and length of the file.
   if (!large) {
     hash.update(`blob ${file.size}\0`)
   }

@@ -17,8 +17,8 @@ const PREFIX = 'hf:'
 const NAME = /^(?!.*(?:--|\.\.))[A-Za-z0-9_][\w.-]*$/
 
 /**
- * Revisions that have slashes of their own. A slash in any other one is written as %2F, as file systems over the Hub
- * have it, since a path may follow.
+ * Revisions that contain slashes. In any other revision a slash is written as %2F, since a path may follow. File
+ * systems over the Hub use the same notation.
  */
 const SPECIAL_REVISION = /^refs\/(?:pr\/\d+|convert\/\w+)/
 
@@ -69,7 +69,7 @@ function decoded(text: string): string | undefined {
   }
 }
 
-/** Whether a path of a repository stays inside the folder that it is put into, on every system. */
+/** Whether a path of a repository stays inside its folder on every system. */
 export function isSafePath(path: string): boolean {
   const segments = path.split('/')
   // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused.

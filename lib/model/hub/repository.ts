@@ -1,4 +1,6 @@
-/** One repository of the Hugging Face Hub at one commit: what it has, and its files in the cache. */
+/**
+ * One repository of the Hugging Face Hub at one commit: the list of its files, and their copies in the cache.
+ */
 
 import { statSync } from 'node:fs'
 import { QkError, throwIfAborted } from '../../errors.js'
@@ -8,11 +10,11 @@ import { isSafePath } from './hub-id.js'
 import { type Asked, hubFetch } from './request.js'
 import type { HubSettings } from './settings.js'
 
-/** How far a download has come. */
+/** Progress of a download. */
 export interface DownloadProgress {
   /** Path of the file that is being downloaded, in its repository. */
   file: string
-  /** Bytes of all files so far, and of all files that are known to be needed. */
+  /** Bytes of all files downloaded so far. */
   done: number
   /** Bytes of all files that are known to be needed. */
   total: number
@@ -27,11 +29,17 @@ export interface HubRepository {
   readonly commit: string
   /** Paths of its files; offline, of those in the cache. */
   readonly files: readonly string[]
-  /** Folder of the commit in the cache. */
+  /**
+   * Makes sure that these files are in the cache; downloads them unless offline. Errors: ERR_HUB, ERR_NETWORK,
+   * ERR_CHECKSUM, ERR_ABORTED, ERR_FILE.
+   */
   readonly folder: string
-  /** Sees to it that these files are in the cache. Errors: ERR_HUB, ERR_NETWORK, ERR_CHECKSUM, ERR_ABORTED, ERR_FILE. */
+  /**
+   * Downloads those of the files that are not in the cache. Errors: ERR_HUB, ERR_NETWORK, ERR_CHECKSUM, ERR_ABORTED,
+   * ERR_FILE.
+   */
   need(files: readonly string[]): Promise<void>
-  /** Remembers the commit as that of the revision, once everything that is needed is there. */
+  /** Records the commit as that of the revision, once all needed files are cached. */
   settle(): Promise<void>
 }
 
@@ -83,7 +91,7 @@ async function online(
   const { repo, revision } = asked
   const request = hubFetch(settings, asked, signal)
   const common = { hubUrl: settings.endpoint, fetch: request }
-  // Only now: nobody else needs the library.
+  // Loaded here, since nothing else needs the library.
   const hub = await import('@huggingface/hub')
   const { sha: commit, filePaths } = await understood(asked, settings, signal, () =>
     hub.modelInfo({ ...common, name: repo, revision, additionalFields: ['sha', 'filePaths'] }),
@@ -153,13 +161,13 @@ async function online(
   }
 }
 
-/** What a server says becomes names of files here. */
+/** Checks a server's listing, since its paths become file names here. */
 function isSound({ path: file, size, hash }: RemoteFile): boolean {
   const hashed = /^(?:[0-9a-f]{40}|[0-9a-f]{64})$/.test(hash)
   return hashed && isSafePath(file) && Number.isSafeInteger(size) && size >= 0
 }
 
-/** An answer that is no such document is the server's fault. */
+/** Reports a response that is not the expected document as the server's fault. */
 async function understood<T>(
   asked: Asked,
   settings: HubSettings,

@@ -3,16 +3,16 @@
 import { QkError, throwIfAborted } from '../../errors.js'
 import type { HubSettings } from './settings.js'
 
-/** What is asked for, for messages. */
+/** The requested revision of a repository, for messages. */
 export interface Asked {
   repo: string
   revision: string
 }
 
 /**
- * `fetch` for one repository, also for the functions of @huggingface/hub. The token goes to the endpoint alone: it is
- * set here by the address that is asked, and `fetch` drops it where an answer leads to another host. The library
- * would hand it to every address, and refuse tokens that do not start with `hf_`.
+ * `fetch` for one repository, also for the functions of @huggingface/hub. The token is sent only to the endpoint: it
+ * is set here depending on the requested host, and `fetch` drops it on a redirect to another host. The library would
+ * send it to every host, and refuse tokens that do not start with `hf_`.
  *
  * The promise rejects with ERR_HUB (refused), ERR_NETWORK (not reached) or ERR_ABORTED.
  */
@@ -40,7 +40,7 @@ export function hubFetch(settings: HubSettings, asked: Asked, signal?: AbortSign
   }
 }
 
-/** The network failed, at the beginning of an answer or in the middle of one. */
+/** The error of a network failure, at the beginning of a response or in the middle of one. */
 export function unreachable(origin: string, cause: unknown): QkError {
   const { cause: inner, message } = cause as Error
   const why = (inner as NodeJS.ErrnoException | undefined)?.code ?? (inner as Error | undefined)?.message
@@ -67,7 +67,7 @@ function refusal(response: Response, settings: HubSettings, { repo, revision }: 
     )
   }
   if (status === 401) {
-    // The Hub does not tell those who may not read a repository whether it exists.
+    // To users without read access, the Hub does not reveal whether a repository exists.
     return settings.token === undefined
       ? error(
           `${origin} has no repository ${repo}, or does not show it without a token (status 401)`,

@@ -1,4 +1,4 @@
-/** What the environment says of the Hugging Face Hub, by the variables of huggingface_hub for Python. */
+/** Settings of the Hugging Face Hub from the environment, with the variables of huggingface_hub for Python. */
 
 import { readFileSync } from 'node:fs'
 import { homedir } from 'node:os'
@@ -11,7 +11,7 @@ export interface HubSettings {
   /** Folder of the cache, with a folder `models--org--name` for each repository. */
   cache: string
   token: string | undefined
-  /** Nothing is asked of the network. */
+  /** No network requests. */
   offline: boolean
 }
 
@@ -38,7 +38,7 @@ function endpointOf(given: string | undefined): string {
   })
 }
 
-/** The token never stands in a message. */
+/** The token, which must never appear in a message. */
 function tokenOf(env: Environment, home: string): string | undefined {
   if (isTrue(env.HF_HUB_DISABLE_IMPLICIT_TOKEN)) {
     return undefined
@@ -49,7 +49,7 @@ function tokenOf(env: Environment, home: string): string | undefined {
   if (!token) {
     return undefined
   }
-  // What is no header value would be quoted by the error of `fetch`.
+  // The error of `fetch` would quote a token that is not a valid header value, so it is checked here.
   if (/^[\x21-\x7e]+$/.test(token)) {
     return token
   }

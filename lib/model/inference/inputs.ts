@@ -1,4 +1,4 @@
-/** What a model takes: token ids, a mask, positions, an empty cache, or tensors that only the user can give. */
+/** Inputs of a model: token ids, a mask, positions, an empty cache, or tensors that only the user can give. */
 
 import { QkError } from '../../errors.js'
 import { numberToF16 } from '../../math/tensor.js'
@@ -7,8 +7,8 @@ import type { ValueInfoProto } from '../onnx/proto/onnx_pb.js'
 import type { WireTensor } from './session.js'
 
 /**
- * What an input of a model is for: token ids, attention mask, positions, token types, a cache of keys
- * and values, or something of the model's own.
+ * Purpose of an input: token ids, attention mask, positions, token types, a cache of keys and values, or anything
+ * else.
  */
 export type InputRole = 'ids' | 'mask' | 'positions' | 'segments' | 'cache' | 'custom'
 
@@ -16,13 +16,13 @@ export type InputRole = 'ids' | 'mask' | 'positions' | 'segments' | 'cache' | 'c
 export interface ModelInput {
   /** Name of the input in the graph. */
   name: string
-  /** What it is for. */
+  /** Purpose of the input. */
   role: InputRole
   /** onnxruntime's name of the element type. */
   type: string
-  /** Fixed sizes as numbers, free ones by name ('' where they have none). */
+  /** Fixed sizes as numbers, free sizes by name ('' without a name). */
   shape: (number | string)[]
-  /** Whether an input of two axes is [position, sequence], PyTorch's default, and not [sequence, position]. */
+  /** Whether an input of two axes is [position, sequence], PyTorch's default, instead of [sequence, position]. */
   sequenceFirst?: boolean
 }
 
@@ -48,7 +48,7 @@ const ELEMENTS: Record<number, { type: string; make: (n: number) => NumericArray
 }
 const MAKERS = new Map(Object.values(ELEMENTS).map(({ type, make }) => [type, make]))
 
-/** The inputs of a graph that are not weights, each with the role that its name, type, rank and use suggest. */
+/** The inputs of a graph that are not weights, each with the role suggested by its name, type, rank and use. */
 export function modelInputs(graph: Graph): ModelInput[] {
   const described = graph.inputs.map(describe)
   const ids = described.find(isNamedIds) ?? onlyIndex(graph, described)
@@ -70,7 +70,7 @@ const isInteger = (type: string) => type === 'int64' || type === 'int32'
 
 const OTHER_INTEGERS = /position|type|segment|mask|length/i
 
-/** Ids of sequences, or of one sequence without a batch axis. */
+/** Whether an input has the name and shape of ids: of several sequences, or of one without a batch axis. */
 function isNamedIds({ name, type, shape }: Described): boolean {
   if (!isInteger(type) || shape.length === 0 || shape.length > 2) {
     return false
@@ -78,7 +78,7 @@ function isNamedIds({ name, type, shape }: Described): boolean {
   return /(^|[_.])(input_?)?(ids?|tokens?)$/i.test(name) && !OTHER_INTEGERS.test(name)
 }
 
-/** Whatever it is called: the one input of [batch, length] integers that selects rows of a table. */
+/** The only input of [batch, length] integers that selects rows of a table, under any name. */
 function onlyIndex(graph: Graph, inputs: readonly Described[]): Described | undefined {
   const found = inputs.filter(
     ({ name, type, shape }) =>
@@ -90,7 +90,7 @@ function onlyIndex(graph: Graph, inputs: readonly Described[]): Described | unde
   return found.length === 1 ? found[0] : undefined
 }
 
-/** Rows of the stored table that the values of an input select from. */
+/** Number of rows in the stored table that the values of an input index. */
 export function tableRows(graph: Graph, name: string): number | undefined {
   const seen = new Set<string>()
   const pending = [name]
@@ -118,7 +118,7 @@ function roleOf({ name, type, shape }: Described, ids: Described | undefined): I
   if (ids === undefined) {
     return 'custom'
   }
-  // What belongs to an encoder's states, as their mask and keys do, only the user has.
+  // Inputs of an encoder's states, such as their mask and keys, can only come from the user.
   if (/encoder_(attention_mask|hidden)|past.*encoder/i.test(name)) {
     return 'custom'
   }
@@ -137,7 +137,10 @@ function roleOf({ name, type, shape }: Described, ids: Described | undefined): I
   return 'custom'
 }
 
-/** Inputs of two axes, turned to [position, sequence] as the ids are; one whose axes name the ids' own goes by the names. */
+/**
+ * Inputs with two axes as [position, sequence], if the ids are. Inputs whose axes have the same names as those of the
+ * ids follow the names.
+ */
 export function turned(inputs: readonly ModelInput[]): ModelInput[] {
   const ids = inputs.find(({ role }) => role === 'ids')!
   const [position] = ids.shape
@@ -150,7 +153,7 @@ export function turned(inputs: readonly ModelInput[]): ModelInput[] {
   })
 }
 
-/** Axes of the sequences and of the positions of an input with both. */
+/** Indices of the sequence axis and the position axis of an input with both. */
 export function layoutOf({ sequenceFirst = false }: ModelInput): { sequence: 0 | 1; position: 0 | 1 } {
   return sequenceFirst ? { sequence: 1, position: 0 } : { sequence: 0, position: 1 }
 }
@@ -161,8 +164,8 @@ export function takesTokens(inputs: readonly ModelInput[]): boolean {
 }
 
 /**
- * Feeds for a batch of token sequences, padded on the right where they differ in length. `segments` say of which text
- * of a pair the tokens of each are; zeros by default.
+ * Feeds for a batch of token sequences, padded on the right to equal length. `segments` are the token type ids of text
+ * pairs; zeros by default.
  */
 export function tokenFeeds(
   inputs: readonly ModelInput[],
@@ -179,7 +182,7 @@ export function tokenFeeds(
       feeds[input.name] = emptyCache(input, batch)
       continue
     }
-    // Positions may be one list for all sequences.
+    // Positions may be one list that all sequences share.
     const rows = input.shape.length === 1 ? 1 : batch
     const data = makeArray(input, rows * length)
     const write = numberWriter(data, input.type)
@@ -195,7 +198,7 @@ export function tokenFeeds(
   return feeds
 }
 
-/** What an input holds at position t of a sequence, by its role; 0 of any other. */
+/** Value of an input at position t of a sequence, by its role; 0 for other roles. */
 const VALUES: Partial<
   Record<
     ModelInput['role'],
@@ -216,8 +219,8 @@ function dimsOf({ shape, sequenceFirst }: ModelInput, sequences: number, length:
 }
 
 /**
- * Feeds for the next token of one sequence whose `past` positions lie in caches: what the run before gave out, by
- * the name of the input that takes it.
+ * Feeds for the next token of one sequence whose `past` positions are cached. The caches are outputs of the previous
+ * run, by the name of the input that takes them.
  */
 export function stepFeeds(
   inputs: readonly ModelInput[],
@@ -243,7 +246,7 @@ export function stepFeeds(
   return feeds
 }
 
-/** The output that continues each cache: `present.3.key` of `past_key_values.3.key`, `present_3` of `past_3`. */
+/** The output that updates each cache: `present.3.key` for `past_key_values.3.key`, `present_3` for `past_3`. */
 export function cacheOutputs(
   inputs: readonly ModelInput[],
   outputs: readonly string[],
@@ -266,25 +269,25 @@ export function cacheOutputs(
   return pairs.size > 0 ? pairs : undefined
 }
 
-/** Tokens of every sequence, in a model exported for one length. */
+/** Number of tokens per sequence, in a model exported with a fixed length. */
 export function fixedLength(inputs: readonly ModelInput[]): number | undefined {
   const ids = inputs.find((i) => i.role === 'ids')
   const size = ids && (ids.shape.length === 1 ? ids.shape[0] : ids.shape[layoutOf(ids).position])
   return typeof size === 'number' ? size : undefined
 }
 
-/** Sequences of every run, in a model that was exported for one number of them. */
+/** Number of sequences per run, in a model exported with a fixed batch size. */
 export function fixedBatch(inputs: readonly ModelInput[]): number | undefined {
   const ids = inputs.find((i) => i.role === 'ids')
   if (ids?.shape.length === 1) {
     return 1
   }
-  // Caches may put another axis first, and positions may be one list for all.
+  // Caches may have another first axis, and positions may be one list that all sequences share.
   const first = ids ? [ids.shape[layoutOf(ids).sequence]] : inputs.map(({ shape }) => shape[0])
   return first.find((size) => typeof size === 'number')
 }
 
-/** A cache of no past positions: their axis, by its name or else the last free one, has size 0. */
+/** A cache of no past positions. The axis of positions, found by its name or else the last free axis, has size 0. */
 function emptyCache(input: ModelInput, batch: number): WireTensor {
   const { shape } = input
   const named = shape.findIndex((d) => typeof d === 'string' && /past|seq|len|total|pos/i.test(d))
@@ -311,7 +314,7 @@ export function makeArray(input: ModelInput, size: number): NumericArray {
 }
 
 /**
- * Writes numbers into an array of any element type. int64 is written as two words: a BigInt for every token
+ * Writes numbers into an array of any element type. int64 is written as two words, since a BigInt for every token
  * would be garbage that makes the process grow.
  */
 export function numberWriter(data: NumericArray, type: string): (index: number, value: number) => void {

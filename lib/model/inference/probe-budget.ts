@@ -1,4 +1,4 @@
-/** How long a model may be tried: loading it takes what it takes, runs on synthetic batches only some seconds. */
+/** Time limit for trying a model. Loading is not limited; runs on synthetic batches get some seconds. */
 
 const MILLISECONDS = 5000
 
@@ -7,7 +7,7 @@ export class ProbeBudget {
 
   private spent = 0
 
-  /** Runs something on the budget's time, to its end. */
+  /** Runs a function to its end and charges its time to the budget. */
   async spend<T>(run: () => Promise<T>): Promise<T> {
     const start = performance.now()
     try {

@@ -1,4 +1,6 @@
-/** What scores of a synthetic batch would take, before they are computed: they grow with the square of a length. */
+/**
+ * Memory of the scores of a synthetic batch, checked before they are computed. It grows with the square of the length.
+ */
 
 import { QkError } from '../../errors.js'
 import { layoutOf, type ModelInput } from './inputs.js'
@@ -6,12 +8,14 @@ import type { GivenSizes } from './probe.js'
 import type { WireTensor } from './session.js'
 import { axisKey } from './sizes/solve.js'
 
-/** Of one head of all layers: masks and factors of scores are read whole, each of 4 bytes. */
+/**
+ * Most score entries of one head over all layers. Masks and factors of scores are read whole, with 4 bytes per entry.
+ */
 const MOST_ENTRIES = 2 ** 28
 
 /**
- * Refuses lengths that the file or the caller says, and that are too long to be tried; lengths that are tried of
- * themselves are not. Errors: ERR_UNSUPPORTED_MODEL.
+ * Refuses lengths from the file or the caller that are too long to try. Lengths chosen by the probe itself are not
+ * checked. Errors: ERR_UNSUPPORTED_MODEL.
  */
 export function checkScores(
   inputs: readonly ModelInput[],
@@ -39,7 +43,7 @@ export function checkScores(
   }
 }
 
-/** The axis of positions, where its length is said: of token ids, or of [batch, positions, features]. */
+/** The axis of positions, if its length is given: of token ids, or of [batch, positions, features]. */
 function positionsOf(input: ModelInput, given: GivenSizes): 0 | 1 | undefined {
   const { name, role, shape, type } = input
   if (role === 'ids') {

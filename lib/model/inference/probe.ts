@@ -1,4 +1,4 @@
-/** Synthetic batches, on which a model is tried when it is opened. */
+/** Synthetic batches for trying a model when it is opened. */
 
 import { QkError } from '../../errors.js'
 import { type Random, seededRandom } from '../../math/random.js'
@@ -17,14 +17,14 @@ import {
 import type { WireTensor } from './session.js'
 import { axisKey, type ChosenSizes, solvedSizes } from './sizes/solve.js'
 
-/** Sizes to try for free axes. They differ, so that axes can be told apart by size. */
+/** Sizes to try for free axes. All differ, so that a size identifies its axis. */
 export interface ProbeSizes {
   batch: number
-  /** Of sequences of tokens, and of every other free axis unless there are extents. */
+  /** Length of token sequences, and size of every other free axis unless there are extents. */
   length: number
-  /** Of the free axes of tensors, by how many axes these have. */
+  /** Sizes of the free axes of tensors, by the tensor's number of axes. */
   extents?: Extents
-  /** What the caller says, by the names of free axes. */
+  /** Sizes from the caller, by the names of free axes. */
   given?: GivenSizes
 }
 
@@ -45,13 +45,16 @@ const SHORT: readonly ProbeSizes[] = [
   { batch: 1, length: 8 },
   { batch: 1, length: 1 },
 ]
-/** Sides of images that models are trained on; small ones first, since most models take any. */
+/** Sides of images that models are trained on. Small ones come first, since most models accept any side. */
 const IMAGE_SIDES = [32, 64, 96, 128, 224, 256, 336, 384, 448, 512, 518]
-/** What a recogniser of speech takes: any number of samples that yields some frames, or 30 seconds of frames. */
+/** Numbers of samples for speech recognisers: enough for some frames, or for 30 seconds of frames. */
 const SOUND = [4_000, 16_000]
 const FRAMES = [64, 512, 3_000, 16_000]
 
-/** The sizes to try, in order: short ones, and where tensors have free axes that are no tokens, those of images and sound. */
+/**
+ * The sizes to try, in order: short ones first. If tensors have free axes other than tokens, the sizes include those
+ * of images and sound.
+ */
 export function probeSizes(inputs: readonly ModelInput[], given: GivenSizes = new Map()): ProbeSizes[] {
   const tries = openSizes(inputs)
   if (given.size === 0) {
@@ -84,7 +87,7 @@ function openSizes(inputs: readonly ModelInput[]): ProbeSizes[] {
   ]
 }
 
-/** The names of the axes of token ids, '' for one that is fixed or that they do not have. */
+/** The names of the axes of token ids, '' for a fixed or missing axis. */
 export function tokenKeys(ids: ModelInput): { sequences: string; positions: string } {
   const key = (axis: number) => {
     const size = ids.shape[axis]
@@ -139,7 +142,7 @@ export function probeFeeds(
   return feeds
 }
 
-/** How long the free axes of tokens are, by their names. */
+/** Lengths to try for the free axes of tokens, by their names. */
 function* tokenSizes(
   tokens: readonly ModelInput[],
   batch: number,
@@ -162,7 +165,7 @@ function* tokenSizes(
 
 const elementsOf = (dims: readonly number[]) => dims.reduce((a, b) => a * b, 1)
 
-/** Elements of 4 bytes, as nearly all are. */
+/** Counts 4 bytes per element, which nearly all types have. */
 function checkBytes(elements: number): void {
   if (elements * 4 <= MAX_INPUT_BYTES) {
     return
@@ -191,14 +194,14 @@ function customValue(graph: Graph, { name, type }: ModelInput, random: Random): 
     return () => random.normal()
   }
   const limit = Math.min(tableRows(graph, name) ?? SMALL_VOCABULARY, 2)
-  // A mask of zeros would leave nothing to compare.
+  // A mask of zeros would leave no scores to compare.
   return /mask/i.test(name) ? () => 1 : () => random.below(limit)
 }
 
-/** Numbers that are drawn, of a large tensor: a prime, so that no two of its rows or heads are equal. */
+/** Number of random values drawn for a large tensor. It is prime, so that no two rows or heads are equal. */
 const DRAWN = 65_537
 
-/** Fills an array: drawing more than some numbers would hold up the event loop, so that these are repeated. */
+/** Fills an array. Drawing very many values would block the event loop, so they are repeated. */
 function fill(
   data: ReturnType<typeof makeArray>,
   write: (index: number, value: number) => void,
@@ -208,17 +211,17 @@ function fill(
   for (let i = 0; i < drawn; i++) {
     write(i, draw())
   }
-  // Twice as many are copied each time, at a multiple of the drawn ones.
+  // Each copy doubles the filled part, which stays a multiple of the drawn values.
   for (let done = drawn; done < data.length; done *= 2) {
     data.copyWithin(done, 0, done)
   }
 }
 
-/** Where nothing tells how many ids there are. */
+/** Number of ids, if nothing tells how many there are. */
 const SMALL_VOCABULARY = 16
 
 function extentOf({ shape, type }: ModelInput, name: string, { length, extents }: ProbeSizes): number {
-  // Beams of a search are one, where nothing is searched.
+  // One beam, since nothing is searched.
   if (/beam/i.test(name)) {
     return 1
   }

@@ -1,7 +1,7 @@
 /**
- * Runs ONNX sessions in a thread of their own, one after another, because onnxruntime-node's `run` blocks the
- * event loop. Messages are worked off in turn, so a session that was closed is not running any more:
- * terminating the thread during a run would abort the process.
+ * Runs ONNX sessions in a thread of their own, one after another, because onnxruntime-node's `run` blocks the event
+ * loop. Messages are handled in order, so a session is never closed while it runs. Terminating the thread during a run
+ * would abort the process.
  */
 
 import { parentPort } from 'node:worker_threads'
@@ -18,18 +18,18 @@ export interface SessionSpec {
   weightsFolder: string
   threads: number
   /**
-   * Loads the graph as it is. Optimising one of many nodes takes longer than running it once: a session that
-   * is made for a single batch does without.
+   * Loads the graph without optimisation. Optimising a graph of many nodes takes longer than running it once, so a
+   * session for a single batch skips it.
    */
   once?: boolean
 }
 
 export interface RunOptions {
-  /** The outputs that are wanted; all by default. */
+  /** The requested outputs; all by default. */
   fetches?: string[]
-  /** Shapes of outputs, where they are known beforehand: onnxruntime then writes them to memory of ours. */
+  /** Shapes of outputs, if they are known in advance. onnxruntime then writes the outputs to memory of ours. */
   shapes?: Record<string, readonly number[]>
-  /** Shared memory to return outputs in, as far as it is large enough. */
+  /** Shared memory for outputs, used if it is large enough. */
   into?: Record<string, SharedArrayBuffer>
 }
 
@@ -49,18 +49,18 @@ const port = parentPort!
 let session: ort.InferenceSession | undefined
 
 /**
- * Memory of float outputs, by name, used again for every run of a session. What onnxruntime allocates for an
- * output is freed only when it is collected, which a thread with so little garbage of its own seldom does.
+ * Memory of float outputs, by name, reused for every run of a session. Memory that onnxruntime allocates for an output
+ * is freed only by garbage collection, which is rare in a thread with so little garbage.
  */
 const reused = new Map<string, ArrayBuffer>()
 
-/** Results cross to the main thread in shared memory, which the native backend reads in place. */
+/** Passes results to the main thread in shared memory, which the native backend reads in place. */
 function share(tensor: ort.Tensor, into: SharedArrayBuffer | undefined): WireTensor {
   const source = tensor.data as ArrayBufferView & { length: number }
   const bytes = new Uint8Array(source.buffer, source.byteOffset, source.byteLength)
   const shared = into && into.byteLength >= bytes.length ? into : new SharedArrayBuffer(bytes.length)
   new Uint8Array(shared).set(bytes)
-  // Newer Node versions give float16 as Float16Array; its bits are what travels.
+  // Newer Node versions give float16 as Float16Array; only its bits are passed on.
   const View =
     tensor.type === 'float16'
       ? Uint16Array
@@ -72,7 +72,7 @@ function share(tensor: ort.Tensor, into: SharedArrayBuffer | undefined): WireTen
   return { type: tensor.type, dims: tensor.dims, data: new View(shared, 0, source.length) }
 }
 
-/** An output of known shape over memory that is used again; null where onnxruntime must allocate it. */
+/** An output of known shape over reused memory. Null if onnxruntime must allocate it. */
 function prepared(name: string, dims: readonly number[] | undefined): ort.Tensor | null {
   const buffer = reused.get(name)
   const size = dims?.reduce((a, b) => a * b, 1)
@@ -87,7 +87,7 @@ function prepared(name: string, dims: readonly number[] | undefined): ort.Tensor
   return new ort.Tensor('float32', new Float32Array(larger, 0, size), dims)
 }
 
-/** onnxruntime-node takes no shared memory, in which the outputs of an earlier run may lie. */
+/** onnxruntime-node does not accept shared memory, in which the outputs of an earlier run may lie. */
 function toTensor({ type, data, dims }: WireTensor): ort.Tensor {
   const values = data as Float32Array
   const own = values.buffer instanceof SharedArrayBuffer ? values.slice() : values
@@ -118,7 +118,7 @@ async function run({ id, feeds, fetches, shapes, into }: Request & { kind: 'run'
     const outputs = Object.fromEntries(
       Object.entries(results).map(([name, tensor]) => [name, share(tensor, into?.[name])] as const),
     )
-    // The first run tells the types.
+    // The element types are known only after the first run.
     for (const [name, { type }] of Object.entries(results)) {
       if (shapes?.[name] && type === 'float32' && !reused.has(name)) {
         reused.set(name, new ArrayBuffer(0))

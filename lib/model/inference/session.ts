@@ -54,7 +54,7 @@ export class InferenceSession {
     return session
   }
 
-  /** Sends what is answered by a message of its own kind. */
+  /** Sends a request whose answer is a message of the same kind. */
   private async ask(request: Request): Promise<Response> {
     const { worker } = this
     return new Promise((resolve) => {
@@ -66,8 +66,8 @@ export class InferenceSession {
   }
 
   /**
-   * Runs the model. On abort the promise rejects at once, while the run itself ends in its own time:
-   * onnxruntime-node cannot be interrupted.
+   * Runs the model. On abort the promise rejects at once, but the run continues to its end, since onnxruntime-node
+   * cannot be interrupted.
    */
   async run(
     feeds: Record<string, WireTensor>,
@@ -92,7 +92,7 @@ export class InferenceSession {
     })
   }
 
-  /** Lets the running batch end, frees the model and gives the thread back. */
+  /** Waits for the running batch, frees the model and returns the thread to the pool. */
   async close(): Promise<void> {
     if (this.ended) {
       return

@@ -1,6 +1,6 @@
 /**
- * Keeps onnxruntime from writing a device id and the model's metadata into the user's cache folder, and from looking up
- * its maker's host (contract 10). It reads the environment when it is loaded, so this comes before.
+ * Keeps onnxruntime from writing a device id and the model's metadata into the user's cache folder, and from looking
+ * up its maker's host (contract 10). onnxruntime reads the environment when it is loaded, so this module runs first.
  */
 
 import { isMainThread } from 'node:worker_threads'
@@ -11,7 +11,7 @@ const VARIABLE = 'ORT_DISABLE_TELEMETRY'
 
 let done = false
 
-/** Call before a thread loads onnxruntime. Errors: ERR_ADDON_LOAD where it cannot be done. */
+/** Must be called before a thread loads onnxruntime. Errors: ERR_ADDON_LOAD if telemetry cannot be turned off. */
 export function disableTelemetry(): void {
   if (done) {
     return
@@ -24,7 +24,7 @@ export function disableTelemetry(): void {
   done = true
 }
 
-/** The environment of a worker thread is a copy, which native libraries do not see. */
+/** Sets a variable of the process. The environment of a worker thread is a copy that native libraries do not see. */
 function setForProcess(): void {
   try {
     loadAddon().setEnvironmentVariable(VARIABLE, '1')

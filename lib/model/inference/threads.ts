@@ -1,17 +1,17 @@
 /**
- * Worker threads that wait to be used again. Starting one and loading onnxruntime in it takes about 0.15 s,
- * and every capture needs three; threads that wait keep no process alive and hold no model.
+ * A pool of worker threads. Starting a thread and loading onnxruntime in it takes about 0.15 s, and every capture
+ * needs three threads. Idle threads keep no process alive and hold no model.
  */
 
 import { Worker } from 'node:worker_threads'
 import { disableTelemetry } from './telemetry.js'
 
-/** Threads of one program that wait, at most. */
+/** Most idle threads per program. */
 const MOST_IDLE = 2
 
 const idle = new Map<string, Worker[]>()
 
-/** A thread that runs `program`: one that waits, or a new one. */
+/** A thread that runs `program`: an idle one, or a new one. */
 export function takeThread(program: URL): Worker {
   const waiting = idle.get(program.href)?.pop()
   if (waiting) {
@@ -21,22 +21,23 @@ export function takeThread(program: URL): Worker {
   }
   disableTelemetry()
   return new Worker(program, {
-    // Flags of the command line are the program's: with --input-type, for one, no file can be run.
+    // Command-line flags are meant for the main program. With --input-type, for example, a worker could not run a
+    // file.
     execArgv: [],
-    // The threads make no objects worth keeping. The smaller their nursery, the sooner what hangs on its
-    // garbage is freed: inputs and outputs of runs, outside the heap.
+    // The threads make no long-lived objects. With a small young generation, garbage is collected sooner, and with
+    // it the inputs and outputs of runs, which lie outside the heap.
     resourceLimits: { maxYoungGenerationSizeMb: 1 },
   })
 }
 
-/** Removes our listeners; a Worker has some of its own that it cannot do without. */
+/** Removes only our listeners, since a Worker needs some of its own. */
 function forget(worker: Worker): void {
   for (const event of ['message', 'error', 'exit']) {
     worker.removeAllListeners(event)
   }
 }
 
-/** Takes a thread back that has nothing left to do. Ends it when enough of them wait. */
+/** Returns an idle thread to the pool. Ends it if enough threads are idle. */
 export function returnThread(program: URL, worker: Worker): void {
   forget(worker)
   const list = idle.get(program.href) ?? []

@@ -1,4 +1,4 @@
-/** Numbers out of onnxruntime's tensors. */
+/** Converts onnxruntime's tensors to numbers. */
 
 import { QkError } from '../../errors.js'
 import { f16ToNumber } from '../../math/tensor.js'

@@ -1,4 +1,4 @@
-/** The program of the child process: opens what it is told, and says how that ended. */
+/** The program of the child process: opens a model and reports the outcome. */
 
 import { QkError, type QkErrorCode } from '../../errors.js'
 import { type OpenHereOptions, openHere } from '../open-here.js'
@@ -8,14 +8,14 @@ export interface ChildRequest {
   options: OpenHereOptions
 }
 
-/** How opening ended. */
+/** The outcome of opening. */
 export type ChildAnswer = { ok: true } | { ok: false; code: QkErrorCode; message: string; hint?: string }
 
 process.once('message', async ({ path, options }: ChildRequest) => {
   process.send!(await answer(path, options), () => process.disconnect())
 })
 
-// Nobody waits for the answer any more: the caller is gone. No exit, during which a running session would abort.
+// The caller is gone, so nobody waits for the answer. No exit here, since that would abort a running session.
 process.once('disconnect', () => process.kill(process.pid, 'SIGKILL'))
 
 async function answer(path: string, options: ChildRequest['options']): Promise<ChildAnswer> {

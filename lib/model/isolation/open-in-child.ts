@@ -1,6 +1,6 @@
 /**
- * Opens a model in a child process, where a crash ends only that: onnxruntime aborts on some files, and reads beyond its
- * memory or fills all there is on others.
+ * Opens a model in a child process, so that a crash ends only the child. On some files onnxruntime aborts, reads
+ * beyond its memory or fills all memory.
  */
 
 import { type ChildProcess, fork } from 'node:child_process'
@@ -11,13 +11,13 @@ import type { ChildAnswer, ChildRequest } from './open-child.js'
 
 const PROGRAM = fileURLToPath(new URL('./open-child.js', import.meta.url))
 
-/** What a crash last wrote is kept, up to so many characters. */
+/** Number of characters that are kept of the output before a crash. */
 const LAST_WORDS = 2000
 
-/** Ends well where the file opens. Errors: those of opening; ERR_INFERENCE where the child crashed. */
+/** Resolves if the file opens. Errors: those of opening; ERR_INFERENCE if the child crashed. */
 export async function openInChild(path: string, { threads, sizes }: OpenHereOptions): Promise<void> {
   const child = fork(PROGRAM, [], {
-    // Flags of the command line are the caller's: with --input-type, for one, no file can be run.
+    // Command-line flags are meant for the caller. With --input-type, for example, the child could not run a file.
     execArgv: [],
     serialization: 'advanced',
     stdio: ['ignore', 'ignore', 'pipe', 'ipc'],

@@ -1,4 +1,4 @@
-/** What a model says of itself, checked before anything relies on it: operator sets and sizes of tensors. */
+/** Checks the declarations of a model before anything relies on them: operator sets and sizes of tensors. */
 
 import { create } from '@bufbuild/protobuf'
 import { QkError } from '../../errors.js'
@@ -13,16 +13,19 @@ import {
   type ValueInfoProto,
 } from './proto/onnx_pb.js'
 
-/** Of all inputs together; a probe has to make them up. */
+/** Most bytes of all inputs together. A probe has to fill them. */
 export const MAX_INPUT_BYTES = 2 ** 28
 
-/** Longer axes are refused, however thin the tensor: what a model makes of them mostly grows with their square. */
+/**
+ * Longest axis. Longer axes are refused, however thin the tensor, since computed tensors often grow with the square of
+ * the length.
+ */
 const MAX_AXIS = 1_000_000
 
-/** By ONNX's number of the element type; 4 for all others. */
+/** Bytes by ONNX's number of the element type; 4 for all others. */
 const ELEMENT_BYTES: Record<number, number> = { 2: 1, 3: 1, 7: 8, 9: 1, 10: 2, 11: 8, 16: 2 }
 
-/** One import a domain. Errors: ERR_NOT_ONNX where versions contradict each other or are missing. */
+/** Leaves one import per domain. Errors: ERR_NOT_ONNX if versions contradict each other or are missing. */
 export function checkOpsets(file: string, { graph, opsetImport }: ModelProto): OperatorSetIdProto[] {
   const imports = new Map<string, OperatorSetIdProto>()
   for (const entry of opsetImport) {
@@ -52,8 +55,8 @@ export function checkOpsets(file: string, { graph, opsetImport }: ModelProto): O
 }
 
 /**
- * The inputs, with negative sizes made free ones: old exporters write -1, and onnxruntime reads it so.
- * Errors: ERR_NOT_ONNX, ERR_UNSUPPORTED_MODEL for sizes that no tensor has and for inputs without a shape.
+ * The inputs, with negative sizes replaced by free ones: old exporters write -1 for a free size, as does
+ * onnxruntime. Errors: ERR_NOT_ONNX, ERR_UNSUPPORTED_MODEL for impossible sizes and for inputs without a shape.
  */
 export function checkInputs(file: string, { input, initializer, node }: GraphProto): ValueInfoProto[] {
   for (const { name, dims } of initializer) {
@@ -69,7 +72,7 @@ export function checkInputs(file: string, { input, initializer, node }: GraphPro
   return input.map((info) => (fixedSizes(info).some((size) => size < 0n) ? withFreeAxes(info) : info))
 }
 
-/** onnxruntime reads the shape of inputs that it was not told, and aborts the process. */
+/** Refuses inputs without a shape: onnxruntime reads the missing shape and aborts the process. */
 function refuseShapeless(file: string, inputs: readonly ValueInfoProto[], nodes: readonly NodeProto[]): void {
   const open = inputs.filter(({ type }) => type?.value.case === 'tensorType' && !type.value.value.shape)
   if (open.length === 0) {
@@ -85,7 +88,7 @@ function refuseShapeless(file: string, inputs: readonly ValueInfoProto[], nodes:
   })
 }
 
-/** What a probe could not make up in memory and time; free axes count as 1. */
+/** Refuses inputs that are too large for a probe in memory and time; free axes count as 1. */
 function refuseLarge(file: string, inputs: readonly ValueInfoProto[]): void {
   let bytes = 0
   for (const info of inputs) {

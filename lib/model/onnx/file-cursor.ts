@@ -1,4 +1,4 @@
-/** Reads protobuf wire format from a file through a small window, so that weights can be stepped over. */
+/** Reads protobuf wire format from a file through a small window, so that weights can be skipped. */
 
 import { readSync } from 'node:fs'
 import { QkError } from '../../errors.js'
@@ -25,7 +25,7 @@ export class FileCursor {
     return { field: Math.floor(value / 8), wire: value % 8 }
   }
 
-  /** A varint below 2^53. */
+  /** Reads a varint below 2^53. */
   varint(): number {
     let value = 0
     let scale = 1

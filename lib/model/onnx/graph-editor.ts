@@ -1,4 +1,4 @@
-/** Graphs made from a model's own: with further nodes and inputs, and cut down to the outputs that are asked for. */
+/** Graphs derived from a model's graph: with further nodes and inputs, and reduced to the requested outputs. */
 
 import { create, toBinary } from '@bufbuild/protobuf'
 import { type Graph, namesUsedBy } from './graph.js'
@@ -15,9 +15,9 @@ import {
 } from './proto/onnx_pb.js'
 
 /**
- * A new graph over an old one: nodes and inputs are added, outputs are chosen, and whatever those outputs
- * do not need is left out. onnxruntime computes every output of a graph, fetched or not, so leaving the
- * rest in would cost a full forward pass.
+ * A new graph over an old one: nodes and inputs are added, outputs are chosen, and nodes that these outputs do not
+ * need are left out. onnxruntime computes every output of a graph, fetched or not, so leaving the rest in would cost a
+ * full forward pass.
  */
 export class GraphEditor extends NodeWriter {
   private readonly addedInputs: ValueInfoProto[] = []
@@ -45,8 +45,8 @@ export class GraphEditor extends NodeWriter {
   }
 
   /**
-   * Puts room between a tensor and everything that reads it: its producer writes to the name that is returned,
-   * and a node that is added has to write the tensor's own.
+   * Separates a tensor from the nodes that read it. Its producer then writes to the returned name, and an added node
+   * must write to the tensor's own name.
    */
   intercept(tensor: string): string {
     const raw = rawName(tensor)
@@ -55,8 +55,8 @@ export class GraphEditor extends NodeWriter {
   }
 
   /**
-   * Makes a tensor of the graph an input, of whatever shape, so that what computes it is left out, unless something else
-   * needs it.
+   * Turns a tensor of the graph into an input of any shape. The nodes that compute it are left out, unless something
+   * else needs them.
    */
   give(tensor: string, elemType: number): void {
     if (this.given.has(tensor) || this.graph.inputs.some(({ name }) => name === tensor)) {
@@ -71,7 +71,7 @@ export class GraphEditor extends NodeWriter {
     this.outputs.add(name)
   }
 
-  /** The edited model's bytes (weights stay external) and the inputs that it still takes. */
+  /** The edited model's bytes (weights stay external) and the inputs that it still needs. */
   build(): { bytes: Uint8Array; inputs: string[] } {
     const { graph } = this
     const source = graph.model.proto
@@ -102,7 +102,7 @@ export class GraphEditor extends NodeWriter {
     }
   }
 
-  /** The element type that the file declares: some operators leave it open. Shapes may have changed. */
+  /** The element type that the file declares, since some operators leave it open. Shapes may have changed. */
   private declared(name: string): { type?: TypeProto } {
     const value = this.graph.declaredTypes.get(name)?.value
     if (value?.case !== 'tensorType') {
@@ -115,7 +115,7 @@ export class GraphEditor extends NodeWriter {
   /** The nodes that the outputs depend on, in topological order, and all tensors among them. */
   private neededNodes(): { order: NodeProto[]; needed: Set<string> } {
     const producers = new Map(this.graph.producers)
-    // What still computes a given tensor, for the sake of its other outputs, writes it elsewhere.
+    // A node that is still needed for its other outputs writes a replaced tensor to another name.
     const moved = [...this.intercepted, ...[...this.given].map((name) => [name, rawName(name)] as const)]
     for (const [tensor, raw] of moved) {
       const node = producers.get(tensor)!
@@ -136,8 +136,8 @@ export class GraphEditor extends NodeWriter {
     const order: NodeProto[] = []
     const needed = new Set<string>()
     const state = new Map<NodeProto, 'open' | 'done'>()
-    // Depth first with a stack of its own: graphs may be deeper than the call stack. A node is left in the
-    // stack until what it reads has been placed.
+    // Depth first with a stack of its own, since graphs may be deeper than the call stack. A node stays in the
+    // stack until its inputs are placed.
     const stack = [...this.outputs].reverse()
     while (stack.length > 0) {
       const name = stack[stack.length - 1]
@@ -169,5 +169,5 @@ export class GraphEditor extends NodeWriter {
   }
 }
 
-/** What a tensor is called where its own name is taken by something else. */
+/** New name of a tensor whose own name is written by an added node. */
 const rawName = (tensor: string) => `qkspace.raw/${tensor}`

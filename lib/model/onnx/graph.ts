@@ -1,4 +1,4 @@
-/** An index over an ONNX graph: who makes a tensor, who uses it, and what is constant. */
+/** An index over an ONNX graph: producers and consumers of tensors, and which tensors are constant. */
 
 import { definedNames, plainDomain, subgraphsOf } from './messages.js'
 import { ElementType } from './node-writer.js'
@@ -22,7 +22,7 @@ export class Graph {
   readonly consumers = new Map<string, NodeProto[]>()
   readonly initializers = new Map<string, TensorProto>()
   readonly inputs: ValueInfoProto[]
-  /** What the file says of the types of inputs, outputs and tensors in between. */
+  /** Declared types of inputs, outputs and intermediate tensors. */
   readonly declaredTypes = new Map<string, TypeProto>()
   private readonly order = new Map<NodeProto, number>()
   private readonly staticMemo = new Map<string, boolean>()
@@ -49,13 +49,14 @@ export class Graph {
         if (!users) {
           this.consumers.set(name, [node])
         }
-        // A node that reads a tensor twice is one consumer: walks along consumers would else double at each.
+        // A node that reads a tensor twice counts as one consumer. Otherwise walks along consumers would double at
+        // each such node.
         else if (users[users.length - 1] !== node) {
           users.push(node)
         }
       }
     })
-    // Old exporters list initializers among the inputs, as defaults that a caller could override.
+    // Old exporters list initializers among the inputs, as defaults that a caller may override.
     this.inputs = graph.input.filter((input) => !this.initializers.has(input.name))
   }
 
@@ -77,7 +78,7 @@ export class Graph {
     return this.model.proto.opsetImport.find((o) => plainDomain(o.domain) === '')
   }
 
-  /** Place of a node in the file, which ONNX requires to be a topological order. */
+  /** Index of a node in the file, whose order ONNX requires to be topological. */
   indexOf(node: NodeProto): number {
     return this.order.get(node) ?? -1
   }
@@ -123,7 +124,7 @@ export class Graph {
     return this.staticMemo.get(name)!
   }
 
-  /** Whether the tensor is a weight or another stored constant, perhaps transposed, cast or dequantised. */
+  /** Whether the tensor is a weight or another stored constant. It may be transposed, cast or dequantised. */
   isWeight(name: string): boolean {
     let current = name
     for (let steps = 0; steps < MAX_STORED_STEPS; steps++) {
@@ -182,7 +183,9 @@ export class Graph {
     return found && Buffer.from(found.s).toString('utf8')
   }
 
-  /** Small constant integers (axes, shapes) from an initializer or a Constant node, if that is what it is. */
+  /**
+   * Small constant integers (axes, shapes) from an initializer or a Constant node. Undefined for any other tensor.
+   */
   constantInts(name: string): number[] | undefined {
     const node = this.producers.get(name)
     if (node?.opType === 'Constant') {
@@ -197,7 +200,7 @@ export class Graph {
     return tensor && tensorInts(tensor)
   }
 
-  /** Constant numbers in float32, likewise. */
+  /** Constant numbers in float32, from an initializer or a Constant node. */
   constantFloats(name: string): number[] | undefined {
     const node = this.producers.get(name)
     const tensor =
@@ -227,10 +230,10 @@ function tensorInts(tensor: TensorProto): number[] | undefined {
   return undefined
 }
 
-/** Every outer tensor that a node reads, those of its subgraphs' bodies included. */
+/** Every outer tensor that a node reads, including the reads of its subgraphs. */
 export function namesUsedBy(node: NodeProto): string[] {
   const direct = node.input.filter((name) => name !== '')
-  // Hardly any node has a body, and this is asked of every node several times.
+  // Hardly any node has a subgraph, and this function runs several times for every node.
   if (node.attribute.every(({ g, graphs }) => !g && graphs.length === 0)) {
     return direct
   }

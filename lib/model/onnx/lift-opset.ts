@@ -1,6 +1,7 @@
 /**
- * Lifts graphs of opsets 9 and 10 to opset 11, by which rows are gathered. Most operators mean the same in all three;
- * attributes that became inputs are moved (Clip, Pad, Slice, TopK), and Upsample and Resize say what they used to mean.
+ * Lifts graphs of opsets 9 and 10 to opset 11, which gathering rows requires. Most operators mean the same in all
+ * three. Attributes that became inputs are moved (Clip, Pad, Slice, TopK). Upsample and Resize get attributes for
+ * their old behaviour.
  */
 
 import { create } from '@bufbuild/protobuf'
@@ -19,7 +20,7 @@ import { typeOf } from './static-types.js'
 export const LEAST_OPSET = 11
 const OLDEST_LIFTED = 9
 
-/** Why a graph of an older opset cannot be read as one of opset 11; undefined where it can. */
+/** Why a graph of an older opset cannot be lifted to opset 11. Undefined if it can. */
 export function liftObstacle(graph: Graph): string | undefined {
   if (graph.opset < OLDEST_LIFTED) {
     return `only opsets from ${OLDEST_LIFTED} on are lifted`
@@ -36,7 +37,7 @@ export function liftObstacle(graph: Graph): string | undefined {
   return undefined
 }
 
-/** What of an operator cannot be moved to opset 11. */
+/** Obstacles by operator: what cannot be moved to opset 11. */
 const CHANGED: Record<string, (graph: Graph, node: NodeProto) => string | undefined> = {
   Dropout: (graph, { output }) =>
     graph.opset < 10 && output[1] && graph.consumers.has(output[1])
@@ -67,9 +68,12 @@ function resizing(graph: Graph, node: NodeProto): string | undefined {
   return 'it takes the nearest pixel, above or below by scales that are not known, or that grow one axis and shrink another'
 }
 
-/** onnxruntime used to take the pixel below where an axis grows, and the one above where it shrinks. */
+/**
+ * In older opsets, onnxruntime takes the lower pixel along an axis that grows, and the upper pixel along one that
+ * shrinks.
+ */
 function nearestMode(graph: Graph, node: NodeProto): 'floor' | 'ceil' | undefined {
-  // An Upsample grows.
+  // An Upsample only grows axes.
   if (node.opType === 'Upsample') {
     return 'floor'
   }
@@ -83,7 +87,7 @@ function nearestMode(graph: Graph, node: NodeProto): 'floor' | 'ceil' | undefine
   return scales.every((scale) => scale <= 1) ? 'ceil' : undefined
 }
 
-/** The graph at opset 11, or as it was where it is newer, or something stands in the way. */
+/** The graph at opset 11. Unchanged if it is newer, or if there is an obstacle. */
 export function liftOpset(graph: Graph): OnnxModel {
   const { model } = graph
   if (!graph.hasDefaultOpset || graph.opset >= LEAST_OPSET || liftObstacle(graph)) {
@@ -109,7 +113,7 @@ class Lifting {
     return { ...model, proto, notes: [...model.notes, note] }
   }
 
-  /** Constants are written to the outermost graph, where subgraphs see them too. */
+  /** Constants go to the outermost graph, where subgraphs see them too. */
   private lifted(graph: GraphProto): GraphProto {
     return withFields(graph, {
       node: graph.node.flatMap((node) => {
@@ -180,7 +184,7 @@ class Lifting {
       text('coordinate_transformation_mode', 'asymmetric'),
       ...(nearest ? [text('nearest_mode', nearestMode(this.graph, node)!)] : []),
     ]
-    // The region is read in another mode only; none is an empty list.
+    // Only another mode reads the region, so an empty list is enough.
     const none = this.write.node('Cast', [this.write.int64Constant([])], { to: ElementType.float })
     return withFields(node, { opType: 'Resize', input: [data, none, scales], attribute })
   }
@@ -193,7 +197,7 @@ class Lifting {
   }
 }
 
-/** Inputs in place of attributes; optional ones at the end are left out. */
+/** Replaces attributes by inputs; optional ones at the end are left out. */
 function withInputs(node: NodeProto, inputs: string[], gone: readonly string[]): NodeProto {
   const last = inputs.findLastIndex((name) => name !== '')
   return withFields(node, {

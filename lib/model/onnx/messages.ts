@@ -4,8 +4,8 @@ import { QkError } from '../../errors.js'
 import type { AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto } from './proto/onnx_pb.js'
 
 /**
- * A message with some fields replaced; the others are shared, those unknown to our schema included (which
- * protobuf's `create` would drop).
+ * A message with some fields replaced. The other fields are shared, including those unknown to our schema, which
+ * protobuf's `create` would drop.
  */
 export function withFields<T extends object>(message: T, fields: Partial<T>): T {
   return Object.assign(Object.create(Object.getPrototypeOf(message)), message, fields)
@@ -21,7 +21,7 @@ export function subgraphsOf(node: NodeProto): GraphProto[] {
   return node.attribute.flatMap(graphsOf)
 }
 
-/** All nodes, those of subgraphs at any depth included. */
+/** All nodes, including those of subgraphs at any depth. */
 export function* allNodes(nodes: readonly NodeProto[]): Generator<NodeProto> {
   for (const node of nodes) {
     yield node
@@ -31,7 +31,7 @@ export function* allNodes(nodes: readonly NodeProto[]): Generator<NodeProto> {
   }
 }
 
-/** Every tensor that a graph itself makes or is given: its inputs, initializers and nodes' outputs. */
+/** Every tensor that a graph itself defines: its inputs, initializers and nodes' outputs. */
 export function* definedNames(graph: GraphProto): Generator<string> {
   for (const { name } of graph.input) {
     yield name
@@ -53,7 +53,7 @@ export function* definedNames(graph: GraphProto): Generator<string> {
   }
 }
 
-/** Every tensor with data: initializers and attributes, those of subgraphs and functions included. */
+/** Every tensor with data: initializers and attributes, including those of subgraphs and functions. */
 export function* allTensors({ graph, functions }: ModelProto): Generator<TensorProto> {
   if (graph) {
     yield* tensorsOf(graph)
@@ -92,17 +92,17 @@ function* nodeTensors({ attribute }: NodeProto): Generator<TensorProto> {
   }
 }
 
-/** The standard operator set has two names. */
+/** A domain in its short form: the standard operator set has two names. */
 export function plainDomain(domain: string): string {
   return domain === 'ai.onnx' ? '' : domain
 }
 
-/** A node as errors and notes name it. */
+/** A node's description in errors and notes. */
 export function describeNode(node: NodeProto): string {
   return `${node.opType} "${node.name || node.output[0] || ''}"`
 }
 
-/** A file that ONNX does not allow, though it could be decoded. */
+/** The error of a file that can be decoded but violates ONNX. */
 export function invalidModel(file: string, why: string): QkError {
   return new QkError('ERR_NOT_ONNX', `${file} is not a valid ONNX model: ${why}`, {
     hint: 'Export the model again; onnx.checker.check_model tells more.',

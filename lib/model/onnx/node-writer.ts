@@ -1,4 +1,4 @@
-/** Writes nodes and constants for a graph, with names of their own. */
+/** Writes nodes and constants for a graph, with unique names. */
 
 import { create } from '@bufbuild/protobuf'
 import {
@@ -35,7 +35,7 @@ export class NodeWriter {
   readonly addedInitializers: TensorProto[] = []
   private counter = 0
 
-  /** Names start with `prefix`: two writers of one graph need two of them. */
+  /** Names start with `prefix`. Two writers of one graph need different prefixes. */
   constructor(private readonly prefix: string) {}
 
   /** Adds a node with one output and returns that output's name. */

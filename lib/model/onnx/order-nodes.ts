@@ -1,6 +1,6 @@
 /**
- * Checks how the nodes of a graph hang together, and puts them into topological order. ONNX demands that
- * order of files; onnxruntime restores it where it is missing, so files without it exist.
+ * Checks the connections between the nodes of a graph, and sorts the nodes topologically. ONNX demands that order of
+ * files. onnxruntime restores it if it is missing, so files without it exist.
  */
 
 import { dependenciesFirst } from './dependencies-first.js'
@@ -8,7 +8,7 @@ import { namesUsedBy } from './graph.js'
 import { describeNode, invalidModel, plainDomain } from './messages.js'
 import type { GraphProto, NodeProto } from './proto/onnx_pb.js'
 
-/** Errors: ERR_NOT_ONNX for tensors that nothing makes or two nodes make, and for cycles. */
+/** Errors: ERR_NOT_ONNX for tensors that no node makes or two nodes make, and for cycles. */
 export function orderNodes(file: string, graph: GraphProto): NodeProto[] {
   const constants = new Map<string, NodeProto>()
   for (const node of graph.node) {
@@ -16,8 +16,8 @@ export function orderNodes(file: string, graph: GraphProto): NodeProto[] {
       constants.set(node.output[0], node)
     }
   }
-  // What has no result changes nothing. Of constants of one name onnxruntime takes the last, and exporters
-  // that write equal ones several times exist.
+  // A node without outputs has no effect. Of several constants with one name, onnxruntime takes the last; some
+  // exporters write equal constants several times.
   const nodes = graph.node.filter(
     (node) =>
       node.output.some((name) => name !== '') &&
@@ -67,7 +67,7 @@ function isConstant({ opType, domain }: NodeProto): boolean {
   return opType === 'Constant' && plainDomain(domain) === ''
 }
 
-/** What each tensor that no node makes is. */
+/** The kind of each tensor that no node makes. */
 function givenNames(
   file: string,
   graph: GraphProto,
@@ -81,7 +81,7 @@ function givenNames(
     given.set(name, 'an input')
   }
   for (const { name } of graph.initializer) {
-    // A constant of the same name is taken in its place.
+    // A constant of the same name takes precedence.
     if (!constants.has(name)) {
       given.set(name, 'an initializer')
     }
@@ -100,7 +100,7 @@ function sorted(file: string, nodes: NodeProto[], needs: number[][]): NodeProto[
       file,
       `${describeNode(nodes[maker])} depends on its own result, through ${describeNode(nodes[index])}`,
     )
-  // In reverse, so that what stands first in the file is placed first.
+  // In reverse, so that the first node of the file is placed first.
   const order = dependenciesFirst(nodes.keys(), (index) => needs[index].toReversed(), circle)
   return Array.from(order, (index) => nodes[index])
 }

@@ -21,7 +21,7 @@ import {
   TensorProto_DataLocation,
 } from './proto/onnx_pb.js'
 
-/** Tensors below this stay in the graph: shape inference reads the small ones (shapes, axes, scalars). */
+/** Smaller tensors stay in the graph, since shape inference reads them (shapes, axes, scalars). */
 const INLINE_BYTES = 4096
 
 export interface OnnxModel {
@@ -32,7 +32,7 @@ export interface OnnxModel {
   weightsFolder: string
   /** Real paths of the files that hold the model: the graph first, then external data. */
   files: string[]
-  /** What was decided about the graph that the user should know of. */
+  /** Decisions about the graph that the user should know. */
   notes: readonly string[]
 }
 
@@ -41,7 +41,7 @@ interface Embedded {
   length: number
 }
 
-/** Initializers counted so far (protobuf joins the parts of a graph that is split), and the large ones among them. */
+/** Number of initializers so far (protobuf joins the parts of a split graph), and the large ones among them. */
 interface Found {
   initializers: number
   embedded: Map<number, Embedded>
@@ -54,8 +54,8 @@ export function readModel(file: string): OnnxModel {
 }
 
 /**
- * What `file` says of where its weights lie: paths relative to its folder, each once, whether there is such a file or
- * not. Errors: as of `readModel`.
+ * Locations of external weights in `file`: paths relative to its folder, without duplicates, whether the files exist
+ * or not. Errors: as of `readModel`.
  */
 export function externalLocations(file: string): string[] {
   const { proto, embedded } = readProto(file)
@@ -89,7 +89,7 @@ function locationOf({ externalData }: TensorProto): string | undefined {
 function resolveFile(file: string, shown: string): string {
   try {
     const real = realpathSync(file)
-    // Asked before it is opened: to open a pipe is to wait for its writer.
+    // Checked before the file is opened, since opening a pipe waits for its writer.
     if (!statSync(real).isFile()) {
       throw new QkError('ERR_FILE', `${shown} is not a file`)
     }
@@ -116,7 +116,7 @@ function decode(bytes: Uint8Array, cursor: FileCursor): ModelProto {
   return proto
 }
 
-/** The file's protobuf less the raw data of large initializers, whose places are returned in order. */
+/** The file's protobuf without the raw data of large initializers. Returns the places of that data in order. */
 function readSkeleton(cursor: FileCursor): { bytes: Uint8Array; embedded: Map<number, Embedded> } {
   const model: Uint8Array[] = []
   const found: Found = { initializers: 0, embedded: new Map() }
@@ -201,9 +201,9 @@ function lengthDelimited(field: number, parts: Uint8Array[]): Uint8Array {
 }
 
 /**
- * Points every stepped-over or external tensor at the real file that holds it. onnxruntime refuses
- * absolute and `..` locations and follows no links, so all locations become relative to the deepest
- * folder that contains all the files (in a Hugging Face cache, the folder of blobs).
+ * Points every skipped or external tensor at the real file that holds it. onnxruntime refuses absolute and `..`
+ * locations and follows no links. All locations therefore become relative to the deepest folder that contains all the
+ * files (in a Hugging Face cache, the folder of blobs).
  */
 function relocateWeights(
   file: string,
@@ -220,7 +220,7 @@ function relocateWeights(
       return
     }
     placed.push({ tensor, file: realFile, offset: `${raw.offset}`, length: `${raw.length}` })
-    // Whatever it says of another file, its data are here.
+    // The data are in this file, whatever the tensor says about another one.
     tensor.dataLocation = TensorProto_DataLocation.DEFAULT
   })
   for (const tensor of allTensors(proto)) {
@@ -256,7 +256,7 @@ function relocateWeights(
   return { weightsFolder, files: [...files] }
 }
 
-/** External data lies beside the file as named by the user, or beside the file that a link leads to. */
+/** External data lies beside the file that the user named, or beside the target of a link. */
 function resolveExternal(file: string, realFile: string, location: string): string {
   if (path.isAbsolute(location) || location.split(/[\\/]/).includes('..')) {
     throw new QkError('ERR_FILE', `${file} points outside its folder for weights: "${location}"`, {

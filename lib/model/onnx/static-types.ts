@@ -1,6 +1,6 @@
 /**
- * Element types and ranks of tensors, as far as a graph tells them without being run: by its declarations and, from
- * the inputs on, by what every operator does to a type or a rank.
+ * Element types and ranks of tensors, as far as a graph determines them without a run. They follow from declarations
+ * and inputs, and from what every operator does to a type or a rank.
  */
 
 import type { Graph } from './graph.js'
@@ -16,17 +16,17 @@ interface StaticType {
 const UNKNOWN: StaticType = { type: undefined, rank: undefined }
 const inferred = new WeakMap<Graph, Map<string, StaticType>>()
 
-/** ONNX's number of the element type, or undefined where it cannot be told. */
+/** ONNX's number of the element type. Undefined if it is not determined. */
 export function typeOf(graph: Graph, tensor: string): number | undefined {
   return typesOf(graph).get(tensor)?.type
 }
 
-/** Number of axes, or undefined where it cannot be told. */
+/** Number of axes. Undefined if it is not determined. */
 export function rankOf(graph: Graph, tensor: string): number | undefined {
   return typesOf(graph).get(tensor)?.rank
 }
 
-/** All tensors, in one pass over the nodes, which stand in topological order. */
+/** Types of all tensors, in one pass over the nodes in topological order. */
 function typesOf(graph: Graph): Map<string, StaticType> {
   let types = inferred.get(graph)
   if (types) {
@@ -75,7 +75,7 @@ const BOOLEAN = new Set([
   'IsInf',
 ])
 const INT64 = new Set(['Shape', 'Size', 'ArgMax', 'ArgMin', 'NonZero'])
-/** The input whose element type the output has, where it is not the first. */
+/** The input that determines the output's element type, if it is not the first. */
 const TYPE_INPUT: Record<string, number> = { Where: 1, CastLike: 1, DequantizeLinear: 1, OneHot: 2 }
 
 function outputType(graph: Graph, node: NodeProto, inputs: readonly StaticType[]): number | undefined {
@@ -127,7 +127,7 @@ const BROADCASTING = new Set([
   'MatMulInteger',
 ])
 const FIXED_RANK: Record<string, number> = { Gemm: 2, Flatten: 2, NonZero: 2, Shape: 1, Range: 1, Size: 0 }
-/** Operators whose output has as many axes as something that is not known. */
+/** Operators whose number of output axes cannot be determined. */
 const OPEN = new Set(['Loop', 'Scan', 'If', 'SequenceAt', 'GatherND', 'Compress', 'Optional', 'StringSplit'])
 
 function outputRank(graph: Graph, node: NodeProto, inputs: readonly StaticType[]): number | undefined {
@@ -167,7 +167,7 @@ function outputRank(graph: Graph, node: NodeProto, inputs: readonly StaticType[]
     case 'OneHot':
       return first === undefined ? undefined : first + 1
     default:
-      // Most operators keep the axes of what they read first.
+      // Most operators keep the rank of their first input.
       return first
   }
 }
@@ -179,12 +179,12 @@ function scalarOrList(graph: Graph, node: NodeProto): number | undefined {
   return graph.attribute(node, 'value_floats') || graph.attribute(node, 'value_ints') ? 1 : undefined
 }
 
-/** Shapes broadcast: the longer one counts. */
+/** The rank of a broadcast: that of the longer shape. */
 function expandedRank(given: number | undefined, target: number | undefined): number | undefined {
   return target === undefined || given === undefined ? target : Math.max(given, target)
 }
 
-/** The axes of the indices stand in place of the one that they index. */
+/** The axes of the indices replace the axis that they index. */
 function gatheredRank(data: number | undefined, indices: number | undefined): number | undefined {
   return data === undefined || indices === undefined ? undefined : data + indices - 1
 }
@@ -208,12 +208,12 @@ function reducedRank(graph: Graph, node: NodeProto, rank: number | undefined): n
   return axes && rank !== undefined ? rank - axes.length : undefined
 }
 
-/** An attribute in older operator sets, an input in newer ones. */
+/** Axes are an attribute in older operator sets, and an input in newer ones. */
 function axesOf(graph: Graph, node: NodeProto): number[] | undefined {
   return graph.ints(node, 'axes') ?? graph.constantInts(node.input[1] ?? '')
 }
 
-/** Length of a shape: a constant one, or one that is put together of single numbers and constant pieces. */
+/** Length of a shape: a constant, or a concatenation of single numbers and constant pieces. */
 function shapeLength(graph: Graph, shape: string): number | undefined {
   const constant = graph.constantInts(shape)?.length
   if (constant !== undefined) {
@@ -234,7 +234,7 @@ function shapeLength(graph: Graph, shape: string): number | undefined {
   return length
 }
 
-/** Whether a tensor is a list of one number, as a part of a shape mostly is. */
+/** Whether a tensor is a list of one number, as most parts of a shape are. */
 function isOneNumber(graph: Graph, name: string): boolean {
   const node = graph.producers.get(name)
   if (node?.opType === 'Gather') {

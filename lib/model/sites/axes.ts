@@ -1,6 +1,6 @@
 /**
- * Follows the meaning of axes from an operand of the score product back through transpositions, reshapes
- * and repetitions, with the concrete shapes of a probe run to tell axes apart.
+ * Follows the meaning of axes back from an operand of the score product, through transpositions, reshapes and
+ * repetitions. The concrete shapes of a probe run tell axes apart.
  */
 
 import type { OperandStep } from '../candidate.js'
@@ -8,8 +8,8 @@ import type { Graph } from '../onnx/graph.js'
 import type { NodeProto } from '../onnx/proto/onnx_pb.js'
 
 /**
- * batch, head, head within a group of repeated keys, batch and head in one axis (all heads of the first sequence
- * first), position, feature dimension, or an axis of size one.
+ * batch, head, head within a group of repeated keys, batch and head folded into one axis (all heads of the first
+ * sequence first), position, feature dimension, or an axis of size one.
  */
 export type Axis = 'batch' | 'head' | 'group' | 'fold' | 'pos' | 'dim' | 'one'
 
@@ -19,14 +19,14 @@ export type Shapes = (name: string) => readonly number[] | undefined
 export interface CapturePoint {
   tensor: string
   axes: Axis[]
-  /** Names of constant factors between this point and the product, and whether each divides. */
+  /** Names of constant factors between this point and the product, and whether each is a divisor. */
   factors: { name: string; divide: boolean }[]
-  /** How often each head is repeated between this point and the product. */
+  /** Number of repetitions of each head between this point and the product. */
   repeats: number
 }
 
 /**
- * The point closest to the product that lies before every constant factor, every repetition of heads and every
+ * The point closest to the product that lies before every constant factor, every repetition of heads, and every
  * folding of heads into the batch that could be followed.
  */
 export function capturePoint(
@@ -113,8 +113,8 @@ function stepBack(
 }
 
 /**
- * Axes before a reshape: equal stretches keep their meaning; a head axis may split into head and group, a folded one
- * into batch and head.
+ * Axes before a reshape. Equal stretches of sizes keep their meaning. A head axis may split into head and group, and a
+ * folded axis into batch and head.
  */
 function reshapeBack(axes: Axis[], from: readonly number[], to: readonly number[]): Stepped | undefined {
   const before: Axis[] = []
@@ -122,7 +122,7 @@ function reshapeBack(axes: Axis[], from: readonly number[], to: readonly number[
   let j = 0
   while (i < from.length || j < to.length) {
     const parts = i + 1 < from.length ? PARTS[axes[j]] : undefined
-    // Past its last axis a shape gives undefined, which equals no size.
+    // Beyond its last axis, a shape gives undefined, which equals no size.
     if (from[i] === to[j]) {
       before[i++] = axes[j++]
     } else if (parts && from[i] * from[i + 1] === to[j]) {
@@ -143,13 +143,13 @@ function reshapeBack(axes: Axis[], from: readonly number[], to: readonly number[
   return { axes: before, repeats: 1 }
 }
 
-/** The axes that one axis may be made of. */
+/** The axes that one axis may split into. */
 export const PARTS: Partial<Record<string, readonly ['batch', 'head'] | readonly ['head', 'group']>> = {
   fold: ['batch', 'head'],
   head: ['head', 'group'],
 }
 
-/** Only a group axis, or the head axis of a single key head, may be repeated, and from size one. */
+/** Only a group axis, or the head axis of a single key head, may be repeated, and only if its size is one. */
 function repeatBack(axes: Axis[], from: readonly number[], to: readonly number[]): Stepped | undefined {
   const offset = to.length - from.length
   if (offset < 0) {

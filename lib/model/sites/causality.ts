@@ -1,4 +1,7 @@
-/** Whether a head sees only the keys up to its query: read off the masks of a probe, or off the shape of a step. */
+/**
+ * Whether a head sees only keys up to its query, determined from the masks of a probe, or from the shape of a decoding
+ * step.
+ */
 
 import { contiguousStrides } from '../../math/tensor.js'
 import type { SiteCandidate } from '../candidate.js'
@@ -9,8 +12,8 @@ import type { Shapes } from './axes.js'
 import { MASKED_BELOW, type ProductAxis } from './site.js'
 
 /**
- * Whether every later key is masked and no query from itself, in the first sequence (which has no padding). Keys of a
- * cache come before those of the run; a sliding window masks early keys too.
+ * Whether every query is masked from all later keys but not from itself, in the first sequence (which has no padding).
+ * Keys of a cache come before those of the run; a sliding window also masks early keys.
  */
 export function looksCausal(
   { dims, ...masks }: WireTensor,
@@ -26,7 +29,7 @@ export function looksCausal(
     return { size: dims[at], stride: strides[at] }
   }
   const [query, key] = [axisOf('queryPos'), axisOf('keyPos')]
-  // Sinks are no keys, and no past.
+  // Sinks are not keys, and there is no past.
   const past = keys - query.size
   if (past < 0 || query.size < 2) {
     return false
@@ -46,7 +49,7 @@ export function looksCausal(
   return true
 }
 
-/** A single query beside a cache: a step of a decoder, whose mask shows nothing. */
+/** Whether there is a single query beside a cache: a decoding step, whose mask shows nothing. */
 export function isStep(graph: Graph, { product }: SiteCandidate, shapes: Shapes): boolean {
   const cached = graph.inputs.some(({ name }) => /past|cache/i.test(name))
   const [queries] = (shapes(product.output[0]) ?? []).slice(-2)

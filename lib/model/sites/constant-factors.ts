@@ -1,4 +1,4 @@
-/** The constant factors that the graph itself tells, exactly; a probe tells those that are computed. */
+/** Constant factors that the graph itself determines, exactly. A probe measures factors that are computed. */
 
 import type { SiteCandidate } from '../candidate.js'
 import type { Graph } from '../onnx/graph.js'
@@ -18,8 +18,8 @@ export function constantFactor(graph: Graph, node: NodeProto): { name: string; d
 }
 
 /**
- * Factors that are computed from what the model reads, and not from its shape alone: a probe's value of theirs is no
- * other run's.
+ * Factors that are computed from the values of inputs, not only from their shape. Their values in a probe do not hold
+ * for other runs.
  */
 export function givenFactors(graph: Graph, { steps }: SiteCandidate): string[] {
   return steps.flatMap(({ node, chain }) => {
@@ -30,7 +30,7 @@ export function givenFactors(graph: Graph, { steps }: SiteCandidate): string[] {
   })
 }
 
-/** What constant steps multiply q·k by, up to a softcap; what is added in between is left out. */
+/** The factor by which constant steps multiply q·k, up to a softcap. Added terms in between are ignored. */
 export function stepsScale(
   graph: Graph,
   candidate: SiteCandidate,

@@ -1,6 +1,6 @@
 /**
- * Numbers the attention of each kind, captured or not, so that attention that is not captured shifts no name; and names
- * captured tensors as TransformerLens does.
+ * Numbers the attention of each kind, captured or not, so that uncaptured attention shifts no name. Names captured
+ * tensors as TransformerLens does.
  */
 
 import type { RefusedSite, SiteKind } from '../candidate.js'
@@ -9,13 +9,13 @@ import type { NodeProto } from '../onnx/proto/onnx_pb.js'
 import { isCross, shareRows } from './search/ancestry.js'
 import type { ResolvedSite } from './site.js'
 
-/** Attention of the graph, as far as its name depends on it. */
+/** Attention of the graph, reduced to what determines its name. */
 interface Place {
   at: NodeProto
-  /** What its queries are made of. */
+  /** The tensor that its queries are computed from. */
   query: string | undefined
   cross: boolean
-  /** Undefined where it is not known. */
+  /** Undefined if it is not known. */
   causal: boolean | undefined
   name(layer: number, kind: SiteKind | undefined): void
 }
@@ -76,8 +76,8 @@ function placeOfRefused(graph: Graph, site: RefusedSite): Place {
 }
 
 /**
- * Cross attention is one kind; of self attention, a stack that masks later keys anywhere is a decoder. Layers are of one
- * stack where the rows of one go on in the next.
+ * Kinds of attention. All cross attention is one kind. A stack of self attention is a decoder if any of its layers
+ * masks later keys. Layers belong to one stack if each computes its rows from those of the layer before.
  */
 function kindsOf(graph: Graph, places: readonly Place[]): SiteKind[] {
   const own = places.filter(({ cross }) => !cross)
@@ -102,7 +102,7 @@ function kindsOf(graph: Graph, places: readonly Place[]): SiteKind[] {
   return places.map((place) => (place.cross ? 'cross' : causal.get(place) ? 'dec' : 'enc'))
 }
 
-/** The nearest causal attention before or after one. */
+/** The nearest layer of causal attention, before or after this one. */
 function causalNear(own: readonly Place[], index: number, step: 1 | -1): Place | undefined {
   for (let i = index + step; i >= 0 && i < own.length; i += step) {
     if (own[i].causal) {

@@ -1,4 +1,7 @@
-/** Tells queries from keys, and axes from one another, at the product of a site, by a probe's concrete shapes. */
+/**
+ * Distinguishes queries from keys, and the axes of a site's product from one another, by the concrete shapes of a
+ * probe.
+ */
 
 import type { SiteCandidate } from '../candidate.js'
 import type { Graph } from '../onnx/graph.js'
@@ -17,7 +20,10 @@ export interface ProductAxes {
   product: ProductAxis[]
 }
 
-/** Which operand holds the queries, and what every axis of operands and scores means, or why that is not known. */
+/**
+ * Which operand holds the queries, and the meaning of every axis of operands and scores. If that is not known, the
+ * reason.
+ */
 export function productAxes(
   graph: Graph,
   candidate: SiteCandidate,
@@ -45,8 +51,9 @@ export function productAxes(
 }
 
 /**
- * The axis of the product's output that the softmax normalises over. Between the two, a reshape may part it (keys of
- * an image into rows and columns), so what is followed is a stretch: as many elements, and as many after each.
+ * The axis of the product's output over which the softmax normalises. A reshape in between may split it (keys of an
+ * image into rows and columns). The search therefore follows a stretch of axes, with its number of elements and the
+ * number of elements after it.
  */
 function axisInProduct(
   candidate: SiteCandidate,
@@ -96,7 +103,7 @@ interface Stretch {
 const sizeOf = (dims: readonly number[]) => dims.reduce((a, b) => a * b, 1)
 
 /**
- * Leading axes of scores: none, batch, batch and head in one, batch and head, or batch, key head and query head within
+ * Leading axes of scores: none; batch; batch and head folded; batch and head; or batch, key head and query head within
  * its group.
  */
 function leadingAxes(
@@ -112,7 +119,7 @@ function leadingAxes(
     if (shape[0] === batch) {
       return ['batch']
     }
-    // As many queries as sequences: what looks like the batch are positions, and there is none.
+    // There are as many queries as sequences: the apparent batch axis holds positions, and there is no batch.
     const queries = scores[keyAxis === scores.length - 1 ? scores.length - 2 : scores.length - 1]
     if (batch > 1 && queries === batch) {
       return ['head']
@@ -128,7 +135,7 @@ function leadingAxes(
   return undefined
 }
 
-/** Of MatMul, and of FusedMatMul, which transposes its operands itself. */
+/** Axes of MatMul, and of FusedMatMul, which transposes its operands itself. */
 function matmulAxes(
   graph: Graph,
   product: NodeProto,
@@ -206,7 +213,7 @@ function einsumAxes(
   shared.forEach((letter, i) => {
     meaning.set(letter, i === 0 && outShape[out.indexOf(letter)] === batch ? 'batch' : 'head')
   })
-  // Queries grouped over a key head bring one more axis of their own: [.., group, pos] in output order.
+  // Queries that share a key head have an axis of their own: [.., group, pos] in output order.
   const ownInOrder = [...out].filter((l) => own.includes(l))
   const queryPos = ownInOrder.at(-1)
   for (const letter of ownInOrder) {
@@ -223,7 +230,7 @@ function einsumAxes(
   }
 }
 
-/** Axes of the scores where the softmax reads them, or undefined where a step between could not be followed. */
+/** Axes of the scores at the input of the softmax. Undefined if a step in between could not be followed. */
 export function patternAxes(
   graph: Graph,
   candidate: SiteCandidate,
@@ -253,7 +260,9 @@ export function patternAxes(
   return axes
 }
 
-/** Whether the softmax reads the scores in the product's own shape and order, however they were reshaped in between. */
+/**
+ * Whether the scores at the softmax have the product's own shape and order, however they were reshaped in between.
+ */
 function staysInPlace({ product, softmaxInput, steps }: SiteCandidate, shapes: Shapes): boolean {
   const [first, last] = [shapes(product.output[0]), shapes(softmaxInput)]
   if (!first || !last || first.join() !== last.join()) {
@@ -265,7 +274,10 @@ function staysInPlace({ product, softmaxInput, steps }: SiteCandidate, shapes: S
 
 const JOINED: Partial<Record<string, ProductAxis>> = { 'batch head': 'fold', 'head group': 'head' }
 
-/** Axes after a reshape: batch and head may be folded or parted, head and group too; axes of one come and go. */
+/**
+ * Axes after a reshape. Batch and head may be folded or split, and head and group too. Axes of size one may appear and
+ * disappear.
+ */
 function reshapeForward(
   axes: readonly ProductAxis[],
   from: readonly number[],
@@ -284,7 +296,7 @@ function reshapeForward(
   return axes.slice(taken).every((axis) => axis === 'one') ? after : undefined
 }
 
-/** Which axes a reshape makes next, and of how many of those that are left; undefined where they do not fit. */
+/** The axes that a reshape makes next, and how many of the remaining axes it uses. Undefined if they do not fit. */
 function reshapeStep(
   axes: readonly ProductAxis[],
   from: readonly number[],
@@ -293,7 +305,7 @@ function reshapeStep(
   const joined = from.length > 1 ? JOINED[`${axes[0]} ${axes[1]}`] : undefined
   const parts = PARTS[axes[0]]
   const kept = { taken: 1, made: [axes[0]] }
-  // A batch of one or a single head makes both readings possible; the longer result keeps more apart.
+  // With a batch of one or a single head, both readings are possible. The longer result keeps more axes apart.
   if (from.length <= to.length && from[0] === to[0]) {
     return kept
   }

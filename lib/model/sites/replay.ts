@@ -38,8 +38,8 @@ const LINEAR = new Set([
 ])
 
 /**
- * What the steps multiply the product by, entry by entry: the steps on ones, without what they add or mask, and without
- * the bend of a softcap, so that its factors before and behind count.
+ * The factors by which the steps multiply the product, entry by entry: the steps applied to ones. Steps that add or
+ * mask are left out, and so is the nonlinearity of a softcap, so that factors before and after it both count.
  */
 export function factorsOfScores(editor: GraphEditor, { product, steps }: SiteCandidate): string {
   const ones = editor.node('Exp', [zerosLike(editor, product.output[0])])
@@ -50,22 +50,23 @@ export function factorsOfScores(editor: GraphEditor, { product, steps }: SiteCan
   )
 }
 
-/** Zeros of a tensor's shape and type, of infinite entries too: x and -x cannot both be above zero. */
+/** Zeros with a tensor's shape and type, even if it has infinite entries: x and -x cannot both be above zero. */
 function zerosLike(editor: GraphEditor, tensor: string): string {
   return editor.node('Relu', [editor.node('Neg', [editor.node('Relu', [tensor])])])
 }
 
 /**
- * What the steps make of a product of zeros: where that is far below zero, the graph masks. Real scores may be as low
- * as any mask, so that their own values do not tell.
+ * The scores that the steps compute from a product of zeros. Entries far below zero are masked. Real scores cannot
+ * show this, since they may be as low as any mask.
  */
 export function scoresOfZeros(editor: GraphEditor, { product, steps }: SiteCandidate): string {
-  // The largest score of a row is taken off for the sake of range alone; of zeros it would leave its own size.
+  // Subtracting the largest score of a row only limits the range of values. With a product of zeros it would hide
+  // the size of biases.
   const lasting = steps.filter(({ node, chain }) => !isShift(editor, node.input, chain))
   return replaySteps(editor, lasting, zerosLike(editor, product.output[0]))
 }
 
-/** Whether a step takes off, or adds, what is the same for a whole row: its largest score. */
+/** Whether a step adds or subtracts the same number for a whole row: its largest score. */
 function isShift(editor: GraphEditor, inputs: readonly string[], chain: number): boolean {
   return inputs.some((name, i) => i !== chain && editor.graph.producers.get(name)?.opType === 'ReduceMax')
 }

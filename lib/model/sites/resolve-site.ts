@@ -1,6 +1,6 @@
 /**
- * Settles one candidate with the shapes that the probe saw: which operand holds the queries, what each axis is, how
- * heads are grouped, what the scale is.
+ * Resolves one candidate with the shapes of the probe: which operand holds the queries, what each axis is, how heads
+ * are grouped, what the scale is.
  */
 
 import type { FusedAttention, SiteCandidate, UnsupportedSite } from '../candidate.js'
@@ -17,8 +17,8 @@ import type { Probe } from './site-probe.js'
 import { otherRows } from './token-axes.js'
 
 /**
- * The site, without its layer and its error; or why it cannot be captured. With `tokens`, rows of self attention have
- * to be those of the tokens.
+ * The site without its layer and its error, or the reason why it cannot be captured. With `tokens`, rows of self
+ * attention must be those of the tokens.
  */
 export function resolveSite(
   graph: Graph,
@@ -78,7 +78,7 @@ export function resolveSite(
       groups: productGroups,
       firstKey: sinks.before,
       exact: stepsScale(graph, candidate, scalar),
-      // Of a mask that multiplies, only what it leaves counts, and that is the same in every run.
+      // Only the entries that a multiplicative mask keeps matter, and their factors are the same in every run.
       given: givenFactors(graph, candidate).some((name) => !axesOfScores(shapes(name)!)),
     },
   )
@@ -122,7 +122,7 @@ export function resolveSite(
   }
 }
 
-/** Steps that neither scale, mask, cap nor add. */
+/** Steps that change scores in other ways than scaling, masking, capping or adding. */
 const ALTERING = new Set(['QuantizeLinear', 'Clip', 'Max', 'Min'])
 
 interface Placement {
@@ -131,7 +131,7 @@ interface Placement {
   productAxes: ProductAxis[]
 }
 
-/** In the subgraph of an operator everything has its place. */
+/** Placement in the subgraph of a fused operator, whose axes are known. */
 function fusedPlacement({ q, k }: FusedAttention): Placement {
   const at = (tensor: string): CapturePoint => ({
     tensor,
@@ -169,7 +169,10 @@ function writtenOutPlacement(
   return { query, key: point(axes.key), productAxes: axes.product }
 }
 
-/** What the product of queries and keys is times, by constants between where they are captured and the product. */
+/**
+ * The constant factor of the product of queries and keys, from constants between the points of capture and the
+ * product.
+ */
 function constantScale(
   graph: Graph,
   product: NodeProto,
@@ -182,7 +185,7 @@ function constantScale(
   )
 }
 
-/** How many rows of each side are no tokens; or why that does not show. */
+/** Number of rows of each side that are not tokens, or the reason why that is not known. */
 function rowsBesideTokens(
   { query, key }: Placement,
   probe: Probe,
@@ -195,7 +198,7 @@ function rowsBesideTokens(
   return typeof ofKey === 'number' ? { query: ofQuery, key: ofKey } : ofKey
 }
 
-/** Columns that the softmax sees before and behind the keys: a Concat adds them, as sinks are written. */
+/** Columns of the softmax before and after the keys. A Concat adds them, as for sinks. */
 function sinkColumns({ steps }: SiteCandidate, shapes: Shapes): OtherRows {
   const sinks = { before: 0, after: 0 }
   for (const { node, chain } of steps) {
@@ -213,13 +216,13 @@ function sinkColumns({ steps }: SiteCandidate, shapes: Shapes): OtherRows {
   return sinks
 }
 
-/** `others` of its rows are no tokens; where they are is found out later. */
+/** The place of one side. `others` of its rows are not tokens; their positions are determined later. */
 function sideAt({ tensor, axes }: CapturePoint, shapes: Shapes, others: number): Side {
   const groups = sizeAlong('group', axes, shapes(tensor)!)
   return { tensor, axes, groups, others: { before: others, after: 0 } }
 }
 
-/** 1 where there is no such axis. */
+/** Size of an axis; 1 if there is no such axis. */
 function sizeAlong<A extends Axis | ProductAxis>(
   axis: A,
   axes: readonly A[],
@@ -235,7 +238,7 @@ function headCount(axes: readonly Axis[], shape: readonly number[], batch: numbe
   return fold < 0 ? heads : shape[fold] / batch
 }
 
-/** Whether a factor has the two last axes of scores, as a mask has. */
+/** Whether a factor has the last two axes of scores, as a mask does. */
 const axesOfScores = (shape: readonly number[]) => shape.slice(-2).filter((size) => size > 1).length === 2
 
 const axesBeyondOne = (shape: readonly number[]) => shape.filter((size) => size > 1).length

@@ -1,33 +1,33 @@
-/** What q·k is multiplied by on its way to the softmax: one number, one a head, or what is computed run by run. */
+/** The factor of q·k on its way to the softmax: one number, one number per head, or values computed in every run. */
 
 import { contiguousStrides } from '../../math/tensor.js'
 import type { WireTensor } from '../inference/session.js'
 import { tensorValues } from '../inference/values.js'
 import { MASKED_BELOW, type ProductAxis, type ScoreFactors } from './site.js'
 
-/** Relative difference of factors that are the same number, by the element type that they were computed in. */
+/** Relative difference up to which factors count as equal, by the element type in which they were computed. */
 const ROUNDING: Record<string, number> = { float16: 2e-3, float32: 1e-5, float64: 1e-5 }
 
 interface Scores {
   factors: WireTensor
-  /** What the steps make of zeros; sinks may make it wider. */
+  /** Result of the steps for a product of zeros. Sinks may make it wider. */
   masks: WireTensor
 }
 
 interface FactorContext {
   heads: number
   groups: number
-  /** How many columns stand before the keys. */
+  /** Number of columns before the keys. */
   firstKey: number
-  /** What the graph's constants tell of the factor. */
+  /** The part of the factor from the graph's constants. */
   exact: number
-  /** Whether the model reads the factor, or computes it from what it reads. */
+  /** Whether the factor is an input of the model, or computed from inputs. */
   given: boolean
 }
 
 /**
- * Reads the factors off a probe, and off a second one of another length where there is one. `axes` are those of the
- * scores where the softmax reads them.
+ * Reads the factors from a probe, and from a second probe of another length if there is one. `axes` are those of the
+ * scores at the input of the softmax.
  */
 export function scoreFactors(
   runs: readonly Scores[],
@@ -36,7 +36,7 @@ export function scoreFactors(
 ): ScoreFactors {
   const found = runs.map((run): ScoreFactors => {
     const everywhere = factorsAnywhere(run, heads)
-    // Nearly always all entries are one number; seeing that is much faster than sorting them by their axes.
+    // Nearly always all entries are equal, and checking that is much faster than grouping them by axes.
     if (everywhere.kind === 'constant' || !axes) {
       return everywhere
     }
@@ -50,14 +50,14 @@ export function scoreFactors(
   const lasting = found.every(
     (other) => other.kind === 'constant' && other.byHead.every((x, h) => same(x, first.byHead[h], limit)),
   )
-  // A probe computes in the model's own precision; constants are known better than that.
+  // A probe computes in the model's own precision, so constants are more precise.
   if (lasting && !given) {
     return { kind: 'constant', byHead: first.byHead.map((x) => (same(x, exact, limit) ? exact : x)) }
   }
   return axes ? { kind: 'rows', perQuery: false } : { kind: 'entries' }
 }
 
-/** Whether two factors are the same number but for rounding. */
+/** Whether two factors are equal up to rounding. */
 function same(a: number, b: number, limit: number): boolean {
   return Math.abs(a - b) <= limit * Math.max(Math.abs(a), Math.abs(b))
 }
@@ -135,7 +135,7 @@ function headAt(
   return at('head') * (axes.includes('group') ? groups : 1) + at('group')
 }
 
-/** As users see it; `operandScale` is what queries and keys are multiplied by before their product. */
+/** The scale for users; `operandScale` is the factor of queries and keys before their product. */
 export function shownScale(
   factors: ScoreFactors,
   operandScale: number,

@@ -1,6 +1,6 @@
 /**
- * The probe: one run on a small synthetic batch, with the shapes, types and constants that the graph alone does not
- * tell as further outputs.
+ * The probe: one run on a small synthetic batch. Its further outputs give the shapes, types and constants that the
+ * graph alone does not determine.
  */
 
 import { QkError } from '../../errors.js'
@@ -19,7 +19,9 @@ import { factorsOfScores, scoresOfZeros } from './replay.js'
 
 type Tensors = Record<string, WireTensor>
 
-/** Sequences of a probe's batch, and positions of each; of models without token ids only the former is known. */
+/**
+ * Number of sequences in a probe's batch, and of positions in each. Models without token ids have only the former.
+ */
 export interface BatchSizes {
   sequences: number
   positions: number | undefined
@@ -31,7 +33,7 @@ export interface ProbeContext {
   threads: number
   /** Sizes of free axes that the caller gives. */
   given?: GivenSizes
-  /** What is left of the time for runs; shared by all probes of a model. */
+  /** Remaining time for runs, shared by all probes of a model. */
   budget?: ProbeBudget
 }
 
@@ -40,14 +42,14 @@ const factorName = (tensor: string) => `qkspace.factors/${tensor}`
 const maskName = (tensor: string) => `qkspace.mask/${tensor}`
 const firstName = (tensor: string) => `qkspace.first/${tensor}`
 
-/** What a probe found out about the tensors of the candidates that it ran on. */
+/** Values and shapes of the candidates' tensors in a probe. */
 export class ProbeValues {
   constructor(
     private readonly values: Tensors,
     readonly sizes: BatchSizes,
   ) {}
 
-  /** Undefined where the tensor was not asked for. */
+  /** Shape of a tensor. Undefined if it was not requested. */
   readonly shapes = (tensor: string): number[] | undefined => {
     const found = this.values[shapeName(tensor)]
     return found && Array.from(found.data as BigInt64Array, Number)
@@ -56,16 +58,16 @@ export class ProbeValues {
   /** onnxruntime's name of the element type. */
   readonly typeName = (tensor: string): string => this.values[firstName(tensor)].type
 
-  /** The value of a constant factor; undefined where it is not one number. */
+  /** Value of a constant factor. Undefined if it is not a single number. */
   readonly scalar = (name: string): number | undefined => {
     const data = this.values[name] && tensorValues(this.values[name])
     return data?.length === 1 ? data[0] : undefined
   }
 
-  /** What a product of zeros becomes on its way to the softmax: masks and biases alone. */
+  /** The softmax's input for a product of zeros: only masks and biases. */
   readonly masks = ({ softmaxInput }: SiteCandidate): WireTensor => this.values[maskName(softmaxInput)]
 
-  /** What the product is multiplied by on its way to the softmax, entry by entry. */
+  /** The factors of the product on its way to the softmax, entry by entry. */
   readonly factors = ({ softmaxInput }: SiteCandidate): WireTensor => this.values[factorName(softmaxInput)]
 }
 
@@ -73,7 +75,10 @@ export interface Probe {
   running: readonly SiteCandidate[]
   feeds: Tensors
   values: ProbeValues
-  /** The same with one sequence more, and with longer ones; absent where the model has one size, or did not run. */
+  /**
+   * The probe repeated with one more sequence, and with longer sequences. Absent if the model has a fixed size, or did
+   * not run.
+   */
   more: { sequences?: ProbeValues; positions?: ProbeValues }
 }
 
@@ -96,7 +101,9 @@ export async function probe(context: ProbeContext, candidates: readonly SiteCand
   }
 }
 
-/** Where the probe of all fails: which fused operators run beside their subgraph, and why the others do not. */
+/**
+ * Fallback if the probe of all candidates fails: probes fused operators one by one, and reports why some do not run.
+ */
 export async function probeEach(
   context: ProbeContext,
   candidates: readonly SiteCandidate[],
@@ -123,7 +130,7 @@ export async function probeEach(
   return { running, unsupported }
 }
 
-/** Caches may put another axis first: the ids tell, or what the model reads in their place. */
+/** Sizes of the batch from the ids, or from the inputs in their place, since caches may have another first axis. */
 function batchSizes(inputs: readonly ModelInput[], feeds: Tensors): BatchSizes {
   const named = (role: InputRole) => inputs.find((i) => i.role === role && feeds[i.name])
   const input = named('ids') ?? named('custom')
@@ -158,7 +165,7 @@ function requestProbe(editor: GraphEditor, candidate: SiteCandidate): void {
   const { product, steps, left, right, fused } = candidate
   const shaped = new Set([...product.input, product.output[0], candidate.softmaxInput])
   if (fused) {
-    // The outputs are for verification, which runs on the same feeds.
+    // These outputs are for verification, which uses the same feeds.
     for (const tensor of [fused.q, fused.k, fused.output, fused.node.output[0]]) {
       shaped.add(tensor)
     }
@@ -189,7 +196,7 @@ function requestProbe(editor: GraphEditor, candidate: SiteCandidate): void {
     editor.node('Shape', [tensor], {}, output)
     editor.output(output)
   }
-  // One element tells the type.
+  // One element is enough to get the type.
   const typed = fused
     ? [fused.q, product.output[0], fused.node.output[0]]
     : [product.input[0], product.output[0]]
@@ -219,7 +226,7 @@ async function runProbe(context: ProbeContext, editor: GraphEditor, layers: numb
     const values = await budget.spend(() => session.run(feeds))
     return { feeds, values, sizes: batchSizes(used, feeds) }
   }
-  /** With another size of the ids; absent where that is fixed, or the model does not take it. */
+  /** A probe with another size of the ids. Absent if the size is fixed, or if the model does not accept it. */
   const varied = async (first: ProbeRun, sizes: ProbeSizes, which: keyof BatchSizes) => {
     const other = await run(sizes).catch(() => undefined)
     return other && other.sizes[which] !== first.sizes[which] ? other : undefined
@@ -228,7 +235,7 @@ async function runProbe(context: ProbeContext, editor: GraphEditor, layers: numb
   const tries = probeSizes(used, given)
   try {
     for (const sizes of tries) {
-      // A run cannot be interrupted; the next one can be left out.
+      // A run cannot be interrupted, but the next one can be skipped.
       if (failures.length > 0 && budget.isSpent) {
         break
       }
@@ -252,12 +259,12 @@ async function runProbe(context: ProbeContext, editor: GraphEditor, layers: numb
   throw notRunning(context, failures, tries.length)
 }
 
-/** The first failure is that of the most ordinary sizes. */
+/** The error of a model that does not run. It reports the first failure, which has the most common sizes. */
 function notRunning({ graph, inputs }: ProbeContext, failures: readonly unknown[], tries: number): QkError {
   const spent =
     failures.length < tries ? ` (${failures.length} of ${tries} sizes tried in ${ProbeBudget.seconds} s)` : ''
   const shapes = inputs.map(({ name, shape }) => `${name} [${shape}]`).join(', ')
-  // The last axis is rather a width than a number of sequences.
+  // The last axis is more likely a width than a number of sequences.
   const free = freeAxes(inputs).at(-1)
   const say =
     free !== undefined

@@ -4,18 +4,18 @@ import type { SiteCandidate, SiteKind } from '../candidate.js'
 import type { Axis } from './axes.js'
 
 /**
- * Where a product of zeros ends below this, the graph masks: exporters use -10000, the type's lowest number, or minus
- * infinity.
+ * Entries of a product of zeros that end below this are masked. Exporters use -10000, the type's lowest number, or
+ * minus infinity.
  */
 export const MASKED_BELOW = -5000
 
-/** What users see of a site; `inspect --json` prints it. */
+/** The part of a site for users; `inspect --json` prints it. */
 export interface AttentionSite {
-  /** Place among the sites of its kind, in topological order. */
+  /** Index among the sites of its kind, in topological order. */
   layer: number
   /** `enc`, `dec` or `cross` in a model with several kinds, otherwise absent. */
   kind?: SiteKind
-  /** How attention is written: MatMul or Einsum, or the fused operator, as in com.microsoft.MultiHeadAttention. */
+  /** Operator of the attention: MatMul or Einsum, or the fused operator, as in com.microsoft.MultiHeadAttention. */
   op: string
   /** Name of the node that multiplies queries and keys, or of the fused operator. */
   node: string
@@ -26,31 +26,31 @@ export interface AttentionSite {
   /** Head dimension d of queries and keys. */
   headDim: number
   /**
-   * What q·k is multiplied by on its way to the softmax, softcaps left out: a number, or what kind of numbers. 'computed'
-   * ones depend on the length or on the input.
+   * The factor of q·k on its way to the softmax, without softcaps: a number, or the kind of factors. 'computed'
+   * factors depend on the length or on the input.
    */
   scale: number | 'per head' | 'per query' | 'computed'
-  /** Whether queries see no later keys. */
+  /** Whether later keys are masked for every query. */
   causal: boolean
   /** Whether queries and keys are rotated by position (RoPE). */
   rotary: boolean
   /** Whether keys come from another sequence than queries. */
   cross: boolean
   /**
-   * Nodes that add to the scores what depends on queries or keys and is not their product, as attention to relative
-   * positions does in DeBERTa: attribution and interventions do not reach it. Absent where there is none.
+   * Nodes that add terms to the scores which depend on queries or keys but are not their product, such as the relative
+   * positions of DeBERTa. Attribution and interventions do not include these terms. Absent if there are none.
    */
   uncovered?: string[]
   /**
-   * Nodes that round or clip the scores on their way to the softmax: attribution and score gaps are those of the scores
-   * before them. Absent where there is none.
+   * Nodes that round or clip the scores on their way to the softmax. Attribution and score gaps use the scores before
+   * these nodes. Absent if there are none.
    */
   altered?: string[]
-  /** Where not every captured row is a token: rows before and after those of the tokens. */
+  /** Captured rows that are not tokens: rows before and after those of the tokens. Absent if all rows are tokens. */
   otherRows?: {
-    /** Rows of queries that are no tokens. */
+    /** Rows of queries that are not tokens. */
     query: OtherRows
-    /** Rows of keys that are no tokens. */
+    /** Rows of keys that are not tokens. */
     key: OtherRows
   }
   /** TransformerLens names of the captured tensors. */
@@ -61,8 +61,8 @@ export interface AttentionSite {
     k: string
   }
   /**
-   * ||S - S'||_F / ||S||_F over unmasked entries of a probe: S the model's scores, S' those recomputed. Of a fused
-   * operator also its attention output against the one that its subgraph computes, whichever is larger.
+   * ||S - S'||_F / ||S||_F over unmasked entries of a probe: S the model's scores, S' the recomputed ones. For a fused
+   * operator, the larger of this and the relative error between its attention output and that of its subgraph.
    */
   relativeError: number
 }
@@ -77,16 +77,19 @@ export function keyHeadOf({ heads, kvHeads }: { heads: number; kvHeads: number }
   return Math.floor((head * kvHeads) / heads)
 }
 
-/** Where one side can be captured. */
+/** The place where one side can be captured. */
 export interface Side {
   tensor: string
   axes: Axis[]
-  /** Size of the group axis, 1 where there is none: query head h lies at (h div groups, h mod groups). */
+  /** Size of the group axis, 1 if there is none: query head h lies at (h div groups, h mod groups). */
   groups: number
   others: OtherRows
 }
 
-/** Rows that are no tokens, as learned ones of a soft prompt are: how many before those of the tokens, and after. */
+/**
+ * Rows that are not tokens, such as the learned rows of a soft prompt: how many come before those of the tokens, and
+ * how many after.
+ */
 export interface OtherRows {
   /** Rows before those of the tokens. */
   before: number
@@ -94,7 +97,7 @@ export interface OtherRows {
   after: number
 }
 
-/** A site with what capture and verification need to know of the graph. */
+/** A site with the information on the graph that capture and verification need. */
 export interface ResolvedSite extends AttentionSite {
   candidate: SiteCandidate
   query: Side
@@ -103,29 +106,29 @@ export interface ResolvedSite extends AttentionSite {
   operandScale: number
   /** Factors between the product and the softmax. */
   factors: ScoreFactors
-  /** Meaning of the axes of the product's output; `keyPos` is the softmax's axis. */
+  /** Meaning of the axes of the product's output. The softmax normalises over `keyPos`. */
   productAxes: ProductAxis[]
-  /** The same of the softmax's input; undefined where the steps between could not be followed. */
+  /** Meaning of the axes of the softmax's input. Undefined if the steps in between could not be followed. */
   patternAxes: ProductAxis[] | undefined
-  /** Columns that the softmax sees and that are no keys: sinks, before and behind them; captured scores lack them. */
+  /** Columns of the softmax that are not keys, before and after the keys: sinks. Captured scores lack them. */
   sinks: OtherRows
-  /** Size of the product's group axis, 1 where there is none. */
+  /** Size of the product's group axis, 1 if there is none. */
   productGroups: number
   /** onnxruntime's names of element types: of the captured queries, of the product, of a fused operator's output. */
   queryType: string
   productType: string
   outputType: string
-  /** Every how many heads of the captured keys are distinct: 1 unless they were repeated untraceably. */
+  /** Number of adjacent captured key heads that are equal: 1 unless they were repeated untraceably. */
   keyStride: number
 }
 
-/** Factors between the product and the softmax, up to a softcap and with what stands behind it. */
+/** Factors between the product and the softmax, on both sides of a softcap. */
 export type ScoreFactors =
   /** By query head, the same in every run. */
   | { kind: 'constant'; byHead: number[] }
-  /** Of a query's whole row: of its position, as log-n scaling has, or computed from the length or the input. */
+  /** One factor per query: by its position, as in log-n scaling, or computed from the length or the input. */
   | { kind: 'rows'; perQuery: boolean }
-  /** Different for the keys of one query, or of scores whose axes could not be followed. */
+  /** Factors that differ between the keys of one query, or that belong to scores whose axes could not be followed. */
   | { kind: 'entries' }
 
 /** As `Axis`, of scores. */

@@ -1,6 +1,6 @@
 /**
- * Settles what a graph leaves open about its attention (which operand holds the queries, what each axis is, how heads
- * are grouped, what the scale is) by running a small synthetic batch and looking at concrete shapes.
+ * Determines what a graph leaves open about its attention: which operand holds the queries, what each axis is, how
+ * heads are grouped, what the scale is. It runs a small synthetic batch and reads the concrete shapes.
  */
 
 import type { RefusedSite, SiteCandidate } from '../candidate.js'
@@ -15,16 +15,16 @@ import { idsAreTurned } from './token-axes.js'
 
 export interface Survey {
   sites: ResolvedSite[]
-  /** The inputs, turned where the model's ids are [position, sequence]. */
+  /** The inputs, as [position, sequence] if the model's ids are. */
   inputs: readonly ModelInput[]
   unsupported: RefusedSite[]
-  /** The feeds that the probe ran on. */
+  /** The feeds of the probe. */
   feeds: Record<string, WireTensor>
 }
 
 /**
- * Runs the probe and resolves every candidate, in topological order; `refused` is attention that was refused before, and
- * is numbered with the rest. Errors: ERR_INFERENCE.
+ * Runs the probe and resolves every candidate, in topological order. `refused` is attention that was refused before;
+ * it is numbered with the rest. Errors: ERR_INFERENCE.
  */
 export async function surveySites(
   given: ProbeContext,

@@ -1,4 +1,6 @@
-/** How the axes of attention follow the token ids: which of the ids' axes are positions, and which rows are tokens. */
+/**
+ * Relates the axes of attention to the token ids: which of the ids' axes are positions, and which rows are tokens.
+ */
 
 import type { SiteCandidate } from '../candidate.js'
 import type { ModelInput } from '../inference/inputs.js'
@@ -6,8 +8,8 @@ import type { CapturePoint } from './axes.js'
 import type { Probe, ProbeValues } from './site-probe.js'
 
 /**
- * Whether attention runs over the first axis of the ids, as in models whose ids are [position, sequence]: its number of
- * keys follows that axis and not the other one. `probe` has fed them as [sequence, position].
+ * Whether the ids are [position, sequence]. The number of keys then follows the first axis of the ids and not the
+ * second. `probe` has fed the ids as [sequence, position].
  */
 export function idsAreTurned(inputs: readonly ModelInput[], { running, values, more }: Probe): boolean {
   const ids = inputs.find(({ role }) => role === 'ids')
@@ -26,12 +28,12 @@ export function idsAreTurned(inputs: readonly ModelInput[], { running, values, m
   return votes.reduce((a, b) => a + b, 0) > 0
 }
 
-/** Entries that the softmax normalises over. */
+/** Number of entries over which the softmax normalises. */
 function keyCount({ softmaxInput, softmaxAxis }: SiteCandidate, values: ProbeValues): number {
   return values.shapes(softmaxInput)!.at(softmaxAxis) ?? 0
 }
 
-/** Rows of one side that are no tokens, how many; or why its rows cannot be taken for tokens. */
+/** Number of rows of one side that are not tokens, or the reason why its rows cannot be matched to tokens. */
 export function otherRows(
   { tensor, axes }: CapturePoint,
   { values, more }: Probe,
@@ -55,7 +57,7 @@ export function otherRows(
   return count - tokens
 }
 
-/** Whether the axis of the sequences, or that of sequences and heads in one, grows with their number. */
+/** Whether the axis of the sequences, or of sequences and heads folded, grows with the number of sequences. */
 function followsSequences(
   tensor: string,
   axes: CapturePoint['axes'],

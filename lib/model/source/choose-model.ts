@@ -1,4 +1,4 @@
-/** Which `.onnx` file of a folder is meant: the one that is named, that of a number type, or the default. */
+/** Chooses the `.onnx` file of a folder: the named one, the one with a given number type, or the default. */
 
 import path from 'node:path'
 import { QkError } from '../../errors.js'
@@ -8,17 +8,17 @@ import { type ModelFolder, ONNX_FOLDER } from './model-folder.js'
 export interface ModelChoice {
   /**
    * Number type of the weights, by the suffix of the file's name: `fp32` (none), `fp16`, `q8` (`_quantized`), `int8`,
-   * `uint8`, `q4`, `q4f16` or `bnb4`. By default the file without a suffix, or the only file there is.
+   * `uint8`, `q4`, `q4f16` or `bnb4`. Default: the file without a suffix, or the only file.
    */
   dtype?: ModelDtype
-  /** Path of the file inside the folder, or its name where it lies in the folder `onnx`. */
+  /** Path of the file inside the folder, or its name if it lies in the folder `onnx`. */
   file?: string
 }
 
-/** Names the model's file in folders of onnxruntime-genai. */
+/** File that names the model's file in folders of onnxruntime-genai. */
 export const GENAI_CONFIG = 'genai_config.json'
 
-/** The name that a folder's main model has; others, as `encoder_model`, are parts of one. */
+/** Name of a folder's main model. Others, such as `encoder_model`, are parts of a model. */
 const MAIN = 'model'
 
 /** Path of the chosen file in the folder. Errors: ERR_ARGUMENT, ERR_FILE, ERR_FORMAT. */
@@ -72,7 +72,7 @@ function namedFile(folder: ModelFolder, file: string): string {
   return found
 }
 
-/** The path in its shortest form, with `/`; undefined where it leads out of the folder. */
+/** The path in its shortest form, with `/`. Undefined if it leads out of the folder. */
 function insideFolder(file: string): string | undefined {
   const normal = path.posix.normalize(file.replaceAll('\\', '/'))
   const leaves = normal.startsWith('../') || normal === '..' || normal === '.'
@@ -93,7 +93,7 @@ async function genaiFile(folder: ModelFolder, dtype: ModelDtype | undefined): Pr
   }
   const hint = 'Choose a file of the folder with { file } (--file).'
   if (typeof named !== 'string') {
-    // A pipeline of several models has no single decoder; the number type may still tell the file.
+    // A pipeline of several models has no single decoder, but the number type may still identify the file.
     if (dtype !== undefined) {
       return undefined
     }
@@ -109,7 +109,7 @@ async function genaiFile(folder: ModelFolder, dtype: ModelDtype | undefined): Pr
   return normal
 }
 
-/** An error that lists the files, and says how to choose. */
+/** An error that lists the files and explains how to choose. */
 function unchosen(
   code: 'ERR_ARGUMENT' | 'ERR_FILE',
   folder: ModelFolder,

@@ -1,8 +1,8 @@
-/** Number types of a model's weights, as the file names of transformers.js tell them. */
+/** Number types of a model's weights, from the file names that transformers.js uses. */
 
 import path from 'node:path'
 
-/** What stands between a model's name and `.onnx` (the table of transformers.js). */
+/** Suffixes between a model's name and `.onnx` (the table of transformers.js). */
 const SUFFIXES = {
   fp32: '',
   fp16: '_fp16',

@@ -1,4 +1,4 @@
-/** The tokenizer that lies where models have theirs. */
+/** Finds the tokenizer in the usual places beside a model. */
 
 import path from 'node:path'
 import { isFile, ONNX_FOLDER } from './model-folder.js'
@@ -6,8 +6,8 @@ import { isFile, ONNX_FOLDER } from './model-folder.js'
 const NAME = 'tokenizer.json'
 
 /**
- * Path of the `tokenizer.json` beside a model, in the folder around a folder `onnx`, or in the folder that the user
- * named; undefined where there is none.
+ * Path of the `tokenizer.json` beside a model, in the parent of a folder `onnx`, or in the folder that the user named.
+ * Undefined if there is none.
  */
 export function findTokenizer(model: string, folder?: string): string | undefined {
   const own = path.dirname(model)

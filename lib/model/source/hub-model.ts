@@ -1,4 +1,4 @@
-/** A model of the Hugging Face Hub becomes files of the cache: those that are needed to open it, and no others. */
+/** Downloads the files of a Hugging Face Hub model that are needed to open it, and no others, into the cache. */
 
 import path from 'node:path'
 import { QkError } from '../../errors.js'
@@ -9,13 +9,13 @@ import { externalLocations } from '../onnx/read-model.js'
 import { chooseModel, GENAI_CONFIG, type ModelChoice } from './choose-model.js'
 import { isModel, type ModelFolder, ONNX_FOLDER, readText } from './model-folder.js'
 
-/** Which file of the Hub a model is. */
+/** Origin of a model's file on the Hub. */
 export interface HubOrigin {
   /** As in `org/name`. */
   repo: string
-  /** As it was asked for: a branch, a tag or a commit. */
+  /** Requested revision: a branch, a tag or a commit. */
   revision: string
-  /** What the revision was then. */
+  /** Commit of the revision at that time. */
   commit: string
   /** Path of the `.onnx` file in the repository. */
   file: string
@@ -23,12 +23,12 @@ export interface HubOrigin {
 
 export interface HubModel {
   path: string
-  /** Folder of the repository, in the cache, that holds the model, as a folder on the disk would. */
+  /** Cached folder of the repository that holds the model, with the same interface as a local folder. */
   folder: string
   hub: HubOrigin
 }
 
-/** What is read beside a model, by this package or by whoever shares the cache; all of them small. */
+/** Small files that this package, or another user of the cache, reads beside a model. */
 const COMPANIONS = [
   'config.json',
   'generation_config.json',
@@ -39,7 +39,7 @@ const COMPANIONS = [
   'chat_template.jinja',
 ]
 
-/** How many files a message lists. */
+/** Most files that a message lists. */
 const LISTED = 20
 
 /**
@@ -68,7 +68,7 @@ export async function hubModel(id: string, choice: ModelChoice, options: Downloa
   }
 }
 
-/** Folder in the cache with the small files of a repository, its tokenizer's among them. Errors: as of `hubModel`. */
+/** Cached folder with the small files of a repository, including those of its tokenizer. Errors: as of `hubModel`. */
 export async function hubCompanions(id: string, options: DownloadOptions): Promise<string> {
   const { repo, revision, path: folder = '' } = parseHubId(id)
   const repository = await openRepository({ repo, revision }, hubSettings(), options)
@@ -131,8 +131,8 @@ function parentOf(folder: string): string {
 }
 
 /**
- * The files that the graph itself names for its weights, whatever they are called. Locations that lead out of the
- * folder are left to whoever opens the model, and refuses them.
+ * The files that the graph names for its weights. Locations that lead out of the folder are skipped here; opening the
+ * model refuses them.
  */
 function weightsOf(id: string, at: string, file: string, repository: HubRepository): string[] {
   const known = new Set(repository.files)

@@ -1,6 +1,6 @@
 /**
- * A folder with a model: one on the disk, or one of a repository of which little has been downloaded. Paths inside it
- * are written with `/`.
+ * A folder with a model: a local folder, or a folder of a partly downloaded repository. Paths inside it are written
+ * with `/`.
  */
 
 import { readdirSync, readFileSync, statSync } from 'node:fs'
@@ -19,7 +19,7 @@ export interface ModelFolder {
 
 export const ONNX_FOLDER = 'onnx'
 
-/** Whether a path of a folder is one of its models. */
+/** Whether a path in a folder is one of its models. */
 export function isModel(file: string): boolean {
   const [first, second, ...more] = file.split('/')
   return file.endsWith('.onnx') && more.length === 0 && (second === undefined || first === ONNX_FOLDER)

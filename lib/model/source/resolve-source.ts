@@ -1,4 +1,6 @@
-/** From what users call a model (a file, a folder, an id of the Hugging Face Hub) to the file that is opened. */
+/**
+ * Resolves the user's name of a model (a file, a folder, an id of the Hugging Face Hub) to the file that is opened.
+ */
 
 import path from 'node:path'
 import { QkError } from '../../errors.js'
@@ -67,8 +69,8 @@ export async function resolveSource(
 const TOKENIZER_CONFIG = 'tokenizer_config.json'
 
 /**
- * Path of a `tokenizer_config.json`: that path, or a folder or an id of the Hub that has the file. Whether it is there
- * is seen when it is read. Errors: those of `resolveSource`.
+ * Path of a `tokenizer_config.json`, from that path, a folder, or an id of the Hub. The file is not checked to exist.
+ * Errors: those of `resolveSource`.
  */
 export async function resolveTokenizerConfig(given: string, options: DownloadOptions = {}): Promise<string> {
   const folder = isHubId(given) ? await hubCompanions(given, options) : isFolder(given) ? given : undefined

@@ -1,13 +1,13 @@
 /**
- * What makes the native `tokenizers` package end the process, when it loads a `tokenizer.json` or when it encodes, found
- * beforehand. Everything else that is wrong with such a file it reports by itself.
+ * Checks a `tokenizer.json` for faults that make the native `tokenizers` package end the process, on loading or on
+ * encoding. The package reports all other faults itself.
  */
 
 import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { QkError } from '../../errors.js'
 
-/** A `tokenizer.json`, as far as it is looked at here. */
+/** The parts of a `tokenizer.json` that are checked here. */
 export interface TokenizerJson {
   normalizer?: unknown
   pre_tokenizer?: unknown
@@ -21,7 +21,7 @@ type Fields = Record<string, unknown>
 const isObject = (value: unknown): value is Fields => typeof value === 'object' && value !== null
 const list = (value: unknown): unknown[] => (Array.isArray(value) ? value : [])
 
-/** Errors: ERR_TOKENIZER, which names the file, the part of it and what is wrong there. */
+/** Errors: ERR_TOKENIZER, with the file, the part of it, and what is wrong. */
 export async function checkTokenizer(file: string, json: TokenizerJson): Promise<void> {
   const refuse = (part: string, message: string, hint?: string): never => {
     throw new QkError('ERR_TOKENIZER', `${file}: its ${part} ${message}`, { hint })
@@ -30,7 +30,7 @@ export async function checkTokenizer(file: string, json: TokenizerJson): Promise
   if (isObject(model)) {
     checkMerges(model, refuse)
   }
-  // The library tells steps by their fields where their type is none that it knows; so do these checks.
+  // The library identifies a step of unknown type by its fields, and so do these checks.
   const normalizers = [...steps(json.normalizer, 'normalizers')]
   for (const { prepend, pattern } of normalizers) {
     if (prepend === '') {
@@ -60,7 +60,7 @@ export async function checkTokenizer(file: string, json: TokenizerJson): Promise
 
 type Refuse = (part: string, message: string, hint?: string) => never
 
-/** A step, or the steps of a `Sequence`, which may lie within each other. */
+/** A step, or the steps of a `Sequence`; sequences may be nested. */
 function* steps(step: unknown, inner: string): Generator<Fields> {
   if (!isObject(step)) {
     return
@@ -71,7 +71,7 @@ function* steps(step: unknown, inner: string): Generator<Fields> {
   }
 }
 
-/** A template may name only tokens that it defines, and a template of one text only that text. */
+/** Checks a template: it may name only tokens that it defines, and a template of one text may name only that text. */
 function checkTemplate({ single, pair, special_tokens: defined }: Fields, refuse: Refuse): void {
   const known = isObject(defined) ? defined : {}
   for (const [name, template] of Object.entries({ single, pair })) {
@@ -100,7 +100,7 @@ function pieceOf(piece: unknown): { kind?: string; id?: unknown } {
   return { kind, id: isObject(value) ? value.id : undefined }
 }
 
-/** Of the second half of a merge the prefix of inner pieces is cut off, unseen. */
+/** Checks merges: the library cuts the prefix of inner pieces off the second half of a merge without a check. */
 function checkMerges({ type, merges, continuing_subword_prefix: prefix }: Fields, refuse: Refuse): void {
   if ((type !== 'BPE' && type !== undefined) || typeof prefix !== 'string' || prefix === '') {
     return
@@ -125,14 +125,14 @@ function checkMerges({ type, merges, continuing_subword_prefix: prefix }: Fields
 
 const TRIAL = fileURLToPath(new URL('./trial.js', import.meta.url))
 
-/** A table that goes in circles is refused after this time. */
+/** Time limit of the trial, for a table with a cycle. */
 const TRIAL_MS = 10_000
 
 /**
- * Whether a precompiled table leads out of itself only shows when it is used.
+ * Tries a normalizer, since a precompiled table with references beyond its end only fails in use.
  *
- * Normalises texts in a process of its own, with a model of one word in place of the tokenizer's: about a tenth of a
- * second, whatever the size of the vocabulary. What went wrong, if anything did.
+ * Normalises texts in a child process, with a model of one word in place of the tokenizer's. This takes about a tenth
+ * of a second, whatever the size of the vocabulary. Returns what went wrong, if anything did.
  */
 function tryNormalizer(normalizer: unknown): Promise<string | undefined> {
   return new Promise((resolve) => {
@@ -149,7 +149,7 @@ function tryNormalizer(normalizer: unknown): Promise<string | undefined> {
     child.stderr.setEncoding('utf8').on('data', (text: string) => {
       said += text
     })
-    // Where no process can be started, the tokenizer is taken as it is.
+    // If no process can be started, the tokenizer is accepted as it is.
     child.on('error', () => {
       clearTimeout(timer)
       resolve(undefined)
@@ -159,13 +159,13 @@ function tryNormalizer(normalizer: unknown): Promise<string | undefined> {
       if (late) {
         resolve(`it takes more than ${TRIAL_MS / 1000} s over a short text`)
       } else if (code === 0 || code === 1) {
-        // Of 1, an error that is no panic, the tokenizer itself tells more.
+        // Exit status 1 is an ordinary error, not a panic. Loading the tokenizer will report it in more detail.
         resolve(undefined)
       } else {
         resolve(/panicked at [^\n]*\n([^\n]*)/.exec(said)?.[1] ?? said.trim().slice(0, 300))
       }
     })
-    // A child that has ended already closes the pipe; its end says why.
+    // A child that has already ended closes the pipe. Its exit status shows why.
     child.stdin.on('error', () => {})
     child.stdin.end(JSON.stringify(normalizer))
   })

@@ -1,24 +1,27 @@
-/** Tokens as people read them: tokenizers mark spaces in several ways, or leave them out. */
+/** Readable forms of tokens. Tokenizers mark spaces in several ways, or leave them out. */
 
 /** Marks of a space: byte-level tokenizers' (U+0120), SentencePiece's (U+2581), or the space itself. */
 const SPACE_MARKS = /[\u0120\u2581]/g
 const STARTS_WITH_SPACE = /^[\u0120\u2581 ]/
-/** How byte-level tokenizers write the end of a line. */
+/** Line ends in byte-level tokenizers. */
 const LINE_ENDS = /\u010A|\n/g
-/** How WordPiece marks what goes on with a word. */
+/** WordPiece's mark of a piece that continues a word. */
 const CONTINUES = /^##/
 
-/** One token without the marks of its tokenizer: a space where one is meant, and the sign ⏎ for the end of a line. */
+/**
+ * One token without the marks of its tokenizer: with a plain space for a marked one, and the sign ⏎ for the end of a
+ * line.
+ */
 export function readableToken(token: string): string {
   return (fromBytes(token) ?? token).replace(SPACE_MARKS, ' ').replace(LINE_ENDS, '⏎')
 }
 
 /**
- * Byte-level tokenizers write every byte as a character, so that "é" is "Ã©". The text of such a token; undefined where it
- * cannot be one, or has only a part of a character.
+ * The text of a byte-level token. Byte-level tokenizers write every byte as a character, so that "é" is "Ã©".
+ * Undefined if the token is of another kind, or holds only a part of a character.
  */
 function fromBytes(token: string): string | undefined {
-  // Plain letters are themselves, and a lone letter of Latin-1 is no UTF-8.
+  // Plain letters stand for themselves, and a single letter of Latin-1 is not valid UTF-8.
   if (!/[^\x20-\x7e]/.test(token)) {
     return undefined
   }
@@ -45,17 +48,17 @@ for (let byte = 0, others = 0; byte < 256; byte++) {
   BYTE_OF.set(String.fromCharCode(printable ? byte : 0x100 + others++), byte)
 }
 
-/** A token between those around it: `before + token + after` reads as the text that they are of. */
+/** A token in its context: `before + token + after` reads as the original text. */
 export interface TokenInContext {
   /** The token. */
   token: string
-  /** What stands before it, with the space between. */
+  /** Text before it, with the space in between. */
   before: string
-  /** What stands after it, with the space between. */
+  /** Text after it, with the space in between. */
   after: string
 }
 
-/** The token at a place among others, with at most `reach` on either side. */
+/** The token at an index, with at most `reach` tokens on either side. */
 export function tokenInContext(tokens: readonly string[], place: number, reach: number): TokenInContext {
   const marked = tokens.some((token) => STARTS_WITH_SPACE.test(token))
   // Tokens of word-level tokenizers and of WordPiece carry no space of their own.

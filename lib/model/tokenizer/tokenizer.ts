@@ -6,31 +6,31 @@ import { QkError } from '../../errors.js'
 import { checkRegularFile } from '../../store/reading/regular-file.js'
 import { checkTokenizer, type TokenizerJson } from './check.js'
 
-/** A text, or two, as tokens. Arrays have one entry a token. */
+/** A text, or two, as tokens. Arrays have one entry per token. */
 export interface TokenizedText {
   /** Token ids. */
   ids: number[]
   /** [start, end) in UTF-16 units of the token's own text; empty for special tokens and added spaces. */
   spans: [start: number, end: number][]
-  /** Whether the token is one of the tokenizer's own template, as a start token is. */
+  /** Whether the token comes from the tokenizer's own template, such as a start token. */
   special: boolean[]
-  /** Whether the token is of the second text of a pair. */
+  /** Whether the token belongs to the second text of a pair. */
   second: boolean[]
-  /** Token type ids: which text of a pair the model is told that a token is of. */
+  /** Token type ids: the text of a pair that each token belongs to, as the model receives it. */
   segments: number[]
-  /** Whether the token stands for something that the vocabulary does not have. */
+  /** Whether the token stands for text outside the vocabulary. */
   unknown: boolean[]
 }
 
-/** A tokenizer that prompts go through. */
+/** A tokenizer for prompts. */
 export interface PromptTokenizer {
   /** Path of its `tokenizer.json`. */
   path: string
-  /** Id of the token that fills up shorter prompts of a batch. */
+  /** Id of the token that pads shorter prompts of a batch. */
   padId: number
-  /** One more than the largest id that it gives. */
+  /** One more than the largest id. */
   size: number
-  /** What may be wrong without being an error: ids that are not those of the file. */
+  /** Warnings, such as ids that differ from those of the file. */
   warnings: string[]
   /** One text, or two by the tokenizer's own template. Errors: ERR_TOKENIZER. */
   encode(text: string, pair?: string): Promise<TokenizedText>
@@ -69,7 +69,7 @@ export async function loadTokenizer(path: string): Promise<PromptTokenizer> {
     path,
     padId: padId ?? 0,
     ...vocabularyOf(path, json, tokenizer),
-    // The native package takes other numbers for some id within 32 bits.
+    // The native package changes some ids, even within 32 bits.
     token: (id) => (isId(id) ? tokenizer.idToToken(id) : null) ?? `#${String(id)}`,
     encode: async (text, pair) => {
       try {
@@ -109,18 +109,18 @@ function described(
   return { ids, spans, special, second, segments: encoding.getTypeIds(), unknown }
 }
 
-/** How tokens write a space: sentencepiece with U+2581, byte-level ones with U+0120. */
+/** Spellings of a space: U+2581 in sentencepiece, U+0120 in byte-level tokenizers. */
 const SPACES = /^[ \u2581\u0120]+$/
 
 /**
- * Whether a token is only the space that the tokenizer puts before a word. The tokenizer gives it the place of the
- * word's first character, which is another token's.
+ * Whether a token is only the space that the tokenizer adds before a word. The tokenizer gives it the offsets of the
+ * word's first character, which belongs to another token.
  */
 function isAddedSpace(token: string, written: string): boolean {
   return SPACES.test(token) && /\S/.test(written) && !SPACES.test(written)
 }
 
-/** The id of what the vocabulary does not have. */
+/** The id for text outside the vocabulary. */
 function unknownOf({ model }: TokenizerJson, tokenizer: Tokenizer): number | undefined {
   const { unk_token: token, unk_id: id } = (model ?? {}) as { unk_token?: unknown; unk_id?: unknown }
   if (typeof token === 'string') {
@@ -145,7 +145,7 @@ function vocabularyOf(
   }
   const other: string[] = []
   for (const { content, id } of (added ?? []) as { content: string; id: number }[]) {
-    // The native package numbers those that its model does not have one after another.
+    // The native package gives added tokens outside its model consecutive ids.
     const given = tokenizer.tokenToId(content)
     if (given !== null) {
       size = Math.max(size, given + 1)
@@ -162,7 +162,7 @@ function vocabularyOf(
   return { size, warnings: [warning] }
 }
 
-/** From the tokenizer's code points to UTF-16 units; the same number unless the text has astral characters. */
+/** Converts the tokenizer's code points to UTF-16 units. The two differ only if the text has astral characters. */
 function utf16Offsets(text: string): (codePoint: number) => number {
   const points = [...text]
   if (points.length === text.length) {

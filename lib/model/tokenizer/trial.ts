@@ -1,4 +1,4 @@
-/** Run as a process of its own: normalises texts with the normalizer that comes on standard input, or dies trying. */
+/** Program of a child process: normalises texts with the normalizer from standard input, or crashes. */
 
 import { readFileSync } from 'node:fs'
 import { Tokenizer } from 'tokenizers'
@@ -19,7 +19,7 @@ const tokenizer = Tokenizer.fromString(
   }),
 )
 
-/** Characters of all scripts that have an alphabet, punctuation, some CJK, and beyond the basic plane. */
+/** Characters of all alphabetic scripts, punctuation, some CJK, and characters beyond the basic plane. */
 function* characters(): Generator<string> {
   for (const [from, to] of [
     [0x00, 0x3200],

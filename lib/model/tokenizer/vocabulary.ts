@@ -1,13 +1,13 @@
-/** Whether token ids are the model's own: a tokenizer of another model gives wrong rows, or none. */
+/** Checks that token ids fit the model. A tokenizer of another model gives wrong rows, or none. */
 
 import { QkError } from '../../errors.js'
 import { counted } from '../../validate.js'
 import type { PromptTokenizer } from './tokenizer.js'
 
-/** Rows that a table of embeddings may have beside the tokenizer's ids: tables are often padded. */
+/** Rows that a table of embeddings may have beyond the tokenizer's ids, since tables are often padded. */
 const PADDING = { ratio: 1.1, rows: 256 } as const
 
-/** What is odd about a tokenizer for a model whose ids select from a table of so many rows. */
+/** What is odd about a tokenizer for a model, given the number of rows in the model's table. */
 export function vocabularyWarnings(
   tokenizer: PromptTokenizer | undefined,
   rows: number | undefined,
@@ -25,7 +25,7 @@ export function vocabularyWarnings(
   return [`${counts}: is it the tokenizer of this model?`]
 }
 
-/** Refuses ids that the table does not have, before the model runs. Errors: ERR_PROMPT. */
+/** Refuses ids outside the table, before the model runs. Errors: ERR_PROMPT. */
 export function checkIds(
   ids: readonly number[],
   rows: number | undefined,

@@ -1,4 +1,7 @@
-/** What fused attention operators say of their inputs: sizes by their attributes, and numbers that an input has to hold. */
+/**
+ * Constraints of fused attention operators on their inputs: sizes given by attributes, and values that an input must
+ * hold.
+ */
 
 import type { Graph } from '../../onnx/graph.js'
 import type { NodeProto } from '../../onnx/proto/onnx_pb.js'
@@ -7,17 +10,20 @@ import { equate, equateMultiple, equateTimes, type Shape, type Size } from './un
 
 export interface FusedShapes {
   output: Shape | undefined
-  /** By tensor, a number (or the length of an axis) that all its elements have to be. */
+  /** By tensor, the value of all its elements: a number, or the length of an axis. */
   values: ReadonlyMap<string, Held>
 }
 
-/** A number, the length of an axis, or how many rows of a buffer are filled before others are added. */
+/** A number, the length of an axis, or the number of filled rows of a buffer before rows are added. */
 export type Held = Size | { buffer: Size; added: Size }
 
-/** Rows of a shared buffer that are filled, in a probe, where it has room for them. */
+/** Number of filled rows of a shared buffer in a probe, if the buffer is large enough. */
 const FILLED_ROWS = 2
 
-/** Never so many that the added rows pass the buffer's end: onnxruntime would write beyond its memory. */
+/**
+ * Number of filled rows. The added rows must not pass the end of the buffer, since onnxruntime would write beyond its
+ * memory.
+ */
 export function filledRows(buffer: number | undefined, added: number | undefined): number {
   return Math.max(0, Math.min(FILLED_ROWS, (buffer ?? 0) - (added ?? 1)))
 }
@@ -146,9 +152,9 @@ interface Decoding {
   hold: (tensor: string | undefined, value: Held) => void
 }
 
-/** One token after a past in a buffer that is shared by the beams of a search. */
+/** Decodes one token after a past in a buffer that the beams of a search share. */
 function decodes({ query, past, beams, filled, cache, hold }: Decoding): void {
-  // Without a past it says nothing that is read.
+  // Without a past, no input of interest is constrained.
   hold(filled, past ? { buffer: past[2], added: query?.[1] } : 0)
   if (!beams) {
     return
@@ -156,6 +162,6 @@ function decodes({ query, past, beams, filled, cache, hold }: Decoding): void {
   equate(query?.[1], 1)
   equate(beams[0], query?.[0])
   equate(beams[1], 1)
-  // Of which beam each row comes: there is one.
+  // The beam of each row: there is only one.
   hold(cache, 0)
 }

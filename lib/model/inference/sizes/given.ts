@@ -14,7 +14,7 @@ export function freeAxes(inputs: readonly ModelInput[]): string[] {
   return [...new Set(keys)]
 }
 
-/** Checked against the model's free axes. Errors: ERR_ARGUMENT, ERR_TYPE. */
+/** Checks the sizes against the model's free axes. Errors: ERR_ARGUMENT, ERR_TYPE. */
 export function givenSizes(
   inputs: readonly ModelInput[],
   sizes: Readonly<Record<string, number>>,
@@ -35,8 +35,8 @@ export function givenSizes(
 }
 
 /**
- * The inputs with the sizes that hold for good: those that are given, where prompts do not bring a size of their own
- * (their number and length), and of caches those that the graph itself tells.
+ * The inputs with the sizes that hold for every run. These are the given sizes, except those that prompts determine
+ * (their number and length), and the sizes of caches that the graph determines.
  */
 export function settledInputs(
   graph: Graph,
@@ -61,7 +61,9 @@ export function settledInputs(
   }))
 }
 
-/** Axes that change from prompt to prompt: those of the ids, or what is called so where a model takes tensors. */
+/**
+ * Axes that change from prompt to prompt: those of the ids. In a model that takes tensors, axes with the usual names.
+ */
 function promptAxes(inputs: readonly ModelInput[]): Set<string> {
   const ids = inputs.filter(({ role }) => role === 'ids')
   if (ids.length > 0) {

@@ -1,6 +1,6 @@
 /**
- * What standard operators say of the sizes of what they read and make: a weight that an axis meets, axes that are added
- * or joined, a constant shape. Shapes are followed only as far as this is certain.
+ * Constraints of standard operators on the sizes of their inputs and outputs: from weights, sums, concatenations and
+ * constant shapes. Shapes are followed only as far as they are certain.
  */
 
 import type { Graph } from '../../onnx/graph.js'
@@ -9,7 +9,7 @@ import { equate, equateMultiple, guess, type Shape, type Size, settled } from '.
 
 export type Shapes = (tensor: string) => Shape | undefined
 
-/** Learns from a node, and gives the shape of its first output where that is known. */
+/** Learns sizes from a node. Returns the shape of its first output, if that is known. */
 export function shapeOfOutput(graph: Graph, node: NodeProto, shapes: Shapes): Shape | undefined {
   const first = shapes(node.input[0] ?? '')
   const second = shapes(node.input[1] ?? '')
@@ -72,7 +72,7 @@ const BROADCASTING = new Set(
   'Add Sub Mul Div Pow Where Equal Less Greater LessOrEqual GreaterOrEqual And Or Max Min'.split(' '),
 )
 
-/** Axes that meet are equal, or one of them is 1. */
+/** Broadcasting: two aligned axes are equal, or one of them is 1. */
 function broadcast(given: readonly (Shape | undefined)[]): Shape | undefined {
   if (given.some((shape) => !shape)) {
     return undefined
@@ -126,7 +126,7 @@ function gemm(
   return [rows, columns]
 }
 
-/** Channels are those of the filters [made, read / groups, ...]; the axes behind them change. */
+/** Convolution: channels are those of the filters [made, read / groups, ...], and all later axes change. */
 function convolved(given: Shape | undefined, filters: Shape | undefined, groups: number): Shape | undefined {
   if (given && typeof filters?.[1] === 'number') {
     equate(given[1], filters[1] * groups)
@@ -138,7 +138,7 @@ function transposed(given: Shape | undefined, perm: number[] | undefined): Shape
   return given && perm ? perm.map((axis) => given[axis]) : given?.toReversed()
 }
 
-/** All axes but one are equal. */
+/** Concatenation: all axes but one are equal. */
 function concatenated(
   graph: Graph,
   node: NodeProto,
@@ -162,7 +162,7 @@ function concatenated(
   return shapes[0].map((size, i) => (i === axis ? sum : size))
 }
 
-/** Axes of one letter are equal. */
+/** Einsum: axes with the same letter are equal. */
 function einsum(equation: string, given: readonly (Shape | undefined)[]): Shape | undefined {
   const [left, right] = equation.replaceAll(' ', '').split('->')
   if (right === undefined || equation.includes('.')) {
@@ -182,12 +182,12 @@ function einsum(equation: string, given: readonly (Shape | undefined)[]): Shape 
   return [...right].map((letter) => sizes.get(letter))
 }
 
-/** The shape, but for some axes; unknown where these are. */
+/** The shape except for the changed axes. Unknown if it is not known which these are. */
 function changedAxes(given: Shape | undefined, axes: number[] | undefined): Shape | undefined {
   if (!given || !axes) {
     return undefined
   }
-  // Without axes, the first ones may be changed, or all.
+  // Without the attribute, any of the axes may change.
   if (axes.length === 0) {
     return given.map(() => undefined)
   }
@@ -203,7 +203,10 @@ function gathered(data: Shape | undefined, indices: Shape | undefined, axis: num
   return [...data.slice(0, at), ...indices, ...data.slice(at + 1)]
 }
 
-/** By a constant shape: what both sides have in front and behind is cut off, and what is left is equal. */
+/**
+ * Reshape with a constant shape. Equal leading and trailing axes are removed from both sides; the remaining products
+ * are equal.
+ */
 function reshaped(given: Shape | undefined, target: number[] | undefined): Shape | undefined {
   if (!given || !target) {
     return undefined
@@ -223,7 +226,7 @@ function reshaped(given: Shape | undefined, target: number[] | undefined): Shape
     sizes.map(settled).filter((size): size is number => typeof size === 'number')
   const count = (sizes: Shape) => numbers(sizes).reduce((a, b) => a * b, 1)
   const open = old.filter((size) => typeof settled(size) !== 'number')
-  // Rows of all sequences in one list mostly stay as wide as they are.
+  // If rows of all sequences form one list, they usually keep their width.
   if (target.at(-1)! > 1 && target.length === 2 && target[0] === -1) {
     guess(given.at(-1), target[1])
   }
@@ -233,7 +236,7 @@ function reshaped(given: Shape | undefined, target: number[] | undefined): Shape
       equate(open[0], count(made) / count(old))
     }
   } else if (open.length === 1 && made.filter(isOpen).length === 1) {
-    // [hidden] to [heads, -1]: a multiple.
+    // A reshape of [hidden] to [heads, -1] makes it a multiple of heads.
     if (count(old) === 1) {
       equateMultiple(open[0], count(made))
     }

@@ -1,4 +1,4 @@
-/** Sizes of the free axes of inputs, as far as the graph itself tells them. */
+/** Solves for the sizes of the free axes of inputs, as far as the graph determines them. */
 
 import type { Graph } from '../../onnx/graph.js'
 import { filledRows, fusedShapes, type Held } from './fused-shapes.js'
@@ -54,7 +54,7 @@ export class SolvedSizes {
     }
   }
 
-  /** The axis of this key, or what stands for all axes that are equal to it. */
+  /** The free axis of this key, or the representative of all axes equal to it. */
   private unknown(key: string): Unknown {
     let found = this.unknowns.get(key)
     if (!found) {
@@ -69,12 +69,12 @@ export class SolvedSizes {
     return rootOf(this.unknown(key)).value
   }
 
-  /** What is chosen for the free axes of one batch. */
+  /** Chooses sizes for the free axes of one batch. */
   choice(): ChosenSizes {
     return new ChosenSizes((key) => rootOf(this.unknown(key)))
   }
 
-  /** What every element of an input has to be, as sizes were chosen. */
+  /** The value that every element of an input must have, under the chosen sizes. */
   valueOf(input: string, chosen: ChosenSizes): number | undefined {
     const held = this.held.get(input)
     const number = (size: Size) => (typeof size === 'object' ? chosen.of(size) : size)
@@ -85,7 +85,7 @@ export class SolvedSizes {
   }
 }
 
-/** A factor of what must be a multiple: heads of one dimension would be told apart by little. */
+/** Default factor of a size that must be a multiple. Heads of dimension 1 would be hard to tell apart. */
 const PER_MULTIPLE = 8
 
 export class ChosenSizes {
@@ -93,12 +93,12 @@ export class ChosenSizes {
 
   constructor(private readonly root: (key: string) => Unknown) {}
 
-  /** Takes an axis for as long as it is said to be, whatever the graph says. */
+  /** Sets an axis to a given size, whatever the graph says. */
   set(key: string, size: number): void {
     this.chosen.set(this.root(key), size)
   }
 
-  /** What is known of an axis, or `wanted` made to fit. */
+  /** The known size of an axis, or else `wanted` adjusted to fit. */
   take(key: string, wanted: () => number): number {
     const root = this.root(key)
     const known = this.of(root)

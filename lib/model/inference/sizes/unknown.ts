@@ -1,37 +1,37 @@
-/** Sizes of axes while they are solved for: what is known of a free axis, and which free axes are one. */
+/** Unknowns of the size solver: what is known about a free axis, and which free axes are equal. */
 
-/** A free axis of inputs. Axes that are equal share what is known, through `same`. */
+/** A free axis of inputs. Equal axes share their knowledge through `same`. */
 export interface Unknown {
   /** Its name, or `input.axis` where it has none. */
   key: string
   same?: Unknown
   value?: number
-  /** What it most likely is, where nothing says for certain. */
+  /** Most likely size, if no constraint determines it. */
   guess?: number
   /** Its size is a multiple of this. */
   multiple?: number
-  /** Its size is so many times that of another one. */
+  /** Its size is a factor times that of another axis. */
   times?: { factor: number; of: Unknown }
 }
 
-/** A number, a free axis, or nothing that is known. */
+/** A number, a free axis, or undefined for an unknown size. */
 export type Size = number | Unknown | undefined
 export type Shape = Size[]
 
-/** What stands for all axes that are equal to this one. */
+/** The representative of all axes equal to this one. */
 export function rootOf(unknown: Unknown): Unknown {
   let root = unknown
   while (root.same) {
     root = root.same
   }
-  // The next look is short, however long the chain was.
+  // Path compression: the next search is short, however long the chain was.
   if (unknown !== root) {
     unknown.same = root
   }
   return root
 }
 
-/** The number, where it is known by now. */
+/** The size as a number, if it is known by now. */
 export function settled(size: Size): Size {
   if (typeof size !== 'object') {
     return size
@@ -41,8 +41,8 @@ export function settled(size: Size): Size {
 }
 
 /**
- * Takes two sizes for equal. What was said first of an axis holds: a contradiction is the model's, or a rule's that
- * does not know the operator well enough, and onnxruntime has the last word on both.
+ * Records that two sizes are equal. The first constraint on an axis wins. A contradiction comes from the model, or
+ * from a rule that does not know the operator well enough; onnxruntime decides in both cases.
  */
 export function equate(left: Size, right: Size): void {
   const [a, b] = [settled(left), settled(right)]
@@ -79,7 +79,7 @@ export function guess(size: Size, value: number): void {
   }
 }
 
-/** Takes `size` for `factor` times `of`, whichever of the two is known. */
+/** Records that `size` is `factor` times `of`; either may be the known one. */
 export function equateTimes(size: Size, factor: number, of: Size): void {
   const [a, b] = [settled(size), settled(of)]
   if (typeof b === 'number') {

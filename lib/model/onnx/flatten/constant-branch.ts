@@ -1,35 +1,38 @@
-/** Which branch of an If is taken, where that can be known before the model runs. */
+/** Determines which branch of an If is taken, if that is known before the model runs. */
 
 import { describeNode, plainDomain } from '../messages.js'
 import type { GraphProto, NodeProto, TensorProto } from '../proto/onnx_pb.js'
 
 const BOOL = 9
 
-/** In merged decoders (Optimum, transformers.js): whether the cache is read. Prompts are run without one. */
+/**
+ * Input of merged decoders (Optimum, transformers.js) that says whether the cache is read. Prompts are run without a
+ * cache.
+ */
 const CACHE_SWITCH = 'use_cache_branch'
 
-/** What the conditions of a graph can be traced to. */
+/** Possible sources of the conditions of a graph. */
 export interface ConditionSources {
   producer(tensor: string): NodeProto | undefined
   initializer(tensor: string): TensorProto | undefined
-  /** Whether the tensor is a boolean input of the graph, which a caller has to give. */
+  /** Whether the tensor is a boolean input of the graph, which the caller must give. */
   isSwitch(tensor: string): boolean
   hasAttention(nodes: readonly NodeProto[]): boolean
 }
 
 export interface TakenBranch {
   body: GraphProto
-  /** What the user is told. */
+  /** Note for the user. */
   note: string
 }
 
 export class BranchChooser {
-  /** Inputs of the graph whose value had to be chosen; every If on one of them follows it. */
+  /** Inputs of the graph whose value had to be chosen. Every If on such an input follows the choice. */
   readonly chosen = new Map<string, boolean>()
 
   constructor(private readonly sources: ConditionSources) {}
 
-  /** The branch to put in the place of an If, where attention lies in it or beside it. */
+  /** The branch that replaces an If, if attention lies in this or another branch of it. */
   take(node: NodeProto): TakenBranch | undefined {
     if (node.opType !== 'If' || plainDomain(node.domain) !== '') {
       return undefined

@@ -11,11 +11,11 @@ import {
 } from '../proto/onnx_pb.js'
 import type { TensorNames } from './tensor-names.js'
 
-/** What the tensors of a body are called where it is copied to. */
+/** Names of a body's tensors in the graph that it is copied to. */
 export class Scope {
   private readonly renamed = new Map<string, string>()
 
-  /** `outside` answers for names that the body does not define. */
+  /** `outside` resolves names that the body does not define. */
   constructor(private readonly outside: (name: string) => string) {}
 
   set(name: string, to: string): void {
@@ -26,28 +26,28 @@ export class Scope {
     return this.renamed.has(name)
   }
 
-  /** Empty names stand for inputs and outputs that are left out. */
+  /** Empty names stand for omitted inputs and outputs. */
   readonly resolve = (name: string): string =>
     name === '' ? '' : (this.renamed.get(name) ?? this.outside(name))
 }
 
 export interface CopyContext {
   names: TensorNames
-  /** What a function's attributes are in this call; references to others are left out, as ONNX wants it. */
+  /** Values of a function's attributes in this call. References without a value are left out, as ONNX demands. */
   attributes?: ReadonlyMap<string, AttributeProto>
-  /** What the names of nodes begin with. */
+  /** Prefix of the names of nodes. */
   prefix: string
 }
 
 export interface Piece {
   nodes: readonly NodeProto[]
-  /** What the piece calls its results, and what they must be called outside ('' where they are not wanted). */
+  /** Names of the piece's results, inside and outside ('' for an unused result). */
   outputs: readonly (readonly [inner: string, outer: string])[]
 }
 
 /**
- * The piece's nodes for the graph outside. Results are written to their outer names directly where a node
- * makes them, otherwise through an Identity (an input or constant that is passed on, or one result twice).
+ * The piece's nodes for the outer graph. A node that makes a result writes it directly to its outer name. Otherwise an
+ * Identity does: for an input or constant that is passed on, or for a result that is used twice.
  */
 export function copyPiece({ nodes, outputs }: Piece, scope: Scope, context: CopyContext): NodeProto[] {
   const { names, prefix } = context
@@ -64,7 +64,7 @@ export function copyPiece({ nodes, outputs }: Piece, scope: Scope, context: Copy
     if (outer === '') {
       continue
     }
-    // A name that some other subgraph defines too would be taken for that one inside of it.
+    // A name that another subgraph also defines would refer to that subgraph's tensor inside it.
     if (made.has(inner) && !scope.has(inner) && names.timesDefined(outer) === 1) {
       scope.set(inner, outer)
     } else {

@@ -1,10 +1,10 @@
 /**
- * Brings attention to the top of a graph: calls of the model's own functions are replaced by their bodies,
- * and an If around attention by one of its branches, where which one is known or can be chosen. The model
- * gives the same results as before, for the chosen values. Loop, Scan and other Ifs stay as they are.
+ * Moves attention to the top level of a graph. Calls of the model's own functions are replaced by their bodies. An If
+ * around attention is replaced by one of its branches, if the branch is known or can be chosen. The model gives the
+ * same results as before, for the chosen values. Loop, Scan and other Ifs stay as they are.
  *
- * A function's body runs under the model's versions of operator sets, whatever versions it imports itself:
- * ONNX demands that the two agree on every operator used, and onnxruntime does the same without asking.
+ * A function's body runs with the model's versions of operator sets, whatever versions it imports itself. ONNX demands
+ * that the two agree on every operator used, and onnxruntime does the same without a check.
  */
 
 import { create } from '@bufbuild/protobuf'
@@ -27,11 +27,11 @@ import { TensorNames } from './tensor-names.js'
 
 const BOOL = 9
 
-/** Names of inlined nodes begin with those of the calls they come from, up to this length. */
+/** Most characters of the prefix of inlined nodes: the names of the calls that they come from. */
 const MAX_PREFIX = 200
 
 /**
- * `isAttention` tells the nodes for whose sake an If is replaced.
+ * Flattens a model. An If is replaced only if it holds nodes for which `isAttention` is true.
  *
  * Errors: ERR_NOT_ONNX, ERR_UNSUPPORTED_MODEL, both for functions that cannot be inlined.
  */
@@ -54,7 +54,7 @@ class Flattening {
   private readonly chooser: BranchChooser
   private readonly opsets: ModelProto['opsetImport']
   private readonly notes: string[] = []
-  /** Tensors that branches have read which are gone. */
+  /** Tensors that were read by removed branches. */
   private readonly released = new Set<string>()
 
   constructor(
@@ -96,7 +96,7 @@ class Flattening {
     return { ...this.model, proto, notes: [...this.model.notes, ...this.notes] }
   }
 
-  /** Works nodes off in order; what replaces one is itself worked off next. */
+  /** Processes nodes in order. The replacement of a node is processed next. */
   private flatNodes(): NodeProto[] {
     const done: NodeProto[] = []
     const pending = this.graph.node.toReversed()
@@ -183,7 +183,7 @@ class Flattening {
     return copies
   }
 
-  /** What only functions import, the model has to import once they are gone. */
+  /** Adds the imports of a function to the model, which needs them once the function is inlined. */
   private importOpsets(fn: FunctionProto): void {
     for (const entry of fn.opsetImport) {
       const domain = plainDomain(entry.domain)
@@ -193,7 +193,7 @@ class Flattening {
     }
   }
 
-  /** Inputs whose value was chosen become constants; those that only dropped branches read disappear. */
+  /** Turns inputs with a chosen value into constants. Removes inputs that only removed branches read. */
   private settleInputs(): void {
     const { graph } = this
     const { chosen } = this.chooser
@@ -212,7 +212,7 @@ class Flattening {
     )
   }
 
-  /** Calls inside of Loops and the like, and of operators that onnxruntime has itself. */
+  /** Whether calls remain: inside Loops and similar operators, or of operators that onnxruntime implements. */
   private callsRemain(): boolean {
     for (const node of allNodes(this.graph.node)) {
       if (this.library.named(node)) {

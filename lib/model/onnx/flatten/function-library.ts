@@ -1,6 +1,6 @@
 /**
- * The functions that a model brings along. They are looked at once, callees first: how large each becomes
- * when its calls are inlined, and whether attention is inside.
+ * The functions that a model defines. Each is analysed once, callees first: its size after its calls are inlined, and
+ * whether it contains attention.
  */
 
 import { QkError } from '../../../errors.js'
@@ -8,12 +8,12 @@ import { dependenciesFirst } from '../dependencies-first.js'
 import { allNodes, invalidModel, plainDomain } from '../messages.js'
 import type { FunctionProto, ModelProto, NodeProto } from '../proto/onnx_pb.js'
 
-/** Names of nodes and tensors that inlining may write; calls of calls can multiply without bound. */
+/** Most names of nodes and tensors that inlining may write, since nested calls can multiply without bound. */
 const MAX_INLINED_SIZE = 20_000_000
 
 /**
- * Domains whose operators onnxruntime implements: where it has one, it does not look at the model's function
- * of that name, so neither do we.
+ * Domains whose operators onnxruntime implements. For such an operator, onnxruntime ignores the model's function of
+ * that name, and so does this class.
  */
 const BUILT_IN_DOMAINS = new Set(['', 'ai.onnx.ml', 'ai.onnx.training', 'com.microsoft'])
 
@@ -41,7 +41,7 @@ export class FunctionLibrary {
     }
   }
 
-  /** The function that bears the name of a node's operator. */
+  /** The function that has the name of a node's operator. */
   named({ domain, opType, overload }: NodeProto): FunctionProto | undefined {
     return this.functions.size === 0 ? undefined : this.functions.get(keyOf(domain, opType, overload))
   }
@@ -62,7 +62,7 @@ export class FunctionLibrary {
     return false
   }
 
-  /** Errors: ERR_UNSUPPORTED_MODEL where the nodes would become too many. */
+  /** Errors: ERR_UNSUPPORTED_MODEL if there would be too many nodes. */
   checkSize(nodes: readonly NodeProto[]): void {
     const size = this.sizeOf(nodes)
     if (size <= MAX_INLINED_SIZE) {

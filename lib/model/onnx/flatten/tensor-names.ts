@@ -1,23 +1,23 @@
-/** Which tensor names a graph and its subgraphs define, so that what is moved between them stays unique. */
+/** Tensor names that a graph and its subgraphs define, so that moved tensors keep unique names. */
 
 import { definedNames, subgraphsOf } from '../messages.js'
 import type { GraphProto } from '../proto/onnx_pb.js'
 
 export class TensorNames {
   private readonly definitions = new Map<string, number>()
-  /** Where the search for a free number goes on, by name: calls of one function would else search from 1. */
+  /** Last number used for each name. Without it, every call of a function would search from 1. */
   private readonly lastNumber = new Map<string, number>()
 
   constructor(graph: GraphProto) {
     this.count(graph, 1)
   }
 
-  /** Forgets what a subgraph defines, once it is being taken apart. */
+  /** Forgets the names of a subgraph, once it is taken apart. */
   forget(body: GraphProto): void {
     this.count(body, -1)
   }
 
-  /** A name that nothing else defines: the wanted one, or that with a number. */
+  /** A name that nothing else defines: the wanted one, or the wanted one with a number. */
   claim(wanted: string): string {
     let name = wanted
     if (this.timesDefined(name) > 0) {

@@ -1,4 +1,7 @@
-/** What a graph does between the projections and the product: rotation, and whether both sides project the same. */
+/**
+ * Properties of the graph between the projections and the product: rotation, and whether both sides project the same
+ * tensor.
+ */
 
 import type { SiteCandidate } from '../../candidate.js'
 import type { Graph } from '../../onnx/graph.js'
@@ -22,7 +25,7 @@ interface Ancestry {
   /** The nodes between a captured tensor and the projections behind it. */
   between: NodeProto[]
   projections: Set<NodeProto>
-  /** What was projected. */
+  /** The projected tensors. */
   sources: Set<string>
   /** Inputs of the graph that were reached without a projection. */
   inputs: Set<string>
@@ -40,7 +43,7 @@ function ancestry(graph: Graph, tensor: string): Ancestry {
       reached.add(name)
       return []
     }
-    // The step by which activations are quantised depends on all of them, and tells nothing of where one comes from.
+    // The quantisation step of activations depends on all of them, so it does not show where a tensor comes from.
     if (node.opType === 'DynamicQuantizeLinear' && name !== node.output[0]) {
       return []
     }
@@ -71,7 +74,7 @@ function ancestry(graph: Graph, tensor: string): Ancestry {
   return { between, projections, sources, inputs: reached }
 }
 
-/** Operations whose first input is what they give, in another shape or precision. */
+/** Operations that output the values of their first input, in another shape or precision. */
 const SAME_VALUES = new Set([
   'Cast',
   'Identity',
@@ -86,7 +89,7 @@ const SAME_VALUES = new Set([
   'DynamicQuantizeLinear',
 ])
 
-/** The tensor before all that: two projections may each reshape or quantise what they share. */
+/** The tensor before such operations. Two projections may each reshape or quantise a tensor that they share. */
 function origin(graph: Graph, tensor: string): string {
   let name = tensor
   for (;;) {
@@ -99,9 +102,9 @@ function origin(graph: Graph, tensor: string): string {
 }
 
 /**
- * Queries and keys of cross attention are projections of different sequences. Projections of different tensors may
- * still be of one: low-rank queries and keys (MLA) are each projected twice. Where one side was projected in another
- * graph (keys that an encoder made), they come from different inputs and are not equally many.
+ * Whether attention is cross attention: queries and keys are projections of different sequences. Projections of
+ * different tensors may still be of one sequence: low-rank queries and keys (MLA) are each projected twice. If one
+ * side was projected in another graph (keys from an encoder), the two come from different inputs and differ in number.
  */
 export function isCross(
   graph: Graph,
@@ -113,7 +116,7 @@ export function isCross(
   if (own.sources.size > 0 && other.sources.size > 0) {
     return apart(own.sources, other.sources) && !shareRows(graph, query.tensor, key.tensor)
   }
-  // Queries that are learned, not computed from any input.
+  // Learned queries are not computed from any input.
   if (graph.isStatic(query.tensor) !== graph.isStatic(key.tensor)) {
     return true
   }
@@ -124,10 +127,10 @@ export function isCross(
   return apart(from(own), from(other))
 }
 
-/** How many tensors are looked at for a common ancestor. */
+/** Most tensors that the search for a common ancestor visits. */
 const MAX_ROW_ANCESTORS = 2048
 
-/** Whether two tensors are made, row by row, of a common one. */
+/** Whether two tensors are computed, row by row, from a common tensor. */
 export function shareRows(graph: Graph, a: string, b: string): boolean {
   const own = new Set(rowAncestors(graph, a))
   for (const tensor of rowAncestors(graph, b)) {
@@ -139,8 +142,9 @@ export function shareRows(graph: Graph, a: string, b: string): boolean {
 }
 
 /**
- * What a tensor is made of row by row: projections, norms, rotations and residual sums. Attention, a product of two
- * computed tensors, mixes the rows of sequences, and a table of embeddings may serve several: neither is passed.
+ * The tensors from which a tensor is computed row by row, through projections, norms, rotations and residual sums. The
+ * walk stops at attention, a product of two computed tensors, which mixes the rows of sequences. It also stops at a
+ * table of embeddings, which several sequences may share.
  */
 function* rowAncestors(graph: Graph, tensor: string): Generator<string> {
   const seen = new Set<string>([tensor])
@@ -165,15 +169,15 @@ function* rowAncestors(graph: Graph, tensor: string): Generator<string> {
   }
 }
 
-/** Nodes between product and softmax that add what comes from the projections of the queries or of the keys. */
+/** Nodes between product and softmax that add terms computed from the projections of the queries or of the keys. */
 export function uncoveredTerms(graph: Graph, { steps }: SiteCandidate, query: string, key: string): string[] {
   const own = new Set([query, key].flatMap((tensor) => [...ancestry(graph, tensor).projections]))
   return steps.flatMap(({ node, chain }) => {
-    // What multiplies is followed as a factor.
+    // Multiplications are followed as factors.
     if (node.opType === 'Mul' || node.opType === 'Div') {
       return []
     }
-    // The largest score of a row, which is taken off for the sake of range, changes no attention.
+    // Subtracting the largest score of a row only limits the range of values, and changes no attention.
     const shifts = (name: string) => graph.producers.get(name)?.opType === 'ReduceMax'
     const added = node.input.filter(
       (name, i) => i !== chain && name !== '' && !graph.isStatic(name) && !shifts(name),
@@ -203,7 +207,10 @@ function comesFrom(graph: Graph, tensor: string, nodes: ReadonlySet<NodeProto>):
   return false
 }
 
-/** Rotation by position: halves or pairs are negated and swapped between the projection and the product. */
+/**
+ * Whether there is a rotation by position: halves or pairs are negated and swapped between the projection and the
+ * product.
+ */
 export function isRotary(graph: Graph, tensor: string): boolean {
   const ops = new Set(ancestry(graph, tensor).between.map((node) => node.opType))
   if (ops.has('RotaryEmbedding')) {

@@ -1,9 +1,8 @@
 /**
- * Finds attention in a graph: fused operators, which have been lowered beside themselves, and attention that is
- * written out, which is found by its shape alone: a softmax whose input comes, through scale,
- * mask and the like, from a product of two computed tensors, and whose output meets a third, the values.
- * Which operand holds the queries, and how their axes are ordered, is settled by running a probe
- * (`survey.ts`).
+ * Finds attention in a graph. Fused operators have already been lowered. Attention that is written out is found by its
+ * structure alone: a softmax whose input comes, through scale, mask and the like, from a product of two computed
+ * tensors, and whose output is multiplied by a third, the values. A probe then determines which operand holds the
+ * queries, and the order of axes (`survey.ts`).
  */
 
 import type { FusedAttention, OperandStep, RefusedSite, ScoreStep, SiteCandidate } from '../../candidate.js'
@@ -14,7 +13,7 @@ import { subgraphsOf } from '../../onnx/messages.js'
 import type { NodeProto } from '../../onnx/proto/onnx_pb.js'
 import { type Normalisation, normalisation } from './softmax.js'
 
-/** Operations of one computed input that leave its values in place or merely reshape them. */
+/** Operations with one computed input that only reshape it or leave it as it is. */
 export const RESHAPING: ReadonlySet<string> = new Set([
   'Reshape',
   'Squeeze',
@@ -106,7 +105,7 @@ function matchSoftmax(
 
 /** Follows the attention pattern to a product with another computed tensor. */
 function meetsValues(graph: Graph, pattern: string): boolean {
-  // Each node is passed once: with every operator of several inputs, the paths to it multiply.
+  // Visits each node once. Otherwise the number of paths would multiply at every operator with several inputs.
   const seen = new Set<NodeProto>()
   let front = [pattern]
   for (let depth = 0; depth < MAX_VALUE_STEPS && front.length > 0; depth++) {
@@ -123,7 +122,7 @@ function meetsValues(graph: Graph, pattern: string): boolean {
   return false
 }
 
-/** The operands of products of quantised numbers, by operator. */
+/** Operands of products of quantised numbers, by operator. */
 const INTEGER_PRODUCTS: Record<string, readonly [number, number]> = {
   MatMulInteger: [0, 1],
   MatMulIntegerToFloat: [0, 1],
@@ -132,8 +131,8 @@ const INTEGER_PRODUCTS: Record<string, readonly [number, number]> = {
 const PRODUCTS = new Set(['MatMul', 'FusedMatMul', 'Einsum', 'Gemm'])
 
 /**
- * Whether a node multiplies two computed tensors, as scores and values do and projections do not. One of them may
- * be computed from weights alone: the queries of a detector's first layer are.
+ * Whether a node multiplies two computed tensors. Scores and values do; projections do not. One of the tensors may be
+ * computed from weights alone, such as the queries of a detector's first layer.
  */
 function isProduct(graph: Graph, node: NodeProto): boolean {
   const places = PRODUCTS.has(node.opType) && node.input.length === 2 ? [0, 1] : INTEGER_PRODUCTS[node.opType]
@@ -173,7 +172,7 @@ function scorePath(graph: Graph, top: string): { product: NodeProto; steps: Scor
   return walk(top, 0)
 }
 
-/** Inputs through which scores may come. */
+/** Inputs from which scores may come. */
 function chainInputs(node: NodeProto): number[] {
   if (RESHAPING.has(node.opType) || PASSING.has(node.opType)) {
     return [0]
@@ -184,7 +183,7 @@ function chainInputs(node: NodeProto): number[] {
   if (node.opType === 'Clip') {
     return [0]
   }
-  // Concat adds a sink as one more column, in front or behind.
+  // Concat adds a sink as one more column, before or after the keys.
   if (node.opType === 'Concat' || POINTWISE.has(node.opType)) {
     return node.input.map((_, i) => i)
   }
@@ -192,8 +191,8 @@ function chainInputs(node: NodeProto): number[] {
 }
 
 /**
- * Attention whose scores come from a product through something that is not followed: named, with the operation that is
- * in the way. Undefined where there is no such product, as behind the logits of a router.
+ * Refuses attention whose path from the product to the softmax contains an operation that is not supported, and names
+ * that operation. Undefined if there is no product, as before the softmax of a router.
  */
 function refusePath(graph: Graph, softmax: NodeProto, top: string): RefusedSite | undefined {
   const seen = new Set<string>([top])
@@ -219,13 +218,13 @@ function refusePath(graph: Graph, softmax: NodeProto, top: string): RefusedSite 
   return undefined
 }
 
-/** A tensor on the way back from a softmax, and the first operation on it that is not followed. */
+/** A tensor on the path back from a softmax, and the first unsupported operation on it. */
 interface Blocked {
   name: string
   blocked?: NodeProto
 }
 
-/** What an operation computes from; nothing where it is not understood and has several computed inputs. */
+/** Inputs from which an operation computes. Empty if the operation is not known and has several computed inputs. */
 function stepsBack(graph: Graph, node: NodeProto, blocked: NodeProto | undefined): Blocked[] {
   const computed = node.input.filter((input) => input !== '' && !graph.isStatic(input))
   const passed = chainInputs(node).length > 0
@@ -246,8 +245,8 @@ function refusedBetween(softmax: NodeProto, at: NodeProto, blocked: NodeProto): 
 }
 
 /**
- * The walk from an operand of the product towards its projection, as long as the values stay queries or
- * keys up to a constant factor, a transposition or a repetition of heads.
+ * Walks from an operand of the product towards its projection, as long as the values stay queries or keys up to a
+ * constant factor, a transposition or a repetition of heads.
  */
 function operandSteps(graph: Graph, operand: string): OperandStep[] {
   const steps: OperandStep[] = []
@@ -270,7 +269,7 @@ function operandSteps(graph: Graph, operand: string): OperandStep[] {
 function operandStep(graph: Graph, node: NodeProto): OperandStep | undefined {
   if (node.opType === 'Mul' || node.opType === 'Div') {
     const [a, b] = node.input
-    // Where both are static, one may be computed, as learned queries are: the factor is the one that is stored.
+    // If both inputs are static, one may be computed, such as learned queries. The factor is then the stored one.
     const scales = (factor: string, other: string) =>
       graph.isStatic(factor) && (!graph.isStatic(other) || (graph.isWeight(factor) && !graph.isWeight(other)))
     if (scales(b, a)) {

@@ -1,10 +1,10 @@
-/** Where a graph normalises scores to a pattern, however the softmax is written. */
+/** Finds where a graph normalises scores to a pattern, for any notation of the softmax. */
 
 import type { Graph } from '../../onnx/graph.js'
 import type { NodeProto } from '../../onnx/proto/onnx_pb.js'
 
 export interface Normalisation {
-  /** The node that gives the pattern. */
+  /** The node that outputs the pattern. */
   node: NodeProto
   /** The scores. */
   input: string
@@ -13,10 +13,10 @@ export interface Normalisation {
 }
 
 const SAME_VALUES = new Set(['Cast', 'Identity', 'Dropout', 'CastLike'])
-/** What keeps a sum from being zero. */
+/** Operations that keep a sum from being zero. */
 const GUARDS = new Set([...SAME_VALUES, 'Add', 'Max', 'Clip'])
 
-/** The softmax that ends in a node, if one does. */
+/** The softmax whose last node is the given one, if there is any. */
 export function normalisation(graph: Graph, node: NodeProto): Normalisation | undefined {
   switch (node.opType) {
     case 'Softmax':
@@ -48,7 +48,7 @@ function axisOf(graph: Graph, node: NodeProto): number {
   return graph.int(node, 'axis', graph.opset < 13 ? 1 : -1)
 }
 
-/** exp(x) / sum(exp(x)), with or without the largest x taken off first. */
+/** exp(x) / sum(exp(x)), with or without subtracting the largest x first. */
 function quotient(graph: Graph, node: NodeProto, top: string, bottom: string): Normalisation | undefined {
   const exponential = before(graph, top, SAME_VALUES)
   const exp = graph.producers.get(exponential)
@@ -82,7 +82,7 @@ function before(graph: Graph, tensor: string, kinds: ReadonlySet<string>): strin
   }
 }
 
-/** x of x - max(x). */
+/** Returns x for the tensor x - max(x). */
 function beforeShift(graph: Graph, tensor: string): string {
   const shift = graph.producers.get(tensor)
   if (shift?.opType !== 'Sub') {
