@@ -1,6 +1,6 @@
 /**
- * Chat templates of `tokenizer_config.json` (Jinja, by @huggingface/jinja), rendered so that the tokenizer's own
- * start token does not come twice.
+ * Renders chat templates of `tokenizer_config.json` (Jinja, by @huggingface/jinja). The start token that the tokenizer
+ * adds by itself is not written twice.
  */
 
 import { existsSync, readFileSync } from 'node:fs'
@@ -13,15 +13,15 @@ import { formatTime } from './format-time.js'
 
 /** One message of a chat. */
 export interface ChatMessage {
-  /** Who speaks: `system`, `user` or `assistant`, or what else the template knows. */
+  /** Role of the speaker: `system`, `user` or `assistant`, or another role that the template knows. */
   role: string
   /** The text of the message. */
   content: string
 }
 
-/** The part of a `tokenizer_config.json` that templates need; further fields are let be. */
+/** The part of a `tokenizer_config.json` that templates need; further fields are ignored. */
 export interface TokenizerConfig {
-  /** One template, or several by name, of which `default` is taken. */
+  /** One template, or several by name, of which `default` is used. */
   chat_template?:
     | string
     | {
@@ -31,23 +31,23 @@ export interface TokenizerConfig {
         template: string
       }[]
     | null
-  /** Whether the tokenizer puts `bos_token` in front of every text; asked only where no tokenizer is given. */
+  /** Whether the tokenizer adds `bos_token` to the front of every text. Used only if no tokenizer is given. */
   add_bos_token?: boolean | null
-  /** `bos_token`, `eos_token` and the like: the token's text, or an object with its `content`. */
+  /** `bos_token`, `eos_token` and similar entries: the token's text, or an object with its `content`. */
   [key: string]: unknown
 }
 
-/** How a chat becomes one text. */
+/** Options for rendering a chat as one text. */
 export interface ChatTemplateOptions {
-  /** Whether the text ends with what opens the assistant's answer; default true. */
+  /** Whether the text ends with the opening of the assistant's answer; default true. */
   addGenerationPrompt?: boolean
-  /** Path of the `tokenizer.json`, or `model.tokenizer`: which start token it adds by itself. */
+  /** Path of the `tokenizer.json`, or `model.tokenizer`. It shows which start token the tokenizer adds by itself. */
   tokenizer?: string | PromptTokenizer
   /** Further variables of the template. */
   variables?: Record<string, unknown>
   /**
-   * What templates that print the date take for now, in UTC; default 26 July 2024, at which Llama's templates
-   * stop as well, so that the same prompts come out every day.
+   * The current date for templates that print it, in UTC. The default is 26 July 2024, which Llama's templates use
+   * too, so that prompts are the same every day.
    */
   date?: Date
 }
@@ -60,8 +60,8 @@ const OPTIONS = {
 } satisfies Record<keyof ChatTemplateOptions, true>
 
 /**
- * Reads a `tokenizer_config.json`; where it has no template but a `chat_template.jinja` lies beside it, that is
- * its template. Errors: ERR_FILE, ERR_FORMAT.
+ * Reads a `tokenizer_config.json`. If it has no template, a `chat_template.jinja` beside it is used. Errors: ERR_FILE,
+ * ERR_FORMAT.
  */
 export function readTokenizerConfig(file: string): TokenizerConfig {
   const text = readText(file)
@@ -92,12 +92,12 @@ function readText(file: string): string {
 }
 
 /**
- * The messages as the model expects them, as text. Where the text starts with the start token that the tokenizer
- * adds by itself, that token is taken off. Without a tokenizer, the configuration's `add_bos_token` says
+ * Renders the messages as text in the form that the model expects. If the text starts with the start token that the
+ * tokenizer adds by itself, that token is removed. Without a tokenizer, the configuration's `add_bos_token` says
  * whether it adds one.
  *
- * Errors: ERR_TEMPLATE where there is no template, it is not understood, or it refuses the messages;
- * ERR_TOKENIZER where it cannot be known whether the tokenizer adds the start token; ERR_FILE.
+ * Errors: ERR_TEMPLATE if there is no template, it cannot be parsed, or it refuses the messages; ERR_TOKENIZER if it
+ * is not known whether the tokenizer adds the start token; ERR_FILE.
  */
 export async function applyChatTemplate(
   config: TokenizerConfig,
@@ -145,8 +145,8 @@ export async function chatRenderer(
 }
 
 /**
- * The tokens that the tokenizer puts in front of every text by itself; undefined where that cannot be known. A
- * text of one letter tells them from what is added at the end.
+ * The tokens that the tokenizer adds to the front of every text. Undefined if they are not known. Encoding a single
+ * letter separates them from tokens added at the end.
  */
 async function startTokens(
   { add_bos_token: adds }: TokenizerConfig,
@@ -165,7 +165,7 @@ async function startTokens(
   return ids.slice(0, own < 0 ? ids.length : own).map((id) => loaded.token(id))
 }
 
-/** Takes off the start tokens that the template wrote, as far as they are the ones that the tokenizer adds. */
+/** Removes the template's start tokens if the tokenizer adds the same ones. */
 function withoutStart(text: string, start: readonly string[]): string {
   for (let i = 0; i < start.length; i++) {
     const written = start.slice(i).join('')
@@ -227,7 +227,7 @@ function render(template: Template, variables: Record<string, unknown>): string 
   }
 }
 
-/** What Python's side gives to every template; the date is the caller's. */
+/** Globals that Python gives to every template; the caller gives the date. */
 function globals(date = new Date(Date.UTC(2024, 6, 26))): Record<string, unknown> {
   return {
     true: true,

@@ -1,14 +1,14 @@
-/** Checks of what a prompt gives the model to read. */
+/** Checks the input that a prompt gives to the model. */
 
 import type { PromptSource, TensorSource, TokenIds } from './prompt.js'
 
-/** Throws an error that says where the prompt is. */
+/** Throws an error that names the prompt. */
 export type Fail = (message: string, hint?: string) => never
 
 export const isObject = (value: unknown): value is object =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
-/** Whether a prompt has one thing to run, and token ids that can be some; `fail` throws. */
+/** Checks that a prompt has exactly one source, and that its token ids are valid; `fail` throws. */
 export function checkSource(source: PromptSource, fail: Fail): void {
   const given = (['text', 'tokens', 'inputs'] as const).filter((key) => source[key] !== undefined)
   if (given.length !== 1) {
@@ -45,7 +45,7 @@ function checkTokens(tokens: TokenIds, fail: Fail): void {
   }
 }
 
-/** Token ids as numbers; what is not a number or a BigInt stays as it is, for the checks. */
+/** Token ids as numbers. Values that are neither numbers nor BigInts stay unchanged, for the checks. */
 export function tokenIds(tokens: TokenIds): readonly number[] {
   return Array.isArray(tokens) ? tokens : Array.from(tokens as ArrayLike<number | bigint>, Number)
 }

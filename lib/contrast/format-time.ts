@@ -16,7 +16,7 @@ const MONTHS = [
 ]
 const DAYS = ['Sunday', 'Monday', 'Tuesday', 'Wednesday', 'Thursday', 'Friday', 'Saturday']
 
-/** Directives that are not known stay as they are. */
+/** Unknown directives stay unchanged. */
 export function formatTime(date: Date, format: string): string {
   const two = (n: number) => `${n}`.padStart(2, '0')
   const month = MONTHS[date.getUTCMonth()]

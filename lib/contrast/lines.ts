@@ -1,13 +1,13 @@
-/** Lines of a prompt set, in UTF-8, as they are read. */
+/** Reads the lines of a prompt set in UTF-8. */
 
 import { QkError } from '../errors.js'
 
 const LINE_FEED = 0x0a
 
 /**
- * The lines of a text that comes in chunks, without their ends; lines end with LF or CRLF, and a byte order mark is left
- * out. Errors: ERR_PROMPT with the number of a line that is not UTF-8, or longer than a string can be; ERR_FILE where the
- * chunks end in an error of the system.
+ * The lines of a text in chunks, without their ends. Lines end with LF or CRLF, and a byte order mark is skipped.
+ * Errors: ERR_PROMPT with the number of a line that is not UTF-8, or is too long for a string; ERR_FILE if reading the
+ * chunks fails.
  */
 export async function* linesOf(chunks: AsyncIterable<Uint8Array>, name: string): AsyncGenerator<string> {
   let begun: Uint8Array[] = []

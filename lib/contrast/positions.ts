@@ -1,13 +1,13 @@
-/** From positions in text to token indices. */
+/** Resolves positions in text to token indices. */
 
 import { QkError } from '../errors.js'
 import type { TokenizedText } from '../model/tokenizer/tokenizer.js'
 import { counted } from '../validate.js'
 import type { Position } from './prompt.js'
 
-/** What positions of one run refer to. */
+/** The run in which positions are resolved. */
 export interface Located {
-  /** Number of positions; undefined for models without tokens, whose rows onnxruntime counts. */
+  /** Number of positions. Undefined for models without tokens, whose rows onnxruntime counts. */
   length: number | undefined
   text?: string
   /** The second text of a pair. */
@@ -40,7 +40,7 @@ export function resolvePosition(position: Position, run: Located, where: string)
   return position.token === 'first' ? hits[0] : hits[hits.length - 1]
 }
 
-/** A position that is given by a span of the text. */
+/** A position given as a span of the text. */
 export type TextPosition = Exclude<Position, number>
 
 /** The characters that a position covers, [start, end) in UTF-16 units. Errors: ERR_POSITION, ERR_MATCH. */
@@ -153,7 +153,7 @@ function matchSpan(
   return [start, start + match.length]
 }
 
-/** Tokens whose text, less surrounding space, overlaps the span; special tokens and added spaces never do. */
+/** Tokens whose text, without surrounding space, overlaps the span. Special tokens and added spaces never do. */
 function tokensInSpan(
   text: string,
   { spans, special, second }: TokenizedText,

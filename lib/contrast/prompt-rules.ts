@@ -1,4 +1,4 @@
-/** The checks that every prompt must pass, and what its terms and labels say, contrast by contrast. */
+/** Checks every prompt, and arranges its terms and labels by contrast. */
 
 import { QkError } from '../errors.js'
 import type { KnownKeys } from '../validate.js'
@@ -15,18 +15,18 @@ import type {
   TermRule,
 } from './prompt.js'
 
-/** Names become parts of tensor names in result files. */
+/** Allowed names. They become parts of tensor names in result files. */
 const NAME = /^[\p{L}\p{N}_][\p{L}\p{N}_ -]*$/u
 
 /** Whether a contrast may have this name: letters, digits, spaces, "-" and "_". */
 export function isContrastName(name: string): boolean {
-  // An object cannot have a field of this name like any other.
+  // In an object, a field of this name would set the prototype.
   return NAME.test(name) && name !== '__proto__'
 }
 
 /**
- * Checks a prompt and lays its rules out by contrast. `where` (file and line, or an index) starts every
- * message. A `bare` prompt may have no contrast. Errors: ERR_PROMPT, ERR_EMPTY_SET.
+ * Checks a prompt and arranges its rules by contrast. `where` (file and line, or an index) starts every message. A
+ * `bare` prompt may have no contrast. Errors: ERR_PROMPT, ERR_EMPTY_SET.
  */
 export function promptRules(prompt: Prompt, where: string, bare = false): TermRule[] {
   const fail = (message: string, hint?: string): never => {
@@ -94,7 +94,7 @@ export function promptRules(prompt: Prompt, where: string, bare = false): TermRu
   })
 }
 
-/** What a prompt without a contrast has none of. */
+/** Fields that a prompt without a contrast must not have. */
 const CONTRAST_KEYS = ['contrast', 'contrasts', 'keyNames', 'terms', 'labels'] as const
 
 const PROMPT_KEYS = {
@@ -133,7 +133,7 @@ const LABELS_KEYS = {
   causal: true,
 } satisfies Record<keyof Labels, true>
 
-/** Of a term; and of its two halves where the negative one is in the counterfactual. */
+/** Fields of a term, and of its two halves if the negative half is in the counterfactual. */
 const TERM_KEYS = {
   query: true,
   positive: true,
@@ -144,7 +144,7 @@ const TERM_KEYS = {
 const POSITIVE_HALF_KEYS = { query: true, positive: true, label: true } as const
 const NEGATIVE_HALF_KEYS = { query: true, negative: true, label: true } as const
 
-/** A misspelt key that is ignored would give a wrong answer. */
+/** Refuses unknown keys: ignoring a misspelt key would give a wrong result. */
 function checkKeys(value: object, known: KnownKeys, what: string, fail: Fail): void {
   const unknown = Object.keys(value).find((key) => !Object.hasOwn(known, key))
   if (unknown !== undefined) {
@@ -212,7 +212,7 @@ function pairTerms(terms: Term[], others: Term[] | undefined, where: string, fai
   })
 }
 
-/** A term has all of its keys itself, unless `other`, the half of a counterfactual, has the negative ones. */
+/** Checks the keys of a term. The negative keys are in `other`, the half of a counterfactual, if there is one. */
 function checkTermKeys(term: Term, other: Term | undefined, index: number, fail: Fail): void {
   if (!other) {
     checkKeys(term, TERM_KEYS, `term ${index}`, fail)
@@ -222,7 +222,7 @@ function checkTermKeys(term: Term, other: Term | undefined, index: number, fail:
   checkKeys(other, NEGATIVE_HALF_KEYS, `term ${index} of the counterfactual`, fail)
 }
 
-/** The positions of one side are a list, not empty. */
+/** Checks that the positions of one side are a list that is not empty. */
 function checkSide(
   set: Term['positive'] | Term['negative'],
   side: 'positive' | 'negative',

@@ -13,26 +13,26 @@ import type { Prompt, TermRule } from './prompt.js'
 import { promptRules } from './prompt-rules.js'
 import { promptLine } from './write-prompts.js'
 
-/** A prompt with its rules laid out, and where it stands for messages. */
+/** A prompt with its rules by contrast, and its place for messages. */
 export interface PlacedPrompt {
   prompt: Prompt
   rules: TermRule[]
   where: string
-  /** The unit of exchange in tests: the prompt's `group`, or else its id, or else its place in the set. */
+  /** The unit of exchange in tests: the prompt's `group`, or else its id, or else its index in the set. */
   unit: string
-  /** Folder that relative file names in the prompt start from. */
+  /** Folder against which relative file names in the prompt are resolved. */
   folder: string
-  /** Told of every text that is encoded. */
+  /** Called with every encoded text. */
   onEncoded?: (located: Located, where: string) => void
 }
 
-/** What a contrast is, as far as a result keeps it. */
+/** The definition of a contrast, as stored in results. */
 export interface ContrastDefinition {
   /** How the contrast is defined. */
   rule: 'terms' | 'counterfactual' | 'labels'
-  /** Prompts that take part. */
+  /** Number of prompts with this contrast. */
   prompts: number
-  /** Explicit terms, and positions with a label on the query and on the key side. */
+  /** Number of explicit terms. */
   terms: number
   /** Positions with a label. */
   labelled: {
@@ -41,20 +41,20 @@ export interface ContrastDefinition {
     /** Positions with a label on the key side. */
     keys: number
   }
-  /** What the first of them says of it: its text or tokens, and its rule. */
+  /** The first prompt with this contrast: its text or tokens, and its rule. */
   example: Pick<Prompt, 'id' | 'text' | 'pair'> & {
-    /** Token ids, of a prompt of tokens. */
+    /** Token ids, if the prompt is given as tokens. */
     tokens?: readonly number[]
     /** Its rule, with both halves of every term. */
     rule: TermRule
   }
 }
 
-/** What a prompt set holds, after it has been read and checked once. */
+/** Content of a prompt set, after one pass that reads and checks it. */
 export interface PromptSetSummary {
   /** Path as given, or `memory`. */
   source: string
-  /** Of the file, or of the prompts as JSON lines. */
+  /** SHA-256 of the file, or of the prompts as JSON lines. */
   sha256: string
   /** Number of prompts. */
   prompts: number
@@ -64,18 +64,18 @@ export interface PromptSetSummary {
   definitions: Record<string, ContrastDefinition>
 }
 
-/** Prompts that are read one after another, as often as they are needed. */
+/** An iterable of prompts that can be read any number of times. */
 export interface PromptSet extends AsyncIterable<PlacedPrompt> {
   /** Reads and checks the whole set once. Errors: ERR_PROMPT with the line's number, ERR_EMPTY_SET. */
   summary(signal?: AbortSignal): Promise<PromptSetSummary>
 }
 
-/** A prompt set as `readPrompts` gives it, or prompts in memory. */
+/** A prompt set from `readPrompts`, or prompts in memory. */
 export type Prompts = PromptSet | Iterable<Prompt>
 
 /** How strictly a prompt set is read. */
 export interface PromptSetOptions {
-  /** Prompts may be without a contrast, as those are that only roles are told from; default false. */
+  /** Accepts prompts without a contrast, for roles that are derived from tokens; default false. */
   bare?: boolean
 }
 
@@ -87,15 +87,15 @@ export function readPrompts(file: string, options: PromptSetOptions = {}): Promp
   if (typeof file !== 'string') {
     throw new QkError('ERR_TYPE', 'readPrompts takes the path of a JSONL file')
   }
-  // A set is read more than once.
+  // A set is read more than once, so it must be a regular file.
   checkRegularFile(file, 'the prompts')
   return jsonlSet({ name: file, folder: path.dirname(file), open: () => createReadStream(file) }, bare)
 }
 
-/** What a prompt set that came without a file is called. */
+/** Name of a prompt set from standard input. */
 export const STANDARD_INPUT = 'standard input'
 
-/** A prompt set that was read from standard input; `.npy` files that it names are found from the current folder. */
+/** A prompt set from standard input. Its relative `.npy` file names start from the current folder. */
 export function promptsFromInput(bytes: Uint8Array, options: PromptSetOptions = {}): PromptSet {
   const bare = isBare(options, 'promptsFromInput')
   async function* chunks() {
@@ -104,7 +104,7 @@ export function promptsFromInput(bytes: Uint8Array, options: PromptSetOptions = 
   return jsonlSet({ name: STANDARD_INPUT, folder: '.', open: chunks }, bare)
 }
 
-/** Where JSONL comes from; `open` gives its bytes from the beginning, as often as it is called. */
+/** A source of JSONL; every call of `open` gives its bytes from the beginning. */
 interface JsonlSource {
   name: string
   folder: string
@@ -144,7 +144,7 @@ function jsonlSet({ name, folder, open }: JsonlSource, bare: boolean): PromptSet
   }
 }
 
-/** Prompts given as objects; the iterable is gone through twice. Errors: ERR_TYPE. */
+/** A prompt set from prompt objects, which are iterated over twice. Errors: ERR_TYPE. */
 export function promptSet(prompts: Prompts, options: PromptSetOptions = {}): PromptSet {
   const bare = isBare(options, 'promptSet')
   if (typeof prompts === 'object' && 'summary' in prompts) {
@@ -156,7 +156,7 @@ export function promptSet(prompts: Prompts, options: PromptSetOptions = {}): Pro
       'prompts are an iterable of prompt objects, or what readPrompts(file) returns',
     )
   }
-  // A generator can be gone through only once.
+  // A generator can be iterated over only once.
   const once = (prompts[Symbol.iterator]() as unknown) === prompts
   const list = once ? [...prompts] : prompts
   async function* placed(): AsyncGenerator<PlacedPrompt> {
@@ -201,7 +201,7 @@ function parseLine(line: string, where: string): Prompt {
   }
 }
 
-/** Counts prompts and contrasts, with an example of each. */
+/** Counts prompts and contrasts, and takes an example of each. */
 export async function summarise(
   prompts: AsyncIterable<PlacedPrompt>,
   signal: AbortSignal | undefined,
@@ -236,7 +236,7 @@ export async function summarise(
   }
 }
 
-/** What a prompt's rule adds to the counts of its contrast. */
+/** Contribution of a prompt's rule to the counts of its contrast. */
 function countsOf({ terms, labels }: TermRule): Pick<ContrastDefinition, 'terms' | 'labelled'> {
   const labelled = (list: readonly unknown[] = []) => list.filter((label) => label !== null).length
   return {

@@ -1,20 +1,20 @@
-/** Prompts as users write them (docs/prompt-sets.md), and their rules laid out by contrast. */
+/** Prompts as users write them (docs/prompt-sets.md), and their rules by contrast. */
 
 /** A token index (negative from the end), or a span of the prompt's text. */
 export type Position =
   | number
   | ({
-      /** Start and end in the text, in UTF-16 units; the end is not included. */
+      /** Start and end in the text, in UTF-16 units; the end is exclusive. */
       char: [start: number, end: number]
     } & TokenOfSpan)
   | ({
       /** Text to find in the prompt. */
       match: string
-      /** Which occurrence is meant, from 0; needed where there are several. */
+      /** Index of the occurrence, from 0; required if there are several. */
       nth?: number
     } & TokenOfSpan)
 
-/** Which token of a span is meant, by default the last; and which text the span is in, by default the first. */
+/** Which token of a span is used, by default the last, and which text the span is in, by default the first. */
 export interface TokenOfSpan {
   /** The first or the last token of the span; default the last. */
   token?: 'first' | 'last'
@@ -24,40 +24,40 @@ export interface TokenOfSpan {
 
 /** A query, keys that carry the feature as the query does, and keys that do not. */
 export interface Term {
-  /** Where the query is. */
+  /** Position of the query. */
   query: Position
   /** Keys that carry the feature. */
   positive?: Position[]
-  /** Keys that do not carry it, with everything else held constant. */
+  /** Keys that do not carry it, with everything else equal. */
   negative?: Position[]
   /**
-   * What the query and its positive keys are, for the legend of pictures. In a counterfactual: what its query and
-   * its negative keys are.
+   * Label of the query and its positive keys, for the legends of plots. In a counterfactual: label of its query and
+   * its negative keys.
    */
   label?: string
-  /** What each negative key is; not in a counterfactual, where `label` says it. */
+  /** Label of each negative key. Not used in a counterfactual, where `label` gives it. */
   negativeLabels?: string[]
 }
 
-/** A label of a position: the same label means the same value of the feature. Null takes no part. */
+/** Label of a position: equal labels mean equal values of the feature. Positions with the label null are ignored. */
 export type Label = string | number | null
 
 /**
- * A label-matched contrast: every labelled position is a query. Its positives are the keys with the
- * same label, its negatives those with another one.
+ * A label-matched contrast: every labelled position is a query. Its positives are the keys with the same label, its
+ * negatives the keys with another label.
  */
 export interface Labels {
-  /** One label a position along the query axis; null takes no part. */
+  /** One label per position along the query axis; null is ignored. */
   query: Label[]
-  /** One label a position along the key axis; the same as `query` when absent. */
+  /** One label per position along the key axis; default: the same as `query`. */
   key?: Label[]
-  /** What makes a key positive; there is one rule. */
+  /** The rule for positive keys; there is only one. */
   rule?: 'same-label'
-  /** Keys before the query only. */
+  /** Whether the key scope is limited to keys before the query. */
   causal?: boolean
 }
 
-/** A tensor of a model whose inputs are not token ids: row `row` of a `.npy` file, or values in place. */
+/** A tensor for a model whose inputs are not token ids: row `row` of a `.npy` file, or inline values. */
 export type TensorSource =
   | {
       /** Path of a `.npy` file. */
@@ -75,11 +75,11 @@ export type TensorSource =
 /** Token ids: a list, or an integer array. */
 export type TokenIds = readonly number[] | Int32Array | BigInt64Array
 
-/** What a model reads: text, token ids, or tensors. */
+/** Input of the model: text, token ids, or tensors. */
 export interface PromptSource {
   /** Text for the model's tokenizer. */
   text?: string
-  /** A second text, put behind the first by the tokenizer's own template, as sentence pairs are. */
+  /** A second text, which the tokenizer's own template appends to the first, as in sentence pairs. */
   pair?: string
   /** Token ids, in place of a text. */
   tokens?: TokenIds
@@ -87,7 +87,7 @@ export interface PromptSource {
   inputs?: Record<string, TensorSource>
 }
 
-/** What the keys of a contrast are, in words that a sentence can take: "the answer's box", "another box". */
+/** Names of a contrast's keys that fit into a sentence: "the answer's box", "another box". */
 export interface KeyNames {
   /** The positive keys. */
   positive: string
@@ -97,7 +97,7 @@ export interface KeyNames {
 
 /** One contrast's rule for one prompt. */
 export interface ContrastRule {
-  /** What reports call the keys of the contrast; the first prompt that says it counts. */
+  /** Names of the contrast's keys in reports; the first prompt that gives them counts. */
   keyNames?: KeyNames
   /** Explicit terms; or `labels`. */
   terms?: Term[]
@@ -105,13 +105,13 @@ export interface ContrastRule {
   labels?: Labels
 }
 
-/** The prompt with its feature changed, and where the negative half of every term lies in it. */
+/** The prompt with its feature changed, and the positions of the negative half of every term in it. */
 export interface Counterfactual extends PromptSource, ContrastRule {
   /** The negative half of each contrast, by its name. */
   contrasts?: Record<string, ContrastRule>
 }
 
-/** One prompt and its contrasts, as a line of a prompt set holds them. */
+/** One prompt and its contrasts: one line of a prompt set. */
 export interface Prompt extends PromptSource, ContrastRule {
   /** Name of the prompt in messages; unique in its set. */
   id?: string
@@ -119,14 +119,14 @@ export interface Prompt extends PromptSource, ContrastRule {
   contrast?: string
   /** The rule of each contrast, by its name. */
   contrasts?: Record<string, ContrastRule>
-  /** The run that gives the negative half of every term. */
+  /** The run that holds the negative half of every term. */
   counterfactual?: Counterfactual
   /**
-   * What the model should answer at the query of the terms: the text that follows, of which the first token
-   * counts, or a token id or class. Interventions report it; by default they take the token at the origin.
+   * Expected answer at the query of the terms: the text that follows, of which the first token counts, or a token id
+   * or class. Interventions report its logit. Default: the token at the origin.
    */
   answer?: string | number
-  /** Prompts that share material, for tests that permute whole groups. */
+  /** Group of prompts that share material. Tests exchange whole groups. */
   group?: string
 }
 
@@ -140,24 +140,24 @@ export interface PairedTerm {
   queryNeg: Position
   /** Keys of the negative half; in a counterfactual, of the second run. */
   negative: Position[]
-  /** Of the query and the positive keys. */
+  /** Label of the query and the positive keys. */
   label?: string
-  /** Of the query of a counterfactual's half. */
+  /** Label of the query in the counterfactual. */
   labelNeg?: string
-  /** One a negative key. */
+  /** One label per negative key. */
   negativeLabels?: string[]
 }
 
-/** A rule whose two halves are side by side; `counterfactual` says that the negative half is of the second run. */
+/** A rule with both halves of every term; `counterfactual` says that the negative half is in the second run. */
 export interface TermRule {
   /** Name of the contrast. */
   contrast: string
-  /** What reports call the keys of the contrast. */
+  /** Names of the contrast's keys in reports. */
   keyNames?: KeyNames
   /** Explicit terms; or `labels`. */
   terms?: PairedTerm[]
   /** Labels of all positions. */
   labels?: Labels
-  /** Whether the negative half is of the second run. */
+  /** Whether the negative half is in the second run. */
   counterfactual: boolean
 }

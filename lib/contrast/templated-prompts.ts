@@ -1,4 +1,4 @@
-/** Prompts put into a chat: their text becomes the user's message, and their positions move with it. */
+/** Turns prompts into chats: their text becomes the user's message, and their positions are shifted accordingly. */
 
 import { QkError } from '../errors.js'
 import { checkOptions } from '../validate.js'
@@ -12,13 +12,13 @@ import { textSpan } from './positions.js'
 import type { ContrastRule, Position, Prompt, Term } from './prompt.js'
 import { promptRules } from './prompt-rules.js'
 
-/** How the texts of a prompt set become chats. */
+/** Options for turning the texts of a prompt set into chats. */
 export interface ChatPromptOptions extends Omit<ChatTemplateOptions, 'addGenerationPrompt'> {
   /** The system's message; none by default. */
   system?: string
   /**
-   * How the answer begins. Every text must end with it; it is taken out of the user's message and put behind
-   * what opens the assistant's answer, as in "Box" for "Which box is the pear in? Box".
+   * Beginning of the answer. Every text must end with it. It is moved from the end of the user's message to the
+   * beginning of the assistant's answer, as in "Box" for "Which box is the pear in? Box".
    */
   prefill?: string
 }
@@ -32,12 +32,13 @@ const OPTIONS = {
 } satisfies Record<keyof ChatPromptOptions, true>
 
 /**
- * The same prompts, each text (of the counterfactuals too) as the user's message of a chat that waits for the
- * assistant's answer. Positions given by `match` or `char` become `char` positions of the same words in the
- * whole text; -1 stays the last token, from which the answer would come.
+ * The same prompts, with each text (of the counterfactuals too) as the user's message of a chat before the assistant's
+ * answer. Positions given by `match` or `char` become `char` positions of the same words in the whole text. -1 stays
+ * the last token, after which the answer would follow.
  *
- * Errors: those of `applyChatTemplate`; ERR_PROMPT for prompts without text, or with labels (one a token);
- * ERR_ARGUMENT for a text that does not end with the prefill; ERR_POSITION for other token indices; ERR_MATCH; ERR_TEMPLATE where the template changes the user's text.
+ * Errors: those of `applyChatTemplate`; ERR_PROMPT for prompts without text, or with labels per token; ERR_ARGUMENT
+ * for a text that does not end with the prefill; ERR_POSITION for other token indices; ERR_MATCH; ERR_TEMPLATE if the
+ * template changes the user's text.
  */
 export async function withChatTemplate(
   prompts: Iterable<Prompt>,
@@ -63,16 +64,16 @@ export async function withChatTemplate(
   })
 }
 
-/** The whole text of a chat with this message of the user's. */
+/** Renders a chat with the given user message as text. */
 type Chat = (content: string) => string
 
-/** What the template writes before and after the user's message. */
+/** The template's text before and after the user's message. */
 interface Edges {
   before: string
   after: string
 }
 
-/** A message that no template looks into, and that is in no template. */
+/** A message that templates neither inspect nor contain. */
 const MARKER = '\uE000user\uE001'
 
 function edgesOf(chat: Chat): Edges {
@@ -84,7 +85,7 @@ function edgesOf(chat: Chat): Edges {
   return { before: text.slice(0, at), after: text.slice(at + MARKER.length) }
 }
 
-/** A piece of the prompt's text, [from, to), that stands `shift` characters later in the chat. */
+/** A piece of the prompt's text, [from, to), that is shifted by `shift` characters in the chat. */
 interface Piece {
   from: number
   to: number
@@ -126,7 +127,7 @@ function wrapped<S extends Source>(
   }
 }
 
-/** The whole text of a prompt's chat, and where the pieces of its text are in it. */
+/** The whole text of a prompt's chat, and the places of the pieces of its text. */
 function place(
   text: string,
   chat: Chat,
@@ -138,7 +139,7 @@ function place(
   const written = chat(message)
   const inner = written.slice(before.length, written.length - after.length)
   const kept = inner.trim()
-  // Templates may trim the message; nothing else may happen to it.
+  // Templates may trim the message, but not change it otherwise.
   if (before + inner + after !== written || kept === '' || kept !== message.trim()) {
     throw new QkError('ERR_TEMPLATE', `${where}: the chat template changes the user's text`)
   }
@@ -151,7 +152,7 @@ function place(
   return { whole: written + opening, pieces }
 }
 
-/** The user's part of a text, and the part that begins the answer. */
+/** Splits a text into the user's part and the beginning of the answer. */
 function cut(text: string, prefill: string | undefined, where: string): { message: string; opening: string } {
   if (prefill === undefined || prefill === '') {
     return { message: text, opening: '' }
@@ -189,7 +190,7 @@ function moved(position: Position, text: string, pieces: readonly Piece[], where
     throw new QkError('ERR_POSITION', `${where}: ${JSON.stringify(position)} needs a prompt with a "pair"`)
   }
   const [start, end] = textSpan(position, text, where)
-  // Space that the template took off counts for nothing.
+  // Space that the template trimmed is ignored.
   const found = pieces.filter(({ from, to }) => start < to && end > from)
   if (found.length !== 1) {
     throw new QkError(

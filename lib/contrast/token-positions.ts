@@ -1,4 +1,4 @@
-/** Whether a tokenizer can place a prompt set. */
+/** Checks that a tokenizer can resolve the positions of a prompt set. */
 
 import { QkError } from '../errors.js'
 import type { PromptTokenizer } from '../model/tokenizer/tokenizer.js'
@@ -7,9 +7,8 @@ import type { Prompt, PromptSource } from './prompt.js'
 import { promptRules } from './prompt-rules.js'
 
 /**
- * Resolves every position of prompts given as text, and refuses terms in which a positive and a negative key of
- * one run are the same token: what the tokenizer joins cannot be contrasted. Errors: ERR_PROMPT, ERR_POSITION,
- * ERR_MATCH.
+ * Resolves every position of text prompts. Refuses terms in which a positive and a negative key of one run are the
+ * same token, since words that the tokenizer joins cannot be contrasted. Errors: ERR_PROMPT, ERR_POSITION, ERR_MATCH.
  */
 export async function checkTokenPositions(
   prompts: Iterable<Prompt>,

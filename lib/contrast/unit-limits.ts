@@ -1,12 +1,15 @@
 /**
- * How many units a test needs: the rank test, and the check of prompt sets that warns before it
+ * Numbers of units that a test needs, for the rank test and for the check of prompt sets that warns in advance
  * (docs/method.md, Rank 7).
  */
 
 /** Below this many units a test has little power. */
 export const FEW_UNITS = 20
-/** Below this many, p assumes that units contribute symmetrically about zero. */
+/** With fewer units, p assumes that units contribute symmetrically about zero. */
 export const SYMMETRIC_UNITS = 100
 
-/** The smallest p that sign flips can give: of 2^units patterns, the observed one and its negative have the same value. */
+/**
+ * The smallest p that sign flips can reach: of 2^units patterns, the observed one and its negative give the same
+ * value.
+ */
 export const leastPOfSigns = (units: number): number => 2 / 2 ** units

@@ -1,4 +1,4 @@
-/** Prompts as JSONL, for files and pipes; tensors given in place go to `.npy` files beside the JSONL. */
+/** Writes prompts as JSONL, for files and pipes. Inline tensors go to `.npy` files beside the JSONL. */
 
 import { createReadStream } from 'node:fs'
 import { stat } from 'node:fs/promises'
@@ -11,7 +11,7 @@ import { linesOf } from './lines.js'
 import type { Prompt, PromptSource, TensorSource } from './prompt.js'
 import { promptRules } from './prompt-rules.js'
 
-/** One line of a prompt set, without the line's end; tensors stay in place, as lists of numbers. */
+/** One line of a prompt set, without the line end. Tensors stay inline, as lists of numbers. */
 export function promptLine(prompt: Prompt): string {
   return JSON.stringify(prompt, (_, value) =>
     ArrayBuffer.isView(value) ? Array.from(value as never, Number) : value,
@@ -19,13 +19,13 @@ export function promptLine(prompt: Prompt): string {
 }
 
 /**
- * Writes a prompt set that `readPrompts` reads. Tensors that prompts give in place are stacked by the name of
- * their input, [rows, ...shape], in `<name of the set>.<input>.npy` beside it (float32 where all are
- * Float32Arrays, float64 otherwise), and the set names their rows. Every file appears whole or not at all, the
- * set last. What is not a prompt set, or an array, is never replaced. Returns the paths written, the set first.
+ * Writes a prompt set for `readPrompts`. Inline tensors are stacked by the name of their input, [rows, ...shape], in
+ * `<name of the set>.<input>.npy` beside it (float32 if all are Float32Arrays, otherwise float64), and the set refers
+ * to their rows. Every file appears whole or not at all, the set last. Existing files of other kinds are never
+ * replaced. Returns the paths written, the set first.
  *
- * Errors: ERR_FILE, ERR_PROMPT for a prompt that could not be read again, ERR_SHAPE where tensors of one input
- * differ in shape.
+ * Errors: ERR_FILE, ERR_PROMPT for a prompt that could not be read back, ERR_SHAPE if tensors of one input differ in
+ * shape.
  */
 export async function writePrompts(file: string, prompts: Iterable<Prompt>): Promise<string[]> {
   await checkPromptSetPath(file)
@@ -59,8 +59,8 @@ export async function writePrompts(file: string, prompts: Iterable<Prompt>): Pro
 }
 
 /**
- * Checks that a prompt set may be written here: the folder exists, and what is there already, if anything, is a
- * prompt set. Errors: ERR_FILE; ERR_ARGUMENT for an ending that is no prompt set's.
+ * Checks that a prompt set can be written here: the folder exists, and an existing file is a prompt set. Errors:
+ * ERR_FILE; ERR_ARGUMENT for an ending that prompt sets do not have.
  */
 export async function checkPromptSetPath(file: string): Promise<void> {
   await checkReplaceable(file, 'a prompt set', async () => (await stat(file)).size === 0 || isPromptSet(file))
@@ -88,14 +88,14 @@ async function isPromptSet(file: string): Promise<boolean> {
   }
 }
 
-/** The tensors of one input, which become one file. */
+/** The stacked tensors of one input, which become one file. */
 interface Stack {
   file: string
   shape: readonly number[]
   rows: ArrayLike<number>[]
 }
 
-/** The prompt with every tensor in place replaced by its row in a file. */
+/** The prompt with every inline tensor replaced by a row of a file. */
 function withRows(prompt: Prompt, set: string, stacks: Map<string, Stack>, where: string): Prompt {
   const store = <S extends PromptSource>(source: S): S => {
     if (source.inputs === undefined) {
@@ -123,7 +123,7 @@ function withRows(prompt: Prompt, set: string, stacks: Map<string, Stack>, where
   return { ...store(prompt), ...(counterfactual && { counterfactual: store(counterfactual) }) }
 }
 
-/** A file name of its own for every input. */
+/** A unique file name for every input. */
 function arrayName(set: string, input: string, stacks: Map<string, Stack>): string {
   const stem = `${path.basename(set, path.extname(set))}.${input.replace(/[^\w.-]/g, '_')}`
   const taken = new Set([...stacks.values()].map(({ file }) => file))

@@ -1,7 +1,7 @@
 /**
- * What a prompt set's ΔC would hold besides the feature that is meant: positions, distances, tokens and lengths in
- * which positives and negatives differ, labels that drift or stick, and units that are none. Every imbalance stands
- * beside what swapping the sides of whole units at random gives.
+ * Checks what a prompt set's ΔC may hold besides the intended feature. Positives and negatives may differ in
+ * positions, distances, tokens or lengths. Labels may drift along a sequence or repeat. Units may not be independent.
+ * Every imbalance is compared with the null distribution of randomly swapping the sides of whole units.
  */
 
 import { QkError, throwIfAborted } from '../../errors.js'
@@ -26,18 +26,18 @@ import {
 import { termFindings } from './term-findings.js'
 import { unitFindings } from './unit-findings.js'
 
-/** What `checkPromptSet` takes besides the prompts. */
+/** Options of `checkPromptSet`. */
 export interface CheckPromptSetOptions {
   /**
-   * Path of a `tokenizer.json`, or `model.tokenizer`. Without one, prompts given as text are judged by characters
-   * and words.
+   * Path of a `tokenizer.json`, or `model.tokenizer`. Without a tokenizer, text prompts are compared by characters and
+   * words.
    */
   tokenizer?: string | PromptTokenizer
-  /** Of the null draws, and of the sample of units; default 0. */
+  /** Seed of the null draws and of the sample of units; default 0. */
   seed?: number
   /** Ends the check with ERR_ABORTED. */
   signal?: AbortSignal
-  /** Told of every hundredth prompt, and of the last. */
+  /** Called after every hundredth prompt, and after the last. */
   onProgress?: (done: number, total: number) => void
 }
 
@@ -49,8 +49,8 @@ const OPTIONS = {
 } satisfies Record<keyof CheckPromptSetOptions, true>
 
 /**
- * Reads a prompt set twice, first for its form, and checks every contrast of it. Measures are taken on at most 4,000 units of a
- * contrast, drawn by a seeded hash; counts are of the whole set.
+ * Reads a prompt set twice, first to validate it, and checks every contrast. Measures use at most 4,000 units of a
+ * contrast, sampled by a seeded hash; counts cover the whole set.
  *
  * Errors: ERR_PROMPT, ERR_EMPTY_SET, ERR_POSITION, ERR_MATCH, ERR_TOKENIZER, which name the prompt; ERR_FILE,
  * ERR_TYPE, ERR_ARGUMENT, ERR_ABORTED.
@@ -172,7 +172,7 @@ async function checkContrast(
   }
 }
 
-/** Measures by label say nothing new where all terms have one label. */
+/** Measures to omit. Measures by label add nothing if all terms have one label. */
 function omitted(sums: ContrastSums): MeasureName[] {
   return sums.names.labels.size < 2 ? ['position by label', 'token by label'] : []
 }

@@ -1,4 +1,4 @@
-/** What one pass over the prompts gathers for each contrast. */
+/** Collects the sums of each contrast in one pass over the prompts. */
 
 import type { Label, Labels, TermRule } from '../prompt.js'
 import { countKeyRows, noKeyRows } from './key-rows.js'
@@ -10,20 +10,20 @@ import { addLengths, addTerm, type Names, Numbering } from './term-differences.j
 import { UnitDifferences } from './units/differences.js'
 import { UnitSample } from './units/sample.js'
 
-/** A prompt as the contrasts see it. */
+/** A prompt in the form that the contrasts use. */
 export interface CheckedPrompt {
   /** Name of the unit: the group, or the prompt itself. */
   unit: string
   group: string | undefined
   where: string
   run: PlacedRun
-  /** The counterfactual's run; `run` where there is none. */
+  /** The counterfactual's run; `run` if there is none. */
   other: PlacedRun
 }
 
 interface UnitRecord {
   differences: UnitDifferences
-  /** Of the unit's prompt; not of groups. */
+  /** Beginning of the unit's prompt; absent for groups. */
   beginning?: Beginning
 }
 
@@ -34,9 +34,9 @@ export class ContrastSums {
   readonly classes = new Numbering<Label>()
   readonly keyRows = noKeyRows()
   readonly queries = { complete: 0, withoutPositive: 0, withoutNegative: 0 }
-  /** Labelled positions by number of the class. */
+  /** Number of labelled positions of each class. */
   readonly classCounts: number[] = []
-  /** Label sequences by their length. */
+  /** Number of label sequences of each length. */
   readonly sequenceLengths = new Map<number, number>()
   readonly positionUnits = new Set<PositionUnit>()
   readonly groups = new Set<string>()
@@ -44,7 +44,7 @@ export class ContrastSums {
   terms = 0
   unplacedTerms = 0
   ungrouped = 0
-  /** What all prompts without a group begin with. */
+  /** The common beginning of all prompts without a group. */
   template: Int32Array | undefined
   readonly contrast: string
   readonly rule: 'terms' | 'counterfactual' | 'labels'

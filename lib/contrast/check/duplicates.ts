@@ -1,4 +1,4 @@
-/** Prompts that occur more than once, and ids of different prompts. */
+/** Finds duplicate prompts, and ids that several prompts share. */
 
 import { createHash } from 'node:crypto'
 import type { PlacedPrompt } from '../prompt-set.js'
@@ -7,7 +7,7 @@ import type { Finding } from './report.js'
 
 const MOST_EXAMPLES = 3
 
-/** Holds a hash and a place of every prompt. */
+/** Stores a hash and a place of every prompt. */
 export class Duplicates {
   private readonly contents = new Map<string, string>()
   private readonly ids = new Map<string, { content: string; where: string }>()
@@ -24,7 +24,7 @@ export class Duplicates {
       tokens: counterfactual.tokens,
       inputs: counterfactual.inputs,
     }
-    // Rules are laid out in one order of fields, and hold those of the counterfactual.
+    // Rules have a fixed order of fields, and include those of the counterfactual.
     const sorted = [...rules].sort((a, b) => (a.contrast < b.contrast ? -1 : 1))
     const whole = { text, pair, tokens, inputs, other, rules: sorted }
     const content = createHash('sha1')

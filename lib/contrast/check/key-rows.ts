@@ -3,13 +3,13 @@
 import type { PlacedTerm } from './place-prompt.js'
 
 export interface KeyRowCounts {
-  /** Different key rows: positions of a run of a prompt. */
+  /** Number of distinct key rows: positions of a run of a prompt. */
   rows: number
-  /** Rows that more than one term uses. */
+  /** Number of rows that more than one term uses. */
   shared: number
-  /** Of these, rows that are a positive key of one term and a negative key of another. */
+  /** Number of these rows that are a positive key of one term and a negative key of another. */
   bothSides: number
-  /** Terms with a row that is positive and negative in the same term. */
+  /** Number of terms in which one row is both a positive and a negative key. */
   contradictory: number
   positiveKeys: number
   negativeKeys: number
@@ -19,7 +19,7 @@ export function noKeyRows(): KeyRowCounts {
   return { rows: 0, shared: 0, bothSides: 0, contradictory: 0, positiveKeys: 0, negativeKeys: 0 }
 }
 
-/** Adds the terms of one prompt; rows of a counterfactual's run are rows of their own. */
+/** Adds the terms of one prompt. Rows of a counterfactual's run count as separate rows. */
 export function countKeyRows(
   counts: KeyRowCounts,
   terms: readonly PlacedTerm[],

@@ -1,16 +1,16 @@
-/** What labels of a sequence depend on besides the feature: their place, and the label before. */
+/** Dependence of a sequence's labels on their position and on the previous label, besides the feature. */
 
 import type { Label, Labels } from '../prompt.js'
 import { LABEL_STRIDE, type Numbering } from './term-differences.js'
 import type { UnitDifferences } from './units/differences.js'
 
-/** Fewer than for terms: a sequence fills all of them with all of its labels. */
+/** Fewer bins than for terms, since all labels of a sequence fall into them. */
 const BINS = 5
 
 /**
- * Adds a label sequence to its unit. `label drift`: positions with each label in each fifth of the sequence, less
- * what independence within the sequence gives. `label repetition`: neighbours that share their label, less the
- * expected number when the sequence's labels are shuffled. Both have mean 0 where labels of a sequence are
+ * Adds a label sequence to its unit. `label drift`: positions with each label in each fifth of the sequence, less the
+ * expectation under independence within the sequence. `label repetition`: neighbours with the same label, less the
+ * expected number when the sequence's labels are shuffled. Both have mean 0 if the labels of a sequence are
  * exchangeable.
  */
 export function addLabels(unit: UnitDifferences, query: readonly Label[], classes: Numbering<Label>): void {
@@ -58,18 +58,18 @@ export function addLabels(unit: UnitDifferences, query: readonly Label[], classe
   }
 }
 
-/** Label queries of a sequence, by what keys they have. */
+/** Number of label queries of a sequence, by the keys that they have. */
 export interface LabelQueries {
-  /** With positive and negative keys. */
+  /** Queries with positive and negative keys. */
   complete: number
   withoutPositive: number
-  /** With positive keys and without negative ones. */
+  /** Queries with positive but no negative keys. */
   withoutNegative: number
 }
 
 /**
- * Counts queries as the accumulation does: keys before the query with `causal`, otherwise all but its own
- * position, or all where query and key axes differ in length.
+ * Counts queries as the accumulation does. The key scope is: earlier keys with `causal`; otherwise all keys but the
+ * query's own position; all keys if query and key axes differ in length.
  */
 export function countQueries({ query, key = query, causal = false }: Labels): LabelQueries {
   const counts = { complete: 0, withoutPositive: 0, withoutNegative: 0 }

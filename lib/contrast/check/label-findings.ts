@@ -1,4 +1,4 @@
-/** What the labels of sequences depend on, in words. */
+/** Findings about what the labels of sequences depend on, as sentences. */
 
 import { counted } from '../../validate.js'
 import { exceeds } from './measure.js'
@@ -18,7 +18,9 @@ export function labelFindings(from: Measured): Finding[] {
   ]
 }
 
-/** Frequencies are facts of the set; chance is that of independent labels, all classes alike. */
+/**
+ * Class frequencies are exact counts of the set. Chance is that of independent labels with equal class probabilities.
+ */
 function frequencyFindings({ sums }: Measured): Finding[] {
   const counts = sums.classCounts
   const classes = counts.length
@@ -56,7 +58,7 @@ function driftFindings({ measures, level, units, sums }: Measured): Finding[] {
   return [{ kind: 'label drift', level: 'warning', message, size: { ...sizeOf(drift), place, all } }]
 }
 
-/** The class whose places differ most from those of all labels, weighed by its frequency. */
+/** The class whose positions differ most from those of all labels, weighted by its frequency. */
 function furthest(units: readonly UnitDifferences[]): { label: number; place: number; all: number } {
   const places = new Map<number, { sum: number; count: number }>()
   let sum = 0
@@ -105,7 +107,7 @@ function repetitionFindings({ measures, level, units }: Measured): Finding[] {
   ]
 }
 
-/** Numbers of sequences are facts of the set, and no estimate. */
+/** Numbers of sequences are exact counts of the set, not estimates. */
 function lengthFindings({ sums }: Measured): Finding[] {
   const counts = [...sums.sequenceLengths.values()]
   const alone = counts.filter((n) => n === 1).length

@@ -1,4 +1,4 @@
-/** From the differences of units to measures beside their null. */
+/** Computes measures and their null distributions from the differences of units. */
 
 import { DRAWS, LEVEL, type Measure, type MeasureName, MINIMAL } from './report.js'
 import { meanOf, type UnitDifferences, vectorsOf } from './units/differences.js'
@@ -19,7 +19,7 @@ const SCALES: Record<MeasureName, Measure['scale']> = {
   'label repetition': 'rate',
 }
 
-/** Every measure that the units have, less those omitted, in a fixed order. Errors: ERR_ABORTED. */
+/** All measures that the units have, except omitted ones, in a fixed order. Errors: ERR_ABORTED. */
 export async function measureAll(
   units: readonly UnitDifferences[],
   omitted: readonly MeasureName[],
@@ -54,12 +54,12 @@ export async function measureAll(
   return measures
 }
 
-/** The level of each of so many measures, by Bonferroni. */
+/** The level of each measure, with Bonferroni's correction. */
 export function levelOf(measures: number): number {
   return LEVEL / Math.max(1, measures)
 }
 
-/** Whether an imbalance is beyond chance at this level, and no trifle. */
+/** Whether an imbalance is significant at this level, and large enough to matter. */
 export function exceeds(measure: Measure | undefined, level: number): measure is Measure {
   if (measure === undefined || measure.p > level) {
     return false

@@ -1,4 +1,4 @@
-/** Where the keys and queries of a prompt lie: on tokens, or on characters where no tokenizer splits the text. */
+/** Resolves the positions of a prompt's keys and queries: to tokens, or to characters if there is no tokenizer. */
 
 import { QkError } from '../../errors.js'
 import type { PromptTokenizer, TokenizedText } from '../../model/tokenizer/tokenizer.js'
@@ -6,28 +6,30 @@ import { tokenIds } from '../check-source.js'
 import { type Located, resolvePosition, textSpan } from '../positions.js'
 import type { PairedTerm, Position, PromptSource } from '../prompt.js'
 
-/** What positions of a run count. */
+/** Units of the positions of a run. */
 export type PositionUnit = 'tokens' | 'characters' | 'rows'
 
 /** A key or query in a run. */
 export interface PlacedRow {
   at: number
-  /** Token id, or the text of the span; undefined where the model takes no tokens. */
+  /** Token id, or the text of the span. Undefined if the model takes no tokens. */
   token: number | string | undefined
 }
 
-/** A run of a prompt, whose positions can be placed. */
+/** A run of a prompt whose positions can be resolved. */
 export interface PlacedRun {
   unit: PositionUnit
-  /** Positions of the run; undefined for rows. */
+  /** Number of positions of the run; undefined for rows. */
   length: number | undefined
   /** Token ids or UTF-16 units, to compare beginnings; empty for rows. */
   sequence: Int32Array
-  /** Undefined for a token index in a text without tokens. Errors: ERR_POSITION, ERR_MATCH. */
+  /**
+   * Resolves a position. Undefined for a token index in a text without a tokenizer. Errors: ERR_POSITION, ERR_MATCH.
+   */
   place(position: Position, where: string): PlacedRow | undefined
 }
 
-/** Beginnings of prompts are compared over so many positions. */
+/** Number of positions over which beginnings of prompts are compared. */
 const LONGEST_SEQUENCE = 4096
 
 /** Errors: ERR_PROMPT, ERR_TOKENIZER. */
@@ -80,7 +82,7 @@ function onTokens(ids: readonly number[], located: Located): PlacedRun {
   }
 }
 
-/** The last token ends with the last character; other token indices are not known. */
+/** Without a tokenizer, only the last token is known, which ends with the last character. */
 function onCharacters(text: string, pair: string | undefined): PlacedRun {
   const whole = pair === undefined ? text : `${text}\n${pair}`
   return {
@@ -110,7 +112,7 @@ function onCharacters(text: string, pair: string | undefined): PlacedRun {
   }
 }
 
-/** A term with every row placed; rows of the negative half lie in `other` in a counterfactual contrast. */
+/** A term with all rows resolved. In a counterfactual contrast, rows of the negative half lie in `other`. */
 export interface PlacedTerm {
   query: PlacedRow | undefined
   positive: PlacedRow[]
@@ -119,7 +121,7 @@ export interface PlacedTerm {
   label: string | undefined
 }
 
-/** Undefined where a key cannot be placed. Errors: ERR_POSITION, ERR_MATCH. */
+/** A term with resolved rows. Undefined if a key cannot be resolved. Errors: ERR_POSITION, ERR_MATCH. */
 export function placeTerm(
   term: PairedTerm,
   run: PlacedRun,

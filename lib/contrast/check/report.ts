@@ -1,27 +1,27 @@
-/** What the check of a prompt set reports. */
+/** The report of a prompt set's check. */
 
-/** How likely one false warning may be in a contrast whose measures are all balanced; shared over its measures. */
+/** Probability of a false warning in a contrast whose measures are all balanced, divided over its measures. */
 export const LEVEL = 0.01
 
-/** Draws of a null distribution. */
+/** Number of draws of a null distribution. */
 export const DRAWS = 1999
 
-/** Units of a contrast that are measured; larger sets are sampled. */
+/** Most units of a contrast that are measured; larger sets are sampled. */
 export const MOST_UNITS = 4000
 
-/** Smallest imbalances that are worth a warning, however certain they are. */
+/** Smallest imbalances that give a warning, however significant they are. */
 export const MINIMAL = {
-  /** Of an AUC from 0.5. */
+  /** Distance of an AUC from 0.5. */
   auc: 0.05,
-  /** Of a total variation distance from its mean under the null. */
+  /** Distance of a total variation distance from its mean under the null. */
   totalVariation: 0.05,
-  /** Of the rate at which neighbouring labels agree from its expectation. */
+  /** Difference between the rate at which neighbouring labels agree and its expectation. */
   rate: 0.05,
-  /** Of the class frequencies' total variation distance from equal classes, less what chance gives. */
+  /** Total variation distance between class frequencies and equal frequencies, less its expectation by chance. */
   classFrequency: 0.2,
-  /** Share of units that are too many because prompts share material, less what chance gives. */
+  /** Share of surplus units, because prompts share material, less its expectation by chance. */
   sharedMaterial: 0.05,
-  /** Share of label sequences that have their length to themselves. */
+  /** Share of label sequences whose length no other sequence has. */
   aloneInLength: 0.1,
   /** Share of label queries that have no positive or no negative key. */
   skippedQueries: 0.1,
@@ -45,9 +45,9 @@ export type MeasureName =
   | 'label drift'
   | 'label repetition'
 
-/** One imbalance beside what swapping the sides of whole units at random gives. */
+/** One imbalance, compared with randomly swapped sides of whole units. */
 export interface Measure {
-  /** What was compared. */
+  /** Name of the measure. */
   name: MeasureName
   /**
    * `auc`: how often a positive key's value is larger than a negative key's, ties counted half; balanced is 0.5.
@@ -55,24 +55,21 @@ export interface Measure {
    * `rate`: observed minus expected share of neighbours with the same label; balanced is 0.
    */
   scale: 'auc' | 'totalVariation' | 'rate'
-  /** How large the imbalance is, in the units of `scale`. */
+  /** Size of the imbalance, in the units of `scale`. */
   size: number
-  /** Over units; of `auc` and `rate`. */
+  /** Standard error over units; only for `auc` and `rate`. */
   standardError?: number
-  /** Mean of `size` under the null; of `auc`, mean of 0.5 + |size - 0.5|. */
+  /** Mean of `size` under the null. For `auc`, the mean of 0.5 + |size - 0.5|. */
   chance: number
   /** 99th percentile of the same. */
   chance99: number
-  /** Share of draws, the observed set included, whose squared imbalance is at least the observed one. */
+  /** P-value: share of draws, including the observed set, whose squared imbalance is at least the observed one. */
   p: number
-  /** Units that the measure was taken on. */
+  /** Number of measured units. */
   units: number
 }
 
-/**
- * What a finding is about: an imbalance of the contrast, or prompts that are not independent or too
- * few.
- */
+/** Subject of a finding: an imbalance of the contrast, or prompts that are not independent or too few. */
 export type FindingKind =
   | 'position'
   | 'distance'
@@ -89,13 +86,13 @@ export type FindingKind =
   | 'sequence lengths'
   | 'skipped queries'
 
-/** One thing that a prompt set contrasts besides its feature, or that weakens the test of rank. */
+/** A finding: something that a prompt set contrasts besides its feature, or that weakens the rank test. */
 export interface Finding {
-  /** What the finding is about. */
+  /** Subject of the finding. */
   kind: FindingKind
-  /** A note states what a contrast of this form usually has, or what matters for some options only. */
+  /** A note states what is usual for this form of contrast, or what matters only for some options. */
   level: 'warning' | 'note'
-  /** One or two sentences with the size, and what chance gives. */
+  /** One or two sentences with the size, and its expectation by chance. */
   message: string
   /** The numbers of the message, by name. */
   size: Record<string, number>
@@ -103,23 +100,23 @@ export interface Finding {
   where?: string[]
 }
 
-/** What was measured of one contrast. */
+/** Measures of one contrast. */
 export interface ContrastCheck {
   /** Name of the contrast. */
   contrast: string
   /** How its prompts define it. */
   rule: 'terms' | 'counterfactual' | 'labels'
-  /** Prompts that take part. */
+  /** Number of prompts with this contrast. */
   prompts: number
-  /** Terms, or label queries that have positive and negative keys. */
+  /** Number of terms, or of label queries with positive and negative keys. */
   terms: number
-  /** Groups, and prompts without one. */
+  /** Number of units: groups, and prompts without a group. */
   units: number
-  /** Units that were measured; fewer than `units` where those are sampled. */
+  /** Number of measured units; below `units` if they are sampled. */
   sampledUnits: number
-  /** What positions, distances and lengths count: characters where text comes without a tokenizer. */
+  /** Unit of positions, distances and lengths: characters if text comes without a tokenizer. */
   positionsIn: 'tokens' | 'characters' | 'rows' | 'mixed'
-  /** Terms left out of all measures: token indices in a text that no tokenizer has split. */
+  /** Number of terms that are left out of all measures: token indices in a text without a tokenizer. */
   unplacedTerms: number
   /** LEVEL divided by the number of measures. */
   level: number
@@ -129,25 +126,25 @@ export interface ContrastCheck {
   findings: Finding[]
 }
 
-/** What `checkPromptSet` found out about a prompt set. */
+/** The result of `checkPromptSet`. */
 export interface PromptSetCheck {
   /** Path as given, or `memory`. */
   source: string
-  /** Of the file, or of the prompts as JSON lines. */
+  /** SHA-256 of the file, or of the prompts as JSON lines. */
   sha256: string
   /** Number of prompts. */
   prompts: number
-  /** Number of warnings, notes not counted. */
+  /** Number of warnings, without notes. */
   warnings: number
-  /** Of the null draws and of the sample of units. */
+  /** Seed of the null draws and of the sample of units. */
   seed: number
-  /** Null draws of each measure: the sides of whole units are swapped at random. */
+  /** Number of null draws of each measure, which randomly swap the sides of whole units. */
   draws: number
-  /** Chance of a false warning in a balanced contrast. */
+  /** Probability of a false warning in a balanced contrast. */
   level: number
-  /** Smallest sizes that are warned about. */
+  /** Smallest sizes that give a warning. */
   minimal: typeof MINIMAL
-  /** About the whole set: duplicates and ids. */
+  /** Findings about the whole set: duplicates and ids. */
   findings: Finding[]
   /** The checks of each contrast, in order of first appearance. */
   contrasts: ContrastCheck[]

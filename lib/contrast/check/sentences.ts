@@ -29,7 +29,7 @@ export function measured(measure: Measure): string {
   return `total variation ${round(size)}; swapped sides give ${round(chance)}, at most ${round(chance99)} in 99%, ${over}`
 }
 
-/** What an imbalance means for the difference of the covariances. */
+/** Meaning of an imbalance for the difference of the covariances. */
 export const unlessFeature = (what: string) => `if ${what} is not the feature, it is in ΔC as well`
 
 /** The numbers of a measure for `size`. */

@@ -1,4 +1,4 @@
-/** Prompts without a group that begin alike: the same text with different questions. */
+/** Finds prompts without a group that have a common beginning, such as one text with different questions. */
 
 import { seededRandom } from '../../math/random.js'
 
@@ -6,26 +6,26 @@ import { seededRandom } from '../../math/random.js'
 export interface Beginning {
   /** Token ids or UTF-16 units. */
   sequence: Int32Array
-  /** The first positive key; Infinity where there is none. */
+  /** Index of the first positive key; Infinity if there is none. */
   firstPositive: number
   where: string
 }
 
 export interface SharedMaterial {
-  /** Prompts that were compared. */
+  /** Number of prompts that were compared. */
   compared: number
-  /** Prompts that begin as another one does. */
+  /** Number of prompts that share their beginning with another prompt. */
   sharing: number
-  /** Different beginnings among those. */
+  /** Number of different beginnings among those. */
   beginnings: number
   /**
-   * Share of the contrast's prompts that are no units of their own: `sharing - beginnings` over the prompts,
-   * scaled up where prompts are sampled.
+   * Share of the contrast's prompts that are not separate units: `sharing - beginnings` over the prompts, scaled up if
+   * prompts are sampled.
    */
   excess: number
-  /** The same when the tokens after the common beginning are shuffled among prompts, place by place. */
+  /** `excess` when the tokens after the common beginning are shuffled among prompts, position by position. */
   chance: number
-  /** Positions that all prompts begin with, which count for nothing. */
+  /** Number of positions at the beginning of all prompts, which are not counted. */
   template: number
   where: string[]
 }
@@ -33,9 +33,9 @@ export interface SharedMaterial {
 const SHUFFLES = 3
 
 /**
- * Compares prompts by their sorted beginnings. Two share material where they are equal over at least half of the
- * shorter one, not counting what all prompts begin with. That counts as well where most positive keys lie in it:
- * then it is material, and not a template.
+ * Compares prompts by their sorted beginnings. Two prompts share material if they are equal over at least half of the
+ * shorter one. The common beginning of all prompts is not counted, unless most positive keys lie in it: then it is
+ * material, not a template.
  */
 export function sharedMaterial(
   prompts: readonly Beginning[],
@@ -54,7 +54,7 @@ export function sharedMaterial(
   const random = seededRandom(seed)
   let chance = 0
   if (links > 0) {
-    // What all prompts begin with stays there when it is shuffled, and is no coincidence.
+    // Shuffling leaves the common beginning of all prompts in place, so it is no coincidence.
     const varying = prompts.map(({ sequence }) => sequence.subarray(template))
     for (let i = 0; i < SHUFFLES; i++) {
       chance += excessOf(link(shuffled(varying, random.below)).links) / SHUFFLES
@@ -71,7 +71,7 @@ export function sharedMaterial(
   }
 }
 
-/** How much two sequences have in common from their beginnings. */
+/** Length of the common beginning of two sequences. */
 export function commonLength(a: Int32Array, b: Int32Array): number {
   const most = Math.min(a.length, b.length)
   let i = 0
@@ -106,7 +106,7 @@ function compare(a: Int32Array, b: Int32Array): number {
   return a.length - b.length
 }
 
-/** Every place's tokens shuffled among the sequences that have it. */
+/** The sequences with the tokens of every position shuffled among those that are long enough. */
 function shuffled(sequences: readonly Int32Array[], below: (n: number) => number): Int32Array[] {
   const made = sequences.map((sequence) => sequence.slice())
   let left = made

@@ -1,9 +1,9 @@
-/** In what the positive and the negative half of a term differ. */
+/** Differences between the positive and the negative half of a term. */
 
 import type { PlacedRow, PlacedRun, PlacedTerm } from './place-prompt.js'
 import type { UnitDifferences } from './units/differences.js'
 
-/** Numbers names from 0, in order of appearance. */
+/** Assigns numbers to names, from 0, in order of appearance. */
 export class Numbering<T> {
   private readonly numbers = new Map<T, number>()
   private readonly names: T[] = []
@@ -27,13 +27,13 @@ export class Numbering<T> {
   }
 }
 
-/** What features of a contrast stand for. */
+/** The meaning of the feature numbers of a contrast. */
 export interface Names {
   tokens: Numbering<number | string>
   labels: Numbering<string>
 }
 
-/** Features of one label lie this far from those of the next. */
+/** Distance between the feature numbers of one label and those of the next. */
 export const LABEL_STRIDE = 2 ** 26
 
 const BINS = 10
@@ -97,7 +97,9 @@ export function addLengths(unit: UnitDifferences, length: number, other: number)
   addOrder(unit, 'length', [length], [other])
 }
 
-/** How often a positive value is larger, less a half; and how much larger on average, as `<measure> shift`. */
+/**
+ * Adds the probability that a positive value is larger, minus one half, and the mean difference as `<measure> shift`.
+ */
 function addOrder(
   unit: UnitDifferences,
   measure: string,
@@ -118,7 +120,7 @@ export function auc(positive: readonly number[], negative: readonly number[]): n
   return sum / (2 * positive.length * negative.length)
 }
 
-/** The first index of a sorted list at which something holds, its length where it never does. */
+/** The first index of a sorted list at which a condition holds; its length if it never does. */
 function firstIndex(sorted: Float64Array, holds: (value: number) => boolean): number {
   let low = 0
   let high = sorted.length
@@ -137,7 +139,7 @@ function mean(values: readonly number[]): number {
   return values.reduce((a, b) => a + b, 0) / values.length
 }
 
-/** Tenths of the run; the row itself where the length is not known. */
+/** The tenth of the run in which a position lies; the row itself if the length is not known. */
 function positionBin(at: number, length: number | undefined): number {
   return length === undefined ? at : Math.min(BINS - 1, Math.floor((BINS * at) / length))
 }
@@ -145,7 +147,7 @@ function positionBin(at: number, length: number | undefined): number {
 const EXACT_DISTANCE = 8
 const BIN_OFFSET = 64
 
-/** Distances up to 8 have bins of their own, further ones by powers of 2; either sign. */
+/** Distances up to 8 have their own bins, larger ones share bins by powers of 2; both signs are separate. */
 function distanceBin(distance: number): number {
   const size = Math.abs(distance)
   const bin = size <= EXACT_DISTANCE ? size : EXACT_DISTANCE + Math.ceil(Math.log2(size / EXACT_DISTANCE))

@@ -28,7 +28,7 @@ export function termFindings(from: Measured): Finding[] {
   ]
 }
 
-/** Mean of what a measure of order also holds, `shift`: positive less negative. */
+/** Mean difference, positive minus negative, which a measure of order stores under the name `shift`. */
 function shiftOf({ units }: Measured, measure: string): number {
   return meanOf(vectorsOf(units, `${measure} shift`)).mean
 }
@@ -139,7 +139,7 @@ function lengthFindings(from: Measured): Finding[] {
   return [{ kind: 'length', level: 'warning', message, size: { ...sizeOf(length), shift } }]
 }
 
-/** Numbers of keys are facts of the set, and no estimate. */
+/** Numbers of keys are exact counts of the set, not estimates. */
 function keyCountFindings({ sums }: Measured): Finding[] {
   const { positiveKeys, negativeKeys } = sums.keyRows
   const placed = sums.terms - sums.unplacedTerms

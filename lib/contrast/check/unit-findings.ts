@@ -1,4 +1,4 @@
-/** Whether a contrast has units enough for the rank test, and whether they are units. */
+/** Findings on whether a contrast has enough units for the rank test, and whether they are independent. */
 
 import { counted } from '../../validate.js'
 import { FEW_UNITS, leastPOfSigns, SYMMETRIC_UNITS } from '../unit-limits.js'
@@ -10,7 +10,7 @@ import { type Beginning, sharedMaterial } from './shared-material.js'
 /** Level of the rank test. */
 const ALPHA = 0.05
 
-/** `level` is that of each measure of the contrast. */
+/** `level` is the level of each measure of the contrast. */
 export function unitFindings(
   sums: ContrastSums,
   beginnings: readonly Beginning[],

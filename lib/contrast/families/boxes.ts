@@ -14,10 +14,10 @@ import { checkInteger, checkOptions, checkSeed } from '../../validate.js'
 import type { Position, Prompt, Term } from '../prompt.js'
 import { checkAsked, checkFamilyOptions, checkWords, lastTokenOf } from './checks.js'
 
-/** Which box an object is in, or which object is in a box. */
+/** The question: which box an object is in, or which object is in a box. */
 export type BoxesQuestion = 'box-of-object' | 'object-of-box'
 
-/** What prompts about objects in boxes are made of (arXiv 2602.04752, binding). */
+/** Options of prompts about objects in boxes (arXiv 2602.04752, binding). */
 export interface BoxesOptions {
   /** Objects to draw from: different words, each on one line. */
   objects: readonly string[]
@@ -27,13 +27,13 @@ export interface BoxesOptions {
   pairs?: number
   /** Number of prompts. */
   prompts: number
-  /** Every draw follows from it. */
+  /** Seed of all random choices. */
   seed: number
   /** Direction of the question; default `box-of-object`. */
   question?: BoxesQuestion
   /**
-   * Objects that are asked about (boxes, in the other direction); default all. When given, a prompt has one
-   * of them only, and counterfactuals replace it by a word that is none of them.
+   * Objects in questions (boxes, in the other direction); default all. If given, every prompt contains exactly one of
+   * them, and counterfactuals replace it by another word.
    */
   asked?: readonly string[]
 }
@@ -41,20 +41,20 @@ export interface BoxesOptions {
 interface Scene {
   objects: string[]
   boxes: string[]
-  /** Index of the pair that is asked about. */
+  /** Index of the pair in the question. */
   asked: number
 }
 
 type Span = [start: number, end: number]
 
-/** A prompt's text, and where in it the words of the list are, in UTF-16 units. */
+/** A prompt's text, with the spans of the list's words, in UTF-16 units. */
 interface Layout {
   text: string
   objects: Span[]
   boxes: Span[]
 }
 
-/** The prompt's text, which ends where the answer would come. `asked` is an object or a box. */
+/** The prompt's text, which ends before the answer. `asked` is an object or a box. */
 export function boxesText(
   objects: readonly string[],
   boxes: readonly string[],
@@ -65,8 +65,8 @@ export function boxesText(
 }
 
 /**
- * *Order*: the answer's token against the other tokens of its kind in the same prompt. What is asked about
- * stands at every place equally often. One contrast, `order`. Errors: ERR_ARGUMENT.
+ * *Order*: the answer's token against the other tokens of its kind in the same prompt. The pair in the question has
+ * every position equally often. One contrast, `order`. Errors: ERR_ARGUMENT.
  */
 export function boxesOrder(options: BoxesOptions): Prompt[] {
   const question = directionOf(options)
@@ -91,24 +91,24 @@ export function boxesOrder(options: BoxesOptions): Prompt[] {
   })
 }
 
-/** Place `index`, counted from 0, in words: 1st, 2nd, 3rd, 4th, 11th, 21st. */
+/** The position `index`, counted from 0, in words: 1st, 2nd, 3rd, 4th, 11th, 21st. */
 function ordinal(index: number): string {
   const place = index + 1
   const teen = Math.floor((place % 100) / 10) === 1
   return `${place}${(teen ? undefined : ['th', 'st', 'nd', 'rd'][place % 10]) ?? 'th'}`
 }
 
-/** What a lexical counterfactual changes: the word in the list and in the question, or in the question only. */
+/** What a lexical counterfactual changes: the word in the list and in the question, or only in the question. */
 export type LexicalChange = 'text and question' | 'question'
 
 /**
- * *Lexical*: what is asked about against a word that the prompt does not otherwise use, put in its place in
- * a second run, in the list and in the question; the key is the answer's token in both runs. Contrast `name`,
- * and with `asked` also `"<name> <word>"` for the word of each prompt. With the change `question` it is
+ * *Lexical*: the word in the question against a word that the prompt does not use. The second run has the new word in
+ * its place, in the list and in the question. The key is the answer's token in both runs. Contrast `name`, and with
+ * `asked` also `"<name> <word>"` for the word of each prompt. With the change `question` the contrast is that of
  * `boxesUnused`.
  *
- * In the direction `object-of-box` of a causal model, the key comes before the word that is changed: all that
- * differs is the query.
+ * In the direction `object-of-box` of a causal model, the key comes before the changed word, so only the query
+ * differs.
  *
  * Errors: ERR_ARGUMENT.
  */
@@ -147,15 +147,15 @@ export function boxesLexical(
 }
 
 /**
- * *Queried from unused*: the second run has the same list, but asks about a word that is not in it, so that
- * the query looks for what no key carries. What remains is how much a key gains by carrying the word that is
- * asked about. Contrasts as in `boxesLexical`. Errors: ERR_ARGUMENT.
+ * *Queried from unused*: the second run has the same list, but its question names a word that is not in the list. Its
+ * query then looks for a word that no key carries. The contrast shows how much a key gains by carrying the word in the
+ * question. Contrasts as in `boxesLexical`. Errors: ERR_ARGUMENT.
  */
 export function boxesUnused(options: BoxesOptions, name = 'unused'): Prompt[] {
   return boxesLexical(options, 'question', name)
 }
 
-/** The text of one run and the positions of its keys, one a pair. */
+/** The text of one run and the positions of its keys, one per pair. */
 function run(
   objects: readonly string[],
   boxes: readonly string[],
@@ -204,12 +204,12 @@ function directionOf(options: BoxesOptions): BoxesQuestion {
 
 const answerNoun = (question: BoxesQuestion) => (question === 'box-of-object' ? 'box' : 'object')
 
-/** The words that questions can be about. */
+/** The words that questions can name. */
 function cuesOf({ objects, boxes }: BoxesOptions, question: BoxesQuestion): readonly string[] {
   return question === 'box-of-object' ? objects : boxes
 }
 
-/** `categories` is let be, so that options can be `{ ...bundledWords(), ... }`. */
+/** `categories` is accepted and ignored, so that options can be `{ ...bundledWords(), ... }`. */
 const OPTIONS = {
   objects: true,
   boxes: true,
@@ -220,7 +220,7 @@ const OPTIONS = {
   question: true,
   asked: true,
 } satisfies Record<keyof BoxesOptions | 'categories', true>
-/** `spare` words are left over in every prompt, to be put in the place of the one that is asked about. */
+/** Every prompt reserves `spare` unused words, which can replace the word in the question. */
 function scenes(options: BoxesOptions, question: BoxesQuestion, spare = 0): Scene[] {
   checkOptions(options, OPTIONS, 'a family of boxes')
   const { objects, boxes, pairs = 5, prompts, seed, asked } = options

@@ -19,16 +19,16 @@ import type { Prompt, Term } from '../prompt.js'
 import { isContrastName } from '../prompt-rules.js'
 import { checkAsked, checkFamilyOptions, checkWords, lastTokenOf } from './checks.js'
 
-/** What the question wants: all items of a category, or the first or the last of them. */
+/** What the question asks for: all items of a category, or the first or the last of them. */
 export type CategorySelect = 'all' | 'first' | 'last'
 
-/** What prompts about items of a category are made of (arXiv 2602.04752, filter heads). */
+/** Options of prompts about items of a category (arXiv 2602.04752, filter heads). */
 export interface CategoriesOptions {
   /** Words by category; a category's name is the noun of the question, and the name of its contrast. */
   categories: Readonly<Record<string, readonly string[]>>
-  /** Default `all`. */
+  /** What the question asks for; default `all`. */
   select?: CategorySelect
-  /** Items of a list; default 6. The bundled transformer knows 3 to 8. */
+  /** Items in a list; default 6. The bundled transformer was trained on 3 to 8. */
   items?: number
   /**
    * How many of them are of the category that is asked for; default 1 for `all`, which is what the bundled
@@ -37,9 +37,9 @@ export interface CategoriesOptions {
   matching?: number
   /** Number of prompts. */
   prompts: number
-  /** Every draw follows from it. */
+  /** Seed of all random choices. */
   seed: number
-  /** Categories that are asked for; default all of them. */
+  /** Categories in questions; default all of them. */
   asked?: readonly string[]
   /** Whether all categories also feed one contrast, `category`; default true. */
   pooled?: boolean
@@ -64,11 +64,11 @@ export function categoryTemplate(select: CategorySelect, matching: number): stri
 }
 
 /**
- * Prompts with one contrast a category, named after it: the items of the category that is asked for against
- * all other items of the same list. With `pooled`, the contrast `category` holds the same of all categories.
- * For `first` and `last` there is a further contrast of that name: the wanted item against the other items of
- * its category, which differ from it in their place only. Categories are asked for in turn; with one matching
- * item, it stands at every place equally often.
+ * Prompts with one contrast per category, named after it: the items of the requested category against all other items
+ * of the same list. With `pooled`, the contrast `category` holds the terms of all categories. For `first` and `last`
+ * there is another contrast of that name: the requested item against the other items of its category, which differ
+ * only in position. Questions go through the categories in turn. With one matching item, it has every position equally
+ * often.
  *
  * Errors: ERR_ARGUMENT.
  */
@@ -120,7 +120,7 @@ const OF_PLACE = { positive: 'the wanted item', negative: 'another item of its c
 /** Contrast of all categories together. */
 const POOLED = 'category'
 
-/** Words of the category at `places`, words that are not of it elsewhere. */
+/** A list with words of the category at `places`, and other words elsewhere. */
 function drawList(
   random: Random,
   categories: CategoriesOptions['categories'],
@@ -136,12 +136,12 @@ function drawList(
   return list
 }
 
-/** The first category that has the word. */
+/** The first category that contains the word. */
 function categoryOf(categories: CategoriesOptions['categories'], word: string): string {
   return Object.keys(categories).find((name) => categories[name].includes(word))!
 }
 
-/** The words that are of other categories and not of this one. */
+/** The words of other categories that do not belong to this one. */
 function outside(categories: CategoriesOptions['categories'], category: string): string[] {
   const all = new Set(Object.values(categories).flat())
   for (const word of categories[category]) {
@@ -186,7 +186,7 @@ function layoutOf(template: string): (words: readonly string[], category: string
   }
 }
 
-/** `objects` and `boxes` are let be, so that options can be `{ ...bundledWords(), ... }`. */
+/** `objects` and `boxes` are accepted and ignored, so that options can be `{ ...bundledWords(), ... }`. */
 const OPTIONS = {
   categories: true,
   select: true,

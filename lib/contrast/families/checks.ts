@@ -1,10 +1,10 @@
-/** Checks that the prompt families share; their options come from users. */
+/** Checks of user options that the prompt families share. */
 
 import { QkError } from '../../errors.js'
 import { kindOf } from '../../validate.js'
 import type { Position } from '../prompt.js'
 
-/** What a family of prompts is made from. Errors: ERR_TYPE. */
+/** Checks the options object of a family of prompts. Errors: ERR_TYPE. */
 export function checkFamilyOptions(options: unknown, family: string): void {
   if (typeof options === 'object' && options !== null) {
     return
@@ -15,7 +15,7 @@ export function checkFamilyOptions(options: unknown, family: string): void {
   )
 }
 
-/** Refuses what is not a list of different words, each on one line. Errors: ERR_ARGUMENT. */
+/** Checks that an argument is a list of different words, each on one line. Errors: ERR_ARGUMENT. */
 export function checkWords(words: readonly string[], what: string): void {
   if (!Array.isArray(words) || words.length === 0) {
     throw new QkError('ERR_ARGUMENT', `${what} is a list of words, not empty`)
@@ -32,7 +32,7 @@ export function checkWords(words: readonly string[], what: string): void {
   }
 }
 
-/** Refuses words that are not in the list that they are taken from. Errors: ERR_ARGUMENT. */
+/** Checks that all words are in the list that they are taken from. Errors: ERR_ARGUMENT. */
 export function checkAsked(
   asked: readonly string[] | undefined,
   from: readonly string[],

@@ -55,7 +55,7 @@ export function checkOpsets(file: string, { graph, opsetImport }: ModelProto): O
 }
 
 /**
- * The inputs, with negative sizes replaced by free ones: old exporters write -1 for a free size, as does
+ * The inputs, with negative sizes replaced by free ones. Old exporters write -1, which onnxruntime reads as a free size:
  * onnxruntime. Errors: ERR_NOT_ONNX, ERR_UNSUPPORTED_MODEL for impossible sizes and for inputs without a shape.
  */
 export function checkInputs(file: string, { input, initializer, node }: GraphProto): ValueInfoProto[] {

@@ -2,9 +2,9 @@
 
 /** One unit's sum of a measure's differences, a sparse vector over features. */
 export interface UnitVector {
-  /** Terms (or pairs of neighbours, or positions) that the sum is over. */
+  /** Number of terms (or pairs of neighbours, or positions) in the sum. */
   weight: number
-  /** From feature to the sum of positive minus negative. */
+  /** Sum of positive minus negative, by feature. */
   entries: Map<number, number>
 }
 
@@ -12,7 +12,7 @@ export interface UnitVector {
 export class UnitDifferences {
   private readonly vectors = new Map<string, UnitVector>()
 
-  /** Adds one term's difference at one feature; `weigh` counts the term. */
+  /** Adds one term's difference at one feature; `weigh` also counts the term. */
   add(measure: string, feature: number, value: number): void {
     const { entries } = this.vector(measure)
     entries.set(feature, (entries.get(feature) ?? 0) + value)
@@ -22,13 +22,13 @@ export class UnitDifferences {
     this.vector(measure).weight += weight
   }
 
-  /** A difference that is one number. */
+  /** Adds a difference that is a single number. */
   addNumber(measure: string, value: number, weight = 1): void {
     this.add(measure, 0, value)
     this.weigh(measure, weight)
   }
 
-  /** The difference between the distributions of two lists of features, each list weighing 1. */
+  /** Adds the difference between the distributions of two lists of features, each with weight 1. */
   addLists(measure: string, positive: readonly number[], negative: readonly number[]): void {
     for (const feature of positive) {
       this.add(measure, feature, 1 / positive.length)
@@ -64,11 +64,11 @@ export function vectorsOf(units: readonly UnitDifferences[], measure: string): U
 
 export interface Mean {
   mean: number
-  /** Of a ratio of sums over units; NaN for one unit. */
+  /** Standard error of a ratio of sums over units; NaN for one unit. */
   standardError: number
 }
 
-/** Sum of the differences over the sum of the weights, of a measure that is one number. */
+/** Sum of the differences over the sum of the weights, for a measure that is a single number. */
 export function meanOf(vectors: readonly UnitVector[]): Mean {
   let sum = 0
   let weight = 0

@@ -12,25 +12,25 @@ import { seededRandom } from '../../../math/random.js'
 import type { UnitVector } from './differences.js'
 
 export interface FlipTest {
-  /** Total variation distance; of one feature, the magnitude of the mean. */
+  /** Total variation distance. With a single feature, the magnitude of the mean. */
   size: number
   /** Mean of `size` over the draws. */
   chance: number
   /** 99th percentile of `size` over the draws. */
   chance99: number
   p: number
-  /** Units that took part: the first ones, as many as the budget allows. */
+  /** Number of units in the test: the first ones, as many as the budget allows. */
   units: number
 }
 
-/** Entries that a draw may sum; 2,000 draws of them take about half a second. */
+/** Most entries in the sum of a draw; 2,000 draws of so many take about half a second. */
 const MOST_ENTRIES = 200_000
 
-/** Ties, which rounding may break. */
+/** Tolerance for ties, which rounding may break. */
 const TIE = 1e-9
 
 export interface FlipOptions {
-  /** All differences are at feature 0, and the size is the magnitude of their mean. */
+  /** Whether all differences are at feature 0. The size is then the magnitude of their mean. */
   single: boolean
   draws: number
   seed: number
@@ -90,7 +90,7 @@ export async function flipTest(
   }
 }
 
-/** Sparse rows one after another, features renumbered from 0. */
+/** Sparse rows stored one after another, with features renumbered from 0. */
 function packed(vectors: readonly UnitVector[]) {
   let entries = 0
   const used: UnitVector[] = []

@@ -1,7 +1,7 @@
 /**
- * A uniform sample of units from a stream of prompts in which a unit may come back at any time. Each unit has a
- * seeded hash, and those with the smallest hashes are kept: what was dropped once never returns, and the order of
- * the prompts does not matter.
+ * A uniform sample of units from a stream of prompts in which a unit may recur at any time. Each unit has a seeded
+ * hash, and the units with the smallest hashes are kept. A dropped unit never returns, and the order of prompts does
+ * not matter.
  */
 
 interface Held<R> {
@@ -23,7 +23,7 @@ export class UnitSample<R> {
     this.make = make
   }
 
-  /** The unit's record; undefined where the unit is not in the sample. */
+  /** The unit's record. Undefined if the unit is not in the sample. */
   take(name: string): R | undefined {
     const known = this.held.get(name)
     if (known) {
@@ -60,7 +60,7 @@ export class UnitSample<R> {
     for (const unit of kept) {
       this.held.set(unit.name, unit)
     }
-    // Units of equal hash are so few that dropping the last of them does no harm.
+    // Units with equal hashes are so few that dropping one of them is harmless.
     this.threshold = kept[kept.length - 1].hash
   }
 }
