@@ -1,4 +1,4 @@
-/** From prompts to covariances: captures the rows that the terms use and accumulates their contrasts. */
+/** Accumulates the covariances of a prompt set: captures the rows that the terms use and sums their contrasts. */
 
 import type { Estimator } from '../backend/backend.js'
 import { type BackendChoice, selectBackend } from '../backend/select.js'
@@ -17,41 +17,43 @@ import { checkShard, type Shard, shardTakes } from './shard.js'
 import { planSites } from './site-plan.js'
 import { disposeSums, keepRows, measureAttention, rowSizes, type Sums } from './sums.js'
 
-/** What `accumulate` takes besides the model and the prompts. */
+/** Options of `accumulate`. */
 export interface AccumulateOptions {
   /** 'all' (default), or names as in `L0H1,L2H3`. */
   heads?: 'all' | string | readonly HeadSpec[]
   /** Default 'per-query'. */
   estimator?: Estimator
-  /** What sums the covariances; default 'auto': `cpu`, or `js` where that cannot be used. */
+  /** Backend that sums the covariances; default 'auto': `cpu`, or `js` if that cannot be used. */
   backend?: BackendChoice
-  /** Prompts in a batch (default 16). Changes results only within rounding, 1e-5 relative. */
+  /** Number of prompts in a batch (default 16). It changes results only within rounding, 1e-5 relative. */
   batchSize?: number
-  /** Threads of the accumulation, 0 = all. */
+  /** Number of threads of the accumulation, 0 = all. */
   threads?: number
   /** Accept NaN and infinity in queries and keys. */
   allowNonFinite?: boolean
   /**
-   * Refuse to need more bytes than this for the covariances, or for the scores of a long prompt; default half of the
+   * Most bytes for the covariances, or for the scores of a long prompt; more are refused. Default: half of the
    * machine's memory.
    */
   memoryLimit?: number
   /**
-   * Bytes of memory for the rows that the test of rank needs, 1 GiB by default. More go to a temporary file, and where the
-   * disk has no room either, a seeded sample of the units is kept, which `warnings` says. 0: none, and no test.
+   * Bytes of memory for the rows that the rank test needs; default 1 GiB. Further rows go to a temporary file. If the
+   * disk has no space either, only a seeded sample of the units is kept, and `warnings` says so. 0: no rows and no
+   * test.
    */
   nullBytes?: number
-  /** Also measure how much each head attends to the positive and to the negative keys; default true. */
+  /** Also measures the attention of each head on the positive and the negative keys; default true. */
   attention?: boolean
   /**
-   * Only every `count`-th batch: the sums of one shard, for `saveSums` and `mergeSums`. Default: the whole prompt set.
+   * Takes only every `count`-th batch: the sums of one shard, for `saveSums` and `mergeSums`. Default: the whole
+   * prompt set.
    */
   shard?: Shard
-  /** Keeps the progress, and goes on where an earlier run was; `openCheckpoint` makes one. */
+  /** Saves the progress, and resumes an earlier run. `openCheckpoint` makes one. */
   checkpoint?: RunCheckpoint
   /** Ends the run with ERR_ABORTED. */
   signal?: AbortSignal
-  /** Told after each batch how many of the `total` prompts are done. */
+  /** Called after each batch with the number of finished prompts and the total. */
   onProgress?: (progress: { prompts: number; total: number }) => void
 }
 
@@ -72,10 +74,10 @@ const OPTIONS = {
 } satisfies Record<keyof AccumulateOptions, true>
 
 /**
- * Runs every prompt through the model and accumulates the contrasts of the heads asked for.
+ * Runs every prompt through the model and accumulates the contrasts of the requested heads.
  *
- * Errors: those of prompts (ERR_PROMPT, ERR_POSITION, ERR_MATCH, ERR_EMPTY_SET, with file and line),
- * ERR_UNKNOWN_HEAD, ERR_MEMORY_LIMIT, ERR_CAPTURE_MISMATCH, ERR_NON_FINITE, ERR_INFERENCE, ERR_ABORTED.
+ * Errors: those of prompts (ERR_PROMPT, ERR_POSITION, ERR_MATCH, ERR_EMPTY_SET, with file and line), ERR_UNKNOWN_HEAD,
+ * ERR_MEMORY_LIMIT, ERR_CAPTURE_MISMATCH, ERR_NON_FINITE, ERR_INFERENCE, ERR_ABORTED.
  */
 export async function accumulate(
   model: Model,
@@ -153,7 +155,10 @@ export async function accumulate(
   }
 }
 
-/** Which units a sample holds hangs on the free disk, and would differ from machine to machine. */
+/**
+ * Refuses a sample of units in shards and checkpoints: it depends on the free disk space, and would differ between
+ * machines.
+ */
 function sampled(why: string): QkError {
   return new QkError('ERR_FILE', `shards and checkpoints keep the rows of all units, and ${why}`, {
     hint: 'Set TMPDIR to a larger disk, make more shards, or lower nullBytes to 0 to do without the test.',

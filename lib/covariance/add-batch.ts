@@ -1,4 +1,4 @@
-/** From the captured rows of a batch to the accumulations that its heads feed. */
+/** Adds the captured rows of a batch to the accumulations of its heads. */
 
 import type { LabelSequence } from '../backend/backend.js'
 import type { CapturedBatch } from '../capture/run.js'
@@ -68,7 +68,7 @@ function headSlice({ data, dims, type }: WireTensor, first: number, count: numbe
   }
 }
 
-/** Queries [n, heads, d] of some heads, each times the factor of its scores, as [1, n, count, d]. */
+/** Queries [n, heads, d] of some heads, each multiplied by the factor of its scores, as [1, n, count, d]. */
 function scaledQueries(q: WireTensor, factors: WireTensor, first: number, count: number): TensorInput {
   const [rows, heads] = q.dims
   const d = q.dims.slice(2).reduce((a, b) => a * b, 1)
@@ -85,7 +85,7 @@ function scaledQueries(q: WireTensor, factors: WireTensor, first: number, count:
   return { data, shape: [1, rows, count, d] }
 }
 
-/** Says in which prompt, at which position and in which head a value was not finite. */
+/** Reports the prompt, position and head of a value that is not finite. */
 function locateNonFinite(
   error: unknown,
   slice: Slice,
@@ -117,7 +117,7 @@ function locateNonFinite(
   return error
 }
 
-/** Where the first value of rows [n, heads, d] stands that is not finite. */
+/** Index of the first value in rows [n, heads, d] that is not finite. */
 function firstNonFinite({ data, dims, type }: WireTensor): { row: number; head: number } | undefined {
   const [rows, heads] = dims
   const d = dims.slice(2).reduce((a, b) => a * b, 1)

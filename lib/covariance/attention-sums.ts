@@ -23,7 +23,7 @@ export class AttentionSums {
     this.#terms = new Float64Array(contrasts * 2)
   }
 
-  /** Attention [entries, captured heads], of which ours begin at `firstHead`. */
+  /** Adds attention [entries, captured heads], of which our heads begin at `firstHead`. */
   add(groups: readonly MeasuredGroup[], attention: WireTensor, firstHead: number): void {
     const values = tensorValues(attention)
     const width = attention.dims[1]
@@ -46,7 +46,7 @@ export class AttentionSums {
     return { total: this.#total, perKey: this.#perKey, terms: this.#terms }
   }
 
-  /** Adds what another accumulation of the same heads and contrasts holds. */
+  /** Adds the sums of another accumulation of the same heads and contrasts. */
   merge({ total, perKey, terms }: AttentionSums['state']): void {
     const add = (sums: Float64Array, more: Float64Array) =>
       more.forEach((x, i) => {
@@ -57,7 +57,7 @@ export class AttentionSums {
     add(this.#terms, terms)
   }
 
-  /** Undefined where the contrast has no terms. */
+  /** Mean attention. Undefined if the contrast has no terms. */
   mean(contrast: number, head: number): MeanAttention | undefined {
     const [positive, negative] = [0, 1].map((side) => contrast * 2 + side)
     if (this.#terms[positive] === 0 || this.#terms[negative] === 0) {

@@ -1,22 +1,20 @@
-/** What accumulation tells whoever keeps its progress; `openCheckpoint` makes the one that writes to a folder. */
+/** Interface between accumulation and a checkpoint; `openCheckpoint` makes one that writes to a folder. */
 
 import type { BatchPlace } from '../capture/run.js'
 import type { Sums } from './sums.js'
 
-/** Keeps null values. */
+/** Stores null values. */
 export interface KeptDraws {
-  /** Null values by a key that says everything that they depend on: those of an earlier run, or computed and kept. */
+  /** Null values by a key that identifies all their inputs: those of an earlier run, or else computed and stored. */
   draws(key: string, compute: () => Promise<Float64Array>): Promise<Float64Array>
 }
 
-/** Keeps the progress of a run, so that one that is killed goes on where it was. */
+/** Saves the progress of a run, so that a killed run can be resumed. */
 export interface RunCheckpoint extends KeptDraws {
-  /**
-   * Puts back into fresh sums what an earlier run of the same work has done; gives the number of batches that lie behind it.
-   */
+  /** Restores the sums of an earlier run of the same work into fresh sums. Returns the number of finished batches. */
   begin(sums: Sums): Promise<number>
-  /** After each batch, when its rows are in the sums. */
+  /** Called after each batch, when its rows are in the sums. */
   batchDone(sums: Sums, place: BatchPlace): Promise<void>
-  /** After the last batch. */
+  /** Called after the last batch. */
   captured(sums: Sums): Promise<void>
 }

@@ -1,4 +1,4 @@
-/** Activations that stay where a backend computes: uploaded once, read by any number of contrasts. */
+/** Device tensors: activations in the memory of a backend, uploaded once and read by any number of contrasts. */
 
 import type { Backend, ResidentHandle, RowTensor } from '../backend/backend.js'
 import { type BackendChoice, selectBackend } from '../backend/select.js'
@@ -7,15 +7,15 @@ import { type Dtype, spannedElements } from '../math/tensor.js'
 import { checkOptions } from '../validate.js'
 import { rowTensor, type TensorInput } from './row-tensor.js'
 
-/** Where a tensor goes. */
+/** Options of `uploadTensor`. */
 export interface UploadOptions {
-  /** Default 'auto': `cpu`, or `js` where that cannot be used. */
+  /** Backend to upload to; default 'auto': `cpu`, or `js` if that cannot be used. */
   backend?: BackendChoice
   /** Ends the copy with ERR_ABORTED. */
   signal?: AbortSignal
 }
 
-/** Stands for `q` or `k` in `QKCovariance.add`, of the backend that it was uploaded to. */
+/** A tensor on a backend, accepted as `q` or `k` by `QKCovariance.add` on the same backend. */
 export class DeviceTensor {
   /** Element type of the tensor. */
   readonly dtype: Dtype
@@ -25,7 +25,7 @@ export class DeviceTensor {
 
   /** @internal Use `uploadTensor`. */
   constructor(
-    /** The backend that keeps the tensor; only its sums can read it. */
+    /** The backend that holds the tensor. Only sums on the same backend can read it. */
     readonly backend: Backend,
     private readonly tensor: RowTensor,
     handle: ResidentHandle,
@@ -35,7 +35,7 @@ export class DeviceTensor {
     this.#handle = handle
   }
 
-  /** Frees the memory when the batches that read it are done; then it can be read no more. */
+  /** Frees the memory once the batches that read it are done. The tensor cannot be used afterwards. */
   release(): void {
     if (this.#handle) {
       this.backend.release(this.#handle)
@@ -43,7 +43,7 @@ export class DeviceTensor {
     this.#handle = undefined
   }
 
-  /** @internal As the backend takes it. Errors: ERR_ARGUMENT. */
+  /** @internal The tensor in the form that the backend takes. Errors: ERR_ARGUMENT. */
   on(backend: Backend, name: string): RowTensor {
     if (!this.#handle) {
       throw new QkError('ERR_ARGUMENT', `${name} has been released`)
@@ -62,8 +62,8 @@ export class DeviceTensor {
 const OPTIONS = { backend: true, signal: true } satisfies Record<keyof UploadOptions, true>
 
 /**
- * Copies a tensor [batch, pos, heads, d] to a backend (default 'auto'): on 'cuda' into the device's memory, in the
- * type that it has. `release` it when it is no longer needed; the garbage collector does so in the end.
+ * Copies a tensor [batch, pos, heads, d] to a backend (default 'auto'). On 'cuda' it goes to the device's memory, in
+ * its own type. Call `release` when it is no longer needed; otherwise the garbage collector frees it.
  *
  * Errors: ERR_TYPE, ERR_ARGUMENT, ERR_SHAPE, ERR_BACKEND, ERR_OUT_OF_MEMORY with the sizes, ERR_ABORTED.
  */

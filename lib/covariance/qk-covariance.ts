@@ -1,4 +1,6 @@
-/** Contrastive query-key covariances over plain arrays: checks arguments, chooses the backend, divides. */
+/**
+ * Contrastive query-key covariances over plain arrays: checks arguments, chooses the backend, and divides the sums.
+ */
 
 import { totalmem } from 'node:os'
 import type {
@@ -26,11 +28,14 @@ import { DeviceTensor } from './device-tensor.js'
 import { rowTensor, type TensorInput } from './row-tensor.js'
 import { type LabelsInput, labelSequence, type TermsInput, termBatch } from './terms-input.js'
 
-/** Heads, contrasts and arithmetic of a `QKCovariance`. */
+/** Options of `QKCovariance`. */
 export interface QKCovarianceOptions {
   /** Query heads. */
   heads: number
-  /** Key heads, a divisor of `heads` (default: as many). Query head h reads key head floor(h / (heads / kvHeads)). */
+  /**
+   * Number of key heads, a divisor of `heads` (default: `heads`). Query head h reads key head floor(h / (heads /
+   * kvHeads)).
+   */
   kvHeads?: number
   /** Head dimension d. */
   headDim: number
@@ -38,17 +43,17 @@ export interface QKCovarianceOptions {
   contrasts: readonly string[]
   /** Default 'per-query'. */
   estimator?: Estimator
-  /** What sums the covariances; default 'auto': `cpu`, or `js` where that cannot be used. */
+  /** Backend that sums the covariances; default 'auto': `cpu`, or `js` if that cannot be used. */
   backend?: BackendChoice
-  /** Accumulate NaN and infinity instead of refusing the batch. */
+  /** Accumulates NaN and infinity instead of refusing the batch. */
   allowNonFinite?: boolean
-  /** Threads at most, 0 = all. Never changes a bit of the result. */
+  /** Most threads, 0 = all. The result is bitwise the same for any number. */
   threads?: number
-  /** Refuse, before allocating, to need more bytes than this; default half of the machine's memory. */
+  /** Most bytes for the sums; more are refused before allocation. Default: half of the machine's memory. */
   memoryLimit?: number
 }
 
-/** Queries, keys, and which of their rows are contrasted: `terms`, `labels` or both. */
+/** Queries, keys, and the rows to contrast: `terms`, `labels` or both. */
 export interface BatchInput {
   /** Queries [batch, pos, heads, d]. */
   q: TensorInput | DeviceTensor
@@ -59,23 +64,23 @@ export interface BatchInput {
   /** Label-matched sequences. */
   labels?: LabelsInput | readonly LabelsInput[]
   /**
-   * Detach the buffers of q and k from the caller and read them where they lie, without a copy. A batch that is refused
-   * before its arithmetic starts leaves them with the caller, and what cannot be detached is copied.
+   * Detaches the buffers of q and k from the caller and reads them in place, without a copy. If a batch is refused
+   * before its arithmetic starts, the caller keeps the buffers. A buffer that cannot be detached is copied.
    */
   transfer?: boolean
-  /** Ends the call with ERR_ABORTED; nothing of the batch is added then. */
+  /** Aborts the call with ERR_ABORTED; nothing of the batch is then added. */
   signal?: AbortSignal
 }
 
 /** Contrastive covariances of all contrasts and heads, row-major. */
 export interface Covariances<T = Float64Array> {
-  /** E[q k^T | positive], [contrasts, heads, d, d], rows on the query side. Zero where there are no terms. */
+  /** E[q k^T | positive], [contrasts, heads, d, d], rows on the query side. Zero if there are no terms. */
   cPos: T
   /** E[q k^T | negative], as cPos. */
   cNeg: T
-  /** Terms accumulated, by contrast. */
+  /** Number of accumulated terms, by contrast. */
   terms: Float64Array
-  /** Label-matched queries left out because one of their sets was empty, by contrast. */
+  /** Number of label-matched queries that were skipped because a key set was empty, by contrast. */
   skipped: Float64Array
 }
 
@@ -104,7 +109,7 @@ const READ_KEYS = { heads: true, center: true, dtype: true } as const
 
 const ESTIMATORS: readonly Estimator[] = ['per-query', 'per-pair', 'sum']
 
-/** Numbers that the backends index with 32 bits. */
+/** Largest number that the backends index with 32 bits. */
 const MOST_HEADS = 2 ** 31 - 1
 const MOST_DIMENSIONS = 4096
 const MOST_THREADS = 1024
@@ -116,18 +121,17 @@ const MOST_THREADS = 1024
 export class QKCovariance {
   /** Names of the contrasts, in the order of their indices. */
   readonly contrasts: readonly string[]
-  /** What the sums were made for, defaults filled in. */
+  /** Parameters of the sums, with defaults filled in. */
   readonly spec: Readonly<CovarianceSpec>
-  /** Bytes that the sums of all heads and contrasts take at most, a batch's included; known beforehand. */
+  /** Most bytes of the sums of all heads and contrasts, including the workspace of a batch; known in advance. */
   readonly bytes: number
-  /** The backend that keeps the sums. */
+  /** The backend that holds the sums. */
   readonly backend: Backend
   readonly #sums: BackendCovariance
 
   /**
-   * Errors: ERR_ARGUMENT for unknown options, names that are there twice, and numbers that do not fit; ERR_TYPE;
-   * ERR_MEMORY_LIMIT where the sums need more than `memoryLimit`; ERR_ADDON_LOAD and ERR_BACKEND where the backend cannot
-   * be used.
+   * Errors: ERR_ARGUMENT for unknown options, duplicate names, and numbers that do not fit; ERR_TYPE; ERR_MEMORY_LIMIT
+   * if the sums need more than `memoryLimit`; ERR_ADDON_LOAD and ERR_BACKEND if the backend cannot be used.
    */
   constructor(options: QKCovarianceOptions) {
     checkOptions(options, OPTIONS, 'QKCovariance')
@@ -176,8 +180,8 @@ export class QKCovariance {
   }
 
   /**
-   * Adds a batch, wholly or, on an error or abort, not at all. Inputs are copied before the call returns,
-   * except over SharedArrayBuffers and with `transfer`. Await the promise: at most 16 may be in flight.
+   * Adds a whole batch or, on an error or abort, nothing. Inputs are copied before the call returns, except over
+   * SharedArrayBuffers and with `transfer`. Await the promise: at most 16 batches may be in flight.
    */
   async add(batch: BatchInput): Promise<void> {
     checkOptions(batch, BATCH_KEYS, 'add()')
@@ -199,8 +203,8 @@ export class QKCovariance {
   }
 
   /**
-   * C+ and C- of the heads asked for (all by default). With `center`, C - mean(q) mean(k)^T of each side;
-   * not with the estimator 'sum', whose means are not weighted alike.
+   * C+ and C- of the requested heads (all by default). With `center`, C - mean(q) mean(k)^T of each side. The
+   * estimator 'sum' cannot be centred, since its means have other weights than its products.
    */
   async read(options: {
     heads?: readonly number[]
@@ -230,7 +234,7 @@ export class QKCovariance {
     return { cPos, cNeg, terms: moments.terms, skipped: moments.skipped }
   }
 
-  /** Adds what another accumulation of the same heads, contrasts and estimator holds; it is left as it is. */
+  /** Adds the sums of another accumulation of the same heads, contrasts and estimator, which is not changed. */
   async merge(other: QKCovariance | CovarianceMoments): Promise<void> {
     if (!(other instanceof QKCovariance)) {
       this.#checkMoments(other)
@@ -253,7 +257,7 @@ export class QKCovariance {
     return this.#sums.merge(await other.moments())
   }
 
-  /** Frees the memory now rather than at garbage collection; later calls reject. */
+  /** Frees the memory now rather than at garbage collection. Later calls reject. */
   dispose(): void {
     this.#sums.dispose()
   }
@@ -300,7 +304,7 @@ export class QKCovariance {
   }
 }
 
-/** qk-sum -> C in place: divide by the weight, subtract the product of the means when centred. */
+/** Turns a qk-sum into C in place: divides by the weight and, if centred, subtracts the product of the means. */
 function divide(side: CovarianceMoments['positive'], d: number, center: boolean): void {
   const heads = side.q.length / side.weight.length / d
   side.weight.forEach((weight, c) => {

@@ -1,4 +1,4 @@
-/** Tensors of queries or keys as callers give them. */
+/** Tensors of queries or keys as given by callers. */
 
 import type { RowTensor } from '../backend/backend.js'
 import { QkError } from '../errors.js'
@@ -17,7 +17,7 @@ export interface TensorInput {
   strides?: readonly number[]
 }
 
-/** Checked. Errors: ERR_TYPE, ERR_ARGUMENT, ERR_SHAPE. */
+/** Checks a tensor. Errors: ERR_TYPE, ERR_ARGUMENT, ERR_SHAPE. */
 export function rowTensor(input: TensorInput, name: string): RowTensor {
   if (!input || typeof input !== 'object') {
     throw new QkError('ERR_TYPE', `${name} must be { data, dtype, shape }`)

@@ -1,11 +1,11 @@
-/** A part of the work that one of several machines does. */
+/** Shards: the parts into which the work is divided between machines. */
 
 import { QkError } from '../errors.js'
 import { checkInteger, refuseUnknownKeys } from '../validate.js'
 
 /**
- * Shard `index` of `count`, from 1: every `count`-th batch. Batches are those of the whole prompt set, so that rows, units
- * and signs are the same, to the bit, in whichever shard they come.
+ * Shard `index` of `count`, from 1: every `count`-th batch. Batches are those of the whole prompt set, so rows, units
+ * and signs are bitwise the same for any number of shards.
  */
 export interface Shard {
   /** From 1 to `count`. */

@@ -1,4 +1,4 @@
-/** Which heads are captured of which site, and which accumulation they feed. */
+/** Plans which heads of a site are captured, and which accumulation they feed. */
 
 import { totalmem } from 'node:os'
 import { groupBy } from '../math/group-by.js'
@@ -16,21 +16,26 @@ export interface HeadGroup {
   heads: number[]
   /** The sums of their covariances. */
   covariance: QKCovariance
-  /** The same with queries times the factors of their scores, for score gaps; where these are no constants. */
+  /**
+   * Sums with queries multiplied by the factors of their scores, for score gaps. Only if the factors are not constant.
+   */
   scaled?: QKCovariance
-  /** Attention on the terms' keys, unless it is not measured or cannot be followed in the graph. */
+  /**
+   * Attention on the terms' keys. Absent if it is not measured, or if the attention pattern was not found in the
+   * graph.
+   */
   attention?: AttentionSums
-  /** Rows for the test of rank, unless `nullBytes` is 0. */
+  /** Rows for the rank test, unless `nullBytes` is 0. */
   kept?: KeptRows
 }
 
 /** The sums of one attention site. */
 export interface SiteSums {
-  /** The site that the rows came from. */
+  /** The site of the captured rows. */
   site: ResolvedSite
-  /** The heads of the site in groups, each with sums of its own. */
+  /** Groups of the site's heads, each with its own sums. */
   groups: HeadGroup[]
-  /** Verification on the first prompt of the set. */
+  /** Relative error of the verification on the first prompt of the set. */
   relativeError: number
 }
 
@@ -39,7 +44,7 @@ export interface Slice {
   /** Index among the captured outputs. */
   output: number
   cross: boolean
-  /** First captured query head and key head, and how many. */
+  /** First captured query head and key head, and their numbers. */
   firstHead: number
   heads: number
   firstKey: number
@@ -55,15 +60,15 @@ export interface SitePlan {
   slices: Slice[]
 }
 
-/** What every accumulation is made with. */
+/** Options that all accumulations share. */
 export type AccumulationOptions = Pick<
   QKCovarianceOptions,
   'estimator' | 'backend' | 'allowNonFinite' | 'threads' | 'memoryLimit'
 >
 
 /**
- * A site whose heads are all wanted is one accumulation. Of other sites only the wanted heads are captured,
- * and the heads of each key head form an accumulation of their own, so that no key is ever repeated.
+ * Plans the accumulations. If all heads of a site are requested, they form one accumulation. Otherwise only the
+ * requested heads are captured, and the heads of each key head form one accumulation, so that no key is repeated.
  */
 export function planSites(
   model: Model,

@@ -1,4 +1,4 @@
-/** Accumulated covariances of every attention site, and what the test of rank needs beside them. */
+/** Accumulated covariances of every attention site, with the rows for the rank test. */
 
 import type { BackendDescription, Estimator } from '../backend/backend.js'
 import type { Sharing } from '../capture/batch-dependence.js'
@@ -13,7 +13,7 @@ import type { HeadGroup, SiteSums } from './site-plan.js'
 
 /** Accumulated covariances; `decompose` turns them into subspaces. */
 export interface Sums {
-  /** The model that the rows came from. */
+  /** The model that was run. */
   model: Model
   /** The prompt set that was read. */
   prompts: PromptSetSummary
@@ -21,21 +21,23 @@ export interface Sums {
   contrasts: string[]
   /** How terms were averaged. */
   estimator: Estimator
-  /** Prompts in a batch. */
+  /** Number of prompts in a batch. */
   batchSize: number
-  /** The part of the batches that is in the sums; absent where all are. */
+  /** The shard whose batches were summed. Absent if all batches were. */
   shard?: Shard
-  /** What computed the sums. */
+  /** The backend that computed the sums. */
   backend: BackendDescription
-  /** How prompts shared batches: a model whose rows depend on padding, or on the other prompts, allows less. */
+  /**
+   * How prompts were batched. A model whose rows depend on padding, or on the other prompts of a batch, limits this.
+   */
   sharing: Sharing
   /** The sums of each attention site, in the order of the model. */
   sites: SiteSums[]
-  /** What may be wrong without being an error: the model's warnings, and words that its tokenizer does not know. */
+  /** Warnings: those of the model, and words that its tokenizer does not know. */
   warnings: string[]
 }
 
-/** Gives every group of heads a place for its attention, where the graph can be followed as far. */
+/** Prepares attention sums for every group of heads whose attention pattern was found in the graph. */
 export function measureAttention(sites: readonly SiteSums[], contrasts: number): void {
   for (const { site, groups } of sites) {
     if (!site.patternAxes) {
@@ -47,19 +49,19 @@ export function measureAttention(sites: readonly SiteSums[], contrasts: number):
   }
 }
 
-/** What the rows of each group of heads take. */
+/** Sizes of the rows of each group of heads. */
 export function rowSizes(sites: readonly SiteSums[]): KeepSizes[] {
   return groupsOf({ sites }).map(({ covariance: { spec } }) => {
     return { heads: spec.heads, kvHeads: spec.kvHeads, headDim: spec.headDim }
   })
 }
 
-/** Groups of heads over all sites, in their order. */
+/** Groups of heads of all sites, in order. */
 export function groupsOf({ sites }: { sites: readonly SiteSums[] }): HeadGroup[] {
   return sites.flatMap(({ groups }) => groups)
 }
 
-/** Gives every group of heads a place for the rows that the test of rank needs. */
+/** Prepares storage for the rank test's rows in every group of heads. */
 export function keepRows(
   sites: readonly SiteSums[],
   { contrasts, definitions }: PromptSetSummary,

@@ -1,4 +1,4 @@
-/** Terms and label sequences as callers of the array API give them, checked and put into the backends' form. */
+/** Checks terms and label sequences from callers of the array API, and converts them for the backends. */
 
 import type { KeyScope, LabelSequence, TermBatch } from '../backend/backend.js'
 import { QkError } from '../errors.js'
@@ -9,19 +9,19 @@ export type Indices = Int32Array | readonly number[]
 /** Finite weights of at least 0. */
 export type Weights = Float32Array | readonly number[]
 
-/** Terms in CSR form: term t is query[t] against pos[posOffsets[t] .. posOffsets[t+1]], and so for neg. */
+/** Terms in CSR form: term t is query[t] against pos[posOffsets[t] .. posOffsets[t+1]], and likewise for neg. */
 export interface TermsInput {
-  /** A name for all terms, or an index (or name) for each. */
+  /** One name for all terms, or an index (or name) for each. */
   contrast: string | Indices | readonly string[]
   /** Query row of each term, [terms]. */
   query: Indices
   /** Queries of the negative half (default `query`). */
   queryNeg?: Indices
-  /** Where each term's positive keys begin in `pos`, and at last where they end, [terms + 1]. */
+  /** Offsets of each term's positive keys in `pos`, followed by their end, [terms + 1]. */
   posOffsets: Indices
   /** Key rows of all positive sets, one set after another. No set is empty. */
   pos: Indices
-  /** Where each term's negative keys begin in `neg`, and at last where they end, [terms + 1]. */
+  /** Offsets of each term's negative keys in `neg`, followed by their end, [terms + 1]. */
   negOffsets: Indices
   /** Key rows of all negative sets, one set after another. No set is empty. */
   neg: Indices
@@ -29,9 +29,9 @@ export interface TermsInput {
   weights?: Weights
   /** Per key within its set, default 1. */
   posWeights?: Weights
-  /** The same of negative keys. */
+  /** Per negative key within its set, default 1. */
   negWeights?: Weights
-  /** Per term: terms of a group share material. Carried for the caller; the covariances do not depend on it. */
+  /** Group of each term: terms of a group share material. Kept for the caller; it does not affect the covariances. */
   group?: Indices
 }
 
@@ -51,17 +51,17 @@ export interface LabelsInput {
   keyRows: Indices
   /** Positions of the keys, ascending; default 0, 1, 2, ... */
   keyPositions?: Indices
-  /** Label of each key, as of queries. */
+  /** Label of each key, as for queries. */
   keyLabels: Int32Array | readonly (number | null)[]
 }
 
-/** Index of a contrast, by its name or given as such. */
+/** Index of a contrast, given by name or index. */
 type ContrastIndex = (contrast: string | number, where: string) => number
 
 const SCOPES: readonly KeyScope[] = ['before', 'others', 'all']
 
 function contrastIndices(contrasts: readonly string[]): ContrastIndex {
-  // Made when the first name comes: callers with many contrasts give their indices.
+  // Built when the first name is used, since callers with many contrasts give indices.
   let byName: Map<string, number> | undefined
   return (contrast, where) => {
     if (typeof contrast === 'number') {
@@ -78,7 +78,7 @@ function contrastIndices(contrasts: readonly string[]): ContrastIndex {
   }
 }
 
-/** Checked, with contrasts as indices. Errors: ERR_TYPE, ERR_SHAPE, ERR_RANGE, ERR_UNKNOWN_CONTRAST. */
+/** Checks terms, with contrasts as indices. Errors: ERR_TYPE, ERR_SHAPE, ERR_RANGE, ERR_UNKNOWN_CONTRAST. */
 export function termBatch(input: TermsInput, contrasts: readonly string[]): TermBatch {
   const query = indices(input.query, 'query')
   const n = query.length
@@ -117,7 +117,9 @@ export function termBatch(input: TermsInput, contrasts: readonly string[]): Term
   }
 }
 
-/** Checked, with the contrast as an index and labels as numbers. Errors: as `termBatch`, ERR_ARGUMENT. */
+/**
+ * Checks a label sequence, with the contrast as an index and labels as numbers. Errors: as `termBatch`, ERR_ARGUMENT.
+ */
 export function labelSequence(
   input: LabelsInput,
   contrasts: readonly string[],
@@ -152,7 +154,7 @@ export function labelSequence(
   }
 }
 
-/** 0, 1, 2, ...; by a loop, which Int32Array.from is some fifty times slower than. */
+/** The array 0, 1, 2, ... A loop is some fifty times faster than Int32Array.from. */
 function counting(length: number): Int32Array {
   const out = new Int32Array(length)
   for (let i = 0; i < length; i++) {
@@ -161,7 +163,7 @@ function counting(length: number): Int32Array {
   return out
 }
 
-/** An Int32Array as it is; a plain array checked and converted. Errors: ERR_TYPE, ERR_SHAPE, ERR_RANGE. */
+/** Returns an Int32Array as it is; checks and converts a plain array. Errors: ERR_TYPE, ERR_SHAPE, ERR_RANGE. */
 export function indices(from: Indices, name: string, length?: number): Int32Array {
   if (!(from instanceof Int32Array) && !Array.isArray(from)) {
     throw new QkError('ERR_TYPE', `${name} must be an Int32Array or an array of integers`)

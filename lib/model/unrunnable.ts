@@ -41,7 +41,7 @@ export function withMissingKernel(path: string, graph: Graph, error: unknown): u
     error.message,
   )
   const half = graph.nodes.find(({ opType, input }) => {
-    // The error of loading names only a type; the node is found from it, before anything is computed.
+    // A Cast only converts from bfloat16, and computes nothing in it.
     if (opType === 'Cast') {
       return false
     }

@@ -1,4 +1,4 @@
-/** What keeping rows for the test of rank will take, and where they go: memory, a temporary file, or a sample of units. */
+/** Decides where the rows for the rank test go: memory, a temporary file, or a sample of units. */
 
 import { constants } from 'node:fs'
 import { access, statfs } from 'node:fs/promises'
@@ -11,13 +11,13 @@ import { STREAMS, type UnitKey, unitWord } from '../../math/unit-hash.js'
 import { rowsOfTerm } from './term-rows.js'
 
 export interface KeepPlan {
-  /** Folder of the temporary files; undefined where rows stay in memory. */
+  /** Folder of the temporary files. Undefined if rows stay in memory. */
   folder: string | undefined
-  /** Part of the units that is kept, 1 as a rule; fewer where neither memory nor disk holds all. */
+  /** Fraction of the units that are kept: 1, or less if neither memory nor disk can hold all. */
   fraction: number
-  /** Whether a unit is kept: the same answer everywhere for the same seed. */
+  /** Whether a unit is kept. The answer depends only on the seed and the unit. */
   keeps(unit: UnitKey): boolean
-  /** What has to be said of it. */
+  /** Warning for the user about the plan. */
   warning?: string
 }
 
@@ -27,11 +27,11 @@ export interface KeepSizes {
   headDim: number
 }
 
-/** Part of the free disk that rows may take. */
+/** Fraction of the free disk space that rows may use. */
 const DISK_SHARE = 0.8
 const FLOAT_BYTES = 4
 
-/** Bytes that the rows of all contrasts take in f32, for groups of heads. */
+/** Bytes of the rows of all contrasts in f32, for groups of heads. */
 export function keptBytes(
   summary: PromptSetSummary,
   groups: readonly KeepSizes[],
@@ -49,7 +49,10 @@ export function keptBytes(
   }, 0)
 }
 
-/** Decides before the first batch. `limit`: bytes in memory. Errors: ERR_FILE where the temporary folder cannot be used. */
+/**
+ * Makes the plan, before the first batch. `limit`: bytes in memory. Errors: ERR_FILE if the temporary folder cannot be
+ * used.
+ */
 export async function keepPlan(bytes: number, limit: number, seed: number): Promise<KeepPlan> {
   const all = { fraction: 1, keeps: () => true }
   if (bytes <= limit) {

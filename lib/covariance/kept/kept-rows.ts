@@ -1,4 +1,4 @@
-/** The rows of a group of heads that the test of rank needs, kept batch by batch while covariances accumulate. */
+/** The rows of a group of heads for the rank test, stored batch by batch while covariances accumulate. */
 
 import type { LabelSequence, RowTensor } from '../../backend/backend.js'
 import { QkError } from '../../errors.js'
@@ -19,17 +19,17 @@ export interface KeptTerms extends Omit<TermRows, 'term'> {
 export interface KeptLabels extends PlainRows {
   kind: 'labels'
   sequences: readonly LabelSequence[]
-  /** Of each sequence. */
+  /** Unit of each sequence. */
   unitIds: readonly string[]
 }
 
-/** What a batch gives to a group of heads. */
+/** Contribution of a batch to a group of heads. */
 export interface KeptBatch extends IndexedBatch {
   q: RowTensor
   k: RowTensor
 }
 
-/** Pieces of queries and keys: one each for every piece, or every label sequence, of the index. */
+/** Pieces of queries and keys: one of each for every piece, or every label sequence, of the index. */
 export interface StoredRows {
   q: StoredPiece[]
   k: StoredPiece[]
@@ -42,8 +42,8 @@ export class KeptRows {
   #disposed = false
 
   /**
-   * `folder`: of a temporary file; undefined for memory. The index is shared by all groups of heads. In cross attention
-   * (`cross`) a query sees all keys: its position is none of theirs.
+   * `folder` is that of a temporary file; undefined for memory. All groups of heads share the index. In cross
+   * attention (`cross`) the key scope of a query is all keys, since its position is on another axis.
    */
   constructor(
     readonly sizes: KeepSizes,
@@ -71,7 +71,7 @@ export class KeptRows {
     }
   }
 
-  /** Whether the contrast has units, and its label sequences where it has such; without reading rows. */
+  /** Whether the contrast has units, and its label sequences if it has any. Reads no rows. */
   contrast(
     contrast: number,
   ): Pick<ContrastIndex, 'sequences' | 'sequenceIds' | 'pairs'> & { units: string[] } {
@@ -88,12 +88,12 @@ export class KeptRows {
     return { sequences, sequenceIds, pairs, units: ids }
   }
 
-  /** Where the rows of a contrast lie, as they were added; rows that were saved may be put in their place. */
+  /** Where the rows of a contrast are stored, in the order in which they were added. Saved rows may replace them. */
   stored(contrast: number, kind: 'terms' | 'labels'): StoredRows {
     return kind === 'terms' ? this.#terms[contrast] : this.#labels[contrast]
   }
 
-  /** The numbers of some pieces. Errors: ERR_FILE. */
+  /** The values of some pieces. Errors: ERR_FILE. */
   readPieces(pieces: readonly StoredPiece[]): Promise<Float32Array> {
     return this.#store.read(pieces)
   }

@@ -1,39 +1,39 @@
 /**
- * What kept rows are of: units, sides, label sequences. It is the same for every group of heads, so it is kept once, and
- * each group keeps nothing but its numbers.
+ * An index of the kept rows: their units, sides and label sequences. All groups of heads share one index, and each
+ * group stores only its values.
  */
 
 import type { Estimator, LabelSequence, TermBatch } from '../../backend/backend.js'
 import { type UnitKey, unitKey } from '../../math/unit-hash.js'
 import { rowsOfTerm } from './term-rows.js'
 
-/** Terms of one contrast in one batch that are kept. */
+/** The kept terms of one contrast in one batch. */
 export interface TermPiece {
   /** Number of the batch. */
   batch: number
-  /** Which terms of the batch. */
+  /** Indices of the kept terms in the batch. */
   chosen: Int32Array
-  /** Of each row, index into `unitIds`. */
+  /** Unit of each row, as an index into `unitIds`. */
   unit: Int32Array
   rows: number
-  /** Weight of the keys that each row sums; absent where rows are means. */
+  /** Total weight of the keys in each row's sum. Absent if rows are means. */
   keys?: Float64Array
 }
 
 export interface ContrastIndex {
   pieces: TermPiece[]
-  /** Label sequences whose rows are numbered over all that are kept. */
+  /** Label sequences; their rows are numbered over all kept sequences. */
   sequences: LabelSequence[]
   sequenceIds: string[]
-  /** Of each sequence, the number of its batch. */
+  /** Batch number of each sequence. */
   sequenceBatches: number[]
   queries: number
   labelKeys: number
-  /** Pairs of a query and a key of each side, of all units, kept or not. */
+  /** Number of pairs of a query and a key, for each side, over all units, kept or not. */
   pairs: [number, number]
 }
 
-/** One batch, as the index takes it. */
+/** One batch, as input to the index. */
 export interface IndexedBatch {
   /** Number of the batch. */
   index: number
@@ -43,7 +43,7 @@ export interface IndexedBatch {
   labelUnits: readonly string[]
 }
 
-/** What of a batch is kept: pieces by contrast, and label sequences by their place in the batch. */
+/** The kept part of a batch: pieces by contrast, and label sequences by their index in the batch. */
 export interface KeptPart {
   pieces: Map<number, TermPiece>
   labels: number[]
@@ -57,7 +57,7 @@ export class RowIndex {
   readonly #keys: UnitKey[] = []
   #last: { batch: number; part: KeptPart } | undefined
 
-  /** `counterfactual`: of each contrast. `keeps`: whether a unit is kept. */
+  /** `counterfactual`: one flag per contrast. `keeps`: whether a unit is kept. */
   constructor(
     readonly estimator: Estimator,
     readonly counterfactual: readonly boolean[],
@@ -74,7 +74,7 @@ export class RowIndex {
     }))
   }
 
-  /** Enters a batch, the first time that it comes; groups of heads all bring the same one. */
+  /** Adds a batch the first time that it is seen; all groups of heads pass the same batches. */
   enter(batch: IndexedBatch): KeptPart {
     if (this.#last?.batch === batch.index) {
       return this.#last.part
@@ -94,7 +94,7 @@ export class RowIndex {
     return part
   }
 
-  /** Enters terms that were kept before; `unitIds` are those that the piece's units count into. */
+  /** Adds terms that were kept earlier. The units of the piece are indices into `unitIds`. */
   enterPiece(contrast: number, piece: Omit<TermPiece, 'chosen'>, unitIds: readonly string[]): void {
     const unit = piece.unit.map((u) => this.#unit(unitIds[u]))
     this.contrasts[contrast].pieces.push({ ...piece, unit, chosen: new Int32Array() })
@@ -135,7 +135,7 @@ export class RowIndex {
     }
   }
 
-  /** Enters a label sequence; its rows are numbered behind those that are there. */
+  /** Adds a label sequence. Its rows are numbered after the existing ones. */
   enterSequence(sequence: LabelSequence, unit: string, batch: number): void {
     const index = this.contrasts[sequence.contrast]
     const { queryRows, keyRows } = sequence

@@ -1,4 +1,6 @@
-/** Arrays of rows, appended in pieces and read back whole: in memory, or in a temporary file that nothing else sees. */
+/**
+ * Stores arrays of rows, which are appended in pieces and read back whole: in memory, or in a private temporary file.
+ */
 
 import { randomBytes } from 'node:crypto'
 import { close, closeSync, open, read, write } from 'node:fs'
@@ -10,36 +12,36 @@ import { QkError } from '../../errors.js'
 /** A piece that has been stored. */
 export interface StoredPiece {
   length: number
-  /** In memory. */
+  /** Values in memory. */
   data?: Float32Array
-  /** In a tensor of a saved file. */
+  /** Values in a tensor of a saved file. */
   saved?: SavedRows
-  /** In the temporary file, bytes; in a saved tensor, elements. */
+  /** Offset in the temporary file in bytes, or in a saved tensor in elements. */
   offset?: number
 }
 
-/** Rows that lie in a file which outlives the process. */
+/** Rows in a file that outlives the process. */
 export interface SavedRows {
-  /** All rows of the tensor, checked. */
+  /** All rows of the tensor, verified. */
   read(): Promise<Float32Array>
 }
 
 const files = { open: promisify(open), read: promisify(read), write: promisify(write) }
 
-/** Closes the file of a store that was dropped without `dispose`. A FileHandle would warn of it. */
+/** Closes the file of a store that was not disposed of. A FileHandle would print a warning. */
 const dropped = new FinalizationRegistry<number>(closeSync)
 
 export class RowStore {
   /** Descriptor of the file. */
   #file: number | undefined
   #end = 0
-  /** Writes follow one another. */
+  /** Queue of writes, which run one after another. */
   #writing: Promise<void> = Promise.resolve()
 
-  /** `folder`: of the temporary file; undefined for memory. */
+  /** `folder` is that of the temporary file; undefined for memory. */
   constructor(private readonly folder: string | undefined) {}
 
-  /** Errors: ERR_FILE where the disk is full. */
+  /** Errors: ERR_FILE if the disk is full. */
   async append(data: Float32Array): Promise<StoredPiece> {
     if (this.folder === undefined) {
       return { length: data.length, data }
@@ -51,10 +53,10 @@ export class RowStore {
     return { length: data.length, offset }
   }
 
-  /** Pieces one after another. */
+  /** Reads pieces into one array, one after another. */
   async read(pieces: readonly StoredPiece[]): Promise<Float32Array> {
     const out = new Float32Array(pieces.reduce((sum, { length }) => sum + length, 0))
-    /** Pieces of each saved tensor with their places, so that each is read once. */
+    /** Pieces of each saved tensor with their places in the result, so that each tensor is read once. */
     const saved = new Map<SavedRows, [piece: StoredPiece, at: number][]>()
     let at = 0
     for (const piece of pieces) {
@@ -123,7 +125,7 @@ export class RowStore {
     }
   }
 
-  /** A file without a name: whatever happens to the process, the system frees it. */
+  /** An unlinked file, so that the system frees it however the process ends. */
   async #create(): Promise<number> {
     const name = path.join(this.folder!, `.qkspace-rows-${randomBytes(8).toString('hex')}`)
     const file = await files.open(name, 'wx+', 0o600)

@@ -1,9 +1,8 @@
 /**
- * The rows of which ΔC is a sum of products: what a test of rank exchanges
- * (docs/method.md, Rank 1). Under `per-query` a
- * term with one query is one row, q and the mean of its positive keys less that of its negative ones. Otherwise it is
- * two, one a side: of `per-pair` and `sum` the pooled mean of all keys is taken off later, for which the sides and
- * their numbers of keys are needed.
+ * The rows whose products sum to ΔC, which the rank test exchanges (docs/method.md, Rank 1). Under `per-query`, a term
+ * with one query is one row: q, and the mean of its positive keys less that of its negative keys. Otherwise it is two
+ * rows, one per side. Under `per-pair` and `sum`, the pooled mean of all keys is subtracted later, which requires the
+ * sides and their numbers of keys.
  */
 
 import type { Estimator, RowTensor, TermBatch } from '../../backend/backend.js'
@@ -22,20 +21,20 @@ export interface TermRows {
   k: Float32Array
   /** Term of each row, [rows]. */
   term: Int32Array
-  /** 1 and -1: keys of the positive and of the negative side; 0: the difference of both, [rows]. */
+  /** Side of the keys, [rows]: 1 positive, -1 negative, 0 the difference of both. */
   side: Int8Array
-  /** Weight of the keys that `k` sums, 1 where it is a mean, [rows]. */
+  /** Total weight of the keys in `k`, 1 for a mean, [rows]. */
   keys: Float64Array
   /** Weight of the term, [rows]. */
   weight: Float64Array
 }
 
-/** Rows that a term takes. */
+/** Number of rows of a term. */
 export function rowsOfTerm(estimator: Estimator, counterfactual: boolean): 1 | 2 {
   return estimator === 'per-query' && !counterfactual ? 1 : 2
 }
 
-/** The rows of the terms asked for, in that order, of a batch that has been checked. */
+/** The rows of the given terms, in that order, from a batch that has been checked. */
 export async function termRows(
   q: RowTensor,
   k: RowTensor,
@@ -69,7 +68,7 @@ export async function termRows(
   const width = kvHeads * d
   const sum = new Float64Array(width)
   const pause = cooperator(signal)
-  /** The difference of both sides, or one of them: 1 the positive one, -1 the negative one. */
+  /** The difference of both sides (0), the positive side (1) or the negative side (-1). */
   const keySum = (t: number, side: 0 | 1 | -1): number => {
     sum.fill(0)
     if (side === 0) {
@@ -108,8 +107,8 @@ interface KeySets {
 type RowReader = (row: number, out: Float32Array | Float64Array, at: number) => void
 
 /**
- * Adds the keys of a set of term t, each with its weight: their mean times `sign`, or their plain sum where `sign` is 0.
- * Returns their total weight.
+ * Adds the weighted keys of term t's set: their mean times `sign`, or their sum if `sign` is 0. Returns their total
+ * weight.
  */
 function addKeys(
   sum: Float64Array,
@@ -154,7 +153,7 @@ export function rowReader(t: RowTensor): RowReader {
   }
 }
 
-/** Rows of queries and keys that terms or label sequences point at. */
+/** Rows of queries and keys to which terms or label sequences refer. */
 export interface PlainRows {
   heads: number
   kvHeads: number
