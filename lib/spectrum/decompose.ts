@@ -1,4 +1,4 @@
-/** ΔC = C+ - C- = U diag(s) V^T for every head and contrast, cut to a rank by a named rule. */
+/** ΔC = C+ - C- = U diag(s) V^T for every head and contrast, truncated by a rank rule. */
 
 import type { KeptDraws } from '../covariance/checkpointing.js'
 import { shardName } from '../covariance/shard.js'
@@ -20,32 +20,33 @@ import { type GroupTest, testSums } from './rank/test-sums.js'
 import { testedMatrices } from './rank/tested-matrices.js'
 import { svd } from './svd.js'
 
-/** How `decompose` turns sums into subspaces. */
+/** Options of `decompose`. */
 export interface DecomposeOptions {
-  /** Default `{ rule: 'permutation', alpha: 0.05 }`, the calibrated test. */
+  /** Rank rule; default `{ rule: 'permutation', alpha: 0.05 }`, the calibrated test. */
   rank?: RankRule
   /**
-   * Subtract the product of the means, C± - mean(q±) mean(k±)^T; not with the estimator `sum`. The rule `permutation` then
-   * tests the interaction, and takes the pooled means of both sides off counterfactual contrasts.
+   * Subtracts the product of the means, C± - mean(q±) mean(k±)^T; not with the estimator `sum`. The rule `permutation`
+   * then tests the interaction. In counterfactual contrasts it subtracts the pooled means of both sides.
    */
   center?: boolean
-  /** Keep C+ and C- in the result. */
+  /** Keeps C+ and C- in the result. */
   keepCovariances?: boolean
-  /** Also find all singular values of ΔC, those that the rule cuts off included. */
+  /** Also computes all singular values of ΔC, including those that the rule cuts off. */
   spectrum?: boolean
   /**
-   * Null subspaces that are kept beside every subspace
-   * (docs/method.md, Rank), from rows with exchanged prompts; default 20 under
-   * `permutation`, 0 under the other rules. There are none where `accumulate` kept no rows.
+   * Number of null subspaces beside every subspace (docs/method.md, Rank), from rows of exchanged prompts. Default 20
+   * under `permutation`, 0 under the other rules. None if `accumulate` kept no rows.
    */
   nulls?: number
-  /** Seed of the randomised start of the decomposition, and of the test of rank; default 0. */
+  /** Seed of the randomised start of the decomposition, and of the rank test; default 0. */
   seed?: number
-  /** Draws of the test that are there already, and where others are kept: the checkpoint of `accumulate`, or `openDraws`. */
+  /**
+   * Existing draws of the test, and the place where new ones are kept: the checkpoint of `accumulate`, or `openDraws`.
+   */
   checkpoint?: KeptDraws
   /** Ends the run with ERR_ABORTED. */
   signal?: AbortSignal
-  /** Of the test of rank: steps, two for each group of heads and contrast. */
+  /** Called with the progress of the rank test, in steps: two for each group of heads and contrast. */
   onProgress?: (progress: { done: number; total: number }) => void
 }
 
@@ -64,11 +65,13 @@ const OPTIONS = {
 const MOST_NULLS = 10_000
 
 /**
- * Decomposes accumulated covariances. Under `permutation` the rank is the number of components that random exchanges of
- * prompts do not show as well, over all heads and contrasts: 0 where a head is not discovered. Under `energy` (the paper's
- * rule) it is the smallest r with sum_{i<=r} s_i^2 >= threshold ||ΔC||_F^2, under `fixed` a given one. ΔC = 0 has rank 0.
+ * Decomposes accumulated covariances. Under `permutation` the rank is the number of components that are larger than
+ * those of randomly exchanged prompts, corrected over all heads and contrasts; it is 0 if a head is not discovered.
+ * Under `energy` (the paper's rule) it is the smallest r with sum_{i<=r} s_i^2 >= threshold ||ΔC||_F^2. Under `fixed`
+ * it is given. ΔC = 0 has rank 0.
  *
- * Errors: ERR_ARGUMENT (also `permutation` where no rows were kept), ERR_FEW_UNITS, ERR_NON_FINITE, ERR_FILE, ERR_ABORTED.
+ * Errors: ERR_ARGUMENT (also for `permutation` if no rows were kept), ERR_FEW_UNITS, ERR_NON_FINITE, ERR_FILE,
+ * ERR_ABORTED.
  */
 export async function decompose(sums: Sums, options: DecomposeOptions = {}): Promise<Result> {
   if (!Array.isArray(sums?.sites)) {
@@ -146,7 +149,7 @@ export async function decompose(sums: Sums, options: DecomposeOptions = {}): Pro
   return new Result(info, heads)
 }
 
-/** Errors: ERR_ARGUMENT where no head has as many dimensions. */
+/** Checks a fixed rank. Errors: ERR_ARGUMENT if no head has that many dimensions. */
 function checkFixedRank(rule: RankRule, { sites }: Sums): void {
   const most = Math.max(...sites.map(({ site }) => site.headDim))
   if (rule.rule !== 'fixed' || rule.rank <= most) {
@@ -220,8 +223,8 @@ async function decomposeGroup(
 }
 
 /**
- * What is the mean scaled score of the positive keys less that of the negative ones, of matrix i and its head. NaN where
- * the factors of the scores differ between the keys of one query.
+ * Mean scaled score of the positive keys less that of the negative keys, for each matrix and its head. NaN if the
+ * factors of the scores differ between the keys of one query.
  */
 async function scoreGaps(
   { factors, operandScale, headDim: d }: ResolvedSite,
@@ -239,7 +242,7 @@ async function scoreGaps(
   return (i) => operandScale * (trace(cPos, i, d) - trace(cNeg, i, d))
 }
 
-/** ||A - U diag(s) V^T||_F / ||A||_F of the first `rank` components, from all singular values. */
+/** ||A - U diag(s) V^T||_F / ||A||_F for the first `rank` components, from all singular values. */
 function remainder(s: Float64Array, i: number, width: number, rank: number, totalEnergy: number): number {
   let left = 0
   for (let c = rank; c < width; c++) {

@@ -16,15 +16,17 @@ export interface SvdOptions {
   cols: number
   /** Stop at this fraction of ||A||_F^2, above 0 and at most 1: the smallest rank that reaches it. */
   energy?: number
-  /** Exactly this rank, at most min(rows, cols). Not together with `energy`; full when neither is given. */
+  /**
+   * Exactly this rank, at most min(rows, cols). Not together with `energy`. Without both, the decomposition is full.
+   */
   rank?: number
   /** Upper limit of the rank under `energy`. */
   maxRank?: number
-  /** What decomposes; default 'auto': `cpu`, or `js` where that cannot be used. */
+  /** Backend of the decomposition; default 'auto': `cpu`, or `js` if that cannot be used. */
   backend?: BackendChoice
-  /** Seed of the randomised start; the same seed gives the same bits. */
+  /** Seed of the randomised start. The same seed gives bitwise the same result. */
   seed?: number
-  /** Threads at most, 0 = all. */
+  /** Most threads, 0 = all. */
   threads?: number
   /** Ends the call with ERR_ABORTED. */
   signal?: AbortSignal
@@ -43,7 +45,7 @@ const OPTIONS = {
   signal: true,
 } satisfies Record<keyof SvdOptions, true>
 
-/** Largest side that is decomposed. */
+/** Largest side of a matrix. */
 const MAX_SIDE = 4096
 
 /**

@@ -1,4 +1,4 @@
-/** What two results have in common, and what may make them hard to compare. */
+/** Finds what two results have in common, and warns of what limits their comparison. */
 
 import { isDeepStrictEqual } from 'node:util'
 import { QkError, type QkErrorCode } from '../../errors.js'
@@ -9,12 +9,12 @@ export interface HeadAndContrast {
   contrast: string
 }
 
-/** How errors and warnings call them. */
+/** Names of the two results in errors and warnings. */
 const NAMES = ['A', 'B'] as const
 
 /**
- * The heads and contrasts that both results have, or those of them that are asked for.
- * Errors: ERR_UNKNOWN_HEAD, ERR_UNKNOWN_CONTRAST (not in both), ERR_SHAPE (head dimensions differ).
+ * The heads and contrasts that both results have, or the requested ones of them. Errors: ERR_UNKNOWN_HEAD,
+ * ERR_UNKNOWN_CONTRAST (not in both), ERR_SHAPE (head dimensions differ).
  */
 export function inCommon(
   a: Result,

@@ -1,6 +1,6 @@
 /**
- * Two results of one model family side by side: of other prompts, of another wording, of a quantised copy, of another
- * checkpoint. Do they find the same subspaces in the same heads?
+ * Compares two results of one model family: of different prompts, of another wording, of a quantised copy, of another
+ * checkpoint. The question is whether they find the same subspaces in the same heads.
  */
 
 import { QkError } from '../../errors.js'
@@ -12,9 +12,9 @@ import { type Side, type SideOverlap, sideOverlap } from './overlap.js'
 
 /** Which heads and contrasts of two results are compared. */
 export interface CompareOptions {
-  /** 'all' that both have (default), or names as in `L0H1,L2H3`. */
+  /** 'all' common heads (default), or names as in `L0H1,L2H3`. */
   heads?: 'all' | string | readonly string[]
-  /** Names of contrasts; default those that both have. */
+  /** Names of contrasts; default: those that both results have. */
   contrasts?: readonly string[]
 }
 
@@ -26,19 +26,19 @@ export interface ComparedContrast {
   head: string
   /** Name of the contrast. */
   contrast: string
-  /** Head dimension d, the same of both. */
+  /** Head dimension d, equal in both results. */
   headDim: number
   /** Rank of each subspace. */
   rank: Change<number>
-  /** Overlap of the query- and of the key-side subspaces; null where one of them has rank 0. */
+  /** Overlap of the query-side subspaces. Null if one of them has rank 0. */
   query: SideOverlap | null
-  /** Overlap of the key-side subspaces. */
+  /** Overlap of the key-side subspaces. Null if one of them has rank 0. */
   key: SideOverlap | null
-  /** Mean overlap with a random subspace (Haar), the larger rank over d; null where one side has rank 0. */
+  /** Mean overlap with a random subspace (Haar): the larger rank over d. Null if one side has rank 0. */
   random: number | null
-  /** Whether the test of rank discovered and replicated the head; null where a result has no test. */
+  /** Whether the rank test discovered the head. Null if a result has no test. */
   discovered: Change<boolean | null>
-  /** Whether what the test discovered was replicated between halves of the prompts. */
+  /** Whether the discovery was replicated between halves of the prompts. Null if a result has no test. */
   replicated: Change<boolean | null>
   /** Numbers that both results carry. */
   measures: Partial<Record<MeasureOfBoth, Change<number>>>
@@ -48,7 +48,10 @@ export interface ComparedContrast {
 export interface Comparison {
   /** Whether both results are of the same model file. */
   sameModel: boolean
-  /** By evidence: discovered in both first, then those whose overlap exceeds the null on more sides, by more. */
+  /**
+   * Sorted by evidence: heads discovered in both results first. The others follow by the number of sides whose overlap
+   * exceeds the null, then by how much it does.
+   */
   rows: ComparedContrast[]
   /** What limits the comparison without being an error. */
   warnings: string[]
@@ -119,7 +122,7 @@ function isReplicated({ test }: ContrastSubspace): boolean | null {
   return test ? (test.replication?.replicated ?? false) : null
 }
 
-/** What rows are ordered by, most important first. */
+/** Sort keys of the rows, most important first. */
 function evidence({ discovered, query, key }: ComparedContrast): number[] {
   const sides = [query, key].flatMap((found) => found ?? [])
   const excess = sides.map(({ overlap, null: nulls }) => overlap - (nulls?.p95 ?? 0))

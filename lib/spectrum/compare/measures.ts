@@ -1,8 +1,8 @@
-/** Numbers that two results carry of the same head and contrast, side by side. */
+/** Figures that two results have for the same head and contrast, side by side. */
 
 import type { HeadInfo, Result } from '../../store/result.js'
 
-/** The same of two results. */
+/** One figure in two results. */
 export interface Change<T> {
   /** Of the first result. */
   a: T
@@ -10,7 +10,7 @@ export interface Change<T> {
   b: T
 }
 
-/** By name, how to find a number in what a result says of a head and contrast; a new measure is one more line. */
+/** Accessors of figures by name. A new measure is one more line. */
 const MEASURES = {
   scoreGap: ({ scoreGap }) => scoreGap,
   q: ({ test }) => test?.q,
@@ -23,13 +23,12 @@ const MEASURES = {
 } satisfies Record<string, (info: HeadInfo) => number | undefined>
 
 /**
- * A number that results carry of a head and contrast: the score gap, the q-value of the test, attention
- * on positive and negative keys, and what the subspace explains and moves on held-out units, each with
- * the 95th percentile of its null.
+ * A figure of a head and contrast: the score gap, the q-value of the test, attention on positive and negative keys,
+ * and what the subspace explains and moves on held-out units, each with the 95th percentile of its null.
  */
 export type MeasureOfBoth = keyof typeof MEASURES
 
-/** Those that both results have. */
+/** The figures that both results have. */
 export function measuresOfBoth(
   a: Result,
   b: Result,
@@ -48,7 +47,7 @@ export function measuresOfBoth(
   return found
 }
 
-/** A score gap that is not a number comes back from a file as null. */
+/** A score gap of NaN is stored as null in files. */
 function isKnown(value: number | undefined): value is number {
   return typeof value === 'number' && Number.isFinite(value)
 }

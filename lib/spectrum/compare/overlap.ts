@@ -10,7 +10,7 @@
 
 import { exceedsNull, nullP95 } from '../../math/null-limit.js'
 
-/** Of one side, query or key: a basis [d, rank], and the null subspaces that its result carries. */
+/** One side, query or key: a basis [d, rank], and the null subspaces in its result. */
 export interface Side {
   d: number
   rank: number
@@ -19,13 +19,13 @@ export interface Side {
   nulls?: { count: number; bases: Float64Array }
 }
 
-/** How far the subspaces of two results coincide on one side, query or key. */
+/** Overlap of the subspaces of two results on one side, query or key. */
 export interface SideOverlap {
   /** ||U_A^T U_B||_F^2 / min(rank_A, rank_B) */
   overlap: number
   /**
-   * Overlaps of A with the null subspaces of B, and of B with those of A: how many, their mean, and the larger of the two
-   * 95th percentiles. Null where neither result has any.
+   * Overlaps of A with the null subspaces of B, and of B with those of A: their number, their mean, and the larger of
+   * the two 95th percentiles. Null if neither result has null subspaces.
    */
   null: {
     /** Number of null overlaps. */
@@ -35,16 +35,16 @@ export interface SideOverlap {
     /** The larger of the two 95th percentiles. */
     p95: number
   } | null
-  /** Whether the overlap is at most `p95`; null where there is no null. */
+  /** Whether the overlap is at most `p95`. Null if there is no null. */
   withinNull: boolean | null
 }
 
 /**
- * Null where one side has rank 0.
+ * The overlap of two sides. Null if one side has rank 0.
  *
- * The two nulls are not pooled. Where A has a feature and B none, only the null subspaces of B are exchangeable with what
- * is compared; those of A may overlap less with everything, and pooled with the others they would lower the percentile
- * (0.10 of the overlaps exceeded it, with 8 components of the bundled transformer).
+ * The two nulls are not pooled. If A has a feature and B has none, only the null subspaces of B are exchangeable with
+ * the compared subspace. Those of A may overlap less with everything, and pooling would lower the percentile (0.10 of
+ * the overlaps exceeded it, with 8 components of the bundled transformer).
  */
 export function sideOverlap(a: Side, b: Side): SideOverlap | null {
   if (a.rank === 0 || b.rank === 0) {

@@ -1,7 +1,6 @@
 /**
- * Bases that stand beside those of features: null subspaces, key principal components, the mean query
- * (docs/method.md, "Where subspaces
- * are used"). Several features together are a union, on the side `u` (queries) or `v` (keys).
+ * Control bases for features: null subspaces, principal components of the keys, the mean query (docs/method.md, "Where
+ * subspaces are used"). Several features together are a union, on the side `u` (queries) or `v` (keys).
  */
 
 import { type Basis, orthonormalBasis } from '../../math/basis.js'
@@ -9,19 +8,19 @@ import type { ContrastSubspace } from '../../store/result.js'
 
 export type Side = 'u' | 'v'
 
-/** What is said in place of a null that a result does not hold. */
+/** Note in place of a null that a result does not have. */
 export const NO_NULL = 'no null: the result was made without null subspaces'
 
-/** The same of a null that was not asked for. */
+/** Note in place of a null that was not requested. */
 export const NULLS_LEFT_OUT = 'no null: null subspaces were left out'
 
-/** Null subspaces that all features have; 0 where one of them has none. Features of rank 0 need none. */
+/** Number of null subspaces that all features have. 0 if a feature has none. Features of rank 0 need none. */
 export function nullCount(features: readonly ContrastSubspace[]): number {
   const counts = features.filter(({ rank }) => rank > 0).map(({ nulls }) => nulls?.count ?? 0)
   return counts.length === 0 ? 0 : Math.min(...counts)
 }
 
-/** Null subspace `draw` of a feature; of no columns where the feature has none. */
+/** Null subspace `draw` of a feature. It has no columns if the feature has none. */
 export function nullBasis({ headDim: d, rank, nulls }: ContrastSubspace, side: Side, draw: number): Basis {
   if (rank === 0 || !nulls) {
     return { data: new Float64Array(0), shape: [d, 0] }
@@ -31,7 +30,10 @@ export function nullBasis({ headDim: d, rank, nulls }: ContrastSubspace, side: S
   return orthonormalBasis({ data, shape: [d, rank] })
 }
 
-/** The first principal components of the features' keys, taken in turn, until there are `rank`; undefined where none are kept. */
+/**
+ * The first `rank` principal components of the features' keys, taken from the features in turn. Undefined if the
+ * result has none.
+ */
 export function keyBasis(features: readonly ContrastSubspace[], rank: number): Basis | undefined {
   const d = features[0].headDim
   const kept = features.flatMap(({ directions }) => directions?.keyComponents ?? [])
@@ -51,7 +53,7 @@ export function keyBasis(features: readonly ContrastSubspace[], rank: number): B
   return fromColumns(found, d)
 }
 
-/** The direction of the features' mean queries, each counted alike; undefined where none is kept. */
+/** The direction of the features' mean queries, each with the same weight. Undefined if the result has none. */
 export function meanQueryBasis(features: readonly ContrastSubspace[]): Basis | undefined {
   const d = features[0].headDim
   const kept = features.flatMap(({ directions }) => directions?.meanQuery ?? [])
@@ -71,7 +73,7 @@ function column(matrix: Float64Array, width: number, c: number): Float64Array {
   return Float64Array.from({ length: matrix.length / width }, (_, i) => matrix[i * width + c])
 }
 
-/** Adds what a vector of length 1 has outside the earlier ones, where that is more than round-off. */
+/** Adds the part of a unit vector outside the earlier ones, unless it is only round-off. */
 function addDirection(found: Float64Array[], vector: Float64Array): void {
   for (let pass = 0; pass < 2; pass++) {
     for (const earlier of found) {

@@ -1,5 +1,5 @@
 /**
- * What a subspace has to beat: subspaces of the same rank of exchanged rows, and directions that need no contrast at all
+ * Controls of a subspace: subspaces of the same rank from exchanged rows, and directions that use no contrast
  * (docs/method.md, "Where subspaces are used").
  */
 
@@ -10,27 +10,27 @@ import type { NullSource } from '../rank/exchange/null-source.js'
 import type { SideMoments } from '../rank/exchange/side-moments.js'
 import { svd } from '../svd.js'
 
-/** Null subspaces of every subspace, as a rule. */
+/** Default number of null subspaces of every subspace. */
 export const NULL_SUBSPACES = 20
 
-/** Principal components that are kept at most. */
+/** Most principal components that are kept. */
 const MOST_COMPONENTS = 64
 
 export interface NullsOptions {
-  /** Null subspaces of each head. */
+  /** Number of null subspaces of each head. */
   count: number
   backend: BackendChoice
-  /** Of the randomised start of the decomposition. */
+  /** Seed of the randomised start of the decomposition. */
   seed: number
   signal?: AbortSignal
 }
 
-/** Bytes that the null matrices of heads in work take at most. */
+/** Workspace in bytes: most memory of the null matrices of the heads in one step. */
 const ROOM = 64 * 2 ** 20
 
 /**
- * Of each head, the first `rank` components of its null matrices D_1, D_2, ...: the same signs, or the same exchanged
- * labels, for every head and contrast on the same units.
+ * The first `rank` components of the null matrices D_1, D_2, ... of each head. All heads and contrasts on the same
+ * units share the signs, or the exchanged labels.
  */
 export async function nullSubspaces(
   source: NullSource,
@@ -48,7 +48,7 @@ export async function nullSubspaces(
       count + 1,
       signal,
     )
-    // Draw 0 is what was observed.
+    // Draw 0 is the observed matrix.
     const matrices = all.subarray(own.length * d * d)
     const rank = Math.max(...own.map((head) => head.rank))
     const n = count * own.length

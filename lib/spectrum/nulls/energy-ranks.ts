@@ -1,4 +1,4 @@
-/** What the rule `energy` answers where there is nothing to find: on the null matrices of a contrast. */
+/** Ranks under the rule `energy` if there is no effect: on the null matrices of a contrast. */
 
 import type { HeadGroup } from '../../covariance/site-plan.js'
 import type { Sums } from '../../covariance/sums.js'
@@ -6,10 +6,10 @@ import { SumsNullData } from '../rank/null-data.js'
 import { svd } from '../svd.js'
 
 export interface EnergyRanksOptions {
-  /** Null matrices of each head. */
+  /** Number of null matrices of each head. */
   count: number
   threshold: number
-  /** Of the exchanges, and of the randomised start of the decomposition; default 0, as in `decompose`. */
+  /** Seed of the exchanges, and of the randomised start of the decomposition; default 0, as in `decompose`. */
   seed?: number
   signal?: AbortSignal
 }
@@ -30,7 +30,7 @@ export async function nullEnergyRanks(
     const { heads: n, headDim: d } = source
     const heads = Array.from({ length: n }, (_, head) => head)
     const all = await source.matrices(heads, 0, count + 1, signal)
-    // Draw 0 is what was observed.
+    // Draw 0 is the observed matrix.
     const matrices = all.subarray(n * d * d)
     const { ranks } = await svd(matrices, { n: count * n, rows: d, cols: d, energy: threshold, seed, signal })
     return heads.map((head) => Array.from({ length: count }, (_, draw) => ranks[draw * n + head]))

@@ -12,8 +12,8 @@ export interface Controls {
 }
 
 /**
- * By contrast, then by head of the group; empty where no rows were kept, where the rank is 0, and of contrasts that mix
- * terms and labels. `ranks` [contrasts][heads]. Errors: ERR_FILE, ERR_ABORTED, those of backends.
+ * Controls by contrast, then by head of the group. Empty if no rows were kept, if the rank is 0, and for contrasts
+ * that mix terms and labels. `ranks` [contrasts][heads]. Errors: ERR_FILE, ERR_ABORTED, those of backends.
  */
 export async function groupControls(
   sums: Sums,

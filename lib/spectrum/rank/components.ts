@@ -1,4 +1,6 @@
-/** How many components of a head are more than noise: each is tested after those before it have been taken out. */
+/**
+ * Number of components of a head that exceed noise. Each component is tested after the earlier ones are projected out.
+ */
 
 import type { BackendChoice } from '../../backend/select.js'
 import { firstColumns } from '../../math/columns.js'
@@ -7,13 +9,13 @@ import { svd } from '../svd.js'
 import type { NullSource } from './exchange/null-source.js'
 import { drawUntil, Tally } from './growing-draws.js'
 
-/** Components that are tested in one pass over the rows. */
+/** Number of components that are tested in one pass over the rows. */
 const TOGETHER = 4
 
 export interface HeadComponents {
-  /** p_k of each tested component, never falling; the last may be the first above the level. */
+  /** p_k of each tested component, non-decreasing. The last may be the first above the level. */
   p: number[]
-  /** The null that each was compared with. */
+  /** The null of each tested component. */
   nulls: NullValues[]
   /** Singular vectors of the observed matrix, [d, d], and values, [d]. */
   u: Float64Array
@@ -22,7 +24,7 @@ export interface HeadComponents {
 }
 
 /**
- * Tests the components of heads until the first whose p is above `alpha`. `first` is the tally of the first component of
+ * Tests the components of heads until the first with p above `alpha`. `first` is the tally of the first component of
  * each head.
  */
 export async function testComponents(
@@ -85,7 +87,7 @@ export async function testComponents(
 }
 
 interface Growth {
-  /** Directions to take out of the heads with these indices. */
+  /** Directions to project out of the heads with these indices. */
   removed(chosen: readonly number[]): { u: Float64Array; v: Float64Array; rank: number }
   alpha: number
   stages: readonly number[]
@@ -116,7 +118,7 @@ async function growComponents(
   }
 }
 
-/** Whether more draws may change p of a component that comes before the first rejected one. */
+/** Whether more draws may change p of a component before the first rejected one. */
 function undecided(tallies: readonly Tally[], alpha: number): boolean {
   for (const tally of tallies) {
     if (!tally.settled) {

@@ -1,6 +1,7 @@
 /**
- * The draws of the test of rank in parts: machines draw for some of the groups of heads and contrasts each, and the test
- * finds the draws in their files. No machine holds the rows of more than two groups at a time.
+ * Divides the draws of the rank test between machines. Each machine draws for some of the groups of heads and
+ * contrasts, and the test reads the draws from their files. No machine holds the rows of more than two groups at a
+ * time.
  */
 
 import { createHash } from 'node:crypto'
@@ -16,7 +17,7 @@ import { checkFlag, checkInteger, checkOptions } from '../../validate.js'
 import { checkRankRule, DEFAULT_RULE } from './rules.js'
 import { drawFirst } from './test-sums.js'
 
-/** How the test will be: as `decompose` gets it. */
+/** Options of the test, as for `decompose`. */
 export interface DrawOptions {
   /** Default `{ rule: 'permutation', alpha: 0.05 }`. */
   rank?: Extract<RankRule, { rule: 'permutation' }>
@@ -38,13 +39,13 @@ const OPTIONS = {
   onProgress: true,
 } satisfies Record<keyof DrawOptions, true>
 
-/** The first record of every file: of which sums the draws are. */
+/** The first record of every file, which identifies the sums of the draws. */
 const ORIGIN = 'origin'
 
 /**
- * Draws for every `count`-th group of heads and contrast of merged sums, and keeps the values in a file for `openDraws`. A file
- * that is there already goes on where it ends. Errors: ERR_ARGUMENT, ERR_PARTS where the file is of other sums, ERR_FILE,
- * ERR_FORMAT, ERR_FEW_UNITS, ERR_ABORTED.
+ * Draws for every `count`-th group of heads and contrast of merged sums, and stores the values in a file for
+ * `openDraws`. An existing file is continued. Errors: ERR_ARGUMENT, ERR_PARTS if the file belongs to other sums,
+ * ERR_FILE, ERR_FORMAT, ERR_FEW_UNITS, ERR_ABORTED.
  */
 export async function drawShard(
   sums: Sums,
@@ -81,15 +82,15 @@ async function isOurs(file: string): Promise<boolean> {
   return DrawJournal.starts(file, ORIGIN)
 }
 
-/** Draws of files, for `decompose`; those that no file has are drawn when they are asked for. Close it at the end. */
+/** Draws from files, for `decompose`. Missing draws are made on demand. Close it at the end. */
 export interface OpenDraws extends KeptDraws {
   /** Closes the files. */
   close(): Promise<void>
 }
 
 /**
- * Opens files that `drawShard` wrote of the same sums. Errors: ERR_TYPE, ERR_FILE, ERR_FORMAT, ERR_PARTS where one is of other
- * sums.
+ * Opens files that `drawShard` wrote for the same sums. Errors: ERR_TYPE, ERR_FILE, ERR_FORMAT, ERR_PARTS if a file
+ * belongs to other sums.
  */
 export async function openDraws(sums: Sums, files: readonly string[]): Promise<OpenDraws> {
   if (!Array.isArray(files) || files.some((file) => typeof file !== 'string')) {
@@ -122,7 +123,7 @@ export async function openDraws(sums: Sums, files: readonly string[]): Promise<O
   }
 }
 
-/** What the sums are of, as the bytes of a hash; whatever the processor. */
+/** A hash that identifies the sums, independent of the processor. */
 async function originOf(sums: Sums): Promise<Float64Array> {
   const identity = { ...(await identityOf(sums)), instructionSet: '' }
   const hash = createHash('sha256').update(JSON.stringify(identity)).digest()

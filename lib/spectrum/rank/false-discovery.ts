@@ -1,14 +1,14 @@
-/** From p-values of many tests to discoveries (docs/method.md, Rank 8). */
+/** Corrects p-values of many tests and decides on discoveries (docs/method.md, Rank 8). */
 
 import { meanAndDeviation } from '../../math/moments.js'
 
-/** Whether an adjusted p-value is at most a level, but for the rounding of both. */
+/** Whether an adjusted p-value is at most a level, up to rounding. */
 export const atMost = (p: number, level: number) => p <= level * (1 + 1e-9)
 
 /**
- * Adjusted p-values (q-values) by Benjamini and Hochberg (1995): rejecting those at most α keeps the expected fraction of
- * false discoveries at α where tests are independent or positively dependent. `dependent`: by Benjamini and Yekutieli
- * (2001), under any dependence. A NaN is no test and stays NaN.
+ * Adjusted p-values (q-values) by Benjamini and Hochberg (1995). Rejecting those at most α keeps the expected fraction
+ * of false discoveries at α if tests are independent or positively dependent. `dependent`: by Benjamini and Yekutieli
+ * (2001), under any dependence. A NaN does not count as a test and stays NaN.
  */
 export function adjustedByRate(p: ArrayLike<number>, dependent = false): Float64Array {
   const order = [...Array(p.length).keys()].filter((i) => !Number.isNaN(p[i])).sort((a, b) => p[a] - p[b])
@@ -31,9 +31,9 @@ export function adjustedByRate(p: ArrayLike<number>, dependent = false): Float64
 }
 
 /**
- * Adjusted p-values by step-down max-T (Westfall and Young 1993): rejecting those at most α keeps the probability of any
- * false discovery at α. The statistics are z = (s - mean) / sd of a test's own null values, which makes tests of unlike
- * scale comparable; draw b of every test has the same signs.
+ * Adjusted p-values by step-down max-T (Westfall and Young 1993). Rejecting those at most α keeps the probability of
+ * any false discovery at α. The statistics are z = (s - mean) / sd of a test's own null values, which makes tests of
+ * different scales comparable. Draw b of every test has the same signs.
  *
  * `observed` [tests], `nulls` of each test [draws].
  */

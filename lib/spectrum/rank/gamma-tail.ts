@@ -1,11 +1,11 @@
 /**
- * An extrapolated p-value beyond the number of draws; shown under that name, and never decides
+ * An extrapolated p-value beyond the number of draws. It is reported under that name, and never decides
  * (docs/method.md, Rank 6).
  */
 
 /**
- * P(S >= observed) under a shifted gamma distribution (Pearson's type III) with the mean, the standard deviation and the
- * skewness of the null values. NaN where there are fewer than 20 of them or they do not vary.
+ * P(S >= observed) under a shifted gamma distribution (Pearson's type III) with the mean, the standard deviation and
+ * the skewness of the null values. NaN if there are fewer than 20 null values, or if they do not vary.
  */
 export function gammaTail(observed: number, nulls: ArrayLike<number>): number {
   const n = nulls.length
@@ -28,7 +28,7 @@ export function gammaTail(observed: number, nulls: ArrayLike<number>): number {
     return Number.NaN
   }
   const z = (observed - mean) / sd
-  // A skewness of nearly 0, or below it, is taken as a small positive one: the normal distribution is the limit.
+  // A skewness near or below 0 is replaced by a small positive one, whose limit is the normal distribution.
   const skewness = Math.max(third / sd ** 3, 0.02)
   const shape = 4 / skewness ** 2
   const x = shape + z * Math.sqrt(shape)

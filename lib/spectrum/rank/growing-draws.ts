@@ -1,24 +1,27 @@
 /**
- * Sequential p-values: few draws where that many decide, more where they do not (docs/method.md, Rank 5 and 6). A test
- * goes on while it has had fewer than ten exceedances.
+ * Sequential p-values: a test continues while it has fewer than ten exceedances, so clear cases need few draws
+ * (docs/method.md, Rank 5 and 6).
  */
 
 import { meanAndDeviation } from '../../math/moments.js'
 import type { NullValues } from '../../store/rank-test.js'
 import type { NullSource, Removed } from './exchange/null-source.js'
 
-/** Draws after which a test may stop. */
+/** Numbers of draws after which a test may stop. */
 const STAGES = [999, 9_999]
-/** With this many exceedances more draws would change little. */
+/** Number of exceedances after which more draws would change little. */
 const ENOUGH = 10
-/** Two values this close, relative, are a tie, and count as an exceedance. */
+/** Relative difference up to which two values are tied. A tie counts as an exceedance. */
 const TIE = 1e-6
-/** The smallest p is to be at most this part of the level, so that a rank does not hang on a draw or two. */
+/**
+ * The smallest possible p should be at most the level divided by this, so that a rank does not depend on one or two
+ * draws.
+ */
 const FINE = 20
-/** Draws that a backend is asked for at once, a multiple of 32. */
+/** Draws per call of a backend, a multiple of 32. */
 const AT_ONCE = 4_096
 
-/** Numbers of draws after which p is looked at: `first`, and those of the usual ones that are more. */
+/** Numbers of draws after which p is evaluated: `first`, and the usual stages above it. */
 export function stagesFrom(first: number, most: number): number[] {
   return [first, ...STAGES.filter((stage) => stage > first)].filter(
     (stage) => stage <= most || stage === first,
@@ -26,8 +29,8 @@ export function stagesFrom(first: number, most: number): number[] {
 }
 
 /**
- * Of stages, those until p-values are fine enough to tell the level from far below it: for components after the first,
- * whose p is compared with one level and not adjusted further.
+ * The stages until p-values are fine enough for one level. For components after the first, whose p is compared with
+ * one level and not adjusted further.
  */
 export function stagesForLevel(stages: readonly number[], level: number, most: number): number[] {
   const enough = stages.findIndex((stage) => 1 / (stage + 1) <= level / FINE)
@@ -38,15 +41,15 @@ export function stagesForLevel(stages: readonly number[], level: number, most: n
   return needed <= most ? [...stages, needed] : [...stages]
 }
 
-/** One statistic and what has been drawn for it. */
+/** One statistic and its null draws so far. */
 export class Tally {
   draws = 0
   exceedances = 0
   observed = Number.NaN
-  /** The first null values, [at most as many as were asked to be kept]. */
+  /** The first null values, at most as many as requested. */
   readonly kept: Float64Array
 
-  /** `resolution`: an observed value up to it is rounding, which every null value counts as reaching. */
+  /** `resolution`: an observed value up to it is rounding error, and every null value counts as an exceedance. */
   constructor(
     private readonly resolution: number,
     keep = 0,
@@ -62,14 +65,14 @@ export class Tally {
     return this.exceedances >= ENOUGH
   }
 
-  /** Of the values that were kept. */
+  /** Summary of the kept values. */
   get nullValues(): NullValues {
     const sorted = this.kept.slice(0, this.draws).sort()
     const p95 = sorted[Math.min(sorted.length - 1, Math.ceil(0.95 * sorted.length) - 1)]
     return { ...meanAndDeviation(sorted), p95 }
   }
 
-  /** Takes the value of the next draw. */
+  /** Adds the value of the next draw. */
   take(value: number): void {
     if (this.draws < this.kept.length) {
       this.kept[this.draws] = value
@@ -82,8 +85,8 @@ export class Tally {
 }
 
 /**
- * Draws until `to`, for heads whose tallies have had `had` draws: tallies [heads][components]. Those that are settled
- * when it begins take no more.
+ * Draws until `to`, for heads whose tallies have `had` draws: tallies [heads][components]. Tallies that are settled at
+ * the start take no more.
  */
 export async function drawUntil(
   source: NullSource,
@@ -95,7 +98,7 @@ export async function drawUntil(
   const { removed, signal, had } = options
   const components = tallies[0].length
   const active = new Set(tallies.flat().filter((tally) => !tally.settled))
-  // Draw 0 is the observed one; bits come in words of 32 draws, so some are drawn again and passed over.
+  // Draw 0 is the observed one. Bits come in words of 32 draws, so some draws are repeated and skipped.
   const begin = had === 0 ? 0 : had + 1
   for (let next = begin; next <= to; ) {
     const from = next - (next % 32)
@@ -120,7 +123,7 @@ export async function drawUntil(
   }
 }
 
-/** Tallies of the first component of heads, drawn as far as each needs. */
+/** Tallies of the first component of heads, each with as many draws as it needs. */
 export async function screen(
   source: NullSource,
   heads: readonly number[],

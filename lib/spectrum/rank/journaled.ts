@@ -1,19 +1,19 @@
-/** Null values that are kept as they are drawn, so that a test which is killed does not draw them again. */
+/** Stores null values as they are drawn, so that a test that is killed does not draw them again. */
 
 import { createHash } from 'node:crypto'
 import type { KeptDraws } from '../../covariance/checkpointing.js'
 import type { UnitKey } from '../../math/unit-hash.js'
 import type { Hypothesis, NullData, NullSource, ValuesRequest } from './exchange/null-source.js'
 
-/** What draws depend on besides the units, the hypothesis and the request. */
+/** Inputs of draws besides the units, the hypothesis and the request. */
 export interface DrawOrigin {
-  /** Place of the group of heads over all sites. */
+  /** Index of the group of heads over all sites. */
   group: number
   contrast: number
   seed: number
 }
 
-/** The same data, whose draws go through the kept. */
+/** The same data, with stored draws. */
 export function journaled(data: NullData, origin: DrawOrigin, kept: KeptDraws): NullData {
   return {
     heads: data.heads,

@@ -1,16 +1,16 @@
-/** Singular directions that data cannot tell apart (docs/method.md, Rank 10). */
+/** Singular directions that the data cannot separate (docs/method.md, Rank 10). */
 
 import { firstColumns } from '../../math/columns.js'
 import { meanAndDeviation } from '../../math/moments.js'
 import type { NullSource } from './exchange/null-source.js'
 
-/** Standard errors that two singular values have to be apart. */
+/** Number of standard errors by which two singular values must differ. */
 const APART = 3
 
 /**
- * Components 0 to rank - 1 in blocks, chained: i and i + 1 are in one where s_i - s_{i+1} < 3 SE_i, with
- * SE_i = sd_u(x_iu - x_{i+1,u}) / sqrt(U) and x_iu = U u_i^T D_u v_i. Only in a block of one does a single direction mean
- * something.
+ * Blocks of components 0 to rank - 1. Components i and i + 1 share a block if s_i - s_{i+1} < 3 SE_i, with SE_i =
+ * sd_u(x_iu - x_{i+1,u}) / sqrt(U) and x_iu = U u_i^T D_u v_i. A single direction is meaningful only in a block of
+ * one.
  */
 export async function nearTies(
   source: NullSource,
@@ -40,7 +40,7 @@ export async function nearTies(
   return blocks
 }
 
-/** Of the mean of values; infinite for a single one. */
+/** Standard error of the mean of values; infinite for a single value. */
 export function standardError(values: Float64Array): number {
   const n = values.length
   return n > 1 ? meanAndDeviation(values).sd / Math.sqrt(n) : Number.POSITIVE_INFINITY

@@ -1,4 +1,4 @@
-/** From the rows that accumulation kept to what can be exchanged of them, by group of heads and contrast. */
+/** Prepares the rows that accumulation kept for exchange, by group of heads and contrast. */
 
 import type { KeptLabels, KeptRows, KeptTerms } from '../../covariance/kept/kept-rows.js'
 import type { HeadGroup } from '../../covariance/site-plan.js'
@@ -44,7 +44,7 @@ export class SumsNullData {
     const unitKeys = ids.map(unitKey)
     const load = async () => {
       const terms = (await this.#rows.read(kept, contrast)) as KeptTerms
-      // Units of other contrasts have no rows here, and are passed over.
+      // Units of other contrasts have no rows here, and are skipped.
       return { ...terms, unitKeys: terms.unitIds.map(unitKey), estimator, counterfactual }
     }
     const info = { ...sizes, units: unitKeys, symmetric: counterfactual }
@@ -52,7 +52,10 @@ export class SumsNullData {
   }
 }
 
-/** Terms and label sequences are exchanged in different ways: there is no test of their sum. */
+/**
+ * Whether a contrast mixes terms and label sequences. They are exchanged in different ways, so their sum cannot be
+ * tested.
+ */
 export function isMixed(sums: Sums, contrast: number): boolean {
   const { terms, labelled } = sums.prompts.definitions[sums.contrasts[contrast]]
   return terms > 0 && labelled.queries + labelled.keys > 0
@@ -68,10 +71,10 @@ function mixed(name: string): QkError {
   )
 }
 
-/** Rows that are kept: of the two groups of heads that are tested at once. */
+/** Most groups of heads whose rows are cached: two are tested at the same time. */
 const AT_ONCE = 2
 
-/** The rows that were read last, since a test reads the same ones several times. */
+/** Caches the rows that were read last, since a test reads the same rows several times. */
 class LastRead {
   #last: { kept: KeptRows; contrast: number; rows: Promise<KeptTerms | KeptLabels> }[] = []
 

@@ -1,6 +1,6 @@
 /**
- * Does what one half of the units shows hold in the other (docs/method.md, Rank 9)? Heads are screened on one half; of
- * those, the direction found there is tested on the other half, one-sided.
+ * Tests whether the effect in one half of the units holds in the other (docs/method.md, Rank 9). Heads are screened on
+ * one half. For heads that pass, the direction found there is tested on the other half, one-sided.
  */
 
 import type { BackendChoice } from '../../backend/select.js'
@@ -17,7 +17,7 @@ import { standardError } from './near-ties.js'
 export interface Replica {
   /** One-sided p of sum_u u_A^T D_u v_A on the other half. */
   p: number
-  /** u_A^T ΔC_B v_A / s_A, signed; near 1 where the other half shows the same. */
+  /** u_A^T ΔC_B v_A / s_A, signed. Near 1 if both halves agree. */
   ratio: number
   /** 1.96 standard errors of the ratio, over the units of the other half. */
   error: number
@@ -38,7 +38,10 @@ export interface HalvesOptions {
   signal?: AbortSignal
 }
 
-/** For every head, from the first half to the second and back; undefined where it did not pass the screen. */
+/**
+ * Replicas of every head from the first half to the second, and back. Undefined for heads that did not pass the
+ * screen.
+ */
 export async function replicas(
   data: NullData,
   options: HalvesOptions,
@@ -103,8 +106,8 @@ async function oneWay(
 }
 
 /**
- * The union of both directions: Benjamini-Hochberg at alpha / 2 over those that passed the screen, in each. Of a head the
- * direction with the smaller p is kept.
+ * Union of both directions: Benjamini-Hochberg at alpha / 2 in each direction, over heads that passed its screen. For
+ * each head, the direction with the smaller p is kept.
  */
 export function replicated(
   forth: readonly (Replica | undefined)[],

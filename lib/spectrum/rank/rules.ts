@@ -1,7 +1,6 @@
 /**
- * The rules by which a decomposition is cut to a rank
- * (docs/method.md, Rank): the parameters of each, checked, and when it
- * lets the solver stop.
+ * The rank rules of a decomposition (docs/method.md, Rank): checks their parameters, and tells when the solver may
+ * stop.
  */
 
 import { QkError } from '../../errors.js'
@@ -9,13 +8,16 @@ import type { RankRule } from '../../store/result.js'
 import { checkFraction, checkInteger, refuseUnknownKeys, shownValue } from '../../validate.js'
 
 export const DEFAULT_ALPHA = 0.05
-/** Draws that every head has, and those that one may have at most. */
+/** Default number of draws of every head, and default limit for one head. */
 export const DEFAULT_DRAWS = 199
 export const MOST_DRAWS = 99_999
 
 export const DEFAULT_RULE: RankRule = { rule: 'permutation', alpha: DEFAULT_ALPHA }
 
-/** When `svd` may stop: at a fraction of the energy, or at a rank; never under `permutation`, whose test says the rank. */
+/**
+ * When `svd` may stop: at a fraction of the energy, or at a rank. Never under `permutation`, whose test determines the
+ * rank.
+ */
 export type StoppingRule = { energy: number } | { rank: number } | Record<string, never>
 
 interface RuleDefinition<R extends RankRule> {
@@ -28,7 +30,7 @@ interface RuleDefinition<R extends RankRule> {
 type RuleNamed<N extends RankRule['rule']> = Extract<RankRule, { rule: N }>
 
 const RULES: { [N in RankRule['rule']]: RuleDefinition<RuleNamed<N>> } = {
-  /** Components that random exchanges of units do not show as well: the calibrated test. */
+  /** Keeps components that are larger than those of random exchanges of units: the calibrated test. */
   permutation: {
     keys: { alpha: true, draws: true, mostDraws: true },
     check: ({ alpha = DEFAULT_ALPHA, draws = DEFAULT_DRAWS, mostDraws = MOST_DRAWS }) => {
@@ -51,7 +53,7 @@ const RULES: { [N in RankRule['rule']]: RuleDefinition<RuleNamed<N>> } = {
   },
 }
 
-/** A significance level, above 0 and below 1. Errors: ERR_ARGUMENT. */
+/** Checks a significance level, above 0 and below 1. Errors: ERR_ARGUMENT. */
 export function checkLevel(alpha: number): void {
   if (typeof alpha === 'number' && alpha > 0 && alpha < 1) {
     return
@@ -59,7 +61,7 @@ export function checkLevel(alpha: number): void {
   throw new QkError('ERR_ARGUMENT', `alpha is ${shownValue(alpha)}, expected a level above 0 and below 1`)
 }
 
-/** The rule as it came. Errors: ERR_ARGUMENT. */
+/** Checks a rule and returns it. Errors: ERR_ARGUMENT. */
 export function checkRankRule(rule: RankRule): RankRule {
   const { rule: name } = rule
   if (Object.hasOwn(RULES, name)) {
@@ -73,7 +75,7 @@ export function checkRankRule(rule: RankRule): RankRule {
   })
 }
 
-/** What a checked rule tells the solver. */
+/** The solver's stopping rule under a checked rank rule. */
 export function stoppingRule(rule: RankRule): StoppingRule {
   return definitionOf(rule).stop(rule)
 }

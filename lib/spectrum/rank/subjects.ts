@@ -1,4 +1,4 @@
-/** What the test of rank looks at, from plain arrays: each contrast with its rows and units. */
+/** Inputs of the rank test from plain arrays: each contrast with its rows and units. */
 
 import type { Estimator, LabelSequence, RowTensor, TermBatch } from '../../backend/backend.js'
 import { checkBatch } from '../../backend/check.js'
@@ -20,7 +20,7 @@ import type { NullData } from './exchange/null-source.js'
 import { chosenTerms, SetData } from './exchange/set-source.js'
 import type { TestSubject } from './test-heads.js'
 
-/** What `testRank` reads: tensors, and what of them is contrasted. */
+/** Inputs of `testRank`: tensors, and the terms or labels that contrast their rows. */
 export interface SubjectOptions {
   /**
    * Queries [batch, pos, heads, d] and keys [batch, pos, kvHeads, d]; row = b * pos + t. They and the terms must not change
@@ -29,27 +29,28 @@ export interface SubjectOptions {
   q: TensorInput
   /** Keys [batch, pos, kvHeads, d]. */
   k: TensorInput
-  /** Explicit terms; `contrast` may be left out where there is one. Or: */
+  /** Explicit terms; `contrast` may be omitted if there is only one. Alternative to `labels`. */
   terms?: Omit<TermsInput, 'contrast'> & Partial<Pick<TermsInput, 'contrast'>>
-  /** label-matched sequences, whose labels are exchanged as wholes. */
+  /** Label-matched sequences, whose labels are exchanged as wholes. Alternative to `terms`. */
   labels?: readonly (Omit<LabelsInput, 'contrast'> & Partial<Pick<LabelsInput, 'contrast'>>)[]
-  /** Names of the contrasts, in the order of their indices; default those that `contrast` names. */
+  /** Names of the contrasts, in the order of their indices; default: the names in `contrast`. */
   contrasts?: readonly string[]
   /**
-   * The unit of exchange of each term or label sequence: whatever may share material, as a rule the prompt, never the term
-   * of several in one prompt. Default `terms.group`, or the batch index of the term's query; of labels, each sequence.
+   * The unit of exchange of each term or label sequence. Everything that may share material belongs to one unit,
+   * usually the prompt; several terms of a prompt must not be separate units. Default `terms.group`, or the batch
+   * index of the term's query; for labels, each sequence.
    */
   units?: Int32Array | readonly (number | string)[]
   /** Default 'per-query'. */
   estimator?: Estimator
-  /** Default 0. The same seed gives the same signs on every backend, in every order. */
+  /** Default 0. The same seed gives the same signs on every backend and in every order. */
   seed?: number
   /**
-   * Declares that the keys of a term could change places (which are positive is permuted), or labels over positions
-   * (signs of whole sequences are turned). Refused where terms share keys.
+   * Declares that the keys of a term could change places (the test permutes which are positive), or labels over
+   * positions (the test flips signs of whole sequences). Refused if terms share keys.
    */
   exchangeable?: boolean
-  /** What computes the draws; default 'auto': `cpu`, or `js` where that cannot be used. */
+  /** Backend of the draws; default 'auto': `cpu`, or `js` if that cannot be used. */
   backend?: BackendChoice
   /** Ends the test with ERR_ABORTED. */
   signal?: AbortSignal
@@ -204,7 +205,7 @@ async function labelData(
 
 const MOST_CONTRASTS = 65_536
 
-/** Names in order of first appearance, or as many as the largest index asks for. */
+/** Names in order of first appearance, or as many as the largest index requires. */
 function namedContrasts(of: TermsInput['contrast'] | undefined, labels: SubjectOptions['labels']): string[] {
   const given = labels
     ? labels.map(({ contrast }) => contrast)
@@ -219,7 +220,7 @@ function namedContrasts(of: TermsInput['contrast'] | undefined, labels: SubjectO
     return [...new Set(known)] as string[]
   }
   const most = known.reduce<number>((largest, contrast) => Math.max(largest, Number(contrast)), 0)
-  // Names are made for all of them: an index that is no contrast's must not fill the memory.
+  // A name is made for every index, so an invalid large index must not fill the memory.
   if (!(most < MOST_CONTRASTS)) {
     throw new QkError('ERR_RANGE', `contrast ${most} is not below ${MOST_CONTRASTS}`, {
       hint: 'Name the contrasts as `contrasts`.',

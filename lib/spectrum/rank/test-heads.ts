@@ -1,6 +1,6 @@
 /**
- * The test of rank over many heads and contrasts: which have a ΔC that random signs do not show as well, and how many
- * components of it (docs/method.md, Rank 4 to 10).
+ * The rank test over many heads and contrasts: which have a ΔC larger than that of random signs, and how many
+ * components it has (docs/method.md, Rank 4 to 10).
  */
 
 import type { BackendChoice } from '../../backend/select.js'
@@ -19,7 +19,7 @@ import { type Replica, replicas, replicated } from './replication.js'
 
 /** Heads that share rows and units. */
 export interface TestSubject {
-  /** For messages. */
+  /** Name in messages. */
   name: string
   data: NullData
   /** Whether `interaction` can be tested. */
@@ -27,12 +27,12 @@ export interface TestSubject {
 }
 
 export interface TestSettings {
-  /** The hypothesis that ranks are given for. */
+  /** The hypothesis that determines the ranks. */
   hypothesis: Hypothesis
   alpha: number
-  /** Draws that every head has; those with few exceedances go on. */
+  /** Draws of every head. Heads with few exceedances continue. */
   draws: number
-  /** Draws that a head may have at most. */
+  /** Most draws of a head. */
   mostDraws: number
   seed: number
   backend?: BackendChoice
@@ -40,7 +40,7 @@ export interface TestSettings {
   onProgress?: (progress: { done: number; total: number }) => void
 }
 
-/** A head and contrast on its way through the test. */
+/** Intermediate state of a head and contrast in the test. */
 interface Entry {
   subject: TestSubject
   head: number
@@ -50,10 +50,10 @@ interface Entry {
   replicas: [Replica | undefined, Replica | undefined]
 }
 
-/** Stages of draws of the hypothesis that ranks are not given for: its p is shown, and adjusted for nothing. */
+/** Number of stages of draws for the other hypothesis, whose p is reported without adjustment. */
 const BESIDE = 2
 
-/** What has to be said of the number of units. Errors: ERR_FEW_UNITS where no outcome could be significant. */
+/** Warnings about the number of units. Errors: ERR_FEW_UNITS if no outcome could be significant. */
 export function unitWarnings(subjects: readonly TestSubject[], alpha: number): string[] {
   return subjects.flatMap(({ name, data }) => {
     const count = data.units.length
@@ -78,12 +78,12 @@ export function unitWarnings(subjects: readonly TestSubject[], alpha: number): s
   })
 }
 
-/** The test of every head of every subject: [subjects][heads]. Errors: ERR_FEW_UNITS, ERR_ABORTED, those of backends. */
+/** Tests every head of every subject: [subjects][heads]. Errors: ERR_FEW_UNITS, ERR_ABORTED, those of backends. */
 export async function testHeads(
   subjects: readonly TestSubject[],
   settings: TestSettings,
 ): Promise<RankTest[][]> {
-  // Screening, then whatever decides ranks, is one step a subject.
+  // Each subject has two steps: the screening, and the work that determines ranks.
   const total = 2 * subjects.length
   const onProgress = ({ done }: { done: number }) => settings.onProgress?.({ done, total })
   const entries = await screenSubjects(subjects, { ...settings, onProgress })
@@ -98,7 +98,7 @@ export async function testHeads(
   return tests
 }
 
-/** The draws that every head has, and those of heads that have few exceedances. Errors: as `testHeads`. */
+/** The first draws of every head, and further draws of heads with few exceedances. Errors: as `testHeads`. */
 export async function screenSubjects(
   subjects: readonly TestSubject[],
   settings: TestSettings,
@@ -143,8 +143,8 @@ async function screenSubject(subject: TestSubject, settings: TestSettings): Prom
 }
 
 /**
- * Heads without an exceedance go on until their p can be small enough among all the others, or until the limit: those
- * are `unresolved`, by the draws that they need.
+ * Heads without an exceedance continue until their p can be small enough after correction over all heads, or until the
+ * limit. Heads at the limit are `unresolved`, with the number of draws that they need.
  */
 async function continueDraws(
   entries: readonly Entry[],
@@ -193,7 +193,7 @@ interface Verdict {
   qAnyDependence: Float64Array
   pMaximum: Float64Array
   discovered: boolean[]
-  /** alpha R / m, of R discovered among m. */
+  /** alpha R / m, with R discoveries among m tests. */
   level: number
   replications: ReturnType<typeof replicated>
   unresolved: ReadonlyMap<Entry, number>
@@ -296,7 +296,7 @@ function describe(
   }
 }
 
-/** How many values come before the first above a level. */
+/** Number of values before the first one above a level. */
 function countUntil(values: readonly number[], level: number): number {
   const above = values.findIndex((value) => !atMost(value, level))
   return above < 0 ? values.length : above

@@ -1,7 +1,4 @@
-/**
- * The calibrated test of rank on plain arrays: how many components of ΔC are more than noise
- * (docs/method.md, Rank).
- */
+/** The calibrated rank test on plain arrays: how many components of ΔC exceed noise (docs/method.md, Rank). */
 
 import { QkError, throwIfAborted } from '../../errors.js'
 import type { RankTest } from '../../store/rank-test.js'
@@ -11,17 +8,17 @@ import { checkLevel, DEFAULT_ALPHA, DEFAULT_DRAWS, MOST_DRAWS } from './rules.js
 import { type SubjectOptions, subjectsOf } from './subjects.js'
 import { testHeads, unitWarnings } from './test-heads.js'
 
-/** What `testRank` tests, and by how many draws. */
+/** Options of `testRank`. */
 export interface TestRankOptions extends SubjectOptions {
-  /** What ranks are given for; default 'effect'. Both have a p of the first component. */
+  /** The hypothesis that determines the ranks; default 'effect'. The first component gets a p under both. */
   hypothesis?: Hypothesis
   /** Level, below 1; default 0.05. */
   alpha?: number
-  /** Draws that every head has; default 199. Heads with few exceedances have up to `mostDraws`, default 99,999. */
+  /** Number of draws of every head; default 199. Heads with few exceedances have up to `mostDraws`. */
   draws?: number
-  /** Draws that a head with few exceedances may have at most; default 99,999. */
+  /** Most draws of a head with few exceedances; default 99,999. */
   mostDraws?: number
-  /** Told how many of the `total` steps of the test are done. */
+  /** Called with the number of finished steps of the test and the total. */
   onProgress?: (progress: { done: number; total: number }) => void
 }
 
@@ -44,26 +41,29 @@ const OPTIONS = {
   onProgress: true,
 } satisfies Record<keyof TestRankOptions, true>
 
-/** What the test of rank says of every contrast and head. */
+/** Results of the rank test for every contrast and head. */
 export interface RankTests {
   /** Names of the contrasts, in the order of the arrays. */
   contrasts: string[]
   /** Number of query heads. */
   heads: number
-  /** Of the first component under the hypothesis asked for, [contrasts, heads]. */
+  /** P-value of the first component under the requested hypothesis, [contrasts, heads]. */
   p: Float64Array
-  /** Components at the level of discovered heads, alpha R / m; 0 where a head is not discovered, [contrasts, heads]. */
+  /**
+   * Number of components at the level of discovered heads, alpha R / m. 0 if a head is not discovered, [contrasts,
+   * heads].
+   */
   ranks: Int32Array
-  /** Largest singular value of what was observed, [contrasts, heads]. */
+  /** Largest observed singular value, [contrasts, heads]. */
   observed: Float64Array
-  /** All that was found, [contrasts][heads]. */
+  /** Full results, [contrasts][heads]. */
   tests: RankTest[][]
-  /** What limits the test: few units. */
+  /** Warnings: too few units. */
   warnings: string[]
 }
 
 /**
- * Tests every head and contrast. The family over which false discoveries are controlled is all of them.
+ * Tests every head and contrast. False discoveries are controlled over all of them together.
  *
  * Errors: ERR_TYPE, ERR_ARGUMENT (also shared keys declared exchangeable), ERR_SHAPE, ERR_RANGE, ERR_EMPTY_SET,
  * ERR_NON_FINITE, ERR_FEW_UNITS, ERR_OUT_OF_MEMORY, ERR_ABORTED.

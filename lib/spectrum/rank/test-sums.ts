@@ -1,4 +1,4 @@
-/** The test of rank of accumulated prompts: of every group of heads and contrast, from the rows that were kept. */
+/** The rank test of accumulated prompts, for every group of heads and contrast, on the kept rows. */
 
 import type { KeptDraws } from '../../covariance/checkpointing.js'
 import type { HeadGroup } from '../../covariance/site-plan.js'
@@ -19,22 +19,22 @@ export interface TestSumsOptions {
   /** Whether the interaction is decomposed and tested. */
   center: boolean
   seed: number
-  /** Keeps what has been drawn. */
+  /** Stores the draws. */
   kept?: KeptDraws
   signal?: AbortSignal
   onProgress?: (progress: { done: number; total: number }) => void
 }
 
-/** Of one contrast of a group of heads. */
+/** The test of one contrast of a group of heads. */
 export interface GroupTest {
-  /** By head of the group. */
+  /** Results by head of the group. */
   tests: RankTest[]
-  /** What is decomposed in place of ΔC: of label sequences the difference from D̄, [heads, d, d]. */
+  /** The matrices to decompose in place of ΔC: for label sequences the difference from D̄, [heads, d, d]. */
   matrices?: Float64Array
 }
 
 /**
- * By group of heads, then by contrast. Errors: ERR_ARGUMENT where no rows were kept, ERR_FEW_UNITS, ERR_FILE,
+ * Results by group of heads, then by contrast. Errors: ERR_ARGUMENT if no rows were kept, ERR_FEW_UNITS, ERR_FILE,
  * ERR_ABORTED, those of backends.
  */
 export async function testSums(
@@ -60,8 +60,8 @@ export async function testSums(
 }
 
 /**
- * The first draws of the test, of which it has the most, for some of the groups of heads and contrasts: `takes` chooses them
- * by their number. `kept` keeps the draws for `testSums`. Errors: as `testSums`.
+ * Makes the first draws of the test, which are most of its work, for the groups of heads and contrasts that `takes`
+ * chooses by number. `kept` stores the draws for `testSums`. Errors: as `testSums`.
  */
 export async function drawFirst(
   sums: Sums,

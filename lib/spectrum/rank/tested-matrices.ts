@@ -1,4 +1,4 @@
-/** The matrices that the test of rank looks at, from the moments of all prompts (docs/method.md, Rank 1, 3 and 4). */
+/** The matrices of the rank test, from the moments of all prompts (docs/method.md, Rank 1, 3 and 4). */
 
 import type { SideMoments } from '../../backend/backend.js'
 import type { HeadGroup } from '../../covariance/site-plan.js'
@@ -6,9 +6,9 @@ import type { Sums } from '../../covariance/sums.js'
 import type { GroupTest } from './test-sums.js'
 
 /**
- * `difference`, C+ - C- [contrasts, heads, d, d], as it is tested: of label sequences less what exchanged labels give, of
- * `per-pair` and `sum` with the pooled mean of all keys taken off, of centred counterfactuals with the pooled means of
- * both sides.
+ * Turns `difference`, C+ - C- [contrasts, heads, d, d], into the tested matrix. For label sequences, the mean over
+ * exchanged labels is subtracted. For `per-pair` and `sum`, the pooled mean of all keys is subtracted. For centred
+ * counterfactuals, the pooled means of both sides are.
  */
 export async function testedMatrices(
   sums: Sums,
@@ -34,7 +34,7 @@ export async function testedMatrices(
     if (center && !counterfactual) {
       return
     }
-    // Pairs that each side's sums of keys hold: terms under `per-query`, where keys are means.
+    // Number of pairs in each side's sums of keys. Under `per-query`, keys are means, and terms are counted.
     const pairs =
       sums.estimator === 'sum' ? kept!.contrast(c).pairs : [positive.weight[c], negative.weight[c]]
     for (let h = 0; h < heads.length; h++) {
@@ -48,7 +48,7 @@ export async function testedMatrices(
   return out
 }
 
-/** What the pooled means take off one head's difference, [d, d]; its sums of rows begin at `at`. */
+/** The part of one head's difference that the pooled means subtract, [d, d]; its sums of rows begin at `at`. */
 function pooledPart(
   positive: SideMoments,
   negative: SideMoments,
@@ -72,7 +72,7 @@ function pooledPart(
     for (let j = 0; j < d; j++) {
       let less = (plus[i] - minus[i]) * pooledKey[j]
       if (center) {
-        // C± is centred by its own side's means already; put those back and take the pooled ones off.
+        // C± is already centred by its own side's means. These are added back, and the pooled ones subtracted.
         less += pooledQuery[i] * (up[j] - down[j]) - (plus[i] * up[j] - minus[i] * down[j])
       }
       part[i * d + j] = less

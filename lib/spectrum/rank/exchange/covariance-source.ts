@@ -1,4 +1,4 @@
-/** Null matrices that are no sums with signs: every draw is accumulated as a contrast of its own. */
+/** Null matrices that are not signed sums: every draw is accumulated as a separate contrast. */
 
 import type { CovarianceMoments } from '../../../backend/backend.js'
 import { cooperator } from '../../../backend/cooperate.js'
@@ -12,7 +12,7 @@ import { type Hypothesis, ROUNDING, type ValuesRequest } from './null-source.js'
 import { removeDirections } from './remove-directions.js'
 import { type SideMoments, sideMoments } from './side-moments.js'
 
-/** Bytes that the matrices of draws in work take at most. */
+/** Workspace in bytes: most memory of the matrices of the draws in one step. */
 const ROOM = 128 * 2 ** 20
 
 export abstract class CovarianceSource {
@@ -45,7 +45,7 @@ export abstract class CovarianceSource {
     )
   }
 
-  /** Rows are single keys here. */
+  /** Here, every row is a single key. */
   sides(head: number): Promise<SideMoments> {
     return sideMoments(this.rows, head, true)
   }
@@ -139,7 +139,7 @@ export abstract class CovarianceSource {
   }
 }
 
-/** Of the norms of a head's rows. */
+/** Root mean square of the norms of a head's rows. */
 function rootMeanSquare(data: Float32Array, heads: number, head: number, d: number): number {
   const rows = data.length / (heads * d)
   let square = 0
@@ -152,8 +152,8 @@ function rootMeanSquare(data: Float32Array, heads: number, head: number, d: numb
 }
 
 /**
- * Rows less their means over the rows that are used, which no exchange changes: of both sides where the interaction is
- * tested, of keys also where sums of pairs are.
+ * Rows less their means over the used rows, which no exchange changes. Both sides are centred if the interaction is
+ * tested. Keys are also centred if they are sums of pairs.
  */
 export function centredRows(
   rows: PlainRows,
@@ -170,7 +170,7 @@ export function centredRows(
   }
 }
 
-/** Rows [rows, width] less their mean over the rows that are used. */
+/** Rows [rows, width] less their mean over the used rows. */
 function lessMean(data: Float32Array, width: number, used: Iterable<number>): Float32Array {
   const mean = new Float64Array(width)
   const list = [...used]

@@ -1,11 +1,11 @@
-/** The matrices sum_u (+-) D_u themselves, of a few draws: every draw is accumulated as a contrast of its own. */
+/** Computes the matrices sum_u (+-) D_u of a few draws: every draw is accumulated as a separate contrast. */
 
 import type { BackendChoice } from '../../../backend/select.js'
 import { QKCovariance } from '../../../covariance/qk-covariance.js'
 import { pickHeads } from '../../../math/pick-heads.js'
 import type { FlipRows } from './flip-rows.js'
 
-/** Bytes that the sums of draws in work take at most. */
+/** Workspace in bytes: most memory of the sums of the draws in one step. */
 const ROOM = 64 * 2 ** 20
 
 export interface FlipSizes {
@@ -15,8 +15,8 @@ export interface FlipSizes {
 }
 
 /**
- * [draws, heads asked for, d, d]; `flips` as `flipBits` gives them, of so many draws. A row is a term of one key: positive
- * where its sign is +, negative where it is -, beside a key of zeros on the other side.
+ * The matrices [draws, requested heads, d, d]; `flips` as from `flipBits`, for as many draws. A row is a term of one
+ * key: positive if its sign is +, negative if it is -, with a key of zeros on the other side.
  */
 export async function flipMatrices(
   rows: FlipRows,
@@ -79,7 +79,7 @@ function termsOfDraw(
   for (let row = 0; row < rows; row++) {
     const turned = (flips[units[row] * words + (draw >>> 5)] >>> (draw & 31)) & 1
     const side = (turned === 1) === coefficients[row] < 0 ? neg : pos
-    // The key of zeros stands behind all others.
+    // The key of zeros comes after all others.
     side[row] = rows
   }
   return {

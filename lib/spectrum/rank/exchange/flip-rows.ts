@@ -1,6 +1,6 @@
 /**
- * Rows ready for sign flips: ΔC = sum_r c_r q_r k_r^T, sorted by unit, centred as the hypothesis and the estimator say
- * (docs/method.md, Rank 1 and 4).
+ * Prepares rows for sign flips: ΔC = sum_r c_r q_r k_r^T, sorted by unit, and centred as the hypothesis and the
+ * estimator require (docs/method.md, Rank 1 and 4).
  */
 
 import type { Estimator } from '../../../backend/backend.js'
@@ -29,13 +29,13 @@ export interface FlipRows {
   /** Ascending from 0, [rows]. */
   units: Int32Array
   keys: UnitKey[]
-  /** Of each head, [heads]. */
+  /** Factor of the null values of each head, [heads]. */
   nullFactors: Float64Array
-  /** sum_r |c_r| |q_r| |k_r| of each head: what rounding errors of D are measured by. */
+  /** sum_r |c_r| |q_r| |k_r| of each head: the scale of rounding errors of D. */
   magnitude: Float64Array
 }
 
-/** The rows of the units for which `keep` holds. Under `interaction` the means are those of these units. */
+/** The rows of the units for which `keep` is true. Under `interaction` the means are taken over these units. */
 export async function flipRows(
   from: UnitRows,
   hypothesis: Hypothesis,
@@ -83,7 +83,9 @@ export async function flipRows(
   }
 }
 
-/** Rows in the ascending order of their units, rows of a unit as they came; units without a row are left out. */
+/**
+ * Rows in ascending order of their units, and within a unit in their original order. Units without rows are dropped.
+ */
 function sortedRows({ unit, unitKeys, rows }: UnitRows, keep: (unit: UnitKey) => boolean) {
   const counts = new Int32Array(unitKeys.length)
   for (let row = 0; row < rows; row++) {
@@ -114,7 +116,7 @@ function sortedRows({ unit, unitKeys, rows }: UnitRows, keep: (unit: UnitKey) =>
   return { order, units, keys: used.map((u) => unitKeys[u]) }
 }
 
-/** What the weights of the positive and of the negative side are divided by. */
+/** Divisors of the weights of the positive and of the negative side. */
 function sideTotals({ side, weight, keys, estimator }: UnitRows, order: Int32Array): [number, number] {
   const totals: [number, number] = [0, 0]
   for (const row of order) {
@@ -130,7 +132,10 @@ interface Centre {
   k: Float64Array
 }
 
-/** What is taken off the rows of the positive (and of both sides together) and of the negative side. */
+/**
+ * The centres that are subtracted: from the rows of the positive side (and from those of both sides together), and
+ * from those of the negative side.
+ */
 async function centresOf(
   from: UnitRows,
   hypothesis: Hypothesis,
@@ -195,7 +200,7 @@ function rowMagnitudes(
   return out
 }
 
-/** How unevenly a head's units contribute. Rows of a unit come one after another. */
+/** Measures how unevenly a head's units contribute. The rows of a unit are adjacent. */
 class UnitShares {
   readonly #unit: Float64Array
   readonly #second: Float64Array
@@ -218,7 +223,9 @@ class UnitShares {
     }
   }
 
-  /** sum_u m_u^4 / (sum_u m_u^2)^2, m_u the magnitude of unit u: 1 / k where k equal units outweigh all others. */
+  /**
+   * sum_u m_u^4 / (sum_u m_u^2)^2, where m_u is the magnitude of unit u: 1 / k if k equal units outweigh all others.
+   */
   concentration(head: number): number {
     this.#close()
     return this.#second[head] > 0 ? this.#fourth[head] / this.#second[head] ** 2 : 0
@@ -233,14 +240,14 @@ class UnitShares {
   }
 }
 
-/** Where this many units outweigh the others, they are all that signs can turn. */
+/** If this many units outweigh the others, sign flips can only act on them. */
 const FEW_THAT_COUNT = 5
 
 /**
- * By what null values of centred rows are too small, of U units. Centring takes 1 / U of the variance from both factors of
- * every D_u, but from their sum once: sqrt(U / (U - 1)) where many units contribute alike. Where few outweigh the others,
- * it is a scale and not a variance, and the ratio is U / (U - 1) itself: with a single unit 30 times as large as 49 others
- * the square root gives 0.96 false positives in place of 0.05.
+ * Factor by which null values of centred rows are too small, for U units. Centring takes 1 / U of the variance from
+ * both factors of every D_u, but only once from their sum. If many units contribute alike, the factor is sqrt(U / (U -
+ * 1)). If few outweigh the others, centring changes a scale and not a variance, and the factor is U / (U - 1) itself:
+ * with a single unit 30 times as large as 49 others, the square root gives 0.96 false positives in place of 0.05.
  */
 function centringFactor(units: number, concentration: number): number {
   const exponent = 0.5 + 0.5 * Math.min(1, FEW_THAT_COUNT * concentration)

@@ -1,6 +1,6 @@
 /**
- * Explicit terms: the null matrices are D_b = sum_u (+-) D_u, the contribution of each unit with a random sign
- * (docs/method.md, Rank 3). The same signs for every head, layer and contrast on the same units.
+ * Null matrices of explicit terms: D_b = sum_u (+-) D_u, the contribution of each unit with a random sign
+ * (docs/method.md, Rank 3). Every head, layer and contrast on the same units has the same signs.
  */
 
 import type { Backend, ResidentHandle, RowTensor } from '../../../backend/backend.js'
@@ -21,10 +21,10 @@ import { type SideMoments, sideMoments } from './side-moments.js'
 import { OneSidedSigns, signedSums } from './signed-sums.js'
 import { drawnFlips } from './signs.js'
 
-/** What is known of rows before they are loaded. */
+/** Properties of rows that are known before they are loaded. */
 export interface FlipInfo extends Sizes {
   units: readonly UnitKey[]
-  /** A unit's contribution is as likely as its negative, by the design of the contrast. */
+  /** By the design of the contrast, a unit's contribution is as likely as its negative. */
   symmetric: boolean
 }
 
@@ -35,7 +35,7 @@ export class FlipData implements NullData {
   readonly assumesSymmetry: boolean
   readonly leastP: number
 
-  /** `load` gives the rows, which are not held between two sources; `oneSided` may be shared by data of the same seed. */
+  /** `load` gives the rows, which are not kept between two sources. Data of the same seed may share `oneSided`. */
   constructor(
     private readonly backend: Backend,
     private readonly info: FlipInfo,
@@ -229,7 +229,7 @@ class FlipSource implements NullSource {
     this.backend.release(this.tensors.k.resident as ResidentHandle)
   }
 
-  /** Where the row of a head begins in q and in k. */
+  /** Offsets of a head's row in q and in k. */
   #at(row: number, head: number): [number, number] {
     const { heads, kvHeads, headDim: d } = this.sizes
     return [(row * heads + head) * d, (row * kvHeads + Math.floor(head / (heads / kvHeads))) * d]

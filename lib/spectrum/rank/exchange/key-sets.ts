@@ -1,7 +1,7 @@
 /**
- * Exchangeable keys: every draw permutes which keys of a term's sets are positive, all terms of a unit with as many keys
- * in the same way (docs/method.md, Rank 3). Valid only where the keys of a term could have changed places and no two
- * terms share one; refused otherwise.
+ * Exchangeable keys: every draw permutes which keys of a term are positive. All terms of a unit with the same number
+ * of keys are permuted alike (docs/method.md, Rank 3). This is valid only if the keys of a term could have changed
+ * places, and no two terms share a key; otherwise it is refused.
  */
 
 import type { TermBatch } from '../../../backend/backend.js'
@@ -15,7 +15,10 @@ export class KeySets {
   readonly #units: readonly UnitKey[]
   readonly #seed: number
 
-  /** `units`: of each term. Errors: ERR_ARGUMENT where keys are shared, weighted, or of another query's run. */
+  /**
+   * `units`: the unit of each term. Errors: ERR_ARGUMENT if keys are shared, weighted, or from the run of another
+   * query.
+   */
   constructor(terms: TermBatch, units: readonly UnitKey[], seed: number) {
     refuseShared(terms)
     this.#terms = terms
@@ -23,7 +26,9 @@ export class KeySets {
     this.#seed = seed
   }
 
-  /** Terms of draws [from, to); draw `from + c` is contrast c, draw 0 what was observed. Errors: ERR_ABORTED. */
+  /**
+   * Terms of draws [from, to); draw `from + c` is contrast c, and draw 0 is the observed one. Errors: ERR_ABORTED.
+   */
   async termsOf(from: number, to: number, signal?: AbortSignal): Promise<TermBatch> {
     const pause = cooperator(signal)
     const { posOffsets, negOffsets, pos, neg, query, weights } = this.#terms
@@ -76,7 +81,7 @@ export class KeySets {
     return out
   }
 
-  /** The order of a term's keys in a draw: the first are the positive ones. */
+  /** The order of a term's keys in a draw. The first keys are positive. */
   #order(draw: number, t: number, size: number, positive: number): number[] {
     const order = Array.from({ length: size }, (_, i) => i)
     if (draw === 0) {

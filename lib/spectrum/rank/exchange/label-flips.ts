@@ -1,11 +1,13 @@
-/** Label sequences as rows for sign flips: right only where labels are exchangeable over positions, as callers declare. */
+/**
+ * Label sequences as rows for sign flips. Valid only if labels are exchangeable over positions, which callers declare.
+ */
 
 import type { LabelSequence } from '../../../backend/backend.js'
 import type { PlainRows } from '../../../covariance/kept/term-rows.js'
 import { unitKey } from '../../../math/unit-hash.js'
 import type { UnitRows } from './flip-rows.js'
 
-/** One pair of rows a query position that has both kinds of keys; the sequence is the unit. */
+/** One pair of rows for each query position with both kinds of keys. The sequence is the unit. */
 export function labelFlips(
   rows: PlainRows,
   sequences: readonly LabelSequence[],

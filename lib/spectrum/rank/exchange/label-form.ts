@@ -2,13 +2,13 @@
 
 import type { Estimator, LabelSequence } from '../../../backend/backend.js'
 
-/** What the sides are divided by: total weight of the positive and of the negative side. */
+/** Divisors of the sides: total weight of the positive and of the negative side. */
 export type SideWeights = readonly [number, number]
 
 /**
- * sum_i a_i (what the positive keys of query i give - what its negative keys give): their means (`per-query`) or sums
- * (otherwise), each side over its weight. Queries with an empty side are left out. `a` and `b` are by row; labels are
- * 0, 1, 2, ..., or below 0 where there is none.
+ * sum_i a_i (P_i - N_i), where P_i and N_i come from the positive and negative keys of query i: the means of their b
+ * (`per-query`) or the sums (otherwise), each side over its weight. Queries with an empty side are left out. `a` and
+ * `b` are by row; labels are 0, 1, 2, ..., or below 0 for none.
  */
 export function labelForm(
   { keyScope, queryRows, queryPositions, queryLabels, keyRows, keyPositions, keyLabels }: LabelSequence,
@@ -50,7 +50,7 @@ export function labelForm(
   return total
 }
 
-/** Running sums of the numbers of the keys that queries see: of each label, and of all. */
+/** Running sums of the numbers of visible keys: for each label, and in total. */
 class SeenKeys {
   private readonly sums: Float64Array
   private readonly counts: Float64Array
@@ -77,7 +77,7 @@ class SeenKeys {
     this.count += 1
   }
 
-  /** Of the keys with the label and of the others, without the query's own where that is among them. */
+  /** Sums of the keys with the label and of the others. The query's own key is subtracted if the sums contain it. */
   split(label: number, own: { label: number; value: number } | undefined) {
     let positive = this.sums[label] ?? 0
     let positives = this.counts[label] ?? 0

@@ -1,33 +1,34 @@
 /**
- * Label sequences as units of exchange (docs/method.md, Rank 3). A unit is a sequence, or all sequences of a group that
- * shares material; it may take the labels of another unit of its shape, sequence by sequence. Sequences that have no such
- * partner are cut into blocks of a length that many have, and blocks exchange labels with those from the same place: where
- * both labels and activations change along the sequence, a later block differs from an earlier one in both.
+ * Label sequences as units of exchange (docs/method.md, Rank 3). A unit is a sequence, or all sequences of a group
+ * that shares material. It may take the labels of another unit of its shape, sequence by sequence. Sequences without
+ * such a partner are cut into blocks of a common length, and blocks exchange labels with blocks at the same place. The
+ * place matters: if both labels and activations change along the sequence, a later block differs from an earlier one
+ * in both.
  */
 
 import type { LabelSequence } from '../../../backend/backend.js'
 import { groupBy } from '../../../math/group-by.js'
 import { compareKeys, STREAMS, type UnitKey, unitKey, unitWord } from '../../../math/unit-hash.js'
 
-/** What is exchanged as a whole. Rows are those of the tensors that its sequences came with. */
+/** The unit of exchange. Its rows belong to the tensors of its sequences. */
 export interface LabelUnit {
   key: UnitKey
-  /** Of all blocks of a sequence: they lie in the same half of the units. */
+  /** Key of the whole sequence: all its blocks lie in the same half of the units. */
   whole: UnitKey
   sequences: LabelSequence[]
   /** Units of the same shape may exchange their labels. */
   shape: string
 }
 
-/** A sequence with this many of its shape, itself included, is not cut. */
+/** A sequence is not cut if at least this many sequences, itself included, have its shape. */
 const PARTNERS = 10
-/** A block length that keeps this part of the rows is as good as the best. */
+/** A block length is good enough if it keeps this fraction of the rows that the best one keeps. */
 const NEARLY_ALL = 0.9
 
 const shapeOf = ({ queryRows, keyRows, keyScope }: LabelSequence) =>
   `${keyScope} ${queryRows.length} ${keyRows.length}`
 
-/** Units in ascending order of their keys; `ids` are those of the sequences. Sequences without rows are none. */
+/** Units in ascending order of their keys; `ids` are those of the sequences. Sequences without rows are dropped. */
 export function labelUnits(sequences: readonly LabelSequence[], ids: readonly string[]): LabelUnit[] {
   const used = [...sequences.keys()].filter((i) => {
     return sequences[i].queryRows.length > 0 && sequences[i].keyRows.length > 0
@@ -62,7 +63,7 @@ export function labelUnits(sequences: readonly LabelSequence[], ids: readonly st
   return units.sort((a, b) => compareKeys(a.key, b.key))
 }
 
-/** Labels as 0, 1, 2, ..., so that sums by label are arrays; those below 0 are none. */
+/** Renumbers labels as 0, 1, 2, ..., so that sums by label are arrays. Labels below 0 stay none. */
 function denseLabels(): (sequence: LabelSequence) => LabelSequence {
   const known = new Map<number, number>()
   const dense = (labels: Int32Array) => {
@@ -82,7 +83,10 @@ function denseLabels(): (sequence: LabelSequence) => LabelSequence {
   })
 }
 
-/** A single sequence whose queries and keys are the same positions, so that a window of one is a window of the other. */
+/**
+ * Whether a unit can be cut: a single sequence whose queries and keys are the same positions, so that a window of
+ * queries is also one of keys.
+ */
 function cuttable(list: readonly LabelSequence[]): boolean {
   const [{ keyScope, queryPositions, keyPositions }] = list
   if (list.length > 1 || keyScope === 'all' || queryPositions.length !== keyPositions.length) {
@@ -91,7 +95,7 @@ function cuttable(list: readonly LabelSequence[]): boolean {
   return queryPositions.every((position, i) => position === keyPositions[i])
 }
 
-/** The longest length, of those that occur, that keeps nearly as many rows as any; 0 where nothing can be cut. */
+/** The longest existing length that keeps nearly as many rows as any other; 0 if nothing can be cut. */
 function blockLength(members: readonly (readonly LabelSequence[])[]): number {
   const lengths = members.filter(cuttable).map(([{ queryRows }]) => queryRows.length)
   const candidates = [...new Set(lengths)].filter((length) => length > 1).sort((a, b) => b - a)
@@ -124,12 +128,12 @@ export function withLabelsOf(unit: LabelUnit, donor: LabelUnit): LabelSequence[]
   })
 }
 
-/** Indices of units by shape; those of a group may exchange their labels. */
+/** Indices of units by shape. The units of a group may exchange their labels. */
 export function exchangeGroups(units: readonly LabelUnit[]): number[][] {
   return [...groupBy(units.keys(), (i) => units[i].shape).values()]
 }
 
-/** Units that have a partner: the others contribute their mean, which is nothing. */
+/** Units that have a partner. The others contribute exactly their mean, which is subtracted. */
 export function exchangeable(units: readonly LabelUnit[]): LabelUnit[] {
   const alone = new Set(exchangeGroups(units).flatMap((group) => (group.length === 1 ? group : [])))
   return units.filter((_, i) => !alone.has(i))
@@ -146,7 +150,7 @@ export function leastPOf(units: readonly LabelUnit[]): number {
   return p
 }
 
-/** Whose labels each unit has in a draw, by index; in draw 0 its own. */
+/** Index of the unit whose labels each unit has in a draw. In draw 0 it is the unit itself. */
 export function donorsOf(
   units: readonly LabelUnit[],
   groups: readonly number[][],
@@ -168,7 +172,10 @@ export function donorsOf(
   return donors
 }
 
-/** Donors that the mean of a unit's contributions is taken over: all of its group, or evenly spaced ones of a large one. */
+/**
+ * Donors over which the mean of a unit's contributions is taken: all of its group, or evenly spaced ones of a large
+ * group.
+ */
 export function meanDonors(group: readonly number[], unit: number): number[] {
   if (group.length <= MOST_DONORS) {
     return [...group]

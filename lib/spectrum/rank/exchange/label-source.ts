@@ -1,7 +1,7 @@
 /**
- * Label sequences: the null matrices are sum_u D_u(y_π(u)) - D̄, every sequence with the labels of another one of its
- * shape; D̄ is the sum of each sequence's mean over the others' labels (docs/method.md, Rank 3). Signs would be wrong
- * here: labels that stick, alternate or drift with the position make contributions one-sided.
+ * Null matrices of label sequences: sum_u D_u(y_π(u)) - D̄, where every sequence has the labels of another one of its
+ * shape. D̄ is the sum of each sequence's mean over the others' labels (docs/method.md, Rank 3). Sign flips would be
+ * wrong here, since labels that repeat, alternate or drift with the position make contributions one-sided.
  */
 
 import type { Estimator, LabelSequence } from '../../../backend/backend.js'
@@ -29,7 +29,9 @@ export class LabelData implements NullData {
   readonly assumesSymmetry = false
   readonly leastP: number
 
-  /** `sequences` in ascending order of their keys; `load` gives their rows, which are not held between two sources. */
+  /**
+   * `sequences` in ascending order of their keys; `load` gives their rows, which are not kept between two sources.
+   */
   constructor(
     private readonly backend: BackendChoice,
     sizes: Pick<PlainRows, 'heads' | 'headDim'>,
@@ -54,9 +56,9 @@ export class LabelData implements NullData {
   }
 }
 
-/** Sequences that are handed to a backend at once. */
+/** Most sequences in one call of a backend. */
 const MOST_SEQUENCES = 4_096
-/** Up to this many units the forms of all pairs are kept. */
+/** Most units for which the forms of all pairs are kept. */
 const MOST_KEPT = 2_048
 
 class LabelSource extends CovarianceSource implements NullSource {
@@ -116,7 +118,7 @@ class LabelSource extends CovarianceSource implements NullSource {
         await pause()
       }
     }
-    // Of a one-sided sum the mean over all exchanges is what nothing would show.
+    // The expectation of a one-sided sum without an effect is its mean over all exchanges.
     const mean = (await this.#meanForms(form, signal)).reduce((sum, x) => sum + x, 0)
     return out.map((x) => x - mean)
   }
@@ -191,7 +193,9 @@ class LabelSource extends CovarianceSource implements NullSource {
     return positive.qk.map((x, i) => x / weights[0] - negative.qk[i] / weights[1])
   }
 
-  /** What sides are divided by: queries that count (`per-query`, `sum`), or pairs of each side (`per-pair`). */
+  /**
+   * Divisors of the sides: the number of counted queries (`per-query`, `sum`), or of pairs of each side (`per-pair`).
+   */
   #sideWeights(): SideWeights {
     if (this.#weights) {
       return this.#weights
@@ -216,7 +220,7 @@ class LabelSource extends CovarianceSource implements NullSource {
     return this.#weights
   }
 
-  /** u^T D_i v of unit i with the labels of a donor, for column c of u and v. */
+  /** u^T D_i v of unit i with the labels of a donor, where u and v are column c. */
   #forms(head: number, u: Float64Array, v: Float64Array, columns: number, c: number) {
     const [a, b] = this.#projected(head, u, v, columns, c)
     const weights = this.#sideWeights()
@@ -257,7 +261,7 @@ class LabelSource extends CovarianceSource implements NullSource {
     return means
   }
 
-  /** Column c of u with every query row, and of v with every key row, of a head. */
+  /** Products of column c of u with every query row, and of v with every key row, of a head. */
   #projected(head: number, u: Float64Array, v: Float64Array, columns: number, c: number) {
     const { q, k, heads, kvHeads, headDim: d } = this.rows
     const along = (data: Float32Array, count: number, of: number, basis: Float64Array) => {

@@ -1,4 +1,4 @@
-/** Takes singular directions out of a matrix, so that the next component can be tested. */
+/** Projects singular directions out of a matrix, so that the next component can be tested. */
 
 import type { Removed } from './null-source.js'
 

@@ -1,4 +1,4 @@
-/** Exchangeable keys: the null matrices have the keys of each term's sets permuted. */
+/** Null matrices of exchangeable keys: the keys of each term are permuted between its sets. */
 
 import type { TermBatch } from '../../../backend/backend.js'
 import type { BackendChoice } from '../../../backend/select.js'
@@ -15,7 +15,10 @@ export class SetData implements NullData {
   readonly assumesSymmetry = false
   readonly leastP: number
 
-  /** `unit` [terms] are indices into `units`; `flips` has the same terms, for what signs serve as well. */
+  /**
+   * `unit` [terms] are indices into `units`. `flips` holds the same terms, for the parts of the test that can use
+   * signs.
+   */
   constructor(
     private readonly backend: BackendChoice,
     private readonly rows: PlainRows,
@@ -29,7 +32,7 @@ export class SetData implements NullData {
     this.headDim = rows.headDim
     this.units = units
     this.leastP = flips.leastP
-    // Refuses what is not exchangeable before any work is done.
+    // Refuses keys that are not exchangeable before any work is done.
     this.#sets(() => true)
   }
 

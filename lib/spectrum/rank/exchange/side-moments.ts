@@ -1,4 +1,7 @@
-/** The rows of a head without any contrast: where its queries point on average, and along what its keys vary. */
+/**
+ * Moments of a head's rows without any contrast: the mean direction of its queries, and the directions in which its
+ * keys vary.
+ */
 
 import { cooperator } from '../../../backend/cooperate.js'
 
@@ -9,7 +12,7 @@ export interface SideMoments {
   keyMoment: Float64Array
 }
 
-/** Rows that are looked at; more say the same. */
+/** Most rows that are used; more would not change the result noticeably. */
 const MOST_ROWS = 4_096
 
 export interface SideRows {
@@ -22,8 +25,8 @@ export interface SideRows {
 }
 
 /**
- * Moments of a head. Keys that are differences within a term are taken as they are, since their mean is what an exchange
- * of the two changes; others (`centre`) less their mean, which no exchange changes.
+ * Moments of a head. Keys that are differences within a term are used as they are, since an exchange of the two
+ * changes their mean. Other keys (`centre`) are centred, since no exchange changes their mean.
  */
 export async function sideMoments(
   { heads, kvHeads, headDim: d, q, k }: SideRows,
@@ -63,7 +66,7 @@ function meanOf(data: Float32Array, heads: number, head: number, d: number): Flo
   return mean
 }
 
-/** Rows at even distances. */
+/** Evenly spaced rows. */
 function* spread(rows: number): Generator<number> {
   const step = Math.max(1, rows / MOST_ROWS)
   for (let at = 0; at < rows; at += step) {

@@ -1,21 +1,21 @@
 /**
- * Sums of one number per unit, with the signs of many draws. Eight units have 256 patterns of signs, whose sums are a table; a
- * draw adds one entry of each table (the method of four Russians), in place of one number a unit.
+ * Sums of one number per unit with the signs of many draws. Eight units have 256 patterns of signs, whose sums form a
+ * table. A draw adds one entry of each table instead of one number per unit (the method of four Russians).
  */
 
 import { cooperator } from '../../../backend/cooperate.js'
 import { compareKeys, STREAMS, type UnitKey } from '../../../math/unit-hash.js'
 import { drawnFlips } from './signs.js'
 
-/** Units that share a table. */
+/** Number of units per table. */
 const TOGETHER = 8
-/** Signs that are kept: of two halves, in two stages. */
+/** Most sets of signs that are cached: two halves, in two stages. */
 const KEPT = 4
 
-/** The signs of each draw, a byte for every eight units. */
+/** The signs of each draw, one byte for every eight units. */
 export interface GroupedSigns {
   draws: number
-  /** [groups, draws]: bit i is set where the draw turns the sign of unit 8 g + i. */
+  /** [groups, draws]: bit i is set if the draw flips the sign of unit 8 g + i. */
   patterns: Uint8Array
 }
 
@@ -90,7 +90,7 @@ export async function signedSums(
     const group = values.subarray(first, first + TOGETHER)
     table[0] = group.reduce((sum, x) => sum + x, 0)
     for (let pattern = 1; pattern < 2 ** group.length; pattern++) {
-      // Without its lowest bit the pattern is smaller, and its sum known.
+      // Without its lowest bit, the pattern is a smaller number whose sum is already known.
       const lowest = 31 - Math.clz32(pattern & -pattern)
       table[pattern] = table[pattern & (pattern - 1)] - 2 * group[lowest]
     }

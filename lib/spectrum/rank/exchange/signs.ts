@@ -4,8 +4,8 @@ import { cooperator } from '../../../backend/cooperate.js'
 import { STREAMS, type UnitKey, unitWord } from '../../../math/unit-hash.js'
 
 /**
- * Draws [from, to) of units: bit b % 32 of word floor(b / 32) of a unit is set where draw `from + b` turns its sign,
- * [units, ceil((to - from) / 32)]. Draw 0 is what was observed: no sign is turned. `from` is a multiple of 32.
+ * Flips of draws [from, to), [units, ceil((to - from) / 32)]: bit b % 32 of word floor(b / 32) of a unit is set if
+ * draw `from + b` flips its sign. Draw 0 is the observed one, without flips. `from` is a multiple of 32.
  */
 export function flipBits(
   seed: number,
@@ -22,10 +22,10 @@ export function flipBits(
   return bits
 }
 
-/** Units after which the event loop is looked after. */
+/** Number of units after which the event loop may run. */
 const UNITS_AT_ONCE = 64
 
-/** The same as `flipBits`, of many units and draws: the event loop goes on meanwhile. Errors: ERR_ABORTED. */
+/** As `flipBits`, for many units and draws; the event loop may run in between. Errors: ERR_ABORTED. */
 export async function drawnFlips(
   seed: number,
   keys: readonly UnitKey[],

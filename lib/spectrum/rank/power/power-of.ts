@@ -1,52 +1,58 @@
-/** How likely the test of rank finds an effect, and how many units, as a rule prompts, that takes. */
+/**
+ * The power of the rank test: the probability of finding an effect, and the number of units (usually prompts) that
+ * this needs.
+ */
 
 import { QkError } from '../../../errors.js'
 import { checkInteger, checkNumber, checkOptions } from '../../../validate.js'
 import { DEFAULT_ALPHA } from '../rules.js'
 import { type Power, tablePower, tableRange } from './power-table.js'
 
-/** The effect that a test of rank should find, and what is tested with it. */
+/** The effect that a rank test should find, and the family of tests. */
 export interface EffectOptions {
   /**
-   * Correlation between the query's coordinate along the effect's query direction and the difference of a positive and a
-   * negative key along its key direction, above 0 and below 1.
+   * Correlation between two coordinates: of the query along the effect's query direction, and of the difference of a
+   * positive and a negative key along its key direction. Above 0 and below 1.
    */
   strength: number
-  /** Dimension of a head. */
+  /** Head dimension d. */
   headDim: number
-  /** Heads and contrasts tested together, default 1. */
+  /** Number of heads and contrasts tested together, default 1. */
   heads?: number
-  /** How many of them have an effect, default 1. Benjamini and Hochberg's procedure then tests each at about alpha R / m. */
+  /**
+   * Number of them that have an effect, default 1. The Benjamini-Hochberg procedure then tests each at about alpha R /
+   * m.
+   */
   effects?: number
 }
 
-/** The effect, and how many units there are to find it. */
+/** The effect, and the available number of units. */
 export interface PowerOptions extends EffectOptions {
-  /** Units of exchange with a term each. */
+  /** Number of units of exchange, with one term each. */
   units: number
 }
 
-/** The effect, and the power that is wanted. */
+/** The effect, and the desired power. */
 export interface UnitsOptions extends EffectOptions {
-  /** Power that is wanted, default 0.8. */
+  /** Desired power, default 0.8. */
   power?: number
 }
 
-/** How likely the test of rank discovers the effect. */
+/** Power of the rank test for an effect. */
 export interface PowerAnswer {
   /** Probability that the head is discovered, interpolated between simulations. */
   power: number
-  /** The effect is stronger than any simulated one; the power is this or more. */
+  /** Whether the effect is stronger than any simulated one. The power is then at least this. */
   atLeast: boolean
   /** Level at which one head is tested. */
   level: number
 }
 
-/** How many units the test of rank needs. */
+/** Number of units that the rank test needs. */
 export interface UnitsAnswer {
-  /** Units of exchange, as a rule prompts, with a term each. */
+  /** Number of units of exchange (usually prompts), with one term each. */
   units: number
-  /** Already the fewest simulated units have the power. */
+  /** Whether the fewest simulated units already have the power. Fewer may then be enough. */
   atMost: boolean
   /** Level at which one head is tested. */
   level: number
@@ -60,8 +66,8 @@ const POWER = { ...EFFECT, units: true } satisfies Record<keyof PowerOptions, tr
 const UNITS = { ...EFFECT, power: true } satisfies Record<keyof UnitsOptions, true>
 
 /**
- * Probability that `effect` is found with this many units, at alpha = 0.05, of a ΔC of one direction in Gaussian noise.
- * Errors: ERR_ARGUMENT (also outside what was simulated), ERR_TYPE, ERR_NON_FINITE.
+ * Probability of finding `effect` with this many units, at alpha = 0.05, if ΔC has one direction in Gaussian noise.
+ * Errors: ERR_ARGUMENT (also outside the simulated range), ERR_TYPE, ERR_NON_FINITE.
  */
 export function powerOf(options: PowerOptions): PowerAnswer {
   checkOptions(options, POWER, 'powerOf')
@@ -76,8 +82,8 @@ export function powerOf(options: PowerOptions): PowerAnswer {
 }
 
 /**
- * The fewest units with which `effect` is found with the power that is wanted. Errors: ERR_ARGUMENT (also where no
- * simulated number of units has that power), ERR_TYPE, ERR_NON_FINITE.
+ * The fewest units with which `effect` is found with the desired power. Errors: ERR_ARGUMENT (also if no simulated
+ * number of units has that power), ERR_TYPE, ERR_NON_FINITE.
  */
 export function unitsFor(options: UnitsOptions): UnitsAnswer {
   checkOptions(options, UNITS, 'unitsFor')

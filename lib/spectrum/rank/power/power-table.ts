@@ -1,11 +1,11 @@
-/** The simulated power of the test of `effect`, and what lies between its cells. */
+/** The simulated power of the test of `effect`, with interpolation between its cells. */
 
 import { bundledPower, type PowerCurve } from '../../../bundled/files.js'
 
-/** Power that counts as certain: beyond the strongest simulated effect it can only be higher. */
+/** Power that counts as certain. Beyond the strongest simulated effect it can only be higher. */
 const CERTAIN = 0.98
 
-/** `atLeast`: the effect is stronger than any that was simulated there, and the power is this or more. */
+/** `atLeast`: the effect is stronger than any simulated one, and the power is at least this. */
 export interface Power {
   power: number
   atLeast: boolean
@@ -30,19 +30,20 @@ export function tableRange(): TableRange {
 }
 
 /**
- * How far an effect stands out: strength sqrt(units / d) where the strength is small, for s_1 of noise grows as
- * sqrt(d / units). In place of the squared correlation r² it has -ln(1 - r²), twice the mutual information of the two
- * coordinates, with which curves of 50 units lie nearest to those of 3,000.
+ * Signal-to-noise measure of an effect. For a small strength it is strength sqrt(units / d), since s_1 of noise grows
+ * as sqrt(d / units). In place of the squared correlation r² it uses -ln(1 - r²), twice the mutual information of the
+ * two coordinates, which brings the curves of 50 and of 3,000 units closest together.
  */
 function distance(strength: number, units: number, headDim: number): number {
   return Math.sqrt((-Math.log1p(-(strength ** 2)) * units) / headDim)
 }
 
 /**
- * Power at a place inside the table's range; undefined where no simulation lies on both sides of it.
+ * Power at a point inside the table's range. Undefined unless simulations lie on both sides of it.
  *
- * Between simulated units and dimensions power is interpolated at equal distance, on which alone it nearly depends, linearly
- * in log units and in log d; along a curve in the logit of the power, between levels in the logarithm of the level.
+ * Between simulated units and dimensions, power is interpolated at equal `distance`, on which alone it nearly depends,
+ * linearly in log units and in log d. Along a curve it is interpolated in the logit of the power, and between levels
+ * in the logarithm of the level.
  */
 export function tablePower(
   units: number,
@@ -64,7 +65,8 @@ export function tablePower(
     if (known.length > 0) {
       return { ...mixed(known), weight }
     }
-    // Curves of few units end at the largest strength; that of the next more units stands for them.
+    // Curves of few units end at the largest strength. Beyond it, the curve of the next larger number of units is
+    // used.
     const next = sizes.filter((n) => n > units).find((n) => at(n) !== undefined)
     return next === undefined ? undefined : { ...at(next)!, weight }
   })
@@ -93,7 +95,7 @@ function onCurve(
 ): Power | undefined {
   const powers = around(levels, level).map(({ at, weight }) => {
     const column = 1 + levels.indexOf(at)
-    // Where there is no effect, the power is the level.
+    // Without an effect, the power equals the level.
     const curve = [[0, at], ...points.map((p) => [distance(p[0], units, headDim), p[column]])]
     const power = between(curve, x)
     return power && { ...power, weight }
@@ -118,7 +120,7 @@ function between(curve: readonly (readonly number[])[], x: number): Power | unde
   return { power: expit(logit(y0) + part * (logit(y1) - logit(y0))), atLeast: false }
 }
 
-/** Curves of power are steep in the middle and flat at their ends; their logits are nearly straight. */
+/** Power curves are steep in the middle and flat at their ends; their logits are nearly straight. */
 function logit(power: number): number {
   const inside = Math.min(Math.max(power, 1e-3), 1 - 1e-3)
   return Math.log(inside / (1 - inside))
