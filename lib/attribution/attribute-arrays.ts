@@ -30,9 +30,9 @@ import {
 /** Which side of a score is split: the query, the key, or both at once. */
 export type AttributionSides = 'query' | 'key' | 'both'
 
-/** A named feature. Only the spans of its columns count: they need not be orthonormal, nor independent. */
+/** A named feature. Only the span of its columns matters: they need be neither orthonormal nor independent. */
 export interface AttributionFeature {
-  /** Not 'rest', and given once. */
+  /** Name of the feature; unique, and not 'rest'. */
   name: string
   /** Query-side columns, [d, r]; needed when queries are split. */
   u?: ArrayInput
@@ -40,7 +40,7 @@ export interface AttributionFeature {
   v?: ArrayInput
 }
 
-/** What `attributeArrays` splits, and how. Arrays are row-major. */
+/** Options of `attributeArrays`. Arrays are row-major. */
 export interface AttributeArraysOptions<S extends AttributionSides = AttributionSides> {
   /** One query row for each score row, [n, d]. */
   q: ArrayInput
@@ -48,22 +48,21 @@ export interface AttributeArraysOptions<S extends AttributionSides = Attribution
   k: ArrayInput
   /** Scores are scale * q . k (default 1). */
   scale?: number
-  /**
-   * The features that take a part each, with distinct names. `residualize` and `orthogonalize` follow
-   * their order.
-   */
+  /** The features, with distinct names. `residualize` and `orthogonalize` follow their order. */
   features: readonly AttributionFeature[]
-  /** How overlap is settled (default 'shapley'; 'residualize' in the order of `features` is the paper's). */
+  /**
+   * Split between overlapping features (default 'shapley'; 'residualize' in the order of `features` is the paper's).
+   */
   method?: SplitMethod
-  /** What is split: the queries by `u` (default), the keys by `v`, or both. */
+  /** Sides to split: the queries by `u` (default), the keys by `v`, or both. */
   sides?: S
-  /** Subtract from every row its mean over the unmasked keys, which softmax ignores (default true). */
+  /** Subtracts from every row its mean over the unmasked keys, which softmax ignores (default true). */
   centered?: boolean
   /** [n, keys], 1 = visible (default: all). Masked keys count neither in means nor in `explained`. */
   mask?: Uint8Array
   /** Seed of the orders that 'shapley' samples above six features (default 0). */
   seed?: number
-  /** Orders sampled, an even number as each goes with its reverse (default 64). Not used up to six features. */
+  /** Number of sampled orders, even since each comes with its reverse (default 64). Not used up to six features. */
   samples?: number
 }
 
@@ -71,13 +70,13 @@ export interface AttributeArraysOptions<S extends AttributionSides = Attribution
 export interface Attribution {
   /** The scores themselves. */
   total: Float64Array
-  /** By feature; they and `rest` add up to `total`. */
+  /** Parts of the scores by feature. The parts and `rest` add up to `total`. */
   parts: Record<string, Float64Array>
-  /** What no feature accounts for, [n, keys]: `total` less all `parts`. */
+  /** The part of the scores outside all features, [n, keys]: `total` less all `parts`. */
   rest: Float64Array
   /**
-   * Of each row, [n]: 1 - ||rest||^2 / ||total||^2 over the unmasked keys. NaN in a row whose unmasked total is zero (once
-   * centred). Below 0 where the parts make the rest larger than the total.
+   * Explained fraction of each row, [n]: 1 - ||rest||^2 / ||total||^2 over the unmasked keys. NaN if the unmasked
+   * total of a row is zero (once centred). Below 0 if the rest is larger than the total.
    */
   explained: Float64Array
 }
@@ -94,20 +93,21 @@ export interface AttributionTable {
  * What `attributeArrays` returns with `sides: 'both'`. Rows are [n, keys], in the units of the scores.
  */
 export interface TableAttribution {
-  /** The scores themselves, [n, keys]; less each row's mean where `centered`. */
+  /** The scores themselves, [n, keys], less each row's mean if `centered`. */
   total: Float64Array
   /** The parts of the scores by query feature and key feature. */
   table: AttributionTable
   /** The cell rest by rest. */
   rest: Float64Array
   /**
-   * Of each row, [n]: 1 - ||R||^2 / ||total||^2 over the unmasked keys, R the sum of the cells with 'rest' on either side: what
-   * the named features explain between them. NaN in a row whose unmasked total is zero (once centred).
+   * Explained fraction of each row, [n]: 1 - ||R||^2 / ||total||^2 over the unmasked keys. R is the sum of the cells
+   * with 'rest' on either side, so this is what the named features explain together. NaN if the unmasked total of a
+   * row is zero (once centred).
    */
   explained: Float64Array
 }
 
-/** A centred row below this fraction of the scores it came from is zero. */
+/** A centred row below this fraction of the original scores counts as zero. */
 const ROUND_OFF = 8 * Number.EPSILON
 
 const OPTIONS = {
@@ -190,7 +190,9 @@ export function attributeArrays(options: AttributeArraysOptions): Attribution | 
   }
 }
 
-/** The queries whose scores with the keys are the cells: M_g^T (M_f q), query feature f by key feature g. */
+/**
+ * The queries whose scores with the keys are the cells of the table: M_g^T (M_f q), query feature f by key feature g.
+ */
 function pairs(onQueries: Split, onKeys: Split, q: ArrayLike<number>, d: number): Float64Array[] {
   return [...onQueries.parts, onQueries.rest].flatMap((left) => {
     const part = applyOperator(left, q, d)
@@ -238,7 +240,7 @@ function basesOf(features: readonly AttributionFeature[], side: 'u' | 'v', d: nu
   })
 }
 
-/** Subtracts the mean over the unmasked keys from each row, in place. A row without any is left as it is. */
+/** Subtracts the mean over the unmasked keys from each row, in place. A fully masked row stays as it is. */
 function centreRows(rows: Float64Array, keys: number, mask?: Uint8Array): Float64Array {
   for (let start = 0; start < rows.length; start += keys) {
     let [sum, count] = [0, 0]
@@ -274,7 +276,7 @@ function explainedFraction(
       }
     }
     const largest = visible.reduce((most, i) => Math.max(most, Math.abs(raw[i])), 0)
-    // Divided by the largest score, so that no square overflows or vanishes.
+    // Divided by the largest score, so that no square overflows or underflows.
     const energy = (rows: Float64Array) => visible.reduce((sum, i) => sum + (rows[i] / largest) ** 2, 0)
     const all = largest === 0 ? 0 : energy(total)
     return all <= visible.length * ROUND_OFF ** 2 ? Number.NaN : 1 - energy(rest) / all

@@ -1,8 +1,7 @@
 /**
- * Attribution over a prompt set: the scores of chosen heads, on the queries of the terms, split additively over
- * named features, with the explained fraction, an interval over prompts and controls beside it
- * (docs/method.md, "Attribution";
- * paper, figure 10).
+ * Attribution over a prompt set: the scores of chosen heads on the queries of the terms, split additively over named
+ * features. The explained fraction is reported with an interval over prompts, beside controls (docs/method.md,
+ * "Attribution"; paper, figure 10).
  */
 
 import { cooperator, type Turn } from '../backend/cooperate.js'
@@ -29,40 +28,43 @@ import { type AttributionPoints, PointSamples } from './points.js'
 import { SPLIT_METHODS, type SplitMethod } from './split.js'
 import { ROW_KEYS, type RowKeys, RowReader, siteRows } from './term-rows.js'
 
-/** What `attribute` takes besides the model and the prompts. */
+/** Options of `attribute`. */
 export interface AttributeOptions {
   /** The subspaces. */
   result: Result
   /** 'all' heads of the result (default), or names as in `L0H1,L2H3`. */
   heads?: 'all' | string | readonly HeadSpec[]
-  /** Contrasts whose subspaces are the features, in the order of `residualize`; default all of the result. */
+  /** Contrasts whose subspaces are the features, in the order of `residualize`; default: all of the result. */
   features?: readonly string[]
-  /** Contrast of the prompts whose terms name the queries; default the contrasts of the features. */
+  /** Contrast of the prompts whose terms give the queries; default: the contrasts of the features. */
   contrast?: string
   /**
-   * How overlap is settled; default 'shapley'. Under 'residualize', the paper's, and 'orthogonalize' the order of the
-   * features decides what each of them gets.
+   * Split between overlapping features; default 'shapley'. Under 'residualize', the paper's method, and
+   * 'orthogonalize', the shares depend on the order of the features.
    */
   method?: SplitMethod
-  /** Split queries by U (default), keys by V, or both: the table of query feature against key feature. */
+  /**
+   * Sides to split: queries by U (default), keys by V, or both, which gives the table of query feature against key
+   * feature.
+   */
   sides?: AttributionSides
-  /** Keys that count: those of the term, its positives and negatives (default), or all that the query attends to. */
+  /** Keys of a row: those of the term, its positives and negatives (default), or all that the query attends to. */
   keys?: RowKeys
-  /** Subtract each row's mean over the keys that count, which softmax ignores; default true. */
+  /** Subtracts each row's mean over these keys, which softmax ignores; default true. */
   centered?: boolean
-  /** Random (Haar) subspaces of the features' ranks, as a control; default 10. */
+  /** Number of random (Haar) subspaces with the features' ranks, as a control; default 10. */
   randoms?: number
-  /** Prompts of which the rows themselves are returned; default 4. */
+  /** Number of prompts whose rows of scores are returned; default 4. */
   examples?: number
   /**
-   * Queries and keys of terms that are kept as points inside the subspaces, at most as many a feature and side;
+   * Most queries and keys of terms, for each feature and side, that are returned as points inside the subspaces;
    * default 200.
    */
   points?: number
   /**
-   * Whether to say which tokens of the vocabulary each component reads, with points and a tokenizer: of the first 65,536
-   * tokens (default), of the first so many, or of none. It is one pass of these tokens, alone, through the embedding and
-   * the projections.
+   * Whether to report the vocabulary tokens that each component reads; needs points and a tokenizer. true (default):
+   * of the first 65,536 tokens; a number: of the first so many; false: none. This takes one pass of single tokens
+   * through the embedding and the projections.
    */
   reads?: boolean | number
   /** Seed of sampled Shapley orders, of intervals, and of the choice of points; default 0. */
@@ -71,7 +73,7 @@ export interface AttributeOptions {
   batchSize?: number
   /** Ends the run with ERR_ABORTED. */
   signal?: AbortSignal
-  /** Told after each batch how many of the `total` prompts are done. */
+  /** Called after each batch with the number of finished prompts and the total. */
   onProgress?: (progress: { prompts: number; total: number }) => void
 }
 
@@ -94,49 +96,46 @@ const OPTIONS = {
   onProgress: true,
 } satisfies Record<keyof AttributeOptions, true>
 
-/**
- * How much of the scores the features explain, head by head. It is plain data and can be written as
- * JSON.
- */
+/** The part of the scores that the features explain, head by head. Plain data that can be written as JSON. */
 export interface AttributionReport {
   /** Path of the model's file. */
   model: string
   /** The prompt set that was read. */
   prompts: PromptSetSummary
-  /** Rows of scores that were read: one for each query of a term. */
+  /** Number of rows of scores: one for each query of a term. */
   rows: number
   /** The contrasts whose subspaces are the features, in their order. */
   features: string[]
-  /** How overlap between the features was settled. */
+  /** Method for overlapping features. */
   method: SplitMethod
-  /** Order in which the features took their parts, where the method depends on one. */
+  /** Order of the features, if the method depends on one. */
   order?: string[]
   /** Which side of the scores was split. */
   sides: AttributionSides
-  /** Which keys of a row counted. */
+  /** The keys of each row. */
   keys: RowKeys
-  /** Whether each row was less its mean over the keys that count. */
+  /** Whether each row's mean over its keys was subtracted. */
   centered: boolean
   /** Seed of sampled orders, of intervals and of the choice of points. */
   seed: number
-  /** What the features explain, by the name of the head, as in `L0H1`. */
+  /** Explained scores by the name of the head, as in `L0H1`. */
   heads: Record<string, HeadExplained>
   /** The first prompts with their rows of scores, as many as `examples` asked for. */
   examples: AttributedPrompt[]
-  /** Said where null subspaces are missing for some of the figures. */
+  /** Note that null subspaces are missing for some of the figures. */
   noNull?: string
-  /** By feature; where points were asked for. */
+  /** Points by feature, if points were requested. */
   points?: AttributionPoints
   /**
-   * What each component of a feature reads, in tokens: of heads in which the feature was discovered; where points were
-   * asked for, of a model that takes tokens.
+   * Tokens that each component of a feature reads, for heads in which the feature was discovered. Present if points
+   * were requested and the model takes tokens.
    */
   components?: AttributionComponents
-  /** By head: what the embeddings of the vocabulary went through for `reads`, in words. */
+  /** By head: the operations between the vocabulary's embeddings and `reads`, in words. */
   readsThrough?: Record<string, string>
   /** By head: why `reads` is absent, or missing on one side. */
   readsUnavailable?: Record<string, string>
-  /** What may be wrong without being an error, where there is such: see `Sums`. */
+  /** Warnings; absent if there were none. See `Sums`. */
   warnings?: string[]
 }
 
@@ -221,7 +220,7 @@ export async function attribute(
   }
 }
 
-/** Splits one head's rows of scores, one a term; `show` is given those of the first prompts. */
+/** Splits one head's rows of scores, one per term; `show` receives those of the first prompts. */
 async function splitRows(
   { name, reader, column }: { name: string; reader: RowReader; column: HeadColumns },
   { items, donorOf }: { items: readonly TermRun[]; donorOf: readonly (number | undefined)[] },

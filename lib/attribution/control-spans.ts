@@ -1,4 +1,4 @@
-/** The features of a head and what stands beside them: null subspaces, key components, the mean query, random subspaces. */
+/** The features of a head and their controls: null subspaces, key components, the mean query, random subspaces. */
 
 import type { Turn } from '../backend/cooperate.js'
 import { type Basis, orthonormalBasis, randomBasis } from '../math/basis.js'
@@ -10,12 +10,12 @@ import { Span, type Spans, type SplitOptions } from './spans.js'
 
 /** Features that are split together, and their controls. All are split by the same method. */
 export interface ControlledSpans {
-  /** Of the union of the features, on the side that is split; of the larger where both are. */
+  /** Rank of the union of the features on the split side; of the larger one if both are split. */
   rank: number
   real: Spans
-  /** Draw b has the null subspaces b of all features; none where the result has none. */
+  /** Null subspaces by draw: draw b holds subspace b of every feature. Empty if the result has none. */
   nulls: Spans[]
-  /** As many components as the union has dimensions. */
+  /** As many key components as the union has dimensions. */
   keys?: Spans
   meanQuery?: Spans
   /** Haar subspaces of the features' ranks. */

@@ -1,4 +1,4 @@
-/** Rows of scores that are kept as they are, of the first prompts, to be looked at. */
+/** Complete rows of scores of the first prompts, for inspection. */
 
 import type { TermRun } from '../capture/terms/term-runs.js'
 import type { Model } from '../model/model.js'
@@ -14,30 +14,32 @@ export interface AttributedRow {
   contrast: string
   /** Position of the query in the prompt, from 0. */
   query: number
-  /** Every key that the query may attend to, [keys]; centred rows are less their mean over the keys that count. */
+  /**
+   * Scores of every key that the query may attend to, [keys]. Centred rows are less their mean over the row's keys.
+   */
   total: number[]
   /** The part of each feature in every score, by the feature's name, each [keys]. */
   parts: Record<string, number[]>
-  /** With `sides: 'both'`, by query feature and key feature; 'rest' is the last of both. */
+  /** With `sides: 'both'`, parts by query feature and key feature; 'rest' is the last of both. */
   table?: {
     /** The features in their order, then 'rest'. */
     names: string[]
     /** Scores by query feature, key feature and key. */
     parts: number[][][]
   }
-  /** What no feature accounts for, [keys]. */
+  /** The part outside all features, [keys]. */
   rest: number[]
-  /** Fraction explained of the scores of the keys that count; null where those are all alike. */
+  /** Explained fraction of the scores of the row's keys. Null if those are all equal. */
   explained: number | null
 }
 
 /** A prompt of the report with the split of its scores. */
 export interface AttributedPrompt {
-  /** Where the prompt stands in its set: file and line, or its id or index. */
+  /** Place of the prompt in its set: file and line, or its id or index. */
   where: string
-  /** Token ids, of a prompt of tokens. */
+  /** Token ids, if the prompt is given as tokens. */
   tokens?: number[]
-  /** The tokens' own text, where the model has a tokenizer. */
+  /** Text of each token, if the model has a tokenizer. */
   words?: string[]
   /** The rows of scores of the prompt's terms, head by head. */
   rows: AttributedRow[]
@@ -56,7 +58,7 @@ export function addExample(model: Model, examples: AttributedPrompt[], item: Ter
   example.rows.push(row)
 }
 
-/** Splits the row of a term: all its keys, `whole`, and those that count, `row`. */
+/** Splits the row of a term: `whole` with all keys, and `row` with the chosen keys. */
 export function exampleRow(
   head: string,
   { contrast, query }: TermRun,

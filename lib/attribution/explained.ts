@@ -1,6 +1,6 @@
 /**
- * How much of a head's scores its features explain, by the contrast of the terms: collected row by row, reported with
- * intervals over prompts and beside controls.
+ * How much of a head's scores its features explain, by the contrast of the terms. Rows are collected one by one, and
+ * figures are reported with intervals over prompts and beside controls.
  */
 
 import type { Turn } from '../backend/cooperate.js'
@@ -10,15 +10,15 @@ import type { ControlledSpans } from './control-spans.js'
 import { namedQuery, partProduct, type Spans } from './spans.js'
 import { meanOf, rowScores, type TermRow, weightedKeys } from './term-rows.js'
 
-/** What explains the same rows without the features: fractions of all energy. */
+/** Controls: the fraction of all energy that other subspaces explain of the same rows. */
 export interface ExplainedControls {
-  /** Null where the result has no null subspaces. */
+  /** Null subspaces. Null if the result has none. */
   nulls: NullFigures | null
-  /** As many key principal components as the features have dimensions; null where the result keeps none. */
+  /** As many principal components of the keys as the features have dimensions. Null if the result has none. */
   keys: number | null
-  /** The direction of the mean query alone; null where the result keeps none. */
+  /** The direction of the mean query alone. Null if the result has none. */
   meanQuery: number | null
-  /** Random (Haar) subspaces of the features' ranks, their mean; null where none were asked for. */
+  /** Random (Haar) subspaces with the features' ranks: their mean. Null if none were requested. */
   random: {
     /** How many random subspaces were drawn. */
     count: number
@@ -27,37 +27,35 @@ export interface ExplainedControls {
   } | null
 }
 
-/**
- * How much of the energy of scores some features explain, beside controls. All figures are fractions.
- */
+/** Energy of scores that some features explain, beside controls. All figures are fractions. */
 export interface Explained {
   /** Dimensions of the union of the subspaces. */
   rank: number
   /** Mean over rows of 1 - ||K q_rest||^2 / ||K q||^2. */
   mean: Estimate
-  /** The same of all rows together: 1 less the ratio of the sums. */
+  /** Explained fraction of all rows together: 1 less the ratio of the sums. */
   energy: Estimate
-  /** Of `energy`. */
+  /** Controls of `energy`. */
   controls: ExplainedControls
-  /** Whether `energy` is above the null subspaces' 95th percentile; null without null subspaces. */
+  /** Whether `energy` is above the null subspaces' 95th percentile. Null without null subspaces. */
   exceedsNull: boolean | null
 }
 
 /** A feature's share: the mean over rows of <part, total> / ||total||^2. */
 export interface Share extends Estimate {
-  /** The same of null subspaces in the place of the features; null where the result has none. */
+  /** The share of null subspaces in place of the features. Null if the result has none. */
   nulls: NullFigures | null
   /** Whether the mean is above the 95th percentile of the null subspaces; null without them. */
   exceedsNull: boolean | null
 }
 
-/** One head on the terms of one contrast; `rank` to `exceedsNull` are those of all features together. */
+/** One head on the terms of one contrast. The fields from `rank` to `exceedsNull` refer to all features together. */
 export interface ContrastExplained extends Explained {
-  /** Rows that have any energy. */
+  /** Number of rows with any energy. */
   rows: number
-  /** The feature of that contrast alone; null where it is not among the features. */
+  /** Figures of the feature of that contrast alone. Null if it is not among the features. */
   own: Explained | null
-  /** Of all features, by name. */
+  /** Share of each feature, by name. */
   share: Record<string, Share>
 }
 
@@ -67,12 +65,12 @@ export interface HeadExplained {
   contrasts: Record<string, ContrastExplained>
 }
 
-/** A centred row below this fraction of the scores it came from is zero. */
+/** A centred row below this fraction of the original scores counts as zero. */
 const ROUND_OFF = 8 * Number.EPSILON
 
 const NOTHING: Estimate = { mean: Number.NaN, low: Number.NaN, high: Number.NaN }
 
-/** Total scores of a row, centred or not, and their energy; 0 where it is round-off. */
+/** Total scores of a row, centred or not, and their energy, which is 0 if it is only round-off. */
 export function totalOf(row: TermRow, centered: boolean): { total: Float64Array; energy: number } {
   const raw = rowScores(row)
   const total = centered ? centre(raw) : raw
@@ -143,7 +141,7 @@ export class ContrastColumns {
     })
   }
 
-  /** Intervals take a while: `turn` lets the event loop go on between them. */
+  /** The report. Intervals take a while, so `turn` lets the event loop run in between. */
   async report(seed: number, turn: Turn): Promise<ContrastExplained> {
     const rows = this.prompts.length
     const over = { groups: this.prompts, seed }
@@ -166,7 +164,7 @@ export class ContrastColumns {
   }
 }
 
-/** What some features and their controls explain, row by row; of controls the sums alone are kept. */
+/** Explained energy of some features and their controls, row by row. For controls, only the sums are kept. */
 class Column {
   private readonly explained: number[] = []
   private readonly nulls: Float64Array

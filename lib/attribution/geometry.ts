@@ -31,8 +31,8 @@ export function centred(rows: Float64Array, d: number): Float64Array {
 }
 
 /**
- * Share of the variance of rows [n, d] that their labels account for: that between the labels' means over that of all;
- * rows without a label are left out. Null of fewer than two labels, or of rows that are all one.
+ * Share of the variance of rows [n, d] that lies between the means of their labels; rows without a label are left out.
+ * Null with fewer than two labels, or if all rows are equal.
  */
 export function labelShare(rows: Float64Array, d: number, labels: readonly (string | null)[]): number | null {
   const kept = labels.flatMap((label, i) => (label === null ? [] : [{ label, i }]))

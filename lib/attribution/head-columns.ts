@@ -1,4 +1,4 @@
-/** All figures of one head: a column for every contrast of terms. */
+/** All figures of one head, with a column for every contrast of terms. */
 
 import type { Turn } from '../backend/cooperate.js'
 import type { TermRun } from '../capture/terms/term-runs.js'
@@ -9,7 +9,7 @@ import type { Spans } from './spans.js'
 import type { TermRow } from './term-rows.js'
 
 export interface HeadSettings extends ControlOptions {
-  /** In the order of the subspaces. */
+  /** Names in the order of the subspaces. */
   features: readonly string[]
   centered: boolean
 }
@@ -20,7 +20,7 @@ export class HeadColumns {
   private constructor(
     private readonly settings: HeadSettings,
     private readonly all: ControlledSpans,
-    /** Each feature alone. */
+    /** Spans of each feature alone. */
     private readonly own: ReadonlyMap<string, ControlledSpans>,
   ) {}
 
@@ -39,12 +39,12 @@ export class HeadColumns {
     return new HeadColumns(settings, all, own)
   }
 
-  /** Of the features themselves. */
+  /** Spans of the features themselves. */
   get spans(): Spans {
     return this.all.real
   }
 
-  /** Whether figures that are not of rank 0 stand without null subspaces. */
+  /** Whether null subspaces are missing for a feature of rank above 0. */
   get lacksNull(): boolean {
     return [this.all, ...this.own.values()].some(({ rank, nulls }) => rank > 0 && nulls.length === 0)
   }

@@ -1,6 +1,6 @@
 /**
  * Queries and keys of terms as points inside a feature's subspaces, along their first four principal components
- * (paper, figures 3, 6 and 8). Of any number of them, a sample of fixed size is kept.
+ * (paper, figures 3, 6 and 8). A sample of fixed size is kept of any number of points.
  */
 
 import type { Turn } from '../backend/cooperate.js'
@@ -18,46 +18,46 @@ import { nullBasis, nullCount, type Side } from '../spectrum/nulls/control-bases
 import type { ContrastSubspace, Result } from '../store/result.js'
 import { coordinates, labelShare, principalComponents } from './geometry.js'
 
-/** Which half of its term a query or key is of. */
+/** The half of the term to which a query or key belongs. */
 export type PointRole = 'positive' | 'negative'
 
-/** The token that a point is of. */
+/** The token of a point. */
 export interface PointToken extends TokenInContext {
-  /** Where its prompt stands in its set: file and line, or its id or index. */
+  /** Place of the prompt in its set: file and line, or its id or index. */
   where: string
   /** Its position in the prompt. */
   position: number
 }
 
-/** How far apart the labels of points lie inside a subspace, beside null subspaces. */
+/** Separation of the labels of points inside a subspace, beside null subspaces. */
 export interface LabelSeparation {
   /** Share of the variance inside the subspace that lies between the means of the labels. */
   value: number
-  /** The same inside null subspaces of the same rank; null where the result has none. */
+  /** The same share inside null subspaces of the same rank. Null if the result has none. */
   nulls: NullFigures | null
-  /** Whether the value is above the null subspaces' 95th percentile; null of too few of them. */
+  /** Whether the value is above the null subspaces' 95th percentile. Null if there are too few of them. */
   exceedsNull: boolean | null
 }
 
-/** Queries or keys, the same ones of every head. */
+/** Queries or keys; the same ones for every head. */
 export interface PointCloud {
-  /** As the terms say, [n]; null where they say nothing. */
+  /** Labels from the terms, [n]; null without one. */
   labels: (string | null)[]
   /** [n] */
   roles: PointRole[]
-  /** [n]; absent where the model has no tokenizer. */
+  /** [n]. Absent if the model has no tokenizer. */
   tokens?: PointToken[]
   /** Coordinates inside the subspace, by the name of the head. */
   heads: Record<
     string,
     {
-      /** Of the subspace. */
+      /** Rank of the subspace. */
       rank: number
       /** Share of each principal component in the variance inside the subspace; at most four. */
       shares: number[]
       /** [n, components], row-major, about their mean; rounded to four digits. */
       coordinates: number[]
-      /** Absent of fewer than two labels. */
+      /** Absent with fewer than two labels. */
       separation?: LabelSeparation
     }
   >
@@ -75,10 +75,10 @@ export type AttributionPoints = Record<
 >
 
 const COMPONENTS = 4
-/** Components that hold less than this share of the variance are round-off. */
+/** Components with a smaller share of the variance are round-off. */
 const LEAST_SHARE = 1e-9
 
-/** One query or key: where it was captured, and what it is. */
+/** One query or key, and where it was captured. */
 interface Candidate {
   prompt: number
   half: 0 | 1
@@ -88,8 +88,8 @@ interface Candidate {
 }
 
 /**
- * Samples of the queries and keys of each feature: of the terms of its own contrast where the prompts have it,
- * otherwise of all terms. What is kept depends on the seed and the prompts, not on their batching.
+ * Samples of the queries and keys of each feature. They come from terms of its own contrast if the prompts have it,
+ * otherwise from all terms. The sample depends on the seed and the prompts, not on their batching.
  */
 export class PointSamples {
   private readonly ofContrast: Map<string, Sides>
@@ -153,15 +153,15 @@ interface Sides {
 }
 
 /**
- * The candidates of smallest hash: a uniform sample without replacement, whatever their order. One that comes
- * again, as of a prompt with several terms, counts once.
+ * The candidates with the smallest hashes: a uniform sample without replacement, whatever their order. A candidate
+ * that recurs, as in a prompt with several terms, counts once.
  */
 class Sample {
   private readonly kept = new Map<
     string,
     Candidate & { priority: number; slot: number; token?: PointToken }
   >()
-  /** Of each head, [size, d]; as single floats, which is what models give. */
+  /** Rows of each head, [size, d], in float32 like the model's output. */
   private readonly rows: Float32Array[]
   /** Largest priority that is kept, once the sample is full. */
   private limit = Number.POSITIVE_INFINITY
@@ -178,7 +178,7 @@ class Sample {
     return this.kept.size === 0
   }
 
-  /** `token` and `row`, of the index of each head, are read where the candidate is kept. */
+  /** `token` and `row`, which takes the index of a head, are called only if the candidate is kept. */
   offer(
     candidate: Candidate,
     token: (of: Candidate) => PointToken | undefined,
@@ -252,7 +252,7 @@ class Sample {
   }
 }
 
-/** Null subspaces that separation is measured in, at most. */
+/** Most null subspaces in which separation is measured. */
 const MOST_NULLS = 20
 
 async function separationOf(
@@ -278,7 +278,7 @@ async function separationOf(
   return { separation: { value, nulls, exceedsNull: exceedsNull(value, nulls?.p95 ?? null, count) } }
 }
 
-/** Undefined where the model reads no tokens, or has no tokenizer to name them. */
+/** The token of a candidate. Undefined if the model takes no tokens, or has no tokenizer. */
 function tokenOf(
   model: Model,
   { where, run, donor }: TermRun,

@@ -1,8 +1,8 @@
 /**
- * Splits between subspaces in the coordinates of their union W [d, R], W^T W = I: the operators of split.ts are
- * M_f = W m_f W^T with m_f [R, R], since no M_f sees anything outside the union.
+ * Splits between subspaces in the coordinates of their union W [d, R], W^T W = I. The operators of split.ts are M_f =
+ * W m_f W^T with m_f [R, R], since every M_f vanishes outside the union.
  *
- * Keys are never split themselves: q . (M k) = (M^T q) . k. Whatever is split, a part of a score is T(q) . k.
+ * Keys are never split themselves: q . (M k) = (M^T q) . k. Every part of a score therefore has the form T(q) . k.
  */
 
 import { type Basis, unionOf } from '../math/basis.js'
@@ -10,7 +10,7 @@ import { applyAdjoint, applyOperator, type SplitMethod, splitBetween } from './s
 
 export interface SplitOptions {
   method: SplitMethod
-  /** Of sampled orders, above six features. */
+  /** Seed of sampled orders, above six features. */
   seed: number
   samples: number
 }
@@ -92,19 +92,19 @@ export class Span {
   }
 }
 
-/** What is split: queries, keys, or both. */
+/** The split sides: queries, keys, or both. */
 export interface Spans {
   query?: Span
   key?: Span
 }
 
-/** T(q) of what all subspaces take; with both sides, of what is named on either. */
+/** T(q) of all subspaces together. With both sides, of the parts that are named on both. */
 export function namedQuery({ query, key }: Spans, q: Float64Array): Float64Array {
   const left = query ? query.of(q) : q
   return key ? key.adjointOf(left) : left
 }
 
-/** T(q) of the part of one subspace: of the query, where both sides are split. */
+/** T(q) of the part of one subspace; on the query side, if both sides are split. */
 export function partQuery({ query, key }: Spans, f: number, q: Float64Array): Float64Array {
   return query ? query.of(q, f) : key!.adjointOf(q, f)
 }

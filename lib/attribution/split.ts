@@ -24,10 +24,10 @@ export type SplitMethod = 'residualize' | 'orthogonalize' | 'shapley'
 
 export const SPLIT_METHODS: readonly SplitMethod[] = ['residualize', 'orthogonalize', 'shapley']
 
-/** Shapley values of at most this many features are exact; of more, sampled. */
+/** Shapley values are exact for at most this many features, and sampled for more. */
 export const MOST_EXACT_FEATURES = 6
 
-/** The orders that shapley samples above six features: an even number, each with its reverse. */
+/** Orders that Shapley samples above six features: an even number, each with its reverse. */
 export interface SampledOrders {
   seed: number
   samples: number
@@ -109,8 +109,8 @@ function withoutEarlier(bases: readonly Basis[], d: number): Float64Array[] {
 }
 
 /**
- * What the features before each one in an order leave of `rows` [n, d], the mean over all orders, or over the sampled
- * ones: under 'shapley' the part of feature f is P_f of entry f, which does not depend on f's own subspace.
+ * The mean remainder of `rows` [n, d] after the features before each one, over all or the sampled orders. Under
+ * 'shapley' the part of feature f is P_f of entry f, which does not depend on f's own subspace.
  */
 export function meanLeftBefore(
   bases: readonly Basis[],
@@ -130,7 +130,7 @@ function meanOverOrders(bases: readonly Basis[], rows: Float64Array): Float64Arr
   const F = bases.length
   const means = bases.map(() => new Float64Array(rows.length))
   const left = new Map<number, Float64Array>([[0, rows]])
-  // A set is a bit mask; its subsets are smaller numbers, so that L_S is complete when its turn comes.
+  // A set is a bit mask. Its subsets are smaller numbers, so L_S is complete before it is used.
   for (let set = 0; set < 2 ** F; set++) {
     const current = left.get(set) as Float64Array
     const size = bases.filter((_, f) => set & (1 << f)).length
@@ -150,7 +150,7 @@ function meanOverOrders(bases: readonly Basis[], rows: Float64Array): Float64Arr
   return means
 }
 
-/** Over a seeded sample of orders, each with its reverse: what one order favours the other disfavours. */
+/** The mean over a seeded sample of orders, each with its reverse, which balances the advantage of being early. */
 function meanOverSample(
   bases: readonly Basis[],
   rows: Float64Array,

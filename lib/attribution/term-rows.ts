@@ -1,4 +1,4 @@
-/** Rows of scores of one head, one a term: its query with the keys that count, from a captured batch. */
+/** Rows of scores of one head, one per term: its query with the chosen keys, from a captured batch. */
 
 import type { CapturedPositions } from '../capture/terms/capture-term-runs.js'
 import type { ChosenHead } from '../capture/terms/chosen-heads.js'
@@ -9,7 +9,7 @@ import type { WireTensor } from '../model/inference/session.js'
 import { tensorValues } from '../model/inference/values.js'
 
 /**
- * `term`: the positive and negative keys of the term; of a counterfactual term its two pairs, each with the query of its
+ * `term`: the positive and negative keys of the term. A counterfactual term has two pairs, each with the query of its
  * own run. `all`: every key that the query may attend to.
  */
 export type RowKeys = 'term' | 'all'
@@ -20,11 +20,11 @@ export const ROW_KEYS: readonly RowKeys[] = ['term', 'all']
 export interface RowSegment {
   /** [d] */
   q: Float64Array
-  /** [keys, d], times whatever scales their scores. */
+  /** [keys, d], multiplied by the factors of their scores. */
   k: Float64Array
 }
 
-/** The row of scores of a term: one segment, or two of a counterfactual term. */
+/** The row of scores of a term: one segment, or two for a counterfactual term. */
 export type TermRow = readonly RowSegment[]
 
 /** Captured queries and keys of one site as float64, read once for all its heads. */
@@ -52,7 +52,7 @@ export class RowReader {
     private readonly place: number,
   ) {}
 
-  /** Positions that the query of an item may attend to: 0 to this, exclusively. */
+  /** Number of positions, from 0, that the query of an item may attend to. */
   visible({ run, query }: TermRun): number {
     const { site } = this.head
     const length = this.rows.dims.k[1]
@@ -60,7 +60,7 @@ export class RowReader {
     return site.causal ? Math.min(own, query + 1) : own
   }
 
-  /** `run` is the item's run in the batch, `donor` that of its counterfactual, where there is one. */
+  /** The row of an item; `run` is its run in the batch, `donor` the run of its counterfactual, if there is one. */
   row(item: TermRun, run: number, donor: number | undefined, keys: RowKeys): TermRow {
     if (keys === 'all') {
       return [this.whole(item, run)]
@@ -72,7 +72,7 @@ export class RowReader {
     return [this.segment(run, query, positive), this.segment(donor, queryNeg, negative)]
   }
 
-  /** With every key that the query may attend to. */
+  /** The row with every key that the query may attend to. */
   whole(item: TermRun, run: number): RowSegment {
     return this.segment(run, item.query, [...Array(this.visible(item)).keys()])
   }
@@ -94,7 +94,7 @@ export class RowReader {
     return { q: q.slice(qAt, qAt + d), k: columns }
   }
 
-  /** What scales the product of a query and a key, up to the softmax. */
+  /** The factor of the product of a query and a key, up to the softmax. */
   private factor(run: number, query: number, key: number): number {
     const { site, head, name } = this.head
     if (site.factors.kind === 'constant') {
@@ -113,7 +113,7 @@ export class RowReader {
   }
 }
 
-/** Scores of a row with its queries as they are, or each replaced by T(q): all segments one after the other. */
+/** Scores of a row, with its queries as they are or replaced by T(q). The segments follow one another. */
 export function rowScores(row: TermRow, query: (q: Float64Array) => Float64Array = (q) => q): Float64Array {
   const count = row.reduce((sum, { q, k }) => sum + k.length / q.length, 0)
   const scores = new Float64Array(count)
@@ -132,7 +132,7 @@ export function meanOf(scores: Float64Array): number {
   return scores.reduce((sum, x) => sum + x, 0) / scores.length
 }
 
-/** K^T t of each segment, for one number t a key. */
+/** K^T t of each segment, for one number t per key. */
 export function weightedKeys(row: TermRow, t: Float64Array): Float64Array[] {
   let at = 0
   return row.map(({ q, k }) => {

@@ -1,14 +1,14 @@
-/** The queries and keys that a batch of terms adds for each feature, every one of them once. */
+/** The queries and keys that a batch of terms adds for each feature, each of them once. */
 
 import type { TermRun } from '../../capture/terms/term-runs.js'
 
-/** What a term adds to the candidates of a feature. */
+/** Candidates that a term adds for a feature. */
 export interface Added {
-  /** Whether its query has not been one before. */
+  /** Whether its query is a new candidate. */
   query: boolean
-  /** Of keys the first that has not been one before, where later ones are masked, and where all are seen. */
+  /** Index of the first new key: with a causal mask, and without one. */
   firstKey: { causal: number; whole: number }
-  /** Whether the prompt has had keys before, of which the term may say more. */
+  /** Whether keys of the prompt are candidates already. The term may add labels to them. */
   again: boolean
 }
 
@@ -18,13 +18,13 @@ interface Seen {
 }
 
 /**
- * Remembers of the latest prompts which queries and keys have been candidates of a feature. Terms of a prompt come close
+ * Remembers which queries and keys of recent prompts are candidates of a feature. Terms of a prompt come close
  * together: at most two groups of batches apart.
  */
 export class Candidates {
   private readonly seen = new Map<number, Seen>()
 
-  /** `batch`: items in a group. */
+  /** `batch`: number of items in a group. */
   constructor(private readonly batch: number) {}
 
   add({ prompt, query, run }: TermRun): Added {

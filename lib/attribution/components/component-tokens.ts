@@ -1,6 +1,6 @@
 /**
- * What each component of a feature's subspace looks like in tokens: the queries and keys with the highest and the lowest
- * projections on it, in their prompts. In constant memory, whatever the number of prompts.
+ * Shows each component of a feature's subspace in tokens: the queries and keys with the highest and lowest projections
+ * on it, in their prompts. The memory is constant for any number of prompts.
  */
 
 import type { Turn } from '../../backend/cooperate.js'
@@ -15,13 +15,13 @@ import { Extremes } from './extremes.js'
 
 /** A query or key at one end of a component. */
 export interface Extreme {
-  /** Where its prompt stands in the set: file and line, or its id or index. */
+  /** Place of the prompt in its set: file and line, or its id or index. */
   where: string
   /** Index of the prompt in the set, from 0. */
   prompt: number
   /** Position of the token in the prompt, from 0. */
   position: number
-  /** Text of the token, or `#id` without a tokenizer; spaces are written as such. */
+  /** Text of the token, or `#id` without a tokenizer, with plain spaces. */
   token: string
   /** The tokens before it, at most six, as text: `before + token + after` reads on. */
   before: string
@@ -29,17 +29,17 @@ export interface Extreme {
   after: string
   /** Its projection, in standard deviations from the mean over all candidates of this side and component. */
   value: number
-  /** What a term says of it; null where none does. */
+  /** Label from a term; null if no term gives one. */
   label: string | null
-  /** Of a key, whether it is a positive or a negative one of a term; null of others, and of queries. */
+  /** Role of a key in a term: positive or negative. Null for other keys, and for queries. */
   role: 'positive' | 'negative' | null
 }
 
 /** Tokens of the vocabulary at the ends of a direction. */
 export interface Reads {
-  /** The highest, from the highest on. */
+  /** The highest projections, in descending order. */
   top: ReadToken[]
-  /** The lowest, from the lowest on. */
+  /** The lowest projections, in ascending order. */
   bottom: ReadToken[]
 }
 
@@ -51,32 +51,34 @@ export interface ReadToken {
   value: number
 }
 
-/** What one component of one head reads on one side. */
+/** Tokens of one component of one head on one side. */
 export interface ComponentTokens {
-  /** From 1, in the order of the singular values. */
+  /** Number of the component, from 1, in the order of the singular values. */
   component: number
   /**
-   * Components, from 1, that it cannot be told from, itself included: a single direction means something only where it
-   * is alone.
+   * Components, from 1, that the data cannot separate from it, itself included. A single direction is meaningful only
+   * in a block of one.
    */
   block: number[]
   /**
-   * The highest projections, from the highest on. Queries: those of terms, each prompt at most once. Keys: all positions
-   * that a term's query may attend to, not only those of terms. Of several with the same token and context one is kept.
+   * The highest projections, in descending order. For queries: those of terms, each prompt at most once. For keys: all
+   * positions that a term's query may attend to. Of several keys with the same token and context, one is kept.
    */
   top: Extreme[]
-  /** The lowest projections, from the lowest on. */
+  /** The lowest projections, in ascending order. */
   bottom: Extreme[]
-  /** The same of this component of the first null subspace that the result holds; absent where it holds none. */
+  /** The same component of the result's first null subspace. Absent if the result has none. */
   null?: {
     /** The highest projections. */
     top: Extreme[]
     /** The lowest projections. */
     bottom: Extreme[]
-    /** Tokens of the vocabulary that the null's direction reads; absent where they are of the component. */
+    /** Tokens of the vocabulary that the null's direction reads. Absent if the component's are. */
     reads?: Reads
   }
-  /** Tokens of the vocabulary that the direction reads; absent where this was not asked for, or could not be told. */
+  /**
+   * Tokens of the vocabulary that the direction reads. Absent if they were not requested or could not be determined.
+   */
   reads?: Reads
 }
 
@@ -98,7 +100,7 @@ export interface CapturedRows {
   dims: { q: readonly number[]; k: readonly number[] }
 }
 
-/** How many are kept at each end. */
+/** Number of candidates that are kept at each end. */
 export const ENDS = 5
 /** Tokens of context on either side. */
 const REACH = 6
@@ -137,7 +139,9 @@ export class ComponentExtremes {
   private readonly candidates: Map<string, Candidates>
   private batch: BatchTerm[] = []
 
-  /** `own`: the features whose candidates are those of their own contrast's terms; of the others, of all terms. */
+  /**
+   * `own`: the features whose candidates are limited to terms of their own contrast. The other features use all terms.
+   */
   constructor(
     private readonly model: Model,
     private readonly chosen: readonly ChosenHead[],
@@ -156,7 +160,7 @@ export class ComponentExtremes {
         const query = column(feature, bases.u, true)
         const key = column(feature, bases.v, false)
         places[head].query.push(query)
-        // Keys of cross attention are of another sequence than the prompt's.
+        // Keys of cross attention belong to another sequence than the prompt.
         if (!chosen[head].site.cross) {
           places[head].key.push(key)
         }
@@ -167,7 +171,7 @@ export class ComponentExtremes {
     this.candidates = new Map(components.map(({ feature }) => [feature, new Candidates(batchSize)]))
   }
 
-  /** The terms of the next batch; the rows of each site follow. */
+  /** Starts the next batch with its terms; the rows of each site follow. */
   begin(items: readonly TermRun[]): void {
     this.batch = items.map((item, run) => {
       const added = new Map<string, Added>()
@@ -270,7 +274,7 @@ function takeKeys(
   if (!added.again) {
     return
   }
-  // A later term of the prompt may say of a key what an earlier one did not.
+  // A later term of the prompt may label a key that an earlier one did not.
   for (const kept of extremes.kept) {
     if (kept.prompt === item.prompt && kept.role === null) {
       Object.assign(kept, saidOf(item, kept.position))
@@ -282,7 +286,7 @@ function saidOf({ term, donor }: TermRun, key: number): Pick<Extreme, 'label' | 
   if (term.positive.includes(key)) {
     return { label: term.label ?? null, role: 'positive' }
   }
-  // The negative keys of a counterfactual term are of another prompt.
+  // The negative keys of a counterfactual term belong to another prompt.
   const at = donor ? -1 : term.negative.indexOf(key)
   if (at < 0) {
     return { label: null, role: null }

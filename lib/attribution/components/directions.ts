@@ -1,11 +1,14 @@
-/** Which directions are looked at: the components of discovered features, and those of one null subspace beside them. */
+/**
+ * Chooses the directions to describe: the components of discovered features, and those of one null subspace for
+ * comparison.
+ */
 
 import type { ChosenHead } from '../../capture/terms/chosen-heads.js'
 import type { Side } from '../../spectrum/nulls/control-bases.js'
 import type { Result } from '../../store/result.js'
 import type { ContrastSubspace } from '../../store/subspace.js'
 
-/** Components of a subspace that are looked at. */
+/** Most components of a subspace that are described. */
 const MOST_COMPONENTS = 8
 
 /** One component of a feature's subspace in one head. */
@@ -15,15 +18,17 @@ export interface Component {
   head: number
   /** From 0. */
   index: number
-  /** Components that it cannot be told from, itself included, from 0. */
+  /** Components, from 0, that the data cannot separate from it, itself included. */
   block: number[]
   /** Its direction on either side, [d]. */
   directions: Record<Side, Float64Array>
-  /** The same of the first null subspace, where the result holds one. */
+  /** The same component of the first null subspace, if the result has one. */
   null?: Record<Side, Float64Array>
 }
 
-/** Of features that the test did not discover in a head none; without a test all that have a rank. */
+/**
+ * Components of the features that the test discovered in a head. Without a test, of all features with a rank above 0.
+ */
 export function chosenComponents(
   result: Result,
   heads: readonly ChosenHead[],

@@ -1,20 +1,20 @@
-/** The highest and lowest of any number of values, and how many standard deviations they are from the mean of all. */
+/** The highest and lowest of any number of values, and their distance from the mean of all in standard deviations. */
 
-/** What is kept of a value. */
+/** The stored form of a value. */
 export interface Named {
-  /** Where it is from: of equal values the earlier counts, whatever the order in which they came. */
+  /** Index of its prompt. Of equal values the one with the lower index is kept, whatever the order of arrival. */
   prompt: number
   position: number
-  /** What it is of, in words: of several with the same words only the most extreme is kept. */
+  /** Its text. Of several values with the same text, only the most extreme is kept. */
   text: string
 }
 
-/** In constant memory: running moments, and the ends of the list. */
+/** Uses constant memory: running moments, and the ends of the list. */
 export class Extremes<T extends Named> {
   private readonly high: End<T>
   private readonly low: End<T>
   private count = 0
-  /** Sums are of what is above the first value, so that a large mean costs no digits. */
+  /** Sums are of differences from the first value, so that a large mean does not lose precision. */
   private shift = 0
   private sum = 0
   private squares = 0
@@ -25,7 +25,7 @@ export class Extremes<T extends Named> {
     this.low = new End(size, -1, options.oncePerPrompt ?? false)
   }
 
-  /** Takes a value; `describe` is asked only where it may be kept. A value that is no number is passed over. */
+  /** Adds a value; `describe` is called only if it may be kept. NaN is skipped. */
   take(value: number, describe: () => T): void {
     if (!Number.isFinite(value)) {
       return
@@ -54,7 +54,7 @@ export class Extremes<T extends Named> {
   get ends(): { top: { item: T; value: number }[]; bottom: { item: T; value: number }[] } {
     const mean = this.sum / this.count
     const variance = Math.max(0, (this.squares - this.sum * mean) / Math.max(1, this.count - 1))
-    // Values that differ by rounding alone are all alike.
+    // Values that differ only by rounding count as equal.
     const sd = Math.sqrt(variance)
     const size = Math.max(Math.abs(this.shift), Math.abs(this.shift + mean))
     const alike = !(sd > ROUNDING * size)
@@ -64,7 +64,7 @@ export class Extremes<T extends Named> {
   }
 }
 
-/** Of single floats, in which models compute. */
+/** Relative rounding error of float32, in which models compute. */
 const ROUNDING = 2 ** -22
 
 class End<T extends Named> {

@@ -1,7 +1,7 @@
 /**
- * Which tokens of the vocabulary a direction reads: every token's embedding, as the model makes it of the token alone at
- * position 0, put in front of the norm and W_Q or W_K of the direction's layer. It is what the projection makes of a
- * token, without what the layers before it add.
+ * Finds the tokens of the vocabulary that a direction reads. Every token runs alone, at position 0. The model's
+ * embedding of it goes directly into the norm and W_Q or W_K of the direction's layer. This is the projection of the
+ * token itself, without what earlier layers add.
  */
 
 import { cooperator } from '../../backend/cooperate.js'
@@ -26,14 +26,14 @@ import { ENDS, type Reads, rounded } from './component-tokens.js'
 import type { Component } from './directions.js'
 import { Extremes } from './extremes.js'
 
-/** Tokens that are read by default, at most. */
+/** Default limit of tokens that are read. */
 export const MOST_READ = 65_536
-/** Tokens of one inference. */
+/** Number of tokens per inference. */
 const BATCH = 512
 
-/** What was read, and of which heads it could not be told why. */
+/** The tokens read, and the reasons for heads where they could not be determined. */
 export interface VocabularyReads {
-  /** Of a component, by its place in the list. */
+  /** Tokens of a component, by its index in the list. */
   of(component: number, side: ReadSide): { own?: Reads; null?: Reads } | undefined
   /** By head: what the embeddings went through, in words. */
   through: Record<string, string>
@@ -92,7 +92,7 @@ export async function vocabularyReads(
   const sites: SiteReads[] = [...requests].flatMap(([site, heads]) => {
     return (['query', 'key'] as const).flatMap((side): SiteReads[] => {
       const stream = streams.get(site)![side]
-      // Keys of cross attention are another sequence's.
+      // Keys of cross attention belong to another sequence.
       if ('reason' in stream || (side === 'key' && site.cross)) {
         return []
       }
@@ -141,8 +141,8 @@ function directionsOf(
 }
 
 /**
- * Reads all sites in one pass over the vocabulary; where onnxruntime refuses that, each side of a site by itself. Gives the
- * reasons of those that failed, by node and side.
+ * Reads all sites in one pass over the vocabulary. If onnxruntime refuses that, each side of a site is read
+ * separately. Returns the reasons of failures, by node and side.
  */
 async function readSites(
   model: Model,
@@ -215,7 +215,7 @@ async function readTogether(
   }
 }
 
-/** [heads, d, columns]; heads with fewer directions have zeros behind them. */
+/** [heads, d, columns]; heads with fewer directions are padded with zeros. */
 function directionsTensor({ site, heads, columns, directions }: SiteReads): WireTensor {
   const d = site.headDim
   const data = new Float32Array(heads.length * d * columns)
@@ -255,7 +255,7 @@ function readsOf({ extremes }: Direction): Reads {
   return { top: shown(top), bottom: shown(bottom) }
 }
 
-/** What the embeddings of a head went through, and what of it could not be followed. */
+/** The operations on the embeddings of a head, and what could not be followed, in words. */
 function inWords(
   site: ResolvedSite,
   streams: Record<ReadSide, SiteStream | NoTap>,

@@ -133,7 +133,7 @@ interface Centre {
 }
 
 /**
- * The centres that are subtracted: from the rows of the positive side (and from those of both sides together), and
+ * The centres to subtract: from rows of the positive side (or of the difference of both sides), and
  * from those of the negative side.
  */
 async function centresOf(
