@@ -1,22 +1,22 @@
-/** What an edit is, as inputs of the edit graph: projections on subspaces, and rows that are added. */
+/** Converts an edit to inputs of the edit graph: projections on subspaces, and rows that are added. */
 
 import type { EditGraph, EditRequest } from '../model/graphs/edit-graph.js'
 import type { WireTensor } from '../model/inference/session.js'
 
-/** Projections [d, d] by head, over the sites in turn; undefined leaves a head as it is. */
+/** Projections [d, d] by head, over the sites in turn; undefined for a head that is not edited. */
 export type HeadProjections = readonly (Float32Array | undefined)[]
 
-/** What is done to the rows of one side. */
+/** The edit of the rows of one side. */
 export interface SideEdit {
   side: 'key' | 'query'
   strength: number
-  /** One for all slots, or one a slot; undefined leaves all heads as they are. */
+  /** One for all slots, or one per slot; undefined if no head is edited. */
   projections: readonly (HeadProjections | undefined)[]
   /** Added to what slots take, by head. */
   means?: readonly Float64Array[]
 }
 
-/** Projections and added rows of every site; zero projections leave the model as it is. */
+/** Projections and added rows of every site. Zero projections leave the model unchanged. */
 export function siteFeeds(
   graph: EditGraph,
   requests: readonly EditRequest[],
@@ -40,7 +40,7 @@ export function siteFeeds(
       })
       heads.forEach((_, h) => {
         const mean = which === side ? means?.[first + h] : undefined
-        // The first slot changes nothing, so nothing is added to it.
+        // Nothing is added to the first slot, which changes nothing.
         for (let s = 1; mean && s < slots[which]; s++) {
           added.set(mean, (s * heads.length + h) * d)
         }

@@ -1,4 +1,4 @@
-/** Lays interventions on prompts out as the inputs of the edit graph: runs, slots, cells and reported rows. */
+/** Converts interventions on prompts to inputs of the edit graph: runs, slots, cells and reported rows. */
 
 import type { Run } from '../capture/encode.js'
 import { runFeeds } from '../capture/feeds.js'
@@ -13,14 +13,14 @@ export interface EditShape {
   edit: Edit
   side: 'key' | 'query'
   rows: 'query' | 'all'
-  /** What `scale` multiplies coordinates by. */
+  /** Factor of the coordinates, for `scale`. */
   factor: number
 }
 
-/** What is edited in one run. */
+/** The edit of one run. */
 export type EditedRun = Pick<TermRun, 'where' | 'run' | 'query' | 'origin' | 'target' | 'donor'>
 
-/** A slot takes the row `from`, times a factor, in place of the row `at`. */
+/** A slot replaces the row `at` by the row `from` times a factor. */
 interface Slot {
   at: [run: number, position: number]
   from: [run: number, position: number]
@@ -28,13 +28,19 @@ interface Slot {
 }
 
 export interface EditLayout {
-  /** All inputs but the projections and what is added. */
+  /** All inputs except the projections and the added rows. */
   feeds: Record<string, WireTensor>
-  /** Slots on either side; the first changes nothing. Those of the items follow in turn: a swap of keys has two. */
+  /**
+   * Number of slots on either side. The first slot changes nothing; those of the items follow in turn. A swap of keys
+   * has two.
+   */
   slots: { query: number; key: number }
 }
 
-/** The model has other axes than tokens where `length` is not known; then only single rows can be edited. */
+/**
+ * Number of tokens of a run. Without a known `length`, the model's axes are not tokens, and only single rows can be
+ * edited.
+ */
 function lengthOf({ run, where }: EditedRun): number {
   if (run.kind === 'tokens') {
     return run.ids.length

@@ -1,4 +1,4 @@
-/** What an intervention did, row by row: to the attention on two keys, and to the model's output. */
+/** Measures an intervention row by row: the attention on two keys, and the model's output. */
 
 import type { TermRun } from '../capture/terms/term-runs.js'
 import { measureMove } from './measure-move.js'
@@ -30,7 +30,7 @@ export function movesOf(
   keys: number,
 ): RowMove[][] {
   const origin = Int32Array.from(items, (item) => item.origin)
-  // Without a target only what happens to the origin is reported, and any other key stands in.
+  // Without a target, only the origin is reported, and any other key serves as target.
   const target = Int32Array.from(items, (item) => item.target ?? (item.origin === 0 ? 1 : 0))
   return Array.from({ length: heads }, (_, h) => {
     const own = (pattern: Float32Array) => {
@@ -41,12 +41,12 @@ export function movesOf(
       }
       return rows
     }
-    // A single key keeps all attention, whatever is done to it.
+    // A single key always has all attention.
     if (keys === 1) {
       return items.map(() => STILL)
     }
     const move = measureMove({ before: own(before), after: own(after), origin, target })
-    // Where neither key is attended to, or the origin is not, nothing moved.
+    // If neither key is attended to, or the origin is not, nothing moved.
     const known = (x: number) => (Number.isNaN(x) ? 0 : x)
     return items.map((_item, r) => ({
       origin: { before: move.originBefore[r], after: move.originAfter[r] },
@@ -78,7 +78,7 @@ export interface RowChange {
   /** Natural logarithms. */
   answer: { before: number; after: number }
   other: { before: number; after: number }
-  /** Whether the likeliest class is the answer, and the other one. */
+  /** Whether the likeliest class is the answer (`right`), or the other token. */
   right: { before: number; after: number }
   turned: { before: number; after: number }
   /** KL(before || after), nats. */
@@ -92,7 +92,7 @@ export function changeOf(item: TermRun, before: Float32Array, after: Float32Arra
   const both = (value: (row: Float32Array) => number) => ({ before: value(before), after: value(after) })
   let kl = 0
   for (let i = 0; i < before.length; i++) {
-    // Classes of no weight add nothing, even where the other side is minus infinity.
+    // Classes with probability zero add nothing, even if the other side is minus infinity.
     const p = Math.exp(before[i])
     if (p > 0) {
       kl += p * (before[i] - after[i])

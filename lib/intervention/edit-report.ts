@@ -14,78 +14,80 @@ export interface BeforeAfter {
   after: Estimate
 }
 
-/** 95th percentiles, over draws, of the sizes of mean effects; null of what is not known. */
+/** 95th percentiles, over draws, of the sizes of mean effects. Null for unknown ones. */
 export type Percentiles<T> = { [K in keyof T]: number | null }
 
-/** Whether a feature's effects are above those of its null subspaces; null of what is not known. */
+/** Whether a feature's effects are above those of its null subspaces. Null for unknown ones. */
 export type Exceeds<T> = { [K in keyof T]: boolean | null }
 
-/** What an edit did to the attention of one head on the terms' queries. */
+/** Effect of an edit on the attention of one head at the terms' queries. */
 export interface HeadMove {
-  /** Attention on the origin and, where there is one, on the target. */
+  /** Attention on the origin. */
   origin: BeforeAfter
-  /** Attention on the target; absent where the terms have none. */
+  /** Attention on the target. Absent if the terms have none. */
   target?: BeforeAfter
   /**
-   * Fraction of the origin's attention that went to the target: of all terms together. Null where the origin has less
-   * than 0.05 of the attention on average: there is nothing to move.
+   * Fraction of the origin's attention that went to the target, over all terms together. Null if the origin has less
+   * than 0.05 of the attention on average, so that there is nothing to move.
    */
   moved?: Estimate | null
   /** Change of p = a_target / (a_target + a_origin). */
   deltaP?: Estimate
-  /** Fraction of terms where the most attended key was the origin and became the target. */
+  /** Fraction of terms in which the most attended key changed from the origin to the target. */
   flipRate?: Estimate
-  /** Of null and random subspaces. */
+  /** 95th percentiles of null and random subspaces. */
   p95?: Percentiles<MoveEffects>
-  /** Of features; null where there are no null subspaces. */
+  /** Comparison of a feature with its null subspaces. Null without null subspaces. */
   exceedsNull?: Exceeds<MoveEffects> | null
 }
 
-/** What an edit did to the model's output at the terms' queries. */
+/** Effect of an edit on the model's output at the terms' queries. */
 export interface OutputChange {
-  /** Natural logarithms of the probabilities of the answer and of the token at the target. */
+  /** Natural logarithm of the probability of the answer. */
   answerLogProb?: BeforeAfter
   /** Natural logarithm of the probability of the token at the target. */
   targetLogProb?: BeforeAfter
-  /** Fraction of terms where the answer, or the token at the target, is the likeliest. */
+  /** Fraction of terms in which the answer is the likeliest token. */
   accuracy?: BeforeAfter
-  /** Fraction of terms where the token at the target is the likeliest. */
+  /** Fraction of terms in which the token at the target is the likeliest. */
   targetRate?: BeforeAfter
-  /** KL divergence of the output after from that before, nats. */
+  /** KL divergence KL(before || after) of the output, nats. */
   kl: Estimate
-  /** Of null and random subspaces; the figures of log-probabilities and rates are sizes of their changes. */
+  /**
+   * 95th percentiles of null and random subspaces. Those of log-probabilities and rates are sizes of their changes.
+   */
   p95?: Percentiles<OutputEffects>
-  /** Of features; null where there are no null subspaces. */
+  /** Comparison of a feature with its null subspaces. Null without null subspaces. */
   exceedsNull?: Exceeds<OutputEffects> | null
 }
 
-/** One edit that was made of every term: of a feature, or of a control. */
+/** One edit of every term: of a feature, or of a control. */
 export interface InterventionVariant {
-  /** Name of the edit, as tables show it. */
+  /** Name of the edit in tables. */
   name: string
-  /** Whether a feature was edited, or which control. */
+  /** Kind of the edit: a feature, or one of the controls. */
   kind: VariantKind
-  /** Contrasts whose subspaces were edited together, or that the control stands beside; none for whole heads. */
+  /** Contrasts whose subspaces were edited together, or to which the control belongs. Empty for whole heads. */
   features: string[]
-  /** Contrasts whose terms it was edited on, and how many terms there were: 0 where the prompts have none. */
+  /** Contrasts whose terms were edited. */
   contrasts: string[]
-  /** Terms that were edited; 0 where the prompts have none of the contrasts. */
+  /** Number of edited terms. 0 if the prompts have none of the contrasts. */
   terms: number
-  /** Rank of what was edited, by head. */
+  /** Rank of the edited subspace, by head. */
   ranks: Record<string, number>
-  /** Subspaces over which each term's figures are means. */
+  /** Number of subspaces over which each term's figures are averaged. */
   draws: number
-  /** The features span whole heads, so that this control is no control; it is not measured. */
+  /** Whether the features span whole heads. The control would be identical, so it is not measured. */
   vacuous: boolean
   /** Effects on attention, by the name of the head, as in `L0H1`. */
   heads: Record<string, HeadMove>
-  /** Effects on the model's output; absent where it has none that fits. */
+  /** Effects on the model's output. Absent if the model has no suitable output. */
   output?: OutputChange
 }
 
 /**
- * `nulls` is the table of the feature's null subspaces. Intervals take a while: `turn` lets the event loop go on between
- * heads.
+ * `nulls` is the table of the feature's null subspaces. Intervals take a while, so `turn` lets the event loop run
+ * between heads.
  */
 export async function reportVariant(
   variant: Variant,
@@ -162,7 +164,7 @@ export async function reportVariant(
   }
 }
 
-/** All terms together: weighted by the attention that the origin had. */
+/** Moved fraction over all terms together, weighted by the attention that the origin had. */
 function movedOf(moves: readonly RowMove[], over: { groups: number[]; seed: number }): Estimate {
   const { ratio, low, high } = bootstrapRatio(
     moves.map((m) => m.moved * m.origin.before),

@@ -1,4 +1,4 @@
-/** The figures of one variant, term by term: means over its draws, and the mean effect of every draw. */
+/** The figures of one variant, term by term (means over its draws), and the mean effect of every draw. */
 
 import type { TermRun } from '../capture/terms/term-runs.js'
 import { exceedsNull, nullP95 } from '../math/null-limit.js'
@@ -12,10 +12,10 @@ export interface Measured {
   output?: readonly Float32Array[]
 }
 
-/** Where the origin has less of the attention on average, there is nothing to move. */
+/** If the origin has less of the attention on average, there is nothing to move. */
 export const LEAST_ATTENTION = 0.05
 
-/** Sizes of mean effects on the attention of a head; null of what has nothing to move. */
+/** Sizes of mean effects on the attention of a head. Null if there is nothing to move. */
 export interface MoveEffects {
   /** Change of the attention on the origin. */
   origin: number
@@ -23,13 +23,13 @@ export interface MoveEffects {
   moved: number | null
   /** Change of p = a_target / (a_target + a_origin). */
   deltaP: number
-  /** Fraction of terms where the most attended key was the origin and became the target. */
+  /** Fraction of terms in which the most attended key changed from the origin to the target. */
   flipRate: number
 }
 
-/** Sizes of mean effects on the output; NaN where no answer or no other token is known. */
+/** Sizes of mean effects on the output. NaN without a known answer or other token. */
 export interface OutputEffects {
-  /** KL divergence of the output after from that before, nats. */
+  /** KL divergence KL(before || after) of the output, nats. */
   kl: number
   /** Change of the log-probability of the answer, nats. */
   answerLogProb: number
@@ -51,12 +51,12 @@ export class EditTable {
   private readonly moveSums: MoveSums[][] = []
   private readonly outputSums: OutputEffects[] = []
 
-  /** `heads`: how many each site has. */
+  /** `heads`: number of heads of each site. */
   constructor(private readonly heads: readonly number[]) {
     this.moves = heads.flatMap((count) => Array.from({ length: count }, () => []))
   }
 
-  /** One draw of a batch; all draws of it follow each other. */
+  /** Adds one draw of a batch. All draws of a batch follow one another. */
   add(
     items: readonly TermRun[],
     before: Measured,
@@ -64,7 +64,7 @@ export class EditTable {
     { draw, draws }: { draw: number; draws: number },
   ): void {
     const start = this.prompts.length - (draw === 0 ? 0 : items.length)
-    /** The mean over draws: a term of the first one, to which the others are added. */
+    /** The mean over draws: the first draw stores a term, and the others are added to it. */
     const keep = <T extends object>(rows: T[], r: number, row: T) => {
       if (draw === 0) {
         rows.push(scaled(row, 1 / draws))
@@ -102,7 +102,7 @@ export class EditTable {
     })
   }
 
-  /** Whether the origin of a head has enough attention to be moved. */
+  /** Whether the origin has enough attention in a head to be moved. */
   hasAttention(head: number): boolean {
     const own = this.moves[head]
     return own.reduce((sum, m) => sum + m.origin.before, 0) >= LEAST_ATTENTION * own.length
@@ -132,7 +132,7 @@ export class EditTable {
   }
 }
 
-/** The 95th percentile over draws of each effect; null of what is not known. */
+/** The 95th percentile over draws of each effect. Null for unknown ones. */
 export function p95Of<T extends object>(draws: readonly T[]): { [K in keyof T]: number | null } {
   const of = (name: keyof T) => {
     const values = draws.map((draw) => draw[name] as number | null)
@@ -144,7 +144,7 @@ export function p95Of<T extends object>(draws: readonly T[]): { [K in keyof T]: 
   }
 }
 
-/** Whether each effect is above the 95th percentile of the nulls; null of what is not known, or of too few nulls. */
+/** Whether each effect is above the 95th percentile of the nulls. Null for unknown ones, and with too few nulls. */
 export function exceedingNulls<T extends object>(
   effects: T,
   nulls: readonly T[],
@@ -184,7 +184,7 @@ function addChange(sums: OutputEffects, { kl, answer, other, right, turned }: Ro
   sums.targetRate += turned.after - turned.before
 }
 
-/** A record of numbers, or of records of such, times a factor. */
+/** Multiplies a record of numbers, or of such records, by a factor. */
 function scaled<T extends object>(record: T, factor: number): T {
   return Object.fromEntries(
     Object.entries(record).map(([key, value]) => [

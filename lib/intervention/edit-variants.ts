@@ -1,4 +1,4 @@
-/** The edits of an intervention: in features, in their unions, and the controls beside them. */
+/** The variants of an intervention: edits in features and in their unions, and the controls. */
 
 import { cooperator, type Turn } from '../backend/cooperate.js'
 import { QkError } from '../errors.js'
@@ -8,38 +8,39 @@ import { keyBasis, meanQueryBasis, nullBasis, nullCount } from '../spectrum/null
 import type { ContrastSubspace, Result } from '../store/result.js'
 
 /**
- * `features` stand beside `null` subspaces (those of exchanged prompts), as many principal components of the `keys`, the
- * direction of the `mean query`, `random` (Haar) subspaces, and the `complement`; once, `whole` rows are edited.
+ * Kinds of variants. The controls of `features` are: `null` subspaces (those of exchanged prompts), as many principal
+ * components of the `keys`, the direction of the `mean query`, `random` (Haar) subspaces, and the `complement`. The
+ * edit of `whole` rows is made once.
  */
 export type VariantKind = 'features' | 'null' | 'keys' | 'mean query' | 'random' | 'complement' | 'whole'
 
-/** What is edited in every head. */
+/** One edit, the same in every head. */
 export interface Variant {
   name: string
   kind: VariantKind
-  /** Names of the contrasts; none for the whole rows. */
+  /** Names of the contrasts. Empty for whole rows. */
   features: string[]
-  /** Contrasts whose terms it is edited on. */
+  /** Contrasts whose terms are edited. */
   contrasts: string[]
-  /** By head, in the order asked for. */
+  /** Ranks by head, in the requested order. */
   ranks: number[]
-  /** Spans, [draws][heads]: several draws of null and random subspaces, otherwise one. */
+  /** Spans, [draws][heads]: several draws of null and random subspaces, one draw otherwise. */
   draws: Basis[][]
-  /** Everything but the spans is edited. */
+  /** Whether everything except the spans is edited. */
   outside: boolean
-  /** The features span whole heads: another subspace of their rank is the same, and says nothing. */
+  /** Whether the features span whole heads. Another subspace of their rank is then identical, and no control. */
   vacuous: boolean
 }
 
 export interface VariantOptions {
   side: 'key' | 'query'
-  /** Each the name of a contrast, or names whose subspaces are joined. */
+  /** Each entry is the name of a contrast, or names whose subspaces are joined. */
   features: readonly (string | readonly string[])[]
-  /** Contrast whose terms are used for all; by default each feature's own. */
+  /** Contrast whose terms all edits use; default: each feature's own. */
   contrast?: string
-  /** Null subspaces a feature, at most. */
+  /** Most null subspaces of a feature. */
   nulls: number
-  /** Random subspaces a feature. */
+  /** Number of random subspaces of a feature. */
   randoms: number
   seed: number
 }
@@ -50,7 +51,7 @@ interface EditedHead {
 }
 
 /**
- * For every feature the edit in it, beside its controls; once, the edit of whole rows. Errors: ERR_UNKNOWN_HEAD,
+ * The edit of every feature with its controls, and once the edit of whole rows. Errors: ERR_UNKNOWN_HEAD,
  * ERR_UNKNOWN_CONTRAST, ERR_ARGUMENT.
  */
 export async function editVariants(
@@ -111,20 +112,20 @@ async function featureVariants(
     outside: false,
     vacuous: false,
   }
-  /** Left out where no head has it. */
+  /** A control is left out if no head has it. */
   const control = (title: string, kind: VariantKind, draws: Basis[][]): Variant[] => {
     const own = draws.length > 0 ? ranksOf(draws[0]) : ranks
     const nothing = draws.length > 0 && own.every((rank) => rank === 0)
     return nothing ? [] : [{ ...common, name: title, kind, ranks: own, draws }]
   }
-  /** A subspace of the same rank as a whole head is the head. */
+  /** Marks controls as vacuous if a subspace of the same rank is the whole head. */
   const sameRank = (variants: Variant[]): Variant[] =>
     variants.map((v) => ({ ...v, ranks: vacuous ? ranks : v.ranks, draws: vacuous ? [] : v.draws, vacuous }))
   const perHead = (make: (own: ContrastSubspace[], rank: number) => Basis | undefined) =>
     subspaces.map((own, h) => (ranks[h] > 0 ? make(own, ranks[h]) : undefined) ?? empty(heads[h].headDim))
   const random = seededRandom(seed)
   const count = Math.min(nulls, ...subspaces.filter((_, h) => ranks[h] > 0).map(nullCount))
-  /** Of every draw a basis a head. Bases take a while: the event loop goes on between them. */
+  /** One basis per draw and head. Bases take a while, so the event loop runs in between. */
   const several = async (draws: number, make: (draw: number, head: number) => Basis) => {
     const all: Basis[][] = []
     for (let draw = 0; draw < draws; draw++) {
@@ -174,7 +175,9 @@ function subspaceOf(result: Result, { name, headDim }: EditedHead, contrast: str
   )
 }
 
-/** The projections [d, d] of one draw, by head; made when they are needed, as those of all draws take much memory. */
+/**
+ * The projections [d, d] of one draw, by head. They are computed on demand, since those of all draws need much memory.
+ */
 export function projectionsOf({ draws, outside }: Variant, draw: number): Float32Array[] {
   return draws[draw].map((basis) =>
     outside ? complement(projection(basis), basis.shape[0]) : projection(basis),

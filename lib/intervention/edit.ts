@@ -1,4 +1,4 @@
-/** The edits that interventions know, in arrays and in the model. */
+/** The edits of interventions, in arrays and in the model. */
 
 /** `swap` and `patch` take the coordinates of another row, `ablate` removes them, `scale` multiplies them. */
 export type Edit = 'swap' | 'patch' | 'ablate' | 'scale'

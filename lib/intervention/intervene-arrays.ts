@@ -16,7 +16,7 @@ import type { FloatArray } from '../math/tensor.js'
 import { checkChoice, checkFlag, checkNumber, checkOptions } from '../validate.js'
 import { EDITS, type Edit } from './edit.js'
 
-/** Queries, keys and the edit that `interveneArrays` makes. Arrays are row-major. */
+/** Options of `interveneArrays`. Arrays are row-major. */
 export interface InterveneArraysOptions {
   /** One query row for each score row, [n, d]. */
   q: ArrayInput
@@ -29,38 +29,38 @@ export interface InterveneArraysOptions {
    * sets them to zero, or to those of `mean`; 'scale' multiplies them by `factor`.
    */
   edit: Edit
-  /** 'key' (default): the key at `origin` is edited. 'query': the query is, and 'swap' is 'patch'. */
+  /** 'key' (default) edits the key at `origin`. 'query' edits the query, and 'swap' then means 'patch'. */
   side?: 'key' | 'query'
-  /** Columns [d, r], or several such sets: the edit is in the span of them all. They need not be orthonormal. */
+  /** Columns [d, r], or several such sets: the edit is in the span of all of them. They need not be orthonormal. */
   basis: ArrayInput | readonly ArrayInput[]
-  /** Edit everything but the span: in I - V V^T (default false). */
+  /** Edits everything except the span: in I - V V^T (default false). */
   complement?: boolean
-  /** The key edited, by row [n]. Needed on keys; not used on queries. */
+  /** The edited key, by row [n]. Required for edits of keys; not used for queries. */
   origin?: Int32Array | readonly number[]
-  /** The key it is swapped with, by row [n]. Needed to swap keys; otherwise not used. */
+  /** The key to swap with, by row [n]. Required to swap keys; otherwise not used. */
   target?: Int32Array | readonly number[]
-  /** [n, d], for 'patch', and for 'swap' on queries. */
+  /** Donor rows, [n, d], for 'patch', and for 'swap' of queries. */
   donor?: ArrayInput
-  /** For 'scale'. */
+  /** Factor for 'scale'. */
   factor?: number
-  /** [d], for 'ablate' (default: zero). */
+  /** Mean, [d], for 'ablate' (default: zero). */
   mean?: ArrayInput
-  /** 0 leaves all as it is, 1 (default) is the whole edit; linear between and beyond. */
+  /** 0 changes nothing and 1 (default) is the whole edit; linear between and beyond. */
   strength?: number
   /** [n, keys], 1 = visible (default: all). The softmax is over unmasked keys. */
   mask?: Uint8Array
 }
 
-/** What the queries and keys give, [n, keys]. */
+/** Scores and patterns of the queries and keys, [n, keys]. */
 export interface Attention {
   /** scale * q . k, masked keys included. */
   scores: Float64Array
-  /** Softmax over the unmasked keys; 0 at masked ones, and throughout a row without any other. */
+  /** Softmax over the unmasked keys. 0 at masked keys, and in all of a fully masked row. */
   pattern: Float64Array
 }
 
 export interface Intervention extends Attention {
-  /** The same without the edit. */
+  /** Scores and patterns without the edit. */
   before: Attention
 }
 
@@ -82,12 +82,12 @@ const OPTIONS = {
 } satisfies Record<keyof InterveneArraysOptions, true>
 
 /**
- * Scores and patterns after an edit of the queries or keys in a subspace, and before it, in float64. Several bases
- * act as their union: what they share is edited once.
+ * Scores and patterns before and after an edit of the queries or keys in a subspace, in float64. Several bases act as
+ * their union: directions that they share are edited once.
  *
- * Errors (QkError): ERR_TYPE and ERR_SHAPE for arrays that do not fit each other, ERR_NON_FINITE for NaN and
- * infinity, ERR_RANGE for positions that are no key's and masks other than 0 and 1, ERR_EMPTY_SET for an empty
- * array of bases, ERR_ARGUMENT for anything else: what an edit needs and lacks, or does not use, included.
+ * Errors (QkError): ERR_TYPE and ERR_SHAPE for arrays that do not fit each other, ERR_NON_FINITE for NaN and infinity,
+ * ERR_RANGE for invalid key indices and for masks other than 0 and 1, ERR_EMPTY_SET for an empty array of bases,
+ * ERR_ARGUMENT for anything else, including options that an edit needs and lacks, or does not use.
  */
 export function interveneArrays(options: InterveneArraysOptions): Intervention {
   checkOptions(options, OPTIONS, 'interveneArrays()')
@@ -147,7 +147,7 @@ export function interveneArrays(options: InterveneArraysOptions): Intervention {
   return { ...attention(scores), before }
 }
 
-/** P: on the span of all bases together, or on its complement. */
+/** P: the projector on the span of all bases together, or on its complement. */
 function projector(options: InterveneArraysOptions, d: number): (rows: Float64Array) => Float64Array {
   const { basis } = options
   const complement = checkFlag(options.complement ?? false, 'complement')
@@ -157,7 +157,7 @@ function projector(options: InterveneArraysOptions, d: number): (rows: Float64Ar
   return (rows) => (complement ? projectOut(span, rows) : project(span, rows))
 }
 
-/** y of a row x, for every edit but the swap of keys. */
+/** y for a row x, for every edit except the swap of keys. */
 function replacements(
   options: InterveneArraysOptions,
   edit: Edit,
@@ -189,7 +189,7 @@ function replacements(
   return () => mean
 }
 
-/** origin and target are checked even where they are not used, so that one set of options serves every edit. */
+/** origin and target are checked even if they are not used, so that one set of options serves every edit. */
 function readPosition(
   options: InterveneArraysOptions,
   name: 'origin' | 'target',

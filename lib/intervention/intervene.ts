@@ -1,6 +1,6 @@
 /**
- * Interventions inside the model: coordinates of queries or keys are exchanged, replaced or scaled in named
- * subspaces of chosen heads, beside controls of the same rank, and the rest of the model runs on (docs/method.md,
+ * Interventions inside the model. Coordinates of queries or keys are exchanged, replaced or scaled in named subspaces
+ * of chosen heads, and the rest of the model runs on. Controls of the same rank are run beside them (docs/method.md,
  * "Intervention"; paper, figures 4, 7 and 9).
  */
 
@@ -28,51 +28,51 @@ import { EditTable, type Measured } from './edit-table.js'
 import { editVariants, projectionsOf, type Variant } from './edit-variants.js'
 import { meanRows } from './mean-rows.js'
 
-/** What `intervene` takes besides the model and the prompts. */
+/** Options of `intervene`. */
 export interface InterveneOptions {
   /** The subspaces. */
   result: Result
-  /** Heads that are edited together: 'all' those of the result (default), or names as in `L0H1,L2H3`. */
+  /** Heads that are edited together: 'all' of the result (default), or names as in `L0H1,L2H3`. */
   heads?: 'all' | string | readonly HeadSpec[]
   /**
-   * What is edited: each entry the name of a contrast, or several whose subspaces are joined. Default: every
-   * contrast of the result alone and, where there are several, all together.
+   * Features to edit: each entry is the name of a contrast, or several names whose subspaces are joined. Default:
+   * every contrast of the result alone and, if there are several, all together.
    */
   features?: readonly (string | readonly string[])[]
   /**
-   * Contrast of the prompts whose terms name origin and target. Default: every feature is edited on the terms of its
+   * Contrast of the prompts whose terms give origin and target. Default: every feature is edited on the terms of its
    * own contrast, a union on those of all its contrasts.
    */
   contrast?: string
   /**
-   * `swap` (default) exchanges the coordinates of origin and target; `patch` gives the origin those of the
-   * target or, in counterfactual prompts, of the donor run; `ablate` sets them to zero or to the mean; `scale`
+   * `swap` (default) exchanges the coordinates of origin and target. `patch` gives the origin the coordinates of the
+   * target or, in counterfactual prompts, of the donor run. `ablate` sets them to zero or to the mean. `scale`
    * multiplies them by `factor`.
    */
   edit?: Edit
-  /** On keys (default) or on the query. Queries are not swapped. */
+  /** Edits keys (default) or the query. Queries cannot be swapped. */
   side?: 'key' | 'query'
-  /** Whether an edited key counts for the term's own query only (default) or for every query. */
+  /** Whether the term's own query (default) or every query sees an edited key. */
   rows?: 'query' | 'all'
-  /** For `scale`; default 2. */
+  /** Factor for `scale`; default 2. */
   factor?: number
-  /** For `ablate`: default 'zero'; 'mean' is that of the positive keys, or of the queries, of this prompt set. */
+  /** For `ablate`: 'zero' (default), or 'mean' of the positive keys, or of the queries, of this prompt set. */
   to?: 'zero' | 'mean'
-  /** Part of the edit that is made; 0 changes nothing, default 1. */
+  /** Strength of the edit: 0 changes nothing, 1 (default) is the whole edit. */
   strength?: number
-  /** Null subspaces a feature, as a control: at most as many as the result holds; default 20. */
+  /** Most null subspaces of a feature, as a control; limited to those in the result; default 20. */
   nulls?: number
-  /** Random (Haar) subspaces a feature, as a control; default 10. */
+  /** Number of random (Haar) subspaces of a feature, as a control; default 10. */
   randoms?: number
   /** Seed of random subspaces, targets and intervals; default 0. */
   seed?: number
-  /** Name of the model's output that is reported; default the one called logits, or the first that fits. */
+  /** Name of the model's output to report; default: the one called logits, or the first suitable one. */
   output?: string
   /** Prompts in a batch; default 16. */
   batchSize?: number
   /** Ends the run with ERR_ABORTED. */
   signal?: AbortSignal
-  /** `fraction` counts the runs of the present batch too. */
+  /** Called with the progress; `fraction` includes the runs of the current batch. */
   onProgress?: (progress: { prompts: number; total: number; fraction: number }) => void
 }
 
@@ -97,39 +97,39 @@ const OPTIONS = {
 } satisfies Record<keyof InterveneOptions, true>
 
 /**
- * What edits of queries or keys did to attention and output, beside controls. It is plain data and can
- * be written as JSON.
+ * Effects of edits of queries or keys on attention and output, beside controls. Plain data that can be written as
+ * JSON.
  */
 export interface InterventionReport {
   /** Path of the model's file. */
   model: string
   /** The prompt set that was read. */
   prompts: PromptSetSummary
-  /** Terms that were edited. */
+  /** Number of edited terms. */
   terms: number
   /** Names of the heads that were edited together. */
   heads: string[]
-  /** What was done to the coordinates inside the subspace. */
+  /** The edit of the coordinates inside the subspace. */
   edit: Edit
   /** Whether keys or queries were edited. */
   side: 'key' | 'query'
-  /** Whether an edited key counted for the term's own query only, or for every query. */
+  /** Whether the term's own query, or every query, saw an edited key. */
   rows: 'query' | 'all'
-  /** Part of the edit that was made. */
+  /** Strength of the edit. */
   strength: number
   /** Seed of random subspaces, targets and intervals. */
   seed: number
-  /** Every edit that was made: of each feature, then of its controls, and last of the whole heads. */
+  /** All edits: of each feature, then of its controls, and last of the whole heads. */
   variants: InterventionVariant[]
-  /** Said where null subspaces are missing for some of the features. */
+  /** Note that null subspaces are missing for some of the features. */
   noNull?: string
-  /** What may be wrong without being an error, where there is such: see `Sums`. */
+  /** Warnings; absent if there were none. See `Sums`. */
   warnings?: string[]
 }
 
 /**
- * Runs the prompts once as they are and once for every edit and every draw of its controls, each on the terms that
- * concern it.
+ * Runs the prompts once without an edit, and once for every edit and every draw of its controls, each on the terms
+ * that it applies to.
  *
  * Errors: those of prompts and of `Result.head`, ERR_ARGUMENT, ERR_UNSUPPORTED_MODEL, ERR_INFERENCE, ERR_ABORTED.
  */

@@ -5,15 +5,15 @@ import { readPositions } from '../math/arrays.js'
 import type { FloatArray } from '../math/tensor.js'
 import { checkOptions, checkReadable } from '../validate.js'
 
-/** Patterns before and after an edit, and where attention should move. */
+/** Patterns before and after an edit, and the keys between which attention should move. */
 export interface MeasureMoveOptions {
-  /** Attention patterns [n, keys] without and with the edit; the number of keys follows from the length. */
+  /** Attention patterns without the edit, [n, keys]; the number of keys follows from the length. */
   before: Float32Array | Float64Array
   /** Patterns with the edit, [n, keys]. */
   after: Float32Array | Float64Array
-  /** The key that attention should leave, by row [n]. */
+  /** The key that should lose attention, by row [n]. */
   origin: Int32Array | readonly number[]
-  /** The key that it should go to, by row [n]. */
+  /** The key that should gain attention, by row [n]. */
   target: Int32Array | readonly number[]
 }
 
@@ -24,9 +24,9 @@ const OPTIONS = {
   target: true,
 } satisfies Record<keyof MeasureMoveOptions, true>
 
-/** By row, [n]. */
+/** The move of each row; all arrays are [n]. */
 export interface Move {
-  /** Attention on the key at origin and on that at target. */
+  /** Attention on the key at origin without the edit. */
   originBefore: Float64Array
   /** Attention on the key at origin with the edit. */
   originAfter: Float64Array
@@ -34,24 +34,24 @@ export interface Move {
   targetBefore: Float64Array
   /** Attention on the key at target with the edit. */
   targetAfter: Float64Array
-  /** The change of p = a_target / (a_target + a_origin); NaN where either p has no attention to divide. */
+  /** The change of p = a_target / (a_target + a_origin). NaN if both keys have no attention, before or after. */
   deltaP: Float64Array
-  /** 1 where the largest attention was on origin and is on target (the first of equals is the largest), else 0. */
+  /** 1 if the key with the largest attention was origin and is now target (the first one of a tie), else 0. */
   flipped: Uint8Array
   /**
    * Fraction of origin's attention that went to target: what one lost and the other gained, over `originBefore`.
-   * Negative where it went the other way, 0 where both gained or both lost, NaN where origin had none.
+   * Negative if it went the other way, 0 if both gained or both lost, NaN if origin had none.
    */
   moved: Float64Array
 }
 
-/** Rounding of 16-bit patterns may lift an attention this far above 1. */
+/** Rounding of 16-bit patterns may raise an attention this far above 1. */
 const ABOVE_ONE = 1e-2
 
 /**
- * Measures the move of attention from origin to target.
- * Errors (QkError): ERR_TYPE, ERR_SHAPE, ERR_RANGE for positions that are no key's and patterns that are not
- * attention, ERR_ARGUMENT for an origin that is its own target and unknown options.
+ * Measures the move of attention from origin to target. Errors (QkError): ERR_TYPE, ERR_SHAPE, ERR_RANGE for invalid
+ * key indices and for patterns that are not attention, ERR_ARGUMENT for an origin that is its own target, and for
+ * unknown options.
  */
 export function measureMove(options: MeasureMoveOptions): Move {
   checkOptions(options, OPTIONS, 'measureMove()')
@@ -108,7 +108,7 @@ export function measureMove(options: MeasureMoveOptions): Move {
   }
 }
 
-/** The smaller of a loss and a gain that go together; 0 when they don't. */
+/** The smaller of a loss and a gain of the same sign; 0 if their signs differ. */
 function shared(loss: number, gain: number): number {
   if (Math.sign(loss) !== Math.sign(gain)) {
     return 0
