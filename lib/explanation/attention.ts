@@ -1,4 +1,4 @@
-/** What the queries of prompts attend to in every head, captured prompt by prompt in one session. */
+/** Captures the attention of the prompts' queries in every head, prompt by prompt in one session. */
 
 import type { Run } from '../capture/encode.js'
 import { explainFailure } from '../capture/explain-failure.js'
@@ -18,19 +18,19 @@ import type { Model } from '../model/model.js'
 import { headName, MASKED_BELOW } from '../model/sites/site.js'
 import type { ExplainedRun } from './runs.js'
 
-/** The row of one query in one head; all arrays are [keys], those of the prompt itself. */
+/** The row of one query in one head. All arrays are [keys], only keys of the prompt itself. */
 export interface HeadRow {
   name: string
   head: number
   site: FollowedSite
   /** 0 where masked. */
   attention: Float64Array
-  /** As they enter the softmax. */
+  /** Scores at the input of the softmax. */
   scores: Float64Array
   visible: boolean[]
   /** [queries][keys] */
   whole?: Float64Array[]
-  /** What the scores are made of. */
+  /** Queries and keys of the scores. */
   parts?: ScoreParts
 }
 
@@ -38,11 +38,11 @@ export interface HeadRow {
 export interface ScoreParts {
   /** [d] */
   q: Float64Array
-  /** [keys, d], times whatever scales their scores. */
+  /** [keys, d], multiplied by the factors of their scores. */
   k: Float64Array
 }
 
-/** Queries and keys of a site as the graph has them, from which its scores can be made again. */
+/** Captured queries and keys of a site as in the graph, from which its scores can be recomputed. */
 export interface SiteOperands {
   site: FollowedSite
   query: WireTensor
@@ -52,7 +52,7 @@ export interface SiteOperands {
 export interface CapturedAttention {
   /** By site, head by head. */
   rows: HeadRow[]
-  /** Of the sites with parts. */
+  /** Operands of the sites with parts. */
   operands: SiteOperands[]
 }
 
@@ -106,7 +106,7 @@ function rowsOf(
   return heads.map((head, h) => {
     const of = (values: Float64Array) => values.slice(h * keys, h * keys + length)
     const own = of(scores)
-    // Real scores may be as low as any mask, so that their own values do not tell.
+    // Real scores may be as low as any mask, so they cannot show what is masked.
     const visible = Array.from(of(zeros), (zero, j) => zero > MASKED_BELOW && Number.isFinite(own[j]))
     const [at, part] = [whole.indexOf(head), parts.indexOf(head)]
     return {
@@ -122,7 +122,7 @@ function rowsOf(
   })
 }
 
-/** Keys of the prompt itself: a model of one length has those of padding behind them. */
+/** Number of keys of the prompt itself. In a model of fixed length, keys of padding follow them. */
 export function ownKeys({ cross }: { cross: boolean }, keys: number, run: Run): number {
   return run.kind === 'tokens' && !cross ? Math.min(keys, run.ids.length) : keys
 }
@@ -133,7 +133,7 @@ function wholeOf(
   head: number,
   length: number,
 ): Float64Array[] {
-  // What is padded on one side is on the other.
+  // Padding on one side is padding on the other side too.
   return Array.from({ length: queries - (keys - length) }, (_, i) => {
     const from = (head * queries + i) * keys
     return Float64Array.from((data as Float32Array).subarray(from, from + length))

@@ -1,6 +1,7 @@
 /**
- * Why did this token attend there? For single queries: which heads attend to which tokens, what of each score the
- * discovered features make up beside their nulls, and what exchanging them does to that attention.
+ * Explains why a token attends to others, for single queries: which heads attend to which tokens, how much of each
+ * score the discovered features contribute compared with their nulls, and how exchanging the features changes that
+ * attention.
  */
 
 import { cooperator, type Turn } from '../backend/cooperate.js'
@@ -22,29 +23,31 @@ import { type ExplainedPrompts, type ExplainedRun, explainedRuns } from './runs.
 import { pairOf, swappedHeads, termsAt } from './swap-plan.js'
 import { makeSwaps, type SiteSwaps } from './swaps.js'
 
-/** What `explain` takes besides the model and the prompts. */
+/** Options of `explain`. */
 export interface ExplainOptions {
-  /** The subspaces; without them only attention is shown. */
+  /** The subspaces. Without a result, only attention is shown. */
   result?: Result
   /** 'all' heads of the model (default), or names as in `L0H1,L2H3`. */
   heads?: 'all' | string | readonly HeadSpec[]
   /** Contrasts whose subspaces are the features; default all of the result. */
   features?: readonly string[]
-  /** The position that is explained, negative from the end; default the query of a prompt's first term, or the last one. */
+  /**
+   * The explained position, negative from the end. Default: the query of a prompt's first term, or the last position.
+   */
   query?: number
-  /** Prompts of a set that are explained, the first ones; default 4. */
+  /** Number of prompts of a set to explain, from the first on; default 4. */
   examples?: number
-  /** Null subspaces a feature, at most as many as the result holds; default 20. */
+  /** Most null subspaces of a feature, limited to those in the result; default 20. */
   nulls?: number
-  /** Random (Haar) subspaces that are exchanged in the place of a feature; default 5. */
+  /** Number of random (Haar) subspaces that are exchanged in place of a feature; default 5. */
   randoms?: number
   /** Seed of random subspaces, and of the orders that Shapley samples above six features; default 0. */
   seed?: number
-  /** Edits that go through the model together; default 16. */
+  /** Number of edits per run of the model; default 16. */
   batchSize?: number
   /** Ends the run with ERR_ABORTED. */
   signal?: AbortSignal
-  /** `fraction` counts the layers in which features are exchanged too. */
+  /** Called with the progress; `fraction` includes the layers in which features are exchanged. */
   onProgress?: (progress: { prompts: number; total: number; fraction: number }) => void
 }
 
@@ -62,23 +65,24 @@ const OPTIONS = {
   onProgress: true,
 } satisfies Record<keyof ExplainOptions, true>
 
-/** Entries of the whole patterns of a prompt that a report holds at most. */
+/** Most entries of a prompt's whole patterns in a report. */
 const MOST_PATTERN = 2 ** 22
 
 /**
- * Explains the attention of one query of each prompt: of a single prompt (`text`, `tokens` or `inputs`), or of the first
- * ones of a prompt set, whose prompts need no contrast.
+ * Explains the attention of one query of each prompt: of a single prompt (`text`, `tokens` or `inputs`), or of the
+ * first ones of a prompt set, whose prompts need no contrast.
  *
- * Parts of scores are those of the query, by Shapley over the discovered features of a head. In the place of a feature its
- * null subspaces take what the other features leave. Features are exchanged between the first positive and the first
- * negative key of their contrast's term at the query, otherwise between the two keys of most attention, in at most six
- * heads a prompt unless `heads` names some: those of most attention on the positive keys of the terms, or on a single key.
- * The edit is made in the model's own graph, on the query's row of scores, as `intervene` makes it.
+ * The query's scores are split over the discovered features of a head by Shapley values. As a null, null subspaces
+ * replace the feature and are applied to what the other features leave. Features are exchanged between the first
+ * positive and the first negative key of their contrast's term at the query. Without such a term, they are exchanged
+ * between the two keys with most attention. Unless `heads` names some, this is done in at most six heads of a prompt:
+ * those with most attention on the positive keys of the terms, or on a single key. The edit is made in the model's own
+ * graph, on the query's row of scores, as by `intervene`.
  *
  * Heads whose scores cannot be followed to their pattern are left out, and named in `warnings`.
  *
- * Errors: those of prompts; ERR_POSITION for a query that the prompt does not have, ERR_UNKNOWN_HEAD, ERR_UNKNOWN_CONTRAST,
- * ERR_SHAPE of another model's result, ERR_UNSUPPORTED_MODEL where no head can be followed, ERR_ARGUMENT, ERR_TYPE,
+ * Errors: those of prompts; ERR_POSITION for a query outside the prompt, ERR_UNKNOWN_HEAD, ERR_UNKNOWN_CONTRAST,
+ * ERR_SHAPE for a result of another model, ERR_UNSUPPORTED_MODEL if no head can be followed, ERR_ARGUMENT, ERR_TYPE,
  * ERR_MEMORY_LIMIT, ERR_INFERENCE, ERR_ABORTED.
  */
 export async function explain(
@@ -130,7 +134,7 @@ export async function explain(
   }
 }
 
-/** What one query attends to, and the swaps that are to follow. */
+/** Explains one query, and plans the swaps. */
 async function explainPrompt(
   run: ExplainedRun,
   rows: readonly HeadRow[],
@@ -189,7 +193,7 @@ function explainHead(row: HeadRow, features: HeadFeatures | undefined): Explaine
 
 const PATTERN_DIGITS = 4
 
-/** By head, of those that are asked for and have any. Errors: as `explain`. */
+/** Features by head, for the requested heads that have any. Errors: as `explain`. */
 function featuresOf(model: Model, result: Result, settings: Settings): Map<string, HeadFeatures> {
   const contrasts = settings.features ?? result.contrastNames
   const asked = new Set(
@@ -205,7 +209,7 @@ function featuresOf(model: Model, result: Result, settings: Settings): Map<strin
   return found
 }
 
-/** What is captured of each site that can be followed. Errors: ERR_UNKNOWN_HEAD, ERR_UNSUPPORTED_MODEL. */
+/** Capture requests of each site whose pattern was found. Errors: ERR_UNKNOWN_HEAD, ERR_UNSUPPORTED_MODEL. */
 function requestsOf(
   model: Model,
   heads: Settings['heads'],
@@ -238,7 +242,7 @@ function isFollowed(site: ResolvedSite): site is FollowedSite {
   return site.patternAxes !== undefined
 }
 
-/** Leaves out whole patterns that would make the report too large; says so. */
+/** Leaves out whole patterns that would make the report too large, with a warning. */
 function leaveOutPatterns(requests: readonly AttentionRequest[], runs: readonly ExplainedRun[]): Set<string> {
   const heads = requests.reduce((sum, { whole }) => sum + whole.length, 0)
   const longest = Math.max(0, ...runs.map(({ tokens }) => tokens?.length ?? 0))
@@ -293,7 +297,7 @@ function settingsOf(model: Model, options: ExplainOptions) {
   return settings
 }
 
-/** Half of the way is capturing, the other half exchanging. */
+/** Half of the progress is capturing, the other half exchanging. */
 function progressOf({ onProgress, result }: Settings, total: number) {
   let [captured, swaps, swapped] = [0, 0, 0]
   const tell = (fraction: number) => onProgress?.({ prompts: Math.floor(fraction * total), total, fraction })

@@ -1,4 +1,7 @@
-/** What each discovered feature of a head makes up of a query's scores, beside null subspaces in its place. */
+/**
+ * The contribution of each discovered feature of a head to a query's scores, compared with null subspaces in its
+ * place.
+ */
 
 import { meanLeftBefore, type SampledOrders } from '../attribution/split.js'
 import { type Basis, orthonormalBasis, project } from '../math/basis.js'
@@ -9,14 +12,14 @@ import type { ContrastSubspace, Result } from '../store/result.js'
 import type { HeadRow, ScoreParts } from './attention.js'
 import type { ExplainedFeature } from './report.js'
 
-/** Orders that Shapley samples above six features. */
+/** Number of orders that Shapley samples above six features. */
 const SAMPLED_ORDERS = 64
 
-/** A feature that is discovered in a head: its rank is not 0. */
+/** A feature that is discovered in a head: its rank is above 0. */
 interface Feature {
   contrast: string
   subspace: ContrastSubspace
-  /** Null subspaces that stand in its place. */
+  /** Number of null subspaces that replace it. */
   nulls: number
 }
 
@@ -55,12 +58,12 @@ export class HeadFeatures {
     )
   }
 
-  /** Whether null subspaces are missing for some of them. */
+  /** Whether null subspaces are missing for some features. */
   get lackNulls(): boolean {
     return this.features.some(({ nulls }) => nulls === 0)
   }
 
-  /** The parts of the centred scores of a row; none of a row that sees no key. */
+  /** The parts of the centred scores of a row. Empty if the row sees no key. */
   split(
     { visible }: HeadRow,
     { q, k }: ScoreParts,
@@ -85,7 +88,7 @@ export class HeadFeatures {
         rest[i] -= own[i]
       }
       const value = score(own, key)
-      // What the other features leave for this one does not depend on its subspace.
+      // The remainder after the other features does not depend on the subspace of this one.
       const figures = nullFigures(nulls.map((basis) => score(project(basis, left[f]), key)))
       return {
         contrast,
@@ -111,7 +114,7 @@ function basesOf({ subspace, nulls }: Feature): FeatureBases {
   }
 }
 
-/** Keys [keys, d] less the mean of those that are visible; zeros where they are not. */
+/** Keys [keys, d] less the mean of the visible ones. Zeros for keys that are not visible. */
 function centredKeys(k: Float64Array, visible: readonly boolean[], d: number): Float64Array {
   const count = visible.filter(Boolean).length
   const mean = new Float64Array(d)

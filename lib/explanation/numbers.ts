@@ -1,6 +1,6 @@
-/** Numbers of float32 as a document holds them: without the digits that float32 does not have. */
+/** Rounds float32 numbers for documents: without digits that float32 does not have. */
 
-/** Digits that tell any two float32 numbers apart that a reader would. */
+/** Number of digits that is enough to distinguish float32 numbers for a reader. */
 const FLOAT_DIGITS = 7
 
 export function rowNumbers(row: ArrayLike<number>, digits = FLOAT_DIGITS): number[] {

@@ -1,8 +1,8 @@
-/** What `explain` returns: plain data, which the report draws. */
+/** The return value of `explain`: plain data for the report. */
 
 import type { NullFigures } from '../math/null-limit.js'
 
-/** Why single queries attend where they do, prompt by prompt. It is plain data and can be written as JSON. */
+/** Explanations of the attention of single queries, prompt by prompt. Plain data that can be written as JSON. */
 export interface ExplanationReport {
   /** Path of the model's file. */
   model: string
@@ -10,27 +10,28 @@ export interface ExplanationReport {
   seed: number
   /** The prompts, in their order. */
   prompts: ExplainedPrompt[]
-  /** Said where null subspaces are missing for some of the figures. */
+  /** Note that null subspaces are missing for some of the figures. */
   noNull?: string
-  /** What may be wrong without being an error, where there is such: heads that were left out, and as in `Sums`. */
+  /** Warnings: heads that were left out, and those of `Sums`. Absent if there were none. */
   warnings?: string[]
 }
 
-/** One prompt and the query that is explained in it. */
+/** One prompt and its explained query. */
 export interface ExplainedPrompt {
-  /** Where the prompt stands in its set: file and line, or its id or index. */
+  /** Place of the prompt in its set: file and line, or its id or index. */
   where: string
-  /** Token ids, of a prompt of tokens. */
+  /** Token ids, if the prompt is given as tokens. */
   tokens?: number[]
   /**
-   * The text of each token; `#id` where the model has no tokenizer, and the index of a position of a prompt of tensors.
+   * The text of each token, or `#id` if the model has no tokenizer. For a prompt of tensors, the index of each
+   * position.
    */
   words: string[]
   /** The position whose attention is explained. */
   query: number
-  /** The terms of the prompt, in their order; empty where it has none. */
+  /** The terms of the prompt, in order. Empty if it has none. */
   terms: ExplainedTerm[]
-  /** Every head that could be read, that of most attention on a single key first. */
+  /** Every head that could be read, in descending order of the attention on its most attended key. */
   heads: ExplainedHead[]
 }
 
@@ -42,61 +43,62 @@ export interface ExplainedTerm {
   query: number
   /** Positions of its positive keys. */
   positive: number[]
-  /** Positions of its negative keys; empty where these lie in a counterfactual run. */
+  /** Positions of its negative keys. Empty if these lie in a counterfactual run. */
   negative: number[]
 }
 
-/** What the query attends to in one head, and what of it features make up. */
+/** Attention of the query in one head, and the contributions of features to it. */
 export interface ExplainedHead {
   /** Name of the head, as in `L3H0`. */
   head: string
   /** Attention of the query on every position, [tokens]; 0 where it is masked. */
   attention: number[]
-  /** Scores as they enter the softmax, [tokens]: scaled, capped and masked; null where masked. */
+  /** Scores at the input of the softmax, [tokens]: scaled, capped and masked. Null where masked. */
   scores: (number | null)[]
   /**
-   * The whole pattern, [query][key], to four significant digits: of heads that were named, and of those with a discovered
-   * feature.
+   * The whole pattern, [query][key], to four significant digits. Present for named heads, and for those with a
+   * discovered feature.
    */
   pattern?: number[][]
-  /** The position of most attention; the first of equals. */
+  /** The position with most attention; the first one of a tie. */
   key: number
-  /** With a result: the contrasts that are discovered in this head, in the order of the result. */
+  /** The contrasts that are discovered in this head, in the order of the result. Absent without a result. */
   features?: ExplainedFeature[]
-  /** The part of the centred scores that no feature holds, [tokens]; 0 where masked. Beside `features`. */
+  /** The part of the centred scores outside all features, [tokens]; 0 where masked. Present with `features`. */
   rest?: number[]
 }
 
-/** What one feature makes up of a query's scores, and what exchanging it does. */
+/** Contribution of one feature to a query's scores, and the effect of exchanging it. */
 export interface ExplainedFeature {
   /** Name of its contrast. */
   contrast: string
   /** Rank of its subspace. */
   rank: number
   /**
-   * Its part of the scaled scores, before softcap and mask, [tokens]: of the query, by Shapley over the features of the
-   * head, less its mean over the keys that are visible; null where masked. All parts and `rest` add up to the scores.
+   * Its part of the scaled scores, before softcap and mask, [tokens]. The query is split by Shapley values over the
+   * features of the head, and the mean over the visible keys is subtracted. Null where masked. All parts and `rest`
+   * add up to the centred scores.
    */
   part: (number | null)[]
-  /** The part at `key`, beside that of null subspaces. */
+  /** The part at `key`, compared with that of null subspaces. */
   gain: FeatureGain
-  /** What exchanging its coordinates of two keys does; absent where that was not tried, or cannot be. */
+  /** Effect of exchanging its coordinates of two keys. Absent if that was not tried, or is not possible. */
   swap?: FeatureSwap
 }
 
-/** What a feature adds to the score of the most attended key, above the mean over the visible keys. */
+/** Contribution of a feature to the score of the most attended key, above its mean over the visible keys. */
 export interface FeatureGain {
-  /** Of the feature, in the units of the scores. */
+  /** Contribution of the feature, in the units of the scores. */
   value: number
-  /** Of all that the score is made of. */
+  /** The whole centred score. */
   total: number
-  /** The same of null subspaces of its rank in its place; null where there are none. */
+  /** Contribution of null subspaces of its rank in its place. Null if there are none. */
   nulls: NullFigures | null
-  /** Whether `value` is above the 95th percentile of the nulls; null where there are too few. */
+  /** Whether `value` is above the 95th percentile of the nulls. Null if there are too few. */
   exceedsNull: boolean | null
 }
 
-/** Attention of the query, [tokens] each, when coordinates of two keys in the span of V are exchanged. */
+/** Attention of the query, [tokens] each, after exchanging the coordinates of two keys in the span of V. */
 export interface FeatureSwap {
   /** The key whose coordinates the target gets. */
   origin: number
@@ -104,7 +106,7 @@ export interface FeatureSwap {
   target: number
   /** With the feature exchanged. */
   after: number[]
-  /** With null subspaces of its rank exchanged in its place; null where there are none. */
+  /** Attention with null subspaces of its rank exchanged in its place. Null if there are none. */
   nulls: {
     /** How many there are. */
     count: number

@@ -1,4 +1,4 @@
-/** The prompts that are explained: what the model runs on, and which query of it is looked at. */
+/** The prompts to explain: their runs, and the explained query of each. */
 
 import { encodePrompt, type Run } from '../capture/encode.js'
 import { runSize } from '../capture/run-size.js'
@@ -18,14 +18,14 @@ export interface ExplainedRun {
   query: number
   terms: ExplainedTerm[]
   tokens?: number[]
-  /** Absent of a prompt of tensors, whose positions are counted when it has run. */
+  /** Absent for a prompt of tensors, whose positions are known only after it has run. */
   words?: string[]
 }
 
-/** What a single prompt is called in messages. */
+/** Name of a single prompt in messages. */
 const THE_PROMPT = 'the prompt'
 
-/** A prompt by itself, or a set of them. */
+/** A single prompt, or a set of prompts. */
 export type ExplainedPrompts = Prompts | PromptSource
 
 /** Whether it is a prompt by itself. */
@@ -46,7 +46,7 @@ export async function explainedRuns(
   { query, count, signal }: { query: number | undefined; count: number; signal?: AbortSignal },
 ): Promise<{ runs: ExplainedRun[]; warnings: string[] }> {
   const single = isSource(prompts)
-  // Null is refused like anything else that is no prompt set.
+  // Null is refused like any other value that is not a prompt set.
   const set = promptSet(single ? [prompts] : (prompts ?? undefined), { bare: true })
   const words = new UnknownWords()
   const memory = runSize(model)

@@ -1,14 +1,14 @@
-/** Which features are exchanged in which heads, and between which two keys. */
+/** Plans which features are exchanged in which heads, and between which two keys. */
 
 import type { HeadRow } from './attention.js'
 import type { ExplainedTerm } from './report.js'
 
-/** Heads of a prompt in which features are exchanged, unless heads are named. */
+/** Most heads of a prompt in which features are exchanged, unless heads are named. */
 const MOST_HEADS = 6
 
 /**
- * Of the heads with features, those of most attention: on the positive keys of the prompt's terms at the query or, where
- * it has none there, on a single key. At most six, unless heads are named.
+ * The heads with features that have most attention on the positive keys of the prompt's terms at the query. Without
+ * such terms, those with most attention on a single key. At most six, unless heads are named.
  */
 export function swappedHeads<T extends { row: HeadRow }>(
   heads: readonly T[],
@@ -33,9 +33,9 @@ export interface KeyPair {
 }
 
 /**
- * The first positive and the first negative key of the contrast's first term at the query. Without such a term, or where
- * its negative keys lie in another run, the two keys of most attention, the query itself only where there are no others.
- * Undefined where these are not two keys that the head sees.
+ * The first positive and the first negative key of the contrast's first term at the query. Without such a term, or if
+ * its negative keys lie in another run, the two keys with most attention; the query itself is used only if there are
+ * no others. Undefined unless these are two keys that the head sees.
  */
 export function pairOf(
   { attention, visible }: HeadRow,
@@ -53,7 +53,7 @@ export function pairOf(
   return seen && origin !== target ? { origin, target } : undefined
 }
 
-/** The terms whose query is the one that is explained. */
+/** The terms at the explained query. */
 export function termsAt(query: number, terms: readonly ExplainedTerm[]): ExplainedTerm[] {
   return terms.filter((term) => term.query === query)
 }

@@ -1,7 +1,7 @@
 /**
- * Exchanges coordinates of two keys in the graph of the model itself, from the queries and keys that were captured: what
- * softcap, sinks and masks make of the changed scores is the model's own doing. An edit of a head does not reach its
- * queries and keys, nor those of other heads of its layer, so that none of the layers before has to run again.
+ * Exchanges coordinates of two keys in the model's own graph, starting from captured queries and keys. The model
+ * itself applies softcap, sinks and masks to the changed scores. An edit of a head changes neither its queries and
+ * keys nor those of other heads of its layer, so no earlier layer has to run again.
  */
 
 import { throwIfAborted } from '../errors.js'
@@ -22,7 +22,7 @@ import type { FeatureSwap } from './report.js'
 import type { ExplainedRun } from './runs.js'
 import type { KeyPair } from './swap-plan.js'
 
-/** A feature of a head that is exchanged on one prompt; `give` is told what it does. */
+/** A planned exchange of a feature of a head on one prompt; `give` receives its effect. */
 export interface PlannedSwap {
   /** Index among the query heads of its site. */
   head: number
@@ -81,13 +81,13 @@ export async function makeSwaps(
   }
 }
 
-/** An edit of one head; `take` gets the row of attention after it. */
+/** An edit of one head; `take` receives the row of attention after it. */
 interface HeadEdit {
   projection: () => Float32Array
   take: (row: number[]) => void
 }
 
-/** The edits of every head, between one pair of keys: entry i of all heads goes into one run. */
+/** The edits of every head between one pair of keys. Entry i of all heads runs together. */
 interface PairEdits {
   pair: KeyPair
   /** By head. */
@@ -110,7 +110,7 @@ async function editsByPair(
   return [...byPair.values()]
 }
 
-/** All edits of one feature; the last of them gives the swap. */
+/** All edits of one feature. The last of them completes the swap. */
 function editsOf({ pair, give }: PlannedSwap, variants: Partial<Record<VariantKind, Variant>>): HeadEdit[] {
   const rows: Partial<Record<VariantKind, number[][]>> = {}
   const edits = (['features', 'null', 'random', 'whole'] as const).flatMap((kind) => {
@@ -177,7 +177,7 @@ interface Place {
   heads: readonly number[]
 }
 
-/** Copies of the prompt's run go through the graph together, each with the next edit of every head. */
+/** Runs copies of the prompt through the graph together, each with the next edit of every head. */
 async function runEdits(
   model: Model,
   { session, graph }: { session: InferenceSession; graph: EditGraph },
@@ -200,7 +200,7 @@ async function runEdits(
     const change = {
       side: 'key' as const,
       strength: 1,
-      // The first slot changes nothing; two of each item follow.
+      // The first slot changes nothing; two slots of each item follow.
       projections: [undefined, ...byDraw.flatMap((byHead) => [byHead, byHead])],
     }
     const all: Record<string, WireTensor> = {
@@ -223,12 +223,12 @@ async function runEdits(
   }
 }
 
-/** The axis along which runs follow each other, each with all of its heads; -1 where there is none. */
+/** The axis along which runs are concatenated, each with all of its heads. -1 if there is none. */
 function batchAxis({ axes }: Side): number {
   return axes.findIndex((axis) => axis === 'batch' || axis === 'fold')
 }
 
-/** A tensor `count` times along an axis. */
+/** A tensor repeated `count` times along an axis. */
 function repeated(tensor: WireTensor, axis: number, count: number): WireTensor {
   if (count === 1) {
     return tensor
