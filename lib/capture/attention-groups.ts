@@ -1,4 +1,7 @@
-/** Which entries of the attention patterns a batch measures: those of every term's positive and of its negative keys. */
+/**
+ * Chooses the entries of the attention patterns that a batch measures: those of every term's positive and negative
+ * keys.
+ */
 
 import type { EncodedLabels, EncodedPrompt } from './encode.js'
 
@@ -11,16 +14,16 @@ export interface AttentionGroup {
   run: number
   query: number
   keys: readonly number[]
-  /** Label sequence of the batch that it was taken from; absent of explicit terms. */
+  /** Index of its label sequence in the batch. Absent for explicit terms. */
   sequence?: number
 }
 
-/** Queries of a label sequence that are looked at, evenly spaced: its patterns may be long. */
+/** Most queries of a label sequence that are measured, evenly spaced, since its patterns may be long. */
 const MOST_LABELLED_QUERIES = 32
 
 /**
- * Two groups a term, positive then negative, in the order in which `layTerms` lays terms; then those of queries of label
- * sequences that have both sides.
+ * Two groups per term, positive then negative, in the order of the terms in `layTerms`. Groups of label queries that
+ * have both sides follow.
  */
 export function attentionGroups(
   prompts: readonly EncodedPrompt[],
@@ -48,7 +51,7 @@ export function attentionGroups(
   return [...groups, ...labelled]
 }
 
-/** Two groups a query that is looked at, positive then negative. */
+/** Two groups per measured query, positive then negative. */
 function labelGroups(
   labels: EncodedLabels,
   place: Pick<AttentionGroup, 'contrast' | 'run' | 'sequence'>,
@@ -73,13 +76,13 @@ function someQueries({ query, key, causal }: EncodedLabels) {
   return found.filter((_, i) => Math.floor(i / step) !== Math.floor((i - 1) / step))
 }
 
-/** A group's entries among all that a batch captures. */
+/** A group with the indices of its entries among all that a batch captures. */
 export interface MeasuredGroup extends AttentionGroup {
   from: number
   to: number
 }
 
-/** Hands out places of entries, run after run, and writes each run's cells. */
+/** Assigns indices to entries, run after run, and lists each run's cells. */
 export class CellPlan {
   readonly groups: MeasuredGroup[]
   readonly #byRun = new Map<number, MeasuredGroup[]>()
@@ -95,8 +98,8 @@ export class CellPlan {
   }
 
   /**
-   * The cells of an inference, [n, 4] as int64 takes them, whose runs are these members. An inference without any gets
-   * one, which no group refers to.
+   * The cells of an inference with these runs, as int64 [n, 4]. An inference without cells gets one, to which no group
+   * refers.
    */
   cellsOf(members: readonly number[]): number[] {
     const cells: number[] = []

@@ -1,7 +1,7 @@
 /**
- * Whether a row depends on what else is in its batch: on the padding of shorter prompts (convolutions over positions, a
- * mask that is not looked at) or on the other prompts themselves (numbers quantised by the range of a whole batch). It is
- * tried on a prompt of the set, alone and in company, and remembered with the model.
+ * Tests whether a row depends on the rest of its batch. It may depend on the padding of shorter prompts (convolutions
+ * over positions, an ignored mask), or on the other prompts (values quantised by the range of the whole batch). The
+ * test runs a prompt of the set alone and with others, and its result is stored with the model.
  */
 
 import { captureGraph, KEY_ROWS, QUERY_ROWS, type SiteRequest } from '../model/graphs/capture-graph.js'
@@ -12,19 +12,19 @@ import { tensorValues } from '../model/inference/values.js'
 import { type Model, toleranceOf } from '../model/model.js'
 import { verifiedTokens } from './run-size.js'
 
-/** How prompts may share a batch: padded to one length, only with others of their own length, or not at all. */
+/** How prompts may share a batch: padded to one length, only with prompts of their own length, or not at all. */
 export type Sharing = 'padded' | 'equal length' | 'alone'
 
 const known = new WeakMap<Model, Sharing>()
 
-/** What is known of a model so far; models without a mask are never padded. */
+/** The known sharing of a model. Models without a mask are never padded. */
 export function sharingOf(model: Model): Sharing {
   return known.get(model) ?? (hasMask(model) ? 'padded' : 'equal length')
 }
 
 const hasMask = (model: Model) => model.inputs.some(({ role }) => role === 'mask')
 
-/** What a session needs to run some tokens and give the rows of all their positions. */
+/** A session's inputs and outputs for the rows of all positions of some tokens. */
 interface RowSource {
   session: InferenceSession
   /** Names of the model's inputs that are needed. */
@@ -35,7 +35,10 @@ interface RowSource {
   attention: boolean
 }
 
-/** Finds out, once a model, on the tokens of a prompt; prompts of tensors tell nothing. Errors: ERR_INFERENCE. */
+/**
+ * Runs the test, once per model, on the tokens of a prompt. Prompts of tensors cannot be tested. Errors:
+ * ERR_INFERENCE.
+ */
 export async function findSharing(
   model: Model,
   tokens: readonly number[],
@@ -77,7 +80,7 @@ async function trySharing(model: Model, tokens: readonly number[], source: RowSo
   if (!hasMask(model)) {
     return 'equal length'
   }
-  // A model of one length pads every prompt alike.
+  // A model of fixed length pads every prompt alike.
   if (fixedLength(model.inputs) !== undefined) {
     return 'padded'
   }
@@ -115,7 +118,7 @@ function alike(a: readonly Float64Array[], b: readonly Float64Array[], { request
       difference += (x - b[i][j]) ** 2
       total += x ** 2
     })
-    // Rows that are not finite are refused, and named, where they are used.
+    // Rows that are not finite are reported where they are used.
     return !(difference > toleranceOf(requests[Math.floor(i / 2)].site) ** 2 * total)
   })
 }

@@ -5,14 +5,14 @@ import type { EncodedLabels, EncodedPrompt, EncodedTerm } from './encode.js'
 
 export interface BatchTerms {
   terms: TermBatch | undefined
-  /** For self attention; the scope of cross attention is all keys. */
+  /** Key scopes are for self attention; in cross attention the key scope is all keys. */
   labels: LabelSequence[]
   /** Unit of exchange of each term and of each label sequence. */
   termUnits: string[]
   labelUnits: string[]
 }
 
-/** `queryRow` and `keyRow` tell, for each run, the captured row of a position. */
+/** `queryRow` and `keyRow` map a run and a position to the captured row. */
 export function layTerms(
   group: readonly EncodedPrompt[],
   contrasts: readonly string[],
@@ -50,7 +50,7 @@ interface RunRows {
   key: Map<number, number>
 }
 
-/** A `TermBatch` while its terms come in. */
+/** Builds a `TermBatch` term by term. */
 class TermColumns {
   readonly #contrast: number[] = []
   readonly #query: number[] = []
@@ -60,7 +60,7 @@ class TermColumns {
   readonly #negOffsets = [0]
   readonly #neg: number[] = []
 
-  /** `other` are the rows of the run that has the term's negative half. */
+  /** Adds a term; `other` holds the rows of the run with its negative half. */
   add(contrast: number, { query, positive, queryNeg, negative }: EncodedTerm, own: RunRows, other: RunRows) {
     this.#contrast.push(contrast)
     this.#query.push(own.query.get(query)!)
@@ -75,7 +75,7 @@ class TermColumns {
     this.#negOffsets.push(this.#neg.length)
   }
 
-  /** Undefined where there were no terms. */
+  /** The batch. Undefined if there were no terms. */
   batch(): TermBatch | undefined {
     if (this.#contrast.length === 0) {
       return undefined

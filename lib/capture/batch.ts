@@ -1,4 +1,4 @@
-/** Batches: which runs go through the model together, and which of their rows the terms use. */
+/** Groups prompts into batches: which runs share an inference, and which of their rows the terms use. */
 
 import { groupBy } from '../math/group-by.js'
 import { KEY_ROWS, QUERY_ROWS } from '../model/graphs/capture-graph.js'
@@ -13,12 +13,12 @@ import { type Batching, runFeeds } from './feeds.js'
 /** One inference of a batch. */
 export interface Inference {
   feeds: Record<string, WireTensor>
-  /** Rows that it gives, in order. */
+  /** Captured rows of this inference, in order. */
   queries: RowOrigin[]
   keys: RowOrigin[]
 }
 
-/** What a captured row was, for messages. */
+/** Origin of a captured row, for messages. */
 export interface RowOrigin {
   where: string
   position: number
@@ -28,14 +28,14 @@ export interface Batch extends BatchTerms {
   prompts: number
   /** Usually one; several for runs of unequal length on a model without a mask. */
   inferences: Inference[]
-  /** Which attention is measured, where it is. */
+  /** Attention groups, if attention is measured. */
   attention?: readonly MeasuredGroup[]
 }
 
-/** Prompts are sorted by length within windows of this many batches, so that little is padded. */
+/** Prompts are sorted by length within windows of this many batches, to reduce padding. */
 const WINDOW_BATCHES = 8
 
-/** Groups prompts, in a fixed order that depends only on the prompts and the batching. */
+/** Groups prompts in a fixed order, which depends only on the prompts and the batching. */
 export async function* groupPrompts(
   prompts: AsyncIterable<EncodedPrompt>,
   { size }: Batching,
@@ -61,12 +61,12 @@ function lengthKey({ runs }: EncodedPrompt): number {
   return Math.max(...runs.map(lengthOf))
 }
 
-/** Tokens; of a run of tensors nothing is known. */
+/** Number of tokens. Runs of tensors have no known length. */
 function lengthOf(run: Run): number {
   return run.kind === 'tokens' ? run.ids.length : 0
 }
 
-/** Lays a group of prompts out as inferences, rows and terms. */
+/** Arranges a group of prompts as inferences, rows and terms. */
 export function buildBatch(
   group: readonly EncodedPrompt[],
   contrasts: readonly string[],

@@ -1,4 +1,4 @@
-/** Inputs that prompts give as tensors: values in place, or rows of files. */
+/** Reads inputs that prompts give as tensors: inline values, or rows of files. */
 
 import path from 'node:path'
 import type { Located } from '../contrast/positions.js'
@@ -72,7 +72,9 @@ function numbersOf(data: ArrayLike<number> | BigInt64Array): ArrayLike<number> {
   return data instanceof BigInt64Array ? Array.from(data, Number) : data
 }
 
-/** Whole numbers where the model takes such, and token ids that its table has. Errors: ERR_PROMPT. */
+/**
+ * Checks for whole numbers if the input has an integer type, and for token ids inside the table. Errors: ERR_PROMPT.
+ */
 export function checkValues(
   values: ArrayLike<number>,
   { name, role, type }: ModelInput,

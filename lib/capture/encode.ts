@@ -1,4 +1,4 @@
-/** From prompts to what a model runs on, with every position resolved to a row. */
+/** Converts prompts to runs of the model, with every position resolved to a row. */
 
 import { tokenIds } from '../contrast/check-source.js'
 import { type Located, resolvePosition } from '../contrast/positions.js'
@@ -18,7 +18,7 @@ export type Run = TokenRun | TensorRun
 export interface TokenRun {
   kind: 'tokens'
   ids: readonly number[]
-  /** Which text of a pair each token is of, as the model is told; zeros by default. */
+  /** Token type ids: the text of a pair that each token belongs to; zeros by default. */
   segments?: readonly number[]
 }
 
@@ -30,7 +30,7 @@ export interface EncodedTerm extends Pick<PairedTerm, 'label' | 'labelNeg' | 'ne
   negative: number[]
 }
 
-/** Labels of positions as numbers; -1 for a position without one. */
+/** Labels of positions as numbers; -1 for a position without a label. */
 export interface EncodedLabels {
   query: Int32Array
   key: Int32Array
@@ -47,12 +47,12 @@ export interface EncodedRule {
 
 export interface EncodedPrompt {
   where: string
-  /** As `PlacedPrompt.unit`. */
+  /** Unit of exchange, as in `PlacedPrompt.unit`. */
   unit: string
   /** The prompt's run and, for a counterfactual contrast, the run of the changed prompt. */
   runs: Run[]
   rules: EncodedRule[]
-  /** Token id or class that the prompt names as its answer. */
+  /** Token id or class of the prompt's answer. */
   answer?: number
 }
 
@@ -99,7 +99,7 @@ export async function encodePrompt(model: Model, placed: PlacedPrompt): Promise<
   return { where, unit, runs, rules, answer: await encodeAnswer(model, prompt, first.run, where) }
 }
 
-/** A key of both sides would be taken off itself. */
+/** Refuses a key on both sides, which would cancel itself. */
 function refuseBothSides({ positive, negative }: EncodedTerm, where: string): void {
   const both = positive.find((key) => negative.includes(key))
   if (both === undefined) {
@@ -110,7 +110,7 @@ function refuseBothSides({ positive, negative }: EncodedTerm, where: string): vo
   })
 }
 
-/** Where every head is causal, a key after its query has no score: the model masks it. */
+/** Refuses keys after their query if every head is causal: the model masks them, so they have no score. */
 function refuseMasked({ query, positive, queryNeg, negative }: EncodedTerm, where: string): void {
   for (const [side, from, keys] of [
     ['positive', query, positive],
@@ -126,7 +126,7 @@ function refuseMasked({ query, positive, queryNeg, negative }: EncodedTerm, wher
   }
 }
 
-/** The id of the first token that the answer's text adds to the prompt's. */
+/** The id of the first token that the answer adds to the prompt's text. */
 async function encodeAnswer(
   model: Model,
   { text, pair, answer }: Prompt,
@@ -206,7 +206,9 @@ async function encodeText(
   })
 }
 
-/** Models exported for one length take shorter prompts only where a mask says what is padding. */
+/**
+ * Checks the length for models exported with a fixed length. They take shorter prompts only if a mask marks padding.
+ */
 function checkLength(model: Model, length: number, where: string): void {
   const fixed = fixedLength(model.inputs)
   if (fixed === undefined || length === fixed) {

@@ -1,9 +1,9 @@
-/** Failed runs of the model, told in terms of the prompts that were running. */
+/** Explains failed runs of the model in terms of the prompts in the run. */
 
 import { QkError } from '../errors.js'
 import type { Inference } from './batch.js'
 
-/** onnxruntime's complaint with the prompts that it is about; other errors as they are. */
+/** Adds the prompts of the run to onnxruntime's error. Other errors stay unchanged. */
 export function explainFailure(error: unknown, { queries, keys }: Inference): unknown {
   if (!(error instanceof QkError) || error.code !== 'ERR_INFERENCE') {
     return error

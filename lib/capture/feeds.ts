@@ -15,17 +15,17 @@ import type { Run } from './encode.js'
 import { runSize } from './run-size.js'
 
 export interface Batching {
-  /** Prompts in a batch. */
+  /** Number of prompts in a batch. */
   size: number
   /** Whether runs of unequal length may share an inference. */
   padded: boolean
-  /** Runs of every inference, in a model exported for one batch size, or whose rows depend on the others. */
+  /** Number of runs per inference, in a model with a fixed batch size, or whose rows depend on the others. */
   fixedRuns?: number
-  /** Runs of a length that fit into memory together. */
+  /** Most runs of a length that fit into memory together. */
   mostRuns(length: number): number
 }
 
-/** How prompts can be batched, by the model's inputs and by what is known of its rows. */
+/** How prompts can be batched, given the model's inputs and the known dependence of its rows. */
 export function batchingFor(model: Model, size: number, run = runSize(model)): Batching {
   const sharing = sharingOf(model)
   const fixedRuns = fixedBatch(model.inputs) ?? (sharing === 'alone' ? 1 : undefined)
@@ -33,8 +33,8 @@ export function batchingFor(model: Model, size: number, run = runSize(model)): B
 }
 
 /**
- * The inputs of runs of one kind, padded to the longest. A model that was exported for one batch size gets the
- * first run again, as often as it takes.
+ * The inputs of runs of one kind, padded to the longest. For a model with a fixed batch size, copies of the first run
+ * fill the batch.
  */
 export function runFeeds(
   inputs: readonly ModelInput[],

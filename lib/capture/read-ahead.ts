@@ -1,13 +1,13 @@
-/** Stages of a pipeline that work beside each other. */
+/** Pipeline stages that run concurrently. */
 
 /**
- * The values of a source, where the next one is under way while the last is being used; never more than that one.
- * Leaving the loop early, or an error in it, waits for what is under way and ends the source.
+ * The values of a source, reading one value ahead: the next one is computed while the current one is used. Leaving the
+ * loop early, or an error in it, waits for the pending value and ends the source.
  */
 export async function* oneAhead<T>(source: AsyncGenerator<T, void>): AsyncGenerator<T, void> {
   const ask = () => {
     const next = source.next()
-    // Its error is met when the value is awaited; until then nobody may be listening.
+    // The error is handled when the value is awaited; until then it must not count as unhandled.
     next.catch(() => {})
     return next
   }

@@ -1,13 +1,13 @@
-/** Memory of captured rows, which one batch after another fills. */
+/** Memory for captured rows, reused by one batch after another. */
 
 import type { WireTensor } from '../model/inference/session.js'
 
-/** Runs of the model whose memory is kept: of a batch that is in use, and of the one after it. */
+/** Number of runs whose memory is kept: those of the batch in use, and of the next one. */
 const MOST_FREE = 2
 
 /**
- * Shared memory for captured rows, used again when their batch has been dealt with. Left to the garbage collector it
- * would pile up, since each batch leaves little else to collect.
+ * Shared memory for captured rows, reused once a batch is done. Left to the garbage collector, it would pile up, since
+ * each batch leaves little other garbage.
  */
 export class RowMemory {
   readonly #free: Record<string, SharedArrayBuffer>[] = []

@@ -1,6 +1,7 @@
 /**
- * What a run takes: attention that is written out holds the scores of a layer, which grow with the square of the length,
- * in several tensors at once. Known before a run starts, so that a prompt that cannot fit is an error and not a crash.
+ * Memory of a run, estimated before it starts, so that a prompt that cannot fit is an error and not a crash. Attention
+ * that is written out holds several tensors with the scores of a layer at once, which grow with the square of the
+ * length.
  */
 
 import { totalmem } from 'node:os'
@@ -11,24 +12,27 @@ import type { Model } from '../model/model.js'
 import type { ResolvedSite } from '../model/sites/site.js'
 import { counted } from '../validate.js'
 
-/** Tensors of the size of a layer's scores that live together: product, masked scores, pattern (3.5 measured). */
+/**
+ * Number of tensors of the size of a layer's scores that exist at once: product, masked scores, pattern (3.5
+ * measured).
+ */
 const COPIES = 4
-/** Part of the limit that a batch may take; the rest is for a single long prompt. */
+/** Fraction of the limit for a batch; the rest is for a single long prompt. */
 const BATCH_SHARE = 1 / 4
 
 const BYTES: Record<string, number> = { float16: 2, float32: 4, float64: 8 }
 
 export interface RunSize {
-  /** Runs of a length that go through the model together, at most. */
+  /** Most runs of a length that share an inference. */
   mostRuns(length: number): number
-  /** Errors: ERR_MEMORY_LIMIT, which names the prompt, where one run takes more than the limit. */
+  /** Errors: ERR_MEMORY_LIMIT, with the prompt, if one run needs more than the limit. */
   check(length: number, where: string): void
 }
 
 /** For runs that compute the scores of all layers before `last`, or of all where it is absent; `limit` in bytes. */
 export function runSize(model: Model, last?: ResolvedSite, limit = totalmem() / 2): RunSize {
   const before = last ? model.sites.slice(0, model.sites.indexOf(last)) : model.sites
-  // A fused operator never holds all scores.
+  // A fused operator never stores all scores.
   const perEntry = before
     .filter(({ candidate }) => !candidate.fused)
     .map(({ heads, productType }) => heads * (BYTES[productType] ?? 4))
@@ -50,13 +54,13 @@ export function runSize(model: Model, last?: ResolvedSite, limit = totalmem() / 
   }
 }
 
-/** Scores that are compared at once, of all sites together: each takes some bytes in several tensors. */
+/** Most scores in one comparison, over all sites. Each score takes some bytes in several tensors. */
 const MOST_SCORES = 2 ** 26
 const LEAST_TOKENS = 64
 
 /**
- * The tokens that a model is tried on, to verify a capture and to see what rows depend on: the first ones of a long prompt,
- * since a comparison holds the scores of every site.
+ * The tokens on which a capture is verified and rows are tested for dependence. Only the first ones of a long prompt
+ * are used, since a comparison holds the scores of every site.
  */
 export function verifiedTokens(
   model: Model,

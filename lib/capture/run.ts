@@ -1,6 +1,6 @@
 /**
- * Captures queries and keys of a prompt set, batch by batch: while one batch is used, the next goes through the model,
- * and the one after that is prepared. No more are in memory.
+ * Captures queries and keys of a prompt set, batch by batch. While one batch is used, the next one goes through the
+ * model, and the one after that is prepared. No other batches are in memory.
  */
 
 import type { PlacedPrompt } from '../contrast/prompt-set.js'
@@ -22,43 +22,46 @@ import { verifyOnPrompt } from './verify-capture.js'
 export interface CapturedRows {
   q: WireTensor
   k: WireTensor
-  /** What the scores of each query are multiplied by, [rows, heads, 1]; where that is no constant. */
+  /** Factors of the scores of each query, [rows, heads, 1], if they are not constant. */
   factors?: WireTensor
-  /** Attention at the entries of the batch's groups, [entries, heads]; where it is measured and could be followed. */
+  /**
+   * Attention at the entries of the batch's groups, [entries, heads], if it is measured and the pattern was found in
+   * the graph.
+   */
   attention?: WireTensor
 }
 
-/** Where a batch stands among all of the prompt set, whichever of them are run. */
+/** Position of a batch among all batches of the prompt set, including those that are not run. */
 export interface BatchPlace {
   /** Number of the batch, from 0. */
   index: number
-  /** Prompts of the set up to its end. */
+  /** Number of prompts of the set up to its end. */
   promptsDone: number
 }
 
-/** One batch; its rows are valid until the next one is asked for. */
+/** One batch. Its rows are valid until the next one is requested. */
 export interface CapturedBatch extends Batch, BatchPlace {
-  /** By request. */
+  /** Captured rows by request. */
   sites: CapturedRows[]
-  /** By request: the verification of its site on the first prompt of the set. */
+  /** Relative errors by request, from the verification on the first prompt of the set. */
   relativeErrors: number[]
 }
 
 export interface CaptureBatchesOptions {
-  /** Names of the contrasts, whose indices the terms carry. */
+  /** Names of the contrasts; terms refer to them by index. */
   contrasts: readonly string[]
-  /** Prompts in a batch. */
+  /** Number of prompts in a batch. */
   batchSize: number
-  /** Bytes that one run of the model may take; default half of the machine's memory. */
+  /** Most bytes of one run of the model; default: half of the machine's memory. */
   memoryLimit?: number
-  /** Also measure the attention of each term's query on its positive and its negative keys. */
+  /** Also measures the attention of each term's query on its positive and its negative keys. */
   attention?: boolean
   /**
-   * Whether the batch with this number goes through the model; default all. Batches are the same whichever are taken, and
-   * so are their rows, to the bit.
+   * Whether to run the batch with this number; default: all. Batches and their rows are bitwise the same whichever are
+   * chosen.
    */
   takes?: (index: number) => boolean
-  /** The sites have been verified on these prompts already: `relativeErrors` are NaN. */
+  /** Whether the sites were verified on these prompts before. `relativeErrors` are then NaN. */
   verified?: boolean
   signal?: AbortSignal
 }
@@ -117,7 +120,7 @@ export async function* captureBatches(
       return
     }
     const sites = requests.map(({ site }) => site)
-    // Before the capture's own session, so that the weights are in memory once.
+    // Runs before the capture's own session, so that the weights are in memory only once.
     const relativeErrors = verified ? sites.map(() => Number.NaN) : await verifyOnPrompt(model, sites, first)
     throwIfAborted(signal)
     const { weightsFolder } = model.graph.model

@@ -1,9 +1,9 @@
-/** Counts the words of prompts that the tokenizer does not know, for a warning. */
+/** Counts words of prompts that the tokenizer does not know, for a warning. */
 
 import type { Located } from '../contrast/positions.js'
 import type { PlacedPrompt } from '../contrast/prompt-set.js'
 
-/** Words that a warning names. */
+/** Most words that a warning names. */
 const NAMED = 5
 
 export class UnknownWords {
@@ -12,7 +12,7 @@ export class UnknownWords {
   private readonly words = new Set<string>()
   private first: string | undefined
 
-  /** The same prompts; what they are encoded to is counted. */
+  /** The same prompts; their encodings are counted. */
   async *of(prompts: AsyncIterable<PlacedPrompt>): AsyncGenerator<PlacedPrompt> {
     for await (const placed of prompts) {
       yield { ...placed, onEncoded: (located, where) => this.add(located, where) }
@@ -44,7 +44,7 @@ export class UnknownWords {
   }
 }
 
-/** What stands between the spaces around a span. */
+/** The text between the spaces around a span. */
 function wordAt(text: string, [start, end]: [number, number]): string {
   const before = /\S*$/.exec(text.slice(0, start))![0]
   const after = /^\S*/.exec(text.slice(end))![0]

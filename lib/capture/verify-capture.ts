@@ -1,4 +1,4 @@
-/** Refuses captures whose queries and keys do not give the model's own scores (contract 3). */
+/** Refuses captures whose queries and keys do not reproduce the model's own scores (contract 3). */
 
 import { QkError } from '../errors.js'
 import { type Verification, verifySites } from '../model/graphs/verify.js'
@@ -11,8 +11,8 @@ import { batchingFor } from './feeds.js'
 import { verifiedTokens } from './run-size.js'
 
 /**
- * Verifies sites on the prompt's own run, or on the beginning of a long one; their relative errors.
- * Errors: ERR_CAPTURE_MISMATCH, which names the site; ERR_INFERENCE.
+ * Verifies sites on the prompt's own run, or on the beginning of a long prompt. Returns their relative errors. Errors:
+ * ERR_CAPTURE_MISMATCH, with the site; ERR_INFERENCE.
  */
 export async function verifyOnPrompt(
   model: Model,
@@ -34,7 +34,7 @@ export async function verifyOnPrompt(
 export function acceptedError(model: Model, site: ResolvedSite, found: Verification): number {
   const { relativeError, finite } = found
   const limit = toleranceOf(site)
-  // Rows that are not finite are refused, and named, where they are used.
+  // Rows that are not finite are reported where they are used.
   if (relativeError <= limit || !finite) {
     return relativeError
   }

@@ -1,4 +1,4 @@
-/** Captures many prompts, one after another, through one session that verifies each of them as it runs. */
+/** Captures many prompts, one after another, in one session that also verifies each of them. */
 
 import type { Prompt } from '../../contrast/prompt.js'
 import { type Prompts, promptSet } from '../../contrast/prompt-set.js'
@@ -18,13 +18,13 @@ import { type Capture, capturedSites } from './capture-run.js'
 import { type CapturedRun, type CaptureRequest, CaptureSession } from './capture-session.js'
 import { CapturedSteps } from './captured-steps.js'
 
-/** What `captureMany` takes besides the model and the prompts. */
+/** Options of `captureMany`. */
 export interface CaptureManyOptions {
   /** 'all' (default), or names as in `L0H1,L2H3`. */
   heads?: 'all' | string | readonly HeadSpec[]
-  /** Also the scores as they enter the softmax: scaled, capped and masked. */
+  /** Also captures the scores at the input of the softmax: scaled, capped and masked. */
   scores?: boolean
-  /** Also the pattern: the softmax of the scores. */
+  /** Also captures the pattern: the softmax of the scores. */
   pattern?: boolean
   /** Ends the run with ERR_ABORTED. */
   signal?: AbortSignal
@@ -37,26 +37,26 @@ const OPTIONS = {
   signal: true,
 } satisfies Record<keyof CaptureManyOptions, true>
 
-/** What was captured of one prompt of several. */
+/** The capture of one prompt of several. */
 export interface CapturedPrompt extends Capture {
-  /** Where the prompt stands in its set: file and line, or its id or index. */
+  /** Place of the prompt in its set: file and line, or its id or index. */
   where: string
-  /** The prompt as it was given. */
+  /** The prompt as given. */
   prompt: Prompt
 }
 
 /**
- * Captures prompts in their order, each when the one before it has been taken: no more than one is in memory. They need
- * no contrast; of a counterfactual prompt the prompt itself is captured. `capture` runs a single prompt, lets the model
- * write on, and takes whole tensors.
+ * Captures prompts in order. Each is run when the previous one has been consumed, so only one is in memory. Prompts
+ * need no contrast. Of a counterfactual prompt, only the prompt itself is captured. `capture` runs a single prompt,
+ * can generate tokens, and takes whole tensors.
  *
- * Every prompt is verified in the run that captures it: scores recomputed from all of its queries and keys, against the
- * model's own. Only of a prompt so long that the comparison would not fit into memory (more than 2^13 tokens by the square
- * root of the number of heads, at least 64) the beginning is verified, in a run of its own; the weights are then in memory
- * twice.
+ * Every prompt is verified in the run that captures it: scores recomputed from all of its queries and keys are
+ * compared with the model's own. If a prompt is so long that the comparison would not fit into memory (more than 2^13
+ * tokens divided by the square root of the number of heads, at least 64), only its beginning is verified, in a
+ * separate run. The weights are then in memory twice.
  *
- * Errors: those of prompts, ERR_UNKNOWN_HEAD, ERR_CAPTURE_MISMATCH, ERR_UNSUPPORTED_MODEL (scores whose axes could not be
- * followed), ERR_MEMORY_LIMIT, ERR_INFERENCE, ERR_ABORTED.
+ * Errors: those of prompts, ERR_UNKNOWN_HEAD, ERR_CAPTURE_MISMATCH, ERR_UNSUPPORTED_MODEL (scores whose axes could not
+ * be followed), ERR_MEMORY_LIMIT, ERR_INFERENCE, ERR_ABORTED.
  */
 export async function* captureMany(
   model: Model,
@@ -87,7 +87,7 @@ export async function* captureMany(
   }
 }
 
-/** The sessions of one call: one that captures and verifies, and another one for prompts that are too long for that. */
+/** The sessions of one call: one that captures and verifies, and one for prompts that are too long to verify. */
 class ManyRuns {
   private verifying: CaptureSession | undefined
   private plain: CaptureSession | undefined
@@ -148,7 +148,7 @@ class ManyRuns {
   }
 }
 
-/** A copy of the first of a batch, which is all of it but in a model exported for one batch size. */
+/** A copy of the first entry of a batch. Only in a model with a fixed batch size are there others. */
 function firstOf({ type, dims, data }: WireTensor): WireTensor {
   const values = data as Float32Array
   return { type, dims: [1, ...dims.slice(1)], data: values.slice(0, values.length / dims[0]) }

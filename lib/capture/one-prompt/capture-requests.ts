@@ -1,4 +1,4 @@
-/** What is asked of each site by the options of a capture. */
+/** Converts the options of a capture to requests for each site. */
 
 import { QkError } from '../../errors.js'
 import { groupBy } from '../../math/group-by.js'

@@ -1,4 +1,4 @@
-/** Runs one prompt, or a prompt and what the model writes after it, and collects what was asked for. */
+/** Runs one prompt, with generated tokens if requested, and collects the captured tensors. */
 
 import { QkError, throwIfAborted } from '../../errors.js'
 import { type Verification, verifySites } from '../../model/graphs/verify.js'
@@ -18,7 +18,7 @@ import {
 } from './capture-session.js'
 import { CapturedSteps, type CapturedTensor, type Hooks } from './captured-steps.js'
 
-/** Where the captured tensors of one site are. */
+/** Names of the captured tensors of one site. */
 export interface CapturedSite {
   /** The attention site that was captured. */
   site: AttentionSite
@@ -26,17 +26,17 @@ export interface CapturedSite {
   heads: string[]
   /** The key heads, in the order of the head axis of the keys. */
   kvHeads: number[]
-  /** Verification on this very prompt: recomputed scores against the model's own. */
+  /** Relative error of the verification on this prompt: recomputed scores against the model's own. */
   relativeError: number
   /** Keys into `activations`. */
   hooks: Hooks
 }
 
-/** Queries, keys and, where asked for, scores and patterns of one prompt. */
+/** Queries, keys and, if requested, scores and patterns of one prompt. */
 export interface Capture {
-  /** Token ids, those that were written included; absent where the model takes tensors. */
+  /** Token ids, including generated ones. Absent if the model takes tensors. */
   tokens?: number[]
-  /** How many of the tokens the model wrote. */
+  /** Number of generated tokens. */
   newTokens: number
   /** The captured sites, in the order of the model. */
   sites: CapturedSite[]
@@ -47,14 +47,14 @@ export interface Capture {
   activations: Record<string, CapturedTensor>
 }
 
-/** What is captured, and how; see `CaptureOptions`. */
+/** Settings of a capture; see `CaptureOptions`. */
 export interface CaptureSettings extends CapturedKinds {
   newTokens?: number
   output?: string
   signal?: AbortSignal
 }
 
-/** One call of `capture`: its session, and what it writes. */
+/** One call of `capture`, with its session. */
 export class CaptureRun {
   private session: CaptureSession | undefined
   private readonly caches: Map<string, string> | undefined
@@ -84,7 +84,7 @@ export class CaptureRun {
     return this.finish(new CapturedSteps(this.requests), await this.run(feeds), feeds)
   }
 
-  /** A prompt of tokens, and what the model writes after it. */
+  /** Runs a prompt of tokens and generates the tokens after it. */
   async write({ ids, segments }: TokenRun, newTokens: number): Promise<Capture> {
     const { model, logits } = this
     const tokens = [...ids]
@@ -147,7 +147,7 @@ export class CaptureRun {
   }
 }
 
-/** What users see of captured sites. Errors: ERR_CAPTURE_MISMATCH. */
+/** The captured sites in the form for users. Errors: ERR_CAPTURE_MISMATCH. */
 export function capturedSites(
   model: Model,
   requests: readonly CaptureRequest[],
@@ -172,7 +172,7 @@ function logitsOf(outputs: readonly string[], wanted: string | undefined): strin
   })
 }
 
-/** Index of the largest logit of the last position, of logits [pos, classes] of one sequence, whatever their layout. */
+/** Index of the largest logit at the last position, for logits [pos, classes] of one sequence in any layout. */
 function likeliest(logits: WireTensor, position: number): number {
   const values = tensorValues(logits)
   const classes = logits.dims[logits.dims.length - 1]

@@ -1,4 +1,7 @@
-/** A session that gives what is asked of a model's sites, by hook, and verifies it in the same run where that is wanted. */
+/**
+ * A session that captures the requested tensors of a model's sites, by hook, and verifies them in the same run if
+ * requested.
+ */
 
 import {
   type CaptureGraph,
@@ -14,7 +17,7 @@ import type { Model } from '../../model/model.js'
 import type { ResolvedSite } from '../../model/sites/site.js'
 import type { Hooks } from './captured-steps.js'
 
-/** What is asked of one site. */
+/** The request for one site. */
 export interface CaptureRequest {
   site: ResolvedSite
   heads: number[]
@@ -32,9 +35,9 @@ export interface CapturedKinds {
 export interface CapturedRun {
   /** Captured tensors by hook. */
   tensors: Record<string, WireTensor>
-  /** All outputs by name, those that were also asked for among them. */
+  /** All outputs by name, including the further ones that were requested. */
   outputs: Record<string, WireTensor>
-  /** By request; in a session that verifies. */
+  /** Results by request, in a session that verifies. */
   verified: Verification[]
 }
 
@@ -64,7 +67,7 @@ export class CaptureSession {
         const taken = { count: site.heads, chosen: heads }
         const add = (tensor: string, name: string) => {
           const whole = scoreMatrix(editor, tensor, site.patternAxes!, taken, `${name}/whole`)
-          // What sinks take is in no column of a key.
+          // The attention of sinks lies in none of the keys' columns.
           const keys = withoutOthers(editor, whole, 3, site.sinks)
           editor.output(editor.node('Identity', [keys], {}, name))
         }
@@ -89,7 +92,10 @@ export class CaptureSession {
     return new CaptureSession(session, requests, graph, checks, kinds)
   }
 
-  /** `into` is shared memory that outputs are returned in, as far as it is large enough. Errors: ERR_INFERENCE, ERR_ABORTED. */
+  /**
+   * Runs the model; `into` is shared memory for outputs, used if it is large enough. Errors: ERR_INFERENCE,
+   * ERR_ABORTED.
+   */
   async run(
     feeds: Record<string, WireTensor>,
     { signal, into }: { signal?: AbortSignal; into?: Record<string, SharedArrayBuffer> } = {},

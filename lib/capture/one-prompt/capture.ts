@@ -1,6 +1,6 @@
 /**
- * Captures what a model computes on one prompt: queries and keys of chosen heads and, on request, the scores that
- * enter the softmax and the pattern that leaves it, by their TransformerLens names; also while the model writes on.
+ * Captures one prompt: queries and keys of chosen heads and, on request, the scores at the input of the softmax and
+ * the attention pattern, by their TransformerLens names. It can also capture tokens that the model generates.
  */
 
 import { checkSource } from '../../contrast/check-source.js'
@@ -16,20 +16,20 @@ import { checkValues, readTensor } from '../encode-inputs.js'
 import { captureRequests } from './capture-requests.js'
 import { type Capture, CaptureRun } from './capture-run.js'
 
-/** What `capture` takes besides the model and the prompt. */
+/** Options of `capture`. */
 export interface CaptureOptions {
   /** 'all' (default), or names as in `L0H1,L2H3`. */
   heads?: 'all' | string | readonly HeadSpec[]
-  /** Also the scores as they enter the softmax: scaled, capped and masked. */
+  /** Also captures the scores at the input of the softmax: scaled, capped and masked. */
   scores?: boolean
-  /** Also the pattern: the softmax of the scores. */
+  /** Also captures the pattern: the softmax of the scores. */
   pattern?: boolean
   /**
-   * Lets the model write this many tokens, each the likeliest, and captures them too. Where it has a cache, keys are
-   * gathered from it and every step adds one row of queries; otherwise the text so far is run again.
+   * Generates this many tokens by greedy decoding, and captures them too. If the model has a cache, keys are read from
+   * it, and every step adds one row of queries. Otherwise the whole text is run again at every step.
    */
   newTokens?: number
-  /** Name of the output with the logits, for `newTokens`; default the one called so. */
+  /** Name of the output with the logits, for `newTokens`; default: the one called logits. */
   output?: string
   /** Folder that `npy` files of inputs are relative to; default the current one. */
   folder?: string

@@ -1,4 +1,4 @@
-/** Captured tensors of a text that the model writes step by step, joined as if it had been run at once. */
+/** Joins the captured tensors of text that was generated step by step, as if it had been run at once. */
 
 import type { WireTensor } from '../../model/inference/session.js'
 
@@ -14,17 +14,17 @@ export interface CapturedTensor {
 
 /** Names of the captured tensors of one site, as in TransformerLens. */
 export interface Hooks {
-  /** Queries as they enter the dot product. */
+  /** Queries at the input of the dot product. */
   q: string
-  /** Keys as they enter the dot product. */
+  /** Keys at the input of the dot product. */
   k: string
-  /** Scores as they enter the softmax. */
+  /** Scores at the input of the softmax. */
   scores: string
   /** The softmax of the scores. */
   pattern: string
 }
 
-/** Captured tensors of the steps of one text. Keys of the last step are those of all positions. */
+/** Captured tensors of the steps of one text. The last step has the keys of all positions. */
 export class CapturedSteps {
   private readonly steps: Record<string, WireTensor>[] = []
 
@@ -48,7 +48,9 @@ export class CapturedSteps {
     return joined
   }
 
-  /** Rows of all steps one after another along `axis`; keys that a row could not see yet are masked, or get nothing. */
+  /**
+   * Concatenates rows of all steps along `axis`. Keys that did not exist yet get a masked score, or zero attention.
+   */
   private rows(hook: string, axis: number, masked: boolean): CapturedTensor {
     const parts = this.steps.map((step) => captured(step[hook]))
     if (parts.length === 1) {

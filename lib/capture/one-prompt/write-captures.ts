@@ -1,4 +1,4 @@
-/** Captured prompts as one `.safetensors` file, written as they come. */
+/** Writes captured prompts to one `.safetensors` file, one at a time. */
 
 import { QkError } from '../../errors.js'
 import { hashedModel } from '../../model/hashed-model.js'
@@ -16,9 +16,9 @@ import type { Hooks } from './captured-steps.js'
 /** `format` in the metadata of files of captures. */
 export const CAPTURE_FORMAT = 'qkspace-capture'
 
-/** One site of a file of captures. */
+/** One site in a file of captures. */
 export interface SavedCaptureSite {
-  /** Place of the layer, as in the names of heads. */
+  /** Index of the layer, as in the names of heads. */
   layer: number
   /** `enc`, `dec` or `cross` in a model with several kinds. */
   kind?: string
@@ -26,31 +26,31 @@ export interface SavedCaptureSite {
   heads: string[]
   /** The key heads of the model, in the order of the head axis of the keys. */
   kvHeads: number[]
-  /** Of every query head, the place of its key head on that axis. */
+  /** Index of each query head's key head on that axis. */
   keyHeads: number[]
-  /** Names of the tensors, as far as they were captured, without what stands before them for a prompt. */
+  /** Names of the captured tensors, without the prefix of a prompt. */
   hooks: Hooks
 }
 
-/** One prompt of a file of captures. */
+/** One prompt in a file of captures. */
 export interface SavedCapturePrompt {
-  /** What stands before the names of its tensors: nothing where the file has a single prompt, else as in `p0/`. */
+  /** Prefix of the names of its tensors: empty for a single prompt, otherwise as in `p0/`. */
   prefix: string
-  /** Where the prompt stood in its set. */
+  /** Place of the prompt in its set. */
   where: string
-  /** Its name, where it has one. */
+  /** Its id, if it has one. */
   id?: string
-  /** Its text, where it has one. */
+  /** Its text, if it has one. */
   text?: string
-  /** Its second text, where it has one. */
+  /** Its second text, if it has one. */
   pair?: string
-  /** Token ids, those that the model wrote included; absent where it took tensors. */
+  /** Token ids, including generated ones. Absent if the model took tensors. */
   tokens?: number[]
-  /** By site: recomputed scores against the model's own. */
+  /** Relative errors of the verification, by site. */
   relativeErrors: number[]
 }
 
-/** What a file of captures says of itself: JSON under `qkspace` in its metadata. */
+/** Metadata of a file of captures: JSON under `qkspace`. */
 export interface CaptureInfo {
   /** Marks the file as one of captures. */
   format: typeof CAPTURE_FORMAT
@@ -67,8 +67,8 @@ export interface CaptureInfo {
 }
 
 /**
- * Checks that captures may be written here: the name ends in `.safetensors`, or has no ending, the folder exists, and what
- * is there already, if anything, are captures. Errors: ERR_ARGUMENT, ERR_FILE.
+ * Checks that captures can be written here: the name ends in `.safetensors`, or has no ending, the folder exists, and
+ * an existing file holds captures. Errors: ERR_ARGUMENT, ERR_FILE.
  */
 export async function checkCapturePath(file: string): Promise<void> {
   formatOf(file, ['safetensors'])
@@ -78,14 +78,15 @@ export async function checkCapturePath(file: string): Promise<void> {
 }
 
 /**
- * Writes captures as they come, as of `captureMany`, in one `.safetensors` file; one of them is in memory at a time. Tensors
- * have the names of the hooks, as in `blocks.0.attn.hook_rot_q`, behind the prompt's id, or `p` and its index, where there
- * are several: `p0/blocks.0.attn.hook_rot_q`. The metadata hold what is returned as JSON under `qkspace`.
+ * Writes captures, such as those of `captureMany`, to one `.safetensors` file, with one of them in memory at a time.
+ * Tensors have the names of the hooks, as in `blocks.0.attn.hook_rot_q`. With several prompts, a prefix is added: the
+ * prompt's id, or `p` and its index, as in `p0/blocks.0.attn.hook_rot_q`. The metadata hold the return value as JSON
+ * under `qkspace`.
  *
- * While it is written the file takes twice its space.
+ * During writing, the file takes twice its space.
  *
- * Errors: ERR_ARGUMENT, ERR_TYPE, ERR_FILE; ERR_PROMPT where two prompts have one id; ERR_FORMAT where so many tensors are
- * captured that readers would refuse the header; those of the captures. Nothing is left behind.
+ * Errors: ERR_ARGUMENT, ERR_TYPE, ERR_FILE; ERR_PROMPT if two prompts have one id; ERR_FORMAT if there are so many
+ * tensors that readers would refuse the header; those of the captures. Nothing is left behind.
  */
 export async function writeCaptures(
   file: string,

@@ -1,4 +1,4 @@
-/** Queries and keys of every position of the runs that items stand on, batch by batch. */
+/** Captures queries and keys at every position of the items' runs, batch by batch. */
 
 import { throwIfAborted } from '../../errors.js'
 import { tokenCaptureGraph } from '../../model/graphs/capture-graph.js'
@@ -9,13 +9,13 @@ import { batchingFor, runFeeds } from '../feeds.js'
 import { type TermRun, termRunBatches } from './term-runs.js'
 
 /**
- * Of one site, with a key head for every query head: [runs, tokens, heads, d] both. The runs of the items come
- * first; with `donors` those of their counterfactuals follow.
+ * Queries and keys of one site, with a key head for every query head: both [runs, tokens, heads, d]. The runs of the
+ * items come first; with `donors`, those of their counterfactuals follow.
  */
 export interface CapturedPositions {
   q: WireTensor
   k: WireTensor
-  /** What scores are multiplied by, [runs, heads, tokens, tokens]; where that is no constant and could be followed. */
+  /** Factors of the scores, [runs, heads, tokens, tokens], if they are not constant and were found in the graph. */
   factors?: WireTensor
 }
 

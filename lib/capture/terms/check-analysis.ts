@@ -1,4 +1,4 @@
-/** Checks of what analyses of models take. */
+/** Checks the arguments of analyses. */
 
 import type { PromptSetSummary } from '../../contrast/prompt-set.js'
 import { QkError } from '../../errors.js'
@@ -6,7 +6,7 @@ import { checkModel, type Model } from '../../model/model.js'
 import { Result } from '../../store/result.js'
 import { checkOptions, type KnownKeys } from '../../validate.js'
 
-/** A model, and an object of known options with a result. Errors: ERR_TYPE, ERR_ARGUMENT. */
+/** Checks a model, and an object of known options with a result. Errors: ERR_TYPE, ERR_ARGUMENT. */
 export function checkAnalysis(
   model: Model,
   options: { result: Result },
@@ -22,7 +22,7 @@ export function checkAnalysis(
   checkOptions(options, known, what)
 }
 
-/** What has to be said where a result is measured on the very prompts that it was made from. */
+/** Warnings if a result is measured on the same prompts from which it was made. */
 export function samePromptsWarnings(
   { info }: Result,
   { sha256 }: Pick<PromptSetSummary, 'sha256'>,

@@ -1,4 +1,4 @@
-/** The heads of a model that an analysis takes, as a result names them. */
+/** The heads of a model for an analysis, by their names in a result. */
 
 import { QkError } from '../../errors.js'
 import { groupBy } from '../../math/group-by.js'
@@ -16,7 +16,10 @@ export interface ChosenHead {
   site: ResolvedSite
 }
 
-/** Heads in the order of the model's sites; 'all' are those of the result. Errors: ERR_UNKNOWN_HEAD, ERR_SHAPE of another model's result. */
+/**
+ * Heads in the order of the model's sites; 'all' means all of the result. Errors: ERR_UNKNOWN_HEAD, ERR_SHAPE for a
+ * result of another model.
+ */
 export function chosenHeads(
   model: Model,
   result: Result,
@@ -36,7 +39,7 @@ export function chosenHeads(
     }
     return { site, head, name, headDim: site.headDim }
   })
-  // Those of a site stand together, as its captured rows do.
+  // The heads of a site are adjacent, as in its captured rows.
   return [...groupBy(chosen, ({ site }) => site).values()].flat()
 }
 

@@ -1,6 +1,6 @@
 /**
- * Single terms as attribution and interventions take them: one run of the model a term, with the pair of keys that
- * stands for it, in batches that can run together.
+ * Single terms for attribution and interventions. Each term has a run of its own and one pair of keys that represents
+ * it, in batches that can share an inference.
  */
 
 import type { PlacedPrompt, PromptSet } from '../../contrast/prompt-set.js'
@@ -14,39 +14,39 @@ import { batchingFor } from '../feeds.js'
 import { runSize } from '../run-size.js'
 
 /**
- * One term of one prompt, with a run of its own: what is attributed or edited. A prompt with several terms is run once
- * for each, so that no edit meets another.
+ * One term of one prompt, with its own run: the item that is attributed or edited. A prompt with several terms runs
+ * once for each, so that edits do not interact.
  */
 export interface TermRun {
   where: string
-  /** Index of its prompt, over which intervals are taken. */
+  /** Index of its prompt, the unit of bootstrap intervals. */
   prompt: number
   run: Run
-  /** Query row, key that it attends to, and the key that attention may move to. */
+  /** Query row, the key that it attends to, and the key to which attention may move. */
   query: number
   origin: number
   target?: number
-  /** A second run to take coordinates from, and the rows there. */
+  /** A second run that gives coordinates, and the rows in it. */
   donor?: { run: Run; query: number; key: number }
-  /** Token or class that is right, and the one that an edit may turn the answer to. */
+  /** The right token or class, and the one to which an edit may change the answer. */
   answer?: number
   other?: number
-  /** The whole term, of which the above is one pair. */
+  /** The whole term, to which the pair belongs. */
   contrast: string
   term: EncodedTerm
 }
 
 export interface TermRunOptions {
-  /** Contrasts whose terms name origin and target; by default every contrast's do. */
+  /** Contrasts whose terms give origin and target; default: all. */
   contrasts?: readonly string[]
   /** Seed of the choice among several negative keys. */
   seed: number
 }
 
 /**
- * One item a term: its first positive key is the origin, one of its negative keys, chosen by the seed, the
- * target. Where the negative half lies in a counterfactual run, that run is the donor and there is no target.
- * Errors: those of prompts; ERR_PROMPT where labels take the place of terms.
+ * One item per term. Its first positive key is the origin. One of its negative keys, chosen by the seed, is the
+ * target. If the negative half lies in a counterfactual run, that run is the donor, and there is no target. Errors:
+ * those of prompts; ERR_PROMPT for labels in place of terms.
  */
 export async function* termRuns(
   model: Model,
@@ -90,14 +90,14 @@ export async function* termRuns(
   }
 }
 
-/** Retrieval copies what stands at the key, so the token there is the natural answer. */
+/** Retrieval copies the token at the key, so that token is the natural answer. */
 function tokenAt({ runs: [run] }: EncodedPrompt, position: number): number | undefined {
   return run.kind === 'tokens' ? run.ids[position] : undefined
 }
 
 /**
- * Finds out on the first prompt how runs may share batches. It loads the model, so it comes before any session of the
- * caller's own. Errors: those of prompts, ERR_INFERENCE.
+ * Determines on the first prompt how runs may share batches. It loads the model, so it runs before any session of the
+ * caller. Errors: those of prompts, ERR_INFERENCE.
  */
 export async function settleSharing(model: Model, set: PromptSet): Promise<void> {
   for await (const placed of set) {
@@ -110,8 +110,8 @@ export async function settleSharing(model: Model, set: PromptSet): Promise<void>
 }
 
 /**
- * Items that can run together: of one length, where they cannot be padded, and as many as the model was exported for;
- * `apart` names what else keeps items apart.
+ * Batches of items that can share an inference: of one length if they cannot be padded, and as many as the model's
+ * fixed batch size; `apart` returns a further property in which they must agree.
  */
 export async function* termRunBatches(
   model: Model,
@@ -145,7 +145,7 @@ export async function* termRunBatches(
       }
       const longest = Math.max(...group.map(({ run }) => (run.kind === 'tokens' ? run.ids.length : 0)))
       const together = fixedRuns ?? mostRuns(longest)
-      // A donor is a run of the same inference.
+      // A donor is another run of the same inference.
       const most = Math.max(1, Math.floor(together / (group[0].donor ? 2 : 1)))
       for (let i = 0; i < group.length; i += most) {
         yield group.slice(i, i + most)
