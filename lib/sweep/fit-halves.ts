@@ -1,6 +1,6 @@
 /**
- * Subspaces of discovered heads fitted on either half of the units, so that they can be measured on the other half
- * (docs/method.md, "Where subspaces are used"), with the controls of each.
+ * Fits subspaces of discovered heads on either half of the units, so that they can be measured on the other half, with
+ * their controls (docs/method.md, "Where subspaces are used").
  */
 
 import type { HeadGroup } from '../covariance/site-plan.js'
@@ -16,7 +16,7 @@ import { svd } from '../spectrum/svd.js'
 import type { NullSubspaces, PlainDirections } from '../store/controls.js'
 import type { Result } from '../store/result.js'
 
-/** What one half of the units gives. */
+/** The fit on one half of the units. */
 export interface Fit {
   /** Bases [d, rank], orthonormal columns. */
   u: Float64Array
@@ -32,9 +32,9 @@ export interface FittedHead {
   /** Index among the query heads of its site. */
   head: number
   contrast: string
-  /** The rank that all units give. */
+  /** The rank from all units. */
   rank: number
-  /** By half of the units. */
+  /** Fits by half of the units. */
   halves: [Fit, Fit]
 }
 
@@ -84,7 +84,7 @@ async function fitHalf(
     const nulls = await nullSubspaces(source, heads, options)
     const directions = await plainDirections(source, heads, options)
     const d = source.headDim
-    // Draw 0 is what was observed.
+    // Draw 0 is the observed matrix.
     const observed = await source.matrices(
       heads.map(({ head }) => head),
       0,
@@ -96,7 +96,7 @@ async function fitHalf(
     const { u, v, maxRank } = await svd(observed, { ...sizes, backend, seed, signal })
     return heads.map(({ rank }, i): Fit => {
       const columns = (basis: Float64Array) => {
-        // A half of exchangeable sequences of too few lengths has nothing to fit.
+        // A half of exchangeable sequences with too few different lengths cannot be fitted.
         if (maxRank < rank) {
           return new Float64Array(d * rank)
         }

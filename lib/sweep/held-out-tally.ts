@@ -1,6 +1,6 @@
 /**
- * What a subspace explains and moves on terms that did not fit it, beside subspaces that need no such fit: sums over
- * terms for one head and contrast.
+ * Sums over terms of what a subspace explains and moves on terms that were not used to fit it, beside control
+ * subspaces, for one head and contrast.
  */
 
 import { LEAST_ATTENTION } from '../intervention/edit-table.js'
@@ -11,21 +11,23 @@ import type { Random } from '../math/random.js'
 import type { Controlled, HeldOut } from '../store/held-out.js'
 import type { Fit } from './fit-halves.js'
 
-/** Whole keys that move no more of the attention than this are the same keys. */
+/** If exchanging whole keys moves less attention than this, the keys are the same. */
 const NOTHING = 1e-6
-/** Haar subspaces beside every subspace. */
+/** Number of Haar subspaces beside every subspace. */
 const RANDOMS = 10
 
-/** One term: its keys with the query that meets each, and the attention on origin and target. */
+/** One term: its keys with the query of each, and the attention on origin and target. */
 export interface HeldOutTerm {
-  /** Keys [keys, d], positive ones first, and the queries that meet them, [d] each. */
+  /** Keys [keys, d], positive ones first, and the queries that score them, [d] each. */
   keys: readonly Float64Array[]
   queries: readonly Float64Array[]
   /** Index of the target among the keys; the origin is key 0. */
   target: number
-  /** The target lies in the other run: the origin takes its coordinates, and nothing is given back. */
+  /**
+   * Whether the target lies in the other run. The origin then takes its coordinates, and nothing is exchanged back.
+   */
   counterfactual: boolean
-  /** What scores are multiplied by on their way to the softmax; NaN where attention cannot be followed. */
+  /** Factor of the scores on their way to the softmax. NaN if attention cannot be followed. */
   factor: number
   attention: { origin: number; target: number }
 }
@@ -36,7 +38,7 @@ interface Subspace {
   width: number
 }
 
-/** Of one half: its own subspace, null ones, key components, the mean query, random ones. */
+/** Subspaces of one half: its own, null ones, key components, the mean query, random ones. */
 function subspacesOf(fit: Fit, d: number, rank: number, random: Random): Subspace[] {
   const { u, v, nulls, directions } = fit
   const size = d * rank
@@ -84,7 +86,7 @@ export class HeldOutTally {
     this.#deltaP = new Float64Array(count)
   }
 
-  /** Measures a term with the subspaces that the other half of the units gave. */
+  /** Measures a term with the subspaces from the other half of the units. */
   add(term: HeldOutTerm, unit: string, half: 0 | 1): void {
     const { keys, queries, target, counterfactual, factor, attention } = term
     const subspaces = this.#subspaces[1 - half]
@@ -117,7 +119,7 @@ export class HeldOutTally {
         continue
       }
       const gain = dot(projected(v, width, queries[0], d), difference, d)
-      // In one run both keys meet the same query.
+      // In one run, both keys have the same query.
       apply(index, gain, -gain)
     }
     const whole = subspaces.length
@@ -135,7 +137,7 @@ export class HeldOutTally {
     const explained =
       this.#energy > 0 ? this.#controlled(this.#rest.map((rest) => 1 - rest / this.#energy)) : null
     const origin = this.#origin / this.#swapped
-    // Keys that are the same in both runs, as those before what a counterfactual changes, exchange nothing.
+    // Keys that are the same in both runs, such as those before a counterfactual's change, exchange nothing.
     const whole = this.#moved[this.#moved.length - 1] / this.#origin
     const differs = Math.abs(whole) > NOTHING
     const able = origin >= LEAST_ATTENTION && differs
@@ -204,7 +206,7 @@ function centredEnergy(scores: readonly number[]): number {
   return scores.reduce((sum, x) => sum + (x - mean) ** 2, 0)
 }
 
-/** The softmax after the scores of origin and target have changed by so much, all others the same. */
+/** The softmax after a change of the scores of origin and target, with all others unchanged. */
 function shifted(
   { origin, target }: { origin: number; target: number },
   originGain: number,

@@ -1,6 +1,6 @@
 /**
- * The second pass: a sample of the units goes through the model again, and each term is measured with the subspaces that
- * the other half of the units gave.
+ * The second pass: a sample of the units goes through the model again, and each term is measured with the subspaces
+ * from the other half of the units.
  */
 
 import { cooperator } from '../backend/cooperate.js'
@@ -18,7 +18,7 @@ import type { FittedHead } from './fit-halves.js'
 import { HeldOutTally, type HeldOutTerm } from './held-out-tally.js'
 
 export interface HeldOutOptions {
-  /** Units of each contrast that are measured, about. */
+  /** Approximate number of units of each contrast that are measured. */
   units: number
   /** Seed of the halves, which is that of the fit, and of the sample. */
   seed: number
@@ -28,11 +28,13 @@ export interface HeldOutOptions {
   onProgress?: (prompts: number) => void
 }
 
-/** Streams of the hash of seed and unit: which units are taken, and which negative key is the target. */
+/** Streams of the hash of seed and unit, for the choice of units and of the target among the negative keys. */
 const SAMPLE = 102
 const TARGET = 103
 
-/** Of every fitted head, in their order; undefined where none of its terms was in the sample. Errors: as `accumulate`. */
+/**
+ * Figures of every fitted head, in order. Undefined if none of its terms was in the sample. Errors: as `accumulate`.
+ */
 export async function measureHeldOut(
   model: Model,
   set: PromptSet,
@@ -75,7 +77,7 @@ export async function measureHeldOut(
   return tallies.map((tally) => tally.figures())
 }
 
-/** Prompts of units that a hash takes, with the rules of the contrasts that are measured. */
+/** Prompts of the units in the sample, with the rules of the measured contrasts. */
 async function* sampled(
   set: PromptSet,
   wanted: ReadonlySet<string>,
@@ -168,7 +170,7 @@ class SiteRows {
     const { positive, negative, groups } = term
     const own = query(term.query)
     const other = term.queryNeg === term.query ? own : query(term.queryNeg)
-    // By what the term is, not by its place in a batch.
+    // Determined by the term itself, not by its index in a batch.
     const at = (group: MeasuredGroup, i: number) => this.#attention![(group.from + i) * heads + head]
     const pick = unitWord(seed, unitKey(term.unit), TARGET, groups?.[0].query ?? 0) % negative.length
     const measured = this.#attention !== undefined && groups !== undefined
@@ -184,7 +186,7 @@ class SiteRows {
     }
   }
 
-  /** NaN where scores are something else than a factor times q·k and what does not change. */
+  /** NaN unless the scores are a factor times q·k, plus terms that do not change. */
   #factor(row: number, head: number): number {
     const { factors, operandScale, altered, candidate, heads } = this.site
     const capped = candidate.steps.some(({ node }) => node.opType === 'Tanh')

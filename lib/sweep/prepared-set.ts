@@ -1,4 +1,4 @@
-/** The prompts of a sweep: those given, or random sequences, with the contrasts of roles that enough of them have. */
+/** The prompts of a sweep, given or random sequences, with the contrasts of the roles that enough of them have. */
 
 import { type PromptSet, type Prompts, promptSet } from '../contrast/prompt-set.js'
 import { FEW_UNITS } from '../contrast/unit-limits.js'
@@ -27,12 +27,12 @@ export interface PreparedSet {
   random: boolean
 }
 
-/** Terms of a role in a prompt at most. */
+/** Most terms of a role in a prompt. */
 const TERMS_OF_ROLE = 4
 
 /**
- * Roles that fewer than 20 prompts have are left out, and named in a warning.
- * Errors: ERR_ARGUMENT where there are neither prompts nor roles, or nothing of either is left; those of prompts.
+ * Prepares the prompts. Roles that fewer than 20 prompts have are left out, with a warning. Errors: ERR_ARGUMENT if
+ * there are neither prompts nor roles, or none remain; those of prompts.
  */
 export async function preparedSet(
   model: Model,

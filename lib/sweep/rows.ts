@@ -1,4 +1,4 @@
-/** What a sweep found, one row a head and contrast. */
+/** The findings of a sweep, one row per head and contrast. */
 
 import type { Result } from '../store/result.js'
 import type { ResultRow } from '../store/result-rows.js'
@@ -6,7 +6,7 @@ import { FIGURE_COLUMNS, NAME_COLUMNS } from '../store/tables/result-columns.js'
 import { type Column, columnsOf } from '../store/tables/table.js'
 import { hasRole, type RoleRule } from './roles/verdict.js'
 
-/** A row of the result, all of whose heads were tested, and whether the contrast is what the head does. */
+/** A row of the result, always tested, with the decision whether the head has this role. */
 export interface SweepRow extends ResultRow {
   /** False discovery rate over all heads and contrasts of the sweep. */
   q: number
@@ -15,9 +15,9 @@ export interface SweepRow extends ResultRow {
    * enough.
    */
   discovered: boolean
-  /** Units that were exchanged. */
+  /** Number of units that were exchanged. */
   units: number
-  /** Discovered, and its attention is there. */
+  /** Whether it is discovered, and its attention reaches the limits of a role. */
   role: boolean
 }
 
@@ -26,7 +26,10 @@ export function sweepRows(result: Result, rule: RoleRule): SweepRow[] {
   return rows.map((row) => ({ ...row, role: hasRole(row, rule) })).sort(byEvidence)
 }
 
-/** Roles first, then replicated discoveries, other discoveries, the rest; within each by attention on the positives. */
+/**
+ * Order of rows: roles, replicated discoveries, other discoveries, the rest; within each by attention on the
+ * positives.
+ */
 function byEvidence(a: SweepRow, b: SweepRow): number {
   const weight = ({ role, replication, discovered }: SweepRow) => {
     return (role ? 4 : 0) + (discovered ? 2 : 0) + (discovered && replication?.replicated ? 1 : 0)
@@ -35,7 +38,7 @@ function byEvidence(a: SweepRow, b: SweepRow): number {
   return weight(b) - weight(a) || attention(b) - attention(a) || a.q - b.q
 }
 
-/** Contrasts that heads were made for, by head, those with most attention first. */
+/** Roles by head, in descending order of attention. */
 export function rolesByHead(
   rows: readonly SweepRow[],
 ): Record<string, { role: string; attention: number }[]> {

@@ -1,4 +1,4 @@
-/** A sweep over several machines: every one captures a shard, and one of them puts the shards together. */
+/** Distributes a sweep over several machines: each captures a shard, and one merges the shards. */
 
 import type { Prompts } from '../contrast/prompt-set.js'
 import { checkPartPath, mergeSums, saveSums } from '../covariance/saved/parts.js'
@@ -12,8 +12,8 @@ import { captureSweep, checkedSweep, finishSweep, type SweepOptions } from './sw
 import type { SweepResult } from './sweep-result.js'
 
 /**
- * The capture of one shard of a sweep, saved as one file: what comes after it needs all shards, and is `mergeSweep`'s.
- * `next` is kept in the file, as by `saveSums`. Errors: those of `accumulate` and `saveSums`.
+ * Captures one shard of a sweep and saves it as one file. The later steps need all shards; `mergeSweep` does them.
+ * `next` is stored in the file, as by `saveSums`. Errors: those of `accumulate` and `saveSums`.
  */
 export async function sweepShard(
   model: Model,
@@ -34,8 +34,9 @@ export async function sweepShard(
 }
 
 /**
- * Puts the files of all shards together and ends the sweep: the same as `sweep` in one pass, with the model, prompts and
- * options that the shards had. `drawFiles` are files that `drawShard` wrote of the merged sums. Errors: those of `mergeSums` and `decompose`; ERR_PARTS where the prompts are others.
+ * Merges the files of all shards and completes the sweep. The result equals that of `sweep` in one pass, given the
+ * model, prompts and options of the shards. `drawFiles` are files that `drawShard` wrote for the merged sums. Errors:
+ * those of `mergeSums` and `decompose`; ERR_PARTS if the prompts differ.
  */
 export async function mergeSweep(
   model: Model,

@@ -1,4 +1,4 @@
-/** The outcome of a sweep: rows, and the subspaces of the heads that were discovered. */
+/** The result of a sweep: rows, and the subspaces of the discovered heads. */
 
 import type { Result, ResultInfo } from '../store/result.js'
 import { SAVE_FORMATS } from '../store/saving/formats.js'
@@ -8,7 +8,7 @@ import { tableOf } from '../store/tables/table.js'
 import type { RoleRule } from './roles/verdict.js'
 import { rolesByHead, SWEEP_COLUMNS, type SweepRow } from './rows.js'
 
-/** What `SweepResult.save` writes. */
+/** The document that `SweepResult.save` writes. */
 export interface SweepDocument {
   /** Marks the document as one of a sweep. */
   format: 'qkspace-sweep'
@@ -20,7 +20,7 @@ export interface SweepDocument {
   prompts: ResultInfo['prompts']
   /** How terms were averaged: `per-query`, `per-pair` or `sum`. */
   estimator: string
-  /** How prompts shared batches: 'padded', 'equal length' or 'alone'. */
+  /** How prompts were batched: 'padded', 'equal length' or 'alone'. */
   sharing?: string
   /** Whether queries and keys were centred. */
   center: boolean
@@ -28,22 +28,22 @@ export interface SweepDocument {
   rank: ResultInfo['rank']
   /** The attention sites that were captured. */
   sites: ResultInfo['sites']
-  /** What was tested: `effect` or `interaction`. */
+  /** Hypothesis that was tested: `effect` or `interaction`. */
   hypothesis: 'effect' | 'interaction'
   /** False discovery rate over heads and contrasts. */
   alpha: number
-  /** Heads and contrasts, and how many of them were discovered, and replicated between halves of the units. */
+  /** Numbers of tested, discovered and replicated heads and contrasts. */
   counts: {
-    /** Heads and contrasts that were tested. */
+    /** Number of tested heads and contrasts. */
     tested: number
-    /** How many of them were discovered. */
+    /** Number of discovered ones. */
     discovered: number
-    /** How many of those were replicated between halves of the units. */
+    /** Number of discoveries that were replicated between halves of the units. */
     replicated: number
   }
-  /** When a head has a role. */
+  /** Limits for a role. */
   roleRule: RoleRule
-  /** By head. */
+  /** Roles by head. */
   roles: Record<
     string,
     {
@@ -53,15 +53,15 @@ export interface SweepDocument {
       attention: number
     }[]
   >
-  /** One row a head and contrast, by evidence. */
+  /** One row per head and contrast, sorted by evidence. */
   rows: SweepRow[]
   /** Seed of the sweep. */
   seed: number
-  /** What computed the sums. */
+  /** The backend that computed the sums. */
   backend: ResultInfo['backend']
   /** Versions of qkspace, Node and onnxruntime, by name. */
   versions: Record<string, string>
-  /** What may be wrong without being an error, where there was such. */
+  /** Warnings; absent if there were none. */
   warnings?: string[]
 }
 
@@ -76,27 +76,27 @@ const SWEEP_FILE: FileKind = {
     .join(','),
 }
 
-/** What a sweep found: every head and contrast by evidence, and the subspaces. */
+/** The result of a sweep: all heads and contrasts sorted by evidence, and the subspaces. */
 export class SweepResult {
   constructor(
-    /** One a head and contrast, by evidence. */
+    /** One row per head and contrast, sorted by evidence. */
     readonly rows: readonly SweepRow[],
-    /** The subspaces, of all units, and their tests. */
+    /** The subspaces, from all units, and their tests. */
     readonly result: Result,
     private readonly more: Pick<SweepDocument, 'hypothesis' | 'alpha' | 'roleRule'> & { warnings: string[] },
   ) {}
 
-  /** Contrasts that heads attend by, by head. */
+  /** Roles by head. */
   get roles(): SweepDocument['roles'] {
     return rolesByHead(this.rows)
   }
 
-  /** What may be wrong without being an error. */
+  /** Warnings. */
   get warnings(): readonly string[] {
     return this.more.warnings
   }
 
-  /** What a `.json` file holds. */
+  /** Content of a `.json` file. */
   toJSON(): SweepDocument {
     const { model, prompts, estimator, sharing, center, rank, sites, seed, backend, versions } =
       this.result.info
@@ -126,7 +126,7 @@ export class SweepResult {
     }
   }
 
-  /** One a head and contrast, by evidence: as `Result.toRows`, with `role`. */
+  /** One row per head and contrast, sorted by evidence: as `Result.toRows`, with `role`. */
   toRows(): SweepRow[] {
     return [...this.rows]
   }
@@ -156,7 +156,7 @@ export class SweepResult {
   }
 }
 
-/** Checks that a sweep may be saved here. Errors: ERR_FILE; ERR_ARGUMENT for an ending that is no format. */
+/** Checks that a sweep can be saved here. Errors: ERR_FILE; ERR_ARGUMENT for an ending that is no format. */
 export async function checkSweepPath(file: string): Promise<void> {
   await checkSavePath(file, SWEEP_FILE)
 }

@@ -1,6 +1,7 @@
 /**
- * Every head of every layer, all contrasts of a prompt set, in one pass: which heads do something, with false discoveries
- * under control, and, for those, how much their subspaces explain and move on units that did not fit them.
+ * Tests every head of every layer for all contrasts of a prompt set, in one pass, with false discoveries under
+ * control. For discovered heads, it measures how much their subspaces explain and move on units that were not used to
+ * fit them.
  */
 
 import type { Estimator } from '../backend/backend.js'
@@ -26,56 +27,56 @@ import { ROLE_RULE } from './roles/verdict.js'
 import { sweepRows } from './rows.js'
 import { SweepResult } from './sweep-result.js'
 
-/** What `sweep` takes besides the model and the prompts. */
+/** Options of `sweep`. */
 export interface SweepOptions {
   /** 'all' (default), or names as in `L0H1,L2H3`. */
   heads?: 'all' | string | readonly HeadSpec[]
   /**
-   * Adds contrasts made of the prompts' own tokens, all of `ROLES` or those named; on random sequences where no prompts are
-   * given. Heads of self attention only.
+   * Adds contrasts of the prompts' own tokens: all of `ROLES`, or the named ones. Without prompts, random sequences
+   * are used. Heads of self attention only.
    */
   roles?: boolean | readonly Role[]
   /** Level of the test, and of the false discovery rate over heads and contrasts; default 0.05. */
   alpha?: number
-  /** Decompose and test the interaction: queries and keys centred first. Default false: any effect. */
+  /** Decomposes and tests the interaction, with queries and keys centred first. Default false: any effect. */
   center?: boolean
-  /** Draws of the test that every head has, default 199; and that a head may have at most, default 99,999. */
+  /** Number of draws of every head; default 199. */
   draws?: number
-  /** Draws that a head may have at most; default 99,999. */
+  /** Most draws of a head; default 99,999. */
   mostDraws?: number
   /** Default 'per-query'. */
   estimator?: Estimator
-  /** What computes; default 'auto': `cpu`, or `js` where that cannot be used. */
+  /** Backend; default 'auto': `cpu`, or `js` if that cannot be used. */
   backend?: BackendChoice
-  /** Null subspaces beside every subspace; default 20. */
+  /** Number of null subspaces beside every subspace; default 20. */
   nulls?: number
-  /** Units of a contrast, about, that go through the model again to be measured with the other half's subspaces; default 96, 0 none. */
-  heldOut?: number
   /**
-   * A head has a role where its attention on a positive key is at least `roleFactor` (4) times that on a negative one, and
-   * that on all positive keys of a query at least `roleAttention` (0.25).
+   * Approximate number of units of a contrast that go through the model again, to be measured with the other half's
+   * subspaces; default 96, 0 for none.
    */
+  heldOut?: number
+  /** Least ratio of the attention on a positive key to that on a negative key for a role; default 4. */
   roleFactor?: number
-  /** Attention on all positive keys of a query, at least; a fraction, default 0.25. */
+  /** Least attention on all positive keys of a query for a role, as a fraction; default 0.25. */
   roleAttention?: number
-  /** Random sequences, and tokens in each, where no prompts are given; default 256 and 48. */
+  /** Number of random sequences, if no prompts are given; default 256. */
   sequences?: number
   /** Tokens in each random sequence; default 48. */
   length?: number
-  /** Of signs, halves, samples, sequences and the decomposition; default 0. */
+  /** Seed of signs, halves, samples, sequences and the decomposition; default 0. */
   seed?: number
-  /** Prompts in a batch, as of `accumulate`; default 16. */
+  /** Number of prompts in a batch, as for `accumulate`; default 16. */
   batchSize?: number
   /** Threads of the accumulation, 0 = all. */
   threads?: number
-  /** Refuse to need more bytes than this, as of `accumulate`; default half of the machine's memory. */
+  /** Most bytes, as for `accumulate`; more are refused. Default: half of the machine's memory. */
   memoryLimit?: number
   /**
-   * Bytes of memory for the rows that the test needs, as of `accumulate`; default 1 GiB. More go to a
+   * Bytes of memory for the rows that the test needs, as for `accumulate`; default 1 GiB. Further rows go to a
    * temporary file.
    */
   nullBytes?: number
-  /** Keeps the progress, and goes on where an earlier run was; `openCheckpoint` makes one. */
+  /** Saves the progress, and resumes an earlier run. `openCheckpoint` makes one. */
   checkpoint?: RunCheckpoint
   /** Ends the run with ERR_ABORTED. */
   signal?: AbortSignal
@@ -83,7 +84,7 @@ export interface SweepOptions {
   onProgress?: (progress: { stage: SweepStage; done: number; total: number }) => void
 }
 
-/** What a sweep is at: capturing rows, testing ranks, or measuring held-out units. */
+/** Stage of a sweep: capturing rows, testing ranks, or measuring held-out units. */
 export type SweepStage = 'capture' | 'tests' | 'held out'
 
 const OPTIONS = {
@@ -114,8 +115,8 @@ const OPTIONS = {
 /**
  * Sweeps a model over prompts, or with `roles` over random token sequences.
  *
- * Errors: those of `accumulate` and `decompose`; ERR_ARGUMENT where neither prompts nor roles are given, or roles of a model
- * that takes no tokens.
+ * Errors: those of `accumulate` and `decompose`; ERR_ARGUMENT if neither prompts nor roles are given, or for roles of
+ * a model that takes no tokens.
  */
 export async function sweep(
   model: Model,
@@ -162,10 +163,7 @@ export function captureSweep(
   })
 }
 
-/**
- * Everything that comes after the capture; the sums are freed.
- * @internal
- */
+/** All steps after the capture; frees the sums. @internal */
 export async function finishSweep(
   model: Model,
   { set, warnings }: PreparedSet,
@@ -197,7 +195,7 @@ export async function finishSweep(
   }
 }
 
-/** Nobody chose the length of a random sequence: a model that fails on it may have fewer positions. */
+/** Adds a hint to an error on random sequences: their length is a default, and the model may have fewer positions. */
 function withLength(error: unknown): unknown {
   if (!(error instanceof QkError) || error.code !== 'ERR_INFERENCE') {
     return error
@@ -226,7 +224,7 @@ const DEFAULTS = {
   batchSize: 16,
 }
 
-/** Of random sequences, which are all in memory. */
+/** Most random sequences, which are all in memory. */
 const MOST_SEQUENCES = 100_000
 const MOST_TOKENS = 16_384
 

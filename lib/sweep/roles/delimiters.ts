@@ -1,8 +1,8 @@
-/** Which tokens part blocks of text, by what they are written as. */
+/** Recognises tokens that separate blocks of text, by their spelling. */
 
 import type { PromptTokenizer } from '../../model/tokenizer/tokenizer.js'
 
-/** Punctuation and line breaks, with a space before or behind; separators of pairs and of texts. */
+/** Punctuation and line breaks, with a space before or after, and separators of pairs and of texts. */
 const DELIMITER =
   /^[\s\u2581\u0120\u010A]*(?:[.,;:!?\u3002\u3001\u010A\n]+|\[SEP\]|<\/s>|<0x0A>)[\s\u2581\u0120]*$/u
 

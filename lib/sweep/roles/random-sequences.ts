@@ -1,4 +1,4 @@
-/** Random token sequences in which a segment comes again: what roles are told from where no prompts are given. */
+/** Random token sequences with a repeated segment, from which roles are determined if no prompts are given. */
 
 import type { Prompt } from '../../contrast/prompt.js'
 import { QkError } from '../../errors.js'
@@ -9,26 +9,26 @@ import { counted } from '../../validate.js'
 import { delimiterTest } from './delimiters.js'
 
 export interface SequenceOptions {
-  /** Sequences. */
+  /** Number of sequences. */
   sequences: number
-  /** Tokens of each, those that a tokenizer puts around a text included. */
+  /** Number of tokens in each, including those that a tokenizer adds around a text. */
   length: number
   seed: number
 }
 
-/** Shorter sequences hold no segment, gap and copy. */
+/** Shorter sequences cannot hold a segment, a gap and a copy. */
 const LEAST_LENGTH = 24
-/** Of fewer tokens, a head that attends to one kind of token does what every role says. */
+/** With fewer tokens, a head that attends to one kind of token appears to have every role. */
 const LEAST_VOCABULARY = 16
-/** One token in so many parts blocks, where a tokenizer says which tokens do. */
+/** One token in so many is a delimiter, if a tokenizer identifies delimiters. */
 const BLOCK_LENGTH = 9
 
 /**
- * Sequences of tokens drawn alike from the vocabulary. In each a segment of 6 to a third of the length comes again behind a
- * gap of its own, so that no fixed distance leads from a token to its copy. They begin and end as the tokenizer lets texts
- * begin and end. Prompts without contrasts.
+ * Sequences of tokens drawn uniformly from the vocabulary. In each, a segment of 6 tokens to a third of the length is
+ * repeated after a random gap, so that no fixed distance leads from a token to its copy. They begin and end with the
+ * tokenizer's own start and end tokens. Prompts without contrasts.
  *
- * Errors: ERR_ARGUMENT where the model takes no tokens, or its vocabulary is not known, or too small; ERR_TOKENIZER.
+ * Errors: ERR_ARGUMENT if the model takes no tokens, or its vocabulary is unknown or too small; ERR_TOKENIZER.
  */
 export async function randomSequences(model: Model, options: SequenceOptions): Promise<Prompt[]> {
   const { sequences, length: wanted, seed } = options
@@ -92,7 +92,7 @@ async function vocabularyOf({ tokenizer, vocabulary, path }: Model) {
   }
   const encoded = await tokenizer.encode('')
   const ids = encoded.ids.filter((_, i) => encoded.special[i])
-  // A single one begins a text; of two or more the last ones end it.
+  // A single token begins a text; of two or more, the last one ends it.
   const split = Math.ceil(ids.length / 2)
   const isDelimiter = delimiterTest(tokenizer)!
   const isSpecial = (id: number) => /^(<.*>|\[[A-Z]+\])$/.test(tokenizer.token(id)) || ids.includes(id)

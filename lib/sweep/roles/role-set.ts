@@ -12,17 +12,18 @@ import { ROLES, type Role, roleTerms } from './role-terms.js'
 
 export interface RoleSetOptions {
   roles: readonly Role[]
-  /** Terms a prompt and role at most. */
+  /** Most terms of a role in a prompt. */
   each: number
   seed: number
 }
 
-/** Keeps the choice of queries apart from other uses of the same seed. */
+/** Separates the choice of queries from other uses of the same seed. */
 const QUERIES = 101
 
 /**
- * The same prompts, with explicit terms of every role that a prompt's tokens give. Queries are drawn by a hash of seed and
- * unit: the order of prompts does not matter. Errors: ERR_PROMPT where a contrast of the set has a role's name.
+ * The same prompts, with explicit terms of every role that occurs in a prompt's tokens. Queries are chosen by a hash
+ * of seed and unit, so the order of prompts does not matter. Errors: ERR_PROMPT if a contrast of the set has a role's
+ * name.
  */
 export function withRoles(model: Model, set: PromptSet, { roles, each, seed }: RoleSetOptions): PromptSet {
   const causal = model.sites.some((site) => site.causal && !site.cross)

@@ -29,26 +29,29 @@ export const ROLES = [
   'block',
 ] as const
 
-/** A role that heads may have, by the name of its contrast; `ROLES` says which keys are positive. */
+/** A role of heads, by the name of its contrast; `ROLES` defines its positive keys. */
 export type Role = (typeof ROLES)[number]
 
-/** A prompt's tokens, and what is known of them. */
+/** A prompt's tokens, with the properties that roles need. */
 export interface RoleTokens {
   ids: readonly number[]
-  /** Whether heads see keys before the query only. */
+  /** Whether heads see only keys up to the query. */
   causal: boolean
-  /** Whether a token parts blocks; undefined where no tokenizer tells. */
+  /** Whether a token separates blocks. Undefined without a tokenizer. */
   isDelimiter?: (id: number) => boolean
 }
 
-/** Keys this far from a positive one are its negatives: nearly the same distance from the query. */
+/**
+ * Keys within this distance of a positive key are its negatives, so that both have nearly the same distance from the
+ * query.
+ */
 const NEAR = 4
-/** Keys on either side of a boundary that `block` compares, and how far the query is from it at least. */
+/** Number of keys on either side of a boundary that `block` compares, and their least distance from the query. */
 const BLOCK = { keys: 2, away: 4 } as const
-/** A query has at least this many negative keys. */
+/** Fewest negative keys of a query. */
 const LEAST_NEGATIVES = 2
 
-/** Up to `each` terms of every role that the tokens give any of, of queries drawn by `random`. */
+/** Up to `each` terms of every role that occurs in the tokens, for queries chosen by `random`. */
 export function roleTerms(tokens: RoleTokens, random: Random, each: number): Map<Role, Term[]> {
   const found = new Map<Role, Term[]>()
   const queries = random.sample([...tokens.ids.keys()], tokens.ids.length)
@@ -87,7 +90,7 @@ function termOf(role: Role, query: number, tokens: RoleTokens): Term | undefined
   return negative.length < LEAST_NEGATIVES ? undefined : { query, positive, negative }
 }
 
-/** The first token takes what attention is not wanted elsewhere: it stands for itself only. */
+/** The first token is an attention sink, so it is a key only of its own role. */
 const sinksBut = (role: Role): number[] => (role === 'first token' ? [] : [0])
 
 function positivesOf(role: Role, query: number, { ids, isDelimiter }: RoleTokens): number[] {
@@ -100,7 +103,7 @@ function positivesOf(role: Role, query: number, { ids, isDelimiter }: RoleTokens
     case 'same token':
       return positions.filter((j) => j > 0 && ids[j] === ids[query])
     case 'induction':
-      // The key of a copy of the query's own token is no successor, also where a token is doubled.
+      // A copy of the query's own token does not count as a successor, even if a token is doubled.
       return positions.filter(
         (j) => j > 1 && j - 1 < query && ids[j - 1] === ids[query] && ids[j] !== ids[query],
       )
@@ -115,7 +118,7 @@ function positivesOf(role: Role, query: number, { ids, isDelimiter }: RoleTokens
   }
 }
 
-/** The keys on both sides of the last delimiter before the query, which are all far from it. */
+/** The keys on both sides of the last delimiter before the query, all far from the query. */
 function blockTerm(query: number, { ids, isDelimiter }: RoleTokens): Term | undefined {
   if (!isDelimiter) {
     return undefined

@@ -1,20 +1,24 @@
-/** Which heads have a role: found by the test, and attending to what the role names far more than to keys nearby. */
+/**
+ * Decides which heads have a role: those that the test discovered, and that attend to the role's keys much more than
+ * to nearby keys.
+ */
 
 import type { MeanAttention } from '../../store/result.js'
 
-/** When a head has a role: both limits are met by its attention. */
+/** Limits that the attention of a head with a role must reach. */
 export interface RoleRule {
-  /** Attention on a positive key over that on a negative one, at least. */
+  /** Least ratio of the attention on a positive key to that on a negative key. */
   factor: number
-  /** Attention on all positive keys of a query, at least. */
+  /** Least attention on all positive keys of a query. */
   attention: number
 }
 
 export const ROLE_RULE: RoleRule = { factor: 4, attention: 0.25 }
 
 /**
- * A discovered contrast is no role yet: after rotation by position nearly every head has some ΔC of position. Negative keys
- * stand at nearly the same distances as positive ones, so that the factor between the two is what the contrast adds.
+ * Whether a head has a role. Discovery alone is not enough: with rotation by position, nearly every head has some ΔC
+ * of position. Negative keys have nearly the same distances as positive ones, so the ratio of attention shows the
+ * effect of the contrast.
  */
 export function hasRole(
   { discovered, attention }: { discovered: boolean; attention: MeanAttention | null },
