@@ -1,4 +1,4 @@
-/** Subspaces of a result, in the shapes that hooks of TransformerLens, nnsight and pyvene take. */
+/** Exports subspaces of a result in the shapes for hooks of TransformerLens, nnsight and pyvene. */
 
 import { QkError } from '../errors.js'
 import { Result, type SavedSite } from '../store/result.js'
@@ -14,12 +14,12 @@ import {
   sideBases,
 } from './subspace-arrays.js'
 
-/** The tool whose hooks take the arrays: each has names and shapes of its own. */
+/** The tool whose hooks take the arrays. Each tool has its own names and shapes. */
 export type ExportTarget = 'transformer-lens' | 'nnsight' | 'pyvene'
 
-/** What `exportSubspaces` takes out of a result, and for which tool. */
+/** Options of `exportSubspaces`. */
 export interface ExportOptions {
-  /** Whose names and shapes the arrays have; default 'transformer-lens'. */
+  /** Tool whose names and shapes the arrays have; default 'transformer-lens'. */
   for?: ExportTarget
   /** Default the only contrast of the result. */
   contrast?: string
@@ -27,7 +27,7 @@ export interface ExportOptions {
   heads?: readonly string[]
 }
 
-/** What the arrays are; stored as JSON beside them. */
+/** Description of the arrays; stored as JSON beside them. */
 export interface ExportInfo {
   /** Marks the file as exported subspaces. */
   format: 'qkspace-subspaces'
@@ -39,7 +39,7 @@ export interface ExportInfo {
   contrast: string
   /** Ranks of the exported heads. */
   ranks: Record<string, number>
-  /** Null subspaces beside each subspace; 0 where the result has none. */
+  /** Number of null subspaces beside each subspace. 0 if the result has none. */
   nulls: number
   /** The model's file, as in the result. */
   model: Result['info']['model']
@@ -49,9 +49,9 @@ export interface ExportInfo {
   versions: Record<string, string>
 }
 
-/** Subspaces as arrays, with what they are. */
+/** Subspaces as arrays, with their description. */
 export interface ExportedSubspaces {
-  /** What the arrays are. */
+  /** Description of the arrays. */
   info: ExportInfo
   /** By name, row-major: bases in float64, null subspaces in float32. */
   arrays: Map<string, StoredTensor>
@@ -118,7 +118,7 @@ const EXPORT_FILE: FileKind = {
   format: 'qkspace-subspaces',
 }
 
-/** Checks that subspaces may be written here. Errors: ERR_FILE, ERR_ARGUMENT. */
+/** Checks that subspaces can be written here. Errors: ERR_FILE, ERR_ARGUMENT. */
 export async function checkExportPath(file: string): Promise<void> {
   await checkSavePath(file, EXPORT_FILE)
 }

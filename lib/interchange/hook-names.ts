@@ -1,4 +1,4 @@
-/** Names of queries and keys, as TransformerLens gives them to hooks and caches. */
+/** TransformerLens names of queries and keys in hooks and caches. */
 
 export interface HookName {
   /** As in the names of heads: `enc`, `dec` or `cross` in a model with several kinds of layers. */
@@ -9,7 +9,7 @@ export interface HookName {
   rotary: boolean
 }
 
-/** Of `blocks.3.attn.hook_rot_q` and the like; undefined for any other name. */
+/** Parses names such as `blocks.3.attn.hook_rot_q`. Undefined for any other name. */
 export function parseHookName(name: string): HookName | undefined {
   const found = /^(?:(enc|dec|cross)\.)?blocks\.(\d{1,6})\.attn\.hook_(rot_)?([qk])$/.exec(name)
   if (!found) {

@@ -1,4 +1,4 @@
-/** Queries and keys that another tool captured, as `QKCovariance` and `testRank` take them. */
+/** Reads queries and keys that another tool captured, for `QKCovariance` and `testRank`. */
 
 import { totalmem } from 'node:os'
 import { CAPTURE_FORMAT, type CaptureInfo } from '../capture/one-prompt/write-captures.js'
@@ -13,11 +13,11 @@ import { readNpz } from '../store/zip/read-npz.js'
 import { checkInteger, checkOptions, counted } from '../validate.js'
 import { parseHookName } from './hook-names.js'
 
-/** What `readActivations` reads of a file. */
+/** Options of `readActivations`. */
 export interface ReadActivationsOptions {
-  /** Layers to read, by number; default all that the file has. */
+  /** Layers to read, by number; default: all in the file. */
   layers?: readonly number[]
-  /** Refuse, before reading, arrays of more bytes than this; default half of the machine's memory. */
+  /** Most bytes of arrays; more are refused before reading. Default: half of the machine's memory. */
   memoryLimit?: number
 }
 
@@ -25,7 +25,7 @@ export interface ReadActivationsOptions {
 export interface LayerActivations {
   /** Number of the layer, from 0. */
   layer: number
-  /** `enc`, `dec` or `cross`, where the names carry it. */
+  /** `enc`, `dec` or `cross`, if the names contain it. */
   kind?: string
   /** Names of the arrays. */
   hooks: {
@@ -45,14 +45,15 @@ export interface LayerActivations {
 const OPTIONS = { layers: true, memoryLimit: true } satisfies Record<keyof ReadActivationsOptions, true>
 
 /**
- * Reads queries and keys from a `.safetensors` or `.npz` file whose arrays have TransformerLens names and shapes, as those
- * of an `ActivationCache` have: `blocks.L.attn.hook_rot_q` and `hook_rot_k`, or `hook_q` and `hook_k` where there is no
- * rotation. Where a layer has both, the rotated ones are taken: those enter the scores. Other arrays are not read.
+ * Reads queries and keys from a `.safetensors` or `.npz` file with TransformerLens names and shapes, such as an
+ * `ActivationCache`: `blocks.L.attn.hook_rot_q` and `hook_rot_k`, or `hook_q` and `hook_k` without rotation. If a
+ * layer has both, the rotated ones are read, since they enter the scores. Other arrays are ignored.
  *
- * Types are f32, f16 and, in safetensors, bf16. Layers come in order. Of the files of `writeCaptures` those with a single
- * prompt are read, with heads that share their key heads evenly.
+ * Types are f32, f16 and, in safetensors, bf16. Layers come in order. Files of `writeCaptures` can be read if they
+ * have a single prompt and query heads that share their key heads evenly.
  *
- * Errors: ERR_ARGUMENT, ERR_TYPE, ERR_FILE, ERR_FORMAT (a damaged file, another type, a pickle), ERR_SHAPE, ERR_MEMORY_LIMIT.
+ * Errors: ERR_ARGUMENT, ERR_TYPE, ERR_FILE, ERR_FORMAT (a damaged file, another type, a pickle), ERR_SHAPE,
+ * ERR_MEMORY_LIMIT.
  */
 export async function readActivations(
   file: string,
@@ -74,7 +75,7 @@ export async function readActivations(
     const hook = parseHookName(name)
     return hook !== undefined && (layers === undefined || layers.includes(hook.layer))
   }
-  // Names are looked at first, so that what is captured but not used is not read.
+  // Names are checked first, so that unused arrays are not read.
   const plan = (names: readonly string[]) => planned(names.filter(isAsked), names, file, layers)
   const { pairs, tensors } =
     format === 'npz' ? await fromNpz(file, plan, memoryLimit) : await fromSafetensors(file, plan, memoryLimit)
@@ -89,7 +90,7 @@ interface Pair {
   k: string
 }
 
-/** Pairs of names by layer. Errors: ERR_FORMAT where there is none, or where one has no other. */
+/** Pairs of names by layer. Errors: ERR_FORMAT if there is none, or if one name has no counterpart. */
 function planned(
   names: readonly string[],
   all: readonly string[],
@@ -187,7 +188,7 @@ async function fromSafetensors(file: string, plan: Plan, limit: number): Promise
   })
 }
 
-/** What of the document of a file of captures is read here. */
+/** The fields of a captures document that are read here. */
 const captureDocument = s.fields({
   sites: s.list(
     s.fields({ heads: s.texts, kvHeads: s.counts, keyHeads: s.counts, hooks: s.fields({ q: s.text }) }),
@@ -218,7 +219,10 @@ function severalPrompts(file: string, { prompts }: CaptureInfo): QkError {
   )
 }
 
-/** Some heads of a layer may leave its groups uneven, and rows alone do not tell. Errors: ERR_SHAPE. */
+/**
+ * Checks the groups of a layer. If only some heads were captured, groups may be uneven, which the rows alone do not
+ * show. Errors: ERR_SHAPE.
+ */
 function checkGroups(file: string, { q }: Pair, captured: CaptureInfo | undefined): void {
   const site = captured?.sites.find(({ hooks }) => hooks.q === q)
   if (!site) {

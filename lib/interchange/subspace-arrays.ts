@@ -10,7 +10,7 @@ import type { SavedSite } from '../store/result.js'
 import type { StoredTensor } from '../store/safetensors.js'
 import type { ContrastSubspace } from '../store/subspace.js'
 
-/** The heads of a layer that are exported, by index. */
+/** The exported heads of a layer, by index. */
 export interface LayerSubspaces {
   site: SavedSite
   heads: Map<number, ContrastSubspace>
@@ -20,7 +20,7 @@ export interface LayerSubspaces {
 export interface SideBases {
   side: 'q' | 'k'
   site: SavedSite
-  /** [d, rank] by head of the side; rank 0 where there is none. */
+  /** [d, rank] by head of the side; rank 0 if there is none. */
   bases: Basis[]
   nulls: Basis[][]
 }
@@ -74,7 +74,7 @@ function stacked(bases: readonly Basis[], d: number, width: number, out: FloatAr
   })
 }
 
-/** Null subspaces, which have an axis of draws, are random: 24 bits of them are enough. */
+/** Null subspaces, which have an axis of draws, are random, so a precision of 24 bits is enough. */
 const make = (axes: readonly number[], length: number): FloatArray =>
   axes.length > 0 ? new Float32Array(length) : new Float64Array(length)
 
