@@ -1,15 +1,15 @@
-/** How to cite a saved result or sweep: its settings in sentences, and the references. */
+/** Cites a saved result or sweep: its settings in sentences, and the references. */
 
 import { methodsParagraph } from './paragraph.js'
 import { readCitedSource } from './read-source.js'
 import { PAPER_BIBTEX, softwareBibtex } from './references.js'
 import { type CitedSettings, citedSettings } from './settings.js'
 
-/** How a saved result was made, as settings and as text, with what to cite. */
+/** Settings of a saved result, as data and as text, with the references. */
 export interface Citation {
-  /** The settings that the file tells. */
+  /** The settings in the file. */
   settings: CitedSettings
-  /** For a methods section; every figure is the file's, and what the file lacks is named. */
+  /** Paragraph for a methods section. Every figure comes from the file, and missing settings are named. */
   paragraph: string
   /** The method's paper, and the software. */
   bibtex: {
@@ -21,8 +21,8 @@ export interface Citation {
 }
 
 /**
- * Of a file that `decompose` or `sweep` saved as `.safetensors`, `.npz` or `.json`; tensors are not read. Errors: ERR_FILE,
- * ERR_FORMAT where it is none.
+ * Cites a file that `decompose` or `sweep` saved as `.safetensors`, `.npz` or `.json`; tensors are not read. Errors:
+ * ERR_FILE, ERR_FORMAT for any other file.
  */
 export async function cite(file: string): Promise<Citation> {
   const settings = citedSettings(await readCitedSource(file))

@@ -2,7 +2,7 @@
 
 import type { CitedSettings, CitedTest } from './settings.js'
 
-/** Sentences with what the file says; a last one names what it does not say. */
+/** Sentences with the settings in the file; the last one names missing settings. */
 export function methodsParagraph(settings: CitedSettings): string {
   const sentences = [
     ...origin(settings),
@@ -27,7 +27,7 @@ function origin({ model, prompts }: CitedSettings): string[] {
   const named = model.name === null ? 'the model' : `the model ${model.name}`
   const contrasts = prompts.contrasts.map(({ name, rule }) => `"${name}"${rule === null ? '' : ` (${rule})`}`)
   const size = prompts.prompts === null ? '' : `, ${plural(prompts.prompts, 'prompt')}`
-  // Prompts that a program made have no file.
+  // Prompts from a program have no file.
   const unnamed = prompts.name === null || ['memory', 'standard input'].includes(prompts.name)
   const set = unnamed ? 'The prompt set' : `The prompt set ${prompts.name}`
   return [
@@ -37,7 +37,7 @@ function origin({ model, prompts }: CitedSettings): string[] {
   ]
 }
 
-/** Words for estimators; one of another version goes by its name alone. */
+/** Descriptions of estimators. An unknown one, of another version, is given by its name alone. */
 const ESTIMATORS: Record<string, string> = {
   'per-query': ', under which every term has the same weight',
   'per-pair': ', the mean over all pairs',

@@ -1,4 +1,4 @@
-/** Reads what a saved result or sweep says of how it was made: any format that carries it, without the tensors. */
+/** Reads the settings of a saved result or sweep, from any format that stores them, without the tensors. */
 
 import { readFile } from 'node:fs/promises'
 import { QkError } from '../errors.js'
@@ -6,12 +6,12 @@ import { withSafetensors } from '../store/safetensors.js'
 import { knownFormat, SAVE_FORMATS } from '../store/saving/formats.js'
 import { readNpzText } from '../store/zip/read-npz.js'
 
-/** The parts of a file, as JSON gave them: nothing of them is certain. */
+/** The parsed JSON parts of a file, whose content is not checked yet. */
 export interface CitedSource {
   kind: 'result' | 'sweep'
   /** Document of a result or a sweep. */
   document: Record<string, unknown>
-  /** Of a sweep that is stored with its tensors, what the result's own document lacks. */
+  /** For a sweep that is stored with its tensors: the fields that the result's own document lacks. */
   sweep?: Record<string, unknown>
 }
 
@@ -50,7 +50,7 @@ async function fromNpz(file: string): Promise<Texts> {
   return { qkspace, sweep }
 }
 
-/** Undefined where it is no JSON object. */
+/** Undefined if it is not a JSON object. */
 function parse(json: unknown): Record<string, unknown> | undefined {
   try {
     const value = JSON.parse(json as string)

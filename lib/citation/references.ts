@@ -10,7 +10,7 @@ export const PAPER_BIBTEX = `@misc{lee2026decomposing,
   url = {https://arxiv.org/abs/2602.04752}
 }`
 
-/** The software, at the version that made the file; without a version where the file does not say it. */
+/** The software, at the version that made the file. Without a version if the file does not give it. */
 export function softwareBibtex(version: string | null): string {
   return [
     '@software{qkspace,',

@@ -1,10 +1,10 @@
-/** The settings of a result or a sweep, as its file says them. Nothing is filled in: what a file lacks is named. */
+/** The settings of a result or a sweep, as stored in its file. Nothing is filled in: missing settings are named. */
 
 import path from 'node:path'
 import type { RankRule } from '../store/result.js'
 import type { CitedSource } from './read-source.js'
 
-/** Null where the file does not say it. */
+/** Fields are null if the file does not give them. */
 export interface CitedSettings {
   /** Whether the file is of `decompose` or of `sweep`. */
   kind: 'result' | 'sweep'
@@ -37,9 +37,9 @@ export interface CitedSettings {
   center: boolean | null
   /** The rule that chose the ranks. */
   rank: RankRule | null
-  /** Of the test of rank; null where there was none. */
+  /** Settings of the rank test; null if there was none. */
   test: CitedTest | null
-  /** When a head of a sweep has a role. */
+  /** Limits for a role in a sweep. */
   roleRule: {
     /** Attention on a positive key over that on a negative one, at least. */
     factor: number
@@ -48,7 +48,7 @@ export interface CitedSettings {
   } | null
   /** Seed of the decomposition and of the test. */
   seed: number | null
-  /** What computed the result. */
+  /** The backend that computed the result. */
   backend: {
     /** Name of the backend: `js`, `cpu` or `cuda`. */
     name: string | null
@@ -64,15 +64,15 @@ export interface CitedSettings {
     /** Version of onnxruntime-node, which ran the model. */
     onnxruntime: string | null
   }
-  /** What of the above the file does not say, in words. */
+  /** Names of the settings that the file does not give. */
   missing: string[]
 }
 
-/** What the test of rank was, over all heads and contrasts. */
+/** Summary of the rank test over all heads and contrasts. */
 export interface CitedTest {
-  /** `effect` or `interaction`: what was tested. */
+  /** Hypothesis that was tested: `effect` or `interaction`. */
   hypothesis: string | null
-  /** Draws that heads and contrasts had: the fewest and the most. */
+  /** Numbers of draws over all heads and contrasts: the fewest and the most. */
   draws: {
     /** Fewest draws of any head and contrast. */
     fewest: number
@@ -96,7 +96,7 @@ type Json = Record<string, unknown>
 const object = (value: unknown): Json => (typeof value === 'object' && value !== null ? (value as Json) : {})
 const list = (value: unknown): unknown[] => (Array.isArray(value) ? value : [])
 
-/** Values of a document by their type; those that are not there are noted under their names. */
+/** Reads values of a document by their type, and notes the names of missing ones. */
 class Reader {
   readonly missing: string[] = []
 
@@ -165,7 +165,7 @@ function modelName(model: Json): unknown {
   return name ?? (typeof model.path === 'string' ? path.basename(model.path) : undefined)
 }
 
-/** Sweeps of earlier versions say the level alone. */
+/** Sweeps of earlier versions store only the level. */
 function rankOf(document: Json, sweep: Json | undefined, read: Reader): RankRule | null {
   const rank = object(document.rank)
   if (rank.rule === 'permutation') {
@@ -194,13 +194,13 @@ function rankOf(document: Json, sweep: Json | undefined, read: Reader): RankRule
 
 const optionalNumber = (value: unknown) => (typeof value === 'number' ? value : undefined)
 
-/** What one head and contrast was tested by, from either form of a document. */
+/** The test of one head and contrast, from either form of a document. */
 interface HeadTest {
   contrast: string
   test: Json
 }
 
-/** Documents have `heads` with a test each, or rows, which have the fields of the test among their own. */
+/** Documents have `heads` with one test each, or rows that contain the fields of the test. */
 function headTests(document: Json): HeadTest[] {
   const rows = list(document.rows).map(object)
   if (rows.length > 0) {
