@@ -78,7 +78,7 @@ export interface RowChange {
   /** Natural logarithms. */
   answer: { before: number; after: number }
   other: { before: number; after: number }
-  /** Whether the likeliest class is the answer (`right`), or the other token. */
+  /** Whether the likeliest class is the answer (`right`), and whether it is the other token (`turned`). */
   right: { before: number; after: number }
   turned: { before: number; after: number }
   /** KL(before || after), nats. */
