@@ -1,4 +1,4 @@
-/** The whole way for a toy model: fresh prompts of its own task, captured, accumulated and decomposed. */
+/** The whole pipeline for a toy model: new prompts of its own task, captured, accumulated and decomposed. */
 
 import { accumulate } from '../covariance/accumulate.js'
 import { disposeSums } from '../covariance/sums.js'
@@ -9,9 +9,12 @@ import { readToyConfig } from './export.js'
 import { ToyTask } from './task.js'
 
 export interface DecomposeToyOptions {
-  /** Prompts, of four terms a contrast. With the default, sampling leaves under 0.001% of the energy outside. */
+  /**
+   * Number of prompts, with four terms per contrast. With the default, sampling leaves under 0.001% of the energy
+   * outside.
+   */
   prompts?: number
-  /** How ranks are counted; by default as `decompose` does, by the test. */
+  /** Rank rule; default as for `decompose`, the test. */
   rank?: RankRule
   /** Seed of the prompts. */
   seed?: number

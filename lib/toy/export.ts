@@ -31,7 +31,7 @@ const IR_VERSION = 8n
 /** Key in the model's metadata; its value is JSON, `ToyRecord`. */
 const METADATA_KEY = 'qkspace.toy'
 
-/** What a toy model's file says about itself. */
+/** The description of a toy model in its file. */
 export interface ToyRecord {
   config: ToyConfig
   steps: number
@@ -40,7 +40,7 @@ export interface ToyRecord {
 }
 
 /**
- * Checks that a toy model may be written here: what is there already, if anything, is one. Errors: ERR_FILE; ERR_ARGUMENT
+ * Checks that a toy model can be written here: an existing file must be a toy model. Errors: ERR_FILE; ERR_ARGUMENT
  * for an ending other than `.onnx`.
  */
 export async function checkToyPath(file: string): Promise<void> {
@@ -93,14 +93,14 @@ export function toyModelBytes({ config, weights, steps, loss, accuracy }: Traine
   return toBinary(ModelProtoSchema, model)
 }
 
-/** What the file of a toy model says about itself, or undefined for other models. */
+/** The description of a toy model in its file. Undefined for other models. */
 export function readToyRecord(model: Model): ToyRecord | undefined {
   const { metadataProps } = model.graph.model.proto
   const entry = metadataProps.find(({ key }) => key === METADATA_KEY)
   return entry && JSON.parse(entry.value)
 }
 
-/** Configuration of a toy model, which gives its encoders again. Errors: ERR_UNSUPPORTED_MODEL. */
+/** Configuration of a toy model, from which its encoders follow. Errors: ERR_UNSUPPORTED_MODEL. */
 export function readToyConfig(model: Model): ToyConfig {
   const record = readToyRecord(model)
   if (record) {
@@ -136,7 +136,7 @@ function float32(name: string, dims: number[], values: ArrayLike<number>): Tenso
   })
 }
 
-/** A float32 tensor of the graph's surface; sizes given as text are symbolic. */
+/** A float32 input or output of the graph; sizes given as text are symbolic. */
 function tensorInfo(name: string, shape: (string | number)[]) {
   const dim = shape.map((size) =>
     typeof size === 'string'

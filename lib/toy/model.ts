@@ -54,7 +54,7 @@ export interface ToyLoss {
   accuracy: number
 }
 
-/** Mean loss of a batch; adds its gradient to `gradient` when that is given. */
+/** Mean loss of a batch; adds its gradient to `gradient` if that is given. */
 export function toyLoss(
   shape: ToyShape,
   weights: ToyWeights,
@@ -125,7 +125,7 @@ export function toyLoss(
 
 function dot(rows: Float64Array, at: number, vector: Float64Array): number {
   const n = vector.length
-  // Two chains of additions: one would wait for the previous sum at every step.
+  // Two accumulators, since with one every addition would wait for the previous one.
   let even = 0
   let odd = 0
   let c = 0

@@ -5,11 +5,11 @@ import { QkError } from '../errors.js'
 import { checkInteger, checkOptions, checkSeed } from '../validate.js'
 import { TOY_DEFAULTS, type ToyConfig, ToyTask } from './task.js'
 
-/** What prompts for a payload-retrieval toy are made of (arXiv 2602.04752, toy models). */
+/** Options of prompts for a payload-retrieval toy (arXiv 2602.04752, toy models). */
 export interface PayloadOptions extends Partial<Omit<ToyConfig, 'seed' | 'task' | 'r1' | 'r2'>> {
   /** 1: latents of -1 and +1; 2: standard normal latents. */
   task: 1 | 2
-  /** Sizes of the latents z1 and z2. */
+  /** Size of the latent z1. */
   r1: number
   /** Size of the latent z2. */
   r2: number
@@ -17,9 +17,9 @@ export interface PayloadOptions extends Partial<Omit<ToyConfig, 'seed' | 'task' 
   toySeed?: number
   /** Number of prompts. */
   prompts: number
-  /** Every draw of the prompts follows from it. */
+  /** Seed of all random choices for the prompts. */
   seed: number
-  /** Pairs of keys a contrast; a prompt has four tokens a pair. Default 4. */
+  /** Number of key pairs per contrast; a prompt has four tokens per pair. Default 4. */
   pairs?: number
 }
 

@@ -1,4 +1,4 @@
-/** Prompts of the toy task as the model was trained on, with the latents known: for figures 3 and 4. */
+/** Prompts from the toy model's training task, with known latents, for figures 3 and 4. */
 
 import type { Prompt } from '../contrast/prompt.js'
 import { seededRandom } from '../math/random.js'
@@ -6,15 +6,18 @@ import { signs, type ToyTask } from './task.js'
 
 export interface RetrievalPrompts {
   /**
-   * One contrast, `retrieval`, of one term: the token that matches the query against those that match it in
-   * neither latent. The answer is the payload's class.
+   * Prompts with one contrast, `retrieval`, of one term: the token that matches the query against the tokens that
+   * match it in neither latent. The answer is the payload's class.
    */
   prompts: Prompt[]
-  /** Latents z1 and z2 of each prompt's query, [r1 + r2], which are those of the positive token. */
+  /** Latents z1 and z2 of each prompt's query, [r1 + r2], which equal those of the positive token. */
   latents: Float64Array[]
 }
 
-/** Contexts where every token shares a latent with the query are drawn again: a swap needs a key that shares none. */
+/**
+ * If every token of a context shares a latent with the query, the context is drawn again, since a swap needs a key
+ * that shares none.
+ */
 export function retrievalPrompts(task: ToyTask, count: number, seed: number): RetrievalPrompts {
   const random = seededRandom(seed)
   const { context, dModel, r1 } = task.config

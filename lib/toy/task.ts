@@ -20,13 +20,13 @@ export interface ToyConfig {
   dHead: number
   /** Size of a token's embedding. */
   dModel: number
-  /** Tokens in a context. */
+  /** Number of tokens in a context. */
   context: number
   /** Number of different payloads. */
   payloads: number
   /** Standard deviation of the noise on every coordinate of tokens and queries. */
   noise: number
-  /** Fixes encoders, initial weights and training data. */
+  /** Seed of encoders, initial weights and training data. */
   seed: number
 }
 
@@ -55,18 +55,18 @@ export function toyEncoders({ r1, r2, dModel, payloads, seed }: ToyConfig): Enco
   }
 }
 
-/** Training samples. */
+/** A batch of training samples. */
 export interface ToyBatch {
   size: number
   /** [size, context, dModel] */
   tokens: Float64Array
   /** [size, dModel] */
   queries: Float64Array
-  /** Payload to be returned, [size]. */
+  /** Payload of the right answer, [size]. */
   answers: Int32Array
 }
 
-/** A token of a sample: its index there, its latents z1 and z2 together, and whether it is the one asked for. */
+/** Called with a token of a sample: its index there, its latents z1 and z2 together, and whether it is the target. */
 export type SeenToken = (sample: number, token: number, latents: Float64Array, target: boolean) => void
 
 export class ToyTask {
@@ -81,7 +81,7 @@ export class ToyTask {
     const { a1, a2, b1, b2 } = this.encoders
     this.tokenEncoder = transposedStack(a1, a2, config.dModel)
     this.queryEncoder = transposedStack(b1, b2, config.dModel)
-    // Drawing normals would cost more than training; noise is read from a fixed table at random places.
+    // Noise is read from a fixed table at random places, since drawing normals would cost more than training.
     this.noise = new Float64Array(1 << 16)
     drawNormals(seededRandom(config.seed ^ 0x5eed), this.noise)
     for (let i = 0; i < this.noise.length; i++) {
@@ -249,7 +249,7 @@ function drawNormals(random: Random, out: Float64Array): void {
   }
 }
 
-/** The signs of latents, as in `+-+`: in task 1 they say all of them, in task 2 the corner that they lie towards. */
+/** The signs of latents, as in `+-+`. In task 1 they determine the latents; in task 2 they give the orthant. */
 export function signs(latents: Float64Array): string {
   return Array.from(latents, (x) => (x > 0 ? '+' : '-')).join('')
 }

@@ -14,7 +14,7 @@ import {
 import { type ToyConfig, ToyTask } from './task.js'
 
 export interface ToyTraining {
-  /** At the start; it falls to zero as half a cosine. */
+  /** Learning rate at the start; it falls to zero along half a cosine. */
   learningRate: number
   weightDecay: number
   batch: number
@@ -22,8 +22,8 @@ export interface ToyTraining {
 }
 
 /**
- * The authors train at a constant 1e-4, with batches of 256, for up to 50,000 steps. A rate that starts fifty
- * times higher and falls to zero gets there in 6,000 steps and batches of 64: about ten seconds.
+ * The authors train at a constant 1e-4, with batches of 256, for up to 50,000 steps. A rate that starts fifty times
+ * higher and falls to zero achieves the same in 6,000 steps with batches of 64: about ten seconds.
  */
 export const TOY_TRAINING: ToyTraining = {
   learningRate: 5e-3,
@@ -32,7 +32,7 @@ export const TOY_TRAINING: ToyTraining = {
   steps: 6000,
 }
 
-/** For tests and first looks: two seconds. */
+/** For tests and first experiments: two seconds. */
 export const QUICK_TRAINING: ToyTraining = { ...TOY_TRAINING, steps: 1000 }
 
 export interface TrainedToy extends ToyLoss {
@@ -53,8 +53,8 @@ const EPSILON = 1e-8
 const VALIDATION = 4096
 
 /**
- * Trains a model from scratch; loss and accuracy are measured on samples that it was not trained on. The
- * same configuration and training give the same bits. Errors: ERR_ABORTED.
+ * Trains a model from scratch. Loss and accuracy are measured on samples outside the training data. The same
+ * configuration and training give bitwise the same result. Errors: ERR_ABORTED.
  */
 export async function trainToy(config: ToyConfig, options: TrainOptions = {}): Promise<TrainedToy> {
   const { training = TOY_TRAINING, signal, onProgress } = options
