@@ -31,7 +31,7 @@ const EXIT = { failed: 1, usage: 2 } as const
 
 endAtOnceOnSignals()
 
-// A reader that has seen enough, as in `qkspace inspect ... | head`, is no failure.
+// A reader that closes the pipe early, as in `qkspace inspect ... | head`, is no failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit(error.code === 'EPIPE' ? 0 : EXIT.failed)
 })

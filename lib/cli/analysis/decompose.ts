@@ -27,7 +27,7 @@ import { promptSetOf } from '../common/prompt-options.js'
 import { addScaleOptions, type ScaleOptions, withCheckpoint } from '../common/scale-options.js'
 import { asUsage } from '../common/usage.js'
 
-/** What `decompose` does with sums. */
+/** Options of `decompose` that apply after accumulation. */
 export interface DecomposeSettings {
   center?: boolean
   rank: RankRule
@@ -170,7 +170,7 @@ async function savePart(sums: Sums, options: Options): Promise<void> {
   printLine(`saved ${out}, shard ${shardName(sums.shard!)} of ${counted(sums.prompts.prompts, 'prompt')}`)
 }
 
-/** Decomposes, saves and prints; the sums are freed. */
+/** Decomposes, saves and prints; frees the sums. */
 export async function finishDecompose(
   sums: Sums,
   settings: DecomposeSettings,
@@ -277,7 +277,7 @@ function printRanks(rows: readonly Row[]): void {
   )
 }
 
-/** Ranks beside the evidence for them, and blocks of components that data cannot tell apart. */
+/** Prints ranks beside their evidence, and blocks of components that the data cannot separate. */
 function printTests(rows: readonly Row[]): void {
   printTable(
     ['head', 'rank', 'p effect', 'interaction', 'q', 'replicated', 'score gap', 'blocks', 'singular values'],
@@ -299,7 +299,7 @@ function printTests(rows: readonly Row[]): void {
   )
 }
 
-/** What the tests found over all heads and contrasts. */
+/** Prints the findings of the tests over all heads and contrasts. */
 function printDiscoveries(result: Result): void {
   const tests = result.headNames.flatMap((head) =>
     result.contrastNames.flatMap((name) => result.head(head).contrast(name).test ?? []),
@@ -325,7 +325,7 @@ function printDiscoveries(result: Result): void {
   }
 }
 
-/** Discovered heads first, replicated ones among them, then by p; without a test as `strongestHeads`. */
+/** Discovered heads first (replicated ones before others), then by p. Without a test as `strongestHeads`. */
 function byEvidence(result: Result, contrast: string): Row[] {
   const rows = strongestHeads(result, contrast)
   const weight = ({ test }: Row) => (test?.discovered ? (test.replication?.replicated ? 2 : 1) : 0)

@@ -1,4 +1,6 @@
-/** `qkspace explain`: which heads attend from a token to which others, and what of it features make up. */
+/**
+ * `qkspace explain`: which tokens a token attends to in which heads, and how much of this the features contribute.
+ */
 
 import path from 'node:path'
 import { type Command, Option } from 'commander'
@@ -111,11 +113,11 @@ async function run(options: Options): Promise<void> {
   }
 }
 
-/** Where the prompts came from, as the page names it. */
+/** Source of the prompts, as shown on the page. */
 const promptName = ({ prompts }: PromptOptions) =>
   prompts === undefined ? 'the given prompt' : prompts === '-' ? 'standard input' : path.basename(prompts)
 
-/** What is written: the document alone, or a page that shows it beside the result. */
+/** The output: the document alone, or a page that shows it beside the result. */
 interface Explained {
   report: ExplanationReport
   result?: Result
@@ -125,7 +127,7 @@ interface Explained {
 
 const EXPLANATION_FILE: JsonKind = { name: 'an explanation', first: 'model', fields: ['"prompts": ['] }
 
-/** How an explanation is written, by the ending of the name of its file. */
+/** Writers of an explanation, by the ending of the file name. */
 const WRITERS: Record<
   string,
   { check: (file: string) => Promise<void>; write: (file: string, explained: Explained) => Promise<unknown> }
@@ -144,7 +146,7 @@ const WRITERS: Record<
   },
 }
 
-/** Errors: ERR_USAGE for an ending that is no format. */
+/** The writer for a file. Errors: ERR_USAGE for an ending that is no format. */
 function writerOf(file: string) {
   const found = WRITERS[path.extname(file).toLowerCase()]
   if (found) {

@@ -11,12 +11,12 @@ import { exceedsNull } from '../../math/null-limit.js'
 import { counted } from '../../validate.js'
 import { fixed, printLine, printTable } from '../common/output.js'
 
-/** Heads that are listed by their attention. */
+/** Most heads that are listed by their attention. */
 const LISTED_HEADS = 8
-/** Heads whose features are told, and features of a head: more is in the document. */
+/** Most heads whose features are described, and most features of a head. The document has all of them. */
 const TOLD_HEADS = 3
 const TOLD_FEATURES = 6
-/** Characters of the prompt before the query that are shown. */
+/** Most characters of the prompt before the query. */
 const SHOWN_TEXT = 160
 
 /** `prompts` is the prompt set that was given, if any. */
@@ -73,7 +73,7 @@ function printPrompt(prompt: ExplainedPrompt): void {
   }
 }
 
-/** What features make up of the attention of a head, and what exchanging them does. */
+/** Prints the contributions of features to the attention of a head, and the effect of exchanging them. */
 function printHead(
   prompt: ExplainedPrompt,
   { head, attention, key, features: all = [] }: ExplainedHead,
@@ -122,7 +122,7 @@ function gainCells({ gain: { value, nulls, exceedsNull: exceeds } }: ExplainedFe
   return [fixed(value, 2), fixed(nulls.mean, 2), fixed(nulls.p95, 2), exceeds === false ? 'within null' : '']
 }
 
-/** Nulls, random subspaces and whole keys by what they leave on the second token. */
+/** Attention on the second token after exchanging null subspaces, random subspaces and whole keys. */
 function swapCells(prompt: ExplainedPrompt, before: readonly number[], swap: FeatureSwap): string[] {
   const { origin, target, after, nulls, random, whole } = swap
   const exceeds = nulls && exceedsNull(after[target], nulls.target.p95, nulls.count)

@@ -89,7 +89,7 @@ async function run(options: Options): Promise<void> {
         output,
         batchSize,
         ...(features && { features }),
-        // Prompts of a batch count as its runs go.
+        // Prompts of a batch count in proportion to its finished runs.
         onProgress: ({ fraction, total }) => update(Math.floor(fraction * total), total),
       }),
     printReport,
@@ -176,12 +176,12 @@ function movedCell(moved: Estimate | null | undefined, origin: number): string {
   return moved ? estimate(moved) : `nothing to move (origin ${fixed(100 * origin, 1)}%)`
 }
 
-/** Of null and random subspaces, beside their mean. */
+/** The 95th percentile of null and random subspaces, beside their mean. */
 function percentile(p95: number | null | undefined): string {
   return typeof p95 === 'number' ? ` (95%: ${fixed(p95, 3)})` : ''
 }
 
-/** Names the figures of a feature that null subspaces reach as well. */
+/** Names the figures of a feature that do not exceed those of its null subspaces. */
 function withinNull(
   exceeds: Partial<Record<string, boolean | null>> | null | undefined,
   names: Readonly<Record<string, string>>,

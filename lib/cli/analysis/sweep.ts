@@ -1,4 +1,4 @@
-/** `qkspace sweep`: every head, all contrasts, and what each head does. */
+/** `qkspace sweep`: tests every head for all contrasts, and names the roles of heads. */
 
 import type { Command } from 'commander'
 import type { BackendChoice } from '../../backend/select.js'
@@ -127,7 +127,7 @@ async function run(options: Options): Promise<void> {
   })
 }
 
-/** What the library takes of the options. Errors: ERR_USAGE where there is nothing to sweep over. */
+/** Options for the library. */
 export function sweepSettings(options: SweepSettings, prompts: string | undefined): SweepOptions {
   const { roles: asked } = options
   const roles = Array.isArray(asked) ? (asked as Role[]) : (asked ?? false)
@@ -175,7 +175,7 @@ async function saveShard(options: Options, settings: SweepOptions): Promise<void
   })
 }
 
-/** Puts the shards of a sweep together, saves and prints. `out` as of the command. */
+/** Merges the shards of a sweep, saves and prints. `out` as for the command. */
 export async function finishSweepParts(
   model: Model,
   prompts: PromptSet | undefined,
@@ -231,7 +231,7 @@ class StageBars {
   }
 }
 
-/** Rows of the table at most; of those that get too little attention to matter, only their number is told. */
+/** Most rows of the table. Rows with too little attention to matter are only counted. */
 const SHOWN = 40
 
 export function printSweep(found: SweepResult): void {
@@ -293,7 +293,7 @@ function printRoles(
 
 const percent = (x: number | undefined) => (x === undefined ? '' : `${fixed(100 * x, 1)}%`)
 
-/** A figure, and the null's 95th percentile; a star where random labels do as well. */
+/** A figure with the null's 95th percentile, and a star if random labels do as well. */
 function against(controlled: Controlled | null | undefined): string {
   if (!controlled) {
     return ''

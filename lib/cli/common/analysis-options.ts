@@ -1,4 +1,4 @@
-/** What the commands that analyse a result on a prompt set have in common. */
+/** Options and steps that all commands that analyse a result on a prompt set share. */
 
 import type { Command } from 'commander'
 import type { PromptSet } from '../../contrast/prompt-set.js'
@@ -38,7 +38,7 @@ export function addAnalysisOptions(command: Command): Command {
     .option('--json', 'print one JSON document')
 }
 
-/** Opens what the options name, runs the analysis, and writes or prints its report; `kind` is that of its file. */
+/** Opens the files in the options, runs the analysis, and writes or prints its report; `kind` is that of its file. */
 export async function runAnalysis<T extends { warnings?: string[] }>(
   options: AnalysisOptions,
   analyse: (model: Model, prompts: PromptSet, result: Result, progress: Progress['update']) => Promise<T>,

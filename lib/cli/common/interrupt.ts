@@ -1,13 +1,13 @@
-/** Ctrl-C ends a command within a second, whatever it is at, and leaves no partial file. */
+/** Ctrl-C ends a command within a second, whatever it is doing, and leaves no partial file. */
 
 import { removeUnfinishedFiles, watchUnfinishedFiles } from '../../store/atomic-file.js'
 
 const SIGNALS = ['SIGINT', 'SIGTERM'] as const
 
 /**
- * A signal's default action is what is wanted: it needs no turn of the event loop, which a long computation would
- * keep, and onnxruntime, which aborts when a process exits in an orderly way during a run, has no part in it. A
- * handler stands in its place only while there are files to remove.
+ * Relies on a signal's default action, which ends the process at once. It needs no turn of the event loop, which a
+ * long computation would block. It also avoids an orderly exit, during which onnxruntime would abort if it is running.
+ * A handler is installed only while there are files to remove.
  */
 export function endAtOnceOnSignals(): void {
   watchUnfinishedFiles((some) => {

@@ -1,4 +1,4 @@
-/** The options by which commands name a model, and how it is opened. */
+/** Options that name a model, and the opening of that model. */
 
 import { type Command, Option } from 'commander'
 import { type Model, type OpenOptions, openModel } from '../../model/model.js'
@@ -13,13 +13,13 @@ export interface ModelOptions {
   size?: Record<string, number>
 }
 
-/** What stands for a model on the command line. */
+/** Description of a model argument. */
 export const MODEL_HELP = '.onnx file, folder, or hf:org/name[@revision][/path] of the Hugging Face Hub'
 
-/** What is written of `--tokenizer` where nothing else is. */
+/** Default description of `--tokenizer`. */
 const TOKENIZER_HELP = 'tokenizer.json, for prompts given as text (default: that beside the model)'
 
-/** `--model` and all that goes with it; `required` unless the command does without. */
+/** Adds `--model` and its related options; it is required unless `required` is false. */
 export function addModelOptions(
   command: Command,
   { required = true, model = MODEL_HELP, tokenizer = TOKENIZER_HELP } = {},
@@ -30,7 +30,7 @@ export function addModelOptions(
   )
 }
 
-/** The options beside a model that is an argument. */
+/** Adds the related options for a model that is an argument. */
 export function addFileOptions(command: Command, tokenizer = TOKENIZER_HELP): Command {
   return command
     .option('--tokenizer <file>', tokenizer)
@@ -52,8 +52,8 @@ export function addFileOptions(command: Command, tokenizer = TOKENIZER_HELP): Co
 }
 
 /**
- * Opens what the options name: a bar while it is downloaded, then on standard error which file and which tokenizer were
- * found, and what may be wrong with them.
+ * Opens the model in the options. Shows a progress bar during a download. Reports on standard error which file and
+ * tokenizer were found, and warnings about them.
  */
 export async function openNamed(
   model: string,

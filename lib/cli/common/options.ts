@@ -1,4 +1,4 @@
-/** Options that several commands share, parsed; wrong ones are bad usage (exit status 2). */
+/** Options that several commands share, parsed. Wrong values are bad usage (exit status 2). */
 
 import { InvalidArgumentError } from 'commander'
 import type { Estimator } from '../../backend/backend.js'
@@ -57,7 +57,7 @@ export function parseRank(value: string): RankRule {
   )
 }
 
-/** `all`, or names with commas; whether the model has them is seen later. */
+/** Parses `all`, or names separated by commas. Whether the model has these heads is checked later. */
 export function parseHeadNames(value: string): string {
   const wrong = value
     .split(',')
@@ -68,7 +68,7 @@ export function parseHeadNames(value: string): string {
   return value.toLowerCase() === 'all' ? 'all' : value
 }
 
-/** Names with commas. */
+/** Parses names separated by commas. */
 export function parseNames(value: string): string[] {
   const names = value.split(',').map((name) => name.trim())
   if (names.every((name) => name !== '')) {
@@ -77,7 +77,7 @@ export function parseNames(value: string): string[] {
   throw new InvalidArgumentError('Write names with commas between them.')
 }
 
-/** Unions with commas, the names of each joined by +, as in `order,match,order+match`. */
+/** Parses unions separated by commas, with the names of each joined by +, as in `order,match,order+match`. */
 export function parseUnions(value: string): string[][] {
   return parseNames(value).map((union) => parseNames(union.replaceAll('+', ',')))
 }
@@ -101,10 +101,10 @@ export const parseWhole =
     return number
   }
 
-/** Null or random subspaces that are drawn as controls. */
+/** Parses the number of null or random subspaces that are drawn as controls. */
 export const parseControls = parseWhole(0, MOST_CONTROLS)
 
-/** A whole number that may be negative, as positions from the end are. */
+/** Parses a whole number that may be negative, such as a position from the end. */
 export function parseWholeNumber(value: string): number {
   const number = Number(value)
   if (value.trim() !== '' && Number.isSafeInteger(number)) {
@@ -113,7 +113,7 @@ export function parseWholeNumber(value: string): number {
   throw new InvalidArgumentError('Expected a whole number.')
 }
 
-/** Generators have 2^32 states. */
+/** Parses a seed; generators have 2^32 states. */
 export function parseSeed(value: string): number {
   const seed = parseWhole(0)(value)
   if (seed > 0xffffffff) {
@@ -122,7 +122,7 @@ export function parseSeed(value: string): number {
   return seed
 }
 
-/** `hidden=24`, as often as there are axes: what came before is carried along. */
+/** Parses `hidden=24`. The option may be repeated, and earlier values are kept. */
 export function parseAxisSize(value: string, before: Record<string, number> = {}): Record<string, number> {
   const at = value.lastIndexOf('=')
   if (at < 1) {

@@ -1,4 +1,4 @@
-/** What commands print: one JSON document, or tables for people; progress on a terminal's standard error. */
+/** Output of commands: one JSON document, or tables for people, and progress on a terminal's standard error. */
 
 import cliProgress from 'cli-progress'
 import { jsonText } from '../../store/json-file.js'
@@ -11,14 +11,14 @@ export function printLine(text = ''): void {
   process.stdout.write(`${text}\n`)
 }
 
-/** What was taken without being named, on standard error. */
+/** Prints a choice that the user did not make, on standard error. */
 export function printNote(note: string): void {
   process.stderr.write(`qkspace: ${note}\n`)
 }
 
 const warned = new Set<string>()
 
-/** On standard error, each once however often it comes up. */
+/** Prints warnings on standard error, each only once. */
 export function printWarnings(warnings: readonly string[] = []): void {
   for (const warning of warnings) {
     if (!warned.has(warning)) {
@@ -58,7 +58,7 @@ export interface Progress {
   stop(): void
 }
 
-/** A progress bar when standard error is a terminal; nothing otherwise. */
+/** A progress bar if standard error is a terminal; nothing otherwise. */
 export function progressBar(what: string): Progress {
   if (!process.stderr.isTTY) {
     return { update: () => {}, stop: () => {} }
@@ -68,7 +68,8 @@ export function progressBar(what: string): Progress {
       format: `${what} {bar} {value}/{total} {eta_formatted}`,
       stream: process.stderr,
       clearOnComplete: true,
-      // Its handler of signals would keep them from ending the process; without it the cursor must stay.
+      // The library's signal handlers would keep the process from ending. Without them, the cursor must not be
+      // hidden.
       gracefulExit: false,
     },
     cliProgress.Presets.shades_classic,
@@ -79,7 +80,7 @@ export function progressBar(what: string): Progress {
       if (!started) {
         bar.start(total, done)
       }
-      // The weights of a model that is downloaded are known only when its graph is there.
+      // The total grows during a download: the files with weights are known only after the graph has arrived.
       if (bar.getTotal() !== total) {
         bar.setTotal(total)
       }

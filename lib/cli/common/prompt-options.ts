@@ -1,4 +1,4 @@
-/** The options by which commands take one prompt, or a set of them. */
+/** Options for one prompt, or a set of prompts. */
 
 import { type Command, InvalidArgumentError } from 'commander'
 import type { PromptSource } from '../../contrast/prompt.js'
@@ -34,18 +34,18 @@ function parseTokens(value: string): number[] {
   throw new InvalidArgumentError('Write token ids with commas between them, as in 1,5,27.')
 }
 
-/** Heads of an option that may be given several times, each time a name or several with commas. */
+/** Parses heads of an option that may be repeated, each time with one name or several separated by commas. */
 export function parseMoreHeads(value: string, before: string | undefined): string {
   const names = parseHeadNames(value)
   return before === undefined || before === 'all' || names === 'all' ? names : `${before},${names}`
 }
 
-/** What names standard input in the place of a file. */
+/** Stands for standard input in place of a file name. */
 const STANDARD_INPUT = '-'
 
 /**
- * The prompt set that a command names. Standard input is read to its end, since a set is gone through more than once; a
- * file is not read yet. Errors: ERR_FILE.
+ * The prompt set that a command names. Standard input is read to its end, since a set is iterated over more than once.
+ * A file is not read yet. Errors: ERR_FILE.
  */
 export async function promptSetOf(named: string, options: PromptSetOptions = {}): Promise<PromptSet> {
   if (named !== STANDARD_INPUT) {
@@ -62,7 +62,7 @@ export async function promptSetOf(named: string, options: PromptSetOptions = {})
   return promptsFromInput(Buffer.concat(chunks), options)
 }
 
-/** Nothing is read of a file yet. Errors: ERR_USAGE unless one is given, ERR_FILE. */
+/** The prompts in the options. A file is not read yet. Errors: ERR_USAGE unless exactly one is given, ERR_FILE. */
 export async function promptsOf({
   prompt,
   tokens,
@@ -84,7 +84,7 @@ export async function promptsOf({
   return prompt !== undefined ? { text: prompt } : { tokens }
 }
 
-/** Errors: ERR_TOKENIZER where the prompt is text that the model cannot read. */
+/** Errors: ERR_TOKENIZER if the prompt is text and the model has no tokenizer. */
 export function checkPromptFor(model: Model, { prompt }: PromptOptions): void {
   if (prompt === undefined || model.tokenizer) {
     return

@@ -1,4 +1,7 @@
-/** The options by which long commands survive a kill and spread over machines. What they need is loaded with them. */
+/**
+ * Options for resuming long commands and distributing them over machines. Their modules are loaded only when they are
+ * used.
+ */
 
 import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { Checkpoint } from '../../covariance/saved/checkpoint.js'
@@ -47,8 +50,8 @@ export function parseShard(value: string): Shard {
 }
 
 /**
- * Runs something with the checkpoint that the options name, if any, and lets go of it afterwards. Errors: ERR_USAGE for
- * `every` alone, those of `openCheckpoint` and of the work.
+ * Runs work with the checkpoint in the options, if any, and closes it afterwards. Errors: ERR_USAGE for `every` alone,
+ * those of `openCheckpoint` and of the work.
  */
 export async function withCheckpoint<T>(
   { checkpoint: folder, every }: ScaleOptions,

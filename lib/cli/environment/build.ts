@@ -1,4 +1,4 @@
-/** `qkspace build`: compiles the native addon from the sources in the package, where no package brings it. */
+/** `qkspace build`: compiles the native addon from the sources in the package, if no package provides it. */
 
 import { spawn, spawnSync } from 'node:child_process'
 import { accessSync, constants, existsSync, mkdirSync } from 'node:fs'
@@ -72,7 +72,7 @@ async function build({ cuda, jobs, verbose, json }: Options): Promise<void> {
   }
 }
 
-/** Looks before minutes are spent: for sources, for CMake, for a folder that can be written to. */
+/** Checks for sources, CMake and a writable folder before spending minutes. */
 function checkPlace(): void {
   if (!existsSync(path.join(root, 'CMakeLists.txt'))) {
     throw new QkError('ERR_FILE', `the sources of the addon are not in ${root}`, {
@@ -93,7 +93,7 @@ function checkPlace(): void {
   }
 }
 
-/** Ninja where it is installed, as it needs no make; otherwise what CMake takes by itself. */
+/** Ninja if it is installed, since it needs no make; otherwise CMake's default. */
 function generator(): string[] {
   return spawnSync('ninja', ['--version']).error ? [] : ['-G', 'Ninja']
 }
@@ -126,7 +126,7 @@ function cmake(args: readonly string[], verbose = false): Promise<void> {
   })
 }
 
-/** The backends as a fresh process finds them: this one may have looked for the addon already. */
+/** The backends as found by a new process, since this one may have tried to load the addon before. */
 function builtBackends(): BackendReport[] {
   const main = path.join(root, 'dist', 'cli', 'main.js')
   const { stdout, stderr } = spawnSync(process.execPath, [main, 'doctor', '--json'], { encoding: 'utf8' })

@@ -1,4 +1,7 @@
-/** `qkspace power`: how likely a number of prompts shows an effect, and how many prompts that takes. */
+/**
+ * `qkspace power`: the probability that a number of prompts shows an effect, and the number of prompts for a given
+ * power.
+ */
 
 import type { Command } from 'commander'
 import { QkError } from '../../errors.js'

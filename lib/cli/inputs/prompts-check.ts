@@ -1,4 +1,4 @@
-/** `qkspace prompts check`: what a prompt set's ΔC would hold besides the feature that is meant. */
+/** `qkspace prompts check`: checks what a prompt set's ΔC may hold besides the intended feature. */
 
 import type { Command } from 'commander'
 import { checkPromptSet } from '../../contrast/check/check-set.js'

@@ -1,4 +1,4 @@
-/** `qkspace prompts`: the paper's prompt families as JSONL; the check of a set is a file of its own. */
+/** `qkspace prompts`: the paper's prompt families as JSONL. The check of a set is in another file. */
 
 import { existsSync } from 'node:fs'
 import path from 'node:path'
@@ -214,7 +214,7 @@ function usage(message: string, hint?: string): QkError {
   return new QkError('ERR_USAGE', message, { hint })
 }
 
-/** Options that a family or a chat refuses were given on the command line: bad usage. */
+/** Makes prompts. Options that a family or a chat refuses are bad usage of the command line. */
 async function make(prompts: () => Prompt[] | Promise<Prompt[]>): Promise<Prompt[]> {
   try {
     return await prompts()
@@ -244,7 +244,7 @@ async function checkText(options: TextOptions): Promise<void> {
   await checkOutput(options)
 }
 
-/** Puts the prompts into a chat when that is asked for, and checks their positions where a tokenizer is given. */
+/** Turns the prompts into chats if requested, and checks their positions if a tokenizer is given. */
 async function inChat(set: Prompt[], options: TextOptions): Promise<Prompt[]> {
   const { system, prefill } = options
   let { tokenizer } = options
@@ -264,7 +264,7 @@ async function inChat(set: Prompt[], options: TextOptions): Promise<Prompt[]> {
   return prompts
 }
 
-/** Writes the prompts, and says what was written. */
+/** Writes the prompts, and reports what was written. */
 async function deliver(family: string, prompts: Prompt[], options: OutputOptions): Promise<void> {
   const { out, seed, json } = options
   if (out === undefined) {
@@ -290,7 +290,7 @@ async function deliver(family: string, prompts: Prompt[], options: OutputOptions
   printLine(`\nsaved ${files.join(', ')}: ${counted(prompts.length, 'prompt')}`)
 }
 
-/** Prompts of every contrast. */
+/** Number of prompts of every contrast. */
 function count(prompts: readonly Prompt[]): Record<string, number> {
   const found: Record<string, number> = {}
   for (const { contrast, contrasts } of prompts) {

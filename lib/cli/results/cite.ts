@@ -1,4 +1,4 @@
-/** `qkspace cite`: how a result was made, in a paragraph for a methods section, and what to cite. */
+/** `qkspace cite`: a paragraph for a methods section on how a result was made, and its references. */
 
 import type { Command } from 'commander'
 import { cite } from '../../citation/cite.js'

@@ -62,7 +62,7 @@ function origin(file: string, { info: { model, prompts } }: Result) {
 
 const SHOWN_ROWS = 20
 
-/** Columns of numbers that both results may carry, with their decimals. */
+/** Columns of figures that both results may have, with their decimals. */
 const MEASURES = {
   scoreGap: { title: 'score gap', text: (x) => fixed(x, 3) },
   q: { title: 'q', text: (x) => x.toPrecision(2) },
@@ -149,7 +149,7 @@ function beyond({ rank, query, key }: ComparedContrast): string {
   return sides.length > 0 ? sides.join(' and ') : 'within the null'
 }
 
-/** What the table cannot say in its cells. */
+/** Notes below the table. */
 function explanations(rows: readonly ComparedContrast[], sameModel: boolean): string[] {
   const sides = rows.flatMap(({ query }) => query ?? [])
   const tested = sides.filter((side) => side.null)

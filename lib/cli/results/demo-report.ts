@@ -1,6 +1,6 @@
 /**
- * The report of `qkspace demo`: the bundled transformer's subspaces, tested on prompts that did not make them, and
- * those of the paper's figures that take a few seconds.
+ * The report of `qkspace demo`: the bundled transformer's subspaces, tested on prompts that were not used to fit them,
+ * and the figures of the paper that take a few seconds.
  */
 
 import path from 'node:path'
@@ -16,24 +16,27 @@ import { writeReport } from '../../report/report.js'
 import type { Result } from '../../store/result.js'
 import { progressBar } from '../common/output.js'
 
-/** Another than those of the decomposition. */
+/** Differs from the seeds of the decomposition. */
 const SEED = 11
 const PROMPTS = 96
-/** Heads whose scores are split: those of most attention on the answer. */
+/** Number of heads whose scores are split: those with most attention on the answer. */
 const HEADS = 4
 
 /** The cube of a toy's keys, swaps in it, and the interaction of its latents. */
 const FIGURES = [3, 4, 5]
 
-/** Contrasts that are not of single words. */
+/** Contrasts other than those of single words. */
 const FEATURES = ['order', 'match', 'lexical']
-/** Prompts whose attention is stored. */
+/** Number of prompts whose attention is stored. */
 const STORED = 4
 
-/** The page in the folder of the demonstration. */
+/** The page in the folder of the demo. */
 export const demoReportFile = (folder: string) => path.join(folder, 'report.html')
 
-/** Writes `report.html` into the folder; its path, and what it opens with. `ranked` lists heads, the best first. */
+/**
+ * Writes `report.html` into the folder. Returns its path, and its opening finding. `ranked` lists heads, the best
+ * first.
+ */
 export async function writeDemoReport(
   folder: string,
   result: Result,
@@ -54,7 +57,7 @@ export async function writeDemoReport(
         .join(','),
     })
     const interventions = await intervene(model, prompts, {
-      // Order and match stand together in the same prompts: both are edited on the terms of one.
+      // Order and match are contrasts of the same prompts, so both are edited on the terms of one of them.
       result,
       heads: ranked[0].head,
       contrast: 'order',

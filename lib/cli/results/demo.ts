@@ -1,4 +1,4 @@
-/** `qkspace demo`: the main job on the bundled models, in a minute. */
+/** `qkspace demo`: the main analysis on the bundled models, in a minute. */
 
 import path from 'node:path'
 import type { Command } from 'commander'
@@ -34,11 +34,11 @@ interface BoxesRow {
   head: string
   /** Attention of the last token on the answer's box. */
   attention: number
-  /** Ranks are 0 where exchanged prompts show as much. */
+  /** A rank is 0 if the components do not exceed those of exchanged prompts. */
   order: { scoreGap: number; rank: number }
   match: { scoreGap: number; rank: number }
   lexical: { scoreGap: number; rank: number; norm: number }
-  /** Words in descending order of the score that a key gains by carrying the word that is asked about. */
+  /** Words in descending order of the score that a key gains by carrying the word in the question. */
   words: { word: string; scoreGap: number; discovered: boolean }[]
 }
 
@@ -106,7 +106,9 @@ async function checkDemoFolder(out: string): Promise<void> {
   await checkReportPath(demoReportFile(out))
 }
 
-/** The three sentences that a newcomer takes home: what a head looks at, what moves it, and how sure that is. */
+/**
+ * The three main sentences for a newcomer: what a head attends to, what moves its attention, and how certain that is.
+ */
 function printFinding({ sentences }: Finding, report: string): void {
   printLine('\nWhat the heads of the transformer that binds do')
   for (const [i, sentence] of sentences.entries()) {
@@ -118,7 +120,7 @@ function printFinding({ sentences }: Finding, report: string): void {
 const INDUCTION =
   'A model nobody guided: two layers of attention that learned to go on with random tokens which come again. What do its heads do?'
 
-/** Every head of the bundled induction model, on random tokens. */
+/** Sweeps every head of the bundled induction model on random tokens. */
 async function sweepInduction(out: string): Promise<SweepResult> {
   const bar = progressBar('induction.onnx')
   const found = await sweep(await openModel(bundledFile('induction.onnx')), undefined, {
@@ -129,7 +131,7 @@ async function sweepInduction(out: string): Promise<SweepResult> {
   return found
 }
 
-/** Prompts a toy, of four terms a contrast. */
+/** Number of prompts per toy model, with four terms per contrast. */
 const TOY_PROMPTS = 1500
 
 async function toyRow(name: string, out: string): Promise<ToyRow> {
@@ -174,7 +176,7 @@ function verdict(truth: readonly number[], recovered: readonly number[], dHead: 
   return right ? `recovered, ${superposed}` : superposed
 }
 
-/** Words whose own contrasts are accumulated beside the pooled ones. */
+/** Number of words whose own contrasts are accumulated beside the pooled ones. */
 const WORDS = 8
 const BOXES_PROMPTS = 640
 

@@ -1,4 +1,4 @@
-/** `qkspace merge`: from the sums of all shards to what one pass would have given. */
+/** `qkspace merge`: merges the sums of all shards into the result of a single pass. */
 
 import { type Command, Option } from 'commander'
 import { addModelOptions } from '../common/model-options.js'

@@ -1,4 +1,4 @@
-/** `qkspace paper`: the paper's figures again, on the bundled models. */
+/** `qkspace paper`: reproduces the paper's figures on the bundled models. */
 
 import path from 'node:path'
 import { type Command, InvalidArgumentError } from 'commander'
@@ -88,7 +88,7 @@ async function run({ out, quick = false, only, seed, randomLabels = false, json 
   printLine(`\nsaved ${files[0]}, and ${files.length - 1} tables as CSV beside it; open ${page} in a browser`)
 }
 
-/** A row each claim, by the figure that beats its null least. */
+/** One row per claim, with the figure that exceeds its null by least. */
 function claimRows(figures: readonly PaperFigure[]): string[][] {
   return figures.flatMap(({ figure, further = [], ...own }) =>
     [own, ...further].map(({ verdict, claim, decisive }) => {

@@ -1,4 +1,4 @@
-/** `qkspace report`: results, and what was tested with them, as one HTML page. */
+/** `qkspace report`: one HTML page of results and the analyses made with them. */
 
 import path from 'node:path'
 import type { Command } from 'commander'

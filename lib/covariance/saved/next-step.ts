@@ -1,4 +1,4 @@
-/** What the file of a shard says of how to go on when all shards are there: the command, and its options. */
+/** Instructions in the file of a shard for the step after all shards are done: the command, and its options. */
 
 import path from 'node:path'
 import type { ModelDtype } from '../../model/source/dtypes.js'
@@ -12,14 +12,14 @@ export interface NamedModelOptions {
   size?: Record<string, number>
 }
 
-/** Whole paths, so that they hold in other folders too. */
+/** Paths are absolute, so that they are valid in other folders too. */
 export interface NextStep {
   command: 'decompose' | 'sweep'
   model: string
   modelOptions: NamedModelOptions
-  /** Undefined where there are none, `-` where they came by standard input. */
+  /** Undefined without prompts, `-` if they came from standard input. */
   prompts?: string
-  /** The options of the command that matter after the capture. */
+  /** The options of the command that apply after the capture. */
   settings: object
   /** Of a shard that a cluster made: the run that it belongs to (lib/cluster/run-spec.ts). */
   run?: string
@@ -55,7 +55,7 @@ export function nextOf(
   }
 }
 
-/** Errors: ERR_FORMAT where the file was saved by a script, and says none. */
+/** Errors: ERR_FORMAT if the file was saved by a script, without instructions. */
 export function readNext(file: string, next: unknown): NextStep {
   const misfit = s.misfitOf(file, 'It was saved by a script: put the parts together with mergeSums.')
   s.checkDocument(schema, next ?? {}, (place, problem) => misfit(`next.${place}`, problem))
