@@ -55,8 +55,8 @@ export function checkOpsets(file: string, { graph, opsetImport }: ModelProto): O
 }
 
 /**
- * The inputs, with negative sizes replaced by free ones. Old exporters write -1, which onnxruntime reads as a free size:
- * onnxruntime. Errors: ERR_NOT_ONNX, ERR_UNSUPPORTED_MODEL for impossible sizes and for inputs without a shape.
+ * The inputs, with negative sizes replaced by free ones. Old exporters write -1, which onnxruntime reads as a free
+ * size. Errors: ERR_NOT_ONNX, ERR_UNSUPPORTED_MODEL for impossible sizes and for inputs without a shape.
  */
 export function checkInputs(file: string, { input, initializer, node }: GraphProto): ValueInfoProto[] {
   for (const { name, dims } of initializer) {

@@ -12,8 +12,8 @@ import type { Shapes } from './axes.js'
 import { MASKED_BELOW, type ProductAxis } from './site.js'
 
 /**
- * Whether all keys after a query are masked and its own is not, for every query of the first sequence (which has no padding).
- * Keys of a cache come before those of the run; a sliding window also masks early keys.
+ * Whether all keys after a query are masked and its own is not, for every query of the first sequence (which has no
+ * padding). Keys of a cache come before those of the run; a sliding window also masks early keys.
  */
 export function looksCausal(
   { dims, ...masks }: WireTensor,

@@ -133,8 +133,8 @@ interface Centre {
 }
 
 /**
- * The centres to subtract: from rows of the positive side (or of the difference of both sides), and
- * from those of the negative side.
+ * The centres to subtract: from rows of the positive side (or of the difference of both sides), and from those of the
+ * negative side.
  */
 async function centresOf(
   from: UnitRows,
