@@ -1,4 +1,4 @@
-/** The document that the report's page draws from: results without their bases, and what was tested with them. */
+/** The document behind the report's page: results without their bases, and the analyses made with them. */
 
 import type { AttributionReport } from '../attribution/attribute.js'
 import { cooperator, type Turn } from '../backend/cooperate.js'
@@ -8,17 +8,17 @@ import type { PaperReport } from '../paper/index.js'
 import type { HeadInfo, Result, ResultInfo } from '../store/result.js'
 import { versions } from '../versions.js'
 
-/** Something with the name that the page shows it under, as a rule that of its file. */
+/** A value with its name on the page, usually that of its file. */
 export interface Named<T> {
-  /** The name that the page shows. */
+  /** The name on the page. */
   name: string
-  /** The thing itself. */
+  /** The value. */
   value: T
 }
 
-/** What `writeReport` puts on a page. */
+/** Parts of a page that `writeReport` writes. */
 export interface ReportParts {
-  /** At least one, an explanation, or a paper. */
+  /** Results. A page needs at least one result, an explanation, or a paper. */
   results?: readonly Named<Result>[]
   /** What `attribute` returns. */
   attributions?: readonly Named<AttributionReport>[]
@@ -42,11 +42,11 @@ export interface ReportDocument {
   interventions: (InterventionReport & { name: string })[]
   explanations: (ExplanationReport & { name: string })[]
   papers: (PaperReport & { name: string })[]
-  /** What was left out of the page, in sentences. */
+  /** Sentences on what was left out of the page. */
   leftOut?: string[]
 }
 
-/** Errors: none. The event loop goes on while results of many heads are gone through. */
+/** Builds the document. The event loop runs in between if results have many heads. Errors: none. */
 export async function reportDocument({
   results = [],
   attributions = [],
@@ -71,7 +71,9 @@ export async function reportDocument({
   }
 }
 
-/** By head and contrast, what is not a matrix: bases would make the page many times as large. */
+/**
+ * All parts of a result that are not matrices, by head and contrast. Bases would make the page many times as large.
+ */
 async function spectra(result: Result, turn: Turn): Promise<ReportDocument['results'][number]['heads']> {
   const heads: ReportDocument['results'][number]['heads'] = {}
   for (const head of result.headNames) {

@@ -1,4 +1,4 @@
-/** The report's page: one HTML file that holds everything it needs. */
+/** The report's page: one self-contained HTML file. */
 
 import { createHash } from 'node:crypto'
 import { modelName } from '../store/result-info.js'
@@ -7,7 +7,7 @@ import { packed } from './pack.js'
 import { pageScript, pageStyle } from './page-files.js'
 import { trimmed } from './trim.js'
 
-/** How every report begins; a file that begins otherwise is not overwritten. */
+/** First characters of every report. A file with another beginning is not overwritten. */
 export const REPORT_START = '<!doctype html>\n<html lang="en" data-qkspace-report="1">'
 
 export async function reportHtml(document: ReportDocument): Promise<string> {
@@ -37,8 +37,8 @@ ${pageStyle()}</style>
 }
 
 /**
- * Nothing is loaded, from anywhere; pictures are made in the page. The one script that runs is named by its hash, so
- * that no text of a prompt can become one. Styles of drawings stand in the drawings themselves.
+ * Content security policy. Nothing is loaded from anywhere; pictures are drawn in the page. The only script is
+ * identified by its hash, so that no text of a prompt can run as one. Styles of drawings are inline.
  */
 function policy(script: string): string {
   const hash = createHash('sha256').update(script).digest('base64')

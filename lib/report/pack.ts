@@ -1,18 +1,18 @@
-/** The document as text that a page can hold; a large one takes a while, during which the event loop goes on. */
+/** Encodes the document as text for the page. A large document takes a while, so the event loop runs in between. */
 
 import { once } from 'node:events'
 import { createGzip } from 'node:zlib'
 import { cooperator, type Turn } from '../backend/cooperate.js'
 import type { ReportDocument } from './document.js'
 
-/** Digits that count of every number on the page. */
+/** Number of significant digits of every number on the page. */
 const DIGITS = 7
-/** Characters that are compressed in one go. */
+/** Number of characters that are compressed at a time. */
 const COMPRESSED_AT_ONCE = 2 ** 16
 
 /**
- * Base64 of gzip of JSON: a model of a thousand heads is a fifth of its size so, and no text in it can end the element that
- * holds it.
+ * Base64 of gzip of JSON. A model of a thousand heads shrinks to a fifth of its size, and no text in it can end the
+ * HTML element around it.
  */
 export async function packed(document: ReportDocument): Promise<string> {
   const gzip = createGzip({ level: 9 })
@@ -32,12 +32,12 @@ export async function packed(document: ReportDocument): Promise<string> {
   return Buffer.concat(chunks).toString('base64')
 }
 
-/** Plain values that are written in one go. */
+/** Number of plain values that are written at a time. */
 const AT_ONCE = 2048
 
 type Write = (piece: string) => void
 
-/** What JSON.stringify gives, piece by piece. */
+/** Writes the same text as JSON.stringify, piece by piece. */
 async function writeJson(value: unknown, write: Write, turn: Turn): Promise<void> {
   const wait = turn()
   if (wait) {
@@ -92,7 +92,7 @@ async function writeEntries(list: readonly unknown[], write: Write, turn: Turn):
 
 const isPlain = (value: unknown): boolean => typeof value !== 'object' || value === null
 
-/** Whether nothing in an object holds anything further, so that it is written in no time. */
+/** Whether an object has no nested values, so that writing it takes little time. */
 function isSmall(value: object): boolean {
   const entries = Object.values(value)
   return entries.length <= AT_ONCE && entries.every(isPlain)

@@ -1,4 +1,4 @@
-/** Reads what `qkspace attribute --out`, `intervene --out`, `explain --out` and `qkspace paper` wrote. */
+/** Reads the files of `qkspace attribute --out`, `intervene --out`, `explain --out` and `qkspace paper`. */
 
 import { readFile } from 'node:fs/promises'
 import type { AttributionReport } from '../attribution/attribute.js'
@@ -84,7 +84,7 @@ async function readDocument(file: string, wanted: Kind): Promise<unknown> {
   })
 }
 
-/** Documents of before figures stood beside their nulls cannot be shown as such. Errors: ERR_FORMAT. */
+/** Refuses documents of earlier versions, whose figures have no nulls. Errors: ERR_FORMAT. */
 function checkVersion(file: string, kind: Kind, value: unknown): void {
   const { heads, variants, figures } = value as { heads: object; variants: object; figures: unknown }
   const earlier = (hint: string) =>

@@ -22,7 +22,7 @@ const PARTS = {
 } satisfies Record<keyof ReportParts, true>
 
 /**
- * Writes the report; its size in bytes. The same parts give the same bytes. Errors: ERR_FILE, ERR_TYPE,
+ * Writes the report and returns its size in bytes. The same parts give the same bytes. Errors: ERR_FILE, ERR_TYPE,
  * ERR_ARGUMENT; nothing is left behind.
  */
 export async function writeReport(file: string, parts: ReportParts): Promise<number> {
@@ -38,7 +38,7 @@ export async function writeReport(file: string, parts: ReportParts): Promise<num
   return html.length
 }
 
-/** What each list of parts holds, and how its documents are checked; results are checked by their class. */
+/** The kinds of parts, with the check of their documents. Results are checked by their class. */
 const KINDS = {
   attributions: { check: checkAttribution, from: '`attribute`' },
   interventions: { check: checkInterventions, from: '`intervene`' },
@@ -46,7 +46,7 @@ const KINDS = {
   papers: { check: checkPaper, from: '`runPaper`' },
 } as const
 
-/** Errors: ERR_TYPE, with the place of what a page could not show. */
+/** Errors: ERR_TYPE, with the place of a value that a page cannot show. */
 async function checkParts(parts: ReportParts): Promise<void> {
   const turn = cooperator()
   for (const [kind, list] of Object.entries(parts) as [keyof ReportParts, readonly Named<unknown>[]][]) {
@@ -81,7 +81,10 @@ function checkResult(value: unknown): void {
   })
 }
 
-/** Checks that a report may be written here: never over a file that is not one. Errors: ERR_FILE; ERR_ARGUMENT for an ending that is no page's. */
+/**
+ * Checks that a report can be written here: it never replaces a file of another kind. Errors: ERR_FILE; ERR_ARGUMENT
+ * for an ending that pages do not have.
+ */
 export async function checkReportPath(file: string): Promise<void> {
   await checkReplaceable(file, 'a report of qkspace', async () => {
     const start = (await fileStart(file, REPORT_START.length)).toString('latin1')

@@ -1,6 +1,6 @@
 /**
- * What the page of a large model leaves out, so that it opens at once: digits that nobody sees, and numbers of heads
- * that nothing was found in. Small reports keep everything.
+ * Reduces the page of a large model, so that it opens at once: drops digits that nobody sees, and numbers of heads
+ * without a finding. Small reports keep everything.
  */
 
 import { cooperator, type Turn } from '../backend/cooperate.js'
@@ -10,12 +10,14 @@ import type { ReportDocument } from './document.js'
 type PageResult = ReportDocument['results'][number]
 type PageHead = PageResult['heads'][string][string]
 
-/** More numbers than this in the spectra of a result, or in the scores of stored prompts, are too many. */
+/** Most numbers in the spectra of a result, or in the scores of stored prompts, before they are reduced. */
 const MANY = 200_000
-/** Singular values that are kept of what was not discovered. */
+/** Number of singular values that are kept for heads that were not discovered. */
 const FEW = 16
 
-/** The document as the page holds it, with a sentence for everything that was left out; the event loop goes on meanwhile. */
+/**
+ * The reduced document for the page, with a sentence for everything that was left out. The event loop runs in between.
+ */
 export async function trimmed(document: ReportDocument): Promise<ReportDocument> {
   const turn = cooperator()
   const leftOut: string[] = []
@@ -59,7 +61,7 @@ const mapValues = <T>(record: Record<string, T>, change: (value: T) => T): Recor
 const count = (prompts: readonly ExplainedPrompt[]): number =>
   prompts.reduce((sum, { words, heads }) => sum + words.length * heads.length, 0)
 
-/** Attention to four places, scores to three: as precise as they are told. */
+/** Rounds attention to four places and scores to three, the precision at which they are shown. */
 async function trimPrompt(
   prompt: ExplainedPrompt,
   withoutScores: boolean,

@@ -133,7 +133,10 @@ const document = s.fields({
   warnings: s.optional(s.texts),
 } satisfies s.Fields<AttributionReport>)
 
-/** Checks the fields of the document, and that its parts speak of the same heads, contrasts and features. Errors: ERR_FORMAT. */
+/**
+ * Checks the fields of the document, and that its parts have the same heads, contrasts and features. Errors:
+ * ERR_FORMAT.
+ */
 export async function checkAttribution(
   value: unknown,
   misfit: s.Misfit,

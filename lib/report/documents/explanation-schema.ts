@@ -74,7 +74,7 @@ const document = s.fields({
   warnings: s.optional(s.texts),
 } satisfies s.Fields<ExplanationReport>)
 
-/** Checks the fields of the document, and that its rows and positions are those of the tokens. Errors: ERR_FORMAT. */
+/** Checks the fields of the document, and that its rows and positions fit the tokens. Errors: ERR_FORMAT. */
 export async function checkExplanation(
   value: unknown,
   misfit: s.Misfit,
@@ -96,7 +96,7 @@ export async function checkExplanation(
   return report
 }
 
-/** Checks that positions are those of so many tokens. */
+/** Checks that positions are below the number of tokens. */
 function insideOf(tokens: number, misfit: s.Misfit) {
   return (positions: readonly number[], place: string): void => {
     const outside = positions.find((position) => position >= tokens)

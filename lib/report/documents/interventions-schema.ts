@@ -58,7 +58,7 @@ const document = s.fields({
   warnings: s.optional(s.texts),
 } satisfies s.Fields<InterventionReport>)
 
-/** Checks the fields of the document, and that every edit is of its heads. Errors: ERR_FORMAT. */
+/** Checks the fields of the document, and that every edit has its heads. Errors: ERR_FORMAT. */
 export async function checkInterventions(
   value: unknown,
   misfit: s.Misfit,

@@ -1,4 +1,4 @@
-/** The prompt set that a document was made from, as documents keep it. */
+/** The prompt set from which a document was made, as stored in documents. */
 
 import type { PromptSetSummary } from '../../contrast/prompt-set.js'
 import { definitions } from '../../store/reading/result-schema.js'

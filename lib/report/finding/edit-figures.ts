@@ -1,4 +1,4 @@
-/** What an edit of one feature in one head did, beside the same edit in every control. */
+/** Figures of an edit of one feature in one head, beside the same edit of every control. */
 
 import type { HeadMove, InterventionVariant } from '../../intervention/edit-report.js'
 import type { InterventionReport } from '../../intervention/intervene.js'
@@ -6,13 +6,13 @@ import type { Estimate } from '../../math/bootstrap.js'
 import type { HeadInfo } from '../../store/result-info.js'
 import { fileName } from './words.js'
 
-/** What `intervene` reports, under the name that the page shows. */
+/** A report of `intervene`, under its name on the page. */
 export type NamedEdits = InterventionReport & { name: string }
 
-/** One measure of an edit and of its controls; null of what was not measured. */
+/** One measure of an edit and of its controls. Null for controls that were not measured. */
 export interface ControlledMeasure {
   value: number
-  /** 95% bootstrap interval over prompts, where there is one. */
+  /** 95% bootstrap interval over prompts. Null if there is none. */
   low: number | null
   high: number | null
   nullMean: number | null
@@ -21,39 +21,39 @@ export interface ControlledMeasure {
   meanQuery: number | null
   random: number | null
   whole: number | null
-  /** Whether the value is above the null subspaces' 95th percentile; null where too few were measured. */
+  /** Whether the value is above the null subspaces' 95th percentile. Null if too few were measured. */
   exceedsNull: boolean | null
 }
 
-/** Fractions all; of one head and feature. */
+/** Figures of one head and feature; all are fractions. */
 export interface EditFigures {
-  /** Index of the document; undefined of a sweep's own figures. */
+  /** Index of the document. Undefined for a sweep's own figures. */
   document?: number
   name: string
   edit: InterventionReport['edit']
   side: InterventionReport['side']
-  /** Contrast of the prompts whose terms were edited: the feature's own, or one that was named. */
+  /** Contrast of the prompts whose terms were edited: the feature's own, or a named one. */
   termsOf: string
   terms: number
   prompts: number
-  /** Whether the prompts are others than those that made the result. */
+  /** Whether the prompts differ from those that made the result. */
   isNew: boolean
   /** Heads that were edited together with this one, itself included. */
   heads: string[]
   rank: number
   nulls: number
   originBefore: number
-  /** Undefined where it was not kept. */
+  /** Undefined if it was not stored. */
   originAfter?: number
-  /** Fraction of the origin's attention that went to the target; null where there was nothing to move. */
+  /** Fraction of the origin's attention that went to the target. Null if there was nothing to move. */
   moved: ControlledMeasure | null
-  /** Fraction of terms whose most attended key was the origin and became the target. */
+  /** Fraction of terms in which the most attended key changed from the origin to the target. */
   flips: ControlledMeasure | null
-  /** Size of the change of the attention on the origin; null where it was not kept. */
+  /** Size of the change of the attention on the origin. Null if it was not stored. */
   origin: ControlledMeasure | null
 }
 
-/** What the figures are read from: the result's model and prompts, and what a sweep measured of its own. */
+/** Sources of the figures: the result's model and prompts, and a sweep's own measurements. */
 interface Fitted {
   model: { path: string }
   prompts: { sha256: string }
@@ -61,9 +61,9 @@ interface Fitted {
 }
 
 /**
- * The edit of this feature alone in this head: of several documents one that edited the head alone comes before one that
- * edited it with others, and one on the terms of the feature's own contrast before the rest. Where none did, what a sweep
- * measured on the half of the prompts that did not fit the subspace; undefined where there is neither.
+ * The edit of this feature alone in this head. Of several documents, those that edited the head alone come first, and
+ * then those on the terms of the feature's own contrast. Without such a document, the figures of a sweep on the half
+ * of the prompts that was not used to fit the subspace. Undefined without either.
  */
 export function editFigures(
   documents: readonly NamedEdits[],
@@ -111,7 +111,10 @@ export function editFigures(
   }
 }
 
-/** Of a sweep: what exchanging a key's coordinates moved on units that did not fit the subspace. */
+/**
+ * Figures of a sweep: attention moved by exchanging a key's coordinates, on units that were not used to fit the
+ * subspace.
+ */
 function heldOutFigures(
   { heldOut, rank }: HeadInfo,
   head: string,
@@ -151,7 +154,7 @@ function heldOutFigures(
   }
 }
 
-/** The control of a kind that stands beside a feature. */
+/** The control of a given kind that belongs to a feature. */
 export function controlOf(
   own: InterventionReport,
   variant: InterventionVariant,
@@ -162,7 +165,7 @@ export function controlOf(
   )
 }
 
-/** A mean, with its interval where there is one. */
+/** A mean, with its interval if there is one. */
 type Measured = { [K in keyof Estimate]: K extends 'mean' ? number : number | null }
 
 /** Reads one measure of a feature and of its controls in one head. */

@@ -1,21 +1,21 @@
-/** How sure a finding is, and which one a page opens with: by its evidence, never by the size of a gap alone. */
+/** Ranks findings by their evidence, never by the size of a gap alone, and chooses the one that opens a page. */
 
 import type { HeadInfo, ResultInfo } from '../../store/result-info.js'
 import { type EditFigures, editFigures, type NamedEdits } from './edit-figures.js'
 
-/** What a finding reads of a result. */
+/** The parts of a result that findings use. */
 export type FoundHeads = Pick<ResultInfo, 'model' | 'prompts' | 'sites' | 'rank'> & {
-  /** By head and contrast. */
+  /** Figures by head and contrast. */
   heads: Record<string, Record<string, HeadInfo>>
 }
 
 /**
- * `replicated` and `discovered` passed the test over all heads and contrasts, the former in either half of the prompts
- * too; `unresolved` needs more draws; `untested` has no test at all.
+ * Evidence for a finding. `discovered` passed the test over all heads and contrasts. `replicated` also passed it in
+ * either half of the prompts. `unresolved` needs more draws. `untested` has no test at all.
  */
 export type Standing = 'replicated' | 'discovered' | 'unresolved' | 'not significant' | 'untested'
 
-/** What the test says of one contrast of one head. */
+/** The standing of one contrast of one head. */
 export function standingOf({ test }: HeadInfo): Standing {
   if (!test) {
     return 'untested'
@@ -34,7 +34,7 @@ const WEIGHTS: Record<Standing, number> = {
   untested: 0,
 }
 
-/** One contrast of one head, with what the order of findings goes by. */
+/** One contrast of one head, with its sort keys. */
 interface Ranked {
   head: string
   contrast: string
@@ -43,9 +43,10 @@ interface Ranked {
 }
 
 /**
- * Findings of a result, the best first: replicated before discovered before the rest; then those whose edit moves more
- * than null subspaces do, on terms of their own contrast first; then by the attention on the positive keys (by the score gap where it was not measured). Of
- * heads without a discovery, the least p comes first.
+ * Findings of a result, the best first: replicated, then discovered, then the rest. Within these, findings whose edit
+ * moves more than null subspaces do come first, those on terms of their own contrast before others. Then the order is
+ * by the attention on the positive keys (by the score gap if it was not measured). Heads without a discovery are
+ * sorted by p, the least first.
  */
 export function rankedFindings(
   result: FoundHeads,
@@ -69,7 +70,7 @@ export function rankedFindings(
   return all.sort((a, b) => compare(keys.get(b)!, keys.get(a)!))
 }
 
-/** The p-value of the hypothesis that was tested; 1 where it could not be. */
+/** The p-value of the tested hypothesis; 1 if it could not be tested. */
 export function leastP({ test }: HeadInfo): number {
   return test?.p[test.hypothesis] ?? 1
 }

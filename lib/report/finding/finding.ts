@@ -1,6 +1,6 @@
 /**
- * The finding in sentences, from the numbers and never stronger than they are: what a head attends to, what its
- * subspace moves beside its controls, and how sure that is.
+ * States a finding in sentences that claim no more than the numbers show: what a head attends to, what its subspace
+ * moves compared with its controls, and how certain that is.
  */
 
 import type { KeyNames } from '../../contrast/prompt.js'
@@ -17,15 +17,15 @@ export interface Finding {
   head: string
   /** Name of the contrast. */
   contrast: string
-  /** How sure it is. */
+  /** Evidence for it. */
   standing: Standing
-  /** What may be said, in the order of importance; the first stands alone. */
+  /** Sentences in order of importance. The first can stand alone. */
   sentences: string[]
-  /** What the edit of this feature in this head did, where it was measured. */
+  /** Figures of the edit of this feature in this head, if it was measured. */
   edits: EditFigures | undefined
 }
 
-/** What a result with documents beside it says of one head and contrast. */
+/** The finding about one head and contrast, from a result and the documents beside it. */
 export function findingOf(
   result: FoundHeads,
   documents: readonly NamedEdits[],
@@ -49,13 +49,13 @@ export function findingOf(
   return { head, contrast, standing, sentences, edits }
 }
 
-/** The finding that a page opens with. */
+/** The finding at the top of a page. */
 export function openingFinding(result: FoundHeads, documents: readonly NamedEdits[]): Finding {
   const [best] = rankedFindings(result, documents)
   return findingOf(result, documents, best.head, best.contrast)
 }
 
-/** What the prompt set calls the keys of a contrast; otherwise by the names of the field. */
+/** Names of a contrast's keys from the prompt set; otherwise the terms of the field. */
 export function keyNames(result: FoundHeads, contrast: string): KeyNames {
   const { example } = (result.prompts.definitions[contrast] ?? {}) as {
     example?: { rule?: { keyNames?: KeyNames } }
@@ -73,7 +73,7 @@ const isDiscovery = (standing: Standing) => standing === 'replicated' || standin
 const anyDiscovered = ({ heads }: FoundHeads, contrast: string) =>
   Object.values(heads).some((own) => own[contrast]?.test?.discovered)
 
-/** Where no head passes, that comes first, with the least p of all. */
+/** Sentences if no head passes the test: that fact first, with the least p of all. */
 function nobodySentences(result: FoundHeads, contrast: string, selected: string): string[] {
   const tested = rankedFindings(result, [], [contrast]).filter(({ found }) => found.test)
   const best = tested.reduce((a, b) => (leastP(b.found) < leastP(a.found) ? b : a))
@@ -142,7 +142,7 @@ const EXCHANGES: Record<string, string> = {
   scale: 'Scaling',
 }
 
-/** Where no target was named: what the origin lost. */
+/** What the origin lost, if no target was named. */
 function lossSentence(
   { edit, originBefore, originAfter }: EditFigures,
   origin: ControlledMeasure,

@@ -35,7 +35,7 @@ export type Role = (typeof ROLES)[number]
 /** A prompt's tokens, with the properties that roles need. */
 export interface RoleTokens {
   ids: readonly number[]
-  /** Whether heads see only keys up to the query. */
+  /** Whether heads see only keys before the query. */
   causal: boolean
   /** Whether a token separates blocks. Undefined without a tokenizer. */
   isDelimiter?: (id: number) => boolean
