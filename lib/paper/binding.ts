@@ -13,15 +13,15 @@ import { type ContrastSubspace, Result } from '../store/result.js'
 import { derivedSeed, type FigureContext, NULLS, PAPER_RULE } from './figure.js'
 import { labelled } from './random-labels.js'
 
-/** Objects in a prompt. */
+/** Number of objects in a prompt. */
 export const PAIRS = 5
 
-/** Subspaces from prompts that all ask for one word, for which ΔC of the lexical contrast is not zero on average. */
+/** Subspaces from prompts that all ask for one word. For these, ΔC of the lexical contrast is not zero on average. */
 export interface Binding {
   word: string
   /** Contrasts `order`, `lexical` and `unused`: of every head for the first word, of the strongest for the others. */
   plain: Result
-  /** The same of centred covariances: what varies with order or word, without the means. */
+  /** The same subspaces from centred covariances, which vary with order or word and exclude the means. */
   centred: Result
 }
 
@@ -30,7 +30,7 @@ export interface BoxesExperiment {
   bindings: Binding[]
   /** The head with the largest score gap of the order contrast: the one that attends to the answer. */
   head: string
-  /** Prompts that ask for any word, of other lists. */
+  /** Prompts that ask for any word, with other lists. */
   heldOut: Prompt[]
 }
 
@@ -61,14 +61,14 @@ async function decomposeBoxes(context: FigureContext): Promise<BoxesExperiment> 
       ...boxesUnused({ ...base, seed: derivedSeed(seed, 502) }),
     ]
     const own = labelled(prompts, context)
-    // The first word says which head it is; the others look at that one.
+    // The first word determines the head; the other words are measured only in it.
     const sums = await accumulate(model, own, { heads: head ?? 'all', batchSize: 64, signal })
     try {
       const options = { rank: PAPER_RULE, nulls: NULLS, signal }
       const plain = await decompose(sums, options)
       const centred = await decompose(sums, { ...options, center: true })
       bindings.push({ word, plain, centred })
-      // Random labels say nothing of heads either: those of the prompts choose it.
+      // Random labels cannot determine the head either, so the original labels do.
       head ??= strongest(context.randomLabels ? await decomposeOnly(model, order, signal) : plain)
     } finally {
       disposeSums(sums)

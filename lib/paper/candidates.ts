@@ -1,4 +1,4 @@
-/** The scores of the boxes that could be the answer, less their mean, for one prompt: what attention chooses by. */
+/** The centred scores of the boxes that could be the answer, for one prompt: they determine the attention. */
 
 import type { AttributionReport } from '../attribution/attribute.js'
 import { termRuns } from '../capture/terms/term-runs.js'

@@ -1,4 +1,4 @@
-/** The query of every term and the key it attends to, of one head, as rows: what figures 3, 6 and 8 draw. */
+/** Captures the query of every term and the key it attends to, for one head, as rows for figures 3, 6 and 8. */
 
 import { captureTermRuns } from '../capture/terms/capture-term-runs.js'
 import { termRuns } from '../capture/terms/term-runs.js'

@@ -1,4 +1,4 @@
-/** What stands beside every figure of the tables, and the same measures inside subspaces and their controls. */
+/** The controls of every figure in the tables, and the same measures inside subspaces and their controls. */
 
 import { type Basis, randomBasis, unionBasis } from '../math/basis.js'
 import { exceedsNull, type NullFigures, nullFigures } from '../math/null-limit.js'
@@ -7,7 +7,7 @@ import { keyBasis, meanQueryBasis, nullBasis, nullCount, type Side } from '../sp
 import type { ContrastSubspace } from '../store/result.js'
 import type { Cell } from './figure.js'
 
-/** Of one figure; null of what does not apply or was not measured. */
+/** Controls of one figure. Null if a control does not apply or was not measured. */
 export interface Controls {
   nulls: NullFigures | null
   /** As many key principal components as the subspace has dimensions. */
@@ -39,7 +39,7 @@ export function controlCells(value: number | null, { nulls, keys, meanQuery, ran
   ]
 }
 
-/** Of rows that are controls themselves. */
+/** For rows that are controls themselves. */
 export const NO_CONTROLS: Cell[] = CONTROL_COLUMNS.map(() => null)
 
 export interface Inside {

@@ -1,14 +1,14 @@
-/** What every experiment of the paper (arXiv 2602.04752) takes and gives. */
+/** Types that all experiments of the paper (arXiv 2602.04752) share. */
 
 import type { PaperClaim } from './verdict.js'
 
-/** The paper's rule of rank: it describes ΔC, and says nothing about noise. */
+/** The paper's rank rule. It describes ΔC, and does not account for noise. */
 export const PAPER_RULE = { rule: 'energy', threshold: 0.99 } as const
 
-/** Null subspaces beside every subspace: the fewest that have a 95th percentile. */
+/** Number of null subspaces beside every subspace: the fewest that have a 95th percentile. */
 export const NULLS = 20
 
-/** Plain data: `null` stands where there is no number. */
+/** Plain data, with `null` for a missing number. */
 export type Cell = string | number | boolean | null
 
 /** Figures of an experiment; `qkspace paper` writes each as CSV, and all of them in one JSON document. */
@@ -21,39 +21,39 @@ export interface PaperTable {
   rows: Cell[][]
 }
 
-/** An experiment; `claim` to `decisive` are of the paper's own claim. */
+/** An experiment. The fields from `claim` to `decisive` refer to the paper's own claim. */
 export interface PaperFigure extends PaperClaim {
   /** Number in the paper, or a range as in `6-7`. */
   figure: string
   /** What the experiment shows, as a heading. */
   title: string
-  /** What the paper does not claim, measured on the same data. */
+  /** Further claims, not made in the paper, measured on the same data. */
   further?: PaperClaim[]
-  /** What must be known before the figures are taken for findings. */
+  /** Caveats for reading the figures as findings. */
   notes?: string[]
   /** All figures that were measured. */
   tables: PaperTable[]
 }
 
-/** How much is drawn and measured. */
+/** Sizes of the experiments. */
 export interface PaperSizes {
   /** Prompts from which a toy is decomposed. */
   toyPrompts: number
-  /** Figure 2: also the sizes of the paper that do not come with the package are trained. */
+  /** Figure 2: whether to train the paper's other sizes too, which the package does not contain. */
   trainToys: boolean
-  /** Figure 3: tokens and queries, half of them held out. */
+  /** Figure 3: number of tokens and queries, half of them held out. */
   clusters: number
-  /** Figure 4: sequences. */
+  /** Figure 4: number of sequences. */
   retrieval: number
-  /** Figures 6 and 7: prompts to decompose, and with words held out. */
+  /** Figures 6 and 7: number of prompts to decompose, and of prompts with held-out words. */
   categories: number
-  /** Figures 8 to 10: prompts a contrast, and the fixed words that they ask for. */
+  /** Figures 8 to 10: number of prompts per contrast. */
   boxes: number
-  /** Figures 8 to 10: fixed words that prompts ask for. */
+  /** Figures 8 to 10: number of fixed words that prompts ask for. */
   boxesWords: number
   /** Held-out prompts about categories and boxes. */
   heldOut: number
-  /** Random subspaces a control. */
+  /** Number of random subspaces per control. */
   randoms: number
 }
 
@@ -69,7 +69,7 @@ export const FULL_SIZES: PaperSizes = {
   randoms: 6,
 }
 
-/** A first look: the same experiments in a fraction of the time. */
+/** Sizes for a quick look: the same experiments in a fraction of the time. */
 export const QUICK_SIZES: PaperSizes = {
   toyPrompts: 1000,
   trainToys: false,
@@ -84,12 +84,14 @@ export const QUICK_SIZES: PaperSizes = {
 
 export interface FigureContext {
   sizes: PaperSizes
-  /** Every prompt, split and control follows from it. */
+  /** Seed of all prompts, splits and controls. */
   seed: number
-  /** Exchange positives and negatives at random before anything is decomposed: nothing is there to be found. */
+  /**
+   * Exchanges positives and negatives at random before anything is decomposed, so that there is no effect to find.
+   */
   randomLabels: boolean
   signal?: AbortSignal
 }
 
-/** One of several seeds that follow from the one asked for, of 32 bits. */
+/** One of several 32-bit seeds derived from the given one. */
 export const derivedSeed = (seed: number, which: number): number => (seed + which) >>> 0

@@ -1,4 +1,7 @@
-/** What the bundled transformer was told while it was trained (lib/bundled/README.md), which bounds what its heads show. */
+/**
+ * The attention targets that guided the bundled transformer's training (lib/bundled/README.md). They limit what its
+ * heads show.
+ */
 
 const GUIDED = {
   L3H0: {
@@ -8,7 +11,7 @@ const GUIDED = {
   L3H2: { wanted: 'the item that is the answer', more: '' },
 } as const
 
-/** Said near every figure about such a head. */
+/** Note beside every figure about such a head. */
 export function guidanceNote(head: string): string {
   const guided = GUIDED[head as keyof typeof GUIDED]
   if (!guided) {

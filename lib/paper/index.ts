@@ -1,4 +1,6 @@
-/** The paper's figures 2 to 10 again, on the bundled models: claims, the figures that decide them, and their nulls. */
+/**
+ * Reproduces the paper's figures 2 to 10 on the bundled models: claims, the figures that decide them, and their nulls.
+ */
 
 import { throwIfAborted } from '../errors.js'
 import { checkOptions } from '../validate.js'
@@ -27,22 +29,22 @@ const EXPERIMENTS: readonly Experiment[] = [
   { figures: [10], run: figure10 },
 ]
 
-/** Numbers that can be asked for. */
+/** Figure numbers that can be requested. */
 export const FIGURE_NUMBERS: readonly number[] = EXPERIMENTS.flatMap(({ figures }) => figures)
 
-/** Which experiments of the paper are run, and how large. */
+/** The experiments of the paper to run, and their sizes. */
 export interface PaperOptions {
-  /** Figures that are wanted; those that share an experiment come together. Default all. */
+  /** Requested figures. Figures that share an experiment come together. Default: all. */
   only?: readonly number[]
-  /** Smaller sizes: a first look. */
+  /** Uses smaller sizes for a quick look. */
   quick?: boolean
   /** Sizes that differ from the defaults, or from the smaller ones of `quick`. */
   sizes?: Partial<PaperSizes>
   /** Default 1. */
   seed?: number
   /**
-   * A control of everything: exchange positives and negatives at random before anything is decomposed. What is still
-   * claimed then is no evidence elsewhere.
+   * A control of all experiments: exchanges positives and negatives at random before anything is decomposed. A claim
+   * that still holds then is no evidence.
    */
   randomLabels?: boolean
   /** Ends the run with ERR_ABORTED. */
@@ -61,19 +63,19 @@ const OPTIONS = {
   onProgress: true,
 } satisfies Record<keyof PaperOptions, true>
 
-/** The paper's experiments on the bundled models, each claim beside what came out. */
+/** The paper's experiments on the bundled models, with each claim and its outcome. */
 export interface PaperReport {
   /** The paper whose claims are examined. */
   paper: 'arXiv 2602.04752'
   /** Version of qkspace that ran the experiments. */
   version: string
-  /** Whether the sizes were those of a first look. */
+  /** Whether the smaller sizes were used. */
   quick: boolean
-  /** Every prompt, split and control follows from it. */
+  /** Seed of all prompts, splits and controls. */
   seed: number
   /** Whether positives and negatives were exchanged at random before anything was decomposed. */
   randomLabels: boolean
-  /** How much was drawn and measured. */
+  /** Sizes of the experiments. */
   sizes: PaperSizes
   /** The experiments, in the order of the paper. */
   figures: PaperFigure[]

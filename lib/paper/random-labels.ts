@@ -1,10 +1,10 @@
-/** The control of a whole experiment: prompts in which what is positive and what is negative says nothing. */
+/** The control of a whole experiment: prompts whose positive and negative labels carry no information. */
 
 import type { ContrastRule, Prompt, Term } from '../contrast/prompt.js'
 import { seededRandom } from '../math/random.js'
 import { derivedSeed, type FigureContext } from './figure.js'
 
-/** The prompts that are decomposed: as they are, or with random labels. */
+/** The prompts to decompose: as they are, or with random labels. */
 export function labelled(
   prompts: readonly Prompt[],
   { seed, randomLabels }: FigureContext,

@@ -13,7 +13,7 @@ import { percent } from '../percent.js'
 import { atLeast, claimOf, weakest } from '../verdict.js'
 
 const FEATURES = ['order', 'lexical']
-/** Whose terms name the queries, for both features: the paper splits one row by both. */
+/** Contrast whose terms give the queries for both features, since the paper splits one row by both. */
 const TERMS = 'order'
 /** Bar: part of the score energy of held-out prompts that order and lexical explain. */
 const BAR = 0.8
@@ -162,7 +162,7 @@ function explain(
     keys,
     centered,
     examples,
-    // What both features share is counted for the first of them, as in the paper.
+    // As in the paper, the part that both features share counts for the first of them.
     method: 'residualize' as const,
     randoms: examples > 0 ? 0 : sizes.randoms,
     points: 0,

@@ -65,7 +65,7 @@ export async function figure4(context: FigureContext): Promise<PaperFigure> {
         {
           text: `random (Haar) subspaces of the ranks of z1, z2, z1 + z2 move ${haar.map(percent).join(', ')}`,
           bar: 'intervals below the recovered ones’',
-          // Clearly less: the intervals are apart.
+          // Clearly less: the intervals do not overlap.
           met: [['z1'], ['z2'], BOTH].every((features) => random(features) < moved(features).low),
         },
       ],

@@ -13,7 +13,7 @@ import { atLeast, claimOf } from '../verdict.js'
 
 /** Bar: part of the squared norm within the blocks z1-z1 and z2-z2, where all latents fit. */
 const BAR = 0.95
-/** Orders of the key latents that are drawn: what G is without blocks. */
+/** Number of permutations of the key latents: the null of a G without blocks. */
 const PERMUTATIONS = 999
 /** Equal but for the order of the sum. */
 const TIE = 1e-12
