@@ -100,25 +100,38 @@ function pieceOf(piece: unknown): { kind?: string; id?: unknown } {
   return { kind, id: isObject(value) ? value.id : undefined }
 }
 
-/** Checks merges: the library cuts the prefix of inner pieces off the second half of a merge without a check. */
-function checkMerges({ type, merges, continuing_subword_prefix: prefix }: Fields, refuse: Refuse): void {
-  if ((type !== 'BPE' && type !== undefined) || typeof prefix !== 'string' || prefix === '') {
+/**
+ * Checks merges. The library cuts the prefix of inner pieces off the second half of a merge without a check, and has
+ * space for results as long as the longest token: what a merge gives must be a token.
+ */
+function checkMerges(model: Fields, refuse: Refuse): void {
+  const { type, merges, vocab, continuing_subword_prefix: given } = model
+  if (type !== 'BPE' && type !== undefined) {
     return
   }
-  const bytes = Buffer.byteLength(prefix)
+  const prefix = typeof given === 'string' ? given : ''
+  const tokens = isObject(vocab) ? vocab : {}
   list(merges).forEach((merge, i) => {
-    const second = typeof merge === 'string' ? merge.split(' ')[1] : list(merge)[1]
-    if (typeof second !== 'string' || second.startsWith(prefix)) {
+    const [first, second] = typeof merge === 'string' ? merge.split(' ') : list(merge)
+    if (typeof first !== 'string' || typeof second !== 'string') {
       return
     }
-    const written = Buffer.from(second)
-    const continues = (written[bytes] & 0xc0) === 0x80
-    if (written.length < bytes || continues) {
-      refuse(
-        'model (BPE)',
-        `has the continuing_subword_prefix ${JSON.stringify(prefix)}, with which merge ${i} ` +
-          `(${JSON.stringify(merge)}) does not go on`,
-      )
+    const named = `merge ${i} (${JSON.stringify(merge)})`
+    if (!second.startsWith(prefix)) {
+      const bytes = Buffer.byteLength(prefix)
+      const written = Buffer.from(second)
+      const continues = (written[bytes] & 0xc0) === 0x80
+      if (written.length < bytes || continues) {
+        refuse(
+          'model (BPE)',
+          `has the continuing_subword_prefix ${JSON.stringify(prefix)}, with which ${named} does not go on`,
+        )
+      }
+      return
+    }
+    const merged = first + second.slice(prefix.length)
+    if (!Object.hasOwn(tokens, merged)) {
+      refuse('model (BPE)', `gives ${JSON.stringify(merged)} by ${named}, which is not in its vocabulary`)
     }
   })
 }
