@@ -45,6 +45,7 @@ export const SLOW = {
     'test/backend/cuda-streams.test.js',
     'test/cuda-svd.test.js',
   ],
+  'checkpoints and schedulers': ['test/scale/checkpoint.test.js', 'test/scale/schedulers.test.js'],
   'fuzzers and kills': ['test/fuzz/fuzz.test.js', 'test/kills.test.js', 'test/cluster/kills.test.js'],
   'runs on a cluster': ['test/cluster/runs.test.js'],
   'packages, compilers and the API reference': ['test/package/', 'test/reference.test.js'],
