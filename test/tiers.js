@@ -12,9 +12,13 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 /** What is left to `npm run test:all`; what finds most comes first, since `.ci/run` stops at its limit of time. */
 export const SLOW = {
   'whole commands and every example': [
+    'test/compare.test.js',
     'test/examples.test.js',
+    'test/explain-command.test.js',
     'test/help.test.js',
+    'test/output-files.test.js',
     'test/prompts-command.test.js',
+    'test/report-documents.test.js',
     'test/snippets.test.js',
   ],
   'many sizes and many draws': [
@@ -23,12 +27,15 @@ export const SLOW = {
     'test/explanation.test.js',
     'test/intervene-controls.test.js',
     'test/paper.test.js',
+    'test/prompts-check.test.js',
     'test/reads.test.js',
     'test/toy.test.js',
   ],
   'models of many kinds': [
     'test/dialect-models.test.js',
+    'test/hub/download.test.js',
     'test/kinds.test.js',
+    'test/large-graphs.test.js',
     'test/model-folders.test.js',
     'test/shared-models.test.js',
     'test/zoo.test.js',
@@ -45,7 +52,7 @@ export const SLOW = {
     'test/backend/cuda-streams.test.js',
     'test/cuda-svd.test.js',
   ],
-  'checkpoints and schedulers': ['test/scale/checkpoint.test.js', 'test/scale/schedulers.test.js'],
+  'shards and schedulers': ['test/scale/merge.test.js', 'test/scale/schedulers.test.js'],
   'fuzzers and kills': ['test/fuzz/fuzz.test.js', 'test/kills.test.js', 'test/cluster/kills.test.js'],
   'runs on a cluster': ['test/cluster/runs.test.js'],
   'packages, compilers and the API reference': ['test/package/', 'test/reference.test.js'],
