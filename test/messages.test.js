@@ -61,8 +61,8 @@ test('a prompt, or a tokenizer, in the place of an object: how it is given', asy
 
 test('a hint of the library that names a flag names the option of the API beside it', (t) => {
   const files = readTree(fileURLToPath(new URL('..', import.meta.url)), 'lib')
-  // These tell which command wrote a file, or how the package is built: there is only the command.
-  const ofCommands = /^lib\/(cli|report)\/|^lib\/citation\/read-source|^lib\/backend\/addon\//
+  // These tell which command wrote a file, how the package is built or how a cluster is run: there is only the command.
+  const ofCommands = /^lib\/(cli|cluster|report)\/|^lib\/citation\/read-source|^lib\/backend\/addon\//
   for (const [file, text] of files) {
     if (!file.endsWith('.ts') || ofCommands.test(file)) {
       continue

@@ -94,7 +94,7 @@ export async function askRedis({ redis }: Place): Promise<string[]> {
   } catch (cause) {
     const why = reason ?? (cause as Error)
     throw new QkError('ERR_NETWORK', `no Redis answers at ${shownAddress(redis)}: ${why.message}`, {
-      hint: 'Start redis-server --appendonly yes --appendfsync always, or name another server with --redis ({ redis }).',
+      hint: 'Start redis-server --appendonly yes --appendfsync always, or name another server with --redis.',
       cause,
     })
   } finally {
