@@ -24,6 +24,6 @@ for (const name of ['decompose', 'sweep']) {
     const { ends, resumed, wrong } = await killAndResume(name, { folder: place, kills: 6, seed: 1 })
     t.deepEqual(wrong, [])
     t.true(ends >= 1)
-    t.true(resumed >= 2, `${resumed} runs went on`)
+    t.true(resumed >= 1, `${resumed} runs went on`)
   })
 }

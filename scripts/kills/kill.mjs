@@ -1,7 +1,7 @@
 /** Kills a command at random moments and looks at what it leaves (scripts/kill-test.mjs, test/kills.test.js). */
 
 import { spawn } from 'node:child_process'
-import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { bundledFile, bundledWords } from '../../dist/bundled/files.js'
@@ -106,21 +106,24 @@ export function filesOf(folder) {
 }
 
 /**
- * A run of a command, killed after `delay` milliseconds where there is a signal and it still runs.
+ * A run of a command, killed where there is a signal and it still runs: after `delay` milliseconds, or as soon as the file
+ * `once` is there.
  * @param {string} cwd
  * @param {string[]} args
- * @param {{ signal?: NodeJS.Signals, delay?: number }} [kill]
+ * @param {{ signal?: NodeJS.Signals, delay?: number, once?: string }} [kill]
  */
-export function run(cwd, args, { signal, delay } = {}) {
+export function run(cwd, args, { signal, delay, once } = {}) {
   const child = spawn(process.execPath, [cli, ...args], { cwd, stdio: ['ignore', 'ignore', 'pipe'] })
   let stderr = ''
   child.stderr.setEncoding('utf8').on('data', (text) => {
     stderr += text
   })
-  const timer = signal && setTimeout(() => child.kill(signal), delay)
+  const timer = signal && once === undefined && setTimeout(() => child.kill(signal), delay)
+  const watch = once !== undefined && setInterval(() => existsSync(once) && child.kill(signal), 5)
   return new Promise((resolve) => {
     child.on('close', (status, killedBy) => {
       clearTimeout(timer)
+      clearInterval(watch)
       resolve({ status, signal: killedBy, stderr })
     })
   })

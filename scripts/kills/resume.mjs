@@ -27,16 +27,26 @@ export async function killAndResume(name, { folder, kills, seed }) {
     rmSync(place, { recursive: true, force: true })
     mkdirSync(path.join(place, 'results'), { recursive: true })
   }
+  const manifest = path.join(place, 'state', 'checkpoint.json')
+  /**
+   * The first kill comes with the first checkpoint, so that at least one run goes on; the last run is not killed.
+   * @returns {{ signal?: NodeJS.Signals, delay?: number, once?: string }}
+   */
+  const killOf = (i) => {
+    if (i === kills) {
+      return {}
+    }
+    const delay = random.next() * length
+    return i === 0 ? { signal: 'SIGKILL', once: manifest } : { signal: 'SIGKILL', delay }
+  }
   const wrong = []
   let ends = 0
   let resumed = 0
   begin()
   for (let i = 0; i <= kills; i++) {
     copyFileSync(path.join(whole, 'prompts.jsonl'), path.join(place, 'prompts.jsonl'))
-    resumed += existsSync(path.join(place, 'state', 'checkpoint.json')) ? 1 : 0
-    /** @type {{ signal?: NodeJS.Signals, delay?: number }} */
-    const kill = i < kills ? { signal: 'SIGKILL', delay: random.next() * length } : {}
-    const ended = await run(place, RESUMED[name], kill)
+    resumed += existsSync(manifest) ? 1 : 0
+    const ended = await run(place, RESUMED[name], killOf(i))
     if (ended.signal === 'SIGKILL') {
       continue
     }
