@@ -133,11 +133,26 @@ function sequenceTensors(index: RowIndex, c: number, from: number, units: UnitTa
 
 function storedTensor(name: string, kept: KeptRows, stored: readonly StoredPiece[]): PiecewiseTensor {
   async function* pieces() {
-    for (const piece of stored) {
-      yield bytesOf(await kept.readPieces([piece]))
+    for (const together of readTogether(stored)) {
+      yield bytesOf(await kept.readPieces(together))
     }
   }
   return { name, dtype: 'F32', shape: [stored.reduce((sum, { length }) => sum + length, 0)], pieces }
+}
+
+/** Runs of pieces that lie in one saved tensor, which is read as a whole; other pieces one by one. */
+function* readTogether(stored: readonly StoredPiece[]): Generator<StoredPiece[]> {
+  let run: StoredPiece[] = []
+  for (const piece of stored) {
+    if (run.length > 0 && (piece.saved === undefined || piece.saved !== run[0].saved)) {
+      yield run
+      run = []
+    }
+    run.push(piece)
+  }
+  if (run.length > 0) {
+    yield run
+  }
 }
 
 /** Rows of one batch in a file, with what it takes to enter them. */
@@ -155,27 +170,29 @@ export async function enterSavedRows(sums: Sums, files: readonly CheckedFile[]):
   if (!index) {
     return
   }
-  const pieces: SavedPiece[] = []
+  const found: SavedPiece[][] = []
   for (const file of files) {
     const unitIds = JSON.parse(Buffer.from(await file.read('units', 'U8')).toString()) as string[]
     for (const c of index.contrasts.keys()) {
-      pieces.push(...(await savedPieces(sums, index, file, c, unitIds)))
-      pieces.push(...(await savedSequences(sums, index, file, c, unitIds)))
+      const from = { sums, index, file, c, unitIds }
+      found.push(await savedPieces(from), await savedSequences(from))
     }
   }
-  pieces.sort((a, b) => a.batch - b.batch)
-  for (const piece of pieces) {
+  for (const piece of found.flat().sort((a, b) => a.batch - b.batch)) {
     piece.enter()
   }
 }
 
-async function savedPieces(
-  sums: Sums,
-  index: RowIndex,
-  file: CheckedFile,
-  c: number,
-  unitIds: readonly string[],
-): Promise<SavedPiece[]> {
+/** One contrast in a file of rows. */
+interface SavedContrast {
+  sums: Sums
+  index: RowIndex
+  file: CheckedFile
+  c: number
+  unitIds: readonly string[]
+}
+
+async function savedPieces({ sums, index, file, c, unitIds }: SavedContrast): Promise<SavedPiece[]> {
   if (!file.has(`c${c}.pieces`)) {
     return []
   }
@@ -207,13 +224,7 @@ async function savedPieces(
   return found
 }
 
-async function savedSequences(
-  sums: Sums,
-  index: RowIndex,
-  file: CheckedFile,
-  c: number,
-  unitIds: readonly string[],
-): Promise<SavedPiece[]> {
+async function savedSequences({ sums, index, file, c, unitIds }: SavedContrast): Promise<SavedPiece[]> {
   if (!file.has(`c${c}.sequences`)) {
     return []
   }
