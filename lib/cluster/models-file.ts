@@ -1,14 +1,13 @@
 /** `models.json`: which files of this machine a name of a model means. */
 
-import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
-import { readFile, stat } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { QkError } from '../errors.js'
 import { isHubId } from '../model/hub/hub-id.js'
 import { readModel } from '../model/onnx/read-model.js'
 import { resolveSource } from '../model/source/resolve-source.js'
-import { fileHash } from '../store/file-hash.js'
+import { fileHash, hashOfHashes } from '../store/file-hash.js'
 import * as s from '../store/reading/schema.js'
 
 /** A model of this machine; both are paths. */
@@ -91,31 +90,10 @@ export function modelNamed(models: ReadonlyMap<string, NamedModel>, name: string
 /** Reads all files of a model, without opening it. Errors: ERR_FILE, ERR_NOT_ONNX, those of a folder without models. */
 export async function modelHashes({ model, tokenizer }: NamedModel): Promise<ModelHashes> {
   const source = await resolveSource(model, {}, {})
-  const hashes: string[] = []
-  for (const file of readModel(source.path).files) {
-    hashes.push(await rememberedHash(file))
-  }
+  const files = await Promise.all(readModel(source.path).files.map(fileHash))
   const beside = tokenizer ?? source.tokenizer
   return {
-    sha256: createHash('sha256').update(hashes.join('\n')).digest('hex'),
-    tokenizer: beside === undefined ? 'none' : await rememberedHash(beside),
+    sha256: hashOfHashes(files.map(({ sha256 }) => sha256)),
+    tokenizer: beside === undefined ? 'none' : (await fileHash(beside)).sha256,
   }
-}
-
-const remembered = new Map<string, string>()
-
-/** SHA-256 of a file; it is read again only where its size or its times have changed. Errors: ERR_FILE. */
-export async function rememberedHash(file: string): Promise<string> {
-  const found = await stat(file, { bigint: true }).catch((cause) => {
-    throw new QkError('ERR_FILE', `cannot read ${file}: ${(cause as Error).message}`, { cause })
-  })
-  const { dev, ino, size, mtimeNs, ctimeNs } = found
-  const key = [path.resolve(file), dev, ino, size, mtimeNs, ctimeNs].join('\n')
-  const known = remembered.get(key)
-  if (known !== undefined) {
-    return known
-  }
-  const { sha256 } = await fileHash(file)
-  remembered.set(key, sha256)
-  return sha256
 }

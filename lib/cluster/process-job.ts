@@ -7,7 +7,8 @@ import { DelayedError, type SandboxedJob, UnrecoverableError } from 'bullmq'
 import { QkError, type QkErrorCode } from '../errors.js'
 import { type Model, openModel } from '../model/model.js'
 import { removeUnfinishedFiles } from '../store/atomic-file.js'
-import { modelHashes, type NamedModel, readModels, rememberedHash } from './models-file.js'
+import { fileHash } from '../store/file-hash.js'
+import { modelHashes, type NamedModel, readModels } from './models-file.js'
 import {
   type MergeJob,
   ownVersion,
@@ -136,7 +137,7 @@ async function merge(job: MergeJob, queued: SandboxedJob, signal: AbortSignal): 
 
 /** Errors: ERR_FILE; ERR_PROMPT where the file is not the one that was submitted. */
 async function checkPrompts({ prompts }: RunSpec): Promise<void> {
-  if (prompts && (await rememberedHash(prompts.file)) !== prompts.sha256) {
+  if (prompts && (await fileHash(prompts.file)).sha256 !== prompts.sha256) {
     throw new QkError('ERR_PROMPT', `${prompts.file} has changed since the run was submitted`, {
       hint: 'Submit the run again.',
     })

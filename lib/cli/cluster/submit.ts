@@ -7,6 +7,7 @@ import type { RunStatus, Runs } from '../../cluster/runs.js'
 import { QkError } from '../../errors.js'
 import { sweepOutput } from '../../report/sweep-output.js'
 import { makeFolder } from '../../store/atomic-file.js'
+import { fileHash } from '../../store/file-hash.js'
 import { checkResultPath } from '../../store/result.js'
 import { counted } from '../../validate.js'
 import {
@@ -192,7 +193,7 @@ async function waitFor(runs: Runs, run: string, json: boolean): Promise<RunStatu
 }
 
 async function specOf(options: Options, work: RunWork): Promise<RunSpec> {
-  const { modelHashes, modelNamed, readModels, rememberedHash } = await import('../../cluster/models-file.js')
+  const { modelHashes, modelNamed, readModels } = await import('../../cluster/models-file.js')
   const { ownVersion } = await import('../../cluster/run-spec.js')
   const models = await readModels(options.models)
   const named = await asUsage((async () => modelNamed(models, options.model, options.models))())
@@ -205,7 +206,7 @@ async function specOf(options: Options, work: RunWork): Promise<RunSpec> {
     // As it is after its way through the queue.
     work: JSON.parse(JSON.stringify(work)) as RunWork,
     model: { name: options.model, ...(await modelHashes(named)) },
-    ...(prompts !== undefined && { prompts: { file: prompts, sha256: await rememberedHash(prompts) } }),
+    ...(prompts !== undefined && { prompts: { file: prompts, sha256: (await fileHash(prompts)).sha256 } }),
     shards: options.shards,
     folder,
   }

@@ -1,12 +1,11 @@
 /** What sums are of: everything that has to be the same for sums of several runs to be put together. */
 
-import { createHash } from 'node:crypto'
 import { hashedModel } from '../../model/hashed-model.js'
 import { headName } from '../../model/sites/site.js'
-import { fileHash } from '../../store/file-hash.js'
+import { fileHash, hashOfHashes } from '../../store/file-hash.js'
 import * as s from '../../store/reading/schema.js'
 import { versions } from '../../versions.js'
-import type { Sums } from '../sums.js'
+import { groupsOf, type Sums } from '../sums.js'
 
 /** What the sums of several runs must share to be put together. */
 export interface RunIdentity {
@@ -71,10 +70,10 @@ const NAMES = {
 export async function identityOf(sums: Sums): Promise<RunIdentity> {
   const { model, prompts, contrasts, estimator, backend, batchSize } = sums
   const { files } = await hashedModel(model)
-  const groups = sums.sites.flatMap(({ groups }) => groups)
+  const groups = groupsOf(sums)
   return {
     qkspace: versions().qkspace,
-    model: hashOf(files.map(({ sha256 }) => sha256)),
+    model: hashOfHashes(files.map(({ sha256 }) => sha256)),
     tokenizer: model.tokenizer ? (await fileHash(model.tokenizer.path)).sha256 : 'none',
     prompts: prompts.sha256,
     contrasts: [...contrasts],
@@ -89,9 +88,6 @@ export async function identityOf(sums: Sums): Promise<RunIdentity> {
     instructionSet: backend.instructionSet,
   }
 }
-
-const hashOf = (texts: readonly string[]): string =>
-  createHash('sha256').update(texts.join('\n')).digest('hex')
 
 /** In what two runs differ, a line each: "the batch size is 8, expected 16". */
 export function differences(found: RunIdentity, expected: RunIdentity): string[] {
