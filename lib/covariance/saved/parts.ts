@@ -9,7 +9,7 @@ import { QkError, throwIfAborted } from '../../errors.js'
 import { checkModel, type Model } from '../../model/model.js'
 import { parseHeads } from '../../model/sites/heads.js'
 import { checkReplaceable } from '../../store/atomic-file.js'
-import { definitions } from '../../store/reading/result-schema.js'
+import { promptSummary } from '../../store/reading/result-schema.js'
 import * as s from '../../store/reading/schema.js'
 import { CheckedFile, writeChecked } from '../../store/saving/checked-tensors.js'
 import { checkEnding } from '../../store/saving/formats.js'
@@ -48,13 +48,7 @@ const partSchema = s.fields({
   formatVersion: s.oneOfNumbers(1),
   identity: identitySchema,
   shard: s.fields({ index: s.count, count: s.count } satisfies s.Fields<Shard>),
-  prompts: s.fields({
-    source: s.text,
-    sha256: s.text,
-    prompts: s.count,
-    contrasts: s.texts,
-    definitions,
-  } satisfies s.Fields<PromptSetSummary>),
+  prompts: promptSummary,
   sharing: s.oneOf('padded', 'equal length', 'alone'),
   relativeErrors: s.numbers,
   warnings: s.texts,

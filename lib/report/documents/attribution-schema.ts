@@ -6,9 +6,10 @@ import type { AttributedPrompt, AttributedRow } from '../../attribution/examples
 import type { ContrastExplained, Explained, ExplainedControls, Share } from '../../attribution/explained.js'
 import type { LabelSeparation, PointCloud, PointToken } from '../../attribution/points.js'
 import type { Turn } from '../../backend/cooperate.js'
+import { promptSummary } from '../../store/reading/result-schema.js'
 import * as s from '../../store/reading/schema.js'
 import { counted } from '../../validate.js'
-import { nullFigures, promptSummary } from './prompts-schema.js'
+import { nullFigures } from './null-figures.js'
 
 const explained = {
   rank: s.count,

@@ -12,7 +12,7 @@ import type {
 } from '../../explanation/report.js'
 import * as s from '../../store/reading/schema.js'
 import { counted } from '../../validate.js'
-import { nullFigures } from './prompts-schema.js'
+import { nullFigures } from './null-figures.js'
 
 const swap = s.fields({
   origin: s.count,

@@ -3,8 +3,8 @@
 import type { Turn } from '../../backend/cooperate.js'
 import type { HeadMove, InterventionVariant, OutputChange } from '../../intervention/edit-report.js'
 import type { InterventionReport } from '../../intervention/intervene.js'
+import { promptSummary } from '../../store/reading/result-schema.js'
 import * as s from '../../store/reading/schema.js'
-import { promptSummary } from './prompts-schema.js'
 
 const beforeAfter = s.fields({ before: s.estimate, after: s.estimate })
 const percentiles = s.optional(s.byName(s.number))

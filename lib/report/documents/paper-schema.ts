@@ -5,7 +5,7 @@ import type { PaperFigure, PaperSizes, PaperTable } from '../../paper/figure.js'
 import type { PaperReport } from '../../paper/index.js'
 import { type DecisiveFigure, type PaperClaim, VERDICTS } from '../../paper/verdict.js'
 import * as s from '../../store/reading/schema.js'
-import { nullFigures } from './prompts-schema.js'
+import { nullFigures } from './null-figures.js'
 
 const decisive = s.fields({
   name: s.text,

@@ -85,7 +85,7 @@ const site = s.fields({
 })
 
 /** The contrasts of a prompt set, and how they are defined. */
-export const definitions = s.byName(
+const definitions = s.byName(
   s.fields({
     rule: s.text,
     prompts: s.count,
@@ -101,6 +101,15 @@ export const definitions = s.byName(
   }),
 )
 
+/** The prompt set of a document. */
+export const promptSummary = s.fields({
+  source: s.text,
+  sha256: s.text,
+  prompts: s.count,
+  contrasts: s.texts,
+  definitions,
+} satisfies s.Fields<ResultInfo['prompts']>)
+
 const resultInfo = s.fields({
   format: s.oneOf('qkspace-result'),
   formatVersion: s.count,
@@ -110,13 +119,7 @@ const resultInfo = s.fields({
     files: s.list(s.fields({ name: s.text, sha256: s.text })),
     hub: s.optional(s.fields({ repo: s.text, revision: s.text, commit: s.text, file: s.text })),
   } satisfies s.Fields<ResultInfo['model']>),
-  prompts: s.fields({
-    source: s.text,
-    sha256: s.text,
-    prompts: s.count,
-    contrasts: s.texts,
-    definitions,
-  } satisfies s.Fields<ResultInfo['prompts']>),
+  prompts: promptSummary,
   estimator: s.text,
   sharing: s.optional(s.text),
   center: s.flag,
