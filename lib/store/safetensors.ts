@@ -6,6 +6,7 @@
 import { open } from 'node:fs/promises'
 import { QkError } from '../errors.js'
 import { withScratchFile, writeFileAtomically } from './atomic-file.js'
+import { readFully } from './reading/read-fully.js'
 import { checkRegularFile } from './reading/regular-file.js'
 
 /** A tensor in a file. */
@@ -234,15 +235,11 @@ export async function withSafetensors<T>(
     const { size } = await handle.stat()
     const read = async (at: number, length: number): Promise<ArrayBuffer> => {
       const bytes = new Uint8Array(length)
-      let done = 0
-      while (done < length) {
-        const { bytesRead } = await handle.read(bytes, done, length - done, at + done).catch((error) => {
-          throw new QkError('ERR_FILE', `cannot read ${file}: ${error.message}`, { cause: error })
-        })
-        if (bytesRead === 0) {
-          throw bad('it ends too early')
-        }
-        done += bytesRead
+      const isWhole = await readFully(handle, bytes, at).catch((error) => {
+        throw new QkError('ERR_FILE', `cannot read ${file}: ${error.message}`, { cause: error })
+      })
+      if (!isWhole) {
+        throw bad('it ends too early')
       }
       return bytes.buffer
     }

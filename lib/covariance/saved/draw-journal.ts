@@ -8,6 +8,7 @@ import { createHash } from 'node:crypto'
 import { type FileHandle, open } from 'node:fs/promises'
 import { QkError } from '../../errors.js'
 import { fileStart } from '../../store/atomic-file.js'
+import { readFully } from '../../store/reading/read-fully.js'
 
 const SUM_BYTES = 32
 const LENGTH_BYTES = 8
@@ -64,7 +65,7 @@ export class DrawJournal {
     const known = this.#places.get(sum.toString('hex'))
     if (known) {
       const bytes = new Uint8Array(known.count * 8)
-      await readFully(this.#handle, bytes, known.at)
+      await readWhole(this.#handle, bytes, known.at)
       return new Float64Array(bytes.buffer)
     }
     const values = await compute()
@@ -107,14 +108,14 @@ async function recordsOf(file: string, handle: FileHandle) {
     if (end + head.length > size) {
       break
     }
-    await readFully(handle, head, end)
+    await readWhole(handle, head, end)
     const count = Number(Buffer.from(head.buffer).readBigUInt64LE())
     const bytes = LENGTH_BYTES + SUM_BYTES + 8 * count
     if (count > MOST_VALUES || end + bytes + SUM_BYTES > size) {
       break
     }
     const record = new Uint8Array(bytes + SUM_BYTES)
-    await readFully(handle, record, end)
+    await readWhole(handle, record, end)
     const sum = createHash('sha256').update(record.subarray(0, bytes)).digest()
     const next = end + record.length
     if (!sum.equals(record.subarray(bytes))) {
@@ -132,12 +133,8 @@ async function recordsOf(file: string, handle: FileHandle) {
   return { places, end }
 }
 
-async function readFully(handle: FileHandle, bytes: Uint8Array, at: number): Promise<void> {
-  for (let done = 0; done < bytes.length; ) {
-    const { bytesRead } = await handle.read(bytes, done, bytes.length - done, at + done)
-    if (bytesRead === 0) {
-      throw new QkError('ERR_FORMAT', 'the file of draws ends too early')
-    }
-    done += bytesRead
+async function readWhole(handle: FileHandle, bytes: Uint8Array, at: number): Promise<void> {
+  if (!(await readFully(handle, bytes, at))) {
+    throw new QkError('ERR_FORMAT', 'the file of draws ends too early')
   }
 }

@@ -7,6 +7,7 @@
 import { createHash } from 'node:crypto'
 import { open } from 'node:fs/promises'
 import { QkError } from '../../errors.js'
+import { readFully } from '../reading/read-fully.js'
 import {
   bytesOf,
   type PiecewiseTensor,
@@ -140,12 +141,8 @@ async function readAt(file: string, { at, bytes: length }: TensorEntry): Promise
   }
   const handle = await open(file).catch(fail)
   try {
-    for (let done = 0; done < length; ) {
-      const { bytesRead } = await handle.read(bytes, done, length - done, at + done).catch(fail)
-      if (bytesRead === 0) {
-        throw damaged(file, 'its end')
-      }
-      done += bytesRead
+    if (!(await readFully(handle, bytes, at).catch(fail))) {
+      throw damaged(file, 'its end')
     }
   } finally {
     await handle.close()
