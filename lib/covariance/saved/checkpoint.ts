@@ -26,7 +26,7 @@ import type { Sums } from '../sums.js'
 import { DrawJournal } from './draw-journal.js'
 import { differences, identityOf, identitySchema, type RunIdentity } from './identity.js'
 import { addSavedMoments, momentTensors } from './saved-moments.js'
-import { enterSavedRows, noRows, type RowMark, releaseSavedRows, rowMark, rowTensors } from './saved-rows.js'
+import { enterSavedRows, type RowMark, releaseSavedRows, rowMark, rowTensors } from './saved-rows.js'
 
 /** How often progress is kept. */
 export interface CheckpointOptions {
@@ -91,32 +91,30 @@ export class Checkpoint implements RunCheckpoint {
   async begin(sums: Sums): Promise<number> {
     const identity = await identityOf(sums)
     const found = await readManifest(this.folder)
-    if (!found) {
+    if (found) {
+      this.#refuseForeign(found, identity, sums.shard)
+      await this.#restore(sums, found)
+    } else {
       await this.#clear()
-      this.#mark = noRows(sums)
-      this.#manifest = {
-        format: 'qkspace-checkpoint',
-        formatVersion: 1,
-        run: randomUUID(),
-        identity,
-        shard: nameOf(sums.shard),
-        batches: 0,
-        promptsDone: 0,
-        captured: false,
-        relativeErrors: [],
-        generation: 0,
-        rows: [],
-      }
-      this.#journal = await DrawJournal.open(this.#path(DRAWS))
-      return 0
     }
-    this.#refuseForeign(found, identity, sums.shard)
-    this.#manifest = found
-    await this.#restore(sums, found)
+    this.#manifest = found ?? {
+      format: 'qkspace-checkpoint',
+      formatVersion: 1,
+      run: randomUUID(),
+      identity,
+      shard: nameOf(sums.shard),
+      batches: 0,
+      promptsDone: 0,
+      captured: false,
+      relativeErrors: [],
+      generation: 0,
+      rows: [],
+    }
+    await this.#journal?.close()
     this.#journal = await DrawJournal.open(this.#path(DRAWS))
     this.#mark = rowMark(sums)
     this.#written = performance.now()
-    return found.batches
+    return this.#manifest.batches
   }
 
   /** @internal */

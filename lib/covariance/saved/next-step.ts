@@ -1,6 +1,7 @@
 /** Instructions in the file of a shard for the step after all shards are done: the command, and its options. */
 
 import path from 'node:path'
+import { isHubId } from '../../model/hub/hub-id.js'
 import type { ModelDtype } from '../../model/source/dtypes.js'
 import * as s from '../../store/reading/schema.js'
 
@@ -43,7 +44,7 @@ export function nextOf(
   const whole = (name: string) => path.resolve(name)
   return {
     command,
-    model: model.startsWith('hf:') ? model : whole(model),
+    model: isHubId(model) ? model : whole(model),
     modelOptions: {
       tokenizer: typeof tokenizer === 'string' ? whole(tokenizer) : tokenizer,
       dtype,
