@@ -89,7 +89,7 @@ test('a process that was killed before its first checkpoint leaves a folder that
 
 /** @type {Record<string, [options: import('../../dist/index.js').AccumulateOptions, message: RegExp]>} */
 const OTHER_RUNS = {
-  'other heads': [{ heads: 'L0H1' }, /the heads is L0H1, expected L0H1, L3H0, L3H2/],
+  'other heads': [{ heads: 'L0H1' }, /the list of heads is L0H1, expected L0H1, L3H0, L3H2/],
   'another estimator': [{ estimator: 'per-pair' }, /the estimator is per-pair, expected per-query/],
   'another batch size': [{ batchSize: 8 }, /the batch size is 8, expected 16/],
   'no rows': [{ nullBytes: 0 }, /whether rows are kept for the test is false, expected true/],
@@ -114,7 +114,7 @@ test('other prompts are another run', async (t) => {
   const accumulateWith = { heads: HEADS, checkpoint }
   await t.throwsAsync(onePass(model, prompts.slice(1), { accumulateWith }), {
     code: 'ERR_CHECKPOINT',
-    message: /the prompts is/,
+    message: /the prompt set is/,
   })
   await checkpoint.close()
 })
