@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-const ARCHITECTURES = ['sm_80', 'sm_90']
+const ARCHITECTURES = ['sm_80', 'sm_90a']
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const sources = readdirSync(path.join(root, 'native', 'cuda'), { recursive: true })
@@ -57,7 +57,9 @@ function resources(architecture, name) {
     '-o',
     '/dev/null',
   ])
-  const threads = launchBounds(readFileSync(path.join(kept, `${path.basename(name, '.cu')}.ptx`), 'utf8'))
+  // Its name has the architecture in it for some of them.
+  const ptx = readdirSync(kept).find((file) => file.endsWith('.ptx'))
+  const threads = launchBounds(readFileSync(path.join(kept, ptx), 'utf8'))
   rmSync(kept, { recursive: true })
   const found = []
   for (const part of stderr.split('Compiling entry function').slice(1)) {

@@ -24,6 +24,7 @@ inline void waitForCopiesOnHost(size_t left) {
         std::memcpy(copy.to, copy.from, copy.bytes);
       }
       std::memset(static_cast<char*>(copy.to) + copy.bytes, 0, copy.size - copy.bytes);
+      cuda_on_host::noteWritten(copy.to, copy.size);
     }
     groups.erase(groups.begin());
   }

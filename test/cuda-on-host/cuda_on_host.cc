@@ -3,6 +3,8 @@
 
 #include <cstdio>
 
+#include "hopper_on_host.h"
+
 thread_local uint3 blockIdx, threadIdx;
 thread_local dim3 blockDim, gridDim;
 
@@ -83,6 +85,11 @@ void fiberMain() {
       die("a thread ended with asynchronous copies that were not waited for");
     }
   }
+  for (const auto& group : mine.products) {
+    if (!group.empty()) {
+      die("a thread ended with asynchronous products that were not waited for");
+    }
+  }
   Warp& warp = b.warps[static_cast<size_t>(b.running - b.fibers.data()) / 32];
   warp.alive--;
   if (warp.arrived != 0) {
@@ -107,12 +114,26 @@ void prepare(Fiber& fiber) {
   fiber.stack = stack;
   fiber.state = Fiber::kReady;
   fiber.copies.assign(1, {});
+  fiber.written.clear();
+  fiber.products.clear();
+  fiber.products.resize(1);
+  fiber.productsPut = 0;
 }
 
 void resume(Block& b, Fiber& fiber) {
   b.running = &fiber;
   threadIdx = fiber.index;
   switch_fiber(&b.scheduler, fiber.stack);
+}
+
+// Lets those threads of a warp go on that wait for an mbarrier whose phase has ended.
+void wake(Block& b, size_t first, size_t last) {
+  for (size_t t = first; t < last; t++) {
+    Fiber& fiber = b.fibers[t];
+    if (fiber.state == Fiber::kWaiting && phaseHasEnded(*fiber.awaited, fiber.parity)) {
+      fiber.state = Fiber::kReady;
+    }
+  }
 }
 
 // One block from start to end.
@@ -126,12 +147,15 @@ void runBlock(Block& b, size_t threads) {
   for (size_t t = 0; t < threads; t++) {
     prepare(b.fibers[t]);
   }
+  startProducts();
   for (bool backwards = false;; backwards = !backwards) {
+    size_t ran = 0;
     for (size_t i = 0; i < warps; i++) {
       const size_t w = backwards ? warps - 1 - i : i;
       const size_t first = 32 * w, last = std::min(threads, first + 32);
-      for (size_t turns = 0, ready = 1; ready > 0; turns++) {
+      for (size_t turns = 0, ready = 1; ready > 0; turns++, ran += ready) {
         ready = 0;
+        wake(b, first, last);
         for (size_t t = first; t < last; t++) {
           if (b.fibers[t].state != Fiber::kReady) {
             continue;
@@ -145,7 +169,7 @@ void runBlock(Block& b, size_t threads) {
         bool some = false, waiting = false;
         for (size_t t = first; t < last; t++) {
           some |= b.fibers[t].state == Fiber::kReady;
-          waiting |= b.fibers[t].state == Fiber::kAtBarrier;
+          waiting |= b.fibers[t].state == Fiber::kAtBarrier || b.fibers[t].state == Fiber::kWaiting;
         }
         if (some && waiting && b.warps[w].arrived > 0 && turns > 4) {
           die("lanes of one warp wait in different places");
@@ -160,14 +184,17 @@ void runBlock(Block& b, size_t threads) {
     if (done == threads) {
       return;
     }
+    if (done + waiting < threads) {
+      if (ran == 0) {
+        die("threads wait at an mbarrier where too few arrive");
+      }
+      continue;
+    }
     if (done > 0) {
       die("some threads ended, others wait at a barrier");
     }
     for (size_t t = 0; t < threads; t++) {
       b.fibers[t].state = Fiber::kReady;
-    }
-    if (waiting != threads) {
-      die("a barrier was not reached by all");
     }
   }
 }
@@ -217,7 +244,8 @@ void run(const Kernel& kernel, const std::function<void()>& body, dim3 grid, dim
   if (b.warps.size() < 32) {
     b.warps.resize(32);
   }
-  b.shared.assign(shared + 128, static_cast<char>(0xff));
+  b.shared.assign(shared + kSharedAside, static_cast<char>(0xff));
+  b.asyncView.assign(shared + kSharedAside, static_cast<char>(0xff));
   b.kernel = &kernel;
   b.body = &body;
   gridDim = grid;
@@ -231,6 +259,7 @@ void run(const Kernel& kernel, const std::function<void()>& body, dim3 grid, dim
       for (unsigned x = 0; x < grid.x; x++) {
         blockIdx = {x, y, z};
         std::fill(b.shared.begin(), b.shared.end(), static_cast<char>(0xff));
+        std::fill(b.asyncView.begin(), b.asyncView.end(), static_cast<char>(0xff));
         b.variables.clear();
         runBlock(b, count);
       }

@@ -5,9 +5,9 @@
 //
 // What it shows: results, indices, barriers that a thread misses, rows that nobody wrote (memory starts as NaN),
 // reads before an asynchronous copy has been waited for, races that the order of the warps decides (the order
-// turns round at every barrier), events that are missing between streams, copies and vectors that are not aligned.
-// Launches that a device refuses are refused (launches_on_host.cc). What it does not show: speed, and races within a
-// warp.
+// turns round at every barrier), events that are missing between streams, copies and vectors that are not aligned,
+// what Hopper's asynchronous products must not be given (hopper_on_host.h). Launches that a device refuses are refused
+// (launches_on_host.cc). What it does not show: speed, and races within a warp.
 #pragma once
 
 #define QKS_CUDA_ON_HOST 1
@@ -47,6 +47,7 @@ struct alignas(16) uint4 {
 struct alignas(8) float2 {
   float x, y;
 };
+inline float2 make_float2(float x, float y) { return {x, y}; }
 
 namespace cuda_on_host {
 
@@ -56,12 +57,28 @@ struct Copy {
   unsigned size, bytes;  // `size` in all, those behind `bytes` zeros
 };
 
+// Bytes of shared memory that a thread has written and that asynchronous products do not see yet.
+struct Written {
+  const void* at;
+  size_t bytes;
+};
+
+struct AsyncProduct;  // hopper_on_host.h
+
 struct Fiber {
   void* stack = nullptr;  // where it goes on
   std::vector<char> room;
   uint3 index{};
-  enum State { kReady, kAtBarrier, kDone } state = kDone;
+  enum State { kReady, kAtBarrier, kWaiting, kDone } state = kDone;
+  const uint64_t* awaited = nullptr;  // by kWaiting: an mbarrier, and the parity of the phase that has to end
+  uint32_t parity = 0;
   std::vector<std::vector<Copy>> copies;  // groups that were committed, then the open one
+  std::vector<Written> written;
+  std::vector<std::vector<AsyncProduct>> products;  // as copies
+  uint64_t productsPut = 0;
+  Fiber();
+  ~Fiber();
+  Fiber(Fiber&&) noexcept;
 };
 
 struct Warp {
@@ -93,6 +110,7 @@ struct Block {
   const std::function<void()>* body = nullptr;
   const Kernel* kernel = nullptr;
   std::vector<char> shared;
+  std::vector<char> asyncView;            // of `shared`: what asynchronous products see
   std::vector<SharedVariable> variables;  // static shared memory that this block has met
 };
 
@@ -131,10 +149,16 @@ Exchange<T> exchange(const T& mine) {
   return all;
 }
 
-// Shared memory of a size chosen at launch, aligned to 128 bytes.
-inline char* dynamicShared() {
-  return reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(block().shared.data()) + 127) & ~uintptr_t{127});
+// Shared memory of a size chosen at launch, aligned to 128 bytes and to no more: the buffer starts 128 bytes behind
+// a multiple of 1024.
+constexpr size_t kSharedAside = 2048;
+inline char* sharedOrigin() {
+  return reinterpret_cast<char*>((reinterpret_cast<uintptr_t>(block().shared.data()) + 1023) & ~uintptr_t{1023});
 }
+inline char* dynamicShared() { return sharedOrigin() + 128; }
+
+// The running thread wrote these bytes of shared memory, where asynchronous products read.
+inline void noteWritten(const void* at, size_t bytes) { block().running->written.push_back({at, bytes}); }
 
 // A static variable of the block. Dies where the kernel has more of them than nvcc's report says.
 void useShared(void* at, size_t bytes);
@@ -256,7 +280,9 @@ struct cudaLaunchConfig_t {
 
 namespace cuda_on_host {
 
-constexpr size_t kSharedAtMost = 227 * 1024;
+// The device is one of compute capability 9.0, or of 8.0 where CUDA_ON_HOST_CAPABILITY says so.
+bool hasHopperParts();
+inline size_t sharedAtMost() { return (hasHopperParts() ? 227 : 163) * 1024; }
 
 // Puts a kernel with its arguments into the stream, or refuses it (launches_on_host.cc).
 cudaError_t launch(const void* kernel, const cudaLaunchConfig_t& config, std::function<void()> body);

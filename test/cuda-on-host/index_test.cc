@@ -5,15 +5,21 @@
 #include <random>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "cuda/products/hopper/wgmma.cuh"
 // For what it keeps to itself.
-#include "cuda/products/pairs16.cu"
+#include "cuda/products/mma/pairs16.cu"
 #include "cuda/rows/chunks.h"
+#include "cuda/rows/range/magnitudes.cuh"
 #include "cuda/rows/slices.h"
 
 namespace qkspace {
 namespace {
+
+// Rows that kernels sum in f32 at most (pairs.cc).
+constexpr int32_t kShortSlices = 768, kLongSlices = 2048;
 
 int failures = 0;
 
@@ -27,19 +33,17 @@ void expect(bool holds, const std::string& what) {
 
 std::string text(int64_t number) { return std::to_string(number); }
 
-// Every element of both sides lies in one tile, and every tile has some.
+// Every element lies in one tile, and every tile has some.
 void tiles() {
-  for (const int32_t size : {64, 128}) {
+  for (const auto& [rows, columns] : {std::pair{64, 64}, {64, 128}, {128, 128}}) {
     for (int32_t d = 1; d <= 300; d++) {
-      const uint32_t along = static_cast<uint32_t>(tilesAlong(d, size)), count = 2 * along * along;
-      std::vector<int> covered(static_cast<size_t>(2 * d * d), 0);
-      for (uint32_t index = 0; index < count; index++) {
-        const TilePlace place = tilePlace(index, d, size);
-        expect(place.side >= 0 && place.side < 2 && place.row < d && place.column < d,
-               "tile " + text(index) + " of d " + text(d) + " is outside");
-        for (int32_t i = place.row; i < std::min(d, place.row + size); i++) {
-          for (int32_t j = place.column; j < std::min(d, place.column + size); j++) {
-            covered[static_cast<size_t>((place.side * d + i) * d + j)]++;
+      std::vector<int> covered(static_cast<size_t>(d * d), 0);
+      for (uint32_t index = 0; index < tilesOf(d, rows, columns); index++) {
+        const TilePlace place = tilePlace(index, d, rows, columns);
+        expect(place.row < d && place.column < d, "tile " + text(index) + " of d " + text(d) + " is outside");
+        for (int32_t i = place.row; i < std::min(d, place.row + rows); i++) {
+          for (int32_t j = place.column; j < std::min(d, place.column + columns); j++) {
+            covered[static_cast<size_t>(i * d + j)]++;
           }
         }
       }
@@ -110,9 +114,33 @@ void piecesOf() {
   }
 }
 
+// Pieces of Hopper's panels: eight threads that store neighbouring pieces of a row, or neighbouring rows of a piece,
+// meet no bank twice.
+void panels() {
+  for (const int rows : {32, 64}) {
+    std::set<uint32_t> places;
+    for (int row = 0; row < rows; row++) {
+      int along[8], down[8];
+      for (int piece = 0; piece < 16; piece++) {
+        const uint32_t at = panelPiece(rows, row, piece);
+        expect(at % 16 == 0 && at + 16 <= static_cast<uint32_t>(rows) * 256, "piece " + text(piece) + " is outside");
+        places.insert(at);
+        along[piece % 8] = static_cast<int>(at);
+        expect(piece % 8 != 7 || meetsAllBanks(along), "pieces of row " + text(row));
+        for (int i = 0; i < 8; i++) {
+          down[i] = static_cast<int>(panelPiece(rows, row / 8 * 8 + i, piece));
+        }
+        expect(meetsAllBanks(down), "rows of piece " + text(piece));
+      }
+    }
+    expect(places.size() == static_cast<size_t>(rows) * 16, "two pieces share a place");
+  }
+}
+
 void pieces() {
   piecesOf<64>();
   piecesOf<128>();
+  panels();
 }
 
 void range() {
@@ -125,21 +153,19 @@ void range() {
     expect(outside(x), std::to_string(x) + " is not safe");
   }
   // What it is for: sums of as many products as a slice has stay normal numbers of f32.
-  expect(std::isfinite(most * most * static_cast<float>(kPairSliceRows)), "a sum of the largest products");
+  expect(std::isfinite(most * most * static_cast<float>(kLongSlices)), "a sum of the largest products");
   expect(std::isnormal(least * least), "the least product");
 }
 
 void sliceLengths() {
   for (const int64_t terms : {0, 1, 127, 128, 129, 5000, 1 << 20, INT32_MAX}) {
-    for (const int64_t count : {1, 2, 64, 1000, 100000}) {
-      for (const int32_t most : {kSliceRows, kPairSliceRows}) {
-        const int32_t length = sliceLength(terms, count, most);
-        const std::string what = text(terms) + " terms, " + text(count) + " tiles: " + text(length);
-        expect(length > 0 && length <= most, what + " is out of range");
-        expect(length % kChunkRows == 0, what + " is no whole number of chunks");
-        // Work for every processor where there is that much: no longer than the shortest slice, or enough of them.
-        expect(length == kChunkRows || count * (terms / length + 1) >= 512, what + " leaves processors idle");
-      }
+    for (const int32_t most : {kShortSlices, kLongSlices}) {
+      const int32_t length = sliceLength(terms, most);
+      const std::string what = text(terms) + " terms: " + text(length);
+      expect(length > 0 && length <= most, what + " is out of range");
+      expect(length % kChunkRows == 0, what + " is no whole number of chunks");
+      // Work for several processors where there is that much: no longer than the shortest slice, or enough of them.
+      expect(length == kChunkRows || terms / length + 1 >= 9, what + " leaves processors idle");
     }
   }
 }
@@ -169,8 +195,8 @@ void slicesOfAllTerms() {
     const int64_t from = static_cast<int64_t>(random() % static_cast<uint64_t>(start.back() + 1));
     const int64_t to = from + static_cast<int64_t>(random() % static_cast<uint64_t>(start.back() - from + 1));
     int64_t at = from;
-    const std::vector<Slice> slices = slicesOfTerms(start.data(), contrasts, from, to, 64, kSliceRows);
-    followOn(slices, kSliceRows, [&](const Slice& slice) {
+    const std::vector<Slice> slices = slicesOfTerms(start.data(), contrasts, from, to, kShortSlices);
+    followOn(slices, kShortSlices, [&](const Slice& slice) {
       expect(slice.from + from == at, "terms before " + text(slice.from + from) + " are left out or met twice");
       at = slice.to + from;
       expect(start[static_cast<size_t>(slice.contrast)] <= slice.from + from &&
@@ -191,9 +217,9 @@ void slicesOfAllRuns() {
     }
     const int64_t from = static_cast<int64_t>(random() % runs.size()), to = static_cast<int64_t>(runs.size());
     std::vector<int64_t> reached(runs.size(), 0);
-    const std::vector<Slice> slices = slicesOfRuns(runs.data(), from, to, 64, kSliceRows);
+    const std::vector<Slice> slices = slicesOfRuns(runs.data(), from, to, kShortSlices);
     int32_t before = 0;
-    followOn(slices, kSliceRows, [&](const Slice& slice) {
+    followOn(slices, kShortSlices, [&](const Slice& slice) {
       const size_t run = static_cast<size_t>(slice.run + from);
       expect(slice.run >= before, "runs are out of order");
       before = slice.run;
@@ -233,7 +259,7 @@ void chunksOfTerms() {
     const int64_t start[2] = {0, count};
     BatchRows q(batch.q, 1, kD, nullptr), k(batch.k, 1, kD, nullptr);
     const ChunkLimits limits{kRowBytes * (1 + random() % 300), 56 * (1 + random() % 1000), stay};
-    Chunks chunks(batch, slicesOfTerms(start, 1, 0, count, 64, kSliceRows), {}, limits, q, k);
+    Chunks chunks(batch, slicesOfTerms(start, 1, 0, count, kShortSlices), {}, limits, q, k);
     std::vector<int32_t> qThere, kThere;  // by slot
     int64_t at = 0;
     for (Chunk chunk; chunks.next(chunk);) {

@@ -1,5 +1,5 @@
-// What nvcc gives each kernel: registers, threads a block, static shared memory. The figures are those of sm_90 in
-// bench/results/cuda-resources.txt, which 'npm run cuda:resources' writes (CUDA_ON_HOST_RESOURCES names another file).
+// What nvcc gives each kernel: registers, threads a block, static shared memory. The figures are those of the emulated
+// device's architecture in bench/results/cuda-resources.txt, which 'npm run cuda:resources' writes (CUDA_ON_HOST_RESOURCES names another file).
 // A kernel is a function here; its name comes from the symbol table of the file that it was loaded from.
 #include <cxxabi.h>
 #include <dlfcn.h>
@@ -18,7 +18,7 @@
 namespace cuda_on_host {
 namespace {
 
-constexpr const char* kArchitecture = "sm_90";
+std::string architectureHere() { return hasHopperParts() ? "sm_90a" : "sm_80"; }
 
 std::string reportPath() {
   const char* other = std::getenv("CUDA_ON_HOST_RESOURCES");
@@ -36,11 +36,12 @@ std::map<std::string, Kernel> readReport() {
     die("there is no " + path + ": run 'npm run cuda:resources'");
   }
   std::map<std::string, Kernel> kernels;
+  const std::string wanted = architectureHere();
   std::string line, architecture, spilled, stack, barriers;
   while (std::getline(file, line)) {
     std::istringstream fields(line);
     Kernel kernel;
-    if (fields >> architecture && architecture == kArchitecture &&
+    if (fields >> architecture && architecture == wanted &&
         fields >> kernel.registers >> spilled >> stack >> kernel.shared >> barriers >> kernel.threads >> std::ws &&
         std::getline(fields, kernel.name)) {
       kernel.reported = true;
@@ -92,6 +93,15 @@ std::map<uint64_t, std::string> functionsOf(const Dl_info& info) {
 std::mutex mutex;
 
 }  // namespace
+
+bool hasHopperParts() {
+  const char* wanted = std::getenv("CUDA_ON_HOST_CAPABILITY");
+  const std::string capability = wanted ? wanted : "9.0";
+  if (capability != "9.0" && capability != "8.0") {
+    die("CUDA_ON_HOST_CAPABILITY is '" + capability + "', expected 8.0 or 9.0");
+  }
+  return capability == "9.0";
+}
 
 const Kernel& kernelAt(const void* function) {
   static const std::map<std::string, Kernel> report = readReport();

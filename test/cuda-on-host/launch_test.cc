@@ -5,8 +5,9 @@
 #include <string>
 
 #include "async_copy_on_host.h"
+#include "cuda/products/hopper/wgmma.cuh"
 // For the kernel, which is of no use to anybody else.
-#include "cuda/products/pairs16.cu"
+#include "cuda/products/mma/pairs16.cu"
 #include "cuda/svd/block/packet.cuh"
 
 namespace qkspace {
@@ -32,6 +33,64 @@ __global__ void stores(char* to) { store(reinterpret_cast<Packet<double>*>(to + 
 __global__ void matrices(char* from) {
   uint32_t m[4];
   loadTransposed(m, from + 8);
+}
+
+// Sums of 16 rows of ones by a warpgroup, with one fault or none. Prints what a sum comes to.
+enum Fault { kNone, kNoFence, kReadEarly, kWriteEarly, kNoCommit, kNoWait, kOtherOperands, kTooManyRegisters };
+template <int kFault>
+__global__ void products() {
+  QKS_DYNAMIC_SHARED(shared);
+  char* const tile = shared + (1024 - sharedAddress(shared) % 1024) % 1024;
+  auto fill = [&](uint32_t pair) {
+    for (uint32_t at = threadIdx.x * 4; at < 2048; at += blockDim.x * 4) {
+      storeOperand(reinterpret_cast<uint32_t*>(tile + at), pair);
+    }
+  };
+  if (kFault == kTooManyRegisters) {
+    takeMoreRegisters<256>();
+    takeMoreRegisters<264>();
+  }
+  fill(0x3f803f80u);
+  if (kFault != kNoFence) {
+    fenceProxy();
+  }
+  __syncthreads();
+  const uint64_t a = panelOperand(sharedAddress(tile), 2048);
+  float sums[32] = {};
+  fenceProducts();
+  multiplyAsync<true>(sums, a, kFault == kOtherOperands && threadIdx.x == 77 ? a + 64 : a);
+  if (kFault != kNoCommit) {
+    commitProducts();
+  }
+  if (kFault == kWriteEarly) {
+    fill(0);
+    fenceProxy();
+  }
+  const float early = sums[0];
+  if (kFault != kNoWait) {
+    waitForProducts<0>();
+  }
+  if (threadIdx.x == 0) {
+    std::printf("%g\n", static_cast<double>(kFault == kReadEarly ? early : sums[0]));
+  }
+}
+
+// Half of the threads wait for the other half, of which one does not come.
+__global__ void barriers(int absent) {
+  QKS_SHARED(Barrier, ready);
+  if (threadIdx.x == 0) {
+    initBarrier(&ready, 32);
+  }
+  __syncthreads();
+  if (threadIdx.x >= 32) {
+    waitFor(&ready, 0);
+  } else if (static_cast<int>(threadIdx.x) != absent) {
+    arrive(&ready);
+  }
+}
+__global__ void unpreparedBarrier() {
+  QKS_SHARED(Barrier, ready);
+  arrive(&ready);
 }
 
 cudaStream_t stream;
@@ -61,21 +120,24 @@ cudaError_t copy(int size, int atSource, int atTarget) {
   return start(copies, kOne, kOne, 64, memory, size, atSource, atTarget);
 }
 
-// 16-bit pairs at d = 64: 48 KiB of dynamic shared memory, beside what is static. Without a row, so that it ends at
-// once.
+// 16-bit pairs at d = 64: 48 KiB of dynamic shared memory. Without a row, so that it ends at once.
 cudaError_t pairs(bool asked) {
   const CovarianceShape shape{1, 1, 64};
-  const DeviceRows rows{memory, QKS_F16, 1, 64};
   const Slice none{0, -1, 0, 0};
-  const auto kernel = pairsOnTensorCores<64, false>;
-  const size_t shared = kStages * 2 * kPairRows * 64 * 2;
+  const auto kernel = pairs16OnTensorCores<64, false>;
+  const size_t shared = kStages * 2 * kPairRows * 64 * 2 + (asked ? 0 : 128);
+  const DevicePairs some{{memory, QKS_F16, 1, 64}, {}};
   if (asked) {
-    launch("pairs", kernel, kOne, dim3(kPairThreads), shared, stream, shape, rows, rows, DeviceTerms{}, DeviceTerms{},
-           &none, reinterpret_cast<float*>(memory), reinterpret_cast<uint32_t*>(memory));
+    launch("pairs", kernel, kOne, dim3(kPairThreads), shared, stream, shape, some, &none,
+           reinterpret_cast<float*>(memory));
     return cudaStreamSynchronize(stream);
   }
-  return start(kernel, kOne, dim3(kPairThreads), shared, shape, rows, rows, DeviceTerms{}, DeviceTerms{}, &none,
-               reinterpret_cast<float*>(memory), reinterpret_cast<uint32_t*>(memory));
+  return start(kernel, kOne, dim3(kPairThreads), shared, shape, some, &none, reinterpret_cast<float*>(memory));
+}
+
+template <int kFault>
+cudaError_t multiplied() {
+  return start(products<kFault>, kOne, dim3(kWarpgroup), 4096);
 }
 
 constexpr int k48 = 48 * 1024, k227 = 227 * 1024;
@@ -133,6 +195,17 @@ const struct {
     {"load from between", [] { return start(loads, kOne, kOne, 0, memory); }},
     {"store to between", [] { return start(stores, kOne, kOne, 0, memory); }},
     {"ldmatrix from between", [] { return start(matrices, kOne, dim3(32), 0, memory); }},
+    {"products", multiplied<kNone>},
+    {"products without a proxy fence", multiplied<kNoFence>},
+    {"sums that are read too early", multiplied<kReadEarly>},
+    {"operands that are written too early", multiplied<kWriteEarly>},
+    {"products that are not committed", multiplied<kNoCommit>},
+    {"products that are not waited for", multiplied<kNoWait>},
+    {"threads of a warpgroup with other operands", multiplied<kOtherOperands>},
+    {"more registers than a thread can have", multiplied<kTooManyRegisters>},
+    {"mbarrier at which all arrive", [] { return start(barriers, kOne, dim3(64), 0, -1); }},
+    {"mbarrier at which one does not arrive", [] { return start(barriers, kOne, dim3(64), 0, 31); }},
+    {"mbarrier that nobody initialised", [] { return start(unpreparedBarrier, kOne, dim3(32), 0); }},
 };
 
 }  // namespace

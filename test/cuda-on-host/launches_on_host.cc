@@ -1,4 +1,4 @@
-// Launches that a device of compute capability 9.0 refuses are refused here, with an error that says why.
+// Launches that a device of the emulated compute capability refuses are refused here, with an error that says why.
 #include <map>
 #include <mutex>
 #include <string>
@@ -114,7 +114,7 @@ cudaError_t allowDynamicShared(const void* function, int bytes) {
   if (!kernel.reported) {
     return refuse(kernel, kNotReported);
   }
-  if (bytes < 0 || kernel.shared + static_cast<size_t>(bytes) > kSharedAtMost) {
+  if (bytes < 0 || kernel.shared + static_cast<size_t>(bytes) > sharedAtMost()) {
     return refuse(kernel, {cudaErrorInvalidValue, std::to_string(kernel.shared) + " bytes of static and " +
                                                       std::to_string(bytes) + " of dynamic shared memory"});
   }

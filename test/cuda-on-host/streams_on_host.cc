@@ -151,7 +151,7 @@ cudaError_t cudaGetDevice(int* device) {
   return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr, int) {
-  *value = static_cast<int>(cuda_on_host::kSharedAtMost);
+  *value = static_cast<int>(cuda_on_host::sharedAtMost());
   return cudaSuccess;
 }
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* out, int device) {
@@ -159,8 +159,8 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* out, int device) {
   std::snprintf(out->name, sizeof out->name, "CUDA on the host, device %d (no GPU)", device);
   out->uuid.bytes[15] = static_cast<char>(device + 1);
   out->totalGlobalMem = memory();
-  out->sharedMemPerBlockOptin = cuda_on_host::kSharedAtMost;
-  out->major = 9;
+  out->sharedMemPerBlockOptin = cuda_on_host::sharedAtMost();
+  out->major = cuda_on_host::hasHopperParts() ? 9 : 8;
   out->multiProcessorCount = 4;
   out->l2CacheSize = 1 << 20;
   return cudaSuccess;

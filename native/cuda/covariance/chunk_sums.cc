@@ -3,17 +3,18 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <utility>
 #include <vector>
 
 #include "common/status.h"
 #include "cuda/covariance/waves.h"
-#include "cuda/products/labels.h"
-#include "cuda/products/pairs16.h"
+#include "cuda/products/pairs.h"
 #include "cuda/products/sums.h"
-#include "cuda/products/terms.h"
 #include "cuda/rows/device_rows.cuh"
 #include "cuda/rows/device_terms.cuh"
+#include "cuda/rows/keys/key_rows.h"
+#include "cuda/rows/range/magnitudes.h"
 #include "cuda/rows/sent_batch.h"
 #include "cuda/runtime/check.h"
 #include "cuda/runtime/stopwatch.h"
@@ -27,7 +28,8 @@ struct BatchSums::SentChunk {
   DeviceTerms sides[2];
   DeviceLabels labels;
   const char* arrays;  // in which waves have their places
-  const Slice *termSlices, *labelSlices;
+  // labelPairs: as labelSlices, counting the label terms of the chunk.
+  const Slice *termSlices, *labelSlices, *labelPairs;
   std::vector<Wave> termWaves, labelWaves;
 };
 
@@ -38,7 +40,7 @@ void BatchSums::addAll() {
     stopIfCancelled(cancel);
     CovarianceWorkspace::ChunkBuffers& buffers = workspace.chunkBuffers[turn];
     const SentChunk sent = send(chunk, buffers);
-    if (exactly) {
+    if (exactly.count > 0) {
       sumExactly(chunk, sent);
     } else {
       sumOnTensorCores(sent);
@@ -52,9 +54,18 @@ BatchSums::SentChunk BatchSums::send(const Chunk& chunk, CovarianceWorkspace::Ch
   Blob blob(buffers.sentIndices);
   const SentTerms terms(batch, chunk.termFrom, chunk.termTo, q, k, transfer.pool(), blob);
   const SentLabels labels(batch, chunk.runFrom, chunk.runTo, q, k, blob);
+  std::vector<Slice> labelPairs = chunk.labels;
+  for (Slice& slice : labelPairs) {
+    const int32_t first = labels.deviceRuns[static_cast<size_t>(slice.run)].firstTerm;
+    slice.from += first;
+    slice.to += first;
+  }
   const size_t termSlicesAt = blob.add(chunk.terms), labelSlicesAt = blob.add(chunk.labels);
-  std::vector<Wave> termWaves = wavesOf(chunk.terms, plan.mostSlices, blob);
-  std::vector<Wave> labelWaves = wavesOf(chunk.labels, plan.mostLabelSlices, blob);
+  const size_t labelPairsAt = blob.add(labelPairs);
+  const bool made = plan.made[0] || plan.made[1];
+  std::vector<Wave> termWaves =
+      wavesOf(chunk.terms, plan.mostSlices, made ? plan.mostPairs : std::numeric_limits<int32_t>::max(), blob);
+  std::vector<Wave> labelWaves = wavesOf(labelPairs, plan.mostLabelSlices, plan.mostPairs, blob);
   if (blob.bytes() > buffers.indices.bytes()) {
     device.stream.finish("summing a batch");
     buffers.indices.reserve(std::max(blob.bytes(), std::min(plan.limits.indices, 2 * blob.bytes())),
@@ -83,6 +94,10 @@ BatchSums::SentChunk BatchSums::send(const Chunk& chunk, CovarianceWorkspace::Ch
   sendRows(q, rowsAt);
   sendRows(k, rowsAt + keysAt);
   follow(device.stream, device.copies, buffers.arrived);
+  findMagnitudesOf(q, rowsAt, workspace.magnitudes.get<uint32_t>());
+  if (plan.readsKeys()) {
+    findMagnitudesOf(k, rowsAt + keysAt, keyMagnitudes());
+  }
   return {q.at(rowsAt),
           k.at(rowsAt + keysAt),
           {terms.at(arrays, 0), terms.at(arrays, 1)},
@@ -90,30 +105,74 @@ BatchSums::SentChunk BatchSums::send(const Chunk& chunk, CovarianceWorkspace::Ch
           arrays,
           reinterpret_cast<const Slice*>(arrays + termSlicesAt),
           reinterpret_cast<const Slice*>(arrays + labelSlicesAt),
+          reinterpret_cast<const Slice*>(arrays + labelPairsAt),
           std::move(termWaves),
           std::move(labelWaves)};
 }
 
+void BatchSums::findMagnitudesOf(const BatchRows& rows, const char* at, uint32_t* largest) {
+  if (exactly.count > 0 || rows.resident()) {
+    return;
+  }
+  const char* first = at + static_cast<size_t>(rows.firstBrought()) * rows.rowBytes();
+  findMagnitudes(device.stream, rows.at(first), static_cast<int64_t>(rows.brought().size()), largest);
+}
+
 void BatchSums::sumOnTensorCores(const SentChunk& sent) {
-  float* partial = workspace.partial.get<float>();
-  uint32_t* flags = workspace.flags.get<uint32_t>();
-  auto ints = [&](size_t at) { return reinterpret_cast<const int32_t*>(sent.arrays + at); };
-  auto each = [&](const std::vector<Wave>& waves, const Slice* slices, auto&& launchSums) {
-    for (const Wave& wave : waves) {
-      stopIfCancelled(cancel);
-      const Stopwatch::Lap lap(device.arithmetic, device.stream);
-      launchSums(slices + wave.from, wave.to - wave.from);
-      addPartial(device.stream, shape, partial, ints(wave.contrastAt), ints(wave.firstAt), wave.contrasts, sums);
+  for (const Wave& wave : sent.termWaves) {
+    sumTermWave(sent, wave);
+  }
+  for (const Wave& wave : sent.labelWaves) {
+    sumLabelWave(sent, wave);
+  }
+}
+
+KeyRows BatchSums::keyRowsFor(const Wave& wave, int side) const {
+  const int64_t numbers = static_cast<int64_t>(wave.pairs) * shape.kvHeads * shape.d;
+  return {wave.firstPair, wave.pairs, workspace.keyRows.get<float>() + side * numbers, keyMagnitudes()};
+}
+
+void BatchSums::sumTermWave(const SentChunk& sent, const Wave& wave) {
+  stopIfCancelled(cancel);
+  const Stopwatch::Lap lap(device.arithmetic, device.stream);
+  PairSide sides[2];
+  for (int s = 0; s < 2; s++) {
+    const DeviceTerms& terms = sent.sides[s];
+    sides[s] = {terms.query, plan.forms.unitQueries ? nullptr : terms.queryScale, sent.k, terms.keys, 0};
+    if (plan.made[s]) {
+      const KeyRows to = keyRowsFor(wave, s);
+      sumKeySets(device.stream, sent.k, terms, to);
+      sides[s].k = to.rows(sent.k);
+      sides[s].key = nullptr;
+      sides[s].firstKey = wave.firstPair;
     }
-  };
-  each(sent.termWaves, sent.termSlices, [&](const Slice* slices, int32_t count) {
-    const auto sumSlices = plan.pairs16 ? sumPairs16 : sumTerms;
-    sumSlices(device.stream, shape, sent.q, sent.k, sent.sides, slices, count, partial, flags);
-  });
-  each(sent.labelWaves, sent.labelSlices, [&](const Slice* slices, int32_t count) {
-    sumLabels(device.stream, shape, sent.q, sent.k, sent.labels, slices, count, plan.mostLabels,
-              workspace.labelSums.get<double>(), partial, flags);
-  });
+  }
+  sumPairsOf(sent, wave, plan.termKernel, sides, plan.forms.oneQuery, sent.termSlices);
+}
+
+void BatchSums::sumLabelWave(const SentChunk& sent, const Wave& wave) {
+  stopIfCancelled(cancel);
+  const Stopwatch::Lap lap(device.arithmetic, device.stream);
+  const KeyRows to[2] = {keyRowsFor(wave, 0), keyRowsFor(wave, 1)};
+  sumLabelledKeys(device.stream, sent.k, sent.labels, sent.labelSlices + wave.from, wave.to - wave.from,
+                  plan.mostLabels, workspace.labelSums.get<double>(), to);
+  // Means have weight 1 on both sides; sums have as many as there are keys.
+  const bool means = batch.estimator == QKS_PER_QUERY;
+  PairSide sides[2];
+  for (int s = 0; s < 2; s++) {
+    const float* scale = s == 0 ? sent.labels.positiveQueryScale : sent.labels.negativeQueryScale;
+    sides[s] = {sent.labels.query, means ? nullptr : scale, to[s].rows(sent.k), nullptr, wave.firstPair};
+  }
+  sumPairsOf(sent, wave, plan.labelKernel, sides, means, sent.labelPairs);
+}
+
+void BatchSums::sumPairsOf(const SentChunk& sent, const Wave& wave, PairKernel kernel, const PairSide (&sides)[2],
+                           bool oneQuery, const Slice* slices) {
+  auto ints = [&](size_t at) { return reinterpret_cast<const int32_t*>(sent.arrays + at); };
+  float* const partial = workspace.partial.get<float>();
+  sumPairs(device.stream, kernel, shape, {sent.q, {sides[0], sides[1]}}, oneQuery, slices + wave.from,
+           wave.to - wave.from, partial);
+  addPartial(device.stream, shape, partial, ints(wave.contrastAt), ints(wave.firstAt), wave.contrasts, sums);
 }
 
 // Slow: a few slices at a time are waited for, so that it can be stopped.
@@ -131,10 +190,10 @@ void BatchSums::sumExactly(const Chunk& chunk, const SentChunk& sent) {
     }
   };
   each(chunk.terms, sent.termSlices, [&](const Slice* slices, int32_t count) {
-    sumTermsExactly(device.stream, shape, sent.q, sent.k, sent.sides, slices, count, sums);
+    sumTermsExactly(device.stream, shape, sent.q, sent.k, sent.sides, slices, count, exactly, sums);
   });
   each(chunk.labels, sent.labelSlices, [&](const Slice* slices, int32_t count) {
-    sumLabelsExactly(device.stream, shape, sent.q, sent.k, sent.labels, slices, count, sums);
+    sumLabelsExactly(device.stream, shape, sent.q, sent.k, sent.labels, slices, count, exactly, sums);
   });
 }
 

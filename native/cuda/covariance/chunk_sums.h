@@ -10,10 +10,13 @@
 #include "abi.h"
 #include "common/prepared_batch.h"
 #include "cuda/covariance/plan.h"
+#include "cuda/covariance/waves.h"
 #include "cuda/covariance/workspace.h"
+#include "cuda/products/exact.h"
 #include "cuda/products/layout.cuh"
 #include "cuda/rows/batch_rows.h"
 #include "cuda/rows/chunks.h"
+#include "cuda/rows/keys/key_rows.h"
 #include "cuda/runtime/device.h"
 #include "cuda/runtime/transfer.h"
 
@@ -28,8 +31,9 @@ struct BatchSums {
   const PreparedBatch& batch;
   const CovariancePlan& plan;
   BatchRows &q, &k;
-  // In f64, straight from the definition; otherwise on the tensor cores, which may raise kBeyondF32 (range.cuh).
-  bool exactly;
+  // Heads that are summed in f64, straight from the definition; with none, all are summed on the tensor cores, and
+  // workspace.magnitudes is raised to the largest magnitudes of what is multiplied.
+  HeadList exactly;
   double* sums;  // to which all is added
   const qks_cancel* cancel;
 
@@ -40,9 +44,16 @@ struct BatchSums {
   struct SentChunk;
   // Puts the rows and arrays of a chunk into device.copies; device.stream waits for them.
   SentChunk send(const Chunk& chunk, CovarianceWorkspace::ChunkBuffers& buffers);
+  void findMagnitudesOf(const BatchRows& rows, const char* at, uint32_t* largest);
   // Put the launches that sum the chunk into device.stream.
   void sumOnTensorCores(const SentChunk& sent);
+  void sumTermWave(const SentChunk& sent, const Wave& wave);
+  void sumLabelWave(const SentChunk& sent, const Wave& wave);
+  void sumPairsOf(const SentChunk& sent, const Wave& wave, PairKernel kernel, const PairSide (&sides)[2], bool oneQuery,
+                  const Slice* slices);
   void sumExactly(const Chunk& chunk, const SentChunk& sent);
+  KeyRows keyRowsFor(const Wave& wave, int side) const;
+  uint32_t* keyMagnitudes() const { return workspace.magnitudes.get<uint32_t>() + shape.heads; }
 };
 
 }  // namespace qkspace

@@ -2,14 +2,15 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <numeric>
 
 #include "common/batch.h"
 #include "common/status.h"
 #include "cuda/covariance/chunk_sums.h"
 #include "cuda/covariance/plan.h"
-#include "cuda/products/range.cuh"
 #include "cuda/products/sums.h"
-#include "cuda/rows/nonfinite_rows.h"
+#include "cuda/rows/range/magnitudes.cuh"
+#include "cuda/rows/range/nonfinite_rows.h"
 #include "cuda/rows/read_rows.h"
 #include "cuda/rows/resident_rows.h"
 #include "cuda/runtime/check.h"
@@ -29,8 +30,7 @@ struct BothFinished {
 
 BatchRows rowsOf(const RowView& view, const qks_tensor& tensor) {
   const ResidentRows* resident = residentRows(tensor.rows);
-  return {view, static_cast<int32_t>(tensor.shape[2]), static_cast<int32_t>(tensor.shape[3]),
-          resident ? resident->data.get<void>() : nullptr};
+  return {view, static_cast<int32_t>(tensor.shape[2]), static_cast<int32_t>(tensor.shape[3]), resident};
 }
 
 }  // namespace
@@ -55,12 +55,58 @@ CudaCovariance::CudaCovariance(const qks_spec& spec, Device& device, Transfer& t
 int64_t CudaCovariance::sumsCount() const { return blockOffset(spec_.contrasts, 0, spec_.heads, 0, spec_.head_dim); }
 
 uint32_t CudaCovariance::readFlags() {
-  workspace_.answer.reserve(16);
-  check(cudaMemcpyAsync(workspace_.answer.get<uint32_t>(), workspace_.flags.get<uint32_t>(), sizeof(uint32_t),
-                        cudaMemcpyDeviceToHost, device_.stream),
+  const size_t heads = static_cast<size_t>(shape_.heads + shape_.kvHeads);
+  workspace_.answer.reserve((1 + heads) * sizeof(uint32_t));
+  uint32_t* const answer = workspace_.answer.get<uint32_t>();
+  check(cudaMemcpyAsync(answer, workspace_.flags.get<uint32_t>(), sizeof(uint32_t), cudaMemcpyDeviceToHost,
+                        device_.stream),
         "reading flags");
+  check(cudaMemcpyAsync(answer + 1, workspace_.magnitudes.get<uint32_t>(), heads * sizeof(uint32_t),
+                        cudaMemcpyDeviceToHost, device_.stream),
+        "reading magnitudes");
   device_.stream.finish("summing a batch");
-  return *workspace_.answer.get<uint32_t>();
+  return *answer;
+}
+
+std::vector<int32_t> CudaCovariance::headsBeyondF32(const BatchRows& q, const BatchRows& k, bool readsKeys) const {
+  const uint32_t* const met = workspace_.answer.get<uint32_t>() + 1;
+  std::vector<int32_t> heads;
+  for (int32_t h = 0; h < shape_.heads; h++) {
+    const int32_t keyHead = h / (shape_.heads / shape_.kvHeads);
+    uint32_t query = met[h], key = met[shape_.heads + keyHead];
+    if (q.resident()) {
+      query = std::max(query, q.resident()->largest[static_cast<size_t>(h)]);
+    }
+    if (k.resident() && readsKeys) {
+      key = std::max(key, k.resident()->largest[static_cast<size_t>(keyHead)]);
+    }
+    if (outsideSafeRange(query) || outsideSafeRange(key)) {
+      heads.push_back(h);
+    }
+  }
+  return heads;
+}
+
+std::vector<int32_t> CudaCovariance::allHeads() const {
+  std::vector<int32_t> heads(static_cast<size_t>(shape_.heads));
+  std::iota(heads.begin(), heads.end(), 0);
+  return heads;
+}
+
+HeadList CudaCovariance::sendHeads(const std::vector<int32_t>& heads) {
+  workspace_.heads.reserve(std::max<size_t>(64, heads.size() * sizeof(int32_t)), "a list of heads");
+  transfer_.bytes(heads.data(), heads.size() * sizeof(int32_t), workspace_.heads.get<char>());
+  return {workspace_.heads.get<int32_t>(), static_cast<int32_t>(heads.size())};
+}
+
+void CudaCovariance::clear(double* sums, const std::vector<int32_t>& heads) {
+  const size_t bytes = static_cast<size_t>(2 * blockSize(shape_.d)) * sizeof(double);
+  for (int64_t c = 0; c < spec_.contrasts; c++) {
+    for (const int32_t h : heads) {
+      check(cudaMemsetAsync(sums + blockOffset(c, h, shape_.heads, 0, shape_.d), 0, bytes, device_.stream),
+            "clearing the sums");
+    }
+  }
 }
 
 void CudaCovariance::add(const qks_batch& in, const qks_cancel* cancel) {
@@ -71,29 +117,35 @@ void CudaCovariance::add(const qks_batch& in, const qks_cancel* cancel) {
   prepareBatch(spec_, in, transfer_.pool(), batch);
   const PreparedBatch& b = batch.view;
   const size_t sumsBytes = static_cast<size_t>(sumsCount()) * sizeof(double);
+  const size_t magnitudesBytes = static_cast<size_t>(shape_.heads + shape_.kvHeads) * sizeof(uint32_t);
   workspace_.flags.reserve(64, "flags");
+  workspace_.magnitudes.reserve(magnitudesBytes, "the largest magnitudes of heads");
   workspace_.batchSums.reserve(sumsBytes, "the batch's sums");
   double* sums = workspace_.batchSums.get<double>();
   uint32_t* flags = workspace_.flags.get<uint32_t>();
   BatchRows q = rowsOf(b.q, in.q), k = rowsOf(b.k, in.k);
   const CovariancePlan plan = planCovariance(b, shape_, q, k, device_, transfer_.pool(), workspace_);
-  auto sumAnew = [&](bool exactly) {
+  auto sum = [&](const HeadList& exactly) {
     check(cudaMemsetAsync(flags, 0, sizeof(uint32_t), device_.stream), "clearing flags");
-    check(cudaMemsetAsync(sums, 0, sumsBytes, device_.stream), "clearing the sums");
+    check(cudaMemsetAsync(workspace_.magnitudes.get<uint32_t>(), 0, magnitudesBytes, device_.stream),
+          "clearing magnitudes");
     BatchSums{device_, transfer_, workspace_, shape_, b, plan, q, k, exactly, sums, cancel}.addAll();
     const Stopwatch::Lap lap(device_.arithmetic, device_.stream);
     if (!spec_.allow_non_finite) {
       findNonFinite(device_.stream, sums, sumsCount(), flags);
     }
   };
-  sumAnew(device_.plain);
+  check(cudaMemsetAsync(sums, 0, sumsBytes, device_.stream), "clearing the sums");
+  sum(device_.plain ? sendHeads(allHeads()) : HeadList{nullptr, 0});
   uint32_t raised = readFlags();
-  if (raised & kBeyondF32) {
-    // Products that f32 cannot hold: everything again, in f64.
+  const std::vector<int32_t> beyond = device_.plain ? std::vector<int32_t>() : headsBeyondF32(q, k, plan.readsKeys());
+  if (!beyond.empty()) {
+    // Products that f32 cannot hold: these heads again, in f64.
     if (!spec_.allow_non_finite) {
       refuseNonFiniteRows(b, q, k);
     }
-    sumAnew(true);
+    clear(sums, beyond);
+    sum(sendHeads(beyond));
     raised = readFlags();
   }
   if (raised & kNotFinite) {

@@ -7,6 +7,7 @@
 #include "abi.h"
 #include "common/prepared_batch.h"
 #include "cuda/covariance/workspace.h"
+#include "cuda/products/exact.h"
 #include "cuda/products/layout.cuh"
 #include "cuda/rows/batch_rows.h"
 #include "cuda/runtime/device.h"
@@ -26,7 +27,13 @@ class CudaCovariance {
  private:
   // Fails where a row that the batch reads is not finite.
   void refuseNonFiniteRows(const PreparedBatch& batch, const BatchRows& q, const BatchRows& k);
+  // Flags of the last sums; beside them in workspace.answer, the magnitudes.
   uint32_t readFlags();
+  // Heads whose products f32 may not hold, by those magnitudes and by those of resident rows.
+  std::vector<int32_t> headsBeyondF32(const BatchRows& q, const BatchRows& k, bool readsKeys) const;
+  std::vector<int32_t> allHeads() const;
+  HeadList sendHeads(const std::vector<int32_t>& heads);
+  void clear(double* sums, const std::vector<int32_t>& heads);
   int64_t sumsCount() const;
 
   const qks_spec spec_;

@@ -3,8 +3,9 @@
 //   1/2    rows: all that the batch can read, each brought once, if they fit; otherwise 1/4 for each of two chunks
 //   2/16   indices of two chunks
 //   1/8    partial sums of a launch
-//   1/8    running sums of labels
-//   1/8    stays free
+//   1/8    key rows that are made for a launch
+//   1/16   running sums of labels
+//   1/16   stays free
 //
 // Each is capped. One term or label run that is larger than its share still goes through while the rest leaves room.
 #include "cuda/covariance/plan.h"
@@ -12,8 +13,7 @@
 #include <algorithm>
 
 #include "abi.h"
-#include "common/blocks.h"
-#include "cuda/products/labels.h"
+#include "cuda/rows/keys/key_rows.h"
 #include "cuda/rows/read_rows.h"
 #include "cuda/rows/slices.h"
 #include "cuda/runtime/memory.h"
@@ -21,8 +21,8 @@
 namespace qkspace {
 namespace {
 
-// Partial sums of a launch take at most this, so that they stay near the cache that their sum is read from.
-constexpr size_t kMostPartial = size_t{256} << 20;
+// Partial sums of a launch, and key rows that are made for it: enough for many blocks a multiprocessor.
+constexpr size_t kMostPartial = size_t{512} << 20, kMostKeyRows = size_t{512} << 20;
 constexpr size_t kMostLabelSums = size_t{512} << 20;
 // Rows of a chunk: enough for launches that are worth their while, where no row is brought twice; where rows of
 // earlier chunks go, the more a chunk has, the fewer are brought again.
@@ -36,35 +36,48 @@ void releaseAbove(DeviceBuffer& buffer, size_t bytes) {
   }
 }
 
-// Whether every set of the batch's explicit terms is one key and every weight 1.
-bool onlyPairs(const PreparedBatch& b, Pool& pool) {
-  if (b.side[0].keyWeights || b.side[1].keyWeights) {
-    return false;
-  }
-  return Blocks(pool, 0, b.start[b.contrasts]).first([&](int64_t t) {
-    for (const TermSide& side : b.side) {
-      if (side.offsets[t + 1] - side.offsets[t] != 1 || side.keyScale[t] != 1 || side.queryScale[t] != 1) {
-        return true;
-      }
+// Bytes of both sides' key rows of one pair.
+size_t keyRowBytes(const CovarianceShape& shape) {
+  return 2 * sizeof(float) * static_cast<size_t>(shape.kvHeads) * static_cast<size_t>(shape.d);
+}
+
+int64_t longestOf(const CovariancePlan& plan) {
+  int64_t longest = 1;
+  for (const std::vector<Slice>* slices : {&plan.terms, &plan.labels}) {
+    for (const Slice& slice : *slices) {
+      longest = std::max<int64_t>(longest, slice.to - slice.from);
     }
-    return false;
-  }) < 0;
+  }
+  return longest;
+}
+
+// Pairs of the largest launch for which key rows are made.
+int64_t pairsMade(const CovariancePlan& plan, const PreparedBatch& b) {
+  int64_t pairs = 0;
+  if (plan.made[0] || plan.made[1]) {
+    pairs = termsOf(b);
+  }
+  for (int64_t r = 0; r < runsOf(b); r++) {
+    pairs += b.runs[r].termCount;
+  }
+  return std::min(pairs, plan.mostPairs);
 }
 
 // What the device's memory has for each purpose.
 struct Shares {
-  size_t rows, indices, partial, labelSums;
+  size_t rows, indices, partial, keyRows, labelSums;
 };
 
 Shares divideMemory(const Device& device, CovarianceWorkspace& workspace) {
   const size_t free = std::min(device.budget.limit, device.budget.available() + workspace.workingBytes());
   const Shares shares{free / 2, std::min(kMostIndices, free / 16), std::min(kMostPartial, free / 8),
-                      std::min(kMostLabelSums, free / 8)};
+                      std::min(kMostKeyRows, free / 8), std::min(kMostLabelSums, free / 16)};
   // Of batches that had more.
   for (CovarianceWorkspace::ChunkBuffers& buffers : workspace.chunkBuffers) {
     releaseAbove(buffers.indices, shares.indices);
   }
   releaseAbove(workspace.partial, shares.partial);
+  releaseAbove(workspace.keyRows, shares.keyRows);
   releaseAbove(workspace.labelSums, shares.labelSums);
   return shares;
 }
@@ -74,11 +87,15 @@ Shares divideMemory(const Device& device, CovarianceWorkspace& workspace) {
 CovariancePlan planCovariance(const PreparedBatch& b, const CovarianceShape& shape, const BatchRows& q,
                               const BatchRows& k, Device& device, Pool& pool, CovarianceWorkspace& workspace) {
   CovariancePlan plan;
-  plan.pairs16 =
-      !device.plain && b.q.dtype != QKS_F32 && b.q.dtype == b.k.dtype && shape.d % 8 == 0 && onlyPairs(b, pool);
-  const int64_t tiles = 2 * shape.heads * static_cast<int64_t>(outputTiles(shape.d));
-  plan.terms = slicesOfTerms(b.start, b.contrasts, 0, termsOf(b), tiles, plan.pairs16 ? kPairSliceRows : kSliceRows);
-  plan.labels = slicesOfRuns(b.runs, 0, runsOf(b), tiles, kSliceRows);
+  plan.forms = formsOf(b, pool);
+  const bool direct = plan.forms.direct[0] && plan.forms.direct[1] && plan.forms.unitQueries;
+  plan.termKernel = pairKernelFor(device, b.q.dtype, b.k.dtype, shape.d, direct);
+  plan.labelKernel = pairKernelFor(device, b.q.dtype, QKS_F32, shape.d, false);
+  for (int s = 0; s < 2; s++) {
+    plan.made[s] = !plan.forms.direct[s] || !readsKeysOf(plan.termKernel, b.k.dtype);
+  }
+  plan.terms = slicesOfTerms(b.start, b.contrasts, 0, termsOf(b), mostSliceRows(plan.termKernel));
+  plan.labels = slicesOfRuns(b.runs, 0, runsOf(b), mostSliceRows(plan.labelKernel));
 
   const Shares shares = divideMemory(device, workspace);
   const size_t blockBytes = static_cast<size_t>(blockOffset(1, 0, shape.heads, 0, shape.d)) * sizeof(float);
@@ -88,9 +105,10 @@ CovariancePlan planCovariance(const PreparedBatch& b, const CovarianceShape& sha
   auto most = [](size_t share, size_t each) {
     return static_cast<int64_t>(std::max<size_t>(1, std::min<size_t>(65535, share / std::max<size_t>(1, each))));
   };
-  const size_t runningSums = static_cast<size_t>(runningSumsOfLabels(shape, plan.mostLabels)) * sizeof(double);
+  const size_t sums = static_cast<size_t>(runningSums(shape.kvHeads, shape.d, plan.mostLabels)) * sizeof(double);
   plan.mostSlices = most(shares.partial, blockBytes);
-  plan.mostLabelSlices = std::min(plan.mostSlices, most(shares.labelSums, runningSums));
+  plan.mostLabelSlices = std::min(plan.mostSlices, most(shares.labelSums, sums));
+  plan.mostPairs = std::max(longestOf(plan), static_cast<int64_t>(shares.keyRows / keyRowBytes(shape)));
 
   const MostRows rows(b);
   plan.keysAt = q.resident() ? 0 : aligned(static_cast<size_t>(rows.q) * q.rowBytes());
@@ -115,11 +133,13 @@ CovariancePlan planCovariance(const PreparedBatch& b, const CovarianceShape& sha
   const int64_t termSlices = static_cast<int64_t>(plan.terms.size());
   const int64_t labelSlices = static_cast<int64_t>(plan.labels.size());
   const int64_t together = std::max(std::min(termSlices, plan.mostSlices), std::min(labelSlices, plan.mostLabelSlices));
-  if (!device.plain) {
-    workspace.partial.reserve(static_cast<size_t>(together) * blockBytes, "partial sums");
-    workspace.labelSums.reserve(static_cast<size_t>(std::min(labelSlices, plan.mostLabelSlices)) * runningSums,
-                                "running sums of labels");
+  if (device.plain) {
+    return plan;
   }
+  workspace.partial.reserve(static_cast<size_t>(together) * blockBytes, "partial sums");
+  workspace.keyRows.reserve(static_cast<size_t>(pairsMade(plan, b)) * keyRowBytes(shape), "sums of keys");
+  workspace.labelSums.reserve(static_cast<size_t>(std::min(labelSlices, plan.mostLabelSlices)) * sums,
+                              "running sums of labels");
   return plan;
 }
 

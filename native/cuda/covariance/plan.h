@@ -1,4 +1,4 @@
-// How a batch is summed: its slices, and what of the device's memory each purpose has.
+// How a batch is summed: its slices and kernels, and what of the device's memory each purpose has.
 #pragma once
 
 #include <cstddef>
@@ -7,8 +7,10 @@
 
 #include "common/pool.h"
 #include "common/prepared_batch.h"
+#include "cuda/covariance/pair_forms.h"
 #include "cuda/covariance/workspace.h"
 #include "cuda/products/layout.cuh"
+#include "cuda/products/pairs.h"
 #include "cuda/rows/batch_rows.h"
 #include "cuda/rows/chunks.h"
 #include "cuda/rows/device_terms.cuh"
@@ -22,12 +24,16 @@ inline size_t aligned(size_t bytes) { return (bytes + kAlignment - 1) / kAlignme
 
 // What all chunks of a batch have in common.
 struct CovariancePlan {
-  bool pairs16 = false;
+  PairForms forms;
+  PairKernel termKernel, labelKernel;
+  bool made[2];  // by side of the explicit terms: key rows are made of sets, rather than read where they are
   std::vector<Slice> terms, labels;
   int32_t mostLabels = 1;
-  int64_t mostSlices = 1, mostLabelSlices = 1;  // of a launch
-  size_t keysAt = 0;                            // where all rows stay: behind the queries
+  int64_t mostSlices = 1, mostLabelSlices = 1, mostPairs = 1;  // of a launch
+  size_t keysAt = 0;                                           // where all rows stay: behind the queries
   ChunkLimits limits{};
+
+  bool readsKeys() const { return !terms.empty() && !(made[0] && made[1]); }
 };
 
 // Reserves what the plan needs of `workspace`, beside the chunks' indices.

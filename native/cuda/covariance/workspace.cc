@@ -3,7 +3,7 @@
 namespace qkspace {
 
 size_t CovarianceWorkspace::workingBytes() const {
-  size_t bytes = partial.bytes() + labelSums.bytes();
+  size_t bytes = partial.bytes() + keyRows.bytes() + labelSums.bytes();
   for (const ChunkBuffers& buffers : chunkBuffers) {
     bytes += buffers.rows.bytes() + buffers.indices.bytes();
   }
@@ -15,7 +15,7 @@ void CovarianceWorkspace::release() {
     buffers.rows.release();
     buffers.indices.release();
   }
-  for (DeviceBuffer* buffer : {&partial, &labelSums, &batchSums, &flags}) {
+  for (DeviceBuffer* buffer : {&partial, &keyRows, &labelSums, &batchSums, &flags, &magnitudes, &heads}) {
     buffer->release();
   }
 }

@@ -21,19 +21,25 @@ struct CovarianceWorkspace final : Kept {
   };
   Batch batch;
   ChunkBuffers chunkBuffers[2];
-  DeviceBuffer partial, labelSums, batchSums, flags;
+  // magnitudes: [heads] of queries, then [kvHeads] of keys, the largest that the batch has met.
+  DeviceBuffer partial, keyRows, labelSums, batchSums, flags, magnitudes, heads;
   PinnedBuffer answer;
 
   explicit CovarianceWorkspace(MemoryBudget& budget)
       : Kept(budget),
         chunkBuffers{ChunkBuffers(budget), ChunkBuffers(budget)},
         partial(budget),
+        keyRows(budget),
         labelSums(budget),
         batchSums(budget),
-        flags(budget) {}
+        flags(budget),
+        magnitudes(budget),
+        heads(budget) {}
   // Of what a batch needs beside its sums.
   size_t workingBytes() const;
-  size_t bytes() const override { return workingBytes() + batchSums.bytes() + flags.bytes(); }
+  size_t bytes() const override {
+    return workingBytes() + batchSums.bytes() + flags.bytes() + magnitudes.bytes() + heads.bytes();
+  }
   void release() override;
   // Room for the rows of a chunk. Where both do not fit, the other chunk's go first.
   void reserveRows(Device& device, ChunkBuffers& buffers, size_t bytes);

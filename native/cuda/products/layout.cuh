@@ -15,31 +15,27 @@ struct CovarianceShape {
   int32_t heads, kvHeads, d;
 };
 
-// Rows of a slice, whose sums are made in f32: of any terms (tf32_product.cuh), and of 16-bit pairs.
-constexpr int kSliceRows = 768, kPairSliceRows = 4096;
-
 // The block of a side in partial sums, and in sums.
 __host__ __device__ inline int64_t blockSize(int32_t d) { return static_cast<int64_t>(d) * d + 2 * d; }
 __host__ __device__ inline int64_t blockOffset(int64_t first, int32_t head, int32_t heads, int32_t side, int32_t d) {
   return ((first * heads + head) * 2 + side) * blockSize(d);
 }
 
-// Output tiles of `size` columns that cover d x d, and the place of one.
+// Output tiles that cover d x d, `rows` x `columns` each.
 __host__ __device__ inline int32_t tilesAlong(int32_t d, int32_t size) { return (d + size - 1) / size; }
+inline uint32_t tilesOf(int32_t d, int32_t rows, int32_t columns) {
+  return static_cast<uint32_t>(tilesAlong(d, rows) * tilesAlong(d, columns));
+}
 struct TilePlace {
-  int32_t side, row, column;  // row, column: in elements
+  int32_t row, column;  // in elements
 };
-// Both sides of a tile are neighbours in launch order: they read the same queries.
-__host__ __device__ inline TilePlace tilePlace(uint32_t index, int32_t d, int32_t size) {
-  const uint32_t along = static_cast<uint32_t>(tilesAlong(d, size));
-  return {static_cast<int32_t>(index % 2), static_cast<int32_t>(index / 2 / along) * size,
-          static_cast<int32_t>(index / 2 % along) * size};
+// Tiles of the same query columns are neighbours in launch order.
+__host__ __device__ inline TilePlace tilePlace(uint32_t index, int32_t d, int32_t rows, int32_t columns) {
+  const uint32_t across = static_cast<uint32_t>(tilesAlong(d, columns));
+  return {static_cast<int32_t>(index / across) * rows, static_cast<int32_t>(index % across) * columns};
 }
 
-// Tiles that cover d x d, of the size that kernels take for that d.
-inline int32_t outputTiles(int32_t d) {
-  const int32_t along = tilesAlong(d, d <= 64 ? 64 : 128);
-  return along * along;
-}
+// Columns of a tile that kernels take for that d.
+inline int32_t tileColumns(int32_t d) { return d <= 64 ? 64 : 128; }
 
 }  // namespace qkspace

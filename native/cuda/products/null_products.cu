@@ -15,8 +15,8 @@
 // thousands by about 1e-5 of itself.
 #include "cuda/products/null_products.h"
 
-#include "cuda/products/range.cuh"
-#include "cuda/products/tf32_product.cuh"
+#include "cuda/products/mma/tf32_product.cuh"
+#include "cuda/products/sums.h"
 #include "cuda/runtime/launch.cuh"
 #include "cuda/runtime/shared_memory.cuh"
 

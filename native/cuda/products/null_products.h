@@ -18,7 +18,7 @@ struct DeviceProducts {
 };
 
 // matrices [heads, draws, d, d] = sum over r of coefficients[draw, r] q_r k_r^T, for heads from `firstHead` on. Raises
-// kNotFinite (range.cuh) where an entry is beyond f32. `plainly`: in f64, straight from the definition.
+// kNotFinite (sums.h) where an entry is beyond f32. `plainly`: in f64, straight from the definition.
 void combineProducts(cudaStream_t, const DeviceProducts&, int32_t firstHead, int32_t heads, bool plainly,
                      float* matrices);
 

@@ -1,7 +1,6 @@
 // What happens to sums once they are made. All of it is bound by bytes: every number is read once and written once.
 #include "cuda/products/sums.h"
 
-#include "cuda/products/range.cuh"
 #include "cuda/runtime/launch.cuh"
 
 namespace qkspace {

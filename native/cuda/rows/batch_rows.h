@@ -9,6 +9,7 @@
 
 #include "common/prepared_batch.h"
 #include "cuda/rows/device_rows.cuh"
+#include "cuda/rows/resident_rows.h"
 #include "cuda/runtime/transfer.h"
 
 namespace qkspace {
@@ -18,7 +19,7 @@ namespace qkspace {
 class BatchRows {
  public:
   // `resident`: all rows are on the device already, at their own index.
-  BatchRows(const RowView& view, int32_t heads, int32_t d, const void* resident)
+  BatchRows(const RowView& view, int32_t heads, int32_t d, const ResidentRows* resident)
       : view_(view),
         heads_(heads),
         d_(d),
@@ -26,11 +27,13 @@ class BatchRows {
         number_(resident ? 0 : static_cast<size_t>(view.rows), -1) {}
 
   const RowView& view() const { return view_; }
-  const void* resident() const { return resident_; }
+  const ResidentRows* resident() const { return resident_; }
   int32_t heads() const { return heads_; }
   int32_t d() const { return d_; }
   size_t rowBytes() const { return static_cast<size_t>(heads_) * static_cast<size_t>(d_) * elementSize(view_.dtype); }
-  DeviceRows at(const char* data) const { return {resident_ ? resident_ : data, view_.dtype, heads_, d_}; }
+  DeviceRows at(const char* data) const {
+    return {resident_ ? resident_->data.get<void>() : data, view_.dtype, heads_, d_};
+  }
 
   // The row will be there: it gets a slot if it has none.
   void bring(int32_t row) {
@@ -79,7 +82,7 @@ class BatchRows {
  private:
   const RowView& view_;
   const int32_t heads_, d_;
-  const void* const resident_;
+  const ResidentRows* const resident_;
   std::vector<int32_t> number_;
   std::vector<int32_t> brought_;
   int32_t first_ = 0, before_ = 0;

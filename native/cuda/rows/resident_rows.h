@@ -1,6 +1,9 @@
 // Tensors of queries or keys that stay on the device from call to call.
 #pragma once
 
+#include <cstdint>
+#include <vector>
+
 #include "abi.h"
 #include "cuda/runtime/device.h"
 #include "cuda/runtime/memory.h"
@@ -10,7 +13,8 @@ namespace qkspace {
 
 struct ResidentRows {
   DeviceBuffer data;
-  qks_tensor shape{};  // without data
+  qks_tensor shape{};             // without data
+  std::vector<uint32_t> largest;  // [heads], magnitudes (magnitudes.cuh)
   ResidentRows(Device& device, Transfer& transfer, const qks_tensor& tensor, const qks_cancel* cancel);
 };
 

@@ -121,18 +121,16 @@ struct SentTerms {
 
 // The chunk's label runs on the device.
 struct SentLabels {
+  std::vector<DeviceRun> deviceRuns;
   size_t runs, query, label, selfKey, keysBefore, scale[2], queryScale[2], keyRow, keyLabel;
-  int32_t mostLabels = 1;
 
   SentLabels(const PreparedBatch& b, int64_t from, int64_t to, const BatchRows& q, const BatchRows& k, Blob& blob) {
-    std::vector<DeviceRun> deviceRuns;
     std::vector<int32_t> queries, labels, own, before, keyRows, keyLabels;
     std::vector<float> scales[2], queryScales[2];
     const bool mean = b.estimator == QKS_PER_QUERY;
     for (int64_t r = from; r < to; r++) {
       const LabelRun& run = b.runs[r];
       deviceRuns.push_back({run.labels, static_cast<int32_t>(queries.size()), static_cast<int32_t>(keyRows.size())});
-      mostLabels = std::max(mostLabels, run.labels);
       for (int64_t i = 0; i < run.termCount; i++) {
         const LabelTerm& term = run.terms[i];
         queries.push_back(q.slot(term.queryRow));

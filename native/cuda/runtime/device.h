@@ -19,8 +19,11 @@ struct Device {
   cudaDeviceProp properties{};
   MemoryBudget budget;
   Stream stream, copies;
-  // The plain kernels in place of the fast ones, to tell whose fault a wrong number is: QKSPACE_CUDA_PLAIN=1.
+  // QKSPACE_CUDA_KERNELS=plain: the plain kernels in place of the fast ones, to tell whose fault a wrong number is.
   bool plain;
+  // It has compute capability 9.0, the library has kernels for that, and QKSPACE_CUDA_KERNELS=mma does not ask for those
+  // of older devices.
+  bool hopper;
   Stopwatch arithmetic, copying;
   uint64_t copiedBytes = 0;
 

@@ -1,25 +1,21 @@
-// One-to-one pairs of 16-bit queries and keys with weight 1, the fastest case: for every slice, head and side
+// Pairs of 16-bit rows with weight 1 on tensor cores of compute capability 8.0 and later: for every slice, head and side
 //
 //   qk += sum_t q_t k_t^T,  q += sum_t q_t,  k += sum_t k_t
 //
-// A block of 256 threads makes one kSize x kSize tile of qk. Rows come by asynchronous 16-byte copies, kStages tiles
-// of kPairRows rows deep, straight from where they lie; ldmatrix transposes them on the way to the tensor cores, since
-// the sum runs over rows. 16-byte pieces of a row are permuted by the row's number (piece ^ row % 8), so that neither
-// the copies nor ldmatrix meet a bank twice. Column sums are taken from the fragments; each warp takes those that no
-// other takes.
+// A block of 256 threads makes one kSize x kSize tile of one side. Rows come by asynchronous 16-byte copies, kStages
+// tiles of kPairRows rows deep, straight from where they lie; ldmatrix transposes them on the way to the tensor cores,
+// since the sum runs over rows. 16-byte pieces of a row are permuted by the row's number (piece ^ row % 8), so that
+// neither the copies nor ldmatrix meet a bank twice. Column sums are taken from the fragments; each warp takes those
+// that no other takes.
 //
 // Products of 16-bit numbers are exact in f32. The tensor cores sum 128 rows, cut off rather than rounded; these sums
-// are added in f32, and slices of kPairSliceRows in f64: (128 / 16 + 4096 / 128 / 2 + 2) * 2^-23 of sum |q||k| and the
-// alignment inside an instruction, below (128 / 2 + 2).
+// are added in f32, and slices of 2,048 in f64: (128 / 16 + 2048 / 128 / 2 + 2) * 2^-23 of sum |q||k| and the alignment
+// inside an instruction, below (128 / 2 + 2).
 //
-// Bytes at d = 128: 512 a pair, side and head, of which the two sides share the query's 256 and the heads of a group
-// the key's, through the L2 cache. Operations: 2 d^2 = 32768. At 8 query heads a key head, 12.9 GB and 2.2 Tflop for
-// 2^20 rows and 32 heads: bound by bytes at 3 TB/s, by mma at 450 Tflop/s just after.
-#include "cuda/products/pairs16.h"
-
+// Bytes and operations: hopper/pairs16.cu.
 #include "cuda/products/async_copy.cuh"
-#include "cuda/products/range.cuh"
-#include "cuda/products/tensor_core.cuh"
+#include "cuda/products/mma/pairs.h"
+#include "cuda/products/mma/tensor_core.cuh"
 #include "cuda/rows/float16.cuh"
 #include "cuda/runtime/launch.cuh"
 #include "cuda/runtime/shared_memory.cuh"
@@ -44,7 +40,6 @@ struct PairProduct {
   float chunk[kRowBlocks][kColumnBlocks][4], sum[kRowBlocks][kColumnBlocks][4];
   float qSum[2], kSum[2];  // of the row block `warpColumn`, and of two column blocks
   float qChunk[2], kChunk[2];
-  Largest largest;
   int rows;
 
   __device__ PairProduct() : rows(0) {
@@ -81,7 +76,7 @@ struct PairProduct {
         if (m == warpColumn) {
           QKS_UNROLL
           for (int e = 0; e < 4; e++) {
-            qChunk[e % 2] += pairSum(a[m][e], largest.q);
+            qChunk[e % 2] += pairSum(a[m][e]);
           }
         }
       }
@@ -96,7 +91,7 @@ struct PairProduct {
           if ((n + half) / kKeyDuties == warpRow) {
             QKS_UNROLL
             for (int e = 0; e < 2; e++) {
-              kChunk[(n + half) % kKeyDuties] += pairSum(operand[e], largest.k);
+              kChunk[(n + half) % kKeyDuties] += pairSum(operand[e]);
             }
           }
           QKS_UNROLL
@@ -155,11 +150,9 @@ struct PairProduct {
   }
 
  private:
-  static __device__ float pairSum(uint32_t pair, uint32_t& most) {
+  static __device__ float pairSum(uint32_t pair) {
     const float low = kBf16 ? bf16ToFloat(pair & 0xffffu) : f16ToFloat(pair & 0xffffu);
     const float high = kBf16 ? bf16ToFloat(pair >> 16) : f16ToFloat(pair >> 16);
-    const uint32_t both = Largest::larger(__float_as_uint(low) & 0x7fffffffu, __float_as_uint(high) & 0x7fffffffu);
-    most = Largest::larger(most, both);
     return low + high;
   }
 
@@ -187,34 +180,31 @@ struct PairProduct {
 
 template <int kSize, bool kBf16>
 __global__ void __launch_bounds__(kPairThreads, 1)
-    pairsOnTensorCores(CovarianceShape shape, DeviceRows q, DeviceRows k, DeviceTerms positive, DeviceTerms negative,
-                       const Slice* slices, float* partial, uint32_t* flags) {
+    pairs16OnTensorCores(CovarianceShape shape, DevicePairs pairs, const Slice* slices, float* partial) {
   QKS_DYNAMIC_SHARED(shared);
-  QKS_SHARED(uint32_t[2], most);
   constexpr int kPieces = kSize / 8, kTileBytes = kPairRows * kSize * 2;
   constexpr int kCopies = kPairRows * kPieces / kPairThreads, kRowsApart = kPairThreads / kPieces;
-  const TilePlace place = tilePlace(blockIdx.x, shape.d, kSize);
+  const int side = static_cast<int>(blockIdx.x % 2);
+  const TilePlace place = tilePlace(blockIdx.x / 2, shape.d, kSize, kSize);
   const int32_t head = static_cast<int32_t>(blockIdx.y), keyHead = head / (shape.heads / shape.kvHeads);
   const Slice slice = slices[blockIdx.z];
-  const int32_t* queries = place.side == 0 ? positive.query : negative.query;
-  const int32_t* keyStarts = place.side == 0 ? positive.keyStart : negative.keyStart;
-  const int32_t* keys = place.side == 0 ? positive.keys : negative.keys;
+  const PairSide& rows = pairs.side[side];
 
   // This thread copies one piece of every kRowsApart-th row; rows of the next tile are looked up a tile ahead.
   const int piece = static_cast<int>(threadIdx.x) % kPieces, firstRow = static_cast<int>(threadIdx.x) / kPieces;
   const uint32_t queryBytes = place.row + 8 * piece < shape.d ? 16 : 0;
   const uint32_t keyBytes = place.column + 8 * piece < shape.d ? 16 : 0;
-  const uint16_t* queryData = static_cast<const uint16_t*>(q.data) + (queryBytes ? place.row + 8 * piece : 0);
-  const uint16_t* keyData = static_cast<const uint16_t*>(k.data) + (keyBytes ? place.column + 8 * piece : 0);
+  const uint16_t* queryData = static_cast<const uint16_t*>(pairs.q.data) + (queryBytes ? place.row + 8 * piece : 0);
+  const uint16_t* keyData = static_cast<const uint16_t*>(rows.k.data) + (keyBytes ? place.column + 8 * piece : 0);
   int32_t queryRow[kCopies], keyRow[kCopies];
   auto lookUp = [&](int32_t from) {
     QKS_UNROLL
     for (int i = 0; i < kCopies; i++) {
-      const int32_t term = from + firstRow + i * kRowsApart;
+      const int32_t pair = from + firstRow + i * kRowsApart;
       queryRow[i] = keyRow[i] = -1;
-      if (term < slice.to) {
-        queryRow[i] = queries[term];
-        keyRow[i] = keys[keyStarts[term]];
+      if (pair < slice.to) {
+        queryRow[i] = rows.query[pair];
+        keyRow[i] = rows.keyRow(pair);
       }
     }
   };
@@ -224,8 +214,9 @@ __global__ void __launch_bounds__(kPairThreads, 1)
     for (int i = 0; i < kCopies; i++) {
       const bool there = queryRow[i] >= 0;
       const int at = pieceAt<kSize>(firstRow + i * kRowsApart, piece);
-      copyAsync(to + at, queryData + (there ? rowOffset(q, queryRow[i], head) : 0), there ? queryBytes : 0);
-      copyAsync(to + kTileBytes + at, keyData + (there ? rowOffset(k, keyRow[i], keyHead) : 0), there ? keyBytes : 0);
+      copyAsync(to + at, queryData + (there ? rowOffset(pairs.q, queryRow[i], head) : 0), there ? queryBytes : 0);
+      copyAsync(to + kTileBytes + at, keyData + (there ? rowOffset(rows.k, keyRow[i], keyHead) : 0),
+                there ? keyBytes : 0);
     }
   };
 
@@ -255,27 +246,25 @@ __global__ void __launch_bounds__(kPairThreads, 1)
     product.add(here, here + kTileBytes);
   }
   waitForCopies<0>();
-  product.write(partial + blockOffset(blockIdx.z, head, shape.heads, place.side, shape.d), shape.d, place);
-  judgeRange(product.largest, most, flags);
+  product.write(partial + blockOffset(blockIdx.z, head, shape.heads, side, shape.d), shape.d, place);
 }
 
 template <int kSize, bool kBf16>
-void launchPairs(cudaStream_t stream, const CovarianceShape& shape, const DeviceRows& q, const DeviceRows& k,
-                 const DeviceTerms (&sides)[2], const Slice* slices, int32_t count, float* partial, uint32_t* flags) {
-  const uint32_t along = static_cast<uint32_t>(tilesAlong(shape.d, kSize));
-  const dim3 grid(2 * along * along, static_cast<uint32_t>(shape.heads), static_cast<uint32_t>(count));
-  launch("summing pairs", pairsOnTensorCores<kSize, kBf16>, grid, dim3(kPairThreads),
-         kStages * 2 * kPairRows * kSize * 2, stream, shape, q, k, sides[0], sides[1], slices, partial, flags);
+void launchPairs(cudaStream_t stream, const CovarianceShape& shape, const DevicePairs& pairs, const Slice* slices,
+                 int32_t count, float* partial) {
+  const dim3 grid(2 * tilesOf(shape.d, kSize, kSize), static_cast<uint32_t>(shape.heads), static_cast<uint32_t>(count));
+  launch("summing 16-bit pairs", pairs16OnTensorCores<kSize, kBf16>, grid, dim3(kPairThreads),
+         kStages * 2 * kPairRows * kSize * 2, stream, shape, pairs, slices, partial);
 }
 
 }  // namespace
 
-void sumPairs16(cudaStream_t stream, const CovarianceShape& shape, const DeviceRows& q, const DeviceRows& k,
-                const DeviceTerms (&sides)[2], const Slice* slices, int32_t count, float* partial, uint32_t* flags) {
-  const bool small = shape.d <= 64, bf16 = q.dtype == QKS_BF16;
+void sumPairs16(cudaStream_t stream, const CovarianceShape& shape, const DevicePairs& pairs, const Slice* slices,
+                int32_t count, float* partial) {
+  const bool small = tileColumns(shape.d) == 64, bf16 = pairs.q.dtype == QKS_BF16;
   const auto run = small ? (bf16 ? launchPairs<64, true> : launchPairs<64, false>)
                          : (bf16 ? launchPairs<128, true> : launchPairs<128, false>);
-  run(stream, shape, q, k, sides, slices, count, partial, flags);
+  run(stream, shape, pairs, slices, count, partial);
 }
 
 }  // namespace qkspace

@@ -1,4 +1,4 @@
-#include "cuda/rows/nonfinite_rows.h"
+#include "cuda/rows/range/nonfinite_rows.h"
 
 #include <algorithm>
 #include <limits>

@@ -7,8 +7,8 @@
 // [t][g], and 8 t + g never meets the same bank twice. 16 warps, 4 x 4, each own kSize / 4 x kSize / 4 of C.
 //
 // Precision. The tensor cores cut off what they add, which is a bias, so they sum no more than eight rows; these sums
-// are added, rounded, over a slice, and slices in f64. At worst the error is (3 + kSliceRows / 8 / 2 + 2) * 2^-23 of
-// sum |q||k|, below (128 / 2 + 2); mostly it is below one. One level of sums, for two would not stay in registers.
+// are added, rounded, over a slice of 768 rows at most, and slices in f64. At worst the error is (3 + 768 / 8 / 2 + 2) *
+// 2^-23 of sum |q||k|, below (128 / 2 + 2); mostly it is below one. One level of sums, for two would not stay in registers.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -16,7 +16,7 @@
 #include <cstdint>
 
 #include "cuda/products/layout.cuh"
-#include "cuda/products/tensor_core.cuh"
+#include "cuda/products/mma/tensor_core.cuh"
 #include "cuda/runtime/unroll.cuh"
 
 namespace qkspace {
