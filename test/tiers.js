@@ -56,6 +56,7 @@ export const SLOW = {
     'test/backend/conformance-neon.test.js',
     'test/backend/boundary-cuda-on-host.test.js',
     'test/backend/conformance-cuda-on-host.test.js',
+    'test/backend/conformance-cuda-on-host-mma.test.js',
     'test/backend/cuda-indices.test.js',
     'test/backend/cuda-launches.test.js',
     'test/backend/cuda-memory.test.js',

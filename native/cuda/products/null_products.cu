@@ -1,143 +1,114 @@
-// For every head and draw b
-//
-//   D_b [d, d] = sum_r a_br q_r k_r^T,   r over `products` pairs of rows
-//
-// The products q_r k_r^T are the same for all draws, so for one column i of q this is a matrix product,
-//
-//   D_.i [draws, d] = (A diag(q_.i)) K,   A [draws, products], K [products, d]
-//
-// and a block makes it for kTogether columns i and kSize / kTogether draws: kSize x kSize numbers, from kRows products
-// at a time in shared memory. A and K are read again by every block; they are small and stay in the L2 cache. A block
-// of kSize = 128 reads 128 + 16 numbers a product for 2 * 128^2 operations, 57 flop a byte of L2: bound by the tensor
-// cores where those give less than 300 Tflop/s in tf32, which they do.
-//
-// tf32 alone: each product is rounded by 2^-12, at random, which moves the largest singular value of a sum of
-// thousands by about 1e-5 of itself.
+// What the kernels for sign flips work on, and the definition. All but the definition is bound by bytes.
 #include "cuda/products/null_products.h"
 
-#include "cuda/products/mma/tf32_product.cuh"
-#include "cuda/products/sums.h"
+#include <cmath>
+#include <cstring>
+
+#include "cuda/products/hopper/nulls.h"
+#include "cuda/products/mma/nulls.h"
+#include "cuda/rows/float16.cuh"
 #include "cuda/runtime/launch.cuh"
-#include "cuda/runtime/shared_memory.cuh"
 
 namespace qkspace {
 namespace {
 
-constexpr int kTogether = 8;  // columns of q a block
+constexpr int kThreads = 256;
+constexpr int kHalfExponent = 14;  // of the largest magnitude, so that it stays below half of f16's largest number
+constexpr int64_t kMostBlocks = 4096;
 
-// A matrix of which an entry is beyond f32 has no singular values.
-__device__ inline void put(const DeviceProducts& p, float* to, float x) {
-  *to = x;
-  if (!(x - x == 0)) {
-    atomicOr(p.flags, uint32_t{kNotFinite});
+uint32_t blocksFor(int64_t count) {
+  const int64_t blocks = (count + kThreads - 1) / kThreads;
+  return static_cast<uint32_t>(blocks < 1 ? 1 : blocks > kMostBlocks ? kMostBlocks : blocks);
+}
+
+__global__ void __launch_bounds__(kThreads) halfRowsKernel(NullRows from, NullHeads heads, HalfRows to) {
+  const int32_t i = static_cast<int32_t>(blockIdx.y), head = heads.heads[i], keyHead = head / from.group;
+  const int64_t count = static_cast<int64_t>(to.rows) * to.width, step = static_cast<int64_t>(gridDim.x) * kThreads;
+  const double queryScale = ldexp(1.0, -heads.queryExponent[i]), keyScale = ldexp(1.0, -heads.keyExponent[i]);
+  for (int64_t at = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; at < count; at += step) {
+    const int64_t row = at / to.width, column = at % to.width;
+    double q = 0, k = 0;
+    if (column < to.d) {
+      q = static_cast<double>(loadElement(from.q, rowOffset(from.q, row, head) + column)) * queryScale;
+      k = static_cast<double>(from.coefficients[row]) *
+          static_cast<double>(loadElement(from.k, rowOffset(from.k, row, keyHead) + column)) * keyScale;
+    }
+    to.q[i * count + at] = floatToF16(static_cast<float>(q));
+    to.k[i * count + at] = floatToF16(static_cast<float>(k));
   }
 }
 
-// ---- the definition ----
+// A word of 32 rows a thread; neighbours have neighbouring draws, whose flips are in the same words.
+__global__ void __launch_bounds__(kThreads)
+    signsKernel(const uint32_t* flips, int32_t flipWords, const int32_t* unit, int32_t rows, int64_t first,
+                int32_t draws, int32_t words, uint32_t* out) {
+  const int64_t count = static_cast<int64_t>(draws) * words, step = static_cast<int64_t>(gridDim.x) * kThreads;
+  for (int64_t at = static_cast<int64_t>(blockIdx.x) * kThreads + threadIdx.x; at < count; at += step) {
+    const int32_t draw = static_cast<int32_t>(at % draws), word = static_cast<int32_t>(at / draws);
+    const int64_t flip = first + draw;
+    uint32_t bits = 0;
+    for (int32_t r = 32 * word; r < 32 * word + 32 && r < rows; r++) {
+      bits |= (flips[static_cast<int64_t>(unit[r]) * flipWords + flip / 32] >> (flip % 32) & 1u) << (r % 32);
+    }
+    out[static_cast<int64_t>(draw) * words + word] = bits;
+  }
+}
 
-// matrices [heads of the launch, draws, d, d]
-__global__ void productsPlainly(DeviceProducts p, int32_t firstHead, float* matrices) {
-  const int32_t d = p.q.d, draw = static_cast<int32_t>(blockIdx.y), head = firstHead + static_cast<int32_t>(blockIdx.z);
+__global__ void nullsExactly(NullRows from, NullHeads heads, int32_t rows, const uint32_t* signs, int32_t words,
+                             float* matrices) {
+  const int32_t d = from.q.d, draw = static_cast<int32_t>(blockIdx.y), i = static_cast<int32_t>(blockIdx.z);
+  const int32_t head = heads.heads[i], keyHead = head / from.group;
   const int64_t entry = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (entry >= static_cast<int64_t>(d) * d) {
     return;
   }
   double sum = 0;
-  for (int32_t r = 0; r < p.products; r++) {
-    sum += static_cast<double>(p.coefficients[static_cast<int64_t>(draw) * p.products + r]) *
-           static_cast<double>(loadElement(p.q, rowOffset(p.q, p.query[r], head) + entry / d)) *
-           static_cast<double>(loadElement(p.k, rowOffset(p.k, p.key[r], head / p.group) + entry % d));
+  for (int32_t r = 0; r < rows; r++) {
+    const double product = static_cast<double>(from.coefficients[r]) *
+                           static_cast<double>(loadElement(from.q, rowOffset(from.q, r, head) + entry / d)) *
+                           static_cast<double>(loadElement(from.k, rowOffset(from.k, r, keyHead) + entry % d));
+    sum += signs[static_cast<int64_t>(draw) * words + r / 32] >> (r % 32) & 1u ? -product : product;
   }
-  put(p, matrices + (static_cast<int64_t>(blockIdx.z) * p.draws + draw) * d * d + entry, static_cast<float>(sum));
-}
-
-// ---- the fast way ----
-
-// Which draw and which column of q a row of the tile is.
-struct DrawPlace {
-  int32_t draw, column;
-};
-__host__ __device__ inline DrawPlace drawPlace(int32_t firstDraw, int32_t firstColumn, int32_t row) {
-  return {firstDraw + row / kTogether, firstColumn + row % kTogether};
-}
-
-template <int kSize>
-__global__ void __launch_bounds__(kThreads, 1)
-    productsOnTensorCores(DeviceProducts p, int32_t firstHead, float* matrices) {
-  QKS_DYNAMIC_SHARED(shared);
-  Tile<kSize>* tiles = reinterpret_cast<Tile<kSize>*>(shared);
-  const int32_t d = p.q.d, head = firstHead + static_cast<int32_t>(blockIdx.z),
-                thread = static_cast<int32_t>(threadIdx.x);
-  const int32_t columnTiles = tilesAlong(d, kSize), drawsHere = kSize / kTogether;
-  const int32_t column = static_cast<int32_t>(blockIdx.x) % columnTiles * kSize;
-  const int32_t queryColumn = static_cast<int32_t>(blockIdx.x) / columnTiles * kTogether;
-  const int32_t firstDraw = static_cast<int32_t>(blockIdx.y) * drawsHere;
-  auto fill = [&](Tile<kSize>& tile, int32_t from) {
-    // Columns of the tile are draws and columns of q; neighbours in a warp read neighbours in memory where they can.
-    for (int32_t i = thread; i < kRows * kSize; i += kThreads) {
-      const int32_t row = i / kSize, at = i % kSize, r = from + row;
-      const bool there = r < p.products;
-      const DrawPlace place = drawPlace(firstDraw, queryColumn, at);
-      float weighted = 0, key = 0;
-      if (there && place.draw < p.draws && place.column < d) {
-        weighted = p.coefficients[static_cast<int64_t>(place.draw) * p.products + r] *
-                   loadElement(p.q, rowOffset(p.q, p.query[r], head) + place.column);
-      }
-      if (there && column + at < d) {
-        key = loadElement(p.k, rowOffset(p.k, p.key[r], head / p.group) + column + at);
-      }
-      tile.q[row][at] = weighted;
-      tile.k[row][at] = key;
-      if (at == 0) {
-        tile.queryScale[row] = 0;
-      }
-    }
-  };
-  Product<kSize, false> product;
-  fill(tiles[0], 0);
-  __syncthreads();
-  int current = 0;
-  for (int32_t from = 0; from < p.products; from += kRows, current ^= 1) {
-    const bool more = from + kRows < p.products, first = thread / 32 % 2 == 0;
-    if (more && first) {
-      fill(tiles[current ^ 1], from + kRows);
-    }
-    product.add(tiles[current]);
-    if (more && !first) {
-      fill(tiles[current ^ 1], from + kRows);
-    }
-    __syncthreads();
-  }
-  product.forEach([&](int row, int inColumn, float x) {
-    const DrawPlace place = drawPlace(firstDraw, queryColumn, row);
-    const int32_t to = column + inColumn;
-    if (place.draw >= p.draws || place.column >= d || to >= d) {
-      return;
-    }
-    put(p, matrices + ((static_cast<int64_t>(blockIdx.z) * p.draws + place.draw) * d + place.column) * d + to, x);
-  });
-}
-
-template <int kSize>
-void launchProducts(cudaStream_t stream, const DeviceProducts& p, int32_t firstHead, int32_t heads, float* matrices) {
-  const uint32_t across = static_cast<uint32_t>(tilesAlong(p.q.d, kSize) * ((p.q.d + kTogether - 1) / kTogether));
-  const uint32_t down = static_cast<uint32_t>((p.draws + kSize / kTogether - 1) / (kSize / kTogether));
-  launch("combining products", productsOnTensorCores<kSize>, dim3(across, down, static_cast<uint32_t>(heads)),
-         dim3(kThreads), 2 * sizeof(Tile<kSize>), stream, p, firstHead, matrices);
-}
-
-void launchPlainly(cudaStream_t stream, const DeviceProducts& p, int32_t firstHead, int32_t heads, float* matrices) {
-  const dim3 grid(static_cast<uint32_t>((p.q.d * p.q.d + 127) / 128), static_cast<uint32_t>(p.draws),
-                  static_cast<uint32_t>(heads));
-  launch("combining products in f64", productsPlainly, grid, dim3(128), 0, stream, p, firstHead, matrices);
+  const int exponent = -heads.queryExponent[i] - heads.keyExponent[i];
+  matrices[(static_cast<int64_t>(i) * gridDim.y + draw) * d * d + entry] = static_cast<float>(ldexp(sum, exponent));
 }
 
 }  // namespace
 
-void combineProducts(cudaStream_t stream, const DeviceProducts& p, int32_t firstHead, int32_t heads, bool plainly,
-                     float* matrices) {
-  const auto combine = plainly ? launchPlainly : p.q.d <= 64 ? launchProducts<64> : launchProducts<128>;
-  combine(stream, p, firstHead, heads, matrices);
+int32_t halfExponent(uint32_t largest, float by) {
+  float most = 0;
+  std::memcpy(&most, &largest, sizeof most);
+  int exponent = kHalfExponent;
+  if (most > 0 && by != 0) {
+    std::frexp(static_cast<double>(most) * static_cast<double>(by), &exponent);
+  }
+  return exponent - kHalfExponent;
+}
+
+void makeHalfRows(cudaStream_t stream, const NullRows& from, const NullHeads& heads, const HalfRows& to) {
+  const dim3 grid(blocksFor(static_cast<int64_t>(to.rows) * to.width), static_cast<uint32_t>(heads.count));
+  launch("rounding rows to f16", halfRowsKernel, grid, dim3(kThreads), 0, stream, from, heads, to);
+}
+
+void spreadSigns(cudaStream_t stream, const uint32_t* flips, int32_t flipWords, const int32_t* unit, int32_t rows,
+                 int64_t first, int32_t draws, uint32_t* out) {
+  const int32_t words = signWords(rows);
+  launch("signs of rows", signsKernel, dim3(blocksFor(static_cast<int64_t>(draws) * words)), dim3(kThreads), 0, stream,
+         flips, flipWords, unit, rows, first, draws, words, out);
+}
+
+void sumNulls(cudaStream_t stream, const Device& device, const HalfRows& rows, int32_t heads, const uint32_t* signs,
+              int32_t draws, float* matrices) {
+  const auto run = device.hopper ? sumNullsOnHopper : sumNullsOnTensorCores;
+  run(stream, rows, heads, signs, draws, matrices);
+}
+
+void sumNullsExactly(cudaStream_t stream, const NullRows& from, const NullHeads& heads, int32_t rows,
+                     const uint32_t* signs, int32_t draws, float* matrices) {
+  const dim3 grid(static_cast<uint32_t>((from.q.d * from.q.d + 127) / 128), static_cast<uint32_t>(draws),
+                  static_cast<uint32_t>(heads.count));
+  launch("sign flips in f64", nullsExactly, grid, dim3(128), 0, stream, from, heads, rows, signs, signWords(rows),
+         matrices);
 }
 
 }  // namespace qkspace

@@ -21,6 +21,17 @@ __device__ __forceinline__ float f16ToFloat(uint32_t bits) {
 #endif
 }
 
+// To the nearest, ties to even; infinite beyond the range.
+__device__ __forceinline__ uint16_t floatToF16(float x) {
+#if defined(QKS_CUDA_ON_HOST)
+  return f16FromFloatOnHost(x);
+#else
+  uint16_t bits;
+  asm("{ .reg .b16 h; cvt.rn.f16.f32 h, %1; mov.b16 %0, h; }" : "=h"(bits) : "f"(x));
+  return bits;
+#endif
+}
+
 __device__ __forceinline__ float bf16ToFloat(uint32_t bits) { return __uint_as_float(bits << 16); }
 
 }  // namespace qkspace

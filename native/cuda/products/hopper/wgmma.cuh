@@ -9,7 +9,7 @@
 // columns: row r of a panel at byte 128 r, its 16-byte piece c at (c ^ r % 8) * 16, panels aligned to 1024 bytes. An
 // operand of 8 columns lies row by row, 16 bytes each.
 //
-// An operand from registers is that of mma.m16n8k16 (mma/tensor_core.cuh), each warp with 16 of the 64 rows.
+// An operand from registers is that of mma.m16n8k16 (tensor_core.cuh), each warp with 16 of the 64 rows.
 //
 // Sums inside an instruction are cut off, not rounded.
 #pragma once

@@ -16,7 +16,7 @@
 #include <cstdint>
 
 #include "cuda/products/layout.cuh"
-#include "cuda/products/mma/tensor_core.cuh"
+#include "cuda/products/tensor_core.cuh"
 #include "cuda/runtime/unroll.cuh"
 
 namespace qkspace {

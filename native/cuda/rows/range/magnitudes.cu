@@ -27,7 +27,7 @@ __global__ void __launch_bounds__(kThreads) magnitudesKernel(DeviceRows rows, in
 }  // namespace
 
 void findMagnitudes(cudaStream_t stream, const DeviceRows& rows, int64_t count, uint32_t* largest) {
-  if (rows.dtype == QKS_F16 || count == 0) {
+  if (count == 0) {
     return;
   }
   const int64_t blocks = (count + kThreads / 32 - 1) / (kThreads / 32);

@@ -14,6 +14,8 @@ __host__ __device__ inline bool outsideSafeRange(uint32_t largest) {
   return largest != 0 && (largest > (127u + 40) << 23 || largest < (127u - 40) << 23);
 }
 
+__host__ __device__ inline bool isFiniteMagnitude(uint32_t largest) { return largest < 0x7f800000u; }
+
 __device__ __forceinline__ uint32_t magnitude(float x) { return __float_as_uint(x) & 0x7fffffffu; }
 __device__ __forceinline__ uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
 

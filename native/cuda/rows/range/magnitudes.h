@@ -9,8 +9,7 @@
 
 namespace qkspace {
 
-// Raises largest [heads] to the largest magnitudes (bits of f32: magnitudes.cuh) of rows [0, count). Nothing is read of
-// f16, whose range is safe.
+// Raises largest [heads] to the largest magnitudes (bits of f32: magnitudes.cuh) of rows [0, count).
 void findMagnitudes(cudaStream_t, const DeviceRows&, int64_t count, uint32_t* largest);
 
 }  // namespace qkspace
