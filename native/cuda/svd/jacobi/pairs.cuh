@@ -39,6 +39,8 @@ __device__ inline int sweepOfPairs(const JacobiVectors<T>& w) {
         g = dotOf(load(first + e), load(second + e), g);
       }
       g = pairSum(g);
+      // Lane 0 writes the lengths below, and every lane has read them above.
+      __syncwarp();
       if (!both || !(g * g > w.limits.rotate * (a * b))) {
         continue;
       }
@@ -54,8 +56,6 @@ __device__ inline int sweepOfPairs(const JacobiVectors<T>& w) {
           turnRows(first + e, second + e, r.c, r.s);
         }
       }
-      // All lanes have read the lengths by now: each did before it came to the shuffles of pairSum, where lane 0 waited
-      // for it. (compute-sanitizer does not count shuffles, and warns of a read and a write.)
       if (lane == 0) {
         w.lengths[pair.first] = a - r.moved;
         w.lengths[pair.second] = b + r.moved;

@@ -93,6 +93,8 @@ __device__ inline int sweepOfQuads(const JacobiVectors<T>& w) {
       }
       q.template meetBoth<0, 2, 1, 3, 0>(w.least, w.limits);
       q.template meetBoth<0, 3, 1, 2, 2>(w.least, w.limits);
+      // Lane 0 writes the lengths below, and every lane has read them above.
+      __syncwarp();
       if (!q.turned) {
         continue;
       }
