@@ -28,7 +28,9 @@ export type {
   DeviceDescription,
   Estimator,
   KeyScope,
+  ResultDtype,
   SideMoments,
+  SvdArrays,
   SvdResult,
 } from './backend/backend.js'
 export { type BackendChoice, type BackendReport, backends } from './backend/select.js'

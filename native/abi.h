@@ -17,7 +17,7 @@
 extern "C" {
 #endif
 
-#define QKS_ABI_VERSION 3u
+#define QKS_ABI_VERSION 4u
 
 enum qks_status {
   QKS_OK = 0,
@@ -146,9 +146,15 @@ typedef struct qks_svd_request {
   int32_t max_rank; /* QKS_SVD_ENERGY; 0 = no limit */
   uint64_t seed;
   int32_t threads;
+  int32_t out_dtype; /* of u, s and v: QKS_F32 or QKS_F64 */
 } qks_svd_request;
 
-/* Per-matrix figures, [n], written by `svd`; the vectors wait in a qks_decomposition for `svd_read`. */
+/* Vectors of all matrices, of `out_dtype`: u [n, rows, width], s [n, width], v [n, cols, width]. */
+typedef struct qks_svd_vectors {
+  void *u, *s, *v;
+} qks_svd_vectors;
+
+/* Per-matrix figures, [n], written by `svd`. */
 typedef struct qks_svd_summary {
   int32_t *ranks;
   double *total_energy, *error_bound;
@@ -196,10 +202,12 @@ typedef struct qks_backend {
   int32_t (*rows_upload)(qks_context *, const qks_tensor *, const qks_cancel *, qks_rows **, qks_error *);
   void (*rows_destroy)(qks_rows *);
 
-  int32_t (*svd)(qks_context *, const qks_svd_request *, const qks_cancel *, qks_svd_summary *, qks_decomposition **,
-                 qks_error *);
-  /* u [n, rows, max_rank], s [n, max_rank], v [n, cols, max_rank], zero-padded. */
-  int32_t (*svd_read)(qks_context *, const qks_decomposition *, double *u, double *s, double *v, qks_error *);
+  /* In full and to a rank, the width is known (min(rows, cols), or the rank if that is less): the vectors are written
+     to where the fifth argument says. By energy that is null, and the vectors wait in a qks_decomposition for
+     `svd_read`; the width is `max_rank`, and narrower results are zero-padded. */
+  int32_t (*svd)(qks_context *, const qks_svd_request *, const qks_cancel *, qks_svd_summary *, const qks_svd_vectors *,
+                 qks_decomposition **, qks_error *);
+  int32_t (*svd_read)(qks_context *, const qks_decomposition *, const qks_svd_vectors *, qks_error *);
   void (*svd_destroy)(qks_decomposition *);
 
   /* Largest singular values [head_count, draws, components]. */

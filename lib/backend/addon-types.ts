@@ -1,7 +1,7 @@
 /** The whole surface of the native addon (native/addon/module.cc). Only `native.ts` and `load.ts` use it. */
 
 import type { QkErrorCode } from '../errors.js'
-import type { CovarianceMoments, DeviceDescription, DeviceTimings, TermBatch } from './backend.js'
+import type { CovarianceMoments, DeviceDescription, DeviceTimings, SvdArrays, TermBatch } from './backend.js'
 
 /** Opaque: an object that carries a tag of the addon. Frees its memory when collected. */
 export type AddonHandle = object & { readonly __addon: unique symbol }
@@ -17,7 +17,7 @@ export interface AddonDescription {
 }
 
 /** Numbers of native/abi.h and of native/cpu; `load.ts` compares all of them with the addon's. */
-export const ABI_VERSION = 3
+export const ABI_VERSION = 4
 export const DTYPES = { f32: 0, f16: 1, bf16: 2, f64: 3 } as const
 export const ESTIMATORS = { 'per-query': 0, 'per-pair': 1, sum: 2 } as const
 export const KEY_SCOPES = { before: 0, others: 1, all: 2 } as const
@@ -123,10 +123,21 @@ export interface AddonSvdRequest {
   maxRank: number
   seed: number
   threads: number
+  /** Of u, s and v. */
+  outDtype: number
+  /** To be filled; not read where the mode is `energy`. */
+  out: AddonSvdArrays | undefined
 }
 
-export interface AddonSvdResult {
-  handle: AddonHandle
+/**
+ * u [n, rows, R], s [n, R], v [n, cols, R] with R = maxRank, of the type asked for. Given arrays may be longer. Their
+ * memory is written in place where it is shared, and otherwise when the promise is about to settle.
+ */
+export type AddonSvdArrays = SvdArrays<Float32Array | Float64Array>
+
+/** By energy with the handle for `svdRead`; with the vectors otherwise. */
+export interface AddonSvdResult extends Partial<AddonSvdArrays> {
+  handle?: AddonHandle
   maxRank: number
   /** [n] each. */
   ranks: Int32Array
@@ -177,8 +188,8 @@ export interface Addon {
   rowsUpload(job: number, context: AddonHandle, tensor: AddonTensor): Promise<AddonHandle>
   rowsRelease(handle: AddonHandle): void
   svd(job: number, context: AddonHandle, request: AddonSvdRequest): Promise<AddonSvdResult>
-  /** u [n, rows, maxRank], s [n, maxRank], v [n, cols, maxRank]; disposes of the handle. */
-  svdRead(job: number, handle: AddonHandle): Promise<{ u: Float64Array; s: Float64Array; v: Float64Array }>
+  /** Disposes of the handle. */
+  svdRead(job: number, handle: AddonHandle, out: AddonSvdArrays | undefined): Promise<AddonSvdArrays>
   /** [heads, draws, components] */
   largestOfFlips(job: number, context: AddonHandle, request: AddonFlipsRequest): Promise<Float64Array>
   cancel(job: number): void

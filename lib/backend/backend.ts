@@ -165,22 +165,39 @@ export interface SvdRequest {
   /** Seed of the randomised start. The same seed gives bitwise the same result. */
   seed?: number
   threads?: number
+  /** Type of u, s and v, default f64. */
+  dtype?: ResultDtype
+  /** Arrays to be filled, of `dtype`, with room for the widest result. None overlaps another one or `matrices`. */
+  out?: SvdArrays<Float32Array | Float64Array>
+}
+
+/** Type of the numbers of a result. */
+export type ResultDtype = 'f32' | 'f64'
+
+/** Arrays of singular triplets. */
+export interface SvdArrays<T extends Float32Array | Float64Array> {
+  /** Left singular vectors. */
+  u: T
+  /** Singular values. */
+  s: T
+  /** Right singular vectors. */
+  v: T
 }
 
 /**
  * Truncated singular value decompositions of n matrices, A ≈ U diag(s) V^T. All arrays are row-major.
  */
-export interface SvdResult {
+export interface SvdResult<T extends Float32Array | Float64Array = Float64Array> extends SvdArrays<T> {
   /** Largest rank in the batch; narrower results are zero-padded. */
   maxRank: number
   /** [n] */
   ranks: Int32Array
   /** [n, rows, maxRank], orthonormal columns; the entry of largest magnitude of each is positive. */
-  u: Float64Array
+  u: T
   /** [n, maxRank], descending. */
-  s: Float64Array
+  s: T
   /** [n, cols, maxRank], orthonormal columns; v itself, not its transpose. */
-  v: Float64Array
+  v: T
   /** ||A||_F^2, exact (may overflow to infinity or underflow to 0 for extreme matrices), [n]. */
   totalEnergy: Float64Array
   /** Upper bound of ||A - U diag(s) V^T||_F / ||A||_F, [n]. */
@@ -269,7 +286,11 @@ export interface Backend {
   readonly name: BackendName
   describe(): BackendDescription
   covariance(spec: CovarianceSpec): BackendCovariance
-  svd(request: SvdRequest, signal?: AbortSignal): Promise<SvdResult>
+  /**
+   * Where `out` is given, u, s and v are views of its arrays. Shared memory is written in place, from other threads;
+   * all other memory is filled on this thread when the work is done.
+   */
+  svd(request: SvdRequest, signal?: AbortSignal): Promise<SvdResult<Float32Array | Float64Array>>
   /**
    * Largest singular values of every head and draw, [heads.length, draws, components]: to 1e-6 relative on js and
    * cpu, 1e-3 on cuda. A draw's values are bitwise independent of the threads, and of the other heads and draws of

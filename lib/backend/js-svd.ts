@@ -4,6 +4,9 @@
  * decomposition is always full, and truncated afterwards.
  */
 
+import { QkError } from '../errors.js'
+import type { SvdArrays, SvdRequest } from './backend.js'
+
 const EPS = 2 ** -52
 
 export interface FullSvd {
@@ -140,4 +143,39 @@ export function rankByEnergy(s: readonly number[], energy: number): number {
     }
   }
   return s.length
+}
+
+type Numbers = Float32Array | Float64Array
+
+/** Arrays for triplets of that width: those that were asked to be filled, with zeros in them, or new ones. */
+export function svdArrays(request: SvdRequest, width: number): SvdArrays<Numbers> {
+  const { n, rows, cols, out, dtype } = request
+  if (out) {
+    const views = svdViews(out, request, width)
+    for (const view of Object.values(views)) {
+      view.fill(0)
+    }
+    return views
+  }
+  const make = (length: number) => (dtype === 'f32' ? new Float32Array(length) : new Float64Array(length))
+  return { u: make(n * rows * width), s: make(n * width), v: make(n * cols * width) }
+}
+
+/**
+ * What of arrays that may be longer is filled by triplets of that width. Errors: ERR_SHAPE where a buffer has been
+ * detached or made smaller since they were checked.
+ */
+export function svdViews(from: SvdArrays<Numbers>, request: SvdRequest, width: number): SvdArrays<Numbers> {
+  const { n, rows, cols } = request
+  const view = (name: keyof typeof from, length: number) => {
+    const array = from[name]
+    if (array.length < length) {
+      throw new QkError(
+        'ERR_SHAPE',
+        `the buffer of out.${name} was detached (transferred) or made smaller before the results came`,
+      )
+    }
+    return array.length === length ? array : array.subarray(0, length)
+  }
+  return { u: view('u', n * rows * width), s: view('s', n * width), v: view('v', n * cols * width) }
 }

@@ -15,7 +15,7 @@ import type {
 import { cooperator } from './cooperate.js'
 import { JsCovariance } from './js-covariance.js'
 import { largestOfFlips } from './js-flips.js'
-import { type FullSvd, jacobiSvd, rankByEnergy } from './js-svd.js'
+import { type FullSvd, jacobiSvd, rankByEnergy, svdArrays } from './js-svd.js'
 
 export class JsBackend implements Backend {
   readonly name = 'js'
@@ -38,7 +38,7 @@ export class JsBackend implements Backend {
     return largestOfFlips(request, signal)
   }
 
-  async svd(request: SvdRequest, signal?: AbortSignal): Promise<SvdResult> {
+  async svd(request: SvdRequest, signal?: AbortSignal): Promise<SvdResult<Float32Array | Float64Array>> {
     const { n, rows, cols, energy, rank, maxRank } = request
     const matrices = request.matrices.slice()
     const pause = cooperator(signal)
@@ -78,9 +78,7 @@ export class JsBackend implements Backend {
       await pause()
     }
     const width = ranks.reduce((most, r) => Math.max(most, r), 0)
-    const u = new Float64Array(n * rows * width)
-    const s = new Float64Array(n * width)
-    const v = new Float64Array(n * cols * width)
+    const { u, s, v } = svdArrays(request, width)
     results.forEach((svd, m) => {
       for (let c = 0; c < ranks[m]; c++) {
         const sign = leadingSign(svd.u[c])

@@ -5,6 +5,7 @@ import {
   type Addon,
   type AddonDescription,
   type AddonHandle,
+  type AddonSvdArrays,
   type AddonTensor,
   DTYPES,
   ESTIMATORS,
@@ -26,6 +27,7 @@ import type {
   SvdResult,
 } from './backend.js'
 import { checkBatch } from './check.js'
+import { svdViews } from './js-svd.js'
 import { Slots } from './slots.js'
 
 let jobs = 0
@@ -224,10 +226,11 @@ export class NativeBackend implements Backend {
     )
   }
 
-  async svd(request: SvdRequest, signal?: AbortSignal): Promise<SvdResult> {
-    const { matrices, n, rows, cols, energy, rank, maxRank = 0, seed = 0, threads = 0 } = request
+  async svd(request: SvdRequest, signal?: AbortSignal): Promise<SvdResult<Float32Array | Float64Array>> {
+    const { matrices, n, rows, cols, energy, rank, out } = request
+    const { maxRank = 0, seed = 0, threads = 0, dtype = 'f64' } = request
     const mode = energy !== undefined ? 'energy' : rank !== undefined ? 'rank' : 'full'
-    const { handle, ...summary } = await call(this.#addon, signal, (job) =>
+    const { handle, u, s, v, ...summary } = await call(this.#addon, signal, (job) =>
       this.#addon.svd(job, this.#context, {
         matrices,
         n,
@@ -240,9 +243,15 @@ export class NativeBackend implements Backend {
         maxRank,
         seed,
         threads,
+        outDtype: DTYPES[dtype],
+        out,
       }),
     )
-    const vectors = await call(this.#addon, signal, (job) => this.#addon.svdRead(job, handle))
-    return { ...summary, ...vectors }
+    // The work may have ended before the event loop, when it came round, saw the abort.
+    throwIfAborted(signal)
+    const read = (from: AddonHandle) =>
+      call(this.#addon, signal, (job) => this.#addon.svdRead(job, from, out))
+    const vectors = handle ? await read(handle) : ({ u, s, v } as AddonSvdArrays)
+    return { ...summary, ...svdViews(vectors, request, summary.maxRank) }
   }
 }

@@ -34,6 +34,7 @@ bool includes(const std::vector<Napi::Value>& values, const Napi::Value& wanted)
 
 Builtins::Builtins(Napi::Env env)
     : float64Array_(persistent(env, "Float64Array")),
+      float32Array_(persistent(env, "Float32Array")),
       int32Array_(persistent(env, "Int32Array")),
       uint8Array_(persistent(env, "Uint8Array")),
       structuredClone_(persistentIfThere(env, "structuredClone")) {}
@@ -62,6 +63,12 @@ Output Builtins::make(const Napi::FunctionReference& constructor, napi_typedarra
 Output Builtins::doubles(int64_t length, const std::string& name) const {
   Output output = make(float64Array_, napi_float64_array, length, name);
   adviseLarge(output.data, static_cast<size_t>(length) * sizeof(double));
+  return output;
+}
+
+Output Builtins::floats(int64_t length, const std::string& name) const {
+  Output output = make(float32Array_, napi_float32_array, length, name);
+  adviseLarge(output.data, static_cast<size_t>(length) * sizeof(float));
   return output;
 }
 

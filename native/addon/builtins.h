@@ -32,6 +32,7 @@ class Builtins {
 
   // Zeroed, of `length` elements: an Error (ERR_OUT_OF_MEMORY) where there is no memory for it.
   Output doubles(int64_t length, const std::string& name) const;
+  Output floats(int64_t length, const std::string& name) const;
   Output ints(int64_t length, const std::string& name) const;
   Output bytes(int64_t length, const std::string& name) const;
 
@@ -43,7 +44,7 @@ class Builtins {
   Output make(const Napi::FunctionReference& constructor, napi_typedarray_type type, int64_t length,
               const std::string& name) const;
 
-  Napi::FunctionReference float64Array_, int32Array_, uint8Array_, structuredClone_;
+  Napi::FunctionReference float64Array_, float32Array_, int32Array_, uint8Array_, structuredClone_;
 };
 
 }  // namespace qkspace::addon

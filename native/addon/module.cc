@@ -84,7 +84,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add<covarianceRead, 3>(exports, "covarianceRead");
   add<covarianceDispose, 1>(exports, "covarianceDispose");
   add<svd, 3>(exports, "svd");
-  add<svdRead, 2>(exports, "svdRead");
+  add<svdRead, 3>(exports, "svdRead");
   add<largestOfFlips, 3>(exports, "largestOfFlips");
   add<cancel, 1>(exports, "cancel");
   add<setEnvironmentVariable, 2>(exports, "setEnvironmentVariable");

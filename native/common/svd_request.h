@@ -1,12 +1,19 @@
 // What every backend refuses of a request for decompositions.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 
 #include "common/status.h"
 
 namespace qkspace {
+
+// Triplets of each matrix where that is known before it is decomposed, -1 where it is not.
+inline int32_t knownWidth(const qks_svd_request& r) {
+  const int32_t most = static_cast<int32_t>(std::min(r.rows, r.cols));
+  return r.mode == QKS_SVD_FULL ? most : r.mode == QKS_SVD_RANK ? std::min(r.rank, most) : -1;
+}
 
 // Throws a Failure that says what is wrong.
 inline void checkSvdRequest(const qks_svd_request& r) {
@@ -15,6 +22,9 @@ inline void checkSvdRequest(const qks_svd_request& r) {
   }
   if (r.dtype != QKS_F32 && r.dtype != QKS_F64) {
     fail(QKS_E_ARGUMENT, "matrices must be f32 or f64");
+  }
+  if (r.out_dtype != QKS_F32 && r.out_dtype != QKS_F64) {
+    fail(QKS_E_ARGUMENT, "results must be f32 or f64");
   }
   const int64_t size = r.rows * r.cols;
   if (r.n > (int64_t{1} << 53) / size || r.length < r.n * size || (r.n > 0 && !r.matrices)) {
@@ -25,6 +35,13 @@ inline void checkSvdRequest(const qks_svd_request& r) {
   }
   if (r.mode == QKS_SVD_RANK && r.rank < 0) {
     fail(QKS_E_ARGUMENT, "rank must not be negative");
+  }
+}
+
+// Whether there is a place for the vectors exactly where their width is known.
+inline void checkSvdVectors(const qks_svd_request& r, const qks_svd_vectors* vectors) {
+  if ((vectors != nullptr) != (knownWidth(r) >= 0)) {
+    fail(QKS_E_ARGUMENT, vectors ? "by energy, vectors are read later" : "there is no place for the vectors");
   }
 }
 

@@ -121,19 +121,19 @@ int32_t rowsUpload(qks_context*, const qks_tensor* tensor, const qks_cancel*, qk
 void rowsDestroy(qks_rows* rows) { delete rows; }
 
 int32_t svd(qks_context* context, const qks_svd_request* request, const qks_cancel* cancel, qks_svd_summary* summary,
-            qks_decomposition** out, qks_error* error) {
+            const qks_svd_vectors* vectors, qks_decomposition** out, qks_error* error) {
   const int32_t status = guarded(error, [&] {
     auto result = std::make_unique<qks_decomposition>();
-    decompose(*request, *context->kernels, context->pool, context->workspace, cancel, *summary, result->result);
-    *out = result.release();
+    decompose(*request, *context->kernels, context->pool, context->workspace, cancel, *summary, vectors,
+              result->result);
+    *out = vectors ? nullptr : result.release();
   });
   context->workspace.settle();
   return status;
 }
 
-int32_t svdRead(qks_context* context, const qks_decomposition* from, double* u, double* s, double* v,
-                qks_error* error) {
-  return guarded(error, [&] { readDecomposition(from->result, context->pool, u, s, v); });
+int32_t svdRead(qks_context* context, const qks_decomposition* from, const qks_svd_vectors* to, qks_error* error) {
+  return guarded(error, [&] { readDecomposition(from->result, context->pool, *to); });
 }
 
 void svdDestroy(qks_decomposition* decomposition) { delete decomposition; }

@@ -150,17 +150,18 @@ void rowsDestroy(qks_rows* rows) {
 }
 
 int32_t svd(qks_context* context, const qks_svd_request* request, const qks_cancel* cancel, qks_svd_summary* summary,
-            qks_decomposition** out, qks_error* error) {
+            const qks_svd_vectors* vectors, qks_decomposition** out, qks_error* error) {
   return guarded(error, [&] {
     context->device.use();
     auto result = std::make_unique<qks_decomposition>();
-    decompose(context->device, context->transfer, context->svdWorkspace, *request, cancel, *summary, result->result);
-    *out = result.release();
+    decompose(context->device, context->transfer, context->svdWorkspace, *request, cancel, *summary, vectors,
+              result->result);
+    *out = vectors ? nullptr : result.release();
   });
 }
 
-int32_t svdRead(qks_context*, const qks_decomposition* from, double* u, double* s, double* v, qks_error* error) {
-  return guarded(error, [&] { readDecomposition(from->result, u, s, v); });
+int32_t svdRead(qks_context* context, const qks_decomposition* from, const qks_svd_vectors* to, qks_error* error) {
+  return guarded(error, [&] { readDecomposition(from->result, context->pool, *to); });
 }
 
 void svdDestroy(qks_decomposition* decomposition) { delete decomposition; }

@@ -56,7 +56,7 @@ const withHandle = {
     (h) => read(h),
     (h) => addon.covarianceDispose(h),
   ],
-  decomposition: [(h) => addon.svdRead(job(), h)],
+  decomposition: [(h) => addon.svdRead(job(), h, undefined)],
   rows: [
     (h) => addon.rowsRelease(h),
     (h) => addon.covarianceAdd(job(), covariance(), batch({ q: { rows: h } })),
@@ -129,12 +129,12 @@ test('handles: of what has been disposed of, released or read', async (t) => {
   addon.covarianceDispose(gone.covariance)
   addon.rowsRelease(gone.rows)
   addon.rowsRelease(gone.rows)
-  await addon.svdRead(job(), gone.decomposition)
+  await addon.svdRead(job(), gone.decomposition, undefined)
   for (const call of withHandle.covariance.slice(0, -1)) {
     await refused(t, () => call(gone.covariance), 'ERR_ARGUMENT', /disposed of/)
   }
   await refused(t, () => withHandle.rows[1](gone.rows), 'ERR_ARGUMENT', /disposed of/)
-  await refused(t, () => addon.svdRead(job(), gone.decomposition), 'ERR_ARGUMENT', /disposed of/)
+  await refused(t, () => addon.svdRead(job(), gone.decomposition, undefined), 'ERR_ARGUMENT', /disposed of/)
 })
 
 test('handles: rows of another context are refused', async (t) => {
@@ -472,19 +472,67 @@ test('svd: shapes, modes and lengths; the results are arrays of the addon', asyn
   ]) {
     await refused(t, asked(more), TypeError)
   }
-  const { handle, maxRank, ...summary } = await asked({ mode: 2, rank: 2 ** 31 - 1 })()
+  for (const more of [{ outDtype: 1 }, { outDtype: -1 }]) {
+    await refused(t, asked(more), 'ERR_ARGUMENT')
+  }
+  /** @param {{ u?: Float32Array | Float64Array, s?: Float32Array | Float64Array, v?: Float32Array | Float64Array }} found */
+  const lengths = ({ u, s, v }) => [u.length, s.length, v.length]
+  const { handle, maxRank, ...summary } = await asked({})()
   t.is(maxRank, 10)
   t.deepEqual(
     Object.values(summary).map((array) => array.length),
     [2, 2, 2, 2],
   )
-  const { u, s, v } = await addon.svdRead(job(), handle)
-  t.deepEqual([u.length, s.length, v.length], [2 * 12 * 10, 2 * 10, 2 * 10 * 10])
+  const read = await addon.svdRead(job(), handle, undefined)
+  t.deepEqual(lengths(read), [2 * 12 * 10, 2 * 10, 2 * 10 * 10])
   const none = await asked({ n: 0, matrices: new Float32Array(0) })()
-  t.deepEqual(
-    Object.values(await addon.svdRead(job(), none.handle)).map((array) => array.length),
-    [0, 0, 0],
-  )
+  t.deepEqual(lengths(await addon.svdRead(job(), none.handle, undefined)), [0, 0, 0])
+  for (const mode of [0, 2]) {
+    const whole = await asked({ mode, rank: 2 ** 31 - 1 })()
+    t.is(whole.handle, undefined)
+    t.deepEqual(lengths(whole), lengths(read))
+    t.deepEqual(lengths(await asked({ mode, rank: 3, n: 0, matrices: new Float32Array(0) })()), [0, 0, 0])
+  }
+})
+
+test('svd: arrays to be filled', async (t) => {
+  const shared = (length) => new Float64Array(new SharedArrayBuffer(8 * length))
+  const own = (length) => new Float64Array(length)
+  const arrays = (make, more = {}) => ({ u: make(240), s: make(20), v: make(200), ...more })
+  const wanted = await addon.svd(job(), context, svdRequest({ mode: 0 }))
+  const byEnergy = async (out) =>
+    addon.svdRead(job(), (await addon.svd(job(), context, svdRequest())).handle, out)
+  const inFull = (out) => addon.svd(job(), context, svdRequest({ mode: 0, out }))
+  for (const fill of [inFull, byEnergy]) {
+    for (const make of [shared, own]) {
+      const out = arrays(make, { u: make(300) })
+      const found = await fill(out)
+      for (const key of ['u', 's', 'v']) {
+        t.is(found[key], out[key])
+        t.deepEqual([...out[key].subarray(0, wanted[key].length)], [...wanted[key]])
+      }
+      t.true(out.u.subarray(240).every((x) => x === 0))
+    }
+    await refused(
+      t,
+      () => fill(arrays(own, { u: own(239) })),
+      'ERR_SHAPE',
+      /out\.u has 239 elements, needed are 240/,
+    )
+    await refused(t, () => fill(arrays(own, { s: new Float32Array(20) })), TypeError, /out\.s/)
+    await refused(t, () => fill(arrays(own, { v: undefined, s: 1 })), TypeError)
+    await refused(t, () => fill(/** @type {any} */ (3)), TypeError)
+    const gone = arrays(own)
+    detach(gone.v)
+    await refused(t, () => fill(gone), 'ERR_SHAPE', /out\.v has 0 elements.*detached/)
+  }
+  const late = arrays(own)
+  const running = inFull(late)
+  detach(late.u)
+  await refused(t, () => running, 'ERR_SHAPE', /buffer of out\.u was detached/)
+  const single = { u: new Float32Array(240), s: new Float32Array(20), v: new Float32Array(200) }
+  await addon.svd(job(), context, svdRequest({ mode: 0, outDtype: 0, out: single }))
+  t.deepEqual([...single.u], [...Float32Array.from(wanted.u)])
 })
 
 test('flips: sizes are those of what was uploaded', (t) => flipsBoundary(t, context))

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "common/svd_request.h"
 #include "cuda/svd/svd.h"
 
 namespace qkspace {
@@ -41,6 +42,7 @@ inline qks_svd_request request(const void* data, int dtype, int64_t n, int64_t r
   r.cols = cols;
   r.mode = QKS_SVD_FULL;
   r.seed = 1;
+  r.out_dtype = QKS_F64;
   return r;
 }
 
@@ -69,16 +71,24 @@ inline Result run(const qks_svd_request& r, const qks_cancel* cancel = nullptr) 
   out.error.resize(n);
   out.converged.resize(n);
   qks_svd_summary summary{out.ranks.data(), out.energy.data(), out.error.data(), out.converged.data(), 0};
+  const int32_t width = r.n > 0 ? knownWidth(r) : 0;
+  auto make = [&](int32_t columns) {
+    out.u.resize(n * static_cast<size_t>(r.rows * columns));
+    out.s.resize(n * static_cast<size_t>(columns));
+    out.v.resize(n * static_cast<size_t>(r.cols * columns));
+    return qks_svd_vectors{out.u.data(), out.s.data(), out.v.data()};
+  };
   CudaDecomposition found;
-  decompose(device, theTransfer(), theWorkspace(), r, cancel, summary, found);
+  const bool known = r.mode != QKS_SVD_ENERGY;
+  const qks_svd_vectors vectors = make(known ? width : 0);
+  decompose(device, theTransfer(), theWorkspace(), r, cancel, summary, known ? &vectors : nullptr, found);
   if (device.budget.used != theWorkspace().bytes()) {
     line(false, "no memory is used but what is kept");
   }
   out.maxRank = summary.max_rank;
-  out.u.resize(n * static_cast<size_t>(r.rows * out.maxRank));
-  out.s.resize(n * static_cast<size_t>(out.maxRank));
-  out.v.resize(n * static_cast<size_t>(r.cols * out.maxRank));
-  readDecomposition(found, out.u.data(), out.s.data(), out.v.data());
+  if (!known) {
+    readDecomposition(found, theTransfer().pool(), make(out.maxRank));
+  }
   return out;
 }
 

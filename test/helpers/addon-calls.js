@@ -59,12 +59,14 @@ export const svdRequest = (more = {}) => ({
   n: 2,
   rows: 12,
   cols: 10,
-  mode: 0,
-  energy: 0,
+  mode: 1,
+  energy: 1,
   rank: 0,
   maxRank: 0,
   seed: 0,
   threads: 0,
+  outDtype: 3,
+  out: undefined,
   ...more,
 })
 

@@ -241,6 +241,103 @@ export function svdSuite(test, backend, { largest = 256 } = {}) {
     }
   })
 
+  /** Two matrices of different rank by energy, and the arrays of the widest result, longer than need be. */
+  const two = () => {
+    const matrices = new Float64Array(2 * 20 * 12)
+    matrices.set(withSpectrum(20, 12, SPECTRA.linear(12), 1))
+    matrices.set(withSpectrum(20, 12, SPECTRA['decaying fast'](12), 2), 240)
+    return { matrices, options: { n: 2, rows: 20, cols: 12, backend } }
+  }
+  const arrays = (make) => ({ u: make(500), s: make(30), v: make(301) })
+  const makers = [
+    (length) => new Float32Array(length),
+    (length) => new Float64Array(length),
+    (length) => new Float32Array(new SharedArrayBuffer(4 * length)),
+    (length) => new Float64Array(new SharedArrayBuffer(8 * length + 64), 64, length),
+  ]
+
+  function filled(t, out, found, wanted) {
+    for (const key of ['u', 's', 'v']) {
+      t.is(found[key].buffer, out[key].buffer)
+      t.is(found[key].byteOffset, out[key].byteOffset)
+      t.deepEqual([...found[key]], [...wanted[key]], key)
+      const behind = out[key].subarray(wanted[key].length)
+      t.true(
+        behind.every((x) => x === 7),
+        'nothing behind it is written',
+      )
+    }
+  }
+
+  test('svd: results in f32 and in arrays of the caller', async (t) => {
+    const { matrices, options } = two()
+    for (const request of [{}, { rank: 3 }, { rank: 0 }, { energy: 0.9 }, { energy: 0.99, maxRank: 4 }]) {
+      const wanted = await svd(matrices, { ...options, ...request })
+      const rounded = await svd(matrices, { ...options, ...request, dtype: 'f32' })
+      for (const key of ['u', 's', 'v']) {
+        t.true(rounded[key] instanceof Float32Array)
+        t.deepEqual(rounded[key], Float32Array.from(wanted[key]), key)
+      }
+      t.deepEqual({ ...rounded, u: 0, s: 0, v: 0 }, { ...wanted, u: 0, s: 0, v: 0 })
+      for (const make of makers) {
+        const out = arrays((length) => make(length).fill(7))
+        const dtype = out.u instanceof Float32Array ? 'f32' : 'f64'
+        const found = await svd(matrices, { ...options, ...request, dtype, out })
+        filled(t, out, found, dtype === 'f32' ? rounded : wanted)
+      }
+    }
+    const none = await svd(new Float32Array(0), { ...options, n: 0, dtype: 'f32', out: arrays(makers[0]) })
+    t.deepEqual([none.maxRank, none.u.length, none.s.length, none.v.length], [0, 0, 0, 0])
+  })
+
+  test('svd: arrays that cannot be filled have their own error', async (t) => {
+    const { matrices, options } = two()
+    const make = makers[1]
+    const refusing = (out, more = {}) =>
+      svd(matrices, { ...options, out: { ...arrays(make), ...out }, ...more })
+    // @ts-expect-error an unknown type on purpose
+    await t.throwsAsync(svd(matrices, { ...options, dtype: 'f16' }), {
+      code: 'ERR_ARGUMENT',
+      message: /dtype/,
+    })
+    for (const out of /** @type {any[]} */ ([null, 3, [], make(3)])) {
+      await t.throwsAsync(svd(matrices, { ...options, out }), { code: 'ERR_TYPE', message: /^out/ })
+    }
+    await t.throwsAsync(refusing({ w: make(3) }), { code: 'ERR_ARGUMENT', message: /out has no "w"/ })
+    await t.throwsAsync(refusing({ v: undefined }), { code: 'ERR_TYPE', message: /out\.v/ })
+    await t.throwsAsync(refusing({ s: makers[0](30) }), {
+      code: 'ERR_TYPE',
+      message: /out\.s must be a Float64Array/,
+    })
+    await t.throwsAsync(refusing({}, { dtype: 'f32' }), {
+      code: 'ERR_TYPE',
+      message: /out\.u must be a Float32Array/,
+    })
+    await t.throwsAsync(refusing({ u: make(479) }), { code: 'ERR_SHAPE', message: /out\.u has 479 .* 480 / })
+    await t.throwsAsync(refusing({ u: make(479) }, { energy: 0.5 }), { code: 'ERR_SHAPE' })
+    await t.notThrowsAsync(refusing({ u: make(80) }, { energy: 0.5, maxRank: 2 }))
+    await t.notThrowsAsync(refusing({ u: make(80) }, { rank: 2 }))
+    const buffer = new SharedArrayBuffer(8000)
+    const overlapping = { u: new Float64Array(buffer, 0, 480), v: new Float64Array(buffer, 8 * 479, 288) }
+    await t.throwsAsync(refusing(overlapping), { code: 'ERR_ARGUMENT', message: /out\.v overlaps out\.u/ })
+    await t.throwsAsync(refusing({ u: matrices }), {
+      code: 'ERR_ARGUMENT',
+      message: /out\.u overlaps matrices/,
+    })
+    const gone = make(480)
+    structuredClone(gone.buffer, { transfer: [gone.buffer] })
+    await t.throwsAsync(refusing({ u: gone }), {
+      code: 'ERR_SHAPE',
+      message: /buffer of out\.u was detached/,
+    })
+    for (const request of [{}, { energy: 0.9 }]) {
+      const late = make(480)
+      const running = refusing({ u: late }, request)
+      structuredClone(late.buffer, { transfer: [late.buffer] })
+      await t.throwsAsync(running, { code: 'ERR_SHAPE', message: /out\.u.*detached/ })
+    }
+  })
+
   test('svd: bad input has its own error', async (t) => {
     const m = new Float32Array(8)
     const options = { n: 2, rows: 2, cols: 2, backend }

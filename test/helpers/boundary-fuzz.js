@@ -49,7 +49,7 @@ const templates = [
   async () => [addon.rowsUpload, [job(), context, keys({ transfer: true })]],
   async () => [addon.rowsRelease, [await addon.rowsUpload(job(), context, keys())]],
   async () => [addon.svd, [job(), context, svdRequest({ mode: below(3), energy: 0.9, rank: 3 })]],
-  async () => [addon.svdRead, [job(), await decomposition()]],
+  async () => [addon.svdRead, [job(), await decomposition(), undefined]],
   async () => [addon.largestOfFlips, [job(), context, flipsRequest({ q: uploaded, k: uploadedKeys })]],
   async () => [addon.cancel, [job()]],
 ]

@@ -17,6 +17,7 @@ struct Decomposition {
 
   std::shared_ptr<Context> context;
   int64_t n = 0, rows = 0, cols = 0;
+  int32_t outDtype = QKS_F64;
   qks_svd_summary summary{};  // its largest rank is the width of the vectors
   qks_decomposition* handle = nullptr;
 
@@ -30,11 +31,12 @@ struct Decomposition {
   }
 };
 
-// svd(job, context, { matrices, dtype, n, rows, cols, mode, energy, rank, maxRank, seed, threads })
-//   -> promise of { handle, maxRank, ranks, totalEnergy, errorBound, converged }
+// svd(job, context, { matrices, dtype, n, rows, cols, mode, energy, rank, maxRank, seed, threads, outDtype, out })
+//   -> promise of { maxRank, ranks, totalEnergy, errorBound, converged }, with { u, s, v } in full and to a rank, with
+//      { handle } by energy. out: undefined, or the arrays { u, s, v } to be filled (not read by energy).
 Napi::Value svd(const Napi::CallbackInfo& info);
 
-// svdRead(job, handle) -> promise of { u, s, v }; the handle is disposed of.
+// svdRead(job, handle, out) -> promise of { u, s, v }; the handle is disposed of.
 Napi::Value svdRead(const Napi::CallbackInfo& info);
 
 }  // namespace qkspace::addon

@@ -10,16 +10,40 @@
 #include "common/svd_request.h"
 
 namespace qkspace {
+namespace {
+
+// Rows c < rank of `from` [rank, length] as columns of `to` [length, width], the others zeros.
+template <typename T>
+void transposeTo(const double* from, int64_t length, int64_t rank, int64_t width, T* to) {
+  for (int64_t a = 0; a < length; a++) {
+    for (int64_t c = 0; c < width; c++) {
+      to[a * width + c] = c < rank ? static_cast<T>(from[c * length + a]) : T(0);
+    }
+  }
+}
+
+template <typename T>
+void place(const double* ut, const double* s, const double* vt, int64_t i, int64_t rows, int64_t cols, int64_t rank,
+           int64_t width, const qks_svd_vectors& to) {
+  transposeTo(ut, rows, rank, width, static_cast<T*>(to.u) + i * rows * width);
+  transposeTo(s, 1, rank, width, static_cast<T*>(to.s) + i * width);
+  transposeTo(vt, cols, rank, width, static_cast<T*>(to.v) + i * cols * width);
+}
+
+}  // namespace
 
 void decompose(const qks_svd_request& r, const Kernels& kernels, Pool& pool, Workspace& workspace,
-               const qks_cancel* cancel, qks_svd_summary& summary, Decomposition& out) {
+               const qks_cancel* cancel, qks_svd_summary& summary, const qks_svd_vectors* vectors, Decomposition& out) {
   checkSvdRequest(r);
+  checkSvdVectors(r, vectors);
+  const auto placeAs = r.out_dtype == QKS_F32 ? place<float> : place<double>;
   const int64_t size = r.rows * r.cols;
   out.n = r.n;
   out.rows = r.rows;
   out.cols = r.cols;
+  out.outDtype = r.out_dtype;
   out.ranks.assign(static_cast<size_t>(r.n), 0);
-  out.vectors.assign(static_cast<size_t>(r.n), nullptr);
+  out.vectors.assign(vectors ? 0 : static_cast<size_t>(r.n), nullptr);
   const int used = pool.used(r.threads, r.n);
   out.arenas.resize(static_cast<size_t>(used));
   const size_t bytes = kernels.svdScratch(static_cast<int32_t>(r.rows), static_cast<int32_t>(r.cols));
@@ -57,16 +81,20 @@ void decompose(const qks_svd_request& r, const Kernels& kernels, Pool& pool, Wor
       return;
     }
     const size_t rank = static_cast<size_t>(t.found);
-    try {
-      const size_t rows = rank * static_cast<size_t>(r.rows), cols = rank * static_cast<size_t>(r.cols);
-      double* to = out.arenas[static_cast<size_t>(worker)].take(rows + rank + cols);
-      std::copy_n(t.ut, rows, to);
-      std::copy_n(t.s, rank, to + rows);
-      std::copy_n(t.vt, cols, to + rows + rank);
-      out.vectors[static_cast<size_t>(i)] = to;
-    } catch (...) {
-      status = QKS_E_OUT_OF_MEMORY;
-      return;
+    if (vectors) {
+      placeAs(t.ut, t.s, t.vt, i, r.rows, r.cols, t.found, knownWidth(r), *vectors);
+    } else {
+      try {
+        const size_t rows = rank * static_cast<size_t>(r.rows), cols = rank * static_cast<size_t>(r.cols);
+        double* to = out.arenas[static_cast<size_t>(worker)].take(rows + rank + cols);
+        std::copy_n(t.ut, rows, to);
+        std::copy_n(t.s, rank, to + rows);
+        std::copy_n(t.vt, cols, to + rows + rank);
+        out.vectors[static_cast<size_t>(i)] = to;
+      } catch (...) {
+        status = QKS_E_OUT_OF_MEMORY;
+        return;
+      }
     }
     out.ranks[static_cast<size_t>(i)] = t.found;
     summary.ranks[i] = t.found;
@@ -89,26 +117,13 @@ void decompose(const qks_svd_request& r, const Kernels& kernels, Pool& pool, Wor
   summary.max_rank = out.maxRank;
 }
 
-void readDecomposition(const Decomposition& from, Pool& pool, double* u, double* s, double* v) {
-  const int64_t r = from.maxRank, rows = from.rows, cols = from.cols;
+void readDecomposition(const Decomposition& from, Pool& pool, const qks_svd_vectors& to) {
+  const auto placeAs = from.outDtype == QKS_F32 ? place<float> : place<double>;
   pool.run(0, from.n, [&](int64_t i, int) {
     const int64_t rank = from.ranks[static_cast<size_t>(i)];
     const double* ut = from.vectors[static_cast<size_t>(i)];
-    const double* values = ut + rank * rows;
-    const double* vt = values + rank;
-    for (int64_t a = 0; a < rows; a++) {
-      for (int64_t c = 0; c < r; c++) {
-        u[(i * rows + a) * r + c] = c < rank ? ut[c * rows + a] : 0.0;
-      }
-    }
-    for (int64_t c = 0; c < r; c++) {
-      s[i * r + c] = c < rank ? values[c] : 0.0;
-    }
-    for (int64_t a = 0; a < cols; a++) {
-      for (int64_t c = 0; c < r; c++) {
-        v[(i * cols + a) * r + c] = c < rank ? vt[c * cols + a] : 0.0;
-      }
-    }
+    const double* values = ut + rank * from.rows;
+    placeAs(ut, values, values + rank, i, from.rows, from.cols, rank, from.maxRank, to);
   });
 }
 

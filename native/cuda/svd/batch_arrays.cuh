@@ -13,8 +13,8 @@ namespace qkspace {
 // One entry a matrix, or n where it says so. The same layout on the device and in page-locked memory.
 struct BatchArrays {
   PreparedMatrix* prepared;
-  double *totals, *squares;  // squares: n
-  int64_t* offsets;
+  double *totals, *squares;              // squares: n
+  int64_t* before;                       // triplets of the matrices before it
   int32_t *found, *live, *list, *order;  // order: n
   uint8_t* settled;
 
@@ -23,8 +23,8 @@ struct BatchArrays {
       : prepared(reinterpret_cast<PreparedMatrix*>(at)),
         totals(reinterpret_cast<double*>(prepared + batch)),
         squares(totals + batch),
-        offsets(reinterpret_cast<int64_t*>(squares + batch * n)),
-        found(reinterpret_cast<int32_t*>(offsets + batch)),
+        before(reinterpret_cast<int64_t*>(squares + batch * n)),
+        found(reinterpret_cast<int32_t*>(before + batch)),
         live(found + batch),
         list(live + batch),
         order(list + batch),

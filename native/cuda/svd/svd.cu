@@ -14,6 +14,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <new>
 #include <string>
 #include <utility>
 #include <vector>
@@ -39,11 +40,14 @@ namespace {
 // Matrices of one call, batch after batch.
 class Decomposer {
  public:
-  Decomposer(Device& device, Transfer& transfer, SvdWorkspace& workspace, const qks_svd_request& request)
+  Decomposer(Device& device, Transfer& transfer, SvdWorkspace& workspace, const qks_svd_request& request,
+             const qks_svd_vectors* vectors)
       : device_(device),
         transfer_(transfer),
         workspace_(workspace),
         request_(request),
+        vectors_(vectors),
+        outElement_(request.out_dtype == QKS_F32 ? sizeof(float) : sizeof(double)),
         rule_{request.mode, request.rank, request.max_rank, request.energy},
         plan_(planBatches(device, workspace, request)),
         shape_(plan_.shape) {
@@ -77,6 +81,8 @@ class Decomposer {
   Transfer& transfer_;
   SvdWorkspace& workspace_;
   const qks_svd_request& request_;
+  const qks_svd_vectors* const vectors_;
+  const size_t outElement_;
   const RankRule rule_;
   const BatchPlan plan_;
   const SvdShape& shape_;
@@ -84,9 +90,12 @@ class Decomposer {
 
   BatchArrays here_, there_;   // in page-locked memory, on the device
   std::vector<int32_t> list_;  // matrices of the batch that are left to do
-  // Vectors of the batch before, which wait on the device.
-  double* landing_ = nullptr;
-  size_t landingCount_ = 0;
+  // Vectors of the batch before, which wait on the device: u from its beginning on, v behind.
+  struct Landing {
+    char *u = nullptr, *v = nullptr;
+    size_t bytesU = 0, bytesV = 0;
+  };
+  Landing landing_;
 
   int countOf(int64_t first) const { return static_cast<int>(std::min(plan_.batch, request_.n - first)); }
   DeviceBuffer& rawOf(int64_t first) { return workspace_.raw[first / plan_.batch % 2]; }
@@ -132,10 +141,12 @@ class Decomposer {
 
   // Brings the vectors of the batch before to the host, while the device works on this one.
   void land() {
-    if (landing_) {
-      transfer_.fetch(workspace_.packed.get<double>(), landingCount_ * sizeof(double), landing_, packed_);
+    if (landing_.bytesU + landing_.bytesV > 0) {
+      const char* packed = workspace_.packed.get<char>();
+      transfer_.fetch(packed, landing_.bytesU, landing_.u, packed_);
+      transfer_.fetch(packed + landing_.bytesU, landing_.bytesV, landing_.v, packed_);
     }
-    landing_ = nullptr;
+    landing_ = Landing{};
   }
 
   // A launch that counts as arithmetic.
@@ -245,10 +256,24 @@ class Decomposer {
     const RankChoice choice = chooseRank(shape_, rule_, p.total, squares, full, here_.found[i], order);
     here_.found[i] = choice.found;
     here_.live[i] = choice.live;
-    std::vector<double>& values = out.values[static_cast<size_t>(global)];
-    values.resize(static_cast<size_t>(choice.found));
-    for (int32_t j = 0; j < choice.found; j++) {
-      values[static_cast<size_t>(j)] = j < choice.live ? std::ldexp(std::sqrt(squares[order[j]]), p.exponent) : 0.0;
+    auto value = [&](int32_t j) {
+      return j < choice.live ? std::ldexp(std::sqrt(squares[order[j]]), p.exponent) : 0.0;
+    };
+    if (!vectors_) {
+      std::vector<double>& values = out.values[static_cast<size_t>(global)];
+      values.resize(static_cast<size_t>(choice.found));
+      for (int32_t j = 0; j < choice.found; j++) {
+        values[static_cast<size_t>(j)] = value(j);
+      }
+    } else {
+      for (int32_t j = 0; j < choice.found; j++) {
+        const int64_t to = global * choice.found + j;
+        if (request_.out_dtype == QKS_F32) {
+          static_cast<float*>(vectors_->s)[to] = static_cast<float>(value(j));
+        } else {
+          static_cast<double*>(vectors_->s)[to] = value(j);
+        }
+      }
     }
     out.ranks[static_cast<size_t>(global)] = choice.found;
     out.maxRank = std::max(out.maxRank, choice.found);
@@ -258,25 +283,43 @@ class Decomposer {
     summary.converged[global] = full ? here_.settled[i] : 1;
   }
 
+  // Where the vectors of the batch at `first` go: to where they were asked for, or to memory of `out`.
+  Landing placeOf(int64_t first, size_t count, size_t bytesU, size_t bytesV, CudaDecomposition& out) {
+    if (vectors_) {
+      const size_t width = static_cast<size_t>(first * knownWidth(request_)) * outElement_;
+      return {static_cast<char*>(vectors_->u) + width * static_cast<size_t>(request_.rows),
+              static_cast<char*>(vectors_->v) + width * static_cast<size_t>(request_.cols), bytesU, bytesV};
+    }
+    out.batches.emplace_back(bytesU + bytesV);
+    char* to = out.batches.back().get();
+    if (!to) {
+      throw std::bad_alloc();
+    }
+    for (size_t i = 0; i < count; i++) {
+      const size_t before = static_cast<size_t>(here_.before[i]) * outElement_;
+      out.u[static_cast<size_t>(first) + i] = to + before * static_cast<size_t>(request_.rows);
+      out.v[static_cast<size_t>(first) + i] = to + bytesU + before * static_cast<size_t>(request_.cols);
+    }
+    return {to, to + bytesU, bytesU, bytesV};
+  }
+
   void finish(int64_t first, size_t count, CudaDecomposition& out) {
-    int64_t doubles = 0;
+    int64_t triplets = 0;
     for (size_t i = 0; i < count; i++) {
-      here_.offsets[i] = doubles;
-      doubles += here_.found[i] * (request_.rows + request_.cols);
+      here_.before[i] = triplets;
+      triplets += here_.found[i];
     }
-    out.batches.emplace_back(static_cast<size_t>(doubles));
-    std::vector<double>& to = out.batches.back();
-    for (size_t i = 0; i < count; i++) {
-      out.vectors[static_cast<size_t>(first) + i] = to.data() + here_.offsets[i];
-    }
+    const size_t bytesU = static_cast<size_t>(triplets * request_.rows) * outElement_,
+                 bytesV = static_cast<size_t>(triplets * request_.cols) * outElement_;
+    const Landing landing = placeOf(first, count, bytesU, bytesV, out);
     land();
-    if (doubles == 0) {
+    if (triplets == 0) {
       return;
     }
-    workspace_.packed.reserve(static_cast<size_t>(doubles) * sizeof(double), "singular vectors of a batch");
+    workspace_.packed.reserve(bytesU + bytesV, "singular vectors of a batch");
     toDevice(there_.found, here_.found, count);
     toDevice(there_.live, here_.live, count);
-    toDevice(there_.offsets, here_.offsets, count);
+    toDevice(there_.before, here_.before, count);
     toDevice(there_.order, here_.order, count * static_cast<size_t>(shape_.n));
     FinishTask t{};
     t.shape = shape_;
@@ -286,14 +329,15 @@ class Decomposer {
     t.order = there_.order;
     t.found = there_.found;
     t.live = there_.live;
-    t.offsets = there_.offsets;
-    t.out = workspace_.packed.get<double>();
+    t.before = there_.before;
+    t.outU = workspace_.packed.get<char>();
+    t.outV = workspace_.packed.get<char>() + bytesU;
     t.seed = 0x2545f4914f6cdd1dull;
-    timed("svd: finish", finishKernel, dim3(static_cast<unsigned>(count)), dim3(kFinishThreads),
+    timed("svd: finish", request_.out_dtype == QKS_F32 ? finishKernel<float> : finishKernel<double>,
+          dim3(static_cast<unsigned>(count)), dim3(kFinishThreads),
           2 * static_cast<size_t>(shape_.n) * sizeof(double) + 128, device_.stream, t);
     check(cudaEventRecord(packed_, device_.stream), "recording an event");
-    landing_ = to.data();
-    landingCount_ = static_cast<size_t>(doubles);
+    landing_ = landing;
   }
 
   template <typename M>
@@ -330,23 +374,27 @@ class Decomposer {
 }  // namespace
 
 void decompose(Device& device, Transfer& transfer, SvdWorkspace& workspace, const qks_svd_request& request,
-               const qks_cancel* cancel, qks_svd_summary& summary, CudaDecomposition& out) {
+               const qks_cancel* cancel, qks_svd_summary& summary, const qks_svd_vectors* vectors,
+               CudaDecomposition& out) {
   checkSvdRequest(request);
+  checkSvdVectors(request, vectors);
   out.n = request.n;
   out.rows = request.rows;
   out.cols = request.cols;
   out.maxRank = 0;
+  out.outDtype = request.out_dtype;
   const size_t n = static_cast<size_t>(request.n);
   out.ranks.assign(n, 0);
-  out.values.assign(n, {});
-  out.vectors.assign(n, nullptr);
+  out.values.assign(vectors ? 0 : n, {});
+  out.u.assign(vectors ? 0 : n, nullptr);
+  out.v.assign(vectors ? 0 : n, nullptr);
   out.batches.clear();
   if (request.n == 0) {
     summary.max_rank = 0;
     return;
   }
   const Kept::Use use(workspace);
-  Decomposer(device, transfer, workspace, request).run(cancel, summary, out);
+  Decomposer(device, transfer, workspace, request, vectors).run(cancel, summary, out);
   summary.max_rank = out.maxRank;
 }
 

@@ -18,14 +18,14 @@ constexpr int kFinishThreads = 256;
 
 struct FinishTask {
   SvdShape shape;
-  double* y;               // [.., n, ldm] rows s_j u_j
-  const double* v;         // [.., n, ldn]
-  const double* squares;   // [.., n]
-  const int32_t* order;    // [.., n] the first `found` count
-  const int32_t* found;    // [..]
-  const int32_t* live;     // [..] how many of those have a singular value that is not rounding
-  const int64_t* offsets;  // [..] into out
-  double* out;
+  double* y;              // [.., n, ldm] rows s_j u_j
+  const double* v;        // [.., n, ldn]
+  const double* squares;  // [.., n]
+  const int32_t* order;   // [.., n] the first `found` count
+  const int32_t* found;   // [..]
+  const int32_t* live;    // [..] how many of those have a singular value that is not rounding
+  const int64_t* before;  // [..] triplets of the matrices before it
+  void *outU, *outV;      // of the type asked for: [rows, found] and [cols, found] of each matrix, one after another
   uint64_t seed;
 };
 
@@ -68,6 +68,8 @@ __device__ inline void completeVector(const FinishTask& t, double* y, const int3
   }
 }
 
+// T: the type that was asked for.
+template <typename T>
 __global__ void __launch_bounds__(kFinishThreads) finishKernel(FinishTask t) {
   QKS_DYNAMIC_SHARED(shared);
   const size_t i = blockIdx.x;
@@ -119,13 +121,13 @@ __global__ void __launch_bounds__(kFinishThreads) finishKernel(FinishTask t) {
     }
   }
   __syncthreads();
-  double* out = t.out + t.offsets[i];
+  T* out = static_cast<T*>(t.outU) + t.before[i] * rows;
   for (int e = threadIdx.x; e < rows * found; e += blockDim.x) {
-    out[e] = sign[e % found] * u[static_cast<size_t>(order[e % found]) * ldu + e / found];
+    out[e] = static_cast<T>(sign[e % found] * u[static_cast<size_t>(order[e % found]) * ldu + e / found]);
   }
-  out += static_cast<size_t>(rows) * found;
+  out = static_cast<T*>(t.outV) + t.before[i] * cols;
   for (int e = threadIdx.x; e < cols * found; e += blockDim.x) {
-    out[e] = sign[e % found] * w[static_cast<size_t>(order[e % found]) * ldw + e / found];
+    out[e] = static_cast<T>(sign[e % found] * w[static_cast<size_t>(order[e % found]) * ldw + e / found]);
   }
 }
 
