@@ -8,6 +8,7 @@ namespace {
 
 constexpr int kRows = 64, kDepth = 16, kWarpgroup = 128;
 constexpr size_t kRegisters = 65536;
+constexpr uint64_t kNothingRead = 0xcbf29ce484222325ull;  // digest of no bytes
 
 // Of a descriptor (PTX manual, "Matrix Descriptor Format").
 struct Descriptor {
@@ -59,7 +60,7 @@ std::vector<float> readOperand(uint64_t bits, int columns, bool bf16, uint64_t& 
 }
 
 uint64_t digestOf(const WarpgroupProduct& product, bool fromRegisters) {
-  uint64_t digest = 0xcbf29ce484222325ull;
+  uint64_t digest = kNothingRead;
   if (!fromRegisters) {
     readOperand(product.a, kRows, product.bf16, digest);
   }
@@ -237,13 +238,12 @@ void startProducts() {
 
 void issueProduct(float* to, int columns, uint64_t a, const uint32_t* registers, uint64_t b, bool bf16) {
   // In registers, each warp has 16 rows of A: products of a warp, which only look as if they were of the warpgroup.
-  std::shared_ptr<WarpgroupProduct> made;
-  WarpgroupProduct wanted{a, b, bf16, columns, 0, false, 0, {}};
+  // First, since lanes wait for each other here.
+  const std::vector<float> own = registers ? operandOfWarp(registers, bf16) : std::vector<float>();
   bool isNew = false;
-  made = sharedProduct(wanted, isNew);
+  const auto made = sharedProduct(WarpgroupProduct{a, b, bf16, columns, 0, false, 0, {}}, isNew);
   if (registers) {
-    const std::vector<float> own = operandOfWarp(registers, bf16);
-    uint64_t digest = 0xcbf29ce484222325ull;
+    uint64_t digest = kNothingRead;
     const std::vector<float> keys = readOperand(b, columns, bf16, digest);
     if (isNew) {
       made->operands = digest;
@@ -261,7 +261,7 @@ void issueProduct(float* to, int columns, uint64_t a, const uint32_t* registers,
       made->sums[static_cast<size_t>(row * columns + column)] = sum;
     });
   } else if (isNew) {
-    uint64_t digest = 0xcbf29ce484222325ull;
+    uint64_t digest = kNothingRead;
     const std::vector<float> left = readOperand(a, kRows, bf16, digest);
     const std::vector<float> right = readOperand(b, columns, bf16, digest);
     made->operands = digest;

@@ -79,8 +79,8 @@ template <int kSize>
 void launchNulls(cudaStream_t stream, const HalfRows& rows, int32_t heads, const uint32_t* signs, int32_t draws,
                  float* matrices) {
   const dim3 grid(static_cast<uint32_t>(draws), static_cast<uint32_t>(heads), tilesOf(rows.d, kSize, kSize));
-  launch("summing sign flips", nullsOnTensorCores<kSize>, grid, dim3(kPairThreads),
-         kStages * 2 * kPairRows * kSize * 2, stream, rows, signs, signWords(rows.rows), matrices);
+  launch("summing sign flips", nullsOnTensorCores<kSize>, grid, dim3(kPairThreads), kStages * 2 * kPairRows * kSize * 2,
+         stream, rows, signs, signWords(rows.rows), matrices);
 }
 
 }  // namespace

@@ -10,6 +10,6 @@
 namespace qkspace {
 
 void sumNullsOnTensorCores(cudaStream_t, const HalfRows&, int32_t heads, const uint32_t* signs, int32_t draws,
-                      float* matrices);
+                           float* matrices);
 
 }  // namespace qkspace

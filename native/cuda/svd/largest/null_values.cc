@@ -87,7 +87,7 @@ class NullValues {
   int32_t *heads_ = nullptr, *queryExponent_ = nullptr, *keyExponent_ = nullptr, *unit_ = nullptr;
   float* coefficients_ = nullptr;
   uint32_t* flips_ = nullptr;
-  std::vector<float*> bases_;  // [components]: u [head_count, d, rank], then v; null for rank 0
+  std::vector<float*> bases_;       // [components]: u [head_count, d, rank], then v; null for rank 0
   std::vector<int32_t> exponents_;  // [head_count] of the matrices
 
   int32_t rankOf(int32_t component) const { return in_.rank - in_.components + 1 + component; }
@@ -123,7 +123,8 @@ class NullValues {
     DeviceBuffer wanted(device_.budget);
     wanted.reserve(all.size() * sizeof(int32_t), "rows to look at");
     transfer_.bytes(all.data(), all.size() * sizeof(int32_t), wanted.get<char>());
-    const DeviceRows there{rows.data.get<void>(), rows.shape.dtype, static_cast<int32_t>(rows.shape.shape[2]), shape_.d};
+    const DeviceRows there{rows.data.get<void>(), rows.shape.dtype, static_cast<int32_t>(rows.shape.shape[2]),
+                           shape_.d};
     if (findNonFiniteRow(device_, there, wanted.get<int32_t>(), rows_, found)) {
       failNonFinite(name, found);
     }
