@@ -66,7 +66,7 @@ ${date.slice(0, 10)}, ${cpu}, ${cores} cores, ${memoryGiB} GiB, instruction set 
       ', ',
     )}. Ceilings in the same run: ${ceiling('numpy-sgemm', 'OpenBLAS sgemm')}, ${ceiling('numpy-bandwidth', 'memory')}.
 
-What bounds each kernel, and what was tried: [How fast, and why](performance.md).
+What bounds each kernel, and what was tried: [How fast, and why](performance.md). The GPU has a benchmark of its own, \`npm run bench:gpu\`: [what it found](gpu.md#measured).
 `
 }
 
