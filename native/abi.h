@@ -46,6 +46,10 @@ typedef struct qks_error {
 typedef struct qks_cancel {
   const void *user;
   int32_t (*poll)(const void *user);
+  /* May be null. Otherwise the batch is one part of several, which other contexts add: covariance_add calls this once,
+     when its sums are ready and only have to join. Waits for the other parts. Non-zero: one of them failed, and this
+     one must not join either. */
+  int32_t (*agree)(const void *user);
 } qks_cancel;
 
 typedef struct qks_options {

@@ -110,6 +110,19 @@ export interface AddonBatch {
   labels: AddonLabels[] | undefined
 }
 
+/** A covariance that adds its heads of a batch: those from `firstHead` and `firstKeyHead` on. */
+export interface AddonPart {
+  handle: AddonHandle
+  firstHead: number
+  firstKeyHead: number
+}
+
+/** A batch in parts: q and k are whole tensors, or what was uploaded for each part. */
+export interface AddonPartsBatch extends Omit<AddonBatch, 'q' | 'k'> {
+  q: AddonTensor | { rows: AddonHandle }[]
+  k: AddonTensor | { rows: AddonHandle }[]
+}
+
 export interface AddonSvdRequest {
   matrices: Float32Array | Float64Array
   dtype: number
@@ -167,8 +180,8 @@ export interface AddonFlipsRequest {
 }
 
 /**
- * `job` is a number chosen by the caller, which cancels a queued or running call. Jobs of an environment run one
- * after another, in order; each is parallel inside. Cheap checks of arguments run before a job is queued, and all
+ * `job` is a number chosen by the caller, which cancels a queued or running call. Jobs of a context run one
+ * after another, in order; each is parallel inside. Contexts run beside each other. Cheap checks of arguments run before a job is queued, and all
  * others before the arguments are used. A wrong argument is refused with a TypeError, or with an Error whose `code`
  * is one of STATUS_CODES, thrown or as a rejection. Results are arrays allocated by the addon.
  */
@@ -180,6 +193,11 @@ export interface Addon {
   timings(job: number, context: AddonHandle): Promise<DeviceTimings>
   covarianceCreate(context: AddonHandle, spec: AddonSpec): AddonHandle
   covarianceAdd(job: number, handle: AddonHandle, batch: AddonBatch): Promise<undefined>
+  /**
+   * Every part adds its heads of the batch, or none does; their contexts differ. One promise a part. The memory of q and
+   * k is copied once for all, or moved, or read in place.
+   */
+  covarianceAddParts(job: number, parts: readonly AddonPart[], batch: AddonPartsBatch): Promise<undefined>[]
   /** The moments of all heads and contrasts. */
   covarianceMerge(job: number, handle: AddonHandle, moments: CovarianceMoments): Promise<undefined>
   /** The moments of these heads, in this order. */

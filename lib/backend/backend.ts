@@ -11,6 +11,12 @@ import type { Dtype } from '../math/tensor.js'
 /** The backends: `js` is the float64 reference, `cpu` the native addon, `cuda` an NVIDIA GPU. */
 export type BackendName = 'js' | 'cpu' | 'cuda'
 
+/**
+ * A backend, or devices of one: `cuda` is the first GPU, `cuda:1` and `cuda:GPU-...` name one by index or UUID,
+ * `cuda:0,1` several that divide the heads among them.
+ */
+export type NamedBackend = BackendName | `cuda:${string}`
+
 /** How terms are averaged (docs/method.md, "Covariances"). Fixed when accumulation starts. */
 export type Estimator = 'per-query' | 'per-pair' | 'sum'
 
@@ -210,14 +216,18 @@ export interface SvdResult<T extends Float32Array | Float64Array = Float64Array>
 export interface BackendDescription {
   /** The backend's name. */
   name: BackendName
+  /** What selects it again, on the same devices. */
+  choice: NamedBackend
   /** 'scalar' for js; 'baseline', 'avx2', ... for cpu. */
   instructionSet: string
   /** Threads that it uses. */
   threads: number
   /** Version of the backend itself. */
   version: string
-  /** The GPU; absent on processors. */
+  /** The GPU, the first of several; absent on processors. */
   device?: DeviceDescription
+  /** All GPUs, where there are several. */
+  devices?: DeviceDescription[]
 }
 
 /** The GPU that a backend computes on. */
@@ -273,7 +283,10 @@ export interface FlipsRequest {
   threads?: number
 }
 
-/** Times measured by the device's own clock. Zeros if the backend computes in the caller's memory. */
+/**
+ * Times measured by the device's own clock. Zeros if the backend computes in the caller's memory. Of several devices,
+ * which work side by side: the longest of their times, and the sum of their bytes.
+ */
 export interface DeviceTimings {
   /** Time of accumulation and decomposition, milliseconds. */
   arithmeticMs: number
@@ -282,8 +295,22 @@ export interface DeviceTimings {
   copyBytes: number
 }
 
+/** Options of `Backend.upload`. */
+export interface UploadRequest {
+  signal?: AbortSignal
+  /** As for `BackendCovariance.add`. */
+  owned?: boolean
+  /**
+   * Several GPUs divide the heads of the tensor among them, in groups that stay together: as many as there are key heads
+   * that will be read beside it. Default: every head is a group.
+   */
+  keyHeads?: number
+}
+
 export interface Backend {
   readonly name: BackendName
+  /** What selects it again, on the same devices. */
+  readonly choice: NamedBackend
   describe(): BackendDescription
   covariance(spec: CovarianceSpec): BackendCovariance
   /**
@@ -298,7 +325,7 @@ export interface Backend {
    */
   largestOfFlips(request: FlipsRequest, signal?: AbortSignal): Promise<Float64Array>
   /** Copies a tensor to the memory in which the backend computes. Batches may read it until it is released. */
-  upload(tensor: RowTensor, options?: { signal?: AbortSignal; owned?: boolean }): Promise<ResidentHandle>
+  upload(tensor: RowTensor, options?: UploadRequest): Promise<ResidentHandle>
   /** Frees an uploaded tensor once the batches that read it are done. */
   release(handle: ResidentHandle): void
 }

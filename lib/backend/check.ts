@@ -29,6 +29,12 @@ export function checkBatch(spec: CovarianceSpec, batch: CovarianceBatch): void {
   })
 }
 
+/** Checks the tensors of a batch alone. Errors: ERR_TYPE, ERR_SHAPE. */
+export function checkTensors(spec: CovarianceSpec, { q, k }: CovarianceBatch): void {
+  checkTensor(q, spec.heads, spec.headDim, 'q')
+  checkTensor(k, spec.kvHeads, spec.headDim, 'k')
+}
+
 function checkTensor(t: RowTensor, heads: number, d: number, name: string): number {
   const type = t.dtype === 'f32' ? Float32Array : Uint16Array
   if (!(t.data instanceof type)) {

@@ -19,9 +19,10 @@ import { type FullSvd, jacobiSvd, rankByEnergy, svdArrays } from './js-svd.js'
 
 export class JsBackend implements Backend {
   readonly name = 'js'
+  readonly choice = 'js'
 
   describe(): BackendDescription {
-    return { name: 'js', instructionSet: 'scalar', threads: 1, version: '1' }
+    return { name: 'js', choice: 'js', instructionSet: 'scalar', threads: 1, version: '1' }
   }
 
   covariance(spec: CovarianceSpec): BackendCovariance {

@@ -5,6 +5,7 @@ import {
   type Addon,
   type AddonDescription,
   type AddonHandle,
+  type AddonLabels,
   type AddonSvdArrays,
   type AddonTensor,
   DTYPES,
@@ -21,16 +22,24 @@ import type {
   CovarianceSpec,
   DeviceTimings,
   FlipsRequest,
+  NamedBackend,
   ResidentHandle,
   RowTensor,
   SvdRequest,
   SvdResult,
+  UploadRequest,
 } from './backend.js'
 import { checkBatch } from './check.js'
 import { svdViews } from './js-svd.js'
 import { Slots } from './slots.js'
 
 let jobs = 0
+
+/** The number of a call of the addon, by which it is cancelled. */
+export function newJob(): number {
+  jobs = (jobs + 1) % 0xffffffff
+  return jobs
+}
 
 /** Runs one call of the addon with a job number. The signal cancels it, and its errors become QkErrors. */
 async function call<T>(
@@ -39,8 +48,7 @@ async function call<T>(
   start: (job: number) => Promise<T>,
 ): Promise<T> {
   throwIfAborted(signal)
-  jobs = (jobs + 1) % 0xffffffff
-  const job = jobs
+  const job = newJob()
   let release = () => {}
   try {
     const promise = start(job)
@@ -53,7 +61,7 @@ async function call<T>(
   }
 }
 
-function wrapped(error: unknown, signal?: AbortSignal): Error {
+export function wrapped(error: unknown, signal?: AbortSignal): Error {
   const code = (error as { code?: unknown }).code
   if (error instanceof QkError || typeof code !== 'string' || !code.startsWith('ERR_')) {
     if (error instanceof TypeError) {
@@ -71,7 +79,7 @@ function wrapped(error: unknown, signal?: AbortSignal): Error {
   return new QkError(code as QkErrorCode, message)
 }
 
-function tensor(from: RowTensor, owned: boolean): AddonTensor {
+export function addonTensor(from: RowTensor, owned: boolean): AddonTensor {
   const { data, dtype, shape, strides, resident } = from
   if (resident) {
     return { rows: resident as AddonHandle }
@@ -79,7 +87,11 @@ function tensor(from: RowTensor, owned: boolean): AddonTensor {
   return { rows: undefined, data, dtype: DTYPES[dtype], shape, strides, transfer: owned }
 }
 
-class NativeCovariance implements BackendCovariance {
+export function addonLabels({ labels }: CovarianceBatch): AddonLabels[] | undefined {
+  return labels?.map((l) => ({ ...l, keyScope: KEY_SCOPES[l.keyScope] }))
+}
+
+export class NativeCovariance implements BackendCovariance {
   readonly #addon: Addon
   readonly #spec: CovarianceSpec
   readonly #slots = new Slots()
@@ -99,29 +111,29 @@ class NativeCovariance implements BackendCovariance {
     const owned = options.owned ?? false
     return this.#slots.hold(() =>
       call(this.#addon, options.signal, (job) => {
-        const handle = this.#live()
+        const handle = this.handle()
         if (owned) {
           // The addon checks indices only in the job, when the buffers are already detached. They are checked here
           // first.
           checkBatch(this.#spec, batch)
         }
         return this.#addon.covarianceAdd(job, handle, {
-          q: tensor(batch.q, owned),
-          k: tensor(batch.k, owned),
+          q: addonTensor(batch.q, owned),
+          k: addonTensor(batch.k, owned),
           terms: batch.terms,
-          labels: batch.labels?.map((l) => ({ ...l, keyScope: KEY_SCOPES[l.keyScope] })),
+          labels: addonLabels(batch),
         })
       }),
     )
   }
 
   async merge(moments: CovarianceMoments): Promise<void> {
-    await call(this.#addon, undefined, (job) => this.#addon.covarianceMerge(job, this.#live(), moments))
+    await call(this.#addon, undefined, (job) => this.#addon.covarianceMerge(job, this.handle(), moments))
   }
 
   moments(heads?: readonly number[]): Promise<CovarianceMoments> {
     const wanted = Int32Array.from(heads ?? Array.from({ length: this.#spec.heads }, (_, h) => h))
-    return call(this.#addon, undefined, (job) => this.#addon.covarianceRead(job, this.#live(), wanted))
+    return call(this.#addon, undefined, (job) => this.#addon.covarianceRead(job, this.handle(), wanted))
   }
 
   dispose(): void {
@@ -131,7 +143,8 @@ class NativeCovariance implements BackendCovariance {
     this.#handle = undefined
   }
 
-  #live(): AddonHandle {
+  /** The addon's. Errors: ERR_ARGUMENT once it has been disposed of. */
+  handle(): AddonHandle {
     if (!this.#handle) {
       throw new QkError('ERR_ARGUMENT', 'the covariance has been disposed of')
     }
@@ -154,6 +167,8 @@ export interface NativeOptions {
 }
 
 export class NativeBackend implements Backend {
+  /** 'cuda' for the first device, as in 'cuda:1' for another one. */
+  readonly choice: NamedBackend
   readonly #addon: Addon
   readonly #context: AddonHandle
 
@@ -165,6 +180,7 @@ export class NativeBackend implements Backend {
   ) {
     this.#addon = addon
     const { instructionSet = '', threads = 0, library = '', device = '', deviceMemory = 0 } = options
+    this.choice = name === 'cuda' && device !== '' ? `cuda:${device}` : name
     try {
       this.#context = addon.open({ backend: name, library, instructionSet, threads, device, deviceMemory })
     } catch (error) {
@@ -174,7 +190,14 @@ export class NativeBackend implements Backend {
 
   describe(): BackendDescription {
     const { instructionSet, threads, version, device } = this.#describe()
-    return { name: this.name, instructionSet, threads, version, ...(device && { device }) }
+    return {
+      name: this.name,
+      choice: this.choice,
+      instructionSet,
+      threads,
+      version,
+      ...(device && { device }),
+    }
   }
 
   #describe(): AddonDescription {
@@ -190,15 +213,14 @@ export class NativeBackend implements Backend {
     return call(this.#addon, undefined, (job) => this.#addon.timings(job, this.#context))
   }
 
-  covariance(spec: CovarianceSpec): BackendCovariance {
+  covariance(spec: CovarianceSpec): NativeCovariance {
     return new NativeCovariance(this.#addon, this.#context, spec)
   }
 
-  upload(
-    from: RowTensor,
-    { signal, owned = false }: { signal?: AbortSignal; owned?: boolean } = {},
-  ): Promise<ResidentHandle> {
-    return call(this.#addon, signal, (job) => this.#addon.rowsUpload(job, this.#context, tensor(from, owned)))
+  upload(from: RowTensor, { signal, owned = false }: UploadRequest = {}): Promise<ResidentHandle> {
+    return call(this.#addon, signal, (job) =>
+      this.#addon.rowsUpload(job, this.#context, addonTensor(from, owned)),
+    )
   }
 
   release(handle: ResidentHandle): void {
@@ -209,8 +231,8 @@ export class NativeBackend implements Backend {
     const { q, k, heads, coefficients, units, unitCount, flips, draws, removed } = request
     return call(this.#addon, signal, (job) =>
       this.#addon.largestOfFlips(job, this.#context, {
-        q: tensor(q, false),
-        k: tensor(k, false),
+        q: addonTensor(q, false),
+        k: addonTensor(k, false),
         heads,
         coefficients,
         units,

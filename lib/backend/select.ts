@@ -4,12 +4,16 @@ import { QkError } from '../errors.js'
 import { shownValue } from '../validate.js'
 import { cudaLibrary } from './addon/cuda-library.js'
 import { fixForAddon, loadAddon } from './addon/load.js'
-import type { Backend, BackendDescription, BackendName } from './backend.js'
+import type { Backend, BackendDescription, BackendName, NamedBackend } from './backend.js'
 import { JsBackend } from './js.js'
 import { NativeBackend } from './native.js'
+import { SeveralDevices } from './several/several-devices.js'
 
-/** `cuda:1` and `cuda:GPU-...` name a device by index or UUID, `cuda` the first. */
-export type BackendChoice = 'auto' | BackendName | `cuda:${string}`
+/**
+ * `cuda:1` and `cuda:GPU-...` name a device by index or UUID, `cuda` the first; `cuda:0,1` names several, which divide
+ * the heads among them.
+ */
+export type BackendChoice = 'auto' | NamedBackend
 
 /** Whether a backend can be used here, as reported by `backends`. */
 export interface BackendReport {
@@ -27,7 +31,7 @@ export interface BackendReport {
 
 const opened = new Map<string, Backend>()
 
-function open(choice: Exclude<BackendChoice, 'auto'>): Backend {
+function open(choice: NamedBackend): Backend {
   const known = opened.get(choice)
   if (known) {
     return known
@@ -37,19 +41,41 @@ function open(choice: Exclude<BackendChoice, 'auto'>): Backend {
   return backend
 }
 
-function make(choice: Exclude<BackendChoice, 'auto'>): Backend {
+function make(choice: NamedBackend): Backend {
   if (choice === 'js') {
     return new JsBackend()
   }
   if (choice === 'cpu') {
     return new NativeBackend('cpu', loadAddon(), { instructionSet: process.env.QKSPACE_ISA })
   }
+  const devices = devicesOf(choice)
+  if (devices.length > 1) {
+    const each = devices.map((device) => open(`cuda:${device}`) as NativeBackend)
+    return new SeveralDevices(choice, loadAddon(), each)
+  }
   return new NativeBackend('cuda', loadAddon(), {
     library: cudaLibrary(),
-    device: choice.slice('cuda:'.length),
+    device: devices[0],
     deviceMemory: deviceMemory(process.env.QKSPACE_CUDA_MEMORY),
   })
 }
+
+/** The devices that a choice names, by index or UUID. Errors: ERR_BACKEND if one is empty or named twice. */
+function devicesOf(choice: NamedBackend): string[] {
+  const devices = choice.slice('cuda:'.length).split(',')
+  if (devices.length > 1 && devices.includes('')) {
+    throw new QkError('ERR_BACKEND', `'${choice}' has a comma without a device on both sides`, {
+      hint: SEVERAL,
+    })
+  }
+  const twice = devices.find((device, i) => devices.indexOf(device) < i)
+  if (twice !== undefined) {
+    throw new QkError('ERR_BACKEND', `'${choice}' names the device ${twice} twice`, { hint: SEVERAL })
+  }
+  return devices
+}
+
+const SEVERAL = "Name each device once, by index or UUID, as in 'cuda:0,1'."
 
 function deviceMemory(text: string | undefined): number {
   if (!text) {

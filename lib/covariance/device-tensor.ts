@@ -4,13 +4,19 @@ import type { Backend, ResidentHandle, RowTensor } from '../backend/backend.js'
 import { type BackendChoice, selectBackend } from '../backend/select.js'
 import { QkError } from '../errors.js'
 import { type Dtype, spannedElements } from '../math/tensor.js'
-import { checkOptions } from '../validate.js'
+import { checkInteger, checkOptions, counted } from '../validate.js'
 import { rowTensor, type TensorInput } from './row-tensor.js'
 
 /** Options of `uploadTensor`. */
 export interface UploadOptions {
   /** Backend to upload to; default 'auto': `cpu`, or `js` if that cannot be used. */
   backend?: BackendChoice
+  /**
+   * For queries, where a choice as `cuda:0,1` divides the heads among several GPUs: the number of key heads that will be
+   * read beside them, so that the query heads of one key head stay together. Default: as many as the tensor has heads,
+   * which is right for keys, and for queries if the number of GPUs divides that of the key heads.
+   */
+  keyHeads?: number
   /** Ends the copy with ERR_ABORTED. */
   signal?: AbortSignal
 }
@@ -51,7 +57,7 @@ export class DeviceTensor {
     if (backend !== this.backend) {
       throw new QkError(
         'ERR_ARGUMENT',
-        `${name} was uploaded to ${this.backend.name}, the sums are on ${backend.name}`,
+        `${name} was uploaded to ${this.backend.choice}, the sums are on ${backend.choice}`,
         { hint: 'Upload to the same backend, and the same device of it.' },
       )
     }
@@ -59,7 +65,7 @@ export class DeviceTensor {
   }
 }
 
-const OPTIONS = { backend: true, signal: true } satisfies Record<keyof UploadOptions, true>
+const OPTIONS = { backend: true, keyHeads: true, signal: true } satisfies Record<keyof UploadOptions, true>
 
 /**
  * Copies a tensor [batch, pos, heads, d] to a backend (default 'auto'). On 'cuda' it goes to the device's memory, in
@@ -77,7 +83,17 @@ export async function uploadTensor(input: TensorInput, options: UploadOptions = 
       `tensor has ${tensor.data.length} elements, its shape and strides need ${need}`,
     )
   }
+  const { keyHeads, signal } = options
+  if (keyHeads !== undefined) {
+    checkInteger(keyHeads, 'keyHeads', 1)
+    if (tensor.shape[2] % keyHeads !== 0) {
+      throw new QkError(
+        'ERR_ARGUMENT',
+        `keyHeads (${keyHeads}) does not divide the ${counted(tensor.shape[2], 'head')}`,
+      )
+    }
+  }
   const backend = selectBackend(options.backend)
-  const handle = await backend.upload(tensor, { signal: options.signal })
+  const handle = await backend.upload(tensor, { keyHeads, signal })
   return new DeviceTensor(backend, { ...tensor, data: tensor.data.slice(0, 0) }, handle)
 }

@@ -114,7 +114,7 @@ export async function decompose(sums: Sums, options: DecomposeOptions = {}): Pro
       const ranks = sums.contrasts.map((contrast) => found.map((own) => own.get(contrast)!.rank))
       const controls = await groupControls(sums, nullData, group, ranks, options.center ?? false, {
         count: nulls,
-        backend: sums.backend.name,
+        backend: sums.backend.choice,
         seed,
         signal: options.signal,
       })
@@ -181,7 +181,7 @@ async function decomposeGroup(
   const delta = tests
     ? await testedMatrices(sums, group, difference, options.center ?? false, tests)
     : difference
-  const backend = covariance.backend.name
+  const backend = covariance.backend.choice
   const common = { n, rows: d, cols: d, backend, seed, signal: options.signal }
   const { u, s, v, ranks, maxRank, totalEnergy, errorBound, converged } = await svd(delta, {
     ...common,

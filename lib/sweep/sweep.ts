@@ -289,7 +289,7 @@ async function addHeldOut(
     count,
     seed,
     signal,
-    backend: sums.backend.name,
+    backend: sums.backend.choice,
     hypothesis: center ? 'interaction' : 'effect',
   })
   if (fitted.length === 0) {

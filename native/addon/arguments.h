@@ -11,7 +11,7 @@
 #include <memory>
 #include <string>
 
-#include "addon/job.h"
+#include "addon/queue/job.h"
 
 namespace qkspace::addon {
 

@@ -6,7 +6,12 @@
 namespace qkspace::addon {
 namespace {
 
-int32_t pollFlag(const void* flag) { return static_cast<const std::atomic<int32_t>*>(flag)->load(); }
+void cancelJob(Job& job) {
+  job.cancel = 1;
+  if (job.vote) {
+    job.vote->refuse();
+  }
+}
 
 }  // namespace
 
@@ -38,31 +43,38 @@ void Environment::shutDown() {
   }
   down_ = true;
   for (auto& entry : jobs_) {
-    entry.first->cancel = 1;
+    cancelJob(*entry.first);
   }
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    stop_ = true;
-    queue_.clear();
+  for (auto& lane : lanes_) {
+    lane.second->stop();
   }
-  ready_.notify_all();
-  if (thread_.joinable()) {
-    thread_.join();
+  for (auto& lane : lanes_) {
+    lane.second->join();
   }
+  lanes_.clear();
   jobs_.clear();
   contexts.clear();
 }
 
-Napi::Promise Environment::submit(std::shared_ptr<Job> job) {
+Lane& Environment::laneOf(const Context& context) {
+  std::unique_ptr<Lane>& lane = lanes_[&context];
+  if (!lane) {
+    lane = std::make_unique<Lane>([this](Job* job) {
+      // Non-blocking on an unbounded queue: fails only when the environment is closing.
+      napi_call_threadsafe_function(wake_, job, napi_tsfn_nonblocking);
+    });
+  }
+  return *lane;
+}
+
+Napi::Promise Environment::submit(const Context& context, std::shared_ptr<Job> job) {
   job->deferred = std::make_unique<Napi::Promise::Deferred>(env_);
   Napi::Promise promise = job->deferred->Promise();
   if (down_) {
     job->deferred->Reject(statusError(env_, QKS_E_BACKEND, "the environment is shutting down").Value());
     return promise;
   }
-  if (!thread_.joinable()) {
-    thread_ = std::thread([this] { dispatch(); });
-  }
+  Lane& lane = laneOf(context);
   if (jobs_.empty()) {
     napi_ref_threadsafe_function(env_, wake_);
   }
@@ -70,48 +82,15 @@ Napi::Promise Environment::submit(std::shared_ptr<Job> job) {
   if (job->copiedBytes) {
     Napi::MemoryManagement::AdjustExternalMemory(env_, job->copiedBytes);
   }
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    queue_.push_back(std::move(job));
-  }
-  ready_.notify_one();
+  lane.put(std::move(job));
   return promise;
 }
 
 void Environment::cancel(uint32_t id) {
   for (auto& entry : jobs_) {
     if (entry.first->id == id) {
-      entry.first->cancel = 1;
+      cancelJob(*entry.first);
     }
-  }
-}
-
-void Environment::dispatch() {
-  std::unique_lock<std::mutex> lock(mutex_);
-  for (;;) {
-    ready_.wait(lock, [this] { return stop_ || !queue_.empty(); });
-    if (stop_) {
-      return;
-    }
-    std::shared_ptr<Job> job = std::move(queue_.front());
-    queue_.pop_front();
-    lock.unlock();
-    const qks_cancel cancel{&job->cancel, pollFlag};
-    if (job->cancel) {
-      job->status = QKS_E_ABORTED;
-      job->error = qks_error{QKS_E_ABORTED, "the operation was aborted"};
-    } else {
-      job->status = job->run(&cancel, &job->error);
-    }
-    // jobs_ keeps it; the last reference must go on the environment's thread, which owns what it holds.
-    Job* done = job.get();
-    job.reset();
-    lock.lock();
-    if (stop_) {
-      return;
-    }
-    // Non-blocking on an unbounded queue: fails only when the environment is closing.
-    napi_call_threadsafe_function(wake_, done, napi_tsfn_nonblocking);
   }
 }
 

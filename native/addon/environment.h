@@ -1,25 +1,22 @@
-// One environment's state: its backend contexts, its queue of jobs, and the thread that runs them in order.
+// One environment's state: its backend contexts, and for each a lane with the jobs of the context.
 //
 // Every Node environment (the main thread, each worker thread) has contexts with threads of their own, so that ending
-// one joins nothing of another. One dispatcher thread takes jobs first in, first out; a job is parallel inside, over
-// the context's pool. Promises settle on the environment's thread, through a thread-safe function that keeps the event
+// one joins nothing of another. A lane has one thread, which takes jobs first in, first out; a job is parallel inside,
+// over the context's pool. Lanes run beside each other: so do the devices of several contexts. Promises settle on the environment's thread, through a thread-safe function that keeps the event
 // loop alive only while jobs wait. A clean-up hook cancels what is left and joins the threads before the environment is
 // gone.
 #pragma once
 
 #include <napi.h>
 
-#include <condition_variable>
 #include <cstdint>
-#include <deque>
 #include <memory>
-#include <mutex>
-#include <thread>
 #include <unordered_map>
 #include <vector>
 
 #include "addon/builtins.h"
-#include "addon/job.h"
+#include "addon/queue/job.h"
+#include "addon/queue/lane.h"
 
 namespace qkspace::addon {
 
@@ -30,7 +27,8 @@ class Environment {
   explicit Environment(Napi::Env env);
   ~Environment();
 
-  Napi::Promise submit(std::shared_ptr<Job> job);
+  // Queues a job of the context.
+  Napi::Promise submit(const Context& context, std::shared_ptr<Job> job);
   void cancel(uint32_t id);
 
   // Every context that was opened; by shutDown their jobs have ended.
@@ -42,18 +40,14 @@ class Environment {
   static void onCleanup(void* self);
   static void onSettled(napi_env env, napi_value, void* self, void* job);
   void shutDown();
-  void dispatch();
   void settle(Napi::Env env, Job* job);
+  Lane& laneOf(const Context& context);
 
   Napi::Env env_;
   napi_threadsafe_function wake_ = nullptr;
   std::unordered_map<Job*, std::shared_ptr<Job>> jobs_;  // environment's thread only
 
-  std::thread thread_;
-  std::mutex mutex_;
-  std::condition_variable ready_;
-  std::deque<std::shared_ptr<Job>> queue_;
-  bool stop_ = false;
+  std::unordered_map<const Context*, std::unique_ptr<Lane>> lanes_;
   bool down_ = false;
 };
 

@@ -80,6 +80,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   add<rowsRelease, 1>(exports, "rowsRelease");
   add<covarianceCreate, 2>(exports, "covarianceCreate");
   add<covarianceAdd, 3>(exports, "covarianceAdd");
+  add<covarianceAddParts, 3>(exports, "covarianceAddParts");
   add<covarianceMerge, 3>(exports, "covarianceMerge");
   add<covarianceRead, 3>(exports, "covarianceRead");
   add<covarianceDispose, 1>(exports, "covarianceDispose");

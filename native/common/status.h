@@ -50,4 +50,12 @@ inline void stopIfCancelled(const qks_cancel* cancel) {
   }
 }
 
+// To be asked once, before the sums of a batch join: has it been cancelled, or has another part of it failed?
+inline void stopUnlessAgreed(const qks_cancel* cancel) {
+  stopIfCancelled(cancel);
+  if (cancel && cancel->agree && cancel->agree(cancel->user) != 0) {
+    fail(QKS_E_ABORTED, "another part of the batch failed");
+  }
+}
+
 }  // namespace qkspace

@@ -52,6 +52,7 @@ const withHandle = {
   ],
   covariance: [
     (h) => addon.covarianceAdd(job(), h, batch()),
+    (h) => addon.covarianceAddParts(job(), [{ handle: h, firstHead: 0, firstKeyHead: 0 }], batch())[0],
     (h) => addon.covarianceMerge(job(), h, moments()),
     (h) => read(h),
     (h) => addon.covarianceDispose(h),
@@ -194,6 +195,70 @@ test('read: the addon makes arrays of the shape that the covariance has', async 
   for (const heads of /** @type {any[]} */ ([[0], new Uint32Array(1)])) {
     await refused(t, () => addon.covarianceRead(job(), handle, heads), TypeError)
   }
+})
+
+/** Covariances of the two halves of the heads, on contexts of their own. */
+function halves() {
+  const half = spec({ heads: 2, kvHeads: 1 })
+  return [0, 1].map((i) => ({
+    handle: addon.covarianceCreate(addon.open(openOptions()), half),
+    firstHead: 2 * i,
+    firstKeyHead: i,
+  }))
+}
+
+test('parts: each covariance adds its heads of one batch, copied, shared or moved', async (t) => {
+  const whole = covariance()
+  await addon.covarianceAdd(job(), whole, batch())
+  const want = [await read(whole, [0, 1]), await read(whole, [2, 3])]
+  const check = async (given, isTaken) => {
+    const parts = halves()
+    const adding = Promise.all(addon.covarianceAddParts(job(), parts, given))
+    t.is(given.q.data.length, isTaken ? 0 : 640)
+    if (!(isTaken || given.q.data.buffer instanceof SharedArrayBuffer)) {
+      given.q.data.fill(Number.NaN)
+    }
+    await adding
+    for (const [i, { handle }] of parts.entries()) {
+      t.deepEqual(await read(handle, [0, 1]), want[i])
+    }
+  }
+  await check(batch(), false)
+  await check(batch({ q: queries({ transfer: true }), k: keys({ transfer: true }) }), true)
+  const { data } = queries()
+  const shared = new Float32Array(new SharedArrayBuffer(data.byteLength))
+  shared.set(data)
+  await check(batch({ q: queries({ data: shared, transfer: true }) }), false)
+})
+
+test('parts: what cannot be divided so is refused, and the other part is not left waiting', async (t) => {
+  const parts = halves()
+  const add = (given, more = {}) => Promise.all(addon.covarianceAddParts(job(), given, batch(more)))
+  await refused(t, () => add(/** @type {any} */ ({})), TypeError, /parts must be an array/)
+  await refused(t, () => add([]), 'ERR_ARGUMENT', /no parts/)
+  await refused(t, () => add([parts[0], parts[0]]), 'ERR_ARGUMENT', /one context/)
+  await refused(
+    t,
+    () => add([{ ...parts[0], firstHead: 3 }, parts[1]]),
+    'ERR_SHAPE',
+    /q has 4 heads, part 0 ends at 5/,
+  )
+  await refused(t, () => add([{ ...parts[0], firstHead: -1 }, parts[1]]), 'ERR_SHAPE')
+  await refused(t, () => add([{ ...parts[0], firstKeyHead: 2 }, parts[1]]), 'ERR_SHAPE', /k has 2 heads/)
+  await refused(t, () => add(parts, { q: /** @type {any} */ ([]) }), 'ERR_SHAPE', /one tensor for each part/)
+  await refused(t, () => add(parts, { q: [queries(), queries()] }), 'ERR_ARGUMENT', /must have been uploaded/)
+  const uploaded = await addon.rowsUpload(job(), context, queries())
+  await refused(t, () => add(parts, { q: { rows: uploaded } }), 'ERR_ARGUMENT')
+  const given = queries({ transfer: true })
+  await refused(t, () => add([{ ...parts[0], firstHead: 3 }, parts[1]], { q: given }), 'ERR_SHAPE')
+  t.is(given.data.length, 640)
+  // A part that fails is cancelled with the others, and all lanes go on.
+  const number = job()
+  const adding = addon.covarianceAddParts(number, parts, batch())
+  addon.cancel(number)
+  await Promise.allSettled(adding)
+  await add(parts)
+  t.true((await read(parts[1].handle, [0])).terms[0] > 0)
 })
 
 test('merge: every array has the shape of the covariance, and is copied', async (t) => {

@@ -18,22 +18,25 @@ import { svdSuite } from './arithmetic-svd-suite.js'
  * environment makes a missing GPU a failure.
  */
 export function conformance(backend, instructionSet, sizes) {
+  // Of a device, or several: cuda:0,1.
+  const name = backend.split(':')[0]
   if (instructionSet) {
     process.env.QKSPACE_ISA = instructionSet
   }
-  const { reason } = backends().find((b) => b.name === backend)
-  if (reason && backend === process.env.QKSPACE_REQUIRE) {
+  const { reason } = backends().find((b) => b.name === name)
+  if (reason && name === process.env.QKSPACE_REQUIRE) {
     test(`${backend} is required`, (t) => t.fail(reason))
     return
   }
-  if (reason && (backend === 'cuda' || (instructionSet && /this processor does not have/.test(reason)))) {
+  if (reason && (name === 'cuda' || (instructionSet && /this processor does not have/.test(reason)))) {
     test.skip(`${[backend, instructionSet].filter(Boolean).join(', ')}: ${reason}`, () => {})
     return
   }
   test(`${backend}: is what runs here`, (t) => {
     t.is(reason, undefined)
     const description = selectBackend(backend).describe()
-    t.is(description.name, backend)
+    t.is(description.name, name)
+    t.is(description.choice, backend)
     if (instructionSet) {
       t.is(description.instructionSet, instructionSet)
     }
@@ -55,7 +58,7 @@ function timingsTest(backend) {
     await used.timings()
     const tensor = { data: new Float32Array(4 * 8).fill(1), shape: [1, 4, 1, 8] }
     const rows = await uploadTensor(tensor, { backend })
-    const onDevice = backend === 'cuda'
+    const onDevice = backend.startsWith('cuda')
     t.is((await used.timings()).copyBytes, onDevice ? tensor.data.byteLength : 0)
     const covariance = new QKCovariance({ heads: 1, headDim: 8, contrasts: ['c'], backend })
     await covariance.add({ q: rows, k: rows, terms: { ...terms(5, 4, 4), contrast: 'c' } })

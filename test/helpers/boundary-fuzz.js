@@ -25,12 +25,29 @@ const next = uniform(seed)
 const below = (n) => Math.floor(next() * n)
 const one = (list) => list[below(list.length)]
 
-const context = addon.open(library ? openOptions({ backend: 'cuda', library }) : openOptions())
+const open = (device = '') =>
+  addon.open(library ? openOptions({ backend: 'cuda', library, device }) : openOptions())
+const context = open()
+const other = open(library ? '1' : '')
 const uploaded = await addon.rowsUpload(job(), context, queries())
 const uploadedKeys = await addon.rowsUpload(job(), context, keys())
 const released = await addon.rowsUpload(job(), context, queries())
 addon.rowsRelease(released)
 const decomposition = async () => (await addon.svd(job(), context, svdRequest())).handle
+
+/** Of a batch in parts, as one promise. */
+async function addParts(...args) {
+  const settled = await Promise.allSettled(addon.covarianceAddParts(.../** @type {[any, any, any]} */ (args)))
+  const failed = settled.find(({ status }) => status === 'rejected')
+  if (failed) {
+    throw /** @type {PromiseRejectedResult} */ (failed).reason
+  }
+}
+const half = (of, firstHead, firstKeyHead) => ({
+  handle: addon.covarianceCreate(of, spec({ heads: 2, kvHeads: 1 })),
+  firstHead,
+  firstKeyHead,
+})
 
 /** Each gives the function and arguments of a right call. */
 const templates = [
@@ -43,6 +60,7 @@ const templates = [
     addon.covarianceAdd,
     [job(), addon.covarianceCreate(context, spec()), batch({ q: { rows: uploaded } })],
   ],
+  async () => [addParts, [job(), [half(context, 0, 0), half(other, 2, 1)], batch()]],
   async () => [addon.covarianceMerge, [job(), addon.covarianceCreate(context, spec()), moments()]],
   async () => [addon.covarianceRead, [job(), addon.covarianceCreate(context, spec()), Int32Array.of(0, 3)]],
   async () => [addon.covarianceDispose, [addon.covarianceCreate(context, spec())]],

@@ -38,7 +38,7 @@ export class SumsNullData {
     if (sequences.length > 0) {
       const load = () => this.#rows.read(kept, contrast) as Promise<KeptLabels>
       const units = labelUnits(sequences, sequenceIds)
-      return { data: new LabelData(sums.backend.name, sizes, load, units, seed), labels: true }
+      return { data: new LabelData(sums.backend.choice, sizes, load, units, seed), labels: true }
     }
     const counterfactual = sums.prompts.definitions[sums.contrasts[contrast]].rule === 'counterfactual'
     const unitKeys = ids.map(unitKey)

@@ -80,7 +80,7 @@ export async function drawFirst(
 function settingsOf(sums: Sums, { rule, center, seed, signal, onProgress }: TestSumsOptions): TestSettings {
   const { alpha = DEFAULT_ALPHA, draws = DEFAULT_DRAWS, mostDraws = MOST_DRAWS } = rule
   const hypothesis: Hypothesis = center ? 'interaction' : 'effect'
-  return { hypothesis, alpha, draws, mostDraws, seed, backend: sums.backend.name, signal, onProgress }
+  return { hypothesis, alpha, draws, mostDraws, seed, backend: sums.backend.choice, signal, onProgress }
 }
 
 type SumsSubject = TestSubject & { group: HeadGroup; contrast: number; labels: boolean }

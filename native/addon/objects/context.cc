@@ -87,7 +87,7 @@ Napi::Value timings(const Napi::CallbackInfo& info) {
     result.Set("copyBytes", static_cast<double>(out->copy_bytes));
     return result;
   };
-  return environmentOf(info.Env()).submit(std::move(job));
+  return environmentOf(info.Env()).submit(*context, std::move(job));
 }
 
 }  // namespace qkspace::addon

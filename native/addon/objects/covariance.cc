@@ -1,7 +1,9 @@
 #include "addon/objects/covariance.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "addon/arguments.h"
 #include "addon/builtins.h"
@@ -128,7 +130,61 @@ Napi::Value covarianceAdd(const Napi::CallbackInfo& info) {
   job->run = [covariance, argument](const qks_cancel* cancel, qks_error* error) {
     return covariance->context->backend->covariance_add(covariance->handle, &argument->batch, cancel, error);
   };
-  return environmentOf(info.Env()).submit(std::move(job));
+  return environmentOf(info.Env()).submit(*covariance->context, std::move(job));
+}
+
+Napi::Value covarianceAddParts(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  // Holds the memory of the batch, for as long as any of its parts.
+  const auto memory = newJob(info[0]);
+  if (!info[1].IsArray()) {
+    throw Napi::TypeError::New(env, "parts must be an array");
+  }
+  const Napi::Array list = info[1].As<Napi::Array>();
+  std::vector<std::shared_ptr<Covariance>> covariances;
+  std::vector<PartHeads> heads;
+  for (uint32_t i = 0; i < list.Length(); i++) {
+    const Napi::HandleScope scope(env);
+    const Napi::Object part = object(list.Get(i), "part");
+    const auto covariance = objectAt<Covariance>(part.Get("handle"));
+    const bool isOther = std::all_of(covariances.begin(), covariances.end(),
+                                     [&](const auto& known) { return known->context != covariance->context; });
+    if (!isOther) {
+      // Its jobs would wait for each other.
+      throw statusError(env, QKS_E_ARGUMENT, "two parts of a batch have one context");
+    }
+    covariances.push_back(covariance);
+    heads.push_back({covariance->context, integer(part.Get("firstHead"), "firstHead"), covariance->spec.heads,
+                     integer(part.Get("firstKeyHead"), "firstKeyHead"), covariance->spec.kv_heads});
+  }
+  if (covariances.empty()) {
+    throw statusError(env, QKS_E_ARGUMENT, "a batch has no parts");
+  }
+  const auto batches = batchParts(*memory, heads, info[2]);
+  const auto vote = std::make_shared<Vote>(static_cast<int>(covariances.size()));
+  std::vector<std::shared_ptr<Job>> jobs;
+  for (size_t i = 0; i < covariances.size(); i++) {
+    const auto job = std::make_shared<Job>();
+    job->id = memory->id;
+    job->vote = vote;
+    job->kept.push_back(memory);
+    job->copiedBytes = i == 0 ? memory->copiedBytes : 0;
+    job->run = [covariance = covariances[i], batch = batches[i]](const qks_cancel* cancel, qks_error* error) {
+      return covariance->context->backend->covariance_add(covariance->handle, &batch->batch, cancel, error);
+    };
+    jobs.push_back(job);
+  }
+  Napi::Array promises = Napi::Array::New(env, jobs.size());
+  try {
+    for (uint32_t i = 0; i < jobs.size(); i++) {
+      promises.Set(i, environmentOf(env).submit(*covariances[i]->context, jobs[i]));
+    }
+  } catch (...) {
+    // The parts that were queued would wait for the others.
+    vote->refuse();
+    throw;
+  }
+  return promises;
 }
 
 Napi::Value covarianceMerge(const Napi::CallbackInfo& info) {
@@ -144,7 +200,7 @@ Napi::Value covarianceMerge(const Napi::CallbackInfo& info) {
   job->run = [covariance, moments](const qks_cancel*, qks_error* error) {
     return covariance->context->backend->covariance_merge(covariance->handle, &moments, error);
   };
-  return environmentOf(info.Env()).submit(std::move(job));
+  return environmentOf(info.Env()).submit(*covariance->context, std::move(job));
 }
 
 Napi::Value covarianceRead(const Napi::CallbackInfo& info) {
@@ -164,7 +220,7 @@ Napi::Value covarianceRead(const Napi::CallbackInfo& info) {
                                                          error);
   };
   job->result = [outputs](Napi::Env resultEnv) { return outputs->value(resultEnv); };
-  return environmentOf(env).submit(std::move(job));
+  return environmentOf(env).submit(*covariance->context, std::move(job));
 }
 
 Napi::Value covarianceDispose(const Napi::CallbackInfo& info) {

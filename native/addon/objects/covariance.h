@@ -1,4 +1,4 @@
-// Accumulated covariances: create, add, merge, read, dispose.
+// Accumulated covariances: create, add, add in parts, merge, read, dispose.
 #pragma once
 
 #include <napi.h>
@@ -34,6 +34,11 @@ Napi::Value covarianceCreate(const Napi::CallbackInfo& info);
 
 // covarianceAdd(job, handle, { q, k, terms, labels }) -> promise
 Napi::Value covarianceAdd(const Napi::CallbackInfo& info);
+
+// covarianceAddParts(job, [{ handle, firstHead, firstKeyHead }, ...], { q, k, terms, labels }) -> array of promises.
+// Each covariance adds its heads of the batch, all of them or none; their contexts differ. q and k are whole tensors, or
+// arrays of { rows }, one for each part.
+Napi::Value covarianceAddParts(const Napi::CallbackInfo& info);
 
 // covarianceMerge(job, handle, moments) -> promise; the moments are those of all heads and contrasts.
 Napi::Value covarianceMerge(const Napi::CallbackInfo& info);

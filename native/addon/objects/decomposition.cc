@@ -111,7 +111,7 @@ Napi::Value svd(const Napi::CallbackInfo& info) {
     result.Set("converged", converged.value());
     return result;
   };
-  return environmentOf(env).submit(std::move(job));
+  return environmentOf(env).submit(*decomposition->context, std::move(job));
 }
 
 Napi::Value svdRead(const Napi::CallbackInfo& info) {
@@ -131,7 +131,7 @@ Napi::Value svdRead(const Napi::CallbackInfo& info) {
     vectors->setTo(result);
     return result;
   };
-  return environmentOf(env).submit(std::move(job));
+  return environmentOf(env).submit(*decomposition->context, std::move(job));
 }
 
 }  // namespace qkspace::addon

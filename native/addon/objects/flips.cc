@@ -65,7 +65,7 @@ Napi::Value largestOfFlips(const Napi::CallbackInfo& info) {
     return context->backend->largest_of_flips(context->handle, r.get(), cancel, out.as<double>(), error);
   };
   job->result = [out](Napi::Env) { return out.value(); };
-  return environmentOf(env).submit(std::move(job));
+  return environmentOf(env).submit(*context, std::move(job));
 }
 
 }  // namespace qkspace::addon

@@ -103,7 +103,7 @@ Napi::Value rowsUpload(const Napi::CallbackInfo& info) {
     return rows->context->backend->rows_upload(rows->context->handle, &tensor, cancel, &rows->rows, error);
   };
   job->result = [rows](Napi::Env resultEnv) -> Napi::Value { return newHandle(resultEnv, rows, 0); };
-  return environmentOf(env).submit(std::move(job));
+  return environmentOf(env).submit(*rows->context, std::move(job));
 }
 
 Napi::Value rowsRelease(const Napi::CallbackInfo& info) {

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "abi.h"
-#include "addon/job.h"
+#include "addon/queue/job.h"
 #include "addon/objects/context.h"
 
 namespace qkspace::addon {

@@ -152,7 +152,7 @@ void CudaCovariance::add(const qks_batch& in, const qks_cancel* cancel) {
     refuseNonFiniteRows(b, q, k);
     fail(QKS_E_NON_FINITE, "a sum of products is beyond the range of float64");
   }
-  stopIfCancelled(cancel);
+  stopUnlessAgreed(cancel);
   {
     const Stopwatch::Lap lap(device_.arithmetic, device_.stream);
     addSums(device_.stream, sums, sumsCount(), sums_.get<double>());

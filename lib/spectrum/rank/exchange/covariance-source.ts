@@ -125,7 +125,8 @@ export abstract class CovarianceSource {
       const rows = data.length / (count * d)
       const picked = complete ? data : pickHeads(data, rows, count, d, wanted)
       const shape = [1, rows, picked.length / (rows * d), d]
-      return uploadTensor({ data: picked, shape }, { backend: this.backend })
+      const groups = complete ? kvHeads : heads.length
+      return uploadTensor({ data: picked, shape }, { backend: this.backend, keyHeads: groups })
     }
     const keyHeads = heads.map((head) => Math.floor(head / (all / kvHeads)))
     const queries = await upload(q, all, heads)

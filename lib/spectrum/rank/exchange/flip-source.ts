@@ -100,7 +100,11 @@ class FlipSource implements NullSource {
       const shape = [1, rows.rows, heads, sizes.headDim] as const
       const strides = contiguousStrides(shape) as unknown as RowTensor['strides']
       const tensor: RowTensor = { data, dtype: 'f32', shape, strides }
-      return { ...tensor, data: data.subarray(0, 0), resident: await backend.upload(tensor) }
+      return {
+        ...tensor,
+        data: data.subarray(0, 0),
+        resident: await backend.upload(tensor, { keyHeads: sizes.kvHeads }),
+      }
     }
     const q = await resident(rows.q, sizes.heads)
     try {
@@ -149,7 +153,7 @@ class FlipSource implements NullSource {
     signal?: AbortSignal,
   ): Promise<Float64Array> {
     const flips = await drawnFlips(this.seed, this.units, [from, to], undefined, signal)
-    return flipMatrices(this.rows, this.sizes, heads, flips, to - from, this.backend.name, signal)
+    return flipMatrices(this.rows, this.sizes, heads, flips, to - from, this.backend.choice, signal)
   }
 
   sides(head: number): Promise<SideMoments> {

@@ -10,16 +10,20 @@
 #include <vector>
 
 #include "abi.h"
+#include "addon/queue/vote.h"
 #include "common/pages.h"
 
 namespace qkspace::addon {
 
-// Built, settled and destroyed on the environment's thread; run on the dispatcher's.
+// Built, settled and destroyed on the environment's thread; run on that of its lane.
 struct Job {
   uint32_t id = 0;
   std::atomic<int32_t> cancel{0};
   std::function<int32_t(const qks_cancel*, qks_error*)> run;
   std::function<Napi::Value(Napi::Env)> result;  // optional
+  // Of a batch that other jobs add parts of; null elsewhere.
+  std::shared_ptr<Vote> vote;
+  mutable bool voted = false;
   int32_t status = QKS_OK;
   qks_error error{};
 
