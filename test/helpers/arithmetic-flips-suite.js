@@ -77,7 +77,8 @@ export function flipsSuite(test, backend) {
   async function values(p, more = {}, signal = undefined) {
     const given = { ...p, ...more }
     const [q, k] = [given.q, given.k]
-    const uploads = [await used.upload(q, { keyHeads: k.shape[2] }), await used.upload(k)]
+    const keyHeads = q.shape[2] % k.shape[2] === 0 ? k.shape[2] : undefined
+    const uploads = [await used.upload(q, { keyHeads }), await used.upload(k)]
     const resident = (rows, handle) => ({ ...rows, data: rows.data.slice(0, 0), resident: handle })
     try {
       return await used.largestOfFlips(

@@ -159,14 +159,7 @@ export class SeveralCovariance implements BackendCovariance {
     const asked = this.#parts
       .map((part) => ({ part, ...headsWithin(wanted, part.heads) }))
       .filter(({ own }, i) => own.length > 0 || i === 0)
-    const found = await together(
-      undefined,
-      asked.map(
-        ({ part, own }) =>
-          () =>
-            part.covariance.moments(own),
-      ),
-    )
+    const found = await together(asked.map(({ part, own }) => part.covariance.moments(own)))
     const all = emptyMoments(contrasts, wanted.length, d)
     all.terms.set(found[0].terms)
     all.skipped.set(found[0].skipped)

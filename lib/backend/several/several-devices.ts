@@ -90,18 +90,14 @@ export class SeveralDevices implements Backend {
     const parts: (ResidentHandle | undefined)[] = ranges.map(() => undefined)
     try {
       await together(
-        signal,
-        this.#devices.map((device, i) => async (own) => {
+        this.#devices.map(async (device, i) => {
           const { first, count } = ranges[i]
           if (count === 0) {
             return
           }
           const [batch, pos, , d] = tensor.shape
           const view = data.subarray(first * tensor.strides[2])
-          parts[i] = await device.upload(
-            { ...tensor, data: view, shape: [batch, pos, count, d] },
-            { signal: own },
-          )
+          parts[i] = await device.upload({ ...tensor, data: view, shape: [batch, pos, count, d] }, { signal })
         }),
       )
     } catch (error) {
@@ -135,8 +131,7 @@ export class SeveralDevices implements Backend {
       .map((range, i) => ({ i, range, ...headsWithin(heads, range) }))
       .filter(({ own }) => own.length > 0)
     const found = await together(
-      signal,
-      each.map(({ i, range, places, own }) => (stop) => {
+      each.map(({ i, range, places, own }) => {
         const basis = (all: Float64Array) => gather(all, places, d * removed!.rank)
         const of = (tensor: RowTensor, heads: number, resident: ResidentHandle | undefined): RowTensor => {
           const [batch, pos] = tensor.shape
@@ -150,7 +145,7 @@ export class SeveralDevices implements Backend {
             heads: Int32Array.from(own),
             removed: removed && { rank: removed.rank, u: basis(removed.u), v: basis(removed.v) },
           },
-          stop,
+          signal,
         )
       }),
     )
@@ -167,10 +162,9 @@ export class SeveralDevices implements Backend {
     const size = rows * cols
     const runs = divided(n, this.#devices.length).filter(({ count }, i) => count > 0 || i === 0)
     const found = await together(
-      signal,
-      runs.map(({ first, count }, i) => (stop) => {
+      runs.map(({ first, count }, i) => {
         const own = matrices.subarray(first * size, (first + count) * size)
-        return this.#devices[i].svd({ ...request, matrices: own, n: count }, stop).catch((error) => {
+        return this.#devices[i].svd({ ...request, matrices: own, n: count }, signal).catch((error) => {
           throw ofAllMatrices(error, first)
         })
       }),
