@@ -1,10 +1,12 @@
 /** Lists the backends, chooses one, and explains every rejection. */
 
+import { availableParallelism } from 'node:os'
 import { QkError } from '../errors.js'
 import { shownValue } from '../validate.js'
 import { cudaLibrary } from './addon/cuda-library.js'
 import { fixForAddon, loadAddon } from './addon/load.js'
-import type { Backend, BackendDescription, BackendName, NamedBackend } from './backend.js'
+import type { Backend, BackendDescription, BackendName, DeviceDescription, NamedBackend } from './backend.js'
+import { deviceBytes, gpuPays, type Hardware, type Work } from './cost/cost.js'
 import { JsBackend } from './js.js'
 import { NativeBackend } from './native.js'
 import { SeveralDevices } from './several/several-devices.js'
@@ -102,38 +104,108 @@ export function backends(): BackendReport[] {
   return (['cpu', 'js', 'cuda'] as const).map(explain)
 }
 
-/** Whether a name is that of a backend, or of a device of one. It may still be unavailable. */
-export function isBackendChoice(name: string): name is BackendChoice {
-  return ['auto', 'js', 'cpu', 'cuda'].includes(name) || /^cuda:./.test(name)
-}
-
 /**
- * The backend of that name. 'auto' takes cpu, and falls back to js if cpu cannot be used. `backends()` says why, and
- * one line on standard error reports the fallback once. A GPU is used only on request: GPU results differ in the last
- * bits, and only large workloads amortise the transfer.
- *
- * In the environment, QKSPACE_BACKEND overrides 'auto'. QKSPACE_ISA forces the instruction set of cpu, and 'auto'
- * then does not fall back. QKSPACE_CUDA_MEMORY limits the bytes of GPU memory.
+ * Refuses what can be the name of no backend, nor of devices of one. What is named may still be unavailable.
+ * Errors: ERR_BACKEND.
  */
-export function selectBackend(choice: BackendChoice = 'auto'): Backend {
-  const name = choice === 'auto' ? process.env.QKSPACE_BACKEND || 'auto' : choice
-  if (typeof name !== 'string' || !isBackendChoice(name)) {
+export function checkBackendChoice(name: string): BackendChoice {
+  if (['auto', 'js', 'cpu', 'cuda'].includes(name)) {
+    return name as BackendChoice
+  }
+  if (typeof name !== 'string' || !/^cuda:./.test(name)) {
     throw new QkError('ERR_BACKEND', `no backend is called '${shownValue(name)}'`, {
       hint: "use 'auto', 'cpu', 'cuda' or 'js'",
     })
   }
-  if (name !== 'auto') {
-    return open(name)
+  devicesOf(name as NamedBackend)
+  return name as NamedBackend
+}
+
+/** All GPUs that the CUDA backend can use, in the order of their indices; none where it is not available. */
+export function cudaDevices(): DeviceDescription[] {
+  const found: DeviceDescription[] = []
+  try {
+    for (let i = 0; ; i++) {
+      found.push(open(i === 0 ? 'cuda' : `cuda:${i}`).describe().device!)
+    }
+  } catch {
+    // There is no device of this index, or it cannot be used: `backends()` says why of the first.
+    return found
+  }
+}
+
+/**
+ * The backend of that name. 'auto' takes cpu, or a GPU where `work` is known and the model of cost (`cost/`) says that it
+ * pays; a GPU that cannot be used is passed over. Callers ask once an operation and keep the answer. Results of the two
+ * differ in their last bits; naming the backend fixes them.
+ *
+ * If cpu cannot be used, 'auto' takes js. `backends()` says why, and one line on standard error reports it once.
+ *
+ * In the environment, QKSPACE_BACKEND overrides 'auto'. QKSPACE_ISA forces the instruction set of cpu, and 'auto'
+ * then takes nothing else. QKSPACE_CUDA_MEMORY limits the bytes of GPU memory. `threads` limits those of cpu, 0 = all.
+ */
+export function selectBackend(
+  choice: BackendChoice = 'auto',
+  work: readonly Work[] = [],
+  threads = 0,
+): Backend {
+  const name = choice === 'auto' ? process.env.QKSPACE_BACKEND || 'auto' : choice
+  const checked = checkBackendChoice(name)
+  if (checked !== 'auto') {
+    return open(checked)
+  }
+  const isaForced = Boolean(process.env.QKSPACE_ISA)
+  const gpu = isaForced ? undefined : gpuFor(work, threads)
+  if (gpu) {
+    return gpu
   }
   try {
     return open('cpu')
   } catch (error) {
-    if (process.env.QKSPACE_ISA) {
+    if (isaForced) {
       throw error
     }
     tellOfJs(error as QkError)
     return open('js')
   }
+}
+
+/** What 'auto' reckons with on this machine. Errors: ERR_ARGUMENT for a start that is no number of seconds. */
+export function autoHardware(threads = 0): Hardware {
+  const all = availableParallelism()
+  const cores = threads > 0 ? Math.min(threads, all) : all
+  const text = process.env.QKSPACE_GPU_START
+  if (!text) {
+    return { cores }
+  }
+  const gpuStart = Number(text)
+  if (!(gpuStart >= 0 && Number.isFinite(gpuStart))) {
+    throw new QkError('ERR_ARGUMENT', `QKSPACE_GPU_START is '${text}', expected a number of seconds`)
+  }
+  return { cores, gpuStart }
+}
+
+/** The GPU that 'auto' takes, if it pays and can be used. */
+function gpuFor(work: readonly Work[], threads: number): Backend | undefined {
+  if (work.length === 0 || !gpuPays(work, autoHardware(threads))) {
+    return undefined
+  }
+  const gpu = firstGpu()
+  const limit = gpu?.describe().device?.memoryLimit ?? 0
+  return deviceBytes(work) <= limit / 2 ? gpu : undefined
+}
+
+let usable: Backend | false | undefined
+
+/** Tried once a process: what cannot be used stays so. */
+function firstGpu(): Backend | undefined {
+  try {
+    usable ??= open('cuda')
+  } catch {
+    // `backends()` says why.
+    usable = false
+  }
+  return usable || undefined
 }
 
 /** Measured with 200,000 pairs at d = 128: docs/benchmarks.md. */

@@ -12,6 +12,7 @@ import { type HeadSpec, parseHeads } from '../model/sites/heads.js'
 import { checkFlag, checkInteger, checkOptions } from '../validate.js'
 import { addBatch } from './add-batch.js'
 import type { RunCheckpoint } from './checkpointing.js'
+import { expectedWork } from './expected-work.js'
 import { keepPlan, keptBytes } from './kept/keep-plan.js'
 import { checkShard, type Shard, shardTakes } from './shard.js'
 import { planSites } from './site-plan.js'
@@ -23,7 +24,7 @@ export interface AccumulateOptions {
   heads?: 'all' | string | readonly HeadSpec[]
   /** Default 'per-query'. */
   estimator?: Estimator
-  /** Backend that sums the covariances; default 'auto': `cpu`, or `js` if that cannot be used. */
+  /** Backend that sums the covariances; default 'auto': `cpu`, or a GPU where that pays, or `js`. */
   backend?: BackendChoice
   /** Number of prompts in a batch (default 16). It changes results only within rounding, 1e-5 relative. */
   batchSize?: number
@@ -97,8 +98,16 @@ export async function accumulate(
   const summary = await set.summary(signal)
   throwIfAborted(signal)
   const { contrasts } = summary
-  const { requests, slices, sites } = planSites(model, heads, contrasts, options)
-  const backend = selectBackend(options.backend).describe()
+  // Shards and checkpoints have one result on all machines: there, 'auto' takes no GPU.
+  const work =
+    shard || options.checkpoint
+      ? []
+      : expectedWork(model.sites, heads, summary, { estimator, batchSize, test: nullBytes > 0 })
+  const backend = selectBackend(options.backend, work, options.threads).describe()
+  const { requests, slices, sites } = planSites(model, heads, contrasts, {
+    ...options,
+    backend: backend.choice,
+  })
   const sums: Sums = {
     model,
     prompts: summary,

@@ -11,6 +11,7 @@ import type {
   Estimator,
   RowTensor,
 } from '../backend/backend.js'
+import type { Work } from '../backend/cost/cost.js'
 import { workingBytes } from '../backend/moments.js'
 import { type BackendChoice, selectBackend } from '../backend/select.js'
 import { QkError } from '../errors.js'
@@ -43,12 +44,17 @@ export interface QKCovarianceOptions {
   contrasts: readonly string[]
   /** Default 'per-query'. */
   estimator?: Estimator
-  /** Backend that sums the covariances; default 'auto': `cpu`, or `js` if that cannot be used. */
+  /** Default 'auto': `cpu`, or a GPU where `expectedTerms` says that it pays, or `js`. */
   backend?: BackendChoice
   /** Accumulates NaN and infinity instead of refusing the batch. */
   allowNonFinite?: boolean
   /** Most threads, 0 = all. The result is bitwise the same for any number. */
   threads?: number
+  /**
+   * Terms that will be added, about, over all contrasts, or queries of label sequences: what `backend: 'auto'` reckons
+   * with. Without it, 'auto' takes no GPU.
+   */
+  expectedTerms?: number
   /** Most bytes for the sums; more are refused before allocation. Default: half of the machine's memory. */
   memoryLimit?: number
 }
@@ -93,6 +99,7 @@ const OPTIONS = {
   backend: true,
   allowNonFinite: true,
   threads: true,
+  expectedTerms: true,
   memoryLimit: true,
 } satisfies Record<keyof QKCovarianceOptions, true>
 
@@ -165,7 +172,21 @@ export class QKCovariance {
       contrasts: contrasts.length,
       allowNonFinite: checkFlag(options.allowNonFinite ?? false, 'allowNonFinite'),
     }
-    this.backend = selectBackend(options.backend)
+    const { expectedTerms } = options
+    const work: Work[] =
+      expectedTerms === undefined
+        ? []
+        : [
+            {
+              kind: 'terms',
+              heads,
+              kvHeads,
+              headDim,
+              contrasts: contrasts.length,
+              terms: checkInteger(expectedTerms, 'expectedTerms', 0),
+            },
+          ]
+    this.backend = selectBackend(options.backend, work, threads)
     this.bytes = workingBytes(this.spec, this.backend.name)
     const limit = options.memoryLimit ?? totalmem() / 2
     if (!(this.bytes <= limit)) {

@@ -30,7 +30,7 @@ export interface SvdOptions {
   rank?: number
   /** Upper limit of the rank under `energy`. */
   maxRank?: number
-  /** Backend of the decomposition; default 'auto': `cpu`, or `js` if that cannot be used. */
+  /** Backend of the decomposition; default 'auto': `cpu`, or a GPU where that pays, or `js`. */
   backend?: BackendChoice
   /** Seed of the randomised start. The same seed gives bitwise the same result. */
   seed?: number
@@ -137,7 +137,8 @@ export async function svd(
     const width = Math.min(most, rank ?? (energy === undefined ? most : (maxRank ?? most)))
     checkOut(out, dtype, { u: n * rows * width, s: n * width, v: n * cols * width }, matrices)
   }
-  return selectBackend(backend).svd(
+  const full = energy === undefined && rank === undefined
+  return selectBackend(backend, [{ kind: 'svd', n, rows, cols, full }], threads).svd(
     {
       matrices,
       n,

@@ -46,7 +46,7 @@ export interface SweepOptions {
   mostDraws?: number
   /** Default 'per-query'. */
   estimator?: Estimator
-  /** Backend; default 'auto': `cpu`, or `js` if that cannot be used. */
+  /** Backend; default 'auto': `cpu`, or a GPU where that pays, or `js`. */
   backend?: BackendChoice
   /** Number of null subspaces beside every subspace; default 20. */
   nulls?: number

@@ -15,6 +15,7 @@ import { SAVE_FORMATS } from '../../store/saving/formats.js'
 import { counted } from '../../validate.js'
 import { addModelOptions, type ModelOptions, openNamed } from '../common/model-options.js'
 import {
+  BACKENDS,
   parseBackend,
   parseControls,
   parseEstimator,
@@ -101,7 +102,7 @@ export function addDecomposeOptions(command: Command): Command {
       'null subspaces beside every subspace; by default 20 with permutation, 0 with other rules',
       parseControls,
     )
-    .option('--backend <name>', 'auto, cpu, cuda or js; cuda:1 for a device', parseBackend, 'auto' as const)
+    .option('--backend <name>', BACKENDS, parseBackend, 'auto' as const)
     .option('--seed <n>', 'seed of the decomposition and of the test', parseWhole(0), 0)
     .option('--batch-size <n>', 'prompts that go through the model together', parseWhole(1), 16)
     .option('--covariances', 'keep C+ and C- in the result')

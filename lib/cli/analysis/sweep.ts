@@ -17,6 +17,7 @@ import type { SweepResult } from '../../sweep/sweep-result.js'
 import { counted } from '../../validate.js'
 import { addModelOptions, type ModelOptions, openNamed } from '../common/model-options.js'
 import {
+  BACKENDS,
   parseBackend,
   parseControls,
   parseHeadNames,
@@ -99,7 +100,7 @@ export function addSweepOptions(command: Command): Command {
     .option('--held-out <n>', 'units of a contrast that are measured again; 0 for none', parseWhole(0), 96)
     .option('--sequences <n>', 'random sequences, without --prompts', parseWhole(1), 256)
     .option('--length <n>', 'tokens in each', parseWhole(1), 48)
-    .option('--backend <name>', 'auto, cpu, cuda or js; cuda:1 for a device', parseBackend, 'auto' as const)
+    .option('--backend <name>', BACKENDS, parseBackend, 'auto' as const)
     .option('--null-memory <MiB>', 'memory for the rows that the test needs', parseWhole(0), 1024)
     .option('--seed <n>', 'seed of whatever is drawn', parseWhole(0), 0)
     .option('--batch-size <n>', 'prompts that go through the model together', parseWhole(1), 16)

@@ -2,7 +2,7 @@
 
 import { InvalidArgumentError } from 'commander'
 import type { Estimator } from '../../backend/backend.js'
-import { type BackendChoice, isBackendChoice } from '../../backend/select.js'
+import { type BackendChoice, checkBackendChoice } from '../../backend/select.js'
 import type { RankRule } from '../../store/result.js'
 import { MOST_CONTROLS } from '../../validate.js'
 
@@ -15,14 +15,18 @@ export const parseChoice =
     throw new InvalidArgumentError(`There is no ${what} "${value}"; use ${known.join(', ')}.`)
   }
 
-/** A backend, or a device of one, as in `cuda:1`. */
+/** The choices of `--backend`, in the help of every command that has it. */
+export const BACKENDS = 'auto, cpu, cuda or js; cuda:1 for a device, cuda:0,1 for several'
+
+/** A backend, or devices of one, as in `cuda:1` and `cuda:0,1`. */
 export function parseBackend(value: string): BackendChoice {
-  if (isBackendChoice(value)) {
-    return value
+  try {
+    return checkBackendChoice(value)
+  } catch (error) {
+    throw new InvalidArgumentError(
+      `There is no backend "${value}" (${(error as Error).message}); use ${BACKENDS}.`,
+    )
   }
-  throw new InvalidArgumentError(
-    `There is no backend "${value}"; use auto, cpu, cuda, cuda:1 (a device) or js.`,
-  )
 }
 
 export const parseEstimator = parseChoice<Estimator>('estimator', ['per-query', 'per-pair', 'sum'])

@@ -2,16 +2,17 @@
 
 import type { Command } from 'commander'
 import type { DeviceDescription } from '../../backend/backend.js'
-import { backends } from '../../backend/select.js'
+import { backends, cudaDevices } from '../../backend/select.js'
 import { gibibytes } from '../../math/bytes.js'
 import { versions } from '../../versions.js'
 import { examples } from '../common/examples.js'
 import { printJson, printLine, printTable } from '../common/output.js'
+import { autoRule, autoRuleText } from './auto-rule.js'
 
-function printDevice(device: DeviceDescription): void {
+function printDevice(device: DeviceDescription, choice: string): void {
   printLine()
   printTable(
-    ['GPU', device.name],
+    ['GPU', `${device.name} (${choice})`],
     [
       ['uuid', device.uuid],
       ['memory', `${gibibytes(device.memory)}, ${gibibytes(device.memoryFree)} free`],
@@ -30,9 +31,10 @@ export function registerDoctor(program: Command): void {
     .addHelpText('after', examples('qkspace doctor --json'))
     .action(({ json }: { json?: boolean }) => {
       const found = backends()
+      const devices = cudaDevices()
       const platform = `${process.platform}-${process.arch}`
       if (json) {
-        printJson({ platform, versions: versions(), backends: found })
+        printJson({ platform, versions: versions(), backends: found, devices, auto: autoRule() })
         return
       }
       printTable(
@@ -44,15 +46,17 @@ export function registerDoctor(program: Command): void {
           description ? `${description.threads}` : '',
         ]),
       )
+      printLine(`\n${autoRuleText(autoRule(), devices.length > 0)}`)
       for (const { name, reason, hint } of found) {
         if (reason) {
           printLine(`\n${name}: ${[reason, hint].filter(Boolean).join('\n')}`)
         }
       }
-      for (const { description } of found) {
-        if (description?.device) {
-          printDevice(description.device)
-        }
+      for (const [i, device] of devices.entries()) {
+        printDevice(device, i === 0 ? 'cuda' : `cuda:${i}`)
+      }
+      if (devices.length > 1) {
+        printLine(`\ncuda:${[...devices.keys()].join(',')} divides the heads among all of them`)
       }
       printLine()
       printTable(['component', 'version'], [['platform', platform], ...Object.entries(versions())])

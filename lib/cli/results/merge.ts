@@ -2,7 +2,7 @@
 
 import { type Command, Option } from 'commander'
 import { addModelOptions } from '../common/model-options.js'
-import { parseBackend } from '../common/options.js'
+import { BACKENDS, parseBackend } from '../common/options.js'
 import { parseShard } from '../common/scale-options.js'
 import type { MergeCommandOptions } from './merge-parts.js'
 
@@ -13,7 +13,7 @@ export function registerMerge(program: Command): void {
     .argument('<parts...>', 'files of decompose --shard or sweep --shard, in any order')
   addModelOptions(command, { required: false, model: 'model (default: where the shards had it)' })
     .option('--prompts <file>', 'prompt set of a sweep (default: where the shards had it)')
-    .option('--backend <name>', 'auto, cpu, cuda or js; cuda:1 for a device', parseBackend, 'auto' as const)
+    .option('--backend <name>', BACKENDS, parseBackend, 'auto' as const)
     .addOption(
       new Option(
         '--draw-shard <i/n>',

@@ -235,14 +235,19 @@ async function emptySums(model: Model, parts: readonly Part[], options: MergeOpt
   const { identity, prompts, sharing } = saved
   const estimator = identity.estimator as Sums['estimator']
   const heads = parseHeads(identity.heads.join(','), model.sites)
-  const { sites } = planSites(model, heads, identity.contrasts, { ...options, estimator })
+  const backend = selectBackend(options.backend).describe()
+  const { sites } = planSites(model, heads, identity.contrasts, {
+    ...options,
+    backend: backend.choice,
+    estimator,
+  })
   const sums: Sums = {
     model,
     prompts,
     contrasts: identity.contrasts,
     estimator,
     batchSize: identity.batchSize,
-    backend: selectBackend(options.backend).describe(),
+    backend,
     sharing,
     sites,
     warnings: [...new Set([...parts.flatMap((part) => part.saved.warnings), ...mixedSets(parts)])],
@@ -254,8 +259,8 @@ async function emptySums(model: Model, parts: readonly Part[], options: MergeOpt
     keepRows(sites, prompts, estimator, { folder: undefined, keeps: () => true })
   }
   const own = await identityOf(sums)
-  const { backend, instructionSet } = identity
-  const differ = differences({ ...own, backend, instructionSet }, identity)
+  const { backend: summedBy, instructionSet } = identity
+  const differ = differences({ ...own, backend: summedBy, instructionSet }, identity)
   if (differ.length > 0) {
     disposeSums(sums)
     throw refused([`${path.basename(model.path)} is not the model of ${name}: ${differ.join('; ')}`])

@@ -3,6 +3,7 @@
 import type { Estimator, LabelSequence, RowTensor, TermBatch } from '../../backend/backend.js'
 import { checkBatch } from '../../backend/check.js'
 import { cooperator } from '../../backend/cooperate.js'
+import { labelDraws, type Work } from '../../backend/cost/cost.js'
 import { type BackendChoice, selectBackend } from '../../backend/select.js'
 import { plainRows, rowReader, termRows } from '../../covariance/kept/term-rows.js'
 import { QKCovariance } from '../../covariance/qk-covariance.js'
@@ -50,7 +51,7 @@ export interface SubjectOptions {
    * positions (the test flips signs of whole sequences). Refused if terms share keys.
    */
   exchangeable?: boolean
-  /** Backend of the draws; default 'auto': `cpu`, or `js` if that cannot be used. */
+  /** Backend of the draws; default 'auto': `cpu`, or a GPU where that pays, or `js`. */
   backend?: BackendChoice
   /** Ends the test with ERR_ABORTED. */
   signal?: AbortSignal
@@ -60,17 +61,20 @@ export interface SubjectOptions {
  * Checks tensors, terms or labels, and units, and gathers the rows of each contrast.
  * Errors: ERR_TYPE, ERR_ARGUMENT, ERR_SHAPE, ERR_RANGE, ERR_EMPTY_SET, ERR_NON_FINITE, ERR_ABORTED.
  */
-export async function subjectsOf(options: SubjectOptions) {
-  const { estimator = 'per-query', labels, terms: input, signal } = options
-  const q = rowTensor(options.q, 'q')
-  const k = rowTensor(options.k, 'k')
+export async function subjectsOf(given: SubjectOptions, draws: number) {
+  const { estimator = 'per-query', labels, terms: input, signal } = given
+  const q = rowTensor(given.q, 'q')
+  const k = rowTensor(given.k, 'k')
   if (k.shape[3] !== q.shape[3]) {
     throw new QkError('ERR_SHAPE', `k.shape has d = ${k.shape[3]}, q.shape has ${q.shape[3]}`)
   }
   if ((input === undefined) === (labels === undefined)) {
     throw new QkError('ERR_ARGUMENT', 'testRank takes either terms or labels')
   }
-  checkKinds(options)
+  checkKinds(given)
+  // Chosen once, for everything that follows.
+  const backend = selectBackend(given.backend, expectedDraws(q, k, given, draws)).choice
+  const options = { ...given, backend }
   const contrasts = options.contrasts ? [...options.contrasts] : namedContrasts(input?.contrast, labels)
   // Checks heads, dimensions, estimator and names.
   const covariance = new QKCovariance({
@@ -79,7 +83,7 @@ export async function subjectsOf(options: SubjectOptions) {
     headDim: q.shape[3],
     contrasts,
     estimator,
-    backend: options.backend,
+    backend,
   })
   covariance.dispose()
   await refuseNonFinite(q, 'q', signal)
@@ -107,7 +111,7 @@ export async function subjectsOf(options: SubjectOptions) {
     for (const [c, name] of contrasts.entries()) {
       subjects.push({ name, interaction, data: await termData(q, k, terms, ofContrast(c), ids, options) })
     }
-    return { contrasts, subjects }
+    return { contrasts, subjects, backend }
   }
   const sequences = labels!.map((sequence, i) => {
     return labelSequence(
@@ -134,7 +138,17 @@ export async function subjectsOf(options: SubjectOptions) {
       ),
     })
   }
-  return { contrasts, subjects }
+  return { contrasts, subjects, backend }
+}
+
+/** The draws of every head: of signs, on a row a term or query, or of labels. */
+function expectedDraws(q: RowTensor, k: RowTensor, options: SubjectOptions, draws: number): Work[] {
+  const { terms, labels = [], exchangeable } = options
+  const sizes = { heads: q.shape[2], kvHeads: k.shape[2], headDim: q.shape[3] }
+  const rows = terms
+    ? (terms.query?.length ?? 0)
+    : labels.reduce((sum, { queryRows }) => sum + (queryRows?.length ?? 0), 0)
+  return terms || exchangeable ? [{ kind: 'flips', ...sizes, rows, draws }] : labelDraws(sizes, rows, draws)
 }
 
 /** Errors: ERR_TYPE. */

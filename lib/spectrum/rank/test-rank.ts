@@ -71,7 +71,7 @@ export interface RankTests {
 export async function testRank(options: TestRankOptions): Promise<RankTests> {
   checkOptions(options, OPTIONS, 'testRank')
   const { hypothesis = 'effect', estimator = 'per-query', seed = 0, signal, onProgress } = options
-  const { alpha = DEFAULT_ALPHA, draws = DEFAULT_DRAWS, mostDraws = MOST_DRAWS, backend = 'auto' } = options
+  const { alpha = DEFAULT_ALPHA, draws = DEFAULT_DRAWS, mostDraws = MOST_DRAWS } = options
   checkChoice(hypothesis, 'hypothesis', ['effect', 'interaction'])
   checkInteger(seed, 'seed', 0)
   checkLevel(alpha)
@@ -90,7 +90,7 @@ export async function testRank(options: TestRankOptions): Promise<RankTests> {
     )
   }
   throwIfAborted(signal)
-  const { contrasts, subjects } = await subjectsOf(options)
+  const { contrasts, subjects, backend } = await subjectsOf(options, draws)
   const warnings = unitWarnings(subjects, alpha)
   const tests = await testHeads(subjects, {
     hypothesis,
