@@ -3,10 +3,11 @@
 #
 #   run.sh test|sanitize|bench RESULTS [options]
 #
-# RESULTS is the folder that results are written to; options are those of test:gpu and bench:gpu.
+# RESULTS is the folder that results are written to; options are those of test:gpu and bench:gpu. 'sanitize' runs every
+# kernel in a small case; 'sanitize RESULTS --whole' all tests.
 set -eu
 if [ $# -lt 2 ]; then
-  sed -n '2,6s/^# \{0,1\}//p' "$0" >&2
+  sed -n '2,7s/^# \{0,1\}//p' "$0" >&2
   exit 2
 fi
 here=$(cd "$(dirname "$0")" && pwd)

@@ -2,7 +2,8 @@
  * The tests that need a GPU; without one they fail, with the reason.
  *
  *   npm run test:gpu                        the conformance suite on backend 'cuda'
- *   npm run test:gpu -- --sanitize          under compute-sanitizer: memcheck, then racecheck
+ *   npm run test:gpu -- --sanitize          every kernel in a small case, under compute-sanitizer: memcheck, then racecheck
+ *   npm run test:gpu -- --sanitize --whole  all tests instead, which takes racecheck very long
  *   npm run test:gpu -- --match '*pairs*'   tests of that title (AVA's patterns; may be repeated)
  *   npm run test:gpu -- --results FOLDER    what was printed, as files
  */
@@ -16,6 +17,7 @@ import { parseArgs } from 'node:util'
 const { values: options } = parseArgs({
   options: {
     sanitize: { type: 'boolean', default: false },
+    whole: { type: 'boolean', default: false },
     match: { type: 'string', multiple: true, default: [] },
     results: { type: 'string' },
   },
@@ -28,7 +30,7 @@ if (results) {
 
 const ava = [
   path.join(root, 'node_modules', 'ava', 'entrypoints', 'cli.mjs'),
-  'test/**/*-cuda.test.js',
+  options.sanitize && !options.whole ? 'test/backend/kernels-cuda.test.js' : 'test/**/*-cuda.test.js',
   ...options.match.flatMap((title) => ['--match', title]),
 ]
 

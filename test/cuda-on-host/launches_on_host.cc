@@ -1,4 +1,6 @@
-// Launches that a device of the emulated compute capability refuses are refused here, with an error that says why.
+// Launches that a device of the emulated compute capability refuses are refused here, with an error that says why. Where
+// CUDA_ON_HOST_LAUNCHES names a file, every launch that is not refused adds the kernel's name to it, on a line.
+#include <fstream>
 #include <map>
 #include <mutex>
 #include <string>
@@ -87,6 +89,13 @@ cudaError_t refuse(const Kernel& kernel, const Refusal& refusal) {
   return refusal.error;
 }
 
+void record(const Kernel& kernel) {
+  if (const char* path = std::getenv("CUDA_ON_HOST_LAUNCHES")) {
+    const std::lock_guard<std::mutex> lock(mutex);
+    std::ofstream(path, std::ios::app) << kernel.name << "\n";
+  }
+}
+
 const Refusal kNotReported = {cudaErrorInvalidDeviceFunction, "not in nvcc's report: run 'npm run cuda:resources'"};
 
 }  // namespace
@@ -105,6 +114,7 @@ cudaError_t launch(const void* function, const cudaLaunchConfig_t& config, std::
   if (refusal.error != cudaSuccess) {
     return refuse(kernel, refusal);
   }
+  record(kernel);
   enqueue(kernel, config, std::move(body));
   return cudaSuccess;
 }

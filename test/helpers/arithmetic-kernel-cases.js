@@ -1,0 +1,258 @@
+/**
+ * Small cases that launch every kernel of native/cuda, each compared with the processor: what compute-sanitizer runs, for
+ * which the whole suite takes too long. A case names the kernels that it is there for.
+ */
+
+import { selectBackend } from '../../dist/backend/select.js'
+import { QKCovariance } from '../../dist/covariance/qk-covariance.js'
+import { svd } from '../../dist/spectrum/svd.js'
+import { sequence, tensor, terms } from './arithmetic-batches.js'
+import { normal } from './arithmetic-random.js'
+
+/** @typedef {'cpu' | 'cuda' | 'cuda:0'} Name */
+/** @typedef {{ name: string, kernels: string[], compare: (backend: Name) => Promise<number>, allowed: number }} KernelCase */
+
+/** Largest difference, relative to the largest value. */
+function difference(found, expected) {
+  const most = expected.reduce((largest, x) => Math.max(largest, Math.abs(x)), 0)
+  return found.reduce((worst, x, i) => {
+    const error = Math.abs(x - expected[i]) / most
+    return error <= worst ? worst : error
+  }, 0)
+}
+
+async function covariances(backend, spec, batch) {
+  const covariance = new QKCovariance({ contrasts: ['a', 'b'], ...spec, backend })
+  try {
+    await covariance.add(batch)
+    const { cPos, cNeg } = await covariance.read()
+    return Float64Array.from([...cPos, ...cNeg])
+  } finally {
+    covariance.dispose()
+  }
+}
+
+/** @returns {KernelCase} */
+function covarianceCase(name, kernels, spec, batch) {
+  return {
+    name,
+    kernels,
+    allowed: 1e-5,
+    compare: async (backend) =>
+      difference(await covariances(backend, spec, batch()), await covariances('cpu', spec, batch())),
+  }
+}
+
+const rows = (d, dtype, scale = 1) => {
+  const [q, k] = [tensor([1, 150, 2, d], { seed: 1, dtype }), tensor([1, 150, 1, d], { seed: 2, dtype })]
+  if (scale !== 1) {
+    q.data.forEach((x, i) => {
+      q.data[i] = x * scale
+    })
+  }
+  return { q, k }
+}
+const heads = (headDim) => ({ heads: 2, kvHeads: 1, headDim })
+const sets = (counterfactual = false) =>
+  terms(140, 150, 150, { contrasts: 2, most: 3, weights: true, keyWeights: true, counterfactual })
+const offsets = Int32Array.from({ length: 141 }, (_, i) => i)
+const pairs = (counterfactual) => ({
+  contrast: offsets.subarray(0, 140).map((i) => i % 2),
+  query: offsets.subarray(0, 140),
+  ...(counterfactual && { queryNeg: offsets.subarray(0, 140).map((i) => i + 5) }),
+  posOffsets: offsets,
+  pos: offsets.subarray(0, 140).map((i) => (7 * i) % 150),
+  negOffsets: offsets,
+  neg: offsets.subarray(0, 140).map((i) => (11 * i + 3) % 150),
+})
+const labels = () => [sequence(150, { seed: 3 })]
+
+/** `rank` directions and some noise. */
+function matrix(m, n, rank, Type) {
+  const next = normal(m + n)
+  const [left, right] = [m, n].map((side) => Float64Array.from({ length: side * rank }, next))
+  return Type.from({ length: m * n }, (_, i) => {
+    const [row, column] = [Math.floor(i / n), i % n]
+    let sum = 1e-3 * next()
+    for (let c = 0; c < rank; c++) {
+      sum += left[row * rank + c] * right[column * rank + c]
+    }
+    return sum
+  })
+}
+
+/** @returns {KernelCase} */
+function svdCase(name, kernels, [m, n, rank], Type, options = {}) {
+  const values = async (backend) =>
+    (await svd(matrix(m, n, rank, Type), { n: 1, rows: m, cols: n, ...options, backend })).s
+  return {
+    name,
+    kernels,
+    allowed: 1e-5,
+    compare: async (backend) => difference(await values(backend), await values('cpu')),
+  }
+}
+
+async function largest(name, d, rank) {
+  const backend = selectBackend(name)
+  const [q, k] = [tensor([1, 40, 2, d], { seed: 4 }), tensor([1, 40, 1, d], { seed: 5 })]
+  const uploads = [await backend.upload(/** @type {any} */ (q)), await backend.upload(/** @type {any} */ (k))]
+  const resident = (rows, handle) => ({ ...rows, data: rows.data.slice(0, 0), resident: handle })
+  const axis = Float64Array.from({ length: 2 * d * rank }, (_, i) => (i % (d * rank) === 0 ? 1 : 0))
+  try {
+    return await backend.largestOfFlips({
+      q: resident(q, uploads[0]),
+      k: resident(k, uploads[1]),
+      heads: Int32Array.of(0, 1),
+      coefficients: new Float32Array(40).fill(0.5),
+      units: Int32Array.from({ length: 40 }, (_, i) => i),
+      unitCount: 40,
+      flips: Uint32Array.from({ length: 40 }, (_, i) => i * 2654435761),
+      draws: 3,
+      ...(rank > 0 && { removed: { u: axis, v: axis, rank } }),
+    })
+  } finally {
+    for (const handle of uploads) {
+      backend.release(handle)
+    }
+  }
+}
+
+/** @returns {KernelCase} */
+const flipsCase = (name, kernels, d, rank) => ({
+  name,
+  kernels,
+  allowed: 1e-3,
+  compare: async (backend) => difference(await largest(backend, d, rank), await largest('cpu', d, rank)),
+})
+
+/** The plain kernels: a context of its own, which reads the variable when it is opened. Not to run beside others. */
+const plainly = ({ compare, ...kernelCase }) => ({
+  ...kernelCase,
+  compare: async () => {
+    process.env.QKSPACE_CUDA_PLAIN = '1'
+    try {
+      return await compare('cuda:0')
+    } finally {
+      delete process.env.QKSPACE_CUDA_PLAIN
+    }
+  },
+})
+
+const WIDE = ['addPartialKernel', 'findNonFiniteKernel', 'addSumsKernel']
+/** Products that leave the range of float32. */
+const HUGE = 3e37
+
+/** @type {KernelCase[]} */
+export const KERNEL_CASES = [
+  covarianceCase('sets of keys, d = 64', ['termsOnTensorCores<64>', ...WIDE], heads(64), () => ({
+    ...rows(64),
+    terms: sets(),
+  })),
+  covarianceCase('sets of keys, d = 128', ['termsOnTensorCores<128>'], heads(128), () => ({
+    ...rows(128),
+    terms: sets(true),
+  })),
+  covarianceCase('sets of keys in f64', ['termsExactly'], heads(8), () => ({
+    ...rows(8, 'f32', HUGE),
+    terms: sets(),
+  })),
+  covarianceCase('one-to-one pairs of f32, d = 128', ['termsOnTensorCores<128>'], heads(128), () => ({
+    ...rows(128),
+    terms: pairs(),
+  })),
+  covarianceCase('one-to-one pairs of bf16, d = 64', ['pairsOnTensorCores<64, true>'], heads(64), () => ({
+    ...rows(64, 'bf16'),
+    terms: pairs(),
+  })),
+  covarianceCase('one-to-one pairs of f16, d = 64', ['pairsOnTensorCores<64, false>'], heads(64), () => ({
+    ...rows(64, 'f16'),
+    terms: pairs(true),
+  })),
+  covarianceCase('one-to-one pairs of bf16, d = 128', ['pairsOnTensorCores<128, true>'], heads(128), () => ({
+    ...rows(128, 'bf16'),
+    terms: pairs(),
+  })),
+  covarianceCase('one-to-one pairs of f16, d = 128', ['pairsOnTensorCores<128, false>'], heads(128), () => ({
+    ...rows(128, 'f16'),
+    terms: pairs(),
+  })),
+  covarianceCase('labels, d = 64', ['labelsOnTensorCores<64>'], heads(64), () => ({
+    ...rows(64),
+    labels: labels(),
+  })),
+  covarianceCase('labels, d = 128', ['labelsOnTensorCores<128>'], heads(128), () => ({
+    ...rows(128),
+    labels: labels(),
+  })),
+  covarianceCase('labels in f64', ['labelsExactly'], heads(8), () => ({
+    ...rows(8, 'f32', HUGE),
+    labels: labels(),
+  })),
+  ...[
+    { name: 'f32', kind: 'float', Type: Float32Array },
+    { name: 'f64', kind: 'double', Type: Float64Array },
+  ].flatMap(({ name, kind, Type }) => [
+    ...[
+      [24, 0],
+      [64, 64],
+      [128, 128],
+    ].map(([side, variant]) =>
+      svdCase(
+        `a matrix of ${side} x ${side} in ${name}, in full`,
+        [
+          `prepareKernel<${kind}>`,
+          `singleKernel<${kind}, ${variant}>`,
+          `refineKernel<${kind}>`,
+          `wideKernel<${kind}, ${variant}>`,
+          'finishKernel',
+        ],
+        [side, side, 9],
+        Type,
+      ),
+    ),
+    svdCase(
+      `a matrix of 128 x 128 in ${name}, to a part of its energy`,
+      [`panelKernel<${kind}>`],
+      [128, 128, 3],
+      Type,
+      { energy: 0.99 },
+    ),
+  ]),
+  flipsCase('null values, d = 64', ['productsOnTensorCores<64>', 'spectralKernel'], 64, 0),
+  flipsCase('null values without a direction, d = 128', ['productsOnTensorCores<128>'], 128, 1),
+  plainly(flipsCase('null values by the plain kernels', ['productsPlainly'], 16, 0)),
+  {
+    name: 'rows on the device that are not finite are found',
+    kernels: ['findRowKernel'],
+    allowed: 0,
+    compare: async (backend) => {
+      const { q, k } = rows(16)
+      q.data[3 * 32] = Number.NaN
+      const used = selectBackend(backend)
+      const handle = await used.upload(/** @type {any} */ (q))
+      const covariance = used.covariance({
+        ...heads(16),
+        contrasts: 2,
+        estimator: 'per-query',
+        allowNonFinite: false,
+        threads: 0,
+      })
+      const list = pairs()
+      const batch = {
+        q: { ...q, data: q.data.slice(0, 0), resident: handle },
+        k,
+        terms: { ...list, queryNeg: list.query },
+      }
+      try {
+        return await covariance.add(/** @type {any} */ (batch)).then(
+          () => 1,
+          (error) => (error.message === 'q is not finite at head 0, row 3' ? 0 : 1),
+        )
+      } finally {
+        covariance.dispose()
+        used.release(handle)
+      }
+    },
+  },
+]
