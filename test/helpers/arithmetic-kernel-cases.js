@@ -126,8 +126,11 @@ const flipsCase = (name, kernels, d, rank) => ({
   compare: async (backend) => difference(await largest(backend, d, rank), await largest('cpu', d, rank)),
 })
 
-/** The plain kernels: a context of its own, which reads the variable when it is opened. Not to run beside others. */
-const plainly = ({ compare, ...kernelCase }) => ({
+/**
+ * The plain kernels: a context of its own, which reads the variable when it is opened. Not to run beside others.
+ * @returns {KernelCase}
+ */
+const plainly = (/** @type {KernelCase} */ { compare, ...kernelCase }) => ({
   ...kernelCase,
   compare: async () => {
     process.env.QKSPACE_CUDA_PLAIN = '1'

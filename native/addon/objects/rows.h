@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "abi.h"
-#include "addon/queue/job.h"
 #include "addon/objects/context.h"
+#include "addon/queue/job.h"
 
 namespace qkspace::addon {
 
