@@ -58,6 +58,7 @@ export const SLOW = {
     'test/backend/boundary-cuda-on-host.test.js',
     'test/backend/conformance-cuda-on-host.test.js',
     'test/backend/conformance-cuda-on-host-mma.test.js',
+    'test/cli/commands-on-host.test.js',
     'test/backend/conformance-several-on-host.test.js',
     'test/backend/cuda-indices.test.js',
     'test/backend/cuda-kernels.test.js',

@@ -30,6 +30,7 @@ export async function measure({ backend, repeats, flush }, work, { fresh, once, 
   const device = []
   const call = []
   const copies = []
+  const rest = []
   let error
   for (let run = 0; run <= repeats; run++) {
     const inputs = await fresh(run + 1)
@@ -52,12 +53,13 @@ export async function measure({ backend, repeats, flush }, work, { fresh, once, 
       }
       device.push(timings.arithmeticMs)
       call.push(took)
+      rest.push(took - timings.arithmeticMs)
       copies.push(timings.copyMs)
     } finally {
       release?.(inputs)
     }
   }
-  const [deviceMs, callMs, copyMs] = [device, call, copies].map(statistics)
+  const [deviceMs, callMs, copyMs, restMs] = [device, call, copies, rest].map(statistics)
   return {
     error,
     allowed,
@@ -65,6 +67,8 @@ export async function measure({ backend, repeats, flush }, work, { fresh, once, 
     deviceMs,
     callMs,
     copyMs,
+    // What the host does and waits for while the device computes nothing: planning, answers, copies not hidden.
+    restMs,
     deviceRates: rates(work, deviceMs.median),
     callRates: rates(work, callMs.median),
   }

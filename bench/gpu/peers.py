@@ -1,12 +1,16 @@
-"""PyTorch on the same GPU: ceilings and peers of bench:gpu, as one JSON document on standard output.
+"""PyTorch and CuPy on the same GPU: ceilings and peers of bench:gpu, as one JSON document on standard output.
 
     python3 peers.py '{"rows": 1048576, "heads": 32, ...}'        sizes, as bench/gpu/sizes.mjs names them
     python3 peers.py '{...}' --cpu                                 the same arithmetic on the processor, to try it
 
 Every peer is compared with float64 on a small case before it is timed. Times are milliseconds by the device's events,
-on fresh random data each time, after a buffer larger than the caches has been written.
+on fresh random data each time, after a buffer larger than the caches has been written. A peer whose module is not
+installed is absent, and says so.
 """
 
+import contextlib
+import functools
+import importlib
 import json
 import statistics
 import sys
@@ -137,6 +141,33 @@ def memcpy_ceiling():
     return {**rate(found, n, "bytesPerSecond"), "threads": torch.get_num_threads()}
 
 
+# --- what may be missing
+
+
+def compiled(once):
+    """The same operations, fused by torch.compile; compiled anew for each shape, in the warm-up."""
+    if not hasattr(torch, "compile"):
+        raise ModuleNotFoundError(f"PyTorch {torch.__version__} has no torch.compile")
+    return torch.compile(once, dynamic=False)
+
+
+def cupy():
+    try:
+        module = importlib.import_module("cupy")
+    except ImportError:
+        raise ModuleNotFoundError("Python has no CuPy") from None
+    if CPU:
+        raise ModuleNotFoundError("CuPy computes on a GPU alone")
+    return module
+
+
+@contextlib.contextmanager
+def on_stream_of_torch(module):
+    """CuPy's work in PyTorch's stream, so that its events time it."""
+    with module.cuda.ExternalStream(torch.cuda.current_stream().cuda_stream):
+        yield
+
+
 # --- one-to-one pairs: q [n, heads, d], k [2n, kvHeads, d]; the first half of the keys is positive
 
 
@@ -149,6 +180,23 @@ def pairs_gather(q, k, query, positive, negative):
     n, heads, d = q.shape
     queries = by_key_head(q[query], k.shape[1])
     return [torch.bmm(queries, k[rows].permute(1, 0, 2)).view(heads, d, d) for rows in (positive, negative)]
+
+
+def cupy_pairs():
+    """Gather and product by CuPy, on PyTorch's memory."""
+    module = cupy()
+
+    def once(q, k, query, positive, negative):
+        if q.dtype == torch.bfloat16:
+            raise TypeError("CuPy has no bfloat16")
+        (n, heads, d), kv_heads = q.shape, k.shape[1]
+        with on_stream_of_torch(module):
+            q, k, query, positive, negative = (module.asarray(x) for x in (q, k, query, positive, negative))
+            queries = q[query].reshape(n, kv_heads, heads // kv_heads * d).transpose(1, 2, 0)
+            found = [module.matmul(queries, k[rows].transpose(1, 0, 2)) for rows in (positive, negative)]
+            return [torch.as_tensor(x, device=DEVICE).view(heads, d, d) for x in found]
+
+    return once
 
 
 def pairs_loop(q, k, query, positive, negative):
@@ -183,15 +231,42 @@ def verified(once, reference, inputs, tolerance):
     return error
 
 
-def pairs(name, once, share):
-    heads, kv_heads, d = SIZES["heads"], SIZES["kvHeads"], SIZES["headDim"]
+def pair_rows(d):
+    """As pairRows of bench/gpu/sizes.mjs."""
+    return max(1, int(SIZES["rows"] * min(1, 128 / d)))
+
+
+def pairs(name, d, once, most):
+    heads, kv_heads = SIZES["heads"], SIZES["kvHeads"]
     dtype = DTYPES[name]
     # A 16-bit product comes out in 16 bits.
     tolerance = 1e-5 if name == "f32" else 2e-2
     error = verified(once, pairs_reference, pairs_inputs(300, heads, kv_heads, d, dtype), tolerance)
-    n = min(SIZES["rows"], share)
+    rows = pair_rows(d)
+    n = min(rows, most)
     found = timed(lambda: pairs_inputs(n, heads, kv_heads, d, dtype), once)
-    return scaled({**found, "error": error}, SIZES["rows"], n)
+    return scaled({**found, "error": error}, rows, n)
+
+
+def pair_peers():
+    """Name, and what measures it, of every dtype, dimension and way."""
+    for d in SIZES["pairDims"]:
+        for name in SIZES["dtypes"]:
+            # Gathered rows take as much again: of f32, half is made.
+            half = max(1, pair_rows(d) // (2 if name == "f32" else 1))
+            ways = [
+                ("gather-matmul", lambda: pairs_gather, half),
+                ("gather-matmul-compiled", lambda: compiled(pairs_gather), half),
+                ("cupy-gather-matmul", cupy_pairs, half),
+            ]
+            if d == 128:
+                ways.append(("loop", lambda: pairs_loop, 1000))
+            for kind, way, most in ways:
+                yield f"pairs-{name}-d{d}-{kind}", functools.partial(measure_pairs, name, d, way, most)
+
+
+def measure_pairs(name, d, way, most):
+    return pairs(name, d, way(), most)
 
 
 def scaled(found, whole, part):
@@ -277,6 +352,28 @@ def svd(share):
     return scaled({**timed(lambda: (matrices(n, d),), once, warm_up=False), "error": error}, SIZES["matrices"], n)
 
 
+def svd_by_gram(share):
+    """Singular values and both sides from the batched symmetric eigensolver: half the digits, as A^T A is squared."""
+    module = cupy()
+
+    def once(a):
+        with on_stream_of_torch(module):
+            matrix = module.asarray(a)
+            squares, v = module.linalg.eigh(module.matmul(matrix.transpose(0, 2, 1), matrix))
+            s = module.sqrt(module.maximum(squares[:, ::-1], 0))
+            v = v[:, :, ::-1]
+            u = module.matmul(matrix, v) / module.maximum(s[:, None, :], 1e-30)
+            return torch.as_tensor(module.ascontiguousarray(s), device=DEVICE), u
+
+    d = SIZES["side"]
+    small = matrices(4, d)
+    error = relative_error(once(small)[0], torch.linalg.svdvals(small.double().cpu()))
+    if not error <= 1e-3:
+        raise ArithmeticError(f"wrong by {error}")
+    n = min(SIZES["matrices"], share)
+    return scaled({**timed(lambda: (matrices(n, d),), once), "error": error}, SIZES["matrices"], n)
+
+
 def main():
     found = {
         "torch": torch.__version__,
@@ -290,19 +387,18 @@ def main():
         ("ceilings", "tf32", lambda: matmul_ceiling(torch.float32, True)),
         ("ceilings", "pinned", pinned_ceiling),
         ("ceilings", "memcpy", memcpy_ceiling),
-        *(
-            ("peers", f"pairs-{name}-{kind}", lambda name=name, once=once, share=share: pairs(name, once, share))
-            for name in SIZES["dtypes"]
-            for kind, once, share in (
-                # Gathered rows take as much again: of f32, half is made.
-                ("gather-matmul", pairs_gather, SIZES["rows"] // (2 if name == "f32" else 1)),
-                ("loop", pairs_loop, 1000),
-            )
-        ),
+        *(("peers", name, measure) for name, measure in pair_peers()),
         ("peers", "category-gather-matmul", lambda: category(category_gather, SIZES["prompts"])),
         ("peers", "category-key-sums", lambda: category(category_key_sums, SIZES["prompts"])),
+        (
+            "peers",
+            "category-gather-matmul-compiled",
+            lambda: category(compiled(category_gather), SIZES["prompts"]),
+        ),
+        ("peers", "category-key-sums-compiled", lambda: category(compiled(category_key_sums), SIZES["prompts"])),
         ("peers", "category-loop", lambda: category(category_loop, 500)),
         ("peers", "svd", lambda: svd(SIZES["matrices"])),
+        ("peers", "svd-cupy-eigh-of-gram", lambda: svd_by_gram(SIZES["matrices"])),
     ]
     for kind, name, measure in plan:
         say(f"{kind}: {name}")

@@ -46,7 +46,7 @@ export function printCeilings({ device, clocks, pytorch }) {
 }
 
 export function printFigures(figures) {
-  const { label, failed, error, allowed, work, deviceMs, callMs, copyMs, floor, bars } = figures
+  const { label, failed, error, allowed, work, deviceMs, callMs, restMs, copyMs, floor, bars } = figures
   print(`  ${label}`)
   if (failed) {
     print(`    failed: ${failed}`)
@@ -58,6 +58,7 @@ export function printFigures(figures) {
   }
   print(`    device  ${spread(deviceMs)}; ${ratesText(figures.deviceRates)}`)
   print(`    call    ${spread(callMs)}; ${ratesText(figures.callRates)}`)
+  print(`    rest    ${spread(restMs)}: the call less the device`)
   print(`    copies  ${milliseconds(copyMs.median)} to the device, in a call`)
   if (floor) {
     const found = floor.absent
@@ -65,8 +66,8 @@ export function printFigures(figures) {
       : `${milliseconds(floor.ms)}, bound by ${floor.boundBy}`
     print(`    floor   ${found}`)
   }
-  for (const { what, wanted, value, met, absent } of bars) {
-    const asked = wanted === null ? '' : ` (bar: ${what === 'seconds' ? 'at most' : 'at least'} ${wanted})`
+  for (const { what, wanted, value, most, met, absent } of bars) {
+    const asked = wanted === null ? '' : ` (bar: ${most ? 'at most' : 'at least'} ${wanted})`
     const verdict = met === null ? '' : met ? ': met' : ': NOT MET'
     print(`    bar     ${absent ? `absent (${absent}):` : value.toPrecision(3)} ${what}${asked}${verdict}`)
   }

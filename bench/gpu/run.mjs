@@ -1,7 +1,7 @@
 /**
  * The benchmark of the CUDA backend. Every case is verified against the cpu backend, then timed by the device's
  * events on fresh random data and cold caches. Figures are medians, beside what the machine can do (a large copy, large
- * products) and what PyTorch does on it, where Python has that.
+ * products) and what PyTorch and CuPy do on it, where Python has them.
  *
  *   npm run bench:gpu                                     everything
  *   npm run bench:gpu -- --case svd --case category       some cases

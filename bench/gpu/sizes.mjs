@@ -5,8 +5,9 @@ export const SIZES = {
   heads: 32,
   kvHeads: 8,
   headDim: 128,
-  /** One-to-one pairs on the device. */
+  /** One-to-one pairs on the device, and the head dimensions that they are timed at. */
   rows: 2 ** 20,
+  pairDims: [128, 64, 256],
   dtypes: ['f32', 'f16', 'bf16'],
   /** Category terms: one query against so many items. */
   prompts: 2 ** 14,
@@ -35,10 +36,22 @@ export function sizesFrom(changes) {
     if (!(name in SIZES)) {
       throw new Error(`there is no size '${name}'; sizes: ${Object.keys(SIZES).join(', ')}`)
     }
-    sizes[name] = name === 'dtypes' ? text.split(',') : Number(text)
-    if (name !== 'dtypes' && !(Number.isInteger(sizes[name]) && sizes[name] > 0)) {
-      throw new Error(`${name} is '${text}', expected a whole number above 0`)
-    }
+    sizes[name] = read(name, text ?? '')
   }
   return sizes
 }
+
+function read(name, text) {
+  if (name === 'dtypes') {
+    return text.split(',')
+  }
+  const isList = Array.isArray(SIZES[name])
+  const numbers = (isList ? text.split(',') : [text]).map(Number)
+  if (!numbers.every((number) => Number.isInteger(number) && number > 0)) {
+    throw new Error(`${name} is '${text}', expected ${isList ? 'whole numbers' : 'a whole number'} above 0`)
+  }
+  return isList ? numbers : numbers[0]
+}
+
+/** Pairs at a head dimension: fewer above 128, where they would not fit beside what a peer makes of them. */
+export const pairRows = (rows, headDim) => Math.max(1, Math.floor(rows * Math.min(1, 128 / headDim)))

@@ -28,8 +28,10 @@ const { values: options } = parseArgs({
   },
 })
 const MOST_BYTES = 60e6
-/** Packages that run the tests and load the addon; with all that they depend on. */
-const PACKAGES = ['ava', 'bindings']
+/** What runs the tests; with it, and with what the package itself needs, go all that they depend on. */
+const RUNNER = ['ava']
+/** What onnxruntime-node loads on the processor; its CUDA provider is not needed. */
+const ONNX_RUNTIME = ['onnxruntime_binding.node', 'libonnxruntime.so.1']
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const at = (...parts) => path.join(root, ...parts)
@@ -70,7 +72,7 @@ function build() {
 function fillTree() {
   rmSync(tree, { recursive: true, force: true })
   const to = (...parts) => path.join(tree, ...parts)
-  for (const folder of ['bin', 'build/Release', 'test/helpers', 'test/backend', 'bench']) {
+  for (const folder of ['bin', 'build/Release', 'bench']) {
     mkdirSync(to(folder), { recursive: true })
   }
 
@@ -84,31 +86,69 @@ function fillTree() {
   copyFileSync(at('package.json'), to('package.json'))
   copyFileSync(at('ava.config.js'), to('ava.config.js'))
   const code = (file) => !/\.(map|d\.ts)$/.test(file)
-  // Only the arithmetic: models, and what reads them, need onnxruntime-node.
-  for (const part of ['backend', 'covariance', 'math', 'spectrum', 'errors.js', 'validate.js']) {
-    cpSync(at('dist', part), to('dist', part), { recursive: true, filter: code })
-  }
+  cpSync(at('dist'), to('dist'), { recursive: true, filter: code })
+  cpSync(at('lib', 'bundled'), to('lib', 'bundled'), { recursive: true })
   for (const name of ['data.mjs', 'matrices.mjs', 'report.mjs']) {
     copyFileSync(at('bench', name), to('bench', name))
   }
   for (const folder of ['bench/gpu', 'scripts/gpu']) {
     cpSync(at(folder), to(folder), { recursive: true })
   }
-  for (const name of readdirSync(at('test', 'helpers')).filter((file) => file.startsWith('arithmetic-'))) {
-    copyFileSync(at('test', 'helpers', name), to('test', 'helpers', name))
-  }
-  for (const name of readdirSync(at('test', 'backend')).filter((file) => file.endsWith('-cuda.test.js'))) {
-    copyFileSync(at('test', 'backend', name), to('test', 'backend', name))
+  for (const file of testFiles()) {
+    mkdirSync(path.dirname(to(file)), { recursive: true })
+    copyFileSync(at(file), to(file))
   }
 
-  for (const name of closure(PACKAGES)) {
+  const { dependencies } = JSON.parse(readFileSync(at('package.json'), 'utf8'))
+  for (const name of closure([...RUNNER, ...Object.keys(dependencies)])) {
     cpSync(at('node_modules', name), to('node_modules', name), {
       recursive: true,
       dereference: true,
-      filter: code,
+      filter: (file) => code(file) && !isForeign(file),
     })
   }
+  const runtime = ['node_modules', 'onnxruntime-node', 'bin', 'napi-v6', process.platform, process.arch]
+  mkdirSync(to(...runtime), { recursive: true })
+  for (const name of ONNX_RUNTIME) {
+    copyFileSync(at(...runtime, name), to(...runtime, name))
+  }
+  for (const name of readdirSync(to('node_modules'), { recursive: true })) {
+    if (/\.(node|so(\.\d+)*)$/.test(name)) {
+      execFileSync('strip', ['--strip-unneeded', to('node_modules', name)])
+    }
+  }
   writeFileSync(to('packed.json'), `${JSON.stringify(origin(), null, 1)}\n`)
+}
+
+/** The tests that need a GPU, and what they import of the helpers, from the root. */
+function testFiles() {
+  const tests = readdirSync(at('test'), { recursive: true })
+    .filter((name) => name.endsWith('-cuda.test.js'))
+    .map((name) => path.join('test', name))
+  const found = new Set()
+  const add = (file) => {
+    if (found.has(file)) {
+      return
+    }
+    found.add(file)
+    const imports = readFileSync(at(file), 'utf8').matchAll(/from '(\.[^']+)'/g)
+    for (const [, name] of imports) {
+      const target = path.join(path.dirname(file), name)
+      if (target.startsWith('test')) {
+        add(target)
+      }
+    }
+  }
+  tests.forEach(add)
+  return [...found]
+}
+
+/** Native code that this machine does not load: of other machines, and all of onnxruntime-node, which is picked. */
+function isForeign(file) {
+  const here = `${process.platform}-${process.arch}-gnu.node`
+  return (
+    /onnxruntime-node\/bin$/.test(file) || (/\/tokenizers\.[^/]+\.node$/.test(file) && !file.endsWith(here))
+  )
 }
 
 function closure(names) {

@@ -1,7 +1,7 @@
 /**
  * The tests that need a GPU; without one they fail, with the reason.
  *
- *   npm run test:gpu                        the conformance suite on backend 'cuda'
+ *   npm run test:gpu                        the conformance suite, every kernel, and commands end to end on 'cuda'
  *   npm run test:gpu -- --sanitize          every kernel in a small case, under compute-sanitizer: memcheck, then racecheck
  *   npm run test:gpu -- --sanitize --whole  all tests instead, which takes racecheck very long
  *   npm run test:gpu -- --match '*pairs*'   tests of that title (AVA's patterns; may be repeated)

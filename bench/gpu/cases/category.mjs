@@ -1,14 +1,13 @@
 /** Category terms on the device: one query against the items of its list, about a fifth of them positive. */
 
 import { seededRandom } from '../../../dist/math/random.js'
-import { floor, peerBar } from '../bars.mjs'
+import { BARS, floor, peerBar } from '../bars.mjs'
 import { ALLOWED, accumulated, errorAgainstCpu } from '../covariances.mjs'
 import { measure } from '../measure.mjs'
 import { repeatedRows } from '../rows.mjs'
 
 const DTYPE = 'f32'
-/** Times the speed of PyTorch's vectorised version, which gathers every pair and multiplies. */
-const WANTED = 10
+const WANTED = BARS.category
 
 export default {
   title: 'resident category terms',
@@ -44,8 +43,10 @@ export default {
     })
     const { median } = figures.deviceMs
     const bars = [
-      peerBar('category-gather-matmul', bench.pytorch, median, WANTED),
-      peerBar('category-key-sums', bench.pytorch, median, null),
+      peerBar('category-gather-matmul', bench.pytorch, median, WANTED.gather),
+      peerBar('category-key-sums', bench.pytorch, median, WANTED.keySums),
+      peerBar('category-gather-matmul-compiled', bench.pytorch, median, null),
+      peerBar('category-key-sums-compiled', bench.pytorch, median, null),
       peerBar('category-loop', bench.pytorch, median, null),
     ]
     return { ...figures, floor: floor(work, bench.pytorch), bars }

@@ -1,22 +1,26 @@
 /** One-to-one pairs of tensors that are on the device: every query against one positive and one negative key. */
 
-import { floor, peerBar, speedBar } from '../bars.mjs'
+import { BARS, floor, peerBar, speedBar } from '../bars.mjs'
 import { ALLOWED, accumulated, errorAgainstCpu } from '../covariances.mjs'
 import { measure } from '../measure.mjs'
 import { bytesOf, repeatedRows, shuffled } from '../rows.mjs'
+import { pairRows } from '../sizes.mjs'
 
-/** The part of the floor's speed that is asked for. */
-const WANTED = { f32: 0.4, f16: 0.5, bf16: 0.5 }
+const WANTED = BARS['resident-pairs']
 
 export default {
   title: 'resident one-to-one pairs',
-  variants: ({ rows, heads, kvHeads, headDim, dtypes }) =>
-    dtypes.map((dtype) => ({
-      label: `${rows} rows, ${heads} over ${kvHeads} heads, d ${headDim}, ${dtype}`,
-      dtype,
-    })),
-  run: async (bench, sizes, { dtype }) => {
-    const { rows, heads, kvHeads, headDim } = sizes
+  variants: ({ rows, heads, kvHeads, pairDims, dtypes }) =>
+    pairDims.flatMap((headDim) =>
+      dtypes.map((dtype) => ({
+        label: `${pairRows(rows, headDim)} rows, ${heads} over ${kvHeads} heads, d ${headDim}, ${dtype}`,
+        dtype,
+        headDim,
+      })),
+    ),
+  run: async (bench, { rows: most, heads, kvHeads }, { dtype, headDim }) => {
+    const rows = pairRows(most, headDim)
+    const sizes = { heads, kvHeads, headDim }
     const offsets = Int32Array.from({ length: rows + 1 }, (_, i) => i)
     const work = {
       dtype,
@@ -46,10 +50,14 @@ export default {
     })
     const shortest = floor(work, bench.pytorch)
     const { median } = figures.deviceMs
+    const peer = (kind, wanted = null) =>
+      peerBar(`pairs-${dtype}-d${headDim}-${kind}`, bench.pytorch, median, wanted)
     const bars = [
-      speedBar(shortest, median, WANTED[dtype]),
-      peerBar(`pairs-${dtype}-gather-matmul`, bench.pytorch, median, null),
-      peerBar(`pairs-${dtype}-loop`, bench.pytorch, median, null),
+      speedBar(shortest, median, WANTED.floor[headDim] ?? null),
+      peer('gather-matmul', dtype === 'f32' && headDim === 128 ? WANTED.gather : null),
+      peer('gather-matmul-compiled'),
+      peer('cupy-gather-matmul'),
+      ...(headDim === 128 ? [peer('loop')] : []),
     ]
     return { ...figures, floor: shortest, bars }
   },

@@ -3,11 +3,11 @@
 import { svd } from '../../../dist/spectrum/svd.js'
 import { relativeError } from '../../data.mjs'
 import { makeMatrix } from '../../matrices.mjs'
-import { peerBar } from '../bars.mjs'
+import { BARS, limitAt, peerBar, timeBar } from '../bars.mjs'
 import { measure } from '../measure.mjs'
 
-/** Times the speed of PyTorch's batched, full SVD. */
-const WANTED = { full: 30, energy: 150 }
+/** The limits are those of these sizes. */
+const WHOLE = { matrices: 4096, side: 128 }
 /** Different matrices of a batch, and those of them that are compared. */
 const DISTINCT = 128
 const CHECKED = 8
@@ -21,7 +21,8 @@ export default {
       label: `${matrices} of ${side} x ${side}, ${mode === 'full' ? 'in full' : 'rank 9, to 99% of the energy'}`,
       mode,
     })),
-  run: async (bench, { matrices: n, side }, { mode }) => {
+  run: async (bench, sizes, { mode }) => {
+    const { matrices: n, side } = sizes
     const options = { rows: side, cols: side, ...goal(mode) }
     const figures = await measure(
       bench,
@@ -50,7 +51,13 @@ export default {
       },
     )
     const { median } = figures.deviceMs
-    const bars = [peerBar('svd', bench.pytorch, median, WANTED[mode])]
+    const { deviceMs, callMs } = BARS.svd[mode]
+    const bars = [
+      timeBar('ms of the device', median, limitAt(sizes, WHOLE, deviceMs)),
+      timeBar('ms of the call', figures.callMs.median, limitAt(sizes, WHOLE, callMs)),
+      peerBar('svd', bench.pytorch, median, null),
+      peerBar('svd-cupy-eigh-of-gram', bench.pytorch, median, null),
+    ]
     return { ...figures, bars }
   },
 }
