@@ -28,6 +28,7 @@ export type {
   DeviceDescription,
   Estimator,
   KeyScope,
+  NamedBackend,
   ResultDtype,
   SideMoments,
   SvdArrays,

@@ -193,6 +193,8 @@ const failures = [
   ['an unknown option', [...wrong({}), '--fast'], 2, /unknown option '--fast'/],
   ['an unknown command', ['decompile'], 2, /unknown command 'decompile'/],
   ['an unknown backend', wrong({ '--backend': 'tpu' }), 2, /There is no backend "tpu"/],
+  ['a device named twice', wrong({ '--backend': 'cuda:0,0' }), 2, /names the device 0 twice/],
+  ['a comma without a device', wrong({ '--backend': 'cuda:,' }), 2, /cuda:0,1 for several/],
   ['a GPU that is not here', wrong({ '--backend': 'cuda:GPU-none' }), 1, /CUDA/],
   ['an unknown estimator', wrong({ '--estimator': 'mean' }), 2, /There is no estimator "mean"/],
   ['a rank rule that is none', wrong({ '--rank': 'split-half' }), 2, /no rank rule/],
