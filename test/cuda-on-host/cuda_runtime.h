@@ -237,6 +237,7 @@ T __ldg(const T* from) {
   return *from;
 }
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
+inline float __fdividef(float x, float y) { return x / y; }
 inline double rsqrt(double x) { return 1.0 / std::sqrt(x); }
 inline int __popc(unsigned x) { return __builtin_popcount(x); }
 

@@ -91,6 +91,41 @@ void shapes(int rows, int cols, int dtype, std::vector<int> which, bool fullOnly
   }
 }
 
+// Noise, and low rank with noise around it, in which values lie as they come.
+void noise(int rows, int cols, int dtype) {
+  const int k = std::min(rows, cols), n = 3;
+  const size_t size = static_cast<size_t>(rows) * cols;
+  Random random{static_cast<uint64_t>(rows + cols)};
+  std::vector<double> matrices(n * size);
+  for (double& x : matrices) {
+    x = random.normal();
+  }
+  std::vector<double> s(k, 0.0);
+  for (int j = 0; j < std::min(k, 5); j++) {
+    s[j] = 900.0 - 150 * j;
+  }
+  const Matrix planted = withSpectrum(rows, cols, s, 5);
+  for (size_t e = 0; e < size; e++) {
+    matrices[size + e] += planted[e];
+  }
+  std::vector<float> single(matrices.begin(), matrices.end());
+  if (dtype == QKS_F32) {
+    matrices.assign(single.begin(), single.end());
+  }
+  const void* data = dtype == QKS_F32 ? static_cast<const void*>(single.data()) : matrices.data();
+  const qks_svd_request r = request(data, dtype, n, rows, cols);
+  const Result x = run(r);
+  Check check;
+  for (int i = 0; i < n; i++) {
+    const double* a = &matrices[i * size];
+    verify(check, r, x, i, a, reference(a, rows, cols));
+  }
+  char text[200];
+  std::snprintf(text, sizeof text, "%s residual +%.0e, values %.0e, orthonormal %.0e", check.problem.c_str(),
+                check.residual, check.values, check.orthogonality);
+  line(check.problem.empty(), std::to_string(rows) + " x " + std::to_string(cols) + " noise", text);
+}
+
 void schedule() {
   bool ok = true;
   for (int size : {2, 4, 6, 8, 16, 50, 64, 128}) {
@@ -393,6 +428,9 @@ int main() {
   shapes(100, 100, QKS_F32, {1, 7});
   shapes(128, 128, QKS_F32, {4, 7});
   shapes(160, 160, QKS_F32, {7}, true);
+  noise(128, 128, QKS_F32);
+  noise(120, 128, QKS_F64);
+  noise(100, 40, QKS_F64);
 
   // What does not fit in shared memory, or in the budget at once.
   Device& device = theDevice();

@@ -68,6 +68,19 @@ void multiply16OnHost(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)
   }
 }
 
+inline void multiplyF64OnHost(double (&d)[2], double a, double b) {
+  struct Pair {
+    double a, b;
+  };
+  const auto all = cuda_on_host::exchange(Pair{a, b});
+  const unsigned g = laneOnHost() / 4, t = laneOnHost() % 4;
+  for (unsigned e = 0; e < 2; e++) {
+    for (unsigned k = 0; k < 4; k++) {
+      d[e] = std::fma(all.of[4 * g + k].a, all.of[4 * (2 * t + e) + k].b, d[e]);
+    }
+  }
+}
+
 inline void loadTransposedOnHost(uint32_t (&m)[4], const void* row) {
   cuda_on_host::requireAligned(row, 16, "a row for ldmatrix");
   const auto rows = cuda_on_host::exchange(row);

@@ -6,6 +6,7 @@
 #include "cuda/runtime/memory.h"
 #include "cuda/svd/batch_arrays.cuh"
 #include "cuda/svd/kernels/panel.cuh"
+#include "cuda/svd/kernels/polish.cuh"
 
 namespace qkspace {
 namespace {
@@ -41,6 +42,7 @@ BatchPlan planBatches(const Device& device, const SvdWorkspace& workspace, const
   plan.single = planJacobi(plan.shape, sizeof(float), plan.sharedLimit);
   plan.wide = planJacobi(plan.shape, sizeof(double), plan.sharedLimit);
   plan.direct = plan.shape.n <= kDirect;
+  plan.polish = !plan.direct && plan.shape.ldm <= kTensorSide && kPolishShared <= plan.sharedLimit;
   plan.widest = request.mode == QKS_SVD_FULL ? 0 : widestPanel(plan.shape.n);
 
   const size_t vectors = 2 * sizeof(double) * (plan.sizeY + plan.sizeV);  // as worked on, and packed
@@ -52,7 +54,9 @@ BatchPlan planBatches(const Device& device, const SvdWorkspace& workspace, const
   const int64_t enough = std::min(busy, request.n);
   const size_t panel = plan.widest ? planPanel(plan.shape, plan.widest, plan.sharedLimit).scratch : 0;
   plan.slotBytes = std::max(plan.direct ? 0 : 2 * plan.sizeV * sizeof(double), panel);
-  size_t slots = static_cast<size_t>(std::min<int64_t>(plan.residentBlocks(device, kProductThreads, 0), enough));
+  const int resident = plan.polish ? plan.residentBlocks(device, kTensorThreads, kPolishShared)
+                                   : plan.residentBlocks(device, kProductThreads, 0);
+  size_t slots = static_cast<size_t>(std::min<int64_t>(resident, enough));
   if (plan.slotBytes > 0) {
     slots = std::min(slots, available / 4 / plan.slotBytes);
   }

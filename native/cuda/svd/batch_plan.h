@@ -19,6 +19,7 @@ struct BatchPlan {
   size_t sharedLimit;         // bytes of dynamic shared memory that a block may have
   JacobiPlan single, wide;
   bool direct;    // full decompositions in f64 alone
+  bool polish;    // in f32, then by products
   int widest;     // vectors of the widest panel; 0: no panels
   int64_t batch;  // matrices
   int slots;      // blocks that have memory of their own

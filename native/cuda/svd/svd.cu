@@ -32,6 +32,7 @@
 #include "cuda/svd/kernels/finish.cuh"
 #include "cuda/svd/kernels/full.cuh"
 #include "cuda/svd/kernels/panel.cuh"
+#include "cuda/svd/kernels/polish.cuh"
 #include "cuda/svd/kernels/prepare.cuh"
 
 namespace qkspace {
@@ -226,10 +227,16 @@ class Decomposer {
     t.settled = there_.settled;
     t.scratch = workspace_.scratch.get<double>();
     t.direct = plan_.direct;
+    t.polished = plan_.polish;
     if (!plan_.direct) {
       jacobiLaunch("svd: f32", plan_.single, t.count, singleKernel<M, 0>, singleKernel<M, 64>, singleKernel<M, 128>, t);
-      timed("svd: refine", refineKernel<M>, dim3(static_cast<unsigned>(std::min(plan_.slots, t.count))),
-            dim3(kProductThreads), 0, device_.stream, t);
+      if (plan_.polish) {
+        timed("svd: polish", polishKernel<M>, dim3(static_cast<unsigned>(std::min(plan_.slots, t.count))),
+              dim3(kTensorThreads), kPolishShared, device_.stream, t);
+      } else {
+        timed("svd: refine", refineKernel<M>, dim3(static_cast<unsigned>(std::min(plan_.slots, t.count))),
+              dim3(kProductThreads), 0, device_.stream, t);
+      }
     }
     jacobiLaunch("svd: f64", plan_.wide, t.count, wideKernel<M, 0>, wideKernel<M, 64>, wideKernel<M, 128>, t);
   }

@@ -13,12 +13,19 @@
 //
 // so that results are f64's on every spectrum (graded, clustered and deficient ones take more sweeps in step 4),
 // while ten sweeps of thirteen run at f32's rate and in half the memory. A kernel for step 1, one for 2 and 3, one
-// for 4: each with the registers and the occupancy that suit it.
+// for 4: each with the registers and the occupancy that suit it. Matrices of up to 128 x 128 go from step 1 to
+// polish.cuh, which leaves step 4 only what f32 could not tell apart.
 //
-// Count at 128 x 128 (not measured on a GPU yet). Step 1: 63 rounds a sweep of 256 KiB through shared memory (2,048
-// clocks) and some 2,500 clocks of issue, 10 sweeps: 1.8 M clocks. Steps 2 and 3: four products of 2.1 M f64
-// multiply-adds, bound by loads: 0.4 M. Step 4: Y in shared memory (128 KiB), V through the caches, bound by those:
-// 0.7 M for three sweeps.
+// Counts at 128 x 128 on an H100, clocks of a multiprocessor for a matrix of noise (ten sweeps of f32, as counted on
+// the emulator); not measured. All that was measured is 6.8 M clocks together, before polish.cuh and approximate
+// inverses in step 1:
+//
+//                                                 before      now
+//   step 1: issue of instructions                 1.8 M       1.2 M    700 and 470 a quad, 630 quads for each of 16 warps
+//           shared memory, 256 KiB a round        1.3 M       1.3 M    at the same time as the above
+//   steps 2 and 3, four products by f64 cores     0.4 M       -        bound by loads
+//   step 4, two sweeps that rotate, one to look   1.3 M       -        V through the caches: 256 KiB a round
+//   polish.cuh, 11 to 14 products                 -           0.3 M    0.2 M on tensor cores, the rest waiting
 #pragma once
 
 #include <cuda_runtime.h>
@@ -65,6 +72,7 @@ struct FullTask : MatrixTask<M> {  // f32 vectors lie in y and v until f64's tak
   uint8_t* settled;  // [..]
   double* scratch;   // [blocks, 2, n, ldn]
   bool direct;       // step 4 alone, from V = I
+  bool polished;     // step 4 for those alone that `settled` says are not
 };
 
 template <typename T>
@@ -147,6 +155,9 @@ __global__ void __launch_bounds__(kJacobiThreads, 1) wideKernel(FullTask<M> t) {
   double* arena = reinterpret_cast<double*>(shared + (static_cast<size_t>(n) * sizeof(double) + 127) / 128 * 128);
   for (int at = blockIdx.x; at < t.count; at += gridDim.x) {
     const size_t i = static_cast<size_t>(t.list[at]);
+    if (t.polished && t.settled[i]) {
+      continue;
+    }
     double *outY = t.y + i * sizeY, *outV = t.v + i * sizeV;
     double *y = t.wide.sharedY ? arena : outY, *v = t.wide.sharedV ? arena + sizeY : outV;
     if (t.direct) {
