@@ -16,11 +16,13 @@ import type {
   NamedBackend,
   ResidentHandle,
   RowTensor,
+  SvdArrays,
   SvdRequest,
   SvdResult,
   UploadRequest,
 } from '../backend.js'
 import { checkFlips } from '../check.js'
+import { svdArrays } from '../js-svd.js'
 import type { NativeBackend } from '../native.js'
 import { divided, dividedHeads, gather, headsWithin, scatter } from './head-split.js'
 import { partsOf, ResidentParts } from './resident-parts.js'
@@ -156,21 +158,41 @@ export class SeveralDevices implements Backend {
     return values
   }
 
-  /** Matrices are divided by their number, in runs. */
-  async svd(request: SvdRequest, signal?: AbortSignal): Promise<SvdResult> {
-    const { matrices, n, rows, cols } = request
+  /**
+   * Matrices are divided by their number, in runs. Where the width is known, the devices write into the one result;
+   * by energy, the widest run decides it.
+   */
+  async svd(request: SvdRequest, signal?: AbortSignal): Promise<SvdResult<Float32Array | Float64Array>> {
+    const { matrices, n, rows, cols, energy, rank } = request
     const size = rows * cols
+    const most = Math.min(rows, cols)
+    const all = energy === undefined ? svdArrays(request, Math.min(rank ?? most, most)) : undefined
     const runs = divided(n, this.#devices.length).filter(({ count }, i) => count > 0 || i === 0)
     const found = await together(
       runs.map(({ first, count }, i) => {
         const own = matrices.subarray(first * size, (first + count) * size)
-        return this.#devices[i].svd({ ...request, matrices: own, n: count }, signal).catch((error) => {
+        const part = { ...request, matrices: own, n: count, out: all && partOf(all, [first, count], n) }
+        return this.#devices[i].svd(part, signal).catch((error) => {
           throw ofAllMatrices(error, first)
         })
       }),
     )
-    return found.length === 1 ? found[0] : joined(found, rows, cols)
+    const maxRank = Math.max(...found.map((part) => part.maxRank))
+    return { maxRank, ...summaries(found, n), ...(all ?? joined(found, request, maxRank)) }
   }
+}
+
+/** What of the vectors of `n` matrices belongs to `count` of them. */
+function partOf(
+  all: SvdArrays<Float32Array | Float64Array>,
+  [first, count]: readonly [number, number],
+  n: number,
+): SvdArrays<Float32Array | Float64Array> {
+  const part = (array: Float32Array | Float64Array) => {
+    const each = n > 0 ? array.length / n : 0
+    return array.subarray(first * each, (first + count) * each)
+  }
+  return { u: part(all.u), s: part(all.s), v: part(all.v) }
 }
 
 /** Numbers of matrices in the messages of a device count from its first one. */
@@ -179,16 +201,11 @@ function ofAllMatrices(error: QkError, first: number): QkError {
   return new QkError(error.code, message, { ...(error.hint && { hint: error.hint }), cause: error })
 }
 
-/** Results one after another, as wide as the widest. */
-function joined(found: readonly SvdResult[], rows: number, cols: number): SvdResult {
-  const maxRank = Math.max(...found.map((part) => part.maxRank))
-  const n = found.reduce((sum, { ranks }) => sum + ranks.length, 0)
-  const [u, s, v] = [rows, 1, cols].map((side) => new Float64Array(n * side * maxRank))
-  const all: SvdResult = {
-    maxRank,
-    u,
-    s,
-    v,
+type Results = readonly SvdResult<Float32Array | Float64Array>[]
+
+/** Figures of all matrices, one run after another. */
+function summaries(found: Results, n: number) {
+  const all = {
     ranks: new Int32Array(n),
     totalEnergy: new Float64Array(n),
     errorBound: new Float64Array(n),
@@ -199,10 +216,24 @@ function joined(found: readonly SvdResult[], rows: number, cols: number): SvdRes
     for (const what of ['ranks', 'totalEnergy', 'errorBound', 'converged'] as const) {
       all[what].set(part[what], first)
     }
+    first += part.ranks.length
+  }
+  return all
+}
+
+/** Vectors one run after another, as wide as the widest. */
+function joined(
+  found: Results,
+  request: SvdRequest,
+  maxRank: number,
+): SvdArrays<Float32Array | Float64Array> {
+  const all = svdArrays(request, maxRank)
+  let first = 0
+  for (const part of found) {
     for (const [to, from, side] of [
-      [u, part.u, rows],
-      [s, part.s, 1],
-      [v, part.v, cols],
+      [all.u, part.u, request.rows],
+      [all.s, part.s, 1],
+      [all.v, part.v, request.cols],
     ] as const) {
       widen(to, from, first * side, part.ranks.length * side, part.maxRank, maxRank)
     }
@@ -213,8 +244,8 @@ function joined(found: readonly SvdResult[], rows: number, cols: number): SvdRes
 
 /** Copies `count` rows of `width` elements to rows of `wide`, from row `first` on. */
 function widen(
-  to: Float64Array,
-  from: Float64Array,
+  to: Float32Array | Float64Array,
+  from: Float32Array | Float64Array,
   first: number,
   count: number,
   width: number,
