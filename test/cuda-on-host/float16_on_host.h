@@ -1,4 +1,4 @@
-// What native/cuda/rows/float16.cuh means.
+// What native/cuda/runtime/float16.cuh means.
 #pragma once
 
 #include "cuda_runtime.h"

@@ -238,6 +238,7 @@ void chunksOfTerms() {
   std::mt19937 random(3);
   constexpr int32_t kRows = 500, kD = 4;
   constexpr size_t kRowBytes = kD * sizeof(float);
+  RowNumbers queryNumbers, keyNumbers;
   for (int round = 0; round < 200; round++) {
     const bool stay = round % 2 == 0;
     const int32_t count = 1 + static_cast<int32_t>(random() % 2000);
@@ -257,7 +258,8 @@ void chunksOfTerms() {
       side = {query.data(), offsets.data(), keys.data(), nullptr, nullptr, nullptr};
     }
     const int64_t start[2] = {0, count};
-    BatchRows q(batch.q, 1, kD, nullptr), k(batch.k, 1, kD, nullptr);
+    // Kept from batch to batch, as the backend does.
+    BatchRows q(batch.q, 1, kD, nullptr, queryNumbers), k(batch.k, 1, kD, nullptr, keyNumbers);
     const ChunkLimits limits{kRowBytes * (1 + random() % 300), 56 * (1 + random() % 1000), stay};
     Chunks chunks(batch, slicesOfTerms(start, 1, 0, count, kShortSlices), {}, limits, q, k);
     std::vector<int32_t> qThere, kThere;  // by slot

@@ -114,6 +114,11 @@ using Lock = std::lock_guard<std::recursive_mutex>;
 namespace cuda_on_host {
 
 void enqueue(const Kernel& kernel, const cudaLaunchConfig_t& config, std::function<void()> body) {
+  // To time what the host does beside them: results are void.
+  static const bool leftOut = std::getenv("CUDA_ON_HOST_WITHOUT_KERNELS") != nullptr;
+  if (leftOut) {
+    return;
+  }
   const Lock lock(mutex);
   put(*config.stream, config.stream->kernelsAtOnce,
       [=, &kernel] { run(kernel, body, config.gridDim, config.blockDim, config.dynamicSmemBytes); });

@@ -251,7 +251,7 @@ void failing() {
        "the first one that is not finite is named");
   a.assign(a.size(), 1.0f);
   int looks = 2;
-  const qks_cancel cancel{&looks, countdown};
+  const qks_cancel cancel{&looks, countdown, nullptr};
   line(messageOf(r, QKS_E_ABORTED, &cancel) == "the operation was aborted", "cancelled between batches");
   looks = 0;
   line(messageOf(r, QKS_E_ABORTED, &cancel) == "the operation was aborted", "cancelled before the first");

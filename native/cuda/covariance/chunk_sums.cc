@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <limits>
+#include <future>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "common/status.h"
+#include "cuda/covariance/planned_chunk.h"
 #include "cuda/covariance/waves.h"
 #include "cuda/products/pairs.h"
 #include "cuda/products/sums.h"
@@ -15,7 +17,6 @@
 #include "cuda/rows/device_terms.cuh"
 #include "cuda/rows/keys/key_rows.h"
 #include "cuda/rows/range/magnitudes.h"
-#include "cuda/rows/sent_batch.h"
 #include "cuda/runtime/check.h"
 #include "cuda/runtime/stopwatch.h"
 #include "cuda/runtime/stream.h"
@@ -27,103 +28,100 @@ struct BatchSums::SentChunk {
   DeviceRows q, k;
   DeviceTerms sides[2];
   DeviceLabels labels;
-  const char* arrays;  // in which waves have their places
-  // labelPairs: as labelSlices, counting the label terms of the chunk.
-  const Slice *termSlices, *labelSlices, *labelPairs;
-  std::vector<Wave> termWaves, labelWaves;
+  const char* arrays;                                  // in which waves have their places
+  const Slice *termSlices, *labelSlices, *labelPairs;  // as PlannedChunk's
 };
 
 void BatchSums::addAll() {
   Chunks chunks(batch, plan.terms, plan.labels, plan.limits, q, k);
-  Chunk chunk;
-  for (int turn = 0; chunks.next(chunk); turn ^= 1) {
-    stopIfCancelled(cancel);
+  // The pool fills page-locked memory with rows meanwhile, unless there are none to be brought.
+  const int threads = q.resident() && k.resident() ? 0 : 1;
+  auto planNext = [&](int turn) -> std::optional<PlannedChunk> {
+    device.use();
+    Chunk chunk;
+    if (!chunks.next(chunk)) {
+      return std::nullopt;
+    }
     CovarianceWorkspace::ChunkBuffers& buffers = workspace.chunkBuffers[turn];
-    const SentChunk sent = send(chunk, buffers);
+    check(cudaEventSynchronize(buffers.indicesSent), "copying to the device");
+    return planChunk(std::move(chunk), batch, plan, q, k, exactly.count > 0, transfer.pool(), threads,
+                     buffers.sentIndices);
+  };
+  auto next = std::async(std::launch::deferred, planNext, 0);
+  for (int turn = 0;; turn ^= 1) {
+    const std::optional<PlannedChunk> planned = next.get();
+    if (!planned) {
+      return;
+    }
+    stopIfCancelled(cancel);
+    next = std::async(std::launch::async, planNext, turn ^ 1);
+    CovarianceWorkspace::ChunkBuffers& buffers = workspace.chunkBuffers[turn];
+    const SentChunk sent = send(*planned, buffers);
     if (exactly.count > 0) {
-      sumExactly(chunk, sent);
+      sumExactly(*planned, sent);
     } else {
-      sumOnTensorCores(sent);
+      sumOnTensorCores(*planned, sent);
     }
     check(cudaEventRecord(buffers.summed, device.stream), "recording an event");
   }
 }
 
-BatchSums::SentChunk BatchSums::send(const Chunk& chunk, CovarianceWorkspace::ChunkBuffers& buffers) {
-  check(cudaEventSynchronize(buffers.indicesSent), "copying to the device");
-  Blob blob(buffers.sentIndices);
-  const SentTerms terms(batch, chunk.termFrom, chunk.termTo, q, k, transfer.pool(), blob);
-  const SentLabels labels(batch, chunk.runFrom, chunk.runTo, q, k, blob);
-  std::vector<Slice> labelPairs = chunk.labels;
-  for (Slice& slice : labelPairs) {
-    const int32_t first = labels.deviceRuns[static_cast<size_t>(slice.run)].firstTerm;
-    slice.from += first;
-    slice.to += first;
-  }
-  const size_t termSlicesAt = blob.add(chunk.terms), labelSlicesAt = blob.add(chunk.labels);
-  const size_t labelPairsAt = blob.add(labelPairs);
-  const bool made = plan.made[0] || plan.made[1];
-  std::vector<Wave> termWaves =
-      wavesOf(chunk.terms, plan.mostSlices, made ? plan.mostPairs : std::numeric_limits<int32_t>::max(), blob);
-  std::vector<Wave> labelWaves = wavesOf(labelPairs, plan.mostLabelSlices, plan.mostPairs, blob);
-  if (blob.bytes() > buffers.indices.bytes()) {
+BatchSums::SentChunk BatchSums::send(const PlannedChunk& planned, CovarianceWorkspace::ChunkBuffers& buffers) {
+  if (planned.bytes > buffers.indices.bytes()) {
     device.stream.finish("summing a batch");
-    buffers.indices.reserve(std::max(blob.bytes(), std::min(plan.limits.indices, 2 * blob.bytes())),
+    buffers.indices.reserve(std::max(planned.bytes, std::min(plan.limits.indices, 2 * planned.bytes)),
                             "the batch's indices");
   }
-  const size_t keysAt = plan.limits.rowsStay ? plan.keysAt : aligned(q.bytesBrought());
+  const size_t queryBytes = planned.q.rows.size() * q.rowBytes(), keyBytes = planned.k.rows.size() * k.rowBytes();
+  const size_t keysAt = plan.limits.rowsStay ? plan.keysAt : aligned(queryBytes);
   CovarianceWorkspace::ChunkBuffers& rows = plan.limits.rowsStay ? workspace.chunkBuffers[0] : buffers;
   if (!plan.limits.rowsStay) {
-    workspace.reserveRows(device, rows, keysAt + k.bytesBrought());
+    workspace.reserveRows(device, rows, keysAt + keyBytes);
   }
   char* const rowsAt = rows.rows.get<char>();
 
   // The chunk before the last was summed from the same buffers.
   check(cudaStreamWaitEvent(device.copies, buffers.summed, 0), "waiting for an event");
   char* const arrays = buffers.indices.get<char>();
-  transfer.pinned(buffers.sentIndices.get<char>(), blob.bytes(), arrays);
+  transfer.pinned(buffers.sentIndices.get<char>(), planned.bytes, arrays);
   check(cudaEventRecord(buffers.indicesSent, device.copies), "recording an event");
-  auto sendRows = [&](const BatchRows& from, char* to) {
-    if (from.resident()) {
-      return;
+  auto sendRows = [&](BatchRows& from, const BroughtRows& brought, char* to) {
+    if (!from.resident()) {
+      transfer.rows(from.view(), from.heads(), from.d(), brought.rows.data(), static_cast<int64_t>(brought.rows.size()),
+                    to + static_cast<size_t>(brought.first) * from.rowBytes(), from.travel, cancel);
     }
-    const std::vector<int32_t>& brought = from.brought();
-    transfer.rows(from.view(), from.heads(), from.d(), brought.data(), static_cast<int64_t>(brought.size()),
-                  to + static_cast<size_t>(from.firstBrought()) * from.rowBytes(), cancel);
   };
-  sendRows(q, rowsAt);
-  sendRows(k, rowsAt + keysAt);
+  sendRows(q, planned.q, rowsAt);
+  sendRows(k, planned.k, rowsAt + keysAt);
   follow(device.stream, device.copies, buffers.arrived);
-  findMagnitudesOf(q, rowsAt, workspace.magnitudes.get<uint32_t>());
+  findMagnitudesOf(q, planned.q, rowsAt, workspace.magnitudes.get<uint32_t>());
   if (plan.readsKeys()) {
-    findMagnitudesOf(k, rowsAt + keysAt, keyMagnitudes());
+    findMagnitudesOf(k, planned.k, rowsAt + keysAt, keyMagnitudes());
   }
   return {q.at(rowsAt),
           k.at(rowsAt + keysAt),
-          {terms.at(arrays, 0), terms.at(arrays, 1)},
-          labels.at(arrays),
+          {planned.terms.at(arrays, 0), planned.terms.at(arrays, 1)},
+          planned.labels.at(arrays),
           arrays,
-          reinterpret_cast<const Slice*>(arrays + termSlicesAt),
-          reinterpret_cast<const Slice*>(arrays + labelSlicesAt),
-          reinterpret_cast<const Slice*>(arrays + labelPairsAt),
-          std::move(termWaves),
-          std::move(labelWaves)};
+          reinterpret_cast<const Slice*>(arrays + planned.termSlicesAt),
+          reinterpret_cast<const Slice*>(arrays + planned.labelSlicesAt),
+          reinterpret_cast<const Slice*>(arrays + planned.labelPairsAt)};
 }
 
-void BatchSums::findMagnitudesOf(const BatchRows& rows, const char* at, uint32_t* largest) {
+void BatchSums::findMagnitudesOf(const BatchRows& rows, const BroughtRows& brought, const char* at, uint32_t* largest) {
   // All of f16 is safe.
   if (exactly.count > 0 || rows.resident() || rows.view().dtype == QKS_F16) {
     return;
   }
-  const char* first = at + static_cast<size_t>(rows.firstBrought()) * rows.rowBytes();
-  findMagnitudes(device.stream, rows.at(first), static_cast<int64_t>(rows.brought().size()), largest);
+  const char* first = at + static_cast<size_t>(brought.first) * rows.rowBytes();
+  findMagnitudes(device.stream, rows.at(first), static_cast<int64_t>(brought.rows.size()), largest);
 }
 
-void BatchSums::sumOnTensorCores(const SentChunk& sent) {
-  for (const Wave& wave : sent.termWaves) {
+void BatchSums::sumOnTensorCores(const PlannedChunk& planned, const SentChunk& sent) {
+  for (const Wave& wave : planned.termWaves) {
     sumTermWave(sent, wave);
   }
-  for (const Wave& wave : sent.labelWaves) {
+  for (const Wave& wave : planned.labelWaves) {
     sumLabelWave(sent, wave);
   }
 }
@@ -177,7 +175,7 @@ void BatchSums::sumPairsOf(const SentChunk& sent, const Wave& wave, PairKernel k
 }
 
 // Slow: a few slices at a time are waited for, so that it can be stopped.
-void BatchSums::sumExactly(const Chunk& chunk, const SentChunk& sent) {
+void BatchSums::sumExactly(const PlannedChunk& planned, const SentChunk& sent) {
   constexpr int32_t kTogether = 8;
   auto each = [&](const std::vector<Slice>& all, const Slice* slices, auto&& launchSums) {
     const int32_t count = static_cast<int32_t>(all.size());
@@ -190,10 +188,10 @@ void BatchSums::sumExactly(const Chunk& chunk, const SentChunk& sent) {
       device.stream.finish("summing a batch in f64");
     }
   };
-  each(chunk.terms, sent.termSlices, [&](const Slice* slices, int32_t count) {
+  each(planned.chunk.terms, sent.termSlices, [&](const Slice* slices, int32_t count) {
     sumTermsExactly(device.stream, shape, sent.q, sent.k, sent.sides, slices, count, exactly, sums);
   });
-  each(chunk.labels, sent.labelSlices, [&](const Slice* slices, int32_t count) {
+  each(planned.chunk.labels, sent.labelSlices, [&](const Slice* slices, int32_t count) {
     sumLabelsExactly(device.stream, shape, sent.q, sent.k, sent.labels, slices, count, exactly, sums);
   });
 }

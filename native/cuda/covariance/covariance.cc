@@ -28,9 +28,9 @@ struct BothFinished {
   }
 };
 
-BatchRows rowsOf(const RowView& view, const qks_tensor& tensor) {
+BatchRows rowsOf(const RowView& view, const qks_tensor& tensor, RowNumbers& numbers) {
   const ResidentRows* resident = residentRows(tensor.rows);
-  return {view, static_cast<int32_t>(tensor.shape[2]), static_cast<int32_t>(tensor.shape[3]), resident};
+  return {view, static_cast<int32_t>(tensor.shape[2]), static_cast<int32_t>(tensor.shape[3]), resident, numbers};
 }
 
 }  // namespace
@@ -123,7 +123,7 @@ void CudaCovariance::add(const qks_batch& in, const qks_cancel* cancel) {
   workspace_.batchSums.reserve(sumsBytes, "the batch's sums");
   double* sums = workspace_.batchSums.get<double>();
   uint32_t* flags = workspace_.flags.get<uint32_t>();
-  BatchRows q = rowsOf(b.q, in.q), k = rowsOf(b.k, in.k);
+  BatchRows q = rowsOf(b.q, in.q, workspace_.queryNumbers), k = rowsOf(b.k, in.k, workspace_.keyNumbers);
   const CovariancePlan plan = planCovariance(b, shape_, q, k, device_, transfer_.pool(), workspace_);
   auto sum = [&](const HeadList& exactly) {
     check(cudaMemsetAsync(flags, 0, sizeof(uint32_t), device_.stream), "clearing flags");

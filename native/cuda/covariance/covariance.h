@@ -10,9 +10,9 @@
 #include "cuda/products/exact.h"
 #include "cuda/products/layout.cuh"
 #include "cuda/rows/batch_rows.h"
+#include "cuda/runtime/copies/transfer.h"
 #include "cuda/runtime/device.h"
 #include "cuda/runtime/memory.h"
-#include "cuda/runtime/transfer.h"
 
 namespace qkspace {
 

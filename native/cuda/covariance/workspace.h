@@ -4,6 +4,7 @@
 #include <cstddef>
 
 #include "common/batch.h"
+#include "cuda/rows/batch_rows.h"
 #include "cuda/runtime/device.h"
 #include "cuda/runtime/memory.h"
 #include "cuda/runtime/stream.h"
@@ -20,6 +21,7 @@ struct CovarianceWorkspace final : Kept {
     explicit ChunkBuffers(MemoryBudget& budget) : rows(budget), indices(budget) {}
   };
   Batch batch;
+  RowNumbers queryNumbers, keyNumbers;
   ChunkBuffers chunkBuffers[2];
   // magnitudes: [heads] of queries, then [kvHeads] of keys, the largest that the batch has met.
   DeviceBuffer partial, keyRows, labelSums, batchSums, flags, magnitudes, heads;

@@ -6,7 +6,7 @@
 
 #include "cuda/products/hopper/nulls.h"
 #include "cuda/products/mma/nulls.h"
-#include "cuda/rows/float16.cuh"
+#include "cuda/runtime/float16.cuh"
 #include "cuda/runtime/launch.cuh"
 
 namespace qkspace {

@@ -10,21 +10,28 @@
 #include "common/prepared_batch.h"
 #include "cuda/rows/device_rows.cuh"
 #include "cuda/rows/resident_rows.h"
-#include "cuda/runtime/transfer.h"
+#include "cuda/runtime/copies/narrow.h"
+#include "cuda/runtime/copies/transfer.h"
 
 namespace qkspace {
 
+// Numbers of all rows of a tensor, kept from batch to batch: those below `first` are void.
+struct RowNumbers {
+  std::vector<int32_t> number;
+  int32_t first = 0;
+};
+
 // Rows get slots in the order in which terms first read them. What a chunk brings can be taken back, and all that is
-// there forgotten, without going through the rows: numbers run on over all chunks, and those below `first_` are void.
+// there forgotten, without going through the rows: numbers run on over all chunks and batches.
 class BatchRows {
  public:
   // `resident`: all rows are on the device already, at their own index.
-  BatchRows(const RowView& view, int32_t heads, int32_t d, const ResidentRows* resident)
-      : view_(view),
-        heads_(heads),
-        d_(d),
-        resident_(resident),
-        number_(resident ? 0 : static_cast<size_t>(view.rows), -1) {}
+  BatchRows(const RowView& view, int32_t heads, int32_t d, const ResidentRows* resident, RowNumbers& numbers)
+      : view_(view), heads_(heads), d_(d), resident_(resident), number_(numbers.number), first_(numbers.first) {
+    if (!resident && number_.size() < static_cast<size_t>(view.rows)) {
+      number_.resize(static_cast<size_t>(view.rows), -1);
+    }
+  }
 
   const RowView& view() const { return view_; }
   const ResidentRows* resident() const { return resident_; }
@@ -47,6 +54,9 @@ class BatchRows {
     number = first_ + before_ + static_cast<int32_t>(brought_.size());
     brought_.push_back(row);
   }
+  // How rows have travelled so far (narrow.h).
+  Travel travel = Travel::kUnknown;
+
   // Its place on the device.
   int32_t slot(int32_t row) const { return resident_ ? row : number_[static_cast<size_t>(row)] - first_; }
 
@@ -83,9 +93,10 @@ class BatchRows {
   const RowView& view_;
   const int32_t heads_, d_;
   const ResidentRows* const resident_;
-  std::vector<int32_t> number_;
+  std::vector<int32_t>& number_;
+  int32_t& first_;
   std::vector<int32_t> brought_;
-  int32_t first_ = 0, before_ = 0;
+  int32_t before_ = 0;
 };
 
 }  // namespace qkspace

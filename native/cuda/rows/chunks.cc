@@ -43,8 +43,34 @@ void Chunks::bringRun(int64_t at) {
   indices_ += static_cast<size_t>(run.termCount) * kLabelTermBytes + static_cast<size_t>(keys) * kKeyBytes;
 }
 
+// Of terms [from, to) in order of contrast, where no row has to be brought.
+size_t Chunks::indicesOf(int64_t from, int64_t to) const {
+  const int64_t first = batch_.order[from], last = batch_.order[to - 1];
+  size_t keys = 0;
+  for (const TermSide& side : batch_.side) {
+    if (last - first == to - 1 - from) {
+      // They follow each other: terms of a contrast ascend.
+      keys += static_cast<size_t>(side.offsets[last + 1] - side.offsets[first]);
+      continue;
+    }
+    for (int64_t at = from; at < to; at++) {
+      keys += static_cast<size_t>(side.offsets[batch_.order[at] + 1] - side.offsets[batch_.order[at]]);
+    }
+  }
+  return keys * kKeyBytes + static_cast<size_t>(to - from) * kTermBytes;
+}
+
 bool Chunks::takeTerms(Chunk& chunk) {
   Slice& slice = terms_[nextTerms_];
+  if (q_.resident() && k_.resident()) {
+    const size_t more = indicesOf(slice.from, slice.to);
+    if (indices_ + more <= limits_.indices || chunk.terms.empty()) {
+      indices_ += more;
+      takeSlice(chunk, slice.to);
+      return true;
+    }
+    return false;
+  }
   const Mark before = mark();
   const bool empty = chunk.terms.empty();
   int32_t to = slice.from;
@@ -65,7 +91,14 @@ bool Chunks::takeTerms(Chunk& chunk) {
     }
     break;
   }
-  if (empty) {
+  takeSlice(chunk, to);
+  return true;
+}
+
+// The next slice up to term `to`.
+void Chunks::takeSlice(Chunk& chunk, int32_t to) {
+  Slice& slice = terms_[nextTerms_];
+  if (chunk.terms.empty()) {
     chunk.termFrom = slice.from;
   }
   const int32_t first = static_cast<int32_t>(chunk.termFrom);
@@ -75,7 +108,6 @@ bool Chunks::takeTerms(Chunk& chunk) {
   if (slice.from == slice.to) {
     nextTerms_++;
   }
-  return true;
 }
 
 bool Chunks::takeRun(Chunk& chunk) {

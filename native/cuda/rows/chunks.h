@@ -54,6 +54,8 @@ class Chunks {
   bool tooMuch() const { return limits_.rowsStay ? indices_ > limits_.indices : enough(); }
   void bringTerm(int64_t at);
   void bringRun(int64_t at);
+  size_t indicesOf(int64_t from, int64_t to) const;
+  void takeSlice(Chunk& chunk, int32_t to);
   // Takes the next slice, or what fits of it into an empty chunk; false where the chunk is full.
   bool takeTerms(Chunk& chunk);
   bool takeRun(Chunk& chunk);

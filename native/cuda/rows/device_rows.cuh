@@ -7,7 +7,7 @@
 #include <cstdint>
 
 #include "abi.h"
-#include "cuda/rows/float16.cuh"
+#include "cuda/runtime/float16.cuh"
 
 namespace qkspace {
 

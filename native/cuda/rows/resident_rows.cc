@@ -17,7 +17,8 @@ ResidentRows::ResidentRows(Device& device, Transfer& transfer, const qks_tensor&
   const int64_t heads = tensor.shape[2], d = tensor.shape[3];
   Event arrived;
   data.reserve(static_cast<size_t>(view.rows * heads * d) * elementSize(tensor.dtype), "a resident tensor");
-  transfer.rows(view, heads, d, nullptr, view.rows, data.get<char>(), cancel);
+  Travel travel = Travel::kUnknown;
+  transfer.rows(view, heads, d, nullptr, view.rows, data.get<char>(), travel, cancel);
   follow(device.stream, device.copies, arrived);
   largest.assign(static_cast<size_t>(heads), 0);
   DeviceBuffer found(device.budget);

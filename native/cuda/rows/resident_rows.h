@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "abi.h"
+#include "cuda/runtime/copies/transfer.h"
 #include "cuda/runtime/device.h"
 #include "cuda/runtime/memory.h"
-#include "cuda/runtime/transfer.h"
 
 namespace qkspace {
 

@@ -50,53 +50,48 @@ class Blob {
   size_t bytes_ = 0;
 };
 
+// Which arrays of a side of explicit terms kernels read.
+struct TermArrays {
+  bool sets;     // all of DeviceTerms; otherwise only the row of one key a term
+  bool weights;  // the queries' weights
+};
+
 // The chunk's explicit terms on the device.
 struct SentTerms {
   size_t query[2], keyStart[2], keyCount[2], keys[2], keyWeights[2], keyScale[2], queryScale[2];
   bool weighted[2];
+  TermArrays arrays[2];
 
-  SentTerms(const PreparedBatch& b, int64_t from, int64_t to, const BatchRows& q, const BatchRows& k, Pool& pool,
-            Blob& blob) {
-    const Blocks blocks(pool, 0, to - from, kTermsATask);
-    auto each = [&](auto&& term) {
-      blocks.each([&](int64_t block, int64_t first, int64_t last) {
-        for (int64_t i = first; i < last; i++) {
-          term(static_cast<size_t>(block), i, b.order[from + i]);
-        }
-      });
-    };
+  // `threads`: as Pool::run's limit.
+  SentTerms(const PreparedBatch& b, int64_t from, int64_t to, const BatchRows& q, const BatchRows& k,
+            const TermArrays (&wanted)[2], Pool& pool, int threads, Blob& blob)
+      : arrays{wanted[0], wanted[1]} {
+    const Blocks blocks(pool, threads, to - from, kTermsATask);
+    for (int s = 0; s < 2; s++) {
+      query[s] = blob.place<int32_t>(static_cast<size_t>(to - from));
+      queryScale[s] = arrays[s].weights ? blob.place<float>(static_cast<size_t>(to - from)) : 0;
+      weighted[s] = arrays[s].sets && b.side[s].keyWeights != nullptr;
+      if (arrays[s].sets) {
+        writeSets(b, s, from, to, k, blocks, blob);
+      } else {
+        keys[s] = blob.place<int32_t>(static_cast<size_t>(to - from));
+      }
+    }
+    // All places are known now, and no array moves any more.
     for (int s = 0; s < 2; s++) {
       const TermSide& side = b.side[s];
-      weighted[s] = side.keyWeights != nullptr;
-      // Where the keys of each block's terms start.
-      std::vector<int32_t> starts(static_cast<size_t>(blocks.blocks()) + 1, 0);
-      each([&](size_t block, int64_t, int32_t t) { starts[block + 1] += side.offsets[t + 1] - side.offsets[t]; });
-      for (size_t block = 1; block < starts.size(); block++) {
-        starts[block] += starts[block - 1];
-      }
-      const size_t terms = static_cast<size_t>(to - from), all = static_cast<size_t>(starts.back());
-      query[s] = blob.place<int32_t>(terms);
-      keyStart[s] = blob.place<int32_t>(terms);
-      keyCount[s] = blob.place<int32_t>(terms);
-      keyScale[s] = blob.place<float>(terms);
-      queryScale[s] = blob.place<float>(terms);
-      keys[s] = blob.place<int32_t>(all);
-      keyWeights[s] = weighted[s] ? blob.place<float>(all) : 0;
-      int32_t *queries = blob.array<int32_t>(query[s]), *firsts = blob.array<int32_t>(keyStart[s]);
-      int32_t *counts = blob.array<int32_t>(keyCount[s]), *keyRows = blob.array<int32_t>(keys[s]);
-      float *keyScales = blob.array<float>(keyScale[s]), *queryScales = blob.array<float>(queryScale[s]);
-      float* weights = blob.array<float>(keyWeights[s]);
-      each([&](size_t block, int64_t i, int32_t t) {
-        int32_t& at = starts[block];
-        queries[i] = q.slot(side.query[t]);
-        firsts[i] = at;
-        counts[i] = side.offsets[t + 1] - side.offsets[t];
-        keyScales[i] = static_cast<float>(side.keyScale[t]);
-        queryScales[i] = static_cast<float>(side.queryScale[t]);
-        for (int32_t j = side.offsets[t]; j < side.offsets[t + 1]; j++, at++) {
-          keyRows[at] = k.slot(side.keys[j]);
-          if (weighted[s]) {
-            weights[at] = side.keyWeights[j];
+      int32_t *queries = blob.array<int32_t>(query[s]), *keyRows = blob.array<int32_t>(keys[s]);
+      float* scales = blob.array<float>(queryScale[s]);
+      const bool sets = arrays[s].sets, weights = arrays[s].weights;
+      blocks.each([&](int64_t, int64_t first, int64_t last) {
+        for (int64_t i = first; i < last; i++) {
+          const int32_t t = b.order[from + i];
+          queries[i] = q.slot(side.query[t]);
+          if (weights) {
+            scales[i] = static_cast<float>(side.queryScale[t]);
+          }
+          if (!sets) {
+            keyRows[i] = k.slot(side.keys[side.offsets[t]]);
           }
         }
       });
@@ -106,17 +101,57 @@ struct SentTerms {
   DeviceTerms at(const char* base, int s) const {
     auto ints = [&](size_t at) { return reinterpret_cast<const int32_t*>(base + at); };
     auto floats = [&](size_t at) { return reinterpret_cast<const float*>(base + at); };
+    const bool sets = arrays[s].sets;
     return {ints(query[s]),
-            ints(keyStart[s]),
-            ints(keyCount[s]),
+            sets ? ints(keyStart[s]) : nullptr,
+            sets ? ints(keyCount[s]) : nullptr,
             ints(keys[s]),
             weighted[s] ? floats(keyWeights[s]) : nullptr,
-            floats(keyScale[s]),
-            floats(queryScale[s])};
+            sets ? floats(keyScale[s]) : nullptr,
+            arrays[s].weights ? floats(queryScale[s]) : nullptr};
   }
 
  private:
   static constexpr int64_t kTermsATask = 2048;
+
+  void writeSets(const PreparedBatch& b, int s, int64_t from, int64_t to, const BatchRows& k, const Blocks& blocks,
+                 Blob& blob) {
+    const TermSide& side = b.side[s];
+    auto each = [&](auto&& term) {
+      blocks.each([&](int64_t block, int64_t first, int64_t last) {
+        for (int64_t i = first; i < last; i++) {
+          term(static_cast<size_t>(block), i, b.order[from + i]);
+        }
+      });
+    };
+    // Where the keys of each block's terms start.
+    std::vector<int32_t> starts(static_cast<size_t>(blocks.blocks()) + 1, 0);
+    each([&](size_t block, int64_t, int32_t t) { starts[block + 1] += side.offsets[t + 1] - side.offsets[t]; });
+    for (size_t block = 1; block < starts.size(); block++) {
+      starts[block] += starts[block - 1];
+    }
+    const size_t terms = static_cast<size_t>(to - from), all = static_cast<size_t>(starts.back());
+    keyStart[s] = blob.place<int32_t>(terms);
+    keyCount[s] = blob.place<int32_t>(terms);
+    keyScale[s] = blob.place<float>(terms);
+    keys[s] = blob.place<int32_t>(all);
+    keyWeights[s] = weighted[s] ? blob.place<float>(all) : 0;
+    int32_t *firsts = blob.array<int32_t>(keyStart[s]), *counts = blob.array<int32_t>(keyCount[s]);
+    int32_t* keyRows = blob.array<int32_t>(keys[s]);
+    float *scales = blob.array<float>(keyScale[s]), *weights = blob.array<float>(keyWeights[s]);
+    each([&](size_t block, int64_t i, int32_t t) {
+      int32_t& at = starts[block];
+      firsts[i] = at;
+      counts[i] = side.offsets[t + 1] - side.offsets[t];
+      scales[i] = static_cast<float>(side.keyScale[t]);
+      for (int32_t j = side.offsets[t]; j < side.offsets[t + 1]; j++, at++) {
+        keyRows[at] = k.slot(side.keys[j]);
+        if (weighted[s]) {
+          weights[at] = side.keyWeights[j];
+        }
+      }
+    });
+  }
 };
 
 // The chunk's label runs on the device.

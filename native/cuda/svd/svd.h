@@ -2,8 +2,8 @@
 #pragma once
 
 #include "abi.h"
+#include "cuda/runtime/copies/transfer.h"
 #include "cuda/runtime/device.h"
-#include "cuda/runtime/transfer.h"
 #include "cuda/svd/decomposition.h"
 #include "cuda/svd/workspace.h"
 

@@ -10,7 +10,7 @@
 #include "cuda/products/hopper/wgmma.cuh"
 #include "cuda/products/layout.cuh"
 #include "cuda/products/pairs.h"
-#include "cuda/rows/float16.cuh"
+#include "cuda/runtime/float16.cuh"
 #include "cuda/runtime/unroll.cuh"
 
 namespace qkspace {

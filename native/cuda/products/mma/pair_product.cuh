@@ -7,7 +7,7 @@
 
 #include "cuda/products/layout.cuh"
 #include "cuda/products/tensor_core.cuh"
-#include "cuda/rows/float16.cuh"
+#include "cuda/runtime/float16.cuh"
 #include "cuda/runtime/unroll.cuh"
 
 namespace qkspace {

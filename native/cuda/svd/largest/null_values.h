@@ -3,8 +3,8 @@
 #pragma once
 
 #include "abi.h"
+#include "cuda/runtime/copies/transfer.h"
 #include "cuda/runtime/device.h"
-#include "cuda/runtime/transfer.h"
 
 namespace qkspace {
 

@@ -7,6 +7,7 @@
 #include "abi.h"
 #include "common/pool.h"
 #include "common/prepared_batch.h"
+#include "cuda/runtime/copies/narrow.h"
 #include "cuda/runtime/device.h"
 #include "cuda/runtime/memory.h"
 #include "cuda/runtime/stream.h"
@@ -20,12 +21,13 @@ inline size_t elementSize(int32_t dtype) { return dtype == QKS_F32 ? 4 : 2; }
 // being written and being copied.
 class Transfer {
  public:
-  Transfer(Device& device, Pool& pool) : device_(device), pool_(pool) {}
+  Transfer(Device& device, Pool& pool) : device_(device), pool_(pool), narrow_(device.budget) {}
 
   // Puts into device.copies: rows `wanted` [count] of the view, or its first `count` rows where that is null. The
-  // caller sees to it that `to` is free by then, and that nobody reads it before. Failure QKS_E_ABORTED when cancelled.
+  // caller sees to it that `to` is free by then, and that nobody reads it before. `travel` is what the tensor's rows were
+  // found to be so far (narrow.h). Failure QKS_E_ABORTED when cancelled.
   void rows(const RowView& view, int64_t heads, int64_t d, const int32_t* wanted, int64_t count, char* to,
-            const qks_cancel* cancel);
+            Travel& travel, const qks_cancel* cancel);
   // Plain bytes; `from` may change after the call. What is put into device.stream afterwards finds them.
   void bytes(const void* from, size_t count, void* to);
   // The same into device.copies and no more, as `rows`.
@@ -45,6 +47,19 @@ class Transfer {
     Event copied;
     bool busy = false;
   };
+  // Rows [first, first + count) of those wanted, on their way into `memory`.
+  struct RowPiece {
+    const RowView& view;
+    int64_t heads, d;
+    const int32_t* wanted;
+    int64_t first, count;
+
+    int64_t row(int64_t i) const { return wanted ? wanted[first + i] : first + i; }
+    int64_t numbers() const { return heads * d; }  // of a row
+  };
+  void fill(const RowPiece& rows, char* memory);
+  bool fillNarrow(const RowPiece& rows, Travel travel, uint16_t* memory);
+  bool canNarrow(const RowView& view);
   Piece& nextPiece(size_t bytes);
   void send(Piece& piece, size_t bytes, char* to);
   void copyOnHost(void* to, const void* from, size_t count);
@@ -54,6 +69,7 @@ class Transfer {
   static constexpr int kPieces = 3;
   Piece pieces_[kPieces];
   int turn_ = 0;
+  DeviceBuffer narrow_;  // where narrow rows arrive
   Event arrived_;
 };
 

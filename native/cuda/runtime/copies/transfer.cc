@@ -1,7 +1,9 @@
-#include "cuda/runtime/transfer.h"
+#include "cuda/runtime/copies/transfer.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <vector>
 
 #include "common/status.h"
 #include "cuda/runtime/check.h"
@@ -13,6 +15,9 @@ namespace {
 constexpr size_t kPieceBytes = size_t{16} << 20;
 // What a thread fills at a time: small enough that all of them end together.
 constexpr size_t kTaskBytes = size_t{128} << 10;
+
+// Where the device has less memory than this, nothing of it is taken for narrow rows.
+constexpr size_t kMemoryToNarrow = size_t{512} << 20;
 
 // One row of all heads, dense.
 void copyRow(const RowView& v, int64_t row, int64_t heads, int64_t d, char* to) {
@@ -61,22 +66,73 @@ void Transfer::send(Piece& piece, size_t bytes, char* to) {
   piece.busy = true;
 }
 
+void Transfer::fill(const RowPiece& rows, char* memory) {
+  const size_t row = static_cast<size_t>(rows.numbers()) * elementSize(rows.view.dtype);
+  const int64_t each = std::max<int64_t>(1, static_cast<int64_t>(kTaskBytes / row));
+  pool_.run(0, (rows.count + each - 1) / each, [&](int64_t task, int) {
+    for (int64_t i = task * each; i < std::min(rows.count, (task + 1) * each); i++) {
+      copyRow(rows.view, rows.row(i), rows.heads, rows.d, memory + static_cast<size_t>(i) * row);
+    }
+  });
+}
+
+// False where a number is not exact; what has been written is void then.
+bool Transfer::fillNarrow(const RowPiece& rows, Travel travel, uint16_t* memory) {
+  const size_t numbers = static_cast<size_t>(rows.numbers());
+  const int64_t each = std::max<int64_t>(1, static_cast<int64_t>(kTaskBytes / (numbers * sizeof(float))));
+  std::atomic<bool> exact{true};
+  pool_.run(0, (rows.count + each - 1) / each, [&](int64_t task, int) {
+    std::vector<float> dense(numbers);
+    for (int64_t i = task * each; exact && i < std::min(rows.count, (task + 1) * each); i++) {
+      copyRow(rows.view, rows.row(i), rows.heads, rows.d, reinterpret_cast<char*>(dense.data()));
+      if (!narrow(travel, dense.data(), numbers, memory + static_cast<size_t>(i) * numbers)) {
+        exact = false;
+      }
+    }
+  });
+  return exact;
+}
+
+bool Transfer::canNarrow(const RowView& view) {
+  if (view.dtype != QKS_F32 || device_.budget.limit < kMemoryToNarrow) {
+    return false;
+  }
+  if (narrow_.bytes() == 0 && device_.budget.available() < kMemoryToNarrow / 4) {
+    return false;
+  }
+  narrow_.reserve(kPieceBytes / 2, "rows in 16 bits");
+  return true;
+}
+
 void Transfer::rows(const RowView& view, int64_t heads, int64_t d, const int32_t* wanted, int64_t count, char* to,
-                    const qks_cancel* cancel) {
-  const size_t row = static_cast<size_t>(heads * d) * elementSize(view.dtype);
+                    Travel& travel, const qks_cancel* cancel) {
+  const int64_t numbers = heads * d;
+  const size_t row = static_cast<size_t>(numbers) * elementSize(view.dtype);
   const int64_t most = std::max<int64_t>(1, static_cast<int64_t>(kPieceBytes / row));
-  const int64_t rowsATask = std::max<int64_t>(1, static_cast<int64_t>(kTaskBytes / row));
+  if (count > 0 && travel == Travel::kUnknown) {
+    travel = Travel::kAsIs;
+    if (row <= kPieceBytes && canNarrow(view)) {
+      std::vector<float> some(static_cast<size_t>(numbers));
+      copyRow(view, wanted ? wanted[0] : 0, heads, d, reinterpret_cast<char*>(some.data()));
+      travel = travelOf(some.data(), some.size());
+    }
+  }
   for (int64_t first = 0; first < count; first += most) {
     stopIfCancelled(cancel);
-    const int64_t here = std::min(most, count - first);
+    const RowPiece rows{view, heads, d, wanted, first, std::min(most, count - first)};
     Piece& piece = nextPiece(row);
-    char* memory = piece.memory.get<char>();
-    pool_.run(0, (here + rowsATask - 1) / rowsATask, [&](int64_t task, int) {
-      for (int64_t i = task * rowsATask; i < std::min(here, (task + 1) * rowsATask); i++) {
-        copyRow(view, wanted ? wanted[first + i] : first + i, heads, d, memory + static_cast<size_t>(i) * row);
-      }
-    });
-    send(piece, static_cast<size_t>(here) * row, to + static_cast<size_t>(first) * row);
+    char* const at = to + static_cast<size_t>(first) * row;
+    while (travel != Travel::kAsIs && !fillNarrow(rows, travel, piece.memory.get<uint16_t>())) {
+      travel = nextTravel(travel);
+    }
+    if (travel == Travel::kAsIs) {
+      fill(rows, piece.memory.get<char>());
+      send(piece, static_cast<size_t>(rows.count) * row, at);
+      continue;
+    }
+    // In one stream: the piece before has been widened by the time that this one arrives.
+    send(piece, static_cast<size_t>(rows.count * numbers) * sizeof(uint16_t), narrow_.get<char>());
+    widen(device_.copies, travel, narrow_.get<uint16_t>(), rows.count * numbers, reinterpret_cast<float*>(at));
   }
 }
 
