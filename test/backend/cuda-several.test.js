@@ -1,8 +1,11 @@
 /** Two devices as one backend, by the emulator: the bits of one device, and batches that are added wholly or not at all. */
 
 import test from 'ava'
+import { loadAddon } from '../../dist/backend/addon/load.js'
+import { NativeBackend } from '../../dist/backend/native.js'
 import { selectBackend } from '../../dist/backend/select.js'
 import { divided, dividedHeads } from '../../dist/backend/several/head-split.js'
+import { SeveralCovariance } from '../../dist/backend/several/several-covariance.js'
 import { QKCovariance, svd, testRank, uploadTensor } from '../../dist/index.js'
 import { sequence, tensor, terms } from '../helpers/arithmetic-batches.js'
 import { cudaOnHost, noCompiler } from '../helpers/cuda-on-host.js'
@@ -160,6 +163,34 @@ onHost('a batch that one device refuses is added by none, and the sums go on', a
   await one.add(batch())
   await one.add(batch())
   t.deepEqual(await both.moments(), await one.moments())
+})
+
+test('sums of which one device has a batch that another has not are refused from then on', async (t) => {
+  // The processor's backend adds without asking the other part, as a device would that failed after it had agreed.
+  const addon = loadAddon()
+  const devices = [0, 1].map(() => new NativeBackend('cpu', addon, { threads: 1 }))
+  const sums = new SeveralCovariance(addon, devices, {
+    ...{ heads: 2, kvHeads: 2, headDim: 4, contrasts: 1, threads: 1 },
+    ...{ estimator: 'per-query', allowNonFinite: false },
+  })
+  const rows = () => /** @type {any} */ (tensor([1, 3, 2, 4]))
+  const [one, two] = [Int32Array.of(0), Int32Array.of(0, 1)]
+  const list = {
+    ...{ contrast: one, query: one, queryNeg: one },
+    ...{ posOffsets: two, pos: Int32Array.of(1), negOffsets: two, neg: Int32Array.of(2) },
+  }
+  await sums.add({ q: rows(), k: rows(), terms: list })
+  t.is((await sums.moments()).terms[0], 1)
+  const bad = rows()
+  bad.data[4] = Number.NaN
+  await t.throwsAsync(sums.add({ q: bad, k: rows(), terms: list }), {
+    code: 'ERR_NON_FINITE',
+    message: 'q is not finite at head 1, row 0',
+  })
+  const broken = { code: 'ERR_BACKEND', message: /cannot be used any more: one device has a batch/ }
+  await t.throwsAsync(sums.add({ q: rows(), k: rows(), terms: list }), broken)
+  await t.throwsAsync(sums.moments(), broken)
+  sums.dispose()
 })
 
 onHost('an abort in the middle adds nothing on either device', async (t) => {
