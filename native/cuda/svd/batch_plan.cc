@@ -7,6 +7,7 @@
 #include "cuda/svd/batch_arrays.cuh"
 #include "cuda/svd/kernels/panel.cuh"
 #include "cuda/svd/kernels/polish.cuh"
+#include "cuda/svd/kernels/spread.cuh"
 
 namespace qkspace {
 namespace {
@@ -14,6 +15,7 @@ namespace {
 constexpr int64_t kMostMatrices = 512;
 // Of the shared memory of a block: static arrays and alignment.
 constexpr size_t kSharedAside = 3072;
+constexpr int kWidestSpread = 64;
 
 size_t bytesAvailable(const Device& device, const SvdWorkspace& workspace) {
   return std::min(device.budget.limit, device.budget.available() + workspace.bytes());
@@ -41,9 +43,14 @@ BatchPlan planBatches(const Device& device, const SvdWorkspace& workspace, const
   plan.sharedLimit = device.properties.sharedMemPerBlockOptin - kSharedAside;
   plan.single = planJacobi(plan.shape, sizeof(float), plan.sharedLimit);
   plan.wide = planJacobi(plan.shape, sizeof(double), plan.sharedLimit);
+  plan.spread = plan.shape.n >= workspace.spreadFrom;
   plan.direct = plan.shape.n <= kDirect;
-  plan.polish = !plan.direct && plan.shape.ldm <= kTensorSide && kPolishShared <= plan.sharedLimit;
+  plan.polish = !plan.direct && !plan.spread && plan.shape.ldm <= kTensorSide && kPolishShared <= plan.sharedLimit;
   plan.widest = request.mode == QKS_SVD_FULL ? 0 : widestPanel(plan.shape.n);
+  if (plan.spread) {
+    // A panel is one block's work: above this, the whole device is sooner done with all of the matrix.
+    plan.widest = std::min(plan.widest, kWidestSpread);
+  }
 
   const size_t vectors = 2 * sizeof(double) * (plan.sizeY + plan.sizeV);  // as worked on, and packed
   const size_t arrays = BatchArrays::bytes(static_cast<size_t>(plan.shape.n));
@@ -53,7 +60,7 @@ BatchPlan planBatches(const Device& device, const SvdWorkspace& workspace, const
   const int64_t busy = std::min<int64_t>(kMostMatrices, 4 * std::max(1, device.properties.multiProcessorCount));
   const int64_t enough = std::min(busy, request.n);
   const size_t panel = plan.widest ? planPanel(plan.shape, plan.widest, plan.sharedLimit).scratch : 0;
-  plan.slotBytes = std::max(plan.direct ? 0 : 2 * plan.sizeV * sizeof(double), panel);
+  plan.slotBytes = std::max(plan.direct || plan.spread ? 0 : 2 * plan.sizeV * sizeof(double), panel);
   const int resident = plan.polish ? plan.residentBlocks(device, kTensorThreads, kPolishShared)
                                    : plan.residentBlocks(device, kProductThreads, 0);
   size_t slots = static_cast<size_t>(std::min<int64_t>(resident, enough));
@@ -70,8 +77,9 @@ BatchPlan planBatches(const Device& device, const SvdWorkspace& workspace, const
 void reserveBatch(const Device& device, const BatchPlan& plan, SvdWorkspace& workspace) {
   const size_t batch = static_cast<size_t>(plan.batch);
   const size_t arrays = batch * BatchArrays::bytes(static_cast<size_t>(plan.shape.n));
+  const size_t flags = plan.spread ? batch * static_cast<size_t>(spreadBlocks(plan.shape.n)) * sizeof(int32_t) : 0;
   const std::pair<DeviceBuffer*, size_t> wanted[] = {
-      {&workspace.scratch, static_cast<size_t>(plan.slots) * plan.slotBytes},
+      {&workspace.scratch, std::max(static_cast<size_t>(plan.slots) * plan.slotBytes, flags)},
       {&workspace.raw[0], batch * plan.size * plan.element},
       {&workspace.raw[1], batch * plan.size * plan.element},
       {&workspace.matrices, batch * plan.sizeY * plan.element},

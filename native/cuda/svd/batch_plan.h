@@ -20,6 +20,7 @@ struct BatchPlan {
   JacobiPlan single, wide;
   bool direct;    // full decompositions in f64 alone
   bool polish;    // in f32, then by products
+  bool spread;    // over the whole device
   int widest;     // vectors of the widest panel; 0: no panels
   int64_t batch;  // matrices
   int slots;      // blocks that have memory of their own

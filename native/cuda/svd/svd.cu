@@ -29,11 +29,11 @@
 #include "cuda/svd/batch_arrays.cuh"
 #include "cuda/svd/batch_plan.h"
 #include "cuda/svd/choose_rank.h"
+#include "cuda/svd/full_launches.cuh"
 #include "cuda/svd/kernels/finish.cuh"
-#include "cuda/svd/kernels/full.cuh"
 #include "cuda/svd/kernels/panel.cuh"
-#include "cuda/svd/kernels/polish.cuh"
 #include "cuda/svd/kernels/prepare.cuh"
+#include "cuda/svd/kernels/spread.cuh"
 
 namespace qkspace {
 namespace {
@@ -219,7 +219,7 @@ class Decomposer {
   }
 
   template <typename M>
-  void fully() {
+  void fully(const qks_cancel* cancel) {
     FullTask<M> t{};
     fill(t, list_);
     t.single = plan_.single;
@@ -228,30 +228,16 @@ class Decomposer {
     t.scratch = workspace_.scratch.get<double>();
     t.direct = plan_.direct;
     t.polished = plan_.polish;
-    if (!plan_.direct) {
-      jacobiLaunch("svd: f32", plan_.single, t.count, singleKernel<M, 0>, singleKernel<M, 64>, singleKernel<M, 128>, t);
-      if (plan_.polish) {
-        timed("svd: polish", polishKernel<M>, dim3(static_cast<unsigned>(std::min(plan_.slots, t.count))),
-              dim3(kTensorThreads), kPolishShared, device_.stream, t);
-      } else {
-        timed("svd: refine", refineKernel<M>, dim3(static_cast<unsigned>(std::min(plan_.slots, t.count))),
-              dim3(kProductThreads), 0, device_.stream, t);
-      }
+    const Stopwatch::Lap lap(device_.arithmetic, device_.stream);
+    if (!plan_.spread) {
+      launchFull(device_, plan_, t);
+      return;
     }
-    jacobiLaunch("svd: f64", plan_.wide, t.count, wideKernel<M, 0>, wideKernel<M, 64>, wideKernel<M, 128>, t);
-  }
-
-  // The kernel for rows of any length, of 64, or of 128 elements.
-  template <typename Task>
-  void jacobiLaunch(const char* name, const JacobiPlan& plan, int count, void (*any)(Task), void (*of64)(Task),
-                    void (*of128)(Task), const Task& task) {
-    const int blocks = std::min(plan_.residentBlocks(device_, plan.threads, plan.shared), count);
-    timed(name,
-          shape_.ldm == 64    ? of64
-          : shape_.ldm == 128 ? of128
-                              : any,
-          dim3(static_cast<unsigned>(blocks)), dim3(static_cast<unsigned>(plan.threads)), plan.shared, device_.stream,
-          task);
+    const std::vector<uint8_t> settled = decomposeSpread(device_, t, workspace_.scratch.get<int32_t>(), cancel);
+    for (size_t i = 0; i < list_.size(); i++) {
+      here_.settled[list_[i]] = settled[i];
+    }
+    toDevice(there_.settled, here_.settled, static_cast<size_t>(plan_.batch));
   }
 
   // Order, rank and error of matrix i of the batch.
@@ -364,7 +350,7 @@ class Decomposer {
     }
     stopIfCancelled(cancel);
     if (!list_.empty()) {
-      fully<M>();
+      fully<M>(cancel);
     }
     upload(first + plan_.batch);
     land();

@@ -12,6 +12,10 @@ struct SvdWorkspace final : Kept {
   DeviceBuffer raw[2], matrices, transposed, y, v, small, packed, scratch;
   PinnedBuffer answers;
 
+  // Rows from which on a matrix is the whole device's (kernels/spread.cuh). For the smallest of those, one block takes
+  // some hundred milliseconds a sweep.
+  int spreadFrom = 257;
+
   explicit SvdWorkspace(MemoryBudget& budget)
       : Kept(budget),
         raw{DeviceBuffer(budget), DeviceBuffer(budget)},

@@ -43,6 +43,7 @@ namespace qkspace {
 
 constexpr int kJacobiThreads = 512;
 constexpr int kProductThreads = 256;
+constexpr JacobiLimits<double> kWideLimits{1e-28, 1e-24, 40};
 constexpr int kDirect = 16;  // rows up to which f64 alone is as fast
 
 // Which arrays of a Jacobi kernel lie in shared memory; the others lie in their global ones.
@@ -172,8 +173,8 @@ __global__ void __launch_bounds__(kJacobiThreads, 1) wideKernel(FullTask<M> t) {
       }
     }
     __syncthreads();
-    const bool settled = jacobiSweeps<double, kLong>(y, ldm, v, ldn, n, lengths, leastSquare(n, t.totals[i]),
-                                                     JacobiLimits<double>{1e-28, 1e-24, 40});
+    const bool settled =
+        jacobiSweeps<double, kLong>(y, ldm, v, ldn, n, lengths, leastSquare(n, t.totals[i]), kWideLimits);
     for (int j = threadIdx.x; j < n; j += blockDim.x) {
       t.squares[i * n + j] = lengths[j];
     }

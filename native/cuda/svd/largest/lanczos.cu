@@ -39,16 +39,14 @@
 #include "cuda/runtime/launch.cuh"
 #include "cuda/runtime/memory.h"
 #include "cuda/runtime/shared_memory.cuh"
-#include "cuda/runtime/unroll.cuh"
 #include "cuda/svd/block/packet.cuh"
-#include "cuda/svd/block/random.cuh"
 #include "cuda/svd/block/sums.cuh"
+#include "cuda/svd/largest/band.cuh"
+#include "cuda/svd/largest/two_vectors.cuh"
 
 namespace qkspace {
 namespace {
 
-constexpr int kThreads = 256;
-constexpr int kMostSteps = 32;
 constexpr int kLookEvery = 4, kQuietLooks = 2;
 constexpr float kSettled = 2e-5f;  // growth of s_1^2 between two looks, of itself
 
@@ -64,221 +62,14 @@ struct SpectralTask {
   size_t scratchBytes;  // a block
 };
 
-// The band of T: its diagonal, and what is one and two beside it.
-struct Band {
-  float a[2 * kMostSteps], b[2 * kMostSteps], c[2 * kMostSteps];
-};
-
 // Floats in front of D and the basis: partial sums, coefficients, p.
 __host__ __device__ inline size_t partialFloats(int ld) {
   const size_t pairs = 2 * static_cast<size_t>(ld);
-  return pairs > 8 * kThreads ? pairs : 8 * kThreads;
+  return pairs > 8 * kLargestThreads ? pairs : 8 * kLargestThreads;
 }
 __host__ __device__ inline size_t smallFloats(int ld, int vectors) {
   const size_t along = (2 * static_cast<size_t>(vectors) + 31) / 32 * 32;
   return partialFloats(ld) + along + 2 * static_cast<size_t>(ld);
-}
-
-// out[j] = factor * rows_j . (x, y) for j < count; rows of length ld with zeros behind d, or of length d.
-__device__ inline void rowProducts(const float* rows, int ld, int d, int count, const float* x, const float* y,
-                                   float factor, float2* out) {
-  const int group = threadIdx.x / kPairLanes, lane = threadIdx.x % kPairLanes, groups = blockDim.x / kPairLanes;
-  for (int from = 0; from < count; from += groups) {
-    const int j = from + group;
-    float first = 0, second = 0;
-    if (j < count) {
-      const float* row = rows + static_cast<size_t>(j) * ld;
-      if (ld % 4 == 0) {
-        typedef Packet<float> P;
-        for (int e = lane; e < ld / 4; e += kPairLanes) {
-          const P r = load(reinterpret_cast<const P*>(row) + e);
-          first = dotOf(r, load(reinterpret_cast<const P*>(x) + e), first);
-          second = dotOf(r, load(reinterpret_cast<const P*>(y) + e), second);
-        }
-      } else {
-        for (int e = lane; e < d; e += kPairLanes) {
-          first += row[e] * x[e];
-          second += row[e] * y[e];
-        }
-      }
-    }
-    first = pairSum(first);
-    second = pairSum(second);
-    if (j < count && lane == 0) {
-      out[j] = float2{factor * first, factor * second};
-    }
-  }
-}
-
-// (x, y) = kept * (x, y) + factor * sum over j < count of p_j rows_j. A thread takes kWide elements of a part of the
-// rows. Ends with a barrier.
-template <int kWide>
-__device__ inline void addRowsBy(const float* rows, int ld, int length, int count, const float2* p, float kept,
-                                 float factor, float* partial, float* x, float* y) {
-  const int pieces = (length + kWide - 1) / kWide, threads = static_cast<int>(blockDim.x);
-  const int parts = pieces < threads ? threads / pieces : 1;
-  const int part = pieces < threads ? static_cast<int>(threadIdx.x) / pieces : 0;
-  const int from = pieces < threads ? static_cast<int>(threadIdx.x) % pieces : static_cast<int>(threadIdx.x);
-  for (int piece = from; piece < pieces && part < parts; piece += threads) {
-    float first[kWide], second[kWide];
-    QKS_UNROLL
-    for (int e = 0; e < kWide; e++) {
-      first[e] = 0;
-      second[e] = 0;
-    }
-    for (int j = part; j < count; j += parts) {
-      const float2 weight = p[j];
-      const float* row = rows + static_cast<size_t>(j) * ld + piece * kWide;
-      float r[kWide];
-      if constexpr (kWide == 4) {
-        const Packet<float> packet = load(reinterpret_cast<const Packet<float>*>(row));
-        QKS_UNROLL
-        for (int e = 0; e < kWide; e++) {
-          r[e] = packet.x[e];
-        }
-      } else {
-        r[0] = *row;
-      }
-      QKS_UNROLL
-      for (int e = 0; e < kWide; e++) {
-        first[e] += weight.x * r[e];
-        second[e] += weight.y * r[e];
-      }
-    }
-    float *toFirst = partial + static_cast<size_t>(2 * part) * pieces * kWide + piece * kWide,
-          *toSecond = toFirst + static_cast<size_t>(pieces) * kWide;
-    QKS_UNROLL
-    for (int e = 0; e < kWide; e++) {
-      toFirst[e] = first[e];
-      toSecond[e] = second[e];
-    }
-  }
-  __syncthreads();
-  for (int e = threadIdx.x; e < 2 * length; e += threads) {
-    const int which = e / length, at = e % length;
-    float sum = 0;
-    for (int k = 0; k < parts; k++) {
-      sum += partial[static_cast<size_t>(2 * k + which) * pieces * kWide + at];
-    }
-    float* to = (which ? y : x) + at;
-    *to = (kept == 0 ? 0.0f : *to) + factor * sum;
-  }
-  __syncthreads();
-}
-
-__device__ inline void addRows(const float* rows, int ld, int d, int count, const float2* p, float kept, float factor,
-                               float* partial, float* x, float* y) {
-  if (ld % 4 == 0) {
-    addRowsBy<4>(rows, ld, ld, count, p, kept, factor, partial, x, y);
-  } else {
-    addRowsBy<1>(rows, ld, d, count, p, kept, factor, partial, x, y);
-  }
-}
-
-// (x, y) = (q, q') R, R upper triangular, with q and q' in the place of x and y.
-struct Triangle {
-  float xx, xy, yy;
-};
-
-// A vector of length `least` or less is rounding, and becomes zero. Ends with a barrier.
-__device__ inline Triangle orthonormalise(float* x, float* y, int ld, float least) {
-  QKS_SHARED(double[3][kThreads / 32], parts);
-  double xx = 0, xy = 0, yy = 0;
-  for (int e = threadIdx.x; e < ld; e += blockDim.x) {
-    const double a = x[e], b = y[e];
-    xx += a * a;
-    xy += a * b;
-    yy += b * b;
-  }
-  xx = warpSum(xx);
-  xy = warpSum(xy);
-  yy = warpSum(yy);
-  if (threadIdx.x % 32 == 0) {
-    parts[0][threadIdx.x / 32] = xx;
-    parts[1][threadIdx.x / 32] = xy;
-    parts[2][threadIdx.x / 32] = yy;
-  }
-  __syncthreads();
-  xx = xy = yy = 0;
-  for (int w = 0; w < kThreads / 32; w++) {
-    xx += parts[0][w];
-    xy += parts[1][w];
-    yy += parts[2][w];
-  }
-  Triangle r{static_cast<float>(sqrt(xx)), 0, 0};
-  float inverse = 0, other = 0;
-  if (r.xx > least) {
-    inverse = 1 / r.xx;
-    r.xy = static_cast<float>(xy / sqrt(xx));
-    yy -= xy * xy / xx;
-  } else {
-    r.xx = 0;
-  }
-  // What is left of two vectors that are parallel but for a millionth is rounding too.
-  r.yy = yy > 0 ? static_cast<float>(sqrt(yy)) : 0.0f;
-  if (r.yy > least && r.yy > 1e-6f * fabs(r.xy)) {
-    other = 1 / r.yy;
-  } else {
-    r.yy = 0;
-  }
-  for (int e = threadIdx.x; e < ld; e += blockDim.x) {
-    const float unit = x[e] * inverse;
-    y[e] = (y[e] - r.xy * unit) * other;
-    x[e] = unit;
-  }
-  __syncthreads();
-  return r;
-}
-
-// Pivots of T - x that are positive: is an eigenvalue above x? T of size `size`.
-__device__ inline bool eigenvalueAbove(const Band& t, int size, float x) {
-  // Of the two pivots before: their inverses, and the entry below the last one.
-  float inverse = 0, inverseBefore = 0, below = 0;
-  bool above = false;
-  for (int i = 0; i < size; i++) {
-    const float two = i > 1 ? t.c[i - 2] : 0.0f;
-    const float now = (i > 0 ? t.b[i - 1] : 0.0f) - two * below * inverseBefore;
-    float pivot = t.a[i] - x - now * now * inverse - two * two * inverseBefore;
-    if (pivot == 0) {
-      pivot = -1e-7f * x;
-    }
-    above |= pivot > 0;
-    inverseBefore = inverse;
-    inverse = 1 / pivot;
-    below = now;
-  }
-  return above;
-}
-
-// Largest eigenvalue of T, not below `known`: every thread tries a point of the interval, three times, each 257 times
-// narrower.
-__device__ inline float largestEigenvalue(const Band& t, int size, float known) {
-  QKS_SHARED(int[kThreads / 32], counts);
-  float low = known, high = 0;
-  for (int i = 0; i < size; i++) {
-    const float beside = fabs(t.b[i]) + fabs(t.c[i]),
-                before = (i > 0 ? fabs(t.b[i - 1]) : 0.0f) + (i > 1 ? fabs(t.c[i - 2]) : 0.0f);
-    const float most = t.a[i] + before + (i + 1 < size ? beside : 0.0f);
-    low = t.a[i] > low ? t.a[i] : low;
-    high = most > high ? most : high;
-  }
-  high = high > low ? high : low;
-  for (int round = 0; round < 3 && high > low; round++) {
-    const float step = (high - low) / (kThreads + 1), x = low + step * static_cast<float>(threadIdx.x + 1);
-    const unsigned lanes = __ballot_sync(0xffffffffu, eigenvalueAbove(t, size, x));
-    if (threadIdx.x % 32 == 0) {
-      counts[threadIdx.x / 32] = __popc(lanes);
-    }
-    __syncthreads();
-    int all = 0;
-    for (int w = 0; w < kThreads / 32; w++) {
-      all += counts[w];
-    }
-    __syncthreads();
-    low += step * static_cast<float>(all);
-    high = low + step;
-  }
-  return low + 0.5f * (high - low);
 }
 
 // What of a matrix a block works on.
@@ -355,7 +146,7 @@ __device__ inline void multiply(const SpectralTask& t, const SpectralRoom& room,
   for (int pass = 0; pass < 2 && rank > 0; pass++) {
     // Of each column u: a warp.
     const int lane = threadIdx.x % 32;
-    for (int k = threadIdx.x / 32; k < rank; k += kThreads / 32) {
+    for (int k = threadIdx.x / 32; k < rank; k += kLargestThreads / 32) {
       float first = 0, second = 0;
       for (int e = lane; e < t.d; e += 32) {
         const float u = room.removed[static_cast<size_t>(k) * t.ld + e];
@@ -382,7 +173,7 @@ __device__ inline void multiply(const SpectralTask& t, const SpectralRoom& room,
   }
 }
 
-__global__ void __launch_bounds__(kThreads, 2) spectralKernel(SpectralTask t) {
+__global__ void __launch_bounds__(kLargestThreads, 2) spectralKernel(SpectralTask t) {
   QKS_DYNAMIC_SHARED(shared);
   QKS_SHARED(Band, band);
   const int d = t.d, ld = t.ld, rank = t.removed.rank, vectors = rank + 2 * t.steps + 2;
@@ -469,7 +260,7 @@ void largestSingularValues(Device& device, const float* matrices, int64_t n, int
   t.d = d;
   t.ld = paddedLength(d);
   t.removed = removed;
-  t.steps = std::min(kMostSteps, d - removed.rank);
+  t.steps = std::min(kMostLanczosSteps, d - removed.rank);
   t.seed = seed;
   t.out = out;
   const size_t limit = device.properties.sharedMemPerBlockOptin - 4096, row = static_cast<size_t>(t.ld) * sizeof(float);
@@ -493,7 +284,7 @@ void largestSingularValues(Device& device, const float* matrices, int64_t n, int
     scratch.reserve(basis * static_cast<size_t>(blocks), "Lanczos vectors");
     t.scratch = scratch.get<char>();
   }
-  launch("largest singular values", spectralKernel, dim3(static_cast<unsigned>(blocks)), dim3(kThreads), shared,
+  launch("largest singular values", spectralKernel, dim3(static_cast<unsigned>(blocks)), dim3(kLargestThreads), shared,
          device.stream, t);
   if (!t.basisShared) {
     device.stream.finish("largest singular values");
