@@ -47,7 +47,7 @@ const [units, promptOfTerm] = [query, query]`
 
 /** What the blocks of a page take for granted, block by block. */
 const GIVEN = {
-  'docs/arrays.md': [WIDE_ROWS, ROWS_OF_ONE_HEAD],
+  'docs/arrays.md': [WIDE_ROWS, '', ROWS_OF_ONE_HEAD],
   'docs/rank.md': [SUMS + ROWS_OF_ONE_HEAD],
 }
 
