@@ -12,8 +12,7 @@ struct SvdWorkspace final : Kept {
   DeviceBuffer raw[2], matrices, transposed, y, v, small, packed, scratch;
   PinnedBuffer answers;
 
-  // Rows from which on a matrix is the whole device's (kernels/spread.cuh). For the smallest of those, one block takes
-  // some hundred milliseconds a sweep.
+  // Rows from which on a matrix is the whole device's (kernels/spread.cuh).
   int spreadFrom = 257;
 
   explicit SvdWorkspace(MemoryBudget& budget)

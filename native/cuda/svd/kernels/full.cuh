@@ -16,16 +16,16 @@
 // for 4: each with the registers and the occupancy that suit it. Matrices of up to 128 x 128 go from step 1 to
 // polish.cuh, which leaves step 4 only what f32 could not tell apart.
 //
-// Counts at 128 x 128 on an H100, clocks of a multiprocessor for a matrix of noise (ten sweeps of f32, as counted on
-// the emulator); not measured. All that was measured is 6.8 M clocks together, before polish.cuh and approximate
-// inverses in step 1:
+// Counts at 128 x 128 on an H100, clocks of a multiprocessor for a matrix of noise: sweeps and steps as counted on the
+// emulator, clocks as estimated from loads and arithmetic. Nothing but the sum before was measured, 6.8 M clocks (106
+// ms for 4,096 matrices), so that the estimates are about a third too low.
 //
-//                                                 before      now
-//   step 1: issue of instructions                 1.8 M       1.2 M    700 and 470 a quad, 630 quads for each of 16 warps
-//           shared memory, 256 KiB a round        1.3 M       1.3 M    at the same time as the above
-//   steps 2 and 3, four products by f64 cores     0.4 M       -        bound by loads
-//   step 4, two sweeps that rotate, one to look   1.3 M       -        V through the caches: 256 KiB a round
-//   polish.cuh, 11 to 14 products                 -           0.3 M    0.2 M on tensor cores, the rest waiting
+//                                                   before    now
+//   step 1, ten sweeps: issue of instructions       1.8 M     1.2 M   approximate inverses: a third fewer instructions
+//           waiting between rounds, about           0.4 M     0.4 M   shared memory (1.3 M) is busy at the same time
+//   steps 2 and 3, four products by f64 cores       0.4 M     -       bound by loads
+//   step 4, two sweeps that rotate, one that looks  1.5 M     -       V through the caches: 256 KiB a round
+//   polish.cuh, 13 to 16 products                   -         0.4 M   0.2 M on tensor cores, the rest waiting for L2
 #pragma once
 
 #include <cuda_runtime.h>

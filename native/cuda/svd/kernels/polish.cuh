@@ -10,15 +10,17 @@
 // R / 2 makes V orthonormal, exp(K) rotates every pair by the tangent of Jacobi's method: g_ij / (S_ii - S_jj) where
 // values lie apart (Ogita and Aishima 2018), and at most 1 where they do not. What is wrong is squared in a step, as
 // long as all of K is small. Y is turned along and not made anew, so that small vectors become orthogonal relative to
-// their own length. f32's basis is good to 1e-6; with values a thousandth apart K is 1e-3, and two steps are enough.
+// their own length. On noise of 128 x 128, on the emulator: |K| is 5e-5 and |R| 2e-5 after f32's sweeps, and two steps
+// are enough; with low rank beside the noise |K| is 3e-4, in three steps.
 //
 // A matrix is done when cosines and R are rounding, or when the product of what was just corrected is. Where K is not
 // small (values that lie closer than f32 tells apart), or where steps do not help (values below 1e-9 of the energy
 // among each other), V is made orthonormal and the rest left to step 4. Decided for each matrix by its own figures.
 //
-// Count at 128 x 128 (not measured): Y, then twice S, R, K^2, T V and T Y are 11 products of 16,384 clocks on tensor
-// cores, 180,000 clocks, and two passes over S of some 10,000. The rest is waiting for panels: operands are read from
-// L2 once a product, 128 KiB, beside the one that lies in shared memory.
+// Count at 128 x 128 (not measured): Y; in a step S, R, K^2, T V and T Y; S and R again to see that it is done. That is
+// 13 products for two steps and 16 for three that end by their product, of 16,384 clocks on tensor cores each: 210,000
+// to 260,000 clocks, and three or four passes over S of some 10,000. Operands are read from L2 once a product, 128 KiB,
+// beside the one that lies in shared memory.
 #pragma once
 
 #include <cuda_runtime.h>
