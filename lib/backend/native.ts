@@ -269,8 +269,11 @@ export class NativeBackend implements Backend {
         out,
       }),
     )
-    // The work may have ended before the event loop, when it came round, saw the abort.
-    throwIfAborted(signal)
+    if (signal) {
+      // The work may have ended while the event loop was busy, with timers that abort it still to come.
+      await new Promise((resolve) => setTimeout(resolve, 0))
+      throwIfAborted(signal)
+    }
     const read = (from: AddonHandle) =>
       call(this.#addon, signal, (job) => this.#addon.svdRead(job, from, out))
     const vectors = handle ? await read(handle) : ({ u, s, v } as AddonSvdArrays)
