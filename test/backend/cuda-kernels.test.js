@@ -36,7 +36,7 @@ if (reason) {
       )
       t.true(error <= allowed, `${name} is wrong by ${error}`)
     }
-    const all = [...readFileSync(REPORT, 'utf8').matchAll(/^sm_90(?: +\d+){6} +(.+)$/gm)].map(
+    const all = [...readFileSync(REPORT, 'utf8').matchAll(/^sm_90a(?: +\d+){6} +(.+)$/gm)].map(
       ([, name]) => name,
     )
     t.true(all.length > 20)

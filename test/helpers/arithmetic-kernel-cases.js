@@ -9,7 +9,7 @@ import { svd } from '../../dist/spectrum/svd.js'
 import { sequence, tensor, terms } from './arithmetic-batches.js'
 import { normal } from './arithmetic-random.js'
 
-/** @typedef {'cpu' | 'cuda' | 'cuda:0'} Name */
+/** @typedef {'cpu' | 'cuda' | `cuda:${string}`} Name */
 /** @typedef {{ name: string, kernels: string[], compare: (backend: Name) => Promise<number>, allowed: number }} KernelCase */
 
 /** Largest difference, relative to the largest value. */
@@ -127,67 +127,104 @@ const flipsCase = (name, kernels, d, rank) => ({
 })
 
 /**
- * The plain kernels: a context of its own, which reads the variable when it is opened. Not to run beside others.
- * @returns {KernelCase}
+ * Kernels that the device does not choose by itself: a context of its own, which reads the variable when it is opened.
+ * Not to run beside others.
+ * @param {'plain' | 'mma'} wanted
+ * @param {string} device Index or UUID, one for each `wanted`, since an open context is used again.
+ * @returns {(kernelCase: KernelCase) => KernelCase}
  */
-const plainly = (/** @type {KernelCase} */ { compare, ...kernelCase }) => ({
-  ...kernelCase,
-  compare: async () => {
-    process.env.QKSPACE_CUDA_PLAIN = '1'
-    try {
-      return await compare('cuda:0')
-    } finally {
-      delete process.env.QKSPACE_CUDA_PLAIN
-    }
-  },
-})
+const withKernels =
+  (wanted, device) =>
+  ({ compare, name, ...kernelCase }) => ({
+    ...kernelCase,
+    name: `${name}, by ${wanted} kernels`,
+    compare: async () => {
+      process.env.QKSPACE_CUDA_KERNELS = wanted
+      try {
+        const { uuid } = selectBackend('cuda').describe().device
+        return await compare(`cuda:${device === 'UUID' ? uuid : device}`)
+      } finally {
+        delete process.env.QKSPACE_CUDA_KERNELS
+      }
+    },
+  })
+const plainly = withKernels('plain', '0')
+/** Those of compute capability 8.0, on a device that has faster ones. */
+const byMma = withKernels('mma', 'UUID')
 
 const WIDE = ['addPartialKernel', 'findNonFiniteKernel', 'addSumsKernel']
 /** Products that leave the range of float32. */
 const HUGE = 3e37
 
+/** Numbers that bf16 holds, in f32: they travel as bf16. */
+function exactRows(d) {
+  const { q, k } = rows(d)
+  const bits = new Uint32Array(q.data.buffer, q.data.byteOffset, q.data.length)
+  bits.forEach((x, i) => {
+    bits[i] = x & 0xffff0000
+  })
+  return { q, k }
+}
+
+/** Number of a type of queries in the names of kernels. */
+const CODES = { f32: 0, f16: 1, bf16: 2 }
+const SIDES = [64, 128]
+
+const pairCases = SIDES.flatMap((d) =>
+  [false, true].flatMap((counterfactual) => {
+    const what = `d = ${d}, ${counterfactual ? 'two queries' : 'one query'} a pair`
+    return [
+      .../** @type {const} */ (['f16', 'bf16']).map((dtype) =>
+        covarianceCase(
+          `pairs of ${dtype}, ${what}`,
+          [`pairs16OnHopper<${d}, ${dtype === 'bf16'}, ${!counterfactual}>`],
+          heads(d),
+          () => ({ ...rows(d, dtype), terms: pairs(counterfactual) }),
+        ),
+      ),
+      .../** @type {const} */ (['f32', 'f16', 'bf16']).map((dtype) =>
+        covarianceCase(
+          `sets of keys of ${dtype}, ${what}`,
+          [`pairs32OnHopper<${d}, ${CODES[dtype]}, ${!counterfactual}>`, 'keySetsKernel'],
+          heads(d),
+          () => ({ ...rows(d, dtype), terms: sets(counterfactual) }),
+        ),
+      ),
+    ]
+  }),
+)
+
+const mmaCases = SIDES.flatMap((d) =>
+  [
+    .../** @type {const} */ (['f16', 'bf16']).map((dtype) =>
+      covarianceCase(
+        `pairs of ${dtype}, d = ${d}`,
+        [`pairs16OnTensorCores<${d}, ${dtype === 'bf16'}>`],
+        heads(d),
+        () => ({ ...rows(d, dtype), terms: pairs(true) }),
+      ),
+    ),
+    covarianceCase(`sets of keys, d = ${d}`, [`pairs32OnTensorCores<${d}>`], heads(d), () => ({
+      ...rows(d),
+      terms: sets(true),
+    })),
+    flipsCase(`null values, d = ${d}`, [`nullsOnTensorCores<${d}>`], d, 1),
+  ].map(byMma),
+)
+
 /** @type {KernelCase[]} */
 export const KERNEL_CASES = [
-  covarianceCase('sets of keys, d = 64', ['termsOnTensorCores<64>', ...WIDE], heads(64), () => ({
-    ...rows(64),
-    terms: sets(),
+  ...pairCases,
+  ...mmaCases,
+  covarianceCase('rows that travel in 16 bits', ['widenKernel', ...WIDE], heads(64), () => ({
+    ...exactRows(64),
+    terms: pairs(),
   })),
-  covarianceCase('sets of keys, d = 128', ['termsOnTensorCores<128>'], heads(128), () => ({
-    ...rows(128),
-    terms: sets(true),
-  })),
-  covarianceCase('sets of keys in f64', ['termsExactly'], heads(8), () => ({
+  covarianceCase('sets of keys in f64', ['termsExactly', 'magnitudesKernel'], heads(8), () => ({
     ...rows(8, 'f32', HUGE),
     terms: sets(),
   })),
-  covarianceCase('one-to-one pairs of f32, d = 128', ['termsOnTensorCores<128>'], heads(128), () => ({
-    ...rows(128),
-    terms: pairs(),
-  })),
-  covarianceCase('one-to-one pairs of bf16, d = 64', ['pairsOnTensorCores<64, true>'], heads(64), () => ({
-    ...rows(64, 'bf16'),
-    terms: pairs(),
-  })),
-  covarianceCase('one-to-one pairs of f16, d = 64', ['pairsOnTensorCores<64, false>'], heads(64), () => ({
-    ...rows(64, 'f16'),
-    terms: pairs(true),
-  })),
-  covarianceCase('one-to-one pairs of bf16, d = 128', ['pairsOnTensorCores<128, true>'], heads(128), () => ({
-    ...rows(128, 'bf16'),
-    terms: pairs(),
-  })),
-  covarianceCase('one-to-one pairs of f16, d = 128', ['pairsOnTensorCores<128, false>'], heads(128), () => ({
-    ...rows(128, 'f16'),
-    terms: pairs(),
-  })),
-  covarianceCase('labels, d = 64', ['labelsOnTensorCores<64>'], heads(64), () => ({
-    ...rows(64),
-    labels: labels(),
-  })),
-  covarianceCase('labels, d = 128', ['labelsOnTensorCores<128>'], heads(128), () => ({
-    ...rows(128),
-    labels: labels(),
-  })),
+  covarianceCase('labels', ['labelledKeysKernel'], heads(72), () => ({ ...rows(72), labels: labels() })),
   covarianceCase('labels in f64', ['labelsExactly'], heads(8), () => ({
     ...rows(8, 'f32', HUGE),
     labels: labels(),
@@ -222,9 +259,14 @@ export const KERNEL_CASES = [
       { energy: 0.99 },
     ),
   ]),
-  flipsCase('null values, d = 64', ['productsOnTensorCores<64>', 'spectralKernel'], 64, 0),
-  flipsCase('null values without a direction, d = 128', ['productsOnTensorCores<128>'], 128, 1),
-  plainly(flipsCase('null values by the plain kernels', ['productsPlainly'], 16, 0)),
+  flipsCase(
+    'null values, d = 64',
+    ['nullsOnHopper<64>', 'halfRowsKernel', 'signsKernel', 'spectralKernel'],
+    64,
+    0,
+  ),
+  flipsCase('null values without a direction, d = 128', ['nullsOnHopper<128>'], 128, 1),
+  plainly(flipsCase('null values', ['nullsExactly'], 16, 0)),
   {
     name: 'rows on the device that are not finite are found',
     kernels: ['findRowKernel'],

@@ -9,7 +9,7 @@
 
 #include "abi.h"
 #include "addon/builtins.h"
-#include "addon/job.h"
+#include "addon/queue/job.h"
 
 namespace qkspace::addon {
 
