@@ -33,6 +33,11 @@ class BatchRows {
     }
   }
 
+  BatchRows(const BatchRows&) = delete;
+  BatchRows& operator=(const BatchRows&) = delete;
+  // The next batch finds nothing.
+  ~BatchRows() { forget(); }
+
   const RowView& view() const { return view_; }
   const ResidentRows* resident() const { return resident_; }
   int32_t heads() const { return heads_; }
