@@ -67,13 +67,13 @@ const pairs = (counterfactual) => ({
 })
 const labels = () => [sequence(150, { seed: 3 })]
 
-/** `rank` directions and some noise. */
+/** `rank` directions and some noise, unless there is but one. */
 function matrix(m, n, rank, Type) {
   const next = normal(m + n)
   const [left, right] = [m, n].map((side) => Float64Array.from({ length: side * rank }, next))
   return Type.from({ length: m * n }, (_, i) => {
     const [row, column] = [Math.floor(i / n), i % n]
-    let sum = 1e-3 * next()
+    let sum = rank > 1 ? 1e-3 * next() : 0
     for (let c = 0; c < rank; c++) {
       sum += left[row * rank + c] * right[column * rank + c]
     }
@@ -243,14 +243,19 @@ export const KERNEL_CASES = [
         [
           `prepareKernel<${kind}>`,
           `singleKernel<${kind}, ${variant}>`,
-          `refineKernel<${kind}>`,
+          `polishKernel<${kind}>`,
           `wideKernel<${kind}, ${variant}>`,
-          'finishKernel',
+          'finishKernel<double>',
         ],
         [side, side, 9],
         Type,
       ),
     ),
+    svdCase(`a matrix of 136 x 130 in ${name}, in full`, [`refineKernel<${kind}>`], [136, 130, 1], Type),
+    svdCase(`a matrix of 260 x 258 in ${name}, in full`, [`blockPairKernel<${kind}>`], [260, 258, 1], Type),
+    svdCase(`a matrix of 24 x 24 in ${name}, in full, in f32`, ['finishKernel<float>'], [24, 24, 9], Type, {
+      dtype: 'f32',
+    }),
     svdCase(
       `a matrix of 128 x 128 in ${name}, to a part of its energy`,
       [`panelKernel<${kind}>`],
