@@ -109,8 +109,9 @@ BatchSums::SentChunk BatchSums::send(const PlannedChunk& planned, CovarianceWork
 }
 
 void BatchSums::findMagnitudesOf(const BatchRows& rows, const BroughtRows& brought, const char* at, uint32_t* largest) {
-  // All of f16 is safe.
-  if (exactly.count > 0 || rows.resident() || rows.view().dtype == QKS_F16) {
+  // All finite numbers of f16 are safe.
+  const bool safe = rows.view().dtype == QKS_F16 && !batch.allowNonFinite;
+  if (exactly.count > 0 || rows.resident() || safe) {
     return;
   }
   const char* first = at + static_cast<size_t>(brought.first) * rows.rowBytes();

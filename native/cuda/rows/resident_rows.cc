@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 
 #include "common/batch.h"
+#include "common/status.h"
 #include "cuda/rows/range/magnitudes.h"
 #include "cuda/runtime/check.h"
 #include "cuda/runtime/stream.h"
@@ -15,6 +17,9 @@ ResidentRows::ResidentRows(Device& device, Transfer& transfer, const qks_tensor&
     : data(device.budget), shape(tensor) {
   const RowView view = checkTensor(tensor, tensor.shape[2], tensor.shape[3], "tensor");
   const int64_t heads = tensor.shape[2], d = tensor.shape[3];
+  if (heads > 32767) {
+    fail(QKS_E_ARGUMENT, "a tensor on a GPU has " + std::to_string(heads) + " heads, at most 32767 are supported");
+  }
   Event arrived;
   data.reserve(static_cast<size_t>(view.rows * heads * d) * elementSize(tensor.dtype), "a resident tensor");
   Travel travel = Travel::kUnknown;

@@ -89,6 +89,9 @@ __device__ inline void multiply(const CovarianceShape& shape, const Slot& slot, 
       const uint32_t at = base + static_cast<uint32_t>(stage * S::kStageBytes);
       const uint32_t queries = at + static_cast<uint32_t>((kOneQuery ? 0 : side) * S::kQueryBytes);
       const uint32_t keys = at + static_cast<uint32_t>(S::kQueryTiles * S::kQueryBytes + side * S::kKeyBytes);
+      if (tile == first) {
+        pinSums(product);
+      }
       fenceProducts();
       multiplyParts<S>(product, queries, keys);
       commitProducts();
@@ -98,6 +101,7 @@ __device__ inline void multiply(const CovarianceShape& shape, const Slot& slot, 
       }
     }
     waitForProducts<0>();
+    pinSums(product);
     release(last);
     QKS_UNROLL
     for (int i = 0; i < kSize / 2; i++) {
@@ -156,7 +160,7 @@ __global__ void __launch_bounds__(kThreads, 1)
   float* const out = partial + blockOffset(blockIdx.z, head, shape.heads, 0, shape.d);
   const int warpgroup = static_cast<int>(threadIdx.x) / kWarpgroup;
   if (warpgroup < 2) {
-    takeFewerRegisters<104>();
+    takeFewerRegisters<112>();
     Gatherer<kSize, kQuery, kOneQuery> gatherer(shape, pairs, slot);
     gatherer.run(stages, full, empty);
     // The stages are free once every tile has been multiplied.
@@ -167,7 +171,7 @@ __global__ void __launch_bounds__(kThreads, 1)
     gatherer.write(reinterpret_cast<float*>(stages), out);
     return;
   }
-  takeMoreRegisters<152>();
+  takeMoreRegisters<144>();
   multiply<kSize, kQuery, kOneQuery>(shape, slot, warpgroup - 2, stages, full, empty, out);
 #endif
 }

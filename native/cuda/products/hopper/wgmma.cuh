@@ -19,6 +19,7 @@
 #include <cstdint>
 
 #include "cuda/products/hopper/barrier.cuh"
+#include "cuda/runtime/unroll.cuh"
 
 namespace qkspace {
 
@@ -49,6 +50,24 @@ __device__ __forceinline__ uint64_t panelOperand(uint32_t address, uint32_t pane
 __device__ __forceinline__ uint64_t narrowOperand(uint32_t address) {
   constexpr uint64_t kEightRows = 128;
   return (address & 0x3ffff) >> 4 | (kEightRows >> 4) << 16 | (kEightRows >> 4) << 32;
+}
+
+#endif
+
+#if defined(QKS_HOPPER)
+
+// Sums are in registers here, written: before fenceProducts where other instructions have written them, and after a
+// wait where others will read them, since a compiler may move those across (PTX manual, "wgmma.fence").
+template <int kSums>
+__device__ __forceinline__ void pinSums(float (&d)[kSums]) {
+#if !defined(QKS_CUDA_ON_HOST)
+  QKS_UNROLL
+  for (float& x : d) {
+    asm volatile("" : "+f"(x)::"memory");
+  }
+#else
+  static_cast<void>(d);
+#endif
 }
 
 #endif

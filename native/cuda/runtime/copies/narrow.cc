@@ -29,9 +29,9 @@ uint32_t inexactAsF16(const uint32_t* bits, size_t count, uint16_t* to) {
     const uint32_t size = bits[i] & 0x7fffffffu;
     float magnitude;
     std::memcpy(&magnitude, &size, sizeof magnitude);
-    const float steps = std::min(magnitude * 16777216.0f, 2048.0f);
-    const int32_t whole = static_cast<int32_t>(steps);
     const bool small = size < kLeastNormal;
+    const float steps = small ? magnitude * 16777216.0f : 0.0f;
+    const int32_t whole = static_cast<int32_t>(steps);
     lost |= small ? (static_cast<float>(whole) != steps ? 1u : 0u) : (size & 0x1fffu) | (size >= kBeyond ? 1u : 0u);
     const uint32_t half = small ? static_cast<uint32_t>(whole) : (size >> 13) - (112u << 10);
     to[i] = static_cast<uint16_t>(half | (bits[i] >> 16 & 0x8000u));

@@ -33,9 +33,9 @@ __device__ inline void multiplyF64(double (&d)[2], double a, double b) {
 #if defined(QKS_CUDA_ON_HOST)
   multiplyF64OnHost(d, a, b);
 #else
-  asm("mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%0, %1}, {%2}, {%3}, {%0, %1};"
-      : "+d"(d[0]), "+d"(d[1])
-      : "d"(a), "d"(b));
+  asm volatile("mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%0, %1}, {%2}, {%3}, {%0, %1};"
+               : "+d"(d[0]), "+d"(d[1])
+               : "d"(a), "d"(b));
 #endif
 }
 
