@@ -65,6 +65,7 @@ export const SLOW = {
     'test/backend/cuda-launches.test.js',
     'test/backend/cuda-memory.test.js',
     'test/backend/cuda-several.test.js',
+    'test/backend/cuda-rows.test.js',
     'test/backend/cuda-streams.test.js',
     'test/cuda-svd.test.js',
   ],

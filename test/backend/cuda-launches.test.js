@@ -61,7 +61,8 @@ const ENDED = {
     /products<4>: a thread ended with asynchronous products that were not waited for/,
   'products that are not waited for':
     /products<5>: a thread ended with asynchronous products that were not waited for/,
-  'threads of a warpgroup with other operands': /products<6>: threads of a warpgroup issue different products/,
+  'threads of a warpgroup with other operands':
+    /products<6>: threads of a warpgroup issue different products/,
   'more registers than a thread can have': /products<7>: setmaxnreg takes multiples of 8 from 24 to 256/,
   'mbarrier at which one does not arrive': /barriers: threads wait at an mbarrier where too few arrive/,
   'mbarrier that nobody initialised':
