@@ -55,7 +55,7 @@ CudaCovariance::CudaCovariance(const qks_spec& spec, Device& device, Transfer& t
 int64_t CudaCovariance::sumsCount() const { return blockOffset(spec_.contrasts, 0, spec_.heads, 0, spec_.head_dim); }
 
 uint32_t CudaCovariance::readFlags() {
-  const size_t heads = static_cast<size_t>(shape_.heads + shape_.kvHeads);
+  const size_t heads = static_cast<size_t>(shape_.heads) + static_cast<size_t>(shape_.kvHeads);
   workspace_.answer.reserve((1 + heads) * sizeof(uint32_t));
   uint32_t* const answer = workspace_.answer.get<uint32_t>();
   check(cudaMemcpyAsync(answer, workspace_.flags.get<uint32_t>(), sizeof(uint32_t), cudaMemcpyDeviceToHost,
@@ -117,7 +117,8 @@ void CudaCovariance::add(const qks_batch& in, const qks_cancel* cancel) {
   prepareBatch(spec_, in, transfer_.pool(), batch);
   const PreparedBatch& b = batch.view;
   const size_t sumsBytes = static_cast<size_t>(sumsCount()) * sizeof(double);
-  const size_t magnitudesBytes = static_cast<size_t>(shape_.heads + shape_.kvHeads) * sizeof(uint32_t);
+  const size_t magnitudesBytes =
+      (static_cast<size_t>(shape_.heads) + static_cast<size_t>(shape_.kvHeads)) * sizeof(uint32_t);
   workspace_.flags.reserve(64, "flags");
   workspace_.magnitudes.reserve(magnitudesBytes, "the largest magnitudes of heads");
   workspace_.batchSums.reserve(sumsBytes, "the batch's sums");

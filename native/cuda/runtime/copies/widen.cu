@@ -1,7 +1,7 @@
 // 16-bit numbers to f32, where they arrive. Far faster than the bus that brings them.
+#include "cuda/runtime/copies/narrow.h"
 #include "cuda/runtime/float16.cuh"
 #include "cuda/runtime/launch.cuh"
-#include "cuda/runtime/copies/narrow.h"
 
 namespace qkspace {
 namespace {

@@ -43,8 +43,8 @@ __device__ inline float largestEigenvalue(const Band& t, int size, float known) 
   QKS_SHARED(int[kLargestThreads / 32], counts);
   float low = known, high = 0;
   for (int i = 0; i < size; i++) {
-    const float beside = fabs(t.b[i]) + fabs(t.c[i]),
-                before = (i > 0 ? fabs(t.b[i - 1]) : 0.0f) + (i > 1 ? fabs(t.c[i - 2]) : 0.0f);
+    const float beside = fabsf(t.b[i]) + fabsf(t.c[i]),
+                before = (i > 0 ? fabsf(t.b[i - 1]) : 0.0f) + (i > 1 ? fabsf(t.c[i - 2]) : 0.0f);
     const float most = t.a[i] + before + (i + 1 < size ? beside : 0.0f);
     low = t.a[i] > low ? t.a[i] : low;
     high = most > high ? most : high;

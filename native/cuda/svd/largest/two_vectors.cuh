@@ -152,7 +152,7 @@ __device__ inline Triangle orthonormalise(float* x, float* y, int ld, float leas
   }
   // What is left of two vectors that are parallel but for a millionth is rounding too.
   r.yy = yy > 0 ? static_cast<float>(sqrt(yy)) : 0.0f;
-  if (r.yy > least && r.yy > 1e-6f * fabs(r.xy)) {
+  if (r.yy > least && r.yy > 1e-6f * fabsf(r.xy)) {
     other = 1 / r.yy;
   } else {
     r.yy = 0;
