@@ -90,4 +90,27 @@ __device__ __forceinline__ void takeMoreRegisters() {
 
 #endif
 
+#if defined(QKS_HOPPER)
+
+// A ring of stages: `full` once all threads of a warpgroup have brought their rows, `empty` once every warp that
+// multiplies has done with it. By all threads of the block.
+template <int kStages>
+__device__ __forceinline__ void initStages(Barrier (&full)[kStages], Barrier (&empty)[kStages], int consumerWarps) {
+  if (threadIdx.x == 0) {
+    for (int s = 0; s < kStages; s++) {
+      initBarrier(&full[s], kWarpgroup);
+      initBarrier(&empty[s], consumerWarps);
+    }
+    publishBarriers();
+  }
+  __syncthreads();
+}
+
+// Operands of products start at multiples of 1024 bytes; there are that many more than the stages take.
+__device__ __forceinline__ char* alignedStages(char* shared) {
+  return shared + (1024 - sharedAddress(shared) % 1024) % 1024;
+}
+
+#endif
+
 }  // namespace qkspace

@@ -244,24 +244,17 @@ __global__ void __launch_bounds__(kThreads, Sizes<kSize, kOneQuery>::kBlocks)
   QKS_DYNAMIC_SHARED(shared);
   QKS_SHARED(Barrier[S::kStages], full);
   QKS_SHARED(Barrier[S::kStages], empty);
-  char* const stages = shared + (1024 - sharedAddress(shared) % 1024) % 1024;
+  char* const stages = alignedStages(shared);
   char* const ones = stages + S::kStages * S::kStageBytes;
   const int32_t head = static_cast<int32_t>(blockIdx.y);
   const Slice slice = slices[blockIdx.z];
   const Slot slot{slice, head, head / (shape.heads / shape.kvHeads), tilePlace(blockIdx.x, shape.d, kSize, kSize)};
-  if (threadIdx.x == 0) {
-    for (int s = 0; s < S::kStages; s++) {
-      initBarrier(&full[s], kWarpgroup);
-      initBarrier(&empty[s], kConsumerWarps);
-    }
-    publishBarriers();
-  }
   if (threadIdx.x < S::kOnesBytes / 4) {
     constexpr uint32_t kPair = kBf16 ? kOnesBf16 : kOnesF16;
     storeOperand(reinterpret_cast<uint32_t*>(ones) + threadIdx.x, kPair);
   }
   fenceProxy();
-  __syncthreads();
+  initStages(full, empty, kConsumerWarps);
   const int warpgroup = static_cast<int>(threadIdx.x) / kWarpgroup;
   if (warpgroup == 0) {
     if constexpr (kSize == 128) {

@@ -144,19 +144,12 @@ __global__ void __launch_bounds__(kThreads, 1)
   QKS_DYNAMIC_SHARED(shared);
   QKS_SHARED(Barrier[kStages], full);
   QKS_SHARED(Barrier[kStages], empty);
-  char* const stages = shared + (1024 - sharedAddress(shared) % 1024) % 1024;
+  char* const stages = alignedStages(shared);
   const int32_t head = static_cast<int32_t>(blockIdx.y);
   const Slice slice = slices[blockIdx.z];
   const Slot slot{slice, head, head / (shape.heads / shape.kvHeads),
                   tilePlace(blockIdx.x, shape.d, kQueryColumns, kSize)};
-  if (threadIdx.x == 0) {
-    for (int s = 0; s < kStages; s++) {
-      initBarrier(&full[s], kWarpgroup);
-      initBarrier(&empty[s], kConsumerWarps);
-    }
-    publishBarriers();
-  }
-  __syncthreads();
+  initStages(full, empty, kConsumerWarps);
   float* const out = partial + blockOffset(blockIdx.z, head, shape.heads, 0, shape.d);
   const int warpgroup = static_cast<int>(threadIdx.x) / kWarpgroup;
   if (warpgroup < 2) {
