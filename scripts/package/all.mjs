@@ -1,7 +1,7 @@
 /**
  * Packs everything that is published, and checks it:
  *
- *   npm run pack:all [-- --out build/packages] [--only qkspace,linux-x64] [--architectures all|checkout|90-real]
+ *   npm run pack:all [-- --out build/packages] [--only qkspace,linux-x64] [--architectures all|checkout|90a-real]
  *
  * A platform whose compiler is not here is left out and named; `--only` makes that a failure. `packages.json` in the
  * folder says what was packed.
