@@ -114,12 +114,14 @@ onHost('the test of rank has the same signs as on the processor, and the same ra
   t.deepEqual([...cuda.ranks], [2, 0, 0])
   t.deepEqual(cuda.ranks, cpu.ranks)
   // The GPU's null values are right to 0.1%: a draw that is nearer to the observed value may count for one of them only.
+  // What decides is equal.
   const list = ({ tests }) =>
     tests[0].flatMap(({ p, componentP }) => [p.effect, p.interaction, ...componentP])
   const expected = list(cpu)
   t.is(list(cuda).length, expected.length)
   list(cuda).forEach((p, i) => {
-    t.true(Math.abs(p - expected[i]) <= 1 / 99, `p ${i} is ${p}, on the processor ${expected[i]}`)
+    const most = Math.min(p, expected[i]) <= 0.05 ? 0 : 1 / 99
+    t.true(Math.abs(p - expected[i]) <= most, `p ${i} is ${p}, on the processor ${expected[i]}`)
   })
 })
 
