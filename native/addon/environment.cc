@@ -45,26 +45,22 @@ void Environment::shutDown() {
   for (auto& entry : jobs_) {
     cancelJob(*entry.first);
   }
-  for (auto& lane : lanes_) {
-    lane.second->stop();
+  for (const auto& context : contexts_) {
+    context->lane->stop();
   }
-  for (auto& lane : lanes_) {
-    lane.second->join();
+  for (const auto& context : contexts_) {
+    context->lane->join();
   }
-  lanes_.clear();
   jobs_.clear();
-  contexts.clear();
+  contexts_.clear();
 }
 
-Lane& Environment::laneOf(const Context& context) {
-  std::unique_ptr<Lane>& lane = lanes_[&context];
-  if (!lane) {
-    lane = std::make_unique<Lane>([this](Job* job) {
-      // Non-blocking on an unbounded queue: fails only when the environment is closing.
-      napi_call_threadsafe_function(wake_, job, napi_tsfn_nonblocking);
-    });
-  }
-  return *lane;
+void Environment::keep(std::shared_ptr<Context> context) {
+  context->lane = std::make_unique<Lane>([this](Job* job) {
+    // Non-blocking on an unbounded queue: fails only when the environment is closing.
+    napi_call_threadsafe_function(wake_, job, napi_tsfn_nonblocking);
+  });
+  contexts_.push_back(std::move(context));
 }
 
 Napi::Promise Environment::submit(const Context& context, std::shared_ptr<Job> job) {
@@ -74,7 +70,6 @@ Napi::Promise Environment::submit(const Context& context, std::shared_ptr<Job> j
     job->deferred->Reject(statusError(env_, QKS_E_BACKEND, "the environment is shutting down").Value());
     return promise;
   }
-  Lane& lane = laneOf(context);
   if (jobs_.empty()) {
     napi_ref_threadsafe_function(env_, wake_);
   }
@@ -82,7 +77,7 @@ Napi::Promise Environment::submit(const Context& context, std::shared_ptr<Job> j
   if (job->copiedBytes) {
     Napi::MemoryManagement::AdjustExternalMemory(env_, job->copiedBytes);
   }
-  lane.put(std::move(job));
+  context.lane->put(std::move(job));
   return promise;
 }
 

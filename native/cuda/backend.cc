@@ -112,10 +112,7 @@ int32_t timings(qks_context* context, qks_timings* out, qks_error* error) {
 }
 
 int32_t covarianceCreate(qks_context* context, const qks_spec* spec, qks_covariance** out, qks_error* error) {
-  return guarded(error, [&] {
-    context->device.use();
-    *out = new qks_covariance(*spec, *context);
-  });
+  return guarded(error, [&] { *out = new qks_covariance(*spec, *context); });
 }
 
 void covarianceDestroy(qks_covariance* covariance) {

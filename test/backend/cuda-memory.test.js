@@ -1,5 +1,6 @@
 /** Devices, their memory and its limits: the CUDA backend as it is written, run on the processor (two "devices"). */
 
+import { setTimeout } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import test from 'ava'
 import { selectBackend } from '../../dist/backend/select.js'
@@ -65,7 +66,46 @@ onHost('what does not fit is an error with the sizes, and the next batch goes th
   await t.throwsAsync(uploadTensor(wide, { backend: 'cuda' }), refused)
   await cov.add({ q, k: wide, terms: { ...terms(50, 4, 30_000), contrast: 'b' } })
   t.deepEqual([...(await cov.moments()).terms], [0, 50])
-  t.throws(() => new QKCovariance({ ...SPEC, heads: 256, kvHeads: 2, headDim: 64, backend: 'cuda' }), refused)
+  // Beyond the limit at once; within it, but not beside what is in use, with the first batch.
+  t.throws(() => new QKCovariance({ ...SPEC, heads: 256, kvHeads: 2, headDim: 64, backend: 'cuda' }), {
+    code: 'ERR_OUT_OF_MEMORY',
+    message: /^the covariance set needs \d+ MiB of GPU memory; the limit is 3 MiB$/,
+  })
+  const resident = await uploadTensor(tensor([1, 10_000, 2, 16]), { backend: 'cuda' })
+  const large = new QKCovariance({ ...SPEC, heads: 256, kvHeads: 2, backend: 'cuda' })
+  await t.throwsAsync(large.moments(), refused)
+  resident.release()
+  t.deepEqual([...(await large.moments()).terms], [0, 0])
+  large.dispose()
+})
+
+// The emulator ends the process where JavaScript's thread waits for the device.
+onHost('what is made and what goes while a batch runs does not hold up JavaScript', async (t) => {
+  const batch = {
+    q: tensor([1, 80, 4, 16], { seed: 11 }),
+    k: tensor([1, 80, 2, 16], { seed: 12 }),
+    terms: terms(3000, 80, 80, { contrasts: 2, most: 3 }),
+  }
+  const expected = await momentsOn('cuda', batch)
+  const [running, other] = [0, 1].map(() => new QKCovariance({ ...SPEC, backend: 'cuda' }))
+  await other.add({ ...batch, terms: terms(10, 80, 80) })
+  const resident = await uploadTensor(batch.k, { backend: 'cuda' })
+  const adding = running.add(batch)
+  let isRunning = true
+  adding.then(() => {
+    isRunning = false
+  })
+  // Long enough for the device to have begun.
+  await setTimeout(20)
+  other.dispose()
+  resident.release()
+  const next = new QKCovariance({ ...SPEC, backend: 'cuda' })
+  t.true(isRunning)
+  await Promise.all([adding, next.add(batch)])
+  t.deepEqual(await running.moments(), expected)
+  t.deepEqual(await next.moments(), expected)
+  running.dispose()
+  next.dispose()
 })
 
 onHost('what is kept from call to call goes where something else needs the memory', async (t) => {

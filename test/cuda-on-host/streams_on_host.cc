@@ -6,10 +6,16 @@
 // "kernels-early" (everything else). An event that is missing, or memory that is used again too early, then gives
 // wrong numbers under one of them. All that is not forbidden between two streams is one of these, or between them.
 //
+// Where CUDA_ON_HOST_MAIN_THREAD is 'free', the process ends when its main thread, which is JavaScript's, waits for work
+// that is left in a stream.
+//
 // Copies from page-locked memory read it when they are done; from other memory when they are put into the stream, as
 // the driver may. Copies to other memory than page-locked are waited for.
+#include <unistd.h>
+
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <deque>
 #include <map>
 #include <memory>
@@ -59,7 +65,18 @@ size_t memory() {
   return limit ? static_cast<size_t>(std::strtoull(limit, nullptr, 10)) : size_t{4} << 30;
 }
 
+void refuseOnMainThread() {
+  const char* wanted = std::getenv("CUDA_ON_HOST_MAIN_THREAD");
+  if (wanted && std::string(wanted) == "free" && gettid() == getpid()) {
+    std::fprintf(stderr, "CUDA on the host: JavaScript's thread waits for the device\n");
+    std::abort();
+  }
+}
+
 void advance(CUstream_st& stream, uint64_t place) {
+  if (stream.done < place) {
+    refuseOnMainThread();
+  }
   while (stream.done < place) {
     const Work work = std::move(stream.queue.front());
     stream.queue.pop_front();

@@ -36,8 +36,9 @@ function makeFrom(file, command, args) {
   }
 }
 
-/** Path of the library, as QKSPACE_CUDA_LIBRARY takes it. */
+/** Path of the library, as QKSPACE_CUDA_LIBRARY takes it. Where it is used, JavaScript's thread must not wait for it. */
 export function cudaOnHost() {
+  process.env.CUDA_ON_HOST_MAIN_THREAD = 'free'
   const library = join(built, 'qkspace_cuda.so')
   makeFrom(library, 'sh', [join(emulator, 'build.sh'), library])
   return library

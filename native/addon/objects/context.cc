@@ -39,7 +39,7 @@ Napi::Value open(const Napi::CallbackInfo& info) {
   if (status != QKS_OK) {
     throw statusError(env, status, error.message);
   }
-  environmentOf(env).contexts.push_back(context);
+  environmentOf(env).keep(context);
   return newHandle(env, std::move(context), 0);
 }
 

@@ -4,8 +4,12 @@
 #include <napi.h>
 
 #include <cstdint>
+#include <functional>
+#include <memory>
+#include <utility>
 
 #include "abi.h"
+#include "addon/queue/lane.h"
 
 namespace qkspace::addon {
 
@@ -16,15 +20,21 @@ struct Context {
 
   const qks_backend* backend = nullptr;
   qks_context* handle = nullptr;
+  std::unique_ptr<Lane> lane;  // from its environment
 
   Context() = default;
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
   ~Context() {
+    lane.reset();
     if (handle) {
       backend->close(handle);
     }
   }
+
+  // Destroys what was made from the context, after the jobs that are queued: a device may wait until it is idle to free
+  // memory, and JavaScript's thread must not.
+  void destroy(std::function<void()> object) const { lane->destroy(std::move(object)); }
 };
 
 // open({ backend, library, instructionSet, threads, device, deviceMemory }) -> context

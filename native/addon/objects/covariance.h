@@ -24,7 +24,7 @@ struct Covariance {
   Covariance& operator=(const Covariance&) = delete;
   ~Covariance() {
     if (handle) {
-      context->backend->covariance_destroy(handle);
+      context->destroy([backend = context->backend, gone = handle] { backend->covariance_destroy(gone); });
     }
   }
 };

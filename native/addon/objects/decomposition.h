@@ -26,7 +26,7 @@ struct Decomposition {
   Decomposition& operator=(const Decomposition&) = delete;
   ~Decomposition() {
     if (handle) {
-      context->backend->svd_destroy(handle);
+      context->destroy([backend = context->backend, gone = handle] { backend->svd_destroy(gone); });
     }
   }
 };

@@ -28,7 +28,7 @@ struct Rows {
   Rows& operator=(const Rows&) = delete;
   ~Rows() {
     if (rows) {
-      context->backend->rows_destroy(rows);
+      context->destroy([backend = context->backend, gone = rows] { backend->rows_destroy(gone); });
     }
   }
 };

@@ -1,5 +1,6 @@
 #include "addon/queue/lane.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace qkspace::addon {
@@ -38,9 +39,22 @@ void Lane::put(std::shared_ptr<Job> job) {
   if (!thread_.joinable()) {
     thread_ = std::thread([this] { runAll(); });
   }
+  put(Turn{std::move(job), nullptr});
+}
+
+void Lane::destroy(std::function<void()> object) {
+  if (thread_.joinable()) {
+    put(Turn{nullptr, std::move(object)});
+  } else {
+    // Nothing has run yet, or nothing runs any more.
+    object();
+  }
+}
+
+void Lane::put(Turn turn) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    queue_.push_back(std::move(job));
+    queue_.push_back(std::move(turn));
   }
   ready_.notify_one();
 }
@@ -49,7 +63,8 @@ void Lane::stop() {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     stop_ = true;
-    queue_.clear();
+    queue_.erase(std::remove_if(queue_.begin(), queue_.end(), [](const Turn& turn) { return turn.job != nullptr; }),
+                 queue_.end());
   }
   ready_.notify_all();
 }
@@ -64,21 +79,24 @@ void Lane::runAll() {
   std::unique_lock<std::mutex> lock(mutex_);
   for (;;) {
     ready_.wait(lock, [this] { return stop_ || !queue_.empty(); });
-    if (stop_) {
+    if (queue_.empty()) {
       return;
     }
-    std::shared_ptr<Job> job = std::move(queue_.front());
+    Turn turn = std::move(queue_.front());
     queue_.pop_front();
     lock.unlock();
-    run(*job);
-    // The environment keeps it; the last reference must go on the environment's thread, which owns what it holds.
-    Job* done = job.get();
-    job.reset();
-    lock.lock();
-    if (stop_) {
-      return;
+    if (turn.job) {
+      run(*turn.job);
+    } else {
+      turn.object();
     }
-    ended_(done);
+    // The environment keeps it; the last reference must go on the environment's thread, which owns what it holds.
+    Job* done = turn.job.get();
+    turn.job.reset();
+    lock.lock();
+    if (done && !stop_) {
+      tell_(done);
+    }
   }
 }
 

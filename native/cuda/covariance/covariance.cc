@@ -19,6 +19,8 @@
 namespace qkspace {
 namespace {
 
+constexpr const char* kCovariances = "the covariance set";
+
 // Nothing that was put into the streams is left when it goes, whatever happened.
 struct BothFinished {
   const Device& device;
@@ -47,12 +49,21 @@ CudaCovariance::CudaCovariance(const qks_spec& spec, Device& device, Transfer& t
   }
   terms_.assign(static_cast<size_t>(spec.contrasts), 0);
   skipped_ = weight_[0] = weight_[1] = terms_;
-  sums_.reserve(static_cast<size_t>(sumsCount()) * sizeof(double), "the accumulated sums");
-  check(cudaMemsetAsync(sums_.get<double>(), 0, static_cast<size_t>(sumsCount()) * sizeof(double), device.stream),
-        "clearing the sums");
+  device.budget.refuseBeyondLimit(sumsBytes(), kCovariances);
 }
 
 int64_t CudaCovariance::sumsCount() const { return blockOffset(spec_.contrasts, 0, spec_.heads, 0, spec_.head_dim); }
+
+size_t CudaCovariance::sumsBytes() const { return static_cast<size_t>(sumsCount()) * sizeof(double); }
+
+void CudaCovariance::reserveSums() {
+  device_.use();
+  if (sums_.bytes() > 0) {
+    return;
+  }
+  sums_.reserve(sumsBytes(), kCovariances);
+  check(cudaMemsetAsync(sums_.get<double>(), 0, sumsBytes(), device_.stream), "clearing the sums");
+}
 
 uint32_t CudaCovariance::readFlags() {
   const size_t heads = static_cast<size_t>(shape_.heads) + static_cast<size_t>(shape_.kvHeads);
@@ -110,18 +121,18 @@ void CudaCovariance::clear(double* sums, const std::vector<int32_t>& heads) {
 }
 
 void CudaCovariance::add(const qks_batch& in, const qks_cancel* cancel) {
-  device_.use();
+  // Before the workspace is in use, which may have to go for them.
+  reserveSums();
   const Kept::Use use(workspace_);
   const BothFinished finished{device_};
   Batch& batch = workspace_.batch;
   prepareBatch(spec_, in, transfer_.pool(), batch);
   const PreparedBatch& b = batch.view;
-  const size_t sumsBytes = static_cast<size_t>(sumsCount()) * sizeof(double);
   const size_t magnitudesBytes =
       (static_cast<size_t>(shape_.heads) + static_cast<size_t>(shape_.kvHeads)) * sizeof(uint32_t);
   workspace_.flags.reserve(64, "flags");
   workspace_.magnitudes.reserve(magnitudesBytes, "the largest magnitudes of heads");
-  workspace_.batchSums.reserve(sumsBytes, "the batch's sums");
+  workspace_.batchSums.reserve(sumsBytes(), "the batch's sums");
   double* sums = workspace_.batchSums.get<double>();
   uint32_t* flags = workspace_.flags.get<uint32_t>();
   BatchRows q = rowsOf(b.q, in.q, workspace_.queryNumbers), k = rowsOf(b.k, in.k, workspace_.keyNumbers);
@@ -136,7 +147,7 @@ void CudaCovariance::add(const qks_batch& in, const qks_cancel* cancel) {
       findNonFinite(device_.stream, sums, sumsCount(), flags);
     }
   };
-  check(cudaMemsetAsync(sums, 0, sumsBytes, device_.stream), "clearing the sums");
+  check(cudaMemsetAsync(sums, 0, sumsBytes(), device_.stream), "clearing the sums");
   sum(device_.plain ? sendHeads(allHeads()) : HeadList{nullptr, 0});
   uint32_t raised = readFlags();
   const std::vector<int32_t> beyond = device_.plain ? std::vector<int32_t>() : headsBeyondF32(q, k, plan.readsKeys());
@@ -188,7 +199,7 @@ void CudaCovariance::refuseNonFiniteRows(const PreparedBatch& b, const BatchRows
 }
 
 void CudaCovariance::merge(const qks_moments& in) {
-  device_.use();
+  reserveSums();
   const Kept::Use use(workspace_);
   const int64_t d = spec_.head_dim, heads = spec_.heads;
   std::vector<double> all(static_cast<size_t>(sumsCount()));
@@ -217,7 +228,7 @@ void CudaCovariance::merge(const qks_moments& in) {
 }
 
 void CudaCovariance::read(const int32_t* wanted, int32_t count, const qks_moments& out) {
-  device_.use();
+  reserveSums();
   checkHeads(wanted, count, spec_.heads);
   const int64_t d = spec_.head_dim, both = 2 * blockSize(spec_.head_dim);
   workspace_.answer.reserve(static_cast<size_t>(both * count) * sizeof(double));

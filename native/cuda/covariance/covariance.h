@@ -18,6 +18,7 @@ namespace qkspace {
 
 class CudaCovariance {
  public:
+  // Takes no memory of the device yet (covariance_create of abi.h), but refuses what is beyond its limit.
   CudaCovariance(const qks_spec& spec, Device& device, Transfer& transfer, CovarianceWorkspace& workspace);
 
   void add(const qks_batch& batch, const qks_cancel* cancel);
@@ -25,6 +26,8 @@ class CudaCovariance {
   void read(const int32_t* heads, int32_t count, const qks_moments& out);
 
  private:
+  // Zeros at first.
+  void reserveSums();
   // Fails where a row that the batch reads is not finite.
   void refuseNonFiniteRows(const PreparedBatch& batch, const BatchRows& q, const BatchRows& k);
   // Flags of the last sums; beside them in workspace.answer, the magnitudes.
@@ -35,6 +38,7 @@ class CudaCovariance {
   HeadList sendHeads(const std::vector<int32_t>& heads);
   void clear(double* sums, const std::vector<int32_t>& heads);
   int64_t sumsCount() const;
+  size_t sumsBytes() const;
 
   const qks_spec spec_;
   const CovarianceShape shape_;

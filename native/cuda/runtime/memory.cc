@@ -24,6 +24,13 @@ size_t MemoryBudget::available() const {
   return std::min(limit, bytes);
 }
 
+void MemoryBudget::refuseBeyondLimit(size_t bytes, const char* what) const {
+  if (bytes > limit) {
+    fail(QKS_E_OUT_OF_MEMORY,
+         std::string(what) + " needs " + mebibytes(bytes) + " of GPU memory; the limit is " + mebibytes(limit));
+  }
+}
+
 void MemoryBudget::releaseIdle() {
   for (Kept* some : kept) {
     if (!some->inUse_) {

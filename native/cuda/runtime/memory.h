@@ -18,6 +18,8 @@ struct MemoryBudget {
 
   // What is free, and would be if nothing were kept that is not in use.
   size_t available() const;
+  // What would not fit into an empty device; looks at nothing that changes. Failure: QKS_E_OUT_OF_MEMORY.
+  void refuseBeyondLimit(size_t bytes, const char* what) const;
   void releaseIdle();
 };
 
