@@ -185,42 +185,45 @@ struct Gatherer {
     }
   }
 
-  // Half of a tile: half of its queries, and all keys of one side, whose loads are under way together.
-  template <int kHalf>
-  __device__ void fetch(Eight (&queriesHere)[S::kQueryTiles][kQueryRows / 2], Eight (&keysHere)[kKeyRows]) {
-    QKS_UNROLL
-    for (int s = 0; s < S::kQueryTiles; s++) {
-      QKS_UNROLL
-      for (int i = 0; i < kQueryRows / 2; i++) {
-        const int among = queryRow + (kHalf * (kQueryRows / 2) + i) * kQueryRowsApart;
-        queriesHere[s][i] = queries.template load<kQuery>(__shfl_sync(0xffffffffu, query[s], among), aligned);
-      }
-    }
-    QKS_UNROLL
-    for (int i = 0; i < kKeyRows; i++) {
-      const int32_t row = __shfl_sync(0xffffffffu, key[kHalf], keyRow + i * kKeyRowsApart);
-      keysHere[i] = keys[kHalf].template load<QKS_F32>(row, aligned);
-    }
+  // A part of a tile, whose loads are under way together: a row of queries, and rows of keys of one side. With one query
+  // a pair there are two parts, with two there are four: more numbers at a time do not fit into the registers.
+  static constexpr int kParts = 2 * S::kQueryTiles, kPartKeys = kKeyRows / S::kQueryTiles;
+  static_assert(kQueryRows == 2, "a row of queries for each part");
+  struct Part {
+    Eight query, keys[kPartKeys];
+    float weight;  // of the query
+  };
+  __device__ int queryRowOf(int part) const { return queryRow + part % kQueryRows * kQueryRowsApart; }
+  __device__ int keyRowOf(int part, int i) const {
+    return keyRow + (part % S::kQueryTiles * kPartKeys + i) * kKeyRowsApart;
   }
 
-  template <int kHalf>
-  __device__ void put(char* stage, const Eight (&queriesHere)[S::kQueryTiles][kQueryRows / 2],
-                      const Eight (&keysHere)[kKeyRows], const float (&weightsHere)[S::kQueryTiles]) {
+  template <int kPart>
+  __device__ Part fetch() {
+    constexpr int kTile = kPart / kQueryRows, kSide = kPart / S::kQueryTiles;
+    Part part;
+    const int row = queryRowOf(kPart);
+    part.query = queries.template load<kQuery>(__shfl_sync(0xffffffffu, query[kTile], row), aligned);
+    part.weight = __shfl_sync(0xffffffffu, weight[kTile], row);
     QKS_UNROLL
-    for (int s = 0; s < S::kQueryTiles; s++) {
-      QKS_UNROLL
-      for (int i = 0; i < kQueryRows / 2; i++) {
-        const int row = queryRow + (kHalf * (kQueryRows / 2) + i) * kQueryRowsApart;
-        querySums[s].add(queriesHere[s][i], __shfl_sync(0xffffffffu, weightsHere[s], row));
-        storeParts<S::kQueryParts>(stage + s * S::kQueryBytes + panelPiece(kRows, row, queryPiece), S::kQueryPart,
-                                   queriesHere[s][i]);
-      }
+    for (int i = 0; i < kPartKeys; i++) {
+      const int32_t keyHere = __shfl_sync(0xffffffffu, key[kSide], keyRowOf(kPart, i));
+      part.keys[i] = keys[kSide].template load<QKS_F32>(keyHere, aligned);
     }
-    char* const to = stage + S::kQueryTiles * S::kQueryBytes + kHalf * S::kKeyBytes;
+    return part;
+  }
+
+  template <int kPart>
+  __device__ void put(char* stage, const Part& part) {
+    constexpr int kTile = kPart / kQueryRows, kSide = kPart / S::kQueryTiles;
+    querySums[kTile].add(part.query, part.weight);
+    storeParts<S::kQueryParts>(stage + kTile * S::kQueryBytes + panelPiece(kRows, queryRowOf(kPart), queryPiece),
+                               S::kQueryPart, part.query);
+    char* const to = stage + S::kQueryTiles * S::kQueryBytes + kSide * S::kKeyBytes;
     QKS_UNROLL
-    for (int i = 0; i < kKeyRows; i++) {
-      keySums[kHalf].add(keysHere[i], 1.0f);
-      storeParts<3>(to + panelPiece(kRows, keyRow + i * kKeyRowsApart, keyPiece), S::kKeyPart, keysHere[i]);
+    for (int i = 0; i < kPartKeys; i++) {
+      keySums[kSide].add(part.keys[i], 1.0f);
+      storeParts<3>(to + panelPiece(kRows, keyRowOf(kPart, i), keyPiece), S::kKeyPart, part.keys[i]);
     }
   }
 
@@ -233,22 +236,22 @@ struct Gatherer {
     for (int32_t tile = mine; tile < tiles; tile += 2) {
       const int stage = tile % kStages;
       char* const at = stages + stage * S::kStageBytes;
-      Eight queriesHere[S::kQueryTiles][kQueryRows / 2], keysHere[kKeyRows];
-      float weightsHere[S::kQueryTiles];
-      QKS_UNROLL
-      for (int s = 0; s < S::kQueryTiles; s++) {
-        weightsHere[s] = weight[s];
-      }
-      fetch<0>(queriesHere, keysHere);
+      Part part = fetch<0>();
       if (tile >= kStages) {
         waitFor(&empty[stage], static_cast<uint32_t>(tile / kStages + 1) & 1);
       }
-      put<0>(at, queriesHere, keysHere, weightsHere);
-      fetch<1>(queriesHere, keysHere);
+      put<0>(at, part);
+      if constexpr (kParts == 4) {
+        part = fetch<1>();
+        put<1>(at, part);
+        part = fetch<2>();
+        put<2>(at, part);
+      }
+      part = fetch<kParts - 1>();
       if (tile + 2 < tiles) {
         lookUp(tile + 2);
       }
-      put<1>(at, queriesHere, keysHere, weightsHere);
+      put<kParts - 1>(at, part);
       fenceProxy();
       arrive(&full[stage]);
     }
