@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <string>
 #include <tuple>
 
@@ -114,6 +115,14 @@ void checkOffsets(const Blocks& terms, const int32_t* offsets, int64_t count, in
 
 // Terms in order of contrast, stable.
 void orderTerms(const Blocks& blocks, const int32_t* contrast, size_t contrasts, Batch& out) {
+  if (contrasts == 1) {
+    blocks.each([&](int64_t, int64_t from, int64_t to) {
+      std::iota(out.order.begin() + from, out.order.begin() + to, static_cast<int32_t>(from));
+    });
+    out.start[1] = static_cast<int64_t>(out.order.size());
+    out.terms[0] += static_cast<double>(out.order.size());
+    return;
+  }
   // Terms of a contrast in each block; then where the block's first goes.
   std::vector<int64_t> next(static_cast<size_t>(blocks.blocks()) * contrasts, 0);
   auto of = [&](int64_t block) { return next.data() + static_cast<size_t>(block) * contrasts; };
@@ -202,14 +211,22 @@ void prepareTerms(const qks_spec& spec, const qks_terms& in, Pool& pool, Batch& 
     std::vector<double> gains(static_cast<size_t>(terms.blocks()), 0);
     terms.each([&](int64_t block, int64_t from, int64_t to) {
       double* weight = weights.data() + static_cast<size_t>(block) * contrasts;
-      double gain = 0;
+      // The weight of the contrast that comes now stays in a register: most lists have runs of one.
+      int32_t contrast = in.contrast[from];
+      double here = 0, gain = 0;
       for (int64_t t = from; t < to; t++) {
+        if (in.contrast[t] != contrast) {
+          weight[contrast] = here;
+          contrast = in.contrast[t];
+          here = weight[contrast];
+        }
         const double sum = sumOf(t), w = in.weights ? static_cast<double>(in.weights[t]) : 1.0;
         keyScale[t] = mean ? w / sum : w;
         queryScale[t] = mean ? w : w * sum;
-        weight[in.contrast[t]] += spec.estimator == QKS_SUM ? w : queryScale[t];
-        gain = std::max({gain, keyScale[t] * sum, queryScale[t]});
+        here += spec.estimator == QKS_SUM ? w : queryScale[t];
+        gain = std::max(gain, std::max(keyScale[t] * sum, queryScale[t]));
       }
+      weight[contrast] = here;
       gains[static_cast<size_t>(block)] = gain;
     });
     for (size_t i = 0; i < weights.size(); i++) {
