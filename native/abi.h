@@ -183,8 +183,9 @@ typedef struct qks_context qks_context;
 typedef struct qks_covariance qks_covariance;
 typedef struct qks_decomposition qks_decomposition;
 
-/* Calls of one context come from one thread at a time, but for `describe` and `covariance_create`. What is destroyed is
-   not on the thread of JavaScript where a call may be running: a device that frees memory may wait until it is idle. */
+/* Calls of one context come from one thread at a time, but for `describe` and `covariance_create`. The destroy functions
+   are not called on JavaScript's thread while a call may be running: freeing device memory may wait until the device is
+   idle. */
 typedef struct qks_backend {
   uint32_t abi_version;
   uint32_t struct_size;
@@ -195,8 +196,8 @@ typedef struct qks_backend {
   /* Since the context was opened, or since this was last called. */
   int32_t (*timings)(qks_context *, qks_timings *, qks_error *);
 
-  /* Called beside what runs on other threads, so it waits for nothing and shares nothing with it: memory of a device
-     is taken by the first call that needs it. */
+  /* May be called while another thread runs a call of the context, so it waits for nothing and shares no state with that
+     call: device memory is taken by the first call that needs it. */
   int32_t (*covariance_create)(qks_context *, const qks_spec *, qks_covariance **, qks_error *);
   void (*covariance_destroy)(qks_covariance *);
   /* Adds the batch wholly or, on any failure, not at all. */

@@ -1,4 +1,4 @@
-// What the lists of a batch are checked by, of terms as of label sequences.
+// Checks of row lists that explicit terms and label sequences share.
 #pragma once
 
 #include <cstdint>

@@ -141,7 +141,7 @@ void prepareTerms(const qks_spec& spec, const qks_terms& in, Pool& pool, Batch& 
     std::vector<double> gains(static_cast<size_t>(terms.blocks()), 0);
     terms.each([&](int64_t block, int64_t from, int64_t to) {
       double* weight = weights.data() + static_cast<size_t>(block) * contrasts;
-      // The weight of the contrast that comes now stays in a register: most lists have runs of one.
+      // The current contrast's weight stays in a register, since the terms of a contrast usually follow each other.
       int32_t contrast = in.contrast[from];
       double here = 0, gain = 0;
       for (int64_t t = from; t < to; t++) {

@@ -7,8 +7,8 @@
 
 namespace qkspace {
 
-// Fills what of `out` is of explicit terms; its tensors have been checked. Throws a Failure that names the array, the
-// index and what was expected.
+// Fills the fields of `out` that belong to explicit terms; its tensors have been checked before. Throws a Failure that
+// names the array, the index and what was expected.
 void prepareTerms(const qks_spec& spec, const qks_terms& in, Pool& pool, Batch& out);
 
 }  // namespace qkspace

@@ -26,7 +26,7 @@ class CudaCovariance {
   void read(const int32_t* heads, int32_t count, const qks_moments& out);
 
  private:
-  // Zeros at first.
+  // Takes the device memory of the sums, zeroed, when it is called for the first time.
   void reserveSums();
   // Fails where a row that the batch reads is not finite.
   void refuseNonFiniteRows(const PreparedBatch& batch, const BatchRows& q, const BatchRows& k);

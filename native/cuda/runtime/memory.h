@@ -18,7 +18,8 @@ struct MemoryBudget {
 
   // What is free, and would be if nothing were kept that is not in use.
   size_t available() const;
-  // What would not fit into an empty device; looks at nothing that changes. Failure: QKS_E_OUT_OF_MEMORY.
+  // Fails with QKS_E_OUT_OF_MEMORY where `bytes` exceeds the limit, whatever is in use. Any thread may call it: the limit
+  // never changes.
   void refuseBeyondLimit(size_t bytes, const char* what) const;
   void releaseIdle();
 };
